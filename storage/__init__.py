@@ -1,0 +1,61 @@
+"""Objects in a store: write, read, list, delete; and values as the bytes that such objects hold.
+
+Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported when an s3:// URL is opened.
+"""
+
+from __future__ import annotations
+
+from .codec import decode, digest, encode
+from .counting import CountingStore
+from .errors import (
+    BucketNotFound,
+    ConditionalWriteUnsupported,
+    CorruptObject,
+    InvalidKey,
+    InvalidStoreUrl,
+    ObjectExists,
+    ObjectNotFound,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    Unencodable,
+)
+from .file import FileStore
+from .keys import check_key
+from .memory import MemoryStore
+from .once import put_once
+from .packs import PackWriter, Slice, read_slice
+from .sequences import SequenceEncoder
+from .store import Body, ObjectInfo, ObjectStore
+from .urls import create_bucket, open_store
+
+__all__ = [
+    "Body",
+    "BucketNotFound",
+    "ConditionalWriteUnsupported",
+    "CorruptObject",
+    "CountingStore",
+    "FileStore",
+    "InvalidKey",
+    "InvalidStoreUrl",
+    "MemoryStore",
+    "ObjectExists",
+    "ObjectInfo",
+    "ObjectNotFound",
+    "ObjectStore",
+    "PackWriter",
+    "SequenceEncoder",
+    "Slice",
+    "StorageDenied",
+    "StorageError",
+    "StorageUnavailable",
+    "Unencodable",
+    "check_key",
+    "create_bucket",
+    "decode",
+    "digest",
+    "encode",
+    "open_store",
+    "put_once",
+    "read_slice",
+]

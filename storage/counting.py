@@ -1,0 +1,86 @@
+"""How many requests and bytes a piece of work costs."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from .store import Body, ObjectInfo, ObjectStore
+
+_BATCH_KEYS = 1000
+
+
+class CountingStore(ObjectStore):
+    """Passes everything on to another store and counts it, as S3 would bill it.
+
+    A listing counts once per page of 1,000 objects that was reached, a deletion once per batch of
+    1,000 keys, everything else once a call, failed calls included. Retries inside the other store are
+    not seen. Safe to use from several threads.
+
+    Args:
+        store: The store that does the work; its URL is also this one's.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.url = store.url
+        self._store = store
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again from zero."""
+        with self._lock:
+            self._requests: Counter[str] = Counter()
+            self._bytes_in = 0
+            self._bytes_out = 0
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests so far by verb: put, get, head, list, delete; a copy."""
+        with self._lock:
+            return Counter(self._requests)
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the bodies handed to `put`, whether or not the put succeeded."""
+        return self._bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of the bodies that `get` returned."""
+        return self._bytes_out
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        self._count("put", bytes_in=memoryview(body).nbytes)
+        self._store.put(key, body, if_absent=if_absent)
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        self._count("get")
+        body = self._store.get(key, offset=offset, length=length)
+        with self._lock:
+            self._bytes_out += len(body)
+        return body
+
+    def head(self, key: str) -> ObjectInfo:
+        self._count("head")
+        return self._store.head(key)
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        self._count("list")
+        for position, info in enumerate(self._store.list(prefix, start_after=start_after)):
+            if position and position % _BATCH_KEYS == 0:
+                self._count("list")
+            yield info
+
+    def delete(self, keys: Iterable[str]) -> None:
+        remaining = iter(keys)
+        while batch := [*islice(remaining, _BATCH_KEYS)]:
+            self._count("delete")
+            self._store.delete(batch)
+
+    def _count(self, verb: str, *, bytes_in: int = 0) -> None:
+        with self._lock:
+            self._requests[verb] += 1
+            self._bytes_in += bytes_in

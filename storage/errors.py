@@ -1,0 +1,119 @@
+"""What can go wrong with a store or a value.
+
+    StorageError
+    ├── ObjectNotFound               (FileNotFoundError)    no object under this key
+    ├── ObjectExists                 (FileExistsError)      a write-once put came second
+    ├── BucketNotFound               (FileNotFoundError)    the bucket itself is missing
+    ├── StorageUnavailable           (ConnectionError)      the store does not answer; later it may
+    ├── StorageDenied                (PermissionError)      the store refuses these credentials
+    ├── ConditionalWriteUnsupported  (NotImplementedError)  the store cannot do a write-once put
+    ├── InvalidKey                   (ValueError)           a key that not every store can hold
+    ├── InvalidStoreUrl              (ValueError)           a URL that names no store
+    ├── CorruptObject                (ValueError)           bytes that are not what was written
+    └── Unencodable                  (TypeError)            a value that cannot travel
+
+Every error carries its facts as attributes, says the remedy in its text, and survives pickling.
+"""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Root of every error this package raises on purpose.
+
+    Args:
+        message: What happened, in a sentence without the final full stop.
+        key: The key of the object concerned, where there is one.
+        remedy: What the reader can do; without it the remedy of the class stands.
+
+    The text of the error is the message followed by the remedy. Only the message is a positional
+    argument, so the default pickling restores the error whole, attributes included.
+    """
+
+    remedy: str = ""
+
+    def __init__(self, message: str, *, key: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        if remedy is not None:
+            self.remedy = remedy
+
+    def __str__(self) -> str:
+        message = str(self.args[0]) if self.args else ""
+        return f"{message}. {self.remedy}" if self.remedy else message
+
+
+class ObjectNotFound(StorageError, FileNotFoundError):
+    """No object stands under the key."""
+
+    remedy = "It was never written, or it has been deleted: check the key and the root of the store."
+
+
+class ObjectExists(StorageError, FileExistsError):
+    """A put with `if_absent` found an object; that object is untouched."""
+
+    remedy = "The first write stands: read it and compare, as put_once() does."
+
+
+class BucketNotFound(StorageError, FileNotFoundError):
+    """The bucket does not exist at this endpoint."""
+
+    remedy = "Create it with storage.create_bucket(url), or correct the URL or AWS_ENDPOINT_URL_S3."
+
+
+class StorageUnavailable(StorageError, ConnectionError):
+    """The store did not answer, or answered that it is too busy, after every retry."""
+
+    remedy = "It is worth trying again later; if it lasts, check the endpoint and the network."
+
+
+class StorageDenied(StorageError, PermissionError):
+    """The store refused the request, or there are no credentials to send with it."""
+
+    remedy = "Check the credentials (AWS_ACCESS_KEY_ID, profile or role), the bucket policy and the clock."
+
+
+class ConditionalWriteUnsupported(StorageError, NotImplementedError):
+    """The store answers that it cannot put an object only if it is absent."""
+
+    remedy = "Write-once puts need a store that honours If-None-Match: upgrade it, or use another one."
+
+
+class InvalidKey(StorageError, ValueError):
+    """The key is not one that every store can hold."""
+
+    remedy = (
+        "A key is 1 to 900 bytes of UTF-8, without control characters: segments joined by '/', "
+        "none of them empty, '.' or '..'."
+    )
+
+
+class InvalidStoreUrl(StorageError, ValueError):
+    """The URL names no store."""
+
+    remedy = "Use s3://bucket/prefix, file:///absolute/directory or memory://name."
+
+
+class CorruptObject(StorageError, ValueError):
+    """The bytes are not the bytes that were written; nothing of them was used."""
+
+    remedy = "Read it again; if it stays so the object is damaged and must be written anew."
+
+
+class Unencodable(StorageError, TypeError):
+    """A value holds something that cannot travel.
+
+    Attributes:
+        path: Where it is, for example `items[3].document.meta`.
+    """
+
+    remedy = (
+        "What travels: None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, "
+        "frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, range, datetime, date, time, "
+        "timedelta, Decimal, Fraction and UUID. Convert anything else first (array.tolist(), "
+        "dataclasses.asdict(), member.value)."
+    )
+
+    def __init__(self, message: str, *, path: str = "value", key: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, key=key, remedy=remedy)
+        self.path = path

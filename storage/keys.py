@@ -1,0 +1,53 @@
+"""Which keys and ranges every store accepts: the rules all of them share."""
+
+from __future__ import annotations
+
+from .errors import InvalidKey
+
+# S3 allows 1,024 bytes; the rest is room for the root that a store's URL puts in front.
+MAX_KEY_BYTES = 900
+
+
+def check_key(key: str) -> str:
+    """Return the key unchanged if every store can hold it.
+
+    Raises:
+        InvalidKey: It is empty, longer than 900 bytes of UTF-8, starts or ends with '/', has an empty,
+            '.' or '..' segment, a control character, or a character that UTF-8 cannot encode.
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(f"a key must be a str, not {type(key).__name__}")
+    flaw = _flaw(key)
+    if flaw:
+        raise InvalidKey(f"the key {key[:200]!a} {flaw}", key=key)
+    return key
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Refuse a range that no object can have.
+
+    Raises:
+        ValueError: `offset` or `length` is negative.
+    """
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"a range needs offset >= 0 and length >= 0, not offset={offset}, length={length}")
+
+
+def _flaw(key: str) -> str | None:
+    if not key:
+        return "is empty"
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "has a character that UTF-8 cannot encode"
+    if size > MAX_KEY_BYTES:
+        return f"has {size} bytes"
+    # An XML listing cannot carry control characters, C1 included.
+    if any(character < " " or "\x7f" <= character <= "\x9f" for character in key):
+        return "has a control character"
+    if any(character in "\ufffe\uffff" for character in key):
+        return "has a character that an XML listing cannot carry"
+    for segment in key.split("/"):
+        if segment in ("", ".", ".."):
+            return f"has the segment {segment!r}"
+    return None

@@ -1,0 +1,155 @@
+"""The kinds of values that travel beyond msgpack's own, and how each is taken apart and put together."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+_FACTORIES: Final[dict[str, Any]] = {
+    "none": None,
+    "list": list,
+    "dict": dict,
+    "set": set,
+    "int": int,
+    "float": float,
+    "str": str,
+}
+
+
+class KindError(Exception):
+    """A value is of a kind that travels, yet this one cannot; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of value.
+
+    Attributes:
+        code: msgpack's extension code. Part of the wire format: never reuse or renumber one.
+        type: The exact type; subclasses are other types.
+        take_apart: Value to a plainer one: what msgpack packs itself, or another kind.
+        put_together: The reverse.
+        is_unordered: The plainer value is a list whose order means nothing.
+        is_framed: The plainer value is a pair: the contents, and a plain scalar about them.
+    """
+
+    code: int
+    type: type[Any]
+    take_apart: Callable[[Any], Any]
+    put_together: Callable[[Any], Any]
+    is_unordered: bool = False
+    is_framed: bool = False
+
+
+def _bytes_of_int(value: int) -> bytes:
+    return value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True)
+
+
+def _int_of_bytes(data: bytes) -> int:
+    return int.from_bytes(data, "big", signed=True)
+
+
+def _zone_apart(zone: tzinfo | None) -> Any:
+    if zone is None:
+        return None
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    if type(zone) is timezone:
+        offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+        return [_timedelta_apart(offset), *name]
+    raise KindError(f"its time zone is a {type(zone).__qualname__}: only timezone and a ZoneInfo with a key travel")
+
+
+def _zone_together(plain: Any) -> tzinfo | None:
+    if plain is None:
+        return None
+    if isinstance(plain, str):
+        return ZoneInfo(plain)
+    offset, *name = plain
+    return timezone(_timedelta_together(offset), *name)
+
+
+def _timedelta_apart(value: timedelta) -> list[int]:
+    return [value.days, value.seconds, value.microseconds]
+
+
+def _timedelta_together(plain: list[int]) -> timedelta:
+    days, seconds, microseconds = plain
+    return timedelta(days, seconds, microseconds)
+
+
+def _date_apart(value: date) -> list[int]:
+    return [value.year, value.month, value.day]
+
+
+def _clock_apart(value: datetime | time) -> list[Any]:
+    return [value.hour, value.minute, value.second, value.microsecond, value.fold, _zone_apart(value.tzinfo)]
+
+
+def _time_together(plain: list[Any]) -> time:
+    hour, minute, second, microsecond, fold, zone = plain
+    return time(hour, minute, second, microsecond, _zone_together(zone), fold=fold)
+
+
+def _datetime_apart(value: datetime) -> list[Any]:
+    return [*_date_apart(value), *_clock_apart(value)]
+
+
+def _datetime_together(plain: list[Any]) -> datetime:
+    year, month, day, *clock = plain
+    return datetime.combine(date(year, month, day), _time_together(clock))
+
+
+def _dict_apart(value: dict[Any, Any]) -> dict[Any, Any]:
+    # Counter and OrderedDict take attributes like any object; they would be lost.
+    if vars(value):
+        raise KindError("it carries attributes of its own, which would be lost")
+    return dict(value)
+
+
+def _defaultdict_apart(value: defaultdict[Any, Any]) -> list[Any]:
+    for name, factory in _FACTORIES.items():
+        if value.default_factory is factory:
+            return [dict(value), name]
+    raise KindError(f"its factory is not one of {', '.join(_FACTORIES)}")
+
+
+def _defaultdict_together(plain: list[Any]) -> defaultdict[Any, Any]:
+    contents, name = plain
+    return defaultdict(_FACTORIES[name], contents)
+
+
+def _range_together(plain: list[int]) -> range:
+    start, stop, step = plain
+    return range(start, stop, step)
+
+
+KINDS: Final = (
+    Kind(1, int, _bytes_of_int, _int_of_bytes),
+    Kind(2, tuple, list, tuple),
+    Kind(3, set, list, set, is_unordered=True),
+    Kind(4, frozenset, list, frozenset, is_unordered=True),
+    Kind(5, bytearray, bytes, bytearray),
+    Kind(6, complex, lambda value: [value.real, value.imag], lambda plain: complex(*plain)),
+    Kind(7, Counter, _dict_apart, Counter),
+    Kind(8, OrderedDict, _dict_apart, OrderedDict),
+    Kind(9, defaultdict, _defaultdict_apart, _defaultdict_together, is_framed=True),
+    Kind(10, deque, lambda value: [[*value], value.maxlen], lambda plain: deque(*plain), is_framed=True),
+    Kind(11, datetime, _datetime_apart, _datetime_together),
+    Kind(12, date, _date_apart, lambda plain: date(*plain)),
+    Kind(13, time, _clock_apart, _time_together),
+    Kind(14, timedelta, _timedelta_apart, _timedelta_together),
+    Kind(15, Decimal, str, Decimal),
+    Kind(16, Fraction, lambda value: [value.numerator, value.denominator], lambda plain: Fraction(*plain)),
+    Kind(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain)),
+    Kind(18, range, lambda value: [value.start, value.stop, value.step], _range_together),
+)
+KIND_BY_TYPE: Final[dict[type[Any], Kind]] = {kind.type: kind for kind in KINDS}
+KIND_BY_CODE: Final[dict[int, Kind]] = {kind.code: kind for kind in KINDS}

@@ -1,0 +1,190 @@
+"""Packs: objects that hold consecutive chunks, so that many small chunks cost few requests."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from .codec import digest
+from .errors import CorruptObject
+from .store import ObjectStore
+
+PACK_BYTES: Final = 8 * 2**20
+UPLOADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Where a chunk lies.
+
+    Attributes:
+        pack: Number of the pack, counted from 0.
+        offset: First byte of the chunk in the pack.
+        length: Bytes of the chunk.
+        digest: What `digest` gives for the chunk.
+    """
+
+    pack: int
+    offset: int
+    length: int
+    digest: str
+
+
+class PackWriter:
+    """Writes chunks, in order, into packs that are uploaded in the background.
+
+    Memory: `pack_bytes` × (`uploads` + 1) plus the chunk being appended, whatever the number of chunks
+    (buffers that grow reserve an eighth more; a chunk larger than `pack_bytes` counts in its place).
+    Requests: one put per pack. Packs are plain puts, so their keys must be this writer's own.
+
+    Use it as a context manager: when the block fails, uploads that have not begun are dropped, those
+    that have are waited for, and no thread stays behind. When it ends well, the rest is uploaded and
+    waited for; what `close` would have returned is left to `stored`. Not for use from several threads.
+
+    Args:
+        store: Where the packs go.
+        key: Number of a pack to its key.
+        pack_bytes: A pack is uploaded when it reaches this size, or when the next chunk would exceed it.
+        uploads: How many uploads may run at once.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        key: Callable[[int], str],
+        *,
+        pack_bytes: int = PACK_BYTES,
+        uploads: int = UPLOADS,
+    ) -> None:
+        if pack_bytes < 1 or uploads < 1:
+            raise ValueError(f"pack_bytes and uploads must be positive, not {pack_bytes} and {uploads}")
+        self._store = store
+        self._key = key
+        self._pack_bytes = pack_bytes
+        self._uploads = uploads
+        self._pool = ThreadPoolExecutor(uploads, thread_name_prefix="pack-upload")
+        self._pack = 0
+        self._buffer = bytearray()
+        self._slices: list[Slice] = []
+        # In order of the packs; a pack leaves it once its slices have been handed out.
+        self._begun: deque[tuple[Future[None], list[Slice]]] = deque()
+        self._failure: BaseException | None = None
+        self._closed = False
+
+    def append(self, chunk: bytes) -> None:
+        """Add a chunk to the current pack; blocks while a pack is full and all uploads are under way.
+
+        Raises:
+            ValueError: The writer is closed.
+            StorageError: An upload has failed; the writer is of no further use.
+        """
+        if self._closed:
+            raise ValueError("this PackWriter is closed: make another one")
+        self._raise_failure()
+        if self._buffer and len(self._buffer) + len(chunk) > self._pack_bytes:
+            self.flush()
+        self._slices.append(Slice(self._pack, len(self._buffer), len(chunk), digest(chunk)))
+        self._buffer += chunk
+        if len(self._buffer) >= self._pack_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Begin the upload of what was appended since the last pack, if anything; blocks as `append` does.
+
+        Raises:
+            StorageError: An upload has failed.
+        """
+        self._raise_failure()
+        if not self._slices:
+            return
+        running = {upload for upload, _ in self._begun if not upload.done()}
+        while len(running) >= self._uploads:
+            running = wait(running, return_when=FIRST_COMPLETED).not_done
+        self._raise_failure()
+        # The buffer itself is handed over, not a copy: that is what keeps the memory bound.
+        upload = self._pool.submit(self._store.put, self._key(self._pack), self._buffer)
+        self._begun.append((upload, self._slices))
+        self._pack += 1
+        self._buffer = bytearray()
+        self._slices = []
+
+    def stored(self) -> list[Slice]:
+        """Return the slices that became durable since the last call, in the order of their chunks.
+
+        Does not block. A slice is never returned before one that was appended earlier.
+
+        Raises:
+            StorageError: An upload has failed.
+        """
+        self._raise_failure()
+        slices: list[Slice] = []
+        while self._begun and self._begun[0][0].done() and not self._begun[0][0].cancelled():
+            slices += self._begun.popleft()[1]
+        return slices
+
+    def close(self) -> list[Slice]:
+        """Upload the rest, wait for everything, and return the slices not returned before.
+
+        Afterwards every appended chunk is durable. Closing again returns an empty list.
+
+        Raises:
+            StorageError: An upload has failed. No upload is running any more.
+        """
+        self._finish()
+        return self.stored()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stop()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        try:
+            if not self._closed:
+                self.flush()
+                wait([upload for upload, _ in self._begun])
+        finally:
+            self._stop()
+        self._raise_failure()
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _raise_failure(self) -> None:
+        if self._failure is None:
+            ended = (upload for upload, _ in self._begun if upload.done() and not upload.cancelled())
+            self._failure = next((error for upload in ended if (error := upload.exception())), None)
+        if self._failure is not None:
+            raise self._failure
+
+
+def read_slice(store: ObjectStore, key: str, piece: Slice) -> bytes:
+    """Return one chunk out of a pack; one ranged request.
+
+    Args:
+        store: Where the pack lies.
+        key: The key of the pack.
+        piece: Where in the pack the chunk lies.
+
+    Raises:
+        ObjectNotFound: The pack is missing.
+        CorruptObject: What lies there is not the chunk; the error names the key and the range.
+    """
+    chunk = store.get(key, offset=piece.offset, length=piece.length)
+    place = f"bytes {piece.offset} to {piece.offset + piece.length} of {key!r} in {store.url}"
+    if len(chunk) != piece.length:
+        raise CorruptObject(f"{place} are cut short: {len(chunk)} of {piece.length} bytes are there", key=key)
+    if digest(chunk) != piece.digest:
+        raise CorruptObject(f"{place} are not what was written: the digest differs", key=key)
+    return chunk

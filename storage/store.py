@@ -1,0 +1,113 @@
+"""The port: what every object store can do, whatever stands behind it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+Body = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store knows of an object without reading it.
+
+    Attributes:
+        key: The key, relative to the store's URL.
+        size: Length of the body in bytes.
+        modified: When the body was written, by the store's clock; aware, in UTC.
+    """
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class ObjectStore(abc.ABC):
+    """Objects under keys: write, read, list, delete.
+
+    Stores are safe to use from several threads. Every method may raise `StorageUnavailable` (worth
+    trying again later) and `StorageDenied`; those that take a key raise `InvalidKey` for one that
+    not every store could hold.
+
+    Attributes:
+        url: What `open_store` takes to open this store again; free of credentials.
+    """
+
+    url: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @abc.abstractmethod
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        """Write an object whole or not at all; one request.
+
+        A reader sees the old body or the new one, never a mixture. The body must not change until
+        the call returns.
+
+        Args:
+            key: Where to write.
+            body: The bytes to write.
+            if_absent: Write only if nothing stands there. Of any number of concurrent writers, in
+                any number of processes, exactly one succeeds.
+
+        Raises:
+            ObjectExists: `if_absent` was asked for and an object stands there. It may be our own,
+                written by a request whose answer was lost: `put_once` tells the two apart.
+            ConditionalWriteUnsupported: The store cannot do `if_absent`.
+            BucketNotFound: The bucket is missing.
+        """
+
+    @abc.abstractmethod
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Read an object or a range of it; one request, repeated if the body breaks off.
+
+        A range that reaches past the end returns what there is; one that starts at the end or past
+        it, or that has length 0, returns b"" (of an object that exists).
+
+        Args:
+            key: What to read.
+            offset: First byte to read, counted from 0.
+            length: How many bytes to read; None reads to the end.
+
+        Raises:
+            ObjectNotFound: Nothing stands there.
+            ValueError: `offset` or `length` is negative.
+        """
+
+    @abc.abstractmethod
+    def head(self, key: str) -> ObjectInfo:
+        """Return size and time of an object without its body; one request.
+
+        Raises:
+            ObjectNotFound: Nothing stands there (or, on S3, the bucket is missing: the answer to a
+                HEAD has no body that could tell).
+        """
+
+    @abc.abstractmethod
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose keys begin with the prefix, by key in UTF-8 byte order.
+
+        Lazy: one request per 1,000 objects, made as the caller gets there. An object written or
+        deleted meanwhile may be seen or missed; all others are yielded exactly once.
+
+        Args:
+            prefix: Any string, not only whole segments.
+            start_after: Yield only keys that come after this one.
+
+        Raises:
+            BucketNotFound: The bucket is missing.
+        """
+
+    @abc.abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; a key that is missing is no error. One request per 1,000 keys.
+
+        Not atomic: where it raises, some of the keys may be gone. Repeating it is safe.
+
+        Raises:
+            StorageError: The store refused to delete one of the keys; the error names it.
+        """

@@ -1,0 +1,82 @@
+"""Every store there is, behind one fixture; and an environment that knows no one's credentials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from storage import FileStore, MemoryStore, ObjectStore, create_bucket, open_store
+
+_BUCKET = "contract"
+_prefixes = count(1)
+
+
+@pytest.fixture(autouse=True)
+def no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the credentials, region or endpoint of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def aws_environment(monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -> Callable[[str], None]:
+    """Points boto3 at an endpoint, with credentials that mean nothing elsewhere."""
+
+    def point_at(endpoint: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test-key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+    return point_at
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto_url(moto_endpoint: str, aws_environment: Callable[[str], None]) -> str:
+    """An empty prefix in a bucket that exists."""
+    aws_environment(moto_endpoint)
+    return _new_prefix()
+
+
+@pytest.fixture
+def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -> str:
+    """The same on a real server, with real authentication; the server's own fixture knows if it is there."""
+    gateway = request.getfixturevalue("ceph_gateway")
+    for name, value in gateway.environment.items():
+        monkeypatch.setenv(name, value)
+    return _new_prefix()
+
+
+@pytest.fixture(params=["memory", "file", "moto", "ceph"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of each kind."""
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "file":
+        return FileStore(tmp_path / "store")
+    return open_store(request.getfixturevalue(f"{request.param}_url"))
+
+
+def _new_prefix() -> str:
+    url = f"s3://{_BUCKET}/test {next(_prefixes)}"
+    # Each time, since a mock_aws() anywhere in this process empties the server in it.
+    create_bucket(url)
+    return url

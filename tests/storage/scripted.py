@@ -1,0 +1,96 @@
+"""A server that answers as a test has written down: one answer a request, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        status: The HTTP status; 0 hangs up without a word.
+        code: An S3 error code, wrapped into XML unless there is a body.
+        body: The body as it is.
+        headers: Further headers.
+        missing_bytes: How much longer the body is announced to be than it is.
+    """
+
+    status: int
+    code: str = ""
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    missing_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class ScriptedServer(ThreadingHTTPServer):
+    """Gives its answers in order, the last one again and again, and remembers the requests."""
+
+    daemon_threads = True
+
+    def __init__(self, answers: list[Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = answers
+        self.requests: list[Request] = []
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ScriptedServer
+    # With HTTP/1.0 it would not answer boto3's `Expect: 100-continue`, which then waits a second.
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        self.close_connection = True
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = self.server.answers[min(len(self.server.requests), len(self.server.answers) - 1)]
+        self.server.requests.append(Request(self.command, self.path, dict(self.headers), body))
+        if not answer.status:
+            return
+        content = answer.body or (f"<Error><Code>{answer.code}</Code></Error>".encode() if answer.code else b"")
+        if self.command == "HEAD":
+            content = b""
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if answer.status != 204:
+            self.send_header("Content-Length", str(len(content) + answer.missing_bytes))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(answers: list[Answer]) -> Iterator[ScriptedServer]:
+    """Serve these answers until the block ends."""
+    with ScriptedServer(answers) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

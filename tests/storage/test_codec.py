@@ -1,0 +1,463 @@
+"""Values travel exactly or not at all, and damaged bytes are always found."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+import struct
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import CorruptObject, SequenceEncoder, Unencodable, decode, digest, encode
+from storage.codec import seal
+
+# Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
+law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+ZONES = st.one_of(
+    st.none(),
+    st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), timezone(timedelta(0), "Z")]),
+    st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23))),
+)
+FOLDS = st.sampled_from([0, 1])
+ATOMS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**70), 2**70),
+    st.integers(-300, 300).map(lambda power: (1 if power > 0 else -1) * 2 ** abs(power)),
+    st.floats(),
+    st.complex_numbers(),
+    st.text(),
+    st.text(st.characters(codec=None)),
+    st.binary(),
+    st.builds(lambda moment, fold: moment.replace(fold=fold), st.datetimes(timezones=ZONES), FOLDS),
+    st.dates(),
+    st.builds(lambda moment, fold: moment.replace(fold=fold), st.times(timezones=ZONES), FOLDS),
+    st.timedeltas(),
+    # Signalling NaN has no hash: it is among the edges below instead.
+    st.one_of(st.decimals(allow_nan=False), st.just(Decimal("NaN"))),
+    st.fractions(),
+    st.uuids(),
+    st.builds(range, st.integers(), st.integers(), st.integers().filter(bool)),
+)
+KEYS: st.SearchStrategy[Hashable] = st.recursive(
+    ATOMS, lambda inner: st.one_of(st.tuples(inner, inner), st.frozensets(inner, max_size=3)), max_leaves=4
+)
+FACTORIES = st.sampled_from([list, dict, set, int, float, str, None])
+
+
+def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    dicts = st.dictionaries(KEYS, inner, max_size=4)
+    lists = st.lists(inner, max_size=4)
+    return st.one_of(
+        lists,
+        lists.map(tuple),
+        dicts,
+        st.sets(KEYS, max_size=4),
+        dicts.map(Counter),
+        dicts.map(OrderedDict),
+        st.builds(defaultdict, FACTORIES, dicts),
+        st.builds(deque, lists, st.sampled_from([None, 0, 2, 9])),
+    )
+
+
+VALUES = st.recursive(st.one_of(ATOMS, st.binary().map(bytearray)), containers, max_leaves=12)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal values of equal types, all the way down; NaN is the same as NaN, and 0.0 is not -0.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float):
+        return struct.pack(">d", one) == struct.pack(">d", other) or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, complex):
+        return same(one.real, other.real) and same(one.imag, other.imag)
+    if isinstance(one, Decimal):
+        return one.as_tuple() == other.as_tuple()
+    if isinstance(one, datetime | time):
+        return (one.replace(tzinfo=None), one.fold, repr(one.tzinfo)) == (
+            other.replace(tzinfo=None),
+            other.fold,
+            repr(other.tzinfo),
+        )
+    if isinstance(one, set | frozenset):
+        return len(one) == len(other) and all(any(same(member, found) for found in other) for member in one)
+    if isinstance(one, dict):
+        if isinstance(one, defaultdict) and one.default_factory is not other.default_factory:
+            return False
+        return same(list(one.items()), list(other.items()))
+    if isinstance(one, list | tuple | deque):
+        if isinstance(one, deque) and one.maxlen != other.maxlen:
+            return False
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@law
+@given(VALUES)
+def test_every_value_comes_back_exactly(value: Any) -> None:
+    """decode(encode(x)) is x, in value and in type, at every depth."""
+    assert same(decode(encode(value)), value)
+
+
+@law
+@given(VALUES)
+def test_equal_steps_give_equal_bytes(value: Any) -> None:
+    """Encoding what was decoded gives the same bytes again, so a repeated write compares equal."""
+    assert encode(decode(encode(value))) == encode(value)
+
+
+def test_sets_have_one_order() -> None:
+    """Two equal sets that were filled differently give the same bytes."""
+    words = [f"word {number}" for number in range(100)]
+    assert encode({*words}) == encode({*words[::-1]})
+    assert encode(frozenset([1, "a", None, (2, 3)])) == encode(frozenset([(2, 3), None, "a", 1]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**64,
+        2**64 - 1,
+        -(2**63),
+        -(2**63) - 1,
+        10**5000,
+        -0.0,
+        "\ud800 alone",
+        {"\udfff": "\ud800"},
+        bytearray(b"\x00\xff"),
+        [b"x", bytearray(b"x"), (bytearray(b"y"),)],
+        {(1, (2, frozenset({3}))): {True: 1, "True": 2}},
+        (),
+        [],
+        {},
+        set(),
+        frozenset(),
+        deque([1, 2, 3], 2),
+        defaultdict(list, {"a": [1]}),
+        datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        datetime(1, 1, 1),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5, minutes=-30, seconds=-7), "odd")),
+        time(23, 59, 59, 999999, fold=1),
+        date.min,
+        timedelta.min,
+        Decimal("-0.000"),
+        Decimal("sNaN123"),
+        Decimal("1E+400"),
+        Fraction(-1, 3),
+        UUID(int=0),
+        range(5, -5, -3),
+        complex(-0.0, math.inf),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_edges_come_back_exactly(value: object) -> None:
+    """The ends of ranges and the oddities of each kind survive, alone and inside a tuple in a dict."""
+    assert same(decode(encode(value)), value)
+    assert same(decode(encode({"deep": [(value,)]})), {"deep": [(value,)]})
+
+
+def test_an_ordered_dict_keeps_its_own_order() -> None:
+    """The order of an OrderedDict is the one it was moved into, not the one it was filled in."""
+    ordered = OrderedDict(a=1, b=2, c=3)
+    ordered.move_to_end("a")
+    assert list(decode(encode(ordered))) == ["b", "c", "a"]
+
+
+class Thing:
+    pass
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+@dataclass
+class Record:
+    number: int
+
+
+Pair = namedtuple("Pair", "one two")
+marked = Counter(a=1)
+marked.note = "would be lost"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        Thing(),
+        Thing,
+        Name("x"),
+        Colour.RED,
+        Record(1),
+        Pair(1, 2),
+        type("Sub", (dict,), {})(),
+        type("Sub", (bytes,), {})(b"x"),
+        memoryview(b"x"),
+        msgpack.ExtType(1, b"x"),
+        msgpack.Timestamp(1),
+        (number for number in ()),
+        len,
+        marked,
+        defaultdict(lambda: 1),
+        datetime(2024, 1, 1, tzinfo=type("Zone", (type(UTC).__base__,), {})()),
+        NotImplemented,
+        ...,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_would_not_come_back_is_refused_by_name(foreign: object) -> None:
+    """Anything that would come back as something else is refused, naming its path, wherever it is."""
+    with pytest.raises(Unencodable, match=r"^value is .*What travels") as caught:
+        encode(foreign)
+    assert caught.value.path == "value"
+    with pytest.raises(TypeError) as nested:
+        encode({"a": [0, ({"odd key": foreign},)]}, path="result")
+    assert isinstance(nested.value, Unencodable)
+    assert nested.value.path == "result.a[1][0]['odd key']"
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ([1, 2, Thing()], "value[2]"),
+        ({"a": {"b": Thing()}}, "value.a.b"),
+        ({3: Thing()}, "value[3]"),
+        ({(1, 2): Thing()}, "value[a tuple]"),
+        ({(1, Thing()): 2}, "value.<key a tuple>[1]"),
+        ({Thing}, "value.<member>"),
+        (deque([0, Thing()]), "value[1]"),
+        (defaultdict(list, {"a": [Thing()]}), "value.a[0]"),
+        (OrderedDict(a=Thing()), "value.a"),
+        ({"k" * 100: Thing()}, f"value.{'k' * 100}"),
+        ({"k " * 100: Thing()}, "value['" + "k " * 19 + "k…]"),
+    ],
+)
+def test_the_path_leads_to_the_culprit(value: object, path: str) -> None:
+    """The path in the error is how one would write it in Python, or as near as can be."""
+    with pytest.raises(Unencodable) as caught:
+        encode(value)
+    assert caught.value.path == path
+
+
+def test_a_cycle_and_a_tower_are_refused() -> None:
+    """A value that contains itself, or is nested too deep, is refused instead of exhausting the stack."""
+    cycle: list[Any] = [1]
+    cycle.append({"again": (cycle,)})
+    with pytest.raises(Unencodable, match="contains itself") as caught:
+        encode(cycle)
+    assert caught.value.path == "value[1].again[0]"
+    tower: Any = ()
+    for _ in range(5000):
+        tower = (tower,)
+    with pytest.raises(Unencodable, match="nested deeper"):
+        encode(tower)
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}])
+def test_what_is_promised_of_depth_holds(wrap: Any) -> None:
+    """98 levels around a bytearray, which needs the slow path, come back exactly."""
+    value: Any = bytearray(b"x")
+    for _ in range(98):
+        value = wrap(value)
+    assert same(decode(encode(value)), value)
+
+
+def test_shared_values_are_no_cycle() -> None:
+    """One list in two places is encoded twice, on the fast path and on the slow one."""
+    shared = [bytearray(b"x")]
+    assert decode(encode([shared, shared])) == [shared, shared]
+    assert decode(encode([shared[:0], shared[:0]])) == [[], []]
+
+
+def test_default_replaces_what_does_not_travel() -> None:
+    """default is called once for each foreign object, at any depth, and its answer travels in its place."""
+    seen: list[object] = []
+
+    def default(value: object) -> object:
+        seen.append(value)
+        return {"number": value.number, "raw": bytearray(b"x")} if isinstance(value, Record) else value
+
+    one, two = Record(1), Record(2)
+    value = {"a": [one, (two,)], "b": one, "c": bytearray(b"y")}
+    expected = {"number": 1, "raw": bytearray(b"x")}
+    decoded = decode(encode(value, default=default))
+    assert same(decoded, {"a": [expected, ({**expected, "number": 2},)], "b": expected, "c": bytearray(b"y")})
+    assert seen == [one, two]
+    with pytest.raises(Unencodable, match="Thing"):
+        encode([Thing()], default=default)
+
+
+def test_a_replacement_may_not_contain_itself() -> None:
+    """A default that answers with a cycle, or for ever with something new, is refused like any other value."""
+    cycle: list[Any] = []
+    cycle += [cycle, cycle]
+    with pytest.raises(Unencodable, match="contains itself"):
+        encode([Thing()], default=lambda _: cycle)
+    with pytest.raises(Unencodable, match="deeper"):
+        encode([Thing()], default=lambda _: Thing())
+
+
+def test_the_errors_of_default_are_the_callers() -> None:
+    """A TypeError from default means a refusal and keeps its text; any other error passes through."""
+
+    def refuse(value: object) -> object:
+        raise TypeError("not on my watch")
+
+    def fail(value: object) -> object:
+        raise ValueError("disk full")
+
+    with pytest.raises(Unencodable, match="not on my watch"):
+        encode([Thing()], default=refuse)
+    with pytest.raises(ValueError, match="disk full"):
+        encode([Thing()], default=fail)
+
+
+def test_any_flipped_byte_is_found() -> None:
+    """Whatever single byte is changed into whatever other byte, decode refuses the whole."""
+    data = encode({"a": [1, "two", (3.0,)]})
+    for position in range(len(data)):
+        for change in range(1, 256):
+            damaged = bytearray(data)
+            damaged[position] ^= change
+            with pytest.raises(CorruptObject):
+                decode(damaged)
+
+
+@law
+@given(VALUES, st.data())
+def test_a_damaged_value_is_found(value: Any, data: st.DataObject) -> None:
+    """A changed, missing or added byte anywhere in any value is found."""
+    encoded = encode(value)
+    position = data.draw(st.integers(0, len(encoded) - 1))
+    flipped = bytearray(encoded)
+    flipped[position] ^= data.draw(st.integers(1, 255))
+    for damaged in (flipped, encoded[:position], encoded + b"\x00"):
+        with pytest.raises(CorruptObject):
+            decode(damaged)
+
+
+@law
+@given(st.binary(max_size=400))
+def test_hostile_bytes_raise_one_error(payload: bytes) -> None:
+    """Random bytes, bare or as a payload whose digest is right, decode or raise CorruptObject."""
+    for data in (payload, seal(payload)):
+        with contextlib.suppress(CorruptObject):
+            decode(data)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xdd\xff\xff\xff\xff" * 20,
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\xc9\xff\xff\xff\xff\x02",
+        b"\x91" * 5000,
+        b"\x81\x90\x01",
+        b"\xc7\x01\x63\xc0",
+        b"\xc7\x03\x10\x92\x01\x00",
+        b"\xd4\x02\xc0",
+        b"",
+        b"\x01\x01",
+        b"\xc1",
+        b"\xa2\xff\xff",
+    ],
+)
+def test_crafted_payloads_raise_one_error(payload: bytes) -> None:
+    """Huge lengths, deep nesting, unhashable keys, unknown codes, zero divisors: all are corrupt."""
+    with pytest.raises(CorruptObject, match="upgrade"):
+        decode(seal(payload))
+
+
+def test_deeply_nested_extensions_raise_one_error() -> None:
+    """Extensions inside extensions, hundreds deep, are refused before the stack ends."""
+    payload = b"\x90"
+    for _ in range(3000):
+        payload = b"\xc9" + len(payload).to_bytes(4, "big") + b"\x02" + payload
+    with pytest.raises(CorruptObject):
+        decode(seal(payload))
+
+
+def test_a_newer_version_says_upgrade() -> None:
+    """An unknown version is named, with the two things it can mean."""
+    data = bytearray(encode(1))
+    data[4] = 2
+    with pytest.raises(
+        CorruptObject, match=r"in/0007.*version 2.*corrupt, or written by a newer fanout: upgrade"
+    ) as caught:
+        decode(data, key="in/0007")
+    assert caught.value.key == "in/0007"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_decode_takes_any_bytes(kind: type) -> None:
+    """The bytes may come as bytes, bytearray or memoryview."""
+    assert decode(kind(encode([1, (2,)]))) == [1, (2,)]
+
+
+def test_digest_is_stable() -> None:
+    """The digest is 32 hex digits and part of the format: it never changes."""
+    assert digest(b"") == "cae66941d9efbd404e4d88758ea67670"
+    assert digest(b"x") == digest(bytearray(b"x")) == digest(memoryview(b"x"))
+    assert len(digest(b"x")) == 32
+
+
+@law
+@given(st.lists(VALUES, max_size=8), st.integers(1, 4))
+def test_any_split_rejoins(items: list[Any], chunk_items: int) -> None:
+    """However a sequence is cut into chunks, the decoded chunks give its items in order."""
+    encoder = SequenceEncoder()
+    rejoined: list[Any] = []
+    for item in items:
+        encoder.add(item)
+        if len(encoder) == chunk_items:
+            rejoined += decode(encoder.finish())
+            assert (len(encoder), encoder.size_bytes) == (0, 0)
+    assert same(rejoined + decode(encoder.finish()), items)
+
+
+def test_a_sequence_knows_its_size_and_counts_on() -> None:
+    """size_bytes grows with each item, a refused item changes nothing, the index runs on across chunks."""
+    encoder = SequenceEncoder("items", 15)
+    encoder.add({"document": "x" * 100})
+    size = encoder.size_bytes
+    assert 100 < size < 130
+    with pytest.raises(Unencodable) as caught:
+        encoder.add({"document": Thing()})
+    assert caught.value.path == "items[16].document"
+    assert (len(encoder), encoder.size_bytes) == (1, size)
+    encoder.add(2)
+    chunk = encoder.finish()
+    assert decode(chunk) == [{"document": "x" * 100}, 2]
+    assert len(chunk) <= size + 1 + 35
+    with pytest.raises(Unencodable) as caught:
+        encoder.add([Thing()])
+    assert caught.value.path == "items[17][0]"
+
+
+def test_a_sequence_takes_an_item_as_it_is_now() -> None:
+    """An item is encoded when it is added; what happens to it afterwards is not seen."""
+    encoder = SequenceEncoder()
+    row = [1]
+    encoder.add(row)
+    row.append(2)
+    assert decode(encoder.finish()) == [[1]]

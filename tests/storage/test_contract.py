@@ -1,0 +1,296 @@
+"""What every store promises, asked of every store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from storage import InvalidKey, ObjectExists, ObjectNotFound, ObjectStore, open_store, put_once
+
+ODD_KEYS = [
+    "with space/and more",
+    "plus+plus",
+    "per%cent/100%25",
+    "tilde~/~",
+    "ünïcode/日本語/🙂",
+    "a&b<c>'d\"e",
+    "star*?[x]",
+    "back\\slash",
+    "at@/x@",
+    "@partial/x",
+    ".hidden/..twice/...",
+    "=;,:$!()",
+    "#hash",
+    "x" * 200 + "/" + "y" * 200 + "/" + "z" * 200,
+]
+BAD_KEYS = [
+    "",
+    "/a",
+    "a/",
+    "a//b",
+    ".",
+    "a/../b",
+    "./a",
+    "a\nb",
+    "a\x00",
+    "a\x7f",
+    "\ud800",
+    "k" * 901,
+    "é" * 451,
+]
+
+RANGES = [
+    (0, None, b"0123456789"),
+    (0, 4, b"0123"),
+    (3, 4, b"3456"),
+    (3, None, b"3456789"),
+    (9, 1, b"9"),
+    (0, 10, b"0123456789"),
+    (8, 100, b"89"),
+    (10, 1, b""),
+    (10, None, b""),
+    (11, 5, b""),
+    (999, None, b""),
+    (0, 0, b""),
+    (4, 0, b""),
+    (99, 0, b""),
+]
+
+
+def keys_of(store: ObjectStore, prefix: str = "", *, start_after: str = "") -> list[str]:
+    return [info.key for info in store.list(prefix, start_after=start_after)]
+
+
+def put_all(store: ObjectStore, keys: list[str]) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        for put in [pool.submit(store.put, key, b"") for key in keys]:
+            put.result()
+
+
+def test_bytes_come_back_as_they_went(store: ObjectStore) -> None:
+    """A body of any bytes type is read back as equal bytes, and a second put replaces it."""
+    store.put("a/b", b"first")
+    for kind in (bytes, bytearray, memoryview):
+        store.put("a/b", kind(bytes(range(256))))
+        assert store.get("a/b") == bytes(range(256))
+        assert type(store.get("a/b")) is bytes
+
+
+def test_later_changes_to_a_buffer_do_not_reach_the_object(store: ObjectStore) -> None:
+    """Once put has returned, the caller's buffer is the caller's again."""
+    body = bytearray(b"before")
+    store.put("a", body)
+    body[:] = b"after!"
+    assert store.get("a") == b"before"
+
+
+def test_an_empty_body_is_an_object(store: ObjectStore) -> None:
+    """An object of no bytes exists, has size 0, and any range of it is empty."""
+    store.put("empty", b"")
+    assert store.get("empty") == b""
+    assert store.head("empty").size == 0
+    assert store.get("empty", offset=0, length=10) == b""
+    assert store.get("empty", offset=5) == b""
+    assert keys_of(store) == ["empty"]
+
+
+def test_a_large_body_comes_back_whole(store: ObjectStore) -> None:
+    """20 MB go there and back, and a range from the middle is the right one."""
+    body = bytes(range(251)) * 80_000
+    store.put("large", body)
+    assert store.get("large") == body
+    assert store.get("large", offset=10_000_000, length=1000) == body[10_000_000:10_001_000]
+
+
+def test_a_range_is_what_there_is_of_it(store: ObjectStore) -> None:
+    """A range ends at the end of the object at the latest; one that starts there or later is empty."""
+    store.put("digits", b"0123456789")
+    for offset, length, expected in RANGES:
+        assert store.get("digits", offset=offset, length=length) == expected, (offset, length)
+
+
+def test_a_negative_range_is_refused(store: ObjectStore) -> None:
+    """A negative offset or length is a mistake of the caller, never a count from the end."""
+    store.put("digits", b"0123456789")
+    for offset, length in ((-1, None), (0, -1), (-5, 5)):
+        with pytest.raises(ValueError, match="offset"):
+            store.get("digits", offset=offset, length=length)
+
+
+def test_a_missing_object_is_a_missing_file(store: ObjectStore) -> None:
+    """Reading and looking up what is not there raise ObjectNotFound, a FileNotFoundError that has the key."""
+    for read in (
+        lambda: store.get("no/such"),
+        lambda: store.get("no/such", offset=3, length=2),
+        lambda: store.get("no/such", length=0),
+        lambda: store.head("no/such"),
+    ):
+        with pytest.raises(FileNotFoundError, match="no/such") as caught:
+            read()
+        assert isinstance(caught.value, ObjectNotFound)
+        assert caught.value.key == "no/such"
+
+
+def test_head_tells_size_and_time(store: ObjectStore) -> None:
+    """head and list agree on the key, the size and a time in UTC that is about now."""
+    store.put("a/b", b"12345")
+    info = store.head("a/b")
+    assert (info.key, info.size) == ("a/b", 5)
+    assert info.modified.tzinfo is UTC
+    assert abs(datetime.now(UTC) - info.modified) < timedelta(minutes=5)
+    assert [(found.key, found.size, found.modified.tzinfo) for found in store.list()] == [("a/b", 5, UTC)]
+
+
+def test_a_write_once_put_leaves_what_stands(store: ObjectStore) -> None:
+    """if_absent writes where nothing stands, and otherwise raises ObjectExists and changes nothing."""
+    store.put("once", b"first", if_absent=True)
+    with pytest.raises(FileExistsError, match="once") as caught:
+        store.put("once", b"second", if_absent=True)
+    assert isinstance(caught.value, ObjectExists)
+    assert caught.value.key == "once"
+    assert store.get("once") == b"first"
+    store.delete(["once"])
+    store.put("once", b"third", if_absent=True)
+    assert store.get("once") == b"third"
+
+
+def test_one_of_many_writers_wins(store: ObjectStore) -> None:
+    """Of 32 writers that put at once if absent, exactly one succeeds, and its bytes stand whole."""
+    start = threading.Barrier(32)
+
+    def write(writer: int) -> int | None:
+        start.wait()
+        try:
+            store.put("race", bytes([writer]) * 5000, if_absent=True)
+        except ObjectExists:
+            return None
+        return writer
+
+    with ThreadPoolExecutor(32) as pool:
+        winners = [writer for writer in pool.map(write, range(32)) if writer is not None]
+    assert len(winners) == 1
+    assert store.get("race") == bytes(winners) * 5000
+
+
+def test_put_once_tells_whose_bytes_stand(store: ObjectStore) -> None:
+    """put_once returns None for the first write and for its repetition, and the standing bytes otherwise."""
+    assert put_once(store, "once", b"ours") is None
+    assert put_once(store, "once", b"ours") is None
+    assert put_once(store, "once", b"theirs") == b"ours"
+    assert put_once(store, "empty", b"") is None
+    assert put_once(store, "empty", b"x") == b""
+
+
+def test_listing_is_in_byte_order_at_any_size(store: ObjectStore) -> None:
+    """2,345 keys come once each and sorted, from any start, under any prefix, and one call deletes them."""
+    many = [f"many/{number * 7919 % 2345:05d}" for number in range(2345)]
+    others = ["many-", "many", "many0", "other/x", "é", "Z"]
+    put_all(store, many + others)
+    expected = sorted(many + others, key=str.encode)
+    assert keys_of(store) == expected
+    assert keys_of(store, "many/") == sorted(many)
+    assert keys_of(store, "many/01") == [key for key in sorted(many) if key.startswith("many/01")]
+    assert keys_of(store, start_after="many/00999") == expected[expected.index("many/00999") + 1 :]
+    assert keys_of(store, "many/", start_after="many/02000x") == sorted(many)[2001:]
+    assert keys_of(store, "many/", start_after="zzz") == []
+    assert next(iter(store.list("many/"))).key == "many/00000"
+    store.delete(iter([*many, "never/was"]))
+    assert keys_of(store) == sorted(others)
+
+
+def test_order_follows_bytes_around_the_slash(store: ObjectStore) -> None:
+    """Keys that differ around '/' sort by their bytes, not folder by folder."""
+    keys = ["a", "a!", "a/b", "a/b!c", "a/b/c", "a/b0", "a0", "b", "ä/x", "ä", "🙂", "～"]
+    put_all(store, keys)
+    ordered = sorted(keys, key=str.encode)
+    assert keys_of(store) == ordered
+    for position, key in enumerate(ordered):
+        assert keys_of(store, start_after=key) == ordered[position + 1 :]
+        assert keys_of(store, key) == [other for other in ordered if other.startswith(key)]
+
+
+def test_a_prefix_need_not_be_a_key(store: ObjectStore) -> None:
+    """A prefix that no key can begin with lists nothing; it neither fails nor leaves the store."""
+    store.put("a/b", b"")
+    for prefix in ("/", "a//", "../", "a/../", "x" * 2000 + "/", "b"):
+        assert keys_of(store, prefix) == []
+
+
+def test_a_key_may_be_the_beginning_of_another(store: ObjectStore) -> None:
+    """`a` and `a/b` are two objects, and deleting one leaves the other."""
+    store.put("a", b"leaf")
+    store.put("a/b", b"branch")
+    assert (store.get("a"), store.get("a/b")) == (b"leaf", b"branch")
+    assert keys_of(store) == ["a", "a/b"]
+    store.delete(["a"])
+    assert keys_of(store) == ["a/b"]
+    store.put("a", b"leaf")
+    store.delete(["a/b"])
+    assert keys_of(store) == ["a"]
+
+
+def test_odd_keys_are_keys(store: ObjectStore) -> None:
+    """Spaces, unicode, '+', '%', '~' and all other printable characters survive put, get, list and delete."""
+    for key in ODD_KEYS:
+        store.put(key, key.encode())
+    assert keys_of(store) == sorted(ODD_KEYS, key=str.encode)
+    for key in ODD_KEYS:
+        assert store.get(key) == key.encode()
+        assert keys_of(store, key) == [key]
+    store.delete(ODD_KEYS)
+    assert keys_of(store) == []
+
+
+def test_keys_that_some_store_cannot_hold_are_refused_by_all(store: ObjectStore) -> None:
+    """Every method that takes a key refuses one outside the shared rules."""
+    uses: list[Callable[[str], object]] = [
+        lambda key: store.put(key, b""),
+        lambda key: store.get(key),
+        lambda key: store.head(key),
+        lambda key: store.delete([key]),
+    ]
+    for key in BAD_KEYS:
+        for use in uses:
+            with pytest.raises(InvalidKey):
+                use(key)
+
+
+def test_deleting_is_repeatable(store: ObjectStore) -> None:
+    """Deleting what is missing, or nothing at all, is no error."""
+    store.put("a/b/c", b"")
+    store.delete([])
+    store.delete(["a/b/c", "a/b/d"])
+    store.delete(["a/b/c"])
+    assert keys_of(store) == []
+
+
+def test_writers_and_deleters_do_not_harm_each_other(store: ObjectStore) -> None:
+    """While others delete beside it and list around it, a put succeeds and its object stands."""
+
+    def work(worker: int) -> None:
+        for step in range(10):
+            mine = f"shared/deep/{step % 2}/{worker}"
+            store.put(mine, b"x")
+            for _ in store.list("shared/"):
+                pass
+            assert store.get(mine) == b"x"
+            store.delete([mine])
+
+    with ThreadPoolExecutor(8) as pool:
+        for worker in [pool.submit(work, worker) for worker in range(8)]:
+            worker.result()
+    assert keys_of(store) == []
+
+
+def test_a_url_opens_the_same_objects(store: ObjectStore, request: pytest.FixtureRequest) -> None:
+    """What one store has put, another that open_store makes from its URL can read."""
+    if request.node.callspec.params["store"] == "memory":
+        store = open_store("memory://same-objects")
+    store.put("a b/c", b"x")
+    assert open_store(store.url).get("a b/c") == b"x"
+    assert open_store(store.url).url == store.url
+    assert store.url in repr(store)

@@ -1,0 +1,235 @@
+"""The package as a whole: its names, its cost, its errors, its URLs."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import storage
+from storage import (
+    CountingStore,
+    FileStore,
+    InvalidKey,
+    InvalidStoreUrl,
+    MemoryStore,
+    ObjectNotFound,
+    StorageError,
+    StorageUnavailable,
+    Unencodable,
+    create_bucket,
+    open_store,
+    put_once,
+)
+
+ERRORS = [
+    kind
+    for kind in vars(importlib.import_module("storage.errors")).values()
+    if isinstance(kind, type) and issubclass(kind, StorageError)
+]
+
+
+def test_all_is_what_is_public() -> None:
+    """`__all__` names exactly the public names of the package, in order."""
+    public = [
+        name
+        for name, value in vars(storage).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
+    ]
+    assert storage.__all__ == sorted(public)
+    assert {kind.__name__ for kind in ERRORS} <= set(storage.__all__)
+
+
+def test_importing_does_not_import_boto3() -> None:
+    """`import storage` leaves boto3 alone until an s3:// URL is opened."""
+    program = (
+        "import sys, storage; assert not {'boto3', 'botocore'} & set(sys.modules); "
+        "storage.open_store('s3://bucket'); assert 'boto3' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(storage.__file__).parents[1])
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_errors_survive_pickling(kind: type[StorageError]) -> None:
+    """Type, text and attributes of every error come through pickle."""
+    error = kind("something happened", key="a/b", remedy="Do this.")
+    error.__dict__["noted"] = 1
+    revived = pickle.loads(pickle.dumps(error))
+    assert type(revived) is kind
+    assert str(revived) == str(error) == "something happened. Do this."
+    assert vars(revived) == vars(error)
+    assert revived.key == "a/b"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not StorageError])
+def test_errors_are_natural_and_say_the_remedy(kind: type[StorageError]) -> None:
+    """Every error is also a builtin that callers know, and says what to do."""
+    assert len(kind.__mro__) > 4
+    assert kind.__bases__[1].__module__ == "builtins"
+    assert str(kind("it happened")) == f"it happened. {kind.remedy}"
+    assert kind.remedy.endswith(".")
+
+
+def test_unencodable_keeps_its_path() -> None:
+    """The path of an Unencodable comes through pickle."""
+    assert pickle.loads(pickle.dumps(Unencodable("no", path="a[3].b"))).path == "a[3].b"
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical"),
+    [
+        ("s3://bucket", "s3://bucket/"),
+        ("s3://bucket/", "s3://bucket/"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3://bucket/a%20b", "s3://bucket/a%20b"),
+        ("s3://bucket/" + "x" * 123, "s3://bucket/" + "x" * 123),
+        ("s3://bucket/a b", "s3://bucket/a%20b"),
+        ("s3://bucket/x?checksums=when_required", "s3://bucket/x"),
+        ("s3://bucket/x?checksums=when_supported", "s3://bucket/x?checksums=when_supported"),
+        ("file:///tmp/a%20b", "file:///tmp/a%20b"),
+        ("memory://name", "memory://name"),
+    ],
+)
+def test_urls_open_and_have_one_form(url: str, canonical: str) -> None:
+    """A store's URL is the canonical form of what opened it, and opens it again."""
+    assert open_store(url).url == canonical
+    assert open_store(canonical).url == canonical
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "bucket/prefix",
+        "/tmp/x",
+        "http://host/x",
+        "s3://",
+        "s3:///prefix",
+        "s3://b",
+        "s3://bucket/a//b",
+        "s3://bucket/../x",
+        "s3://bucket/x#y",
+        "s3://bucket:9000/x",
+        "s3://bucket?region=here",
+        "s3://bucket?checksums=never",
+        "s3://bucket?checksums=",
+        "file://relative/x",
+        "file:relative",
+        "file:///x?y=1",
+        "memory://",
+        "memory://a b",
+        "S3://bucket",
+        "s3://[bucket",
+        "s3://bucket/" + "x" * 124,
+    ],
+)
+def test_urls_that_name_no_store_are_refused(url: str) -> None:
+    """Anything else is an InvalidStoreUrl, from open_store and from create_bucket."""
+    for use in (open_store, create_bucket):
+        with pytest.raises(InvalidStoreUrl):
+            use(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "AKIA:sesame@bucket",
+        "s3://AKIA:sesame@bucket/x",
+        "s3://sesame@bucket",
+        "s3://bucket/x?secret=sesame",
+        "http://me:sesame@host/x",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_never_shown(url: str) -> None:
+    """A URL with credentials is refused in words that do not repeat them."""
+    with pytest.raises(InvalidStoreUrl) as caught:
+        open_store(url)
+    assert "sesame" not in str(caught.value)
+    assert "AKIA" not in str(caught.value)
+
+
+def test_a_memory_store_is_one_per_name() -> None:
+    """One name is one store in this process; another name, or a nameless store, is another one."""
+    assert open_store("memory://one") is open_store("memory://one")
+    assert open_store("memory://one") is not open_store("memory://two")
+    assert MemoryStore().url != MemoryStore().url
+
+
+def test_creating_a_bucket_elsewhere_does_nothing() -> None:
+    """create_bucket accepts the URLs of stores that have no buckets."""
+    create_bucket("memory://any")
+
+
+def test_counting_counts_as_s3_would_bill() -> None:
+    """Requests are counted by verb, pages and batches of 1,000 each, bytes by direction, failures included."""
+    store = CountingStore(MemoryStore())
+    keys = [f"k{number:04d}" for number in range(1500)]
+    for key in keys:
+        store.put(key, b"12")
+    assert store.get("k0000", offset=1) == b"2"
+    with pytest.raises(ObjectNotFound):
+        store.get("missing")
+    store.head("k0000")
+    assert len(list(store.list())) == 1500
+    store.delete(keys)
+    store.delete([])
+    assert store.requests == {"put": 1500, "get": 2, "head": 1, "list": 2, "delete": 2}
+    assert (store.bytes_in, store.bytes_out) == (3000, 1)
+    store.reset()
+    assert (store.requests, store.bytes_in, store.bytes_out) == ({}, 0, 0)
+
+
+def test_put_once_costs_one_request_or_two() -> None:
+    """A free key costs one request, a taken one two."""
+    store = CountingStore(MemoryStore())
+    put_once(store, "k", b"x")
+    assert store.requests == {"put": 1}
+    put_once(store, "k", b"y")
+    assert store.requests == {"put": 2, "get": 1}
+
+
+def test_put_once_gives_up_on_an_object_that_keeps_vanishing() -> None:
+    """If the object exists at every put and is gone at every get, put_once raises instead of spinning."""
+
+    class Flickering(MemoryStore):
+        def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+            raise ObjectNotFound("gone", key=key)
+
+    store = Flickering()
+    store.put("k", b"x")
+    with pytest.raises(StorageUnavailable, match="vanished"):
+        put_once(store, "k", b"x")
+
+
+def test_a_directory_keeps_nothing_but_objects(tmp_path: Path) -> None:
+    """After puts and deletes no empty directory and no partial file is left in a file store."""
+    store = FileStore(tmp_path / "deep" / "root")
+    store.put("a/b/c", b"x")
+    store.put("a/b/c", b"y", if_absent=False)
+    with pytest.raises(FileExistsError):
+        store.put("a/b/c", b"z", if_absent=True)
+    store.delete(["a/b/c"])
+    assert [path.name for path in (tmp_path / "deep" / "root").rglob("*")] == ["@partial"]
+
+
+def test_a_segment_too_long_for_a_file_name_is_refused(tmp_path: Path) -> None:
+    """A file store takes segments of up to 254 bytes, quoted, and names the limit beyond."""
+    store = FileStore(tmp_path)
+    store.put("x" * 254, b"")
+    assert [info.key for info in store.list("x")] == ["x" * 254]
+    with pytest.raises(InvalidKey, match="255"):
+        store.put("x" * 255, b"")
+    with pytest.raises(InvalidKey, match="file name"):
+        store.put("a/" + "é" * 43 + "/b", b"")
+
+
+def test_a_root_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
+    """A file store whose root is a file fails with an error of this package."""
+    (tmp_path / "root").write_bytes(b"")
+    with pytest.raises(StorageUnavailable):
+        FileStore(tmp_path / "root").put("a", b"")

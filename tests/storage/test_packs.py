@@ -1,0 +1,250 @@
+"""Packs keep the order of their chunks, bound their memory, and tell the truth about what is durable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import (
+    Body,
+    CorruptObject,
+    CountingStore,
+    MemoryStore,
+    ObjectNotFound,
+    PackWriter,
+    Slice,
+    StorageUnavailable,
+    digest,
+    read_slice,
+)
+
+
+def key(pack: int) -> str:
+    return f"packs/{pack:06d}"
+
+
+def uploading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pack-upload")]
+
+
+class GatedStore(MemoryStore):
+    """A store whose puts wait until the test lets each of them end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._ended: set[str] = set()
+        self.begun: list[str] = []
+        self.failing: set[str] = set()
+        self.on_put: Callable[[], None] = lambda: None
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        with self._changed:
+            self.on_put()
+            self.begun.append(key)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: key in self._ended, timeout=30)
+        if key in self.failing:
+            raise StorageUnavailable(f"no room for {key}", key=key)
+        super().put(key, body, if_absent=if_absent)
+
+    def let_end(self, *packs: int) -> None:
+        with self._changed:
+            self._ended |= {key(pack) for pack in packs}
+            self._changed.notify_all()
+
+    def wait_for_begun(self, packs: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.begun) >= packs, timeout=30)
+
+
+def wait_for_standing(store: MemoryStore, *packs: int) -> None:
+    """Wait until these packs stand, without asking the writer."""
+    done = threading.Event()
+    while not {key(pack) for pack in packs} <= {info.key for info in store.list()}:
+        done.wait(0.001)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=40), max_size=40), st.integers(1, 100), st.integers(1, 5), st.data())
+def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, uploads: int, data: st.DataObject) -> None:
+    """Every chunk comes back by its slice, in order, wherever the packs were cut or flushed."""
+    store = CountingStore(MemoryStore())
+    flush_after = data.draw(st.sets(st.integers(0, 40), max_size=5))
+    with PackWriter(store, key, pack_bytes=pack_bytes, uploads=uploads) as writer:
+        slices: list[Slice] = []
+        for position, chunk in enumerate(chunks):
+            writer.append(chunk)
+            if position in flush_after:
+                writer.flush()
+            slices += writer.stored()
+        slices += writer.close()
+    assert store.requests["put"] == (slices[-1].pack + 1 if slices else 0)
+    assert [read_slice(store, key(piece.pack), piece) for piece in slices] == chunks
+    assert [(piece.pack, piece.offset) for piece in slices] == sorted((piece.pack, piece.offset) for piece in slices)
+
+
+def test_a_pack_is_no_larger_than_asked() -> None:
+    """A chunk that would exceed the pack begins the next one; only a chunk larger than a pack makes a larger one."""
+    store = MemoryStore()
+    writer = PackWriter(store, key, pack_bytes=10)
+    for length in (4, 4, 4, 25, 10, 1):
+        writer.append(b"x" * length)
+    slices = writer.close()
+    assert [(piece.pack, piece.offset, piece.length) for piece in slices] == [
+        (0, 0, 4),
+        (0, 4, 4),
+        (1, 0, 4),
+        (2, 0, 25),
+        (3, 0, 10),
+        (4, 0, 1),
+    ]
+    assert [info.size for info in store.list()] == [8, 4, 25, 10, 1]
+
+
+def test_order_survives_uploads_that_end_out_of_order() -> None:
+    """A slice is handed out only when every earlier one is durable, however the uploads end."""
+    store = GatedStore()
+    with PackWriter(store, key, pack_bytes=1, uploads=3) as writer:
+        for chunk in (b"a", b"b", b"c"):
+            writer.append(chunk)
+        store.wait_for_begun(3)
+        store.let_end(1, 2)
+        wait_for_standing(store, 1, 2)
+        assert writer.stored() == []
+        store.let_end(0)
+        assert [piece.pack for piece in writer.close()] == [0, 1, 2]
+        assert writer.stored() == []
+        assert writer.close() == []
+    assert uploading_threads() == []
+
+
+def test_memory_is_bounded_while_uploads_are_slow() -> None:
+    """What was appended and is not yet durable never exceeds (uploads + 1) packs and a chunk."""
+    store = GatedStore()
+    appended = 0
+    waiting: list[int] = []
+
+    def observe() -> None:
+        waiting.append(appended - sum(info.size for info in store.list()))
+
+    store.on_put = observe
+
+    def produce() -> None:
+        nonlocal appended
+        with PackWriter(store, key, pack_bytes=100, uploads=3) as writer:
+            for _ in range(200):
+                appended += 30
+                writer.append(b"x" * 30)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    for pack in range(200 // 3 + 1):
+        store.wait_for_begun(pack + 1)
+        observe()
+        store.let_end(pack)
+    producer.join(30)
+    assert not producer.is_alive()
+    assert sum(info.size for info in store.list()) == 6000
+    assert max(waiting) <= 100 * (3 + 1) + 30
+
+
+def test_a_failed_upload_is_raised_by_whatever_comes_next() -> None:
+    """append, flush, stored and close all raise the error of an upload that failed, and go on raising it."""
+    store = GatedStore()
+    store.failing = {key(0)}
+    writer = PackWriter(store, key, pack_bytes=1, uploads=1)
+    writer.append(b"a")
+    store.let_end(0, 1)
+    with pytest.raises(StorageUnavailable, match="no room"):
+        writer.append(b"b")
+    for use in (writer.stored, lambda: writer.append(b"c"), writer.close):
+        with pytest.raises(StorageUnavailable, match="no room") as caught:
+            use()
+        assert caught.value.key == key(0)
+    assert uploading_threads() == []
+
+
+def test_close_raises_the_error_of_the_last_upload() -> None:
+    """A writer whose last pack cannot be stored does not close in silence, and its threads are gone."""
+    store = GatedStore()
+    store.failing = {key(0)}
+    store.let_end(0)
+
+    def write() -> None:
+        with PackWriter(store, key) as writer:
+            writer.append(b"a")
+
+    with pytest.raises(StorageUnavailable):
+        write()
+    assert uploading_threads() == []
+
+
+def test_a_failing_block_leaves_no_thread_behind() -> None:
+    """When the block raises, what was begun is waited for, the rest dropped, and the error is the block's."""
+    store = GatedStore()
+    store.let_end(0)
+
+    def write() -> None:
+        with PackWriter(store, key, pack_bytes=1, uploads=2) as writer:
+            writer.append(b"a")
+            raise KeyError("from the block")
+
+    with pytest.raises(KeyError, match="from the block"):
+        write()
+    assert [info.key for info in store.list()] == [key(0)]
+    assert uploading_threads() == []
+
+
+def test_a_block_that_ends_well_closes_the_writer() -> None:
+    """Leaving the block uploads the rest; what close() would have returned is left to stored()."""
+    store = MemoryStore()
+    with PackWriter(store, key) as writer:
+        writer.append(b"abc")
+    assert writer.stored() == [Slice(0, 0, 3, digest(b"abc"))]
+    assert writer.stored() == []
+    with pytest.raises(ValueError, match="closed"):
+        writer.append(b"d")
+
+
+def test_nothing_written_is_nothing_stored() -> None:
+    """A writer without chunks makes no request, and an empty chunk is a chunk."""
+    store = CountingStore(MemoryStore())
+    with PackWriter(store, key) as writer:
+        writer.flush()
+        assert writer.close() == []
+    assert store.requests == {}
+    with PackWriter(store, key) as writer:
+        writer.append(b"")
+        (piece,) = writer.close()
+    assert read_slice(store, key(0), piece) == b""
+
+
+@pytest.mark.parametrize("sizes", [{"pack_bytes": 0}, {"uploads": 0}])
+def test_sizes_must_be_positive(sizes: dict[str, int]) -> None:
+    """A pack of no bytes or no uploads at all is refused at once."""
+    with pytest.raises(ValueError, match="positive"):
+        PackWriter(MemoryStore(), key, **sizes)
+
+
+def test_reading_a_slice_is_one_verified_request() -> None:
+    """read_slice makes one ranged get, and finds a changed, shortened or missing pack."""
+    store = CountingStore(MemoryStore())
+    store.put(key(0), b"aaabbbccc")
+    piece = Slice(0, 3, 3, digest(b"bbb"))
+    store.reset()
+    assert read_slice(store, key(0), piece) == b"bbb"
+    assert (store.requests, store.bytes_out) == ({"get": 1}, 3)
+    store.put(key(0), b"aaabXbccc")
+    with pytest.raises(CorruptObject, match=r"bytes 3 to 6 of 'packs/000000' .*digest") as caught:
+        read_slice(store, key(0), piece)
+    assert caught.value.key == key(0)
+    store.put(key(0), b"aaab")
+    with pytest.raises(CorruptObject, match="1 of 3 bytes"):
+        read_slice(store, key(0), piece)
+    with pytest.raises(ObjectNotFound):
+        read_slice(store, key(1), piece)

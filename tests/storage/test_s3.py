@@ -1,0 +1,352 @@
+"""What only S3 can do wrong, and what its look-alikes do differently."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from types import SimpleNamespace
+
+import boto3
+import botocore.endpoint
+import pytest
+from moto import mock_aws
+
+from storage import (
+    BucketNotFound,
+    ConditionalWriteUnsupported,
+    ObjectExists,
+    ObjectNotFound,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    create_bucket,
+    open_store,
+    put_once,
+)
+from storage.s3 import S3Store
+
+from .scripted import Answer, ScriptedServer, serving
+
+Script = Callable[..., ScriptedServer]
+
+
+@pytest.fixture
+def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """Start a scripted server and point boto3 at it; boto3's own retries do not wait."""
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    with ExitStack() as open_servers:
+
+        def start(*answers: Answer) -> ScriptedServer:
+            manager: AbstractContextManager[ScriptedServer] = serving([*answers])
+            server = open_servers.enter_context(manager)
+            aws_environment(server.endpoint)
+            return server
+
+        yield start
+
+
+def new_store(pauses: list[float] | None = None) -> S3Store:
+    return S3Store("s3://bucket/root", pause=(pauses if pauses is not None else []).append)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(404, "NoSuchKey"), ObjectNotFound),
+        (Answer(404, "NoSuchBucket"), BucketNotFound),
+        (Answer(403, "AccessDenied"), StorageDenied),
+        (Answer(403, "SignatureDoesNotMatch"), StorageDenied),
+        (Answer(403, "InvalidAccessKeyId"), StorageDenied),
+        (Answer(403, "RequestTimeTooSkewed"), StorageDenied),
+        (Answer(400, "ExpiredToken"), StorageDenied),
+        (Answer(403, "SomethingNew"), StorageDenied),
+        (Answer(500, "InternalError"), StorageUnavailable),
+        (Answer(503, "SlowDown"), StorageUnavailable),
+        (Answer(503, "ServiceUnavailable"), StorageUnavailable),
+        (Answer(502), StorageUnavailable),
+        (Answer(504, "SomethingNew"), StorageUnavailable),
+        (Answer(429, "TooManyRequests"), StorageUnavailable),
+        (Answer(0), StorageUnavailable),
+        (Answer(400, "InvalidArgument"), StorageError),
+        (Answer(418, "SomethingNew"), StorageError),
+    ],
+    ids=lambda case: f"{case.status}-{case.code}" if isinstance(case, Answer) else None,
+)
+def test_answers_become_errors(script: Script, answer: Answer, expected: type[StorageError]) -> None:
+    """Each answer, known or new, becomes exactly one error, with the key and without credentials."""
+    script(answer)
+    with pytest.raises(StorageError) as caught:
+        new_store().get("a/b")
+    assert type(caught.value) is expected
+    assert caught.value.key == "a/b"
+    assert "a/b" in str(caught.value)
+    assert "test-secret" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(404, ObjectNotFound), (403, StorageDenied), (503, StorageUnavailable), (400, StorageError)],
+)
+def test_a_head_has_only_its_status(script: Script, status: int, expected: type[StorageError]) -> None:
+    """The answer to a HEAD has no body, so its status alone decides."""
+    script(Answer(status))
+    with pytest.raises(StorageError) as caught:
+        new_store().head("a")
+    assert type(caught.value) is expected
+
+
+def test_busy_servers_are_tried_again(script: Script) -> None:
+    """Five 503s and a hang-up in a row cost requests, not the call."""
+    server = script(*[Answer(503, "SlowDown")] * 5, Answer(0), Answer(200, body=b"there"))
+    assert new_store().get("a") == b"there"
+    assert len(server.requests) == 7
+
+
+def test_a_busy_server_is_not_tried_for_ever(script: Script) -> None:
+    """Eight answers of 503 are StorageUnavailable."""
+    server = script(Answer(503, "SlowDown"))
+    with pytest.raises(StorageUnavailable):
+        new_store().get("a")
+    assert len(server.requests) == 8
+
+
+def test_no_server_is_unavailable(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint where nobody listens is StorageUnavailable, worth trying later."""
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    aws_environment("http://127.0.0.1:1")
+    with pytest.raises(ConnectionError):
+        new_store().put("a", b"x")
+
+
+def test_a_conflict_is_tried_again(script: Script) -> None:
+    """409 means that two conditional writes met: the put waits a jittered moment and tries again."""
+    pauses: list[float] = []
+    conflict = Answer(409, "ConditionalRequestConflict")
+    server = script(conflict, conflict, Answer(200))
+    new_store(pauses).put("a", b"x", if_absent=True)
+    assert [request.headers["If-None-Match"] for request in server.requests] == ["*"] * 3
+    assert [request.body for request in server.requests] == [b"x"] * 3
+    assert len(pauses) == 2
+    assert 0 <= pauses[0] <= 0.1
+    assert 0 <= pauses[1] <= 0.2
+
+
+def test_a_lasting_conflict_is_unavailable(script: Script) -> None:
+    """A conflict that does not end is StorageUnavailable after eight tries."""
+    server = script(Answer(409, "ConditionalRequestConflict"))
+    with pytest.raises(StorageUnavailable):
+        new_store().put("a", b"x", if_absent=True)
+    assert len(server.requests) == 8
+
+
+def test_a_plain_put_sets_no_condition(script: Script) -> None:
+    """Without if_absent there is no If-None-Match, and the body goes out as it is, without trailers."""
+    server = script(Answer(200))
+    new_store().put("a b", b"x" * 10)
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == ("PUT", "/bucket/root/a%20b", b"x" * 10)
+    names = {name.lower() for name in request.headers}
+    assert not names & {"if-none-match", "x-amz-trailer", "x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm"}
+    assert "fanout-storage" in request.headers["User-Agent"]
+
+
+def test_checksums_are_a_setting(script: Script) -> None:
+    """?checksums=when_supported asks boto3 for its newer checksums."""
+    server = script(Answer(200))
+    open_store("s3://bucket/x?checksums=when_supported").put("a", b"x")
+    assert any(name.lower().startswith("x-amz-checksum-") for name in server.requests[0].headers)
+
+
+def test_who_comes_second_is_told(script: Script) -> None:
+    """412 is ObjectExists, and not tried again."""
+    server = script(Answer(412, "PreconditionFailed"))
+    with pytest.raises(ObjectExists):
+        new_store().put("a", b"x", if_absent=True)
+    assert len(server.requests) == 1
+
+
+def test_a_lost_answer_to_ones_own_put_is_success(script: Script) -> None:
+    """The put arrives, its answer is lost, boto3 sends it again and gets 412: put_once finds its own bytes."""
+    server = script(Answer(0), Answer(412, "PreconditionFailed"), Answer(200, body=b"ours"))
+    assert put_once(new_store(), "a", b"ours") is None
+    assert [request.method for request in server.requests] == ["PUT", "PUT", "GET"]
+
+
+def test_no_conditional_writes_is_said_in_words(script: Script) -> None:
+    """501 to a write-once put is ConditionalWriteUnsupported; to anything else it is something else."""
+    script(Answer(501, "NotImplemented"))
+    with pytest.raises(ConditionalWriteUnsupported, match="If-None-Match"):
+        new_store().put("a", b"x", if_absent=True)
+    with pytest.raises(StorageError) as caught:
+        new_store().put("a", b"x")
+    assert type(caught.value) is StorageError
+
+
+def test_a_body_cut_short_is_read_again(script: Script) -> None:
+    """A body that breaks off is asked for again, with the same range."""
+    pauses: list[float] = []
+    cut = Answer(206, body=b"012", missing_bytes=2)
+    server = script(cut, cut, Answer(206, body=b"01234"))
+    assert new_store(pauses).get("a", offset=10, length=5) == b"01234"
+    assert [request.headers["Range"] for request in server.requests] == ["bytes=10-14"] * 3
+    assert len(pauses) == 2
+
+
+def test_a_body_always_cut_short_is_unavailable(script: Script) -> None:
+    """Four broken bodies in a row are StorageUnavailable, never a short result."""
+    server = script(Answer(200, body=b"012", missing_bytes=2))
+    with pytest.raises(StorageUnavailable):
+        new_store().get("a")
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"), [(0, 3, b"012"), (3, 4, b"3456"), (8, None, b"89"), (8, 9, b"89"), (12, 5, b"")]
+)
+def test_a_server_that_ignores_ranges_is_cut_to_size(
+    script: Script, offset: int, length: int | None, expected: bytes
+) -> None:
+    """Status 200 to a ranged GET means the whole object: the range is cut out here."""
+    script(Answer(200, body=b"0123456789"))
+    assert new_store().get("a", offset=offset, length=length) == expected
+
+
+@pytest.mark.parametrize("code", ["InvalidRange", ""])
+def test_a_range_past_the_end_is_empty(script: Script, code: str) -> None:
+    """416 to a ranged GET is nothing to read, with an error body or without."""
+    script(Answer(416, code))
+    assert new_store().get("a", offset=10) == b""
+
+
+def test_batch_deletes_carry_md5_to_other_servers(script: Script) -> None:
+    """A custom endpoint gets the Content-MD5 that older servers require, and no newer checksum."""
+    server = script(Answer(200, body=b"<DeleteResult/>"))
+    new_store().delete(["a", "b"])
+    (request,) = server.requests
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert headers["content-md5"] == base64.b64encode(hashlib.md5(request.body).digest()).decode()
+    assert not [name for name in headers if name.startswith("x-amz-checksum")]
+    assert request.body.count(b"<Key>root/") == 2
+
+
+def test_a_refused_key_of_a_batch_is_raised(script: Script) -> None:
+    """An error for one key within a successful batch answer is raised with its key; a missing key is none."""
+    refusal = "<Error><Key>root/{}</Key><Code>{}</Code></Error>"
+    body = f"<DeleteResult>{refusal.format('a', 'NoSuchKey')}{refusal.format('b/c', 'AccessDenied')}</DeleteResult>"
+    script(Answer(200, body=body.encode()))
+    with pytest.raises(StorageDenied, match="b/c") as caught:
+        new_store().delete(["a", "b/c"])
+    assert caught.value.key == "b/c"
+
+
+def test_a_missing_bucket_says_how_to_make_it(moto_url: str) -> None:
+    """Putting into and listing a bucket that does not exist name create_bucket as the remedy."""
+    store = open_store("s3://no-such-bucket/x")
+    for use in (lambda: store.put("a", b""), lambda: list(store.list())):
+        with pytest.raises(BucketNotFound, match="create_bucket"):
+            use()
+
+
+def test_creating_a_bucket_twice_is_fine(moto_url: str) -> None:
+    """create_bucket makes the bucket, and says nothing if it stands."""
+    create_bucket("s3://made-twice")
+    create_bucket("s3://made-twice")
+    open_store("s3://made-twice").put("a", b"")
+
+
+def test_a_bucket_goes_where_the_client_is(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside us-east-1 the bucket is made with a LocationConstraint, inside without."""
+    server = script(Answer(200))
+    create_bucket("s3://bucket")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    create_bucket("s3://bucket")
+    assert [b"eu-central-1" in request.body for request in server.requests] == [False, True]
+
+
+def test_someone_elses_bucket_is_denied(script: Script) -> None:
+    """BucketAlreadyExists is success only for who may look into the bucket."""
+    exists = Answer(409, "BucketAlreadyExists")
+    script(exists, Answer(200))
+    create_bucket("s3://bucket")
+    script(exists, Answer(403))
+    with pytest.raises(StorageDenied):
+        create_bucket("s3://bucket")
+
+
+def test_no_credentials_are_denied(no_aws_environment: None) -> None:
+    """Without credentials the error is StorageDenied, and says where they would come from."""
+    with pytest.raises(StorageDenied, match="AWS_ACCESS_KEY_ID"):
+        open_store("s3://bucket").get("a")
+
+
+def test_an_unknown_profile_is_denied(no_aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that is not configured is StorageDenied too."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(StorageDenied, match="nobody"):
+        open_store("s3://bucket").get("a")
+
+
+def test_a_malformed_endpoint_is_named(aws_environment: Callable[[str], None]) -> None:
+    """An endpoint that is no URL is an error of this package that names the variable."""
+    aws_environment("not a url")
+    with pytest.raises(StorageError, match="AWS_ENDPOINT_URL_S3"):
+        open_store("s3://bucket").get("a")
+
+
+def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's tests may run a store under moto's decorator, with AWS's own endpoint and addressing."""
+    aws_environment("")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    with mock_aws():
+        create_bucket("s3://bucket")
+        store = open_store("s3://bucket/x")
+        store.put("a", b"1")
+        store.put("b", b"2")
+        assert [info.key for info in store.list()] == ["a", "b"]
+        store.delete(["a"])
+        assert boto3.client("s3").list_objects_v2(Bucket="bucket")["Contents"][0]["Key"] == "x/b"
+
+
+def test_threads_share_one_client(moto_url: str) -> None:
+    """However many threads begin at once, a process makes one client."""
+    store = S3Store(moto_url)
+    begin = threading.Barrier(8)
+
+    def client_seen(_: int) -> int:
+        begin.wait()
+        return id(store._client)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({*pool.map(client_seen, range(8))}) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_makes_its_own_client(moto_url: str) -> None:
+    """A child forked from a parent that has used the store, and holds its lock, reads through its own client."""
+    store = S3Store(moto_url)
+    store.put("a", b"from the parent")
+    parents = store._client
+    outlet, inlet = os.pipe()
+    with store._locks[os.getpid()]:
+        child = os.fork()
+        if child == 0:
+            answer = b"failed"
+            try:
+                if store._client is not parents:
+                    answer = store.get("a")
+            finally:
+                os.write(inlet, answer)
+                os._exit(0)
+    os.close(inlet)
+    with os.fdopen(outlet, "rb") as pipe:
+        assert pipe.read() == b"from the parent"
+    assert os.waitpid(child, 0)[1] == 0
+    assert store._client is parents
+    assert store.get("a") == b"from the parent"
