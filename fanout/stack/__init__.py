@@ -1,0 +1,35 @@
+"""Private servers on this machine, for the demo, the tests and the benchmarks.
+
+The library itself never imports them. Each server is one class with `start(directory)`, `environment`,
+`rss_bytes()` and `stop()`, listens on 127.0.0.1 only, and ends with the process that started it. A program
+that is not installed is a `ServerUnavailable` that says how to get it.
+"""
+
+from __future__ import annotations
+
+from .ceph import CephGateway
+from .errors import ServerFailed, ServerUnavailable, StackError
+from .filesystem_broker import FilesystemBroker, Traffic
+from .localstack import LocalStack
+from .moto import MotoServer
+from .process import Process
+from .rabbitmq import RabbitMQ
+from .redis import Redis
+from .server import Server
+from .worker import CeleryWorker
+
+__all__ = [
+    "CeleryWorker",
+    "CephGateway",
+    "FilesystemBroker",
+    "LocalStack",
+    "MotoServer",
+    "Process",
+    "RabbitMQ",
+    "Redis",
+    "Server",
+    "ServerFailed",
+    "ServerUnavailable",
+    "StackError",
+    "Traffic",
+]

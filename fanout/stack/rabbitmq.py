@@ -1,0 +1,180 @@
+"""A private RabbitMQ node."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import ServerFailed
+from .ports import LOOPBACK, free_port
+from .process import Process, find_program
+from .server import Server
+
+_REMEDY = "apt-get install rabbitmq-server"
+
+# Debian's programs on PATH are wrappers that change to the user `rabbitmq` (as root) or refuse (as anybody
+# else). These are the scripts behind them: they run as whoever calls them.
+_SCRIPTS = "/usr/lib/rabbitmq/bin"
+
+
+class RabbitMQ(Server):
+    """A RabbitMQ node on a free port of 127.0.0.1, apart from any other node of the machine.
+
+    Apart means: a node name, a data directory, an Erlang cookie, a distribution port and a port mapper (epmd)
+    of its own, no plugins, and no configuration of the system's. What is durable survives `restart` and
+    `kill`.
+
+    Attributes:
+        url: `amqp://guest:guest@127.0.0.1:<port>//`.
+    """
+
+    def __init__(self, directory: Path, *, port: int, settings: Mapping[str, str]) -> None:
+        self.url = f"amqp://guest:guest@{LOOPBACK}:{port}//"
+        self._directory = directory
+        self._server = find_program("rabbitmq-server", remedy=_REMEDY, candidates=[f"{_SCRIPTS}/rabbitmq-server"])
+        self._control = find_program("rabbitmqctl", remedy=_REMEDY, candidates=[f"{_SCRIPTS}/rabbitmqctl"])
+        epmd = find_program("epmd", remedy=_REMEDY)
+        self._variables = self._configure(port=port, settings=settings)
+        self._mapper = Process.start(
+            [epmd, "-address", LOOPBACK, "-port", self._variables["ERL_EPMD_PORT"]],
+            name="epmd",
+            directory=directory,
+        )
+        self._node: Process | None = None
+
+    @classmethod
+    def start(cls, directory: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> RabbitMQ:
+        """Start a node and wait until it serves; takes a few seconds and needs no root.
+
+        Args:
+            directory: For its data, configuration and logs; made when missing. One node at a time.
+            port: A free one when not given.
+            settings: Lines of `rabbitmq.conf`, such as `{"consumer_timeout": "10000"}`.
+
+        Raises:
+            ServerUnavailable: RabbitMQ is not installed.
+            ServerFailed: It did not come up.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        node = cls(directory.resolve(), port=port or free_port(), settings=settings or {})
+        try:
+            node._mapper.wait_for_port(int(node._variables["ERL_EPMD_PORT"]))
+            node._start_node()
+        except BaseException:
+            node.stop()
+            raise
+        return node
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """`CELERY_BROKER_URL`, which Celery reads by itself."""
+        return {"CELERY_BROKER_URL": self.url}
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Erlang machine; another one after `restart`."""
+        return self._running.pid
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the node, in bytes."""
+        return self._running.rss_bytes()
+
+    def ctl(self, *args: str) -> str:
+        """Run `rabbitmqctl` against this node and return what it prints; takes about a second.
+
+        Raises:
+            ServerFailed: It refused, or the node is down.
+        """
+        done = subprocess.run(  # noqa: S603
+            [self._control, "--quiet", *args],
+            env={**os.environ, **self._variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ServerFailed(f"rabbitmqctl {args[0]}", f"ended with status {done.returncode}", done.stderr)
+        return done.stdout
+
+    def messages(self) -> dict[str, int]:
+        """Return the number of messages in each queue, delivered but unacknowledged ones included."""
+        return {row["name"]: int(row["messages"]) for row in self._queues("messages")}
+
+    def message_bytes(self) -> dict[str, int]:
+        """Return the size of the message bodies in each queue, in bytes."""
+        return {row["name"]: int(row["message_bytes"]) for row in self._queues("message_bytes")}
+
+    def restart(self) -> None:
+        """Start the node again on its data and port, after a graceful stop unless `kill` came first."""
+        if self._node is not None:
+            self._node.stop()
+        self._start_node()
+
+    def kill(self) -> None:
+        """End the node at once (SIGKILL), as a power cut would; `restart` brings it back."""
+        self._running.kill()
+
+    def suspend(self) -> None:
+        """Stop the node's clock (SIGSTOP): connections stay open and nothing answers."""
+        self._running.signal(signal.SIGSTOP, group=True)
+
+    def resume(self) -> None:
+        """Let a suspended node run on."""
+        self._running.signal(signal.SIGCONT, group=True)
+
+    def stop(self) -> None:
+        """End the node and its port mapper; idempotent. The data stay in the directory."""
+        if self._node is not None:
+            self._node.stop()
+        self._mapper.kill()
+
+    @property
+    def _running(self) -> Process:
+        if self._node is None:
+            raise ServerFailed("rabbitmq", "was not started", "")
+        return self._node
+
+    def _start_node(self) -> None:
+        self._node = Process.start(
+            [self._server], name="rabbitmq", directory=self._directory, environment=self._variables
+        )
+        self._node.wait_for_log("Server startup complete")
+
+    def _queues(self, column: str) -> list[dict[str, str]]:
+        rows: list[dict[str, str]] = json.loads(self.ctl("--formatter", "json", "list_queues", "name", column))
+        return rows
+
+    def _configure(self, *, port: int, settings: Mapping[str, str]) -> dict[str, str]:
+        home = self._directory
+        lines = {"listeners.tcp.1": f"{LOOPBACK}:{port}", **settings}
+        (home / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
+        (home / "advanced.config").write_text("[].\n")
+        (home / "enabled_plugins").write_text("[].\n")
+        (home / "rabbitmq-env.conf").write_text("")
+        distribution_port, control_port = free_port(), free_port()
+        return {
+            # The Erlang cookie lies in the home directory.
+            "HOME": str(home),
+            "RABBITMQ_NODENAME": f"fanout-{port}@localhost",
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "RABBITMQ_CTL_DIST_PORT_MIN": str(control_port),
+            "RABBITMQ_CTL_DIST_PORT_MAX": str(control_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(free_port()),
+            # The start script then becomes the Erlang machine instead of waiting for it: one process to
+            # watch, whose id is the machine's.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "NOTIFY_SOCKET": "",
+        }

@@ -1,0 +1,75 @@
+"""Servers for a whole test session, as fixtures; load with `pytest_plugins = ["tests.services"]`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from fanout.stack import (
+    CephGateway,
+    LocalStack,
+    MotoServer,
+    RabbitMQ,
+    Redis,
+    Server,
+    ServerUnavailable,
+)
+from fanout.stack.localstack import PYTHON_VARIABLE
+
+S = TypeVar("S", bound=Server)
+
+# Read before the tests scrub the environment.
+LOCALSTACK_PYTHON = os.environ.get(
+    PYTHON_VARIABLE, str(Path(__file__).parents[1] / "localstack" / ".venv" / "bin" / "python")
+)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A private RabbitMQ node; tests share it, so each uses queues of its own."""
+    yield from running(RabbitMQ.start, tmp_path_factory.mktemp("rabbitmq"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A private Redis; tests share it, so each uses keys of its own."""
+    yield from running(Redis.start, tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="session")
+def ceph_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephGateway]:
+    """A private Ceph gateway; tests share it, so each uses a bucket or prefix of its own."""
+    yield from running(CephGateway.start, tmp_path_factory.mktemp("ceph"))
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """A private moto server; tests share it, so each uses a bucket of its own and counts differences."""
+    yield from running(MotoServer.start, tmp_path_factory.mktemp("moto"))
+
+
+@pytest.fixture(scope="session")
+def localstack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A native LocalStack where `localstack/install-native` has put one; skipped elsewhere, CI included."""
+    try:
+        server = LocalStack.start(tmp_path_factory.mktemp("localstack"), python=LOCALSTACK_PYTHON)
+    except ServerUnavailable as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+def running(start: Callable[[Path], S], directory: Path) -> Iterator[S]:
+    """Start a server, yield it and stop it; where it is not installed, skip on a laptop and fail in CI."""
+    try:
+        server = start(directory)
+    except ServerUnavailable as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    with server:
+        yield server
