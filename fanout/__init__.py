@@ -1,0 +1,109 @@
+"""Fork-join tasks for Celery whose data stays off the broker.
+
+    from fanout import ForkJoinTask, connect
+
+Write a task (`ForkJoinTask`, or `fork_join` for loose functions), `connect` a Celery app to an object store, and run
+it: `Task.run(…)` here, `Task.signature(…)` in any Canvas, `Task.submit(…)` for a `Job` to hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .config import RECOMMENDED, Config, Options
+from .errors import (
+    ConfigError,
+    DeclarationError,
+    FanoutError,
+    InvalidInput,
+    InvalidItem,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    JobTimeout,
+    UnknownTask,
+)
+from .job import Job, JobState, Progress
+from .results import Results
+from .task import ForkJoinTask, fork_join
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RECOMMENDED",
+    "Config",
+    "ConfigError",
+    "DeclarationError",
+    "FanoutError",
+    "ForkJoinTask",
+    "InvalidInput",
+    "InvalidItem",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "JobNotFound",
+    "JobState",
+    "JobTimeout",
+    "Options",
+    "Progress",
+    "Results",
+    "UnknownTask",
+    "attach",
+    "connect",
+    "fork_join",
+    "opened",
+]
+
+
+def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:
+    """Let a Celery app launch and run fork-join tasks. Callers and workers both need it.
+
+    Args:
+        app: The app.
+        store: URL of the object store, such as `s3://bucket/prefix`. If not given, `app.conf.fanout_store` or the
+            environment's `FANOUT_STORE` says it.
+        **settings: Other fields of `Config`.
+
+    Returns:
+        The app.
+
+    Raises:
+        ConfigError: A setting has a wrong name.
+    """
+    from .engines import celery
+
+    return celery.connect(app, store=store, **settings)
+
+
+def attach(job_id: str, *, app: Celery | None = None) -> Job:
+    """The handle of a job that was launched in another process. No request.
+
+    Args:
+        job_id: The job's id.
+        app: The Celery app; the current one if not given.
+
+    Raises:
+        ConfigError: The app is not connected, or no store is configured.
+    """
+    from .engines import celery
+
+    return celery.attach(job_id, app=app)
+
+
+def opened(value: Any, *, app: Celery | None = None) -> Any:
+    """What a Celery task or `AsyncResult.get` received of a job: the value, fetched if it was too large to travel.
+
+    Args:
+        value: What came; returned as it is if it is no reference.
+        app: The Celery app; the current one if not given.
+
+    Raises:
+        ConfigError: The app is not connected, or no store is configured.
+        LookupError: The job has been removed.
+    """
+    from .engines import celery
+
+    return celery.opened(value, celery.extension_of(app).runtime)

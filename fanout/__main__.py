@@ -1,0 +1,5 @@
+"""`python -m fanout` is the command `fanout`."""
+
+from .cli import main
+
+main()

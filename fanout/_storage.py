@@ -1,0 +1,68 @@
+"""The one door to the `storage` package.
+
+`storage` is a common name. If another module of that name stands in front of ours on `sys.path`, the import below
+would succeed and fail much later, far from the cause; so it is checked here, once, in words.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def _the_right_one(module: ModuleType) -> None:
+    if not hasattr(module, "ObjectStore") or not hasattr(module, "PackWriter"):
+        raise ImportError(
+            f"fanout needs its own package `storage`, but Python found another one at "
+            f"{getattr(module, '__file__', None) or list(getattr(module, '__path__', []))}. "
+            "Rename that module, or put it behind fanout's on sys.path."
+        )
+
+
+_the_right_one(importlib.import_module("storage"))
+
+from storage import (  # noqa: E402
+    CorruptObject,
+    CountingStore,
+    MemoryStore,
+    ObjectExists,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    PackWriter,
+    SequenceEncoder,
+    Slice,
+    StorageError,
+    StorageUnavailable,
+    Unencodable,
+    create_bucket,
+    decode,
+    digest,
+    encode,
+    open_store,
+    put_once,
+    read_slice,
+)
+
+__all__ = [
+    "CorruptObject",
+    "CountingStore",
+    "MemoryStore",
+    "ObjectExists",
+    "ObjectInfo",
+    "ObjectNotFound",
+    "ObjectStore",
+    "PackWriter",
+    "SequenceEncoder",
+    "Slice",
+    "StorageError",
+    "StorageUnavailable",
+    "Unencodable",
+    "create_bucket",
+    "decode",
+    "digest",
+    "encode",
+    "open_store",
+    "put_once",
+    "read_slice",
+]

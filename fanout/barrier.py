@@ -1,0 +1,71 @@
+"""Is this job complete?
+
+Results lie in groups of 64. Whoever finishes a chunk lists its own group; whoever sees a group full marks it; whoever
+sees every group marked starts the join. The manifest alone says how many chunks there are. Listing after one's own
+write shows at least that write, so of several that finish together the last one sees them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .keys import GROUP_WIDTH
+from .ledger import Ledger
+from .records import Manifest, Note
+
+
+def groups_of(chunks: int) -> int:
+    """Number of groups that hold `chunks` chunks."""
+    return -(-chunks // GROUP_WIDTH)
+
+
+def width_of(group: int, chunks: int) -> int:
+    """Number of chunks in a group, of `chunks` in all."""
+    return min(GROUP_WIDTH, chunks - group * GROUP_WIDTH)
+
+
+def complete_after(
+    ledger: Ledger, attempt: str, chunk: int, manifest: Callable[[], Manifest | None], *, by: str
+) -> bool:
+    """Whether the job is complete, as far as the worker that just finished `chunk` can tell.
+
+    One listing while other chunks of the group are missing. False while there is no manifest: setup looks itself
+    when it has written one. Costs a mark and a second listing when the group is full.
+
+    Args:
+        ledger: The job's records.
+        attempt: The setup attempt that the chunk belongs to.
+        chunk: Index of the chunk whose result was just written.
+        manifest: Gives the manifest, or None while there is none; called only where it matters.
+        by: Token of the caller, for the mark.
+    """
+    group = chunk // GROUP_WIDTH
+    present = len(ledger.finished(attempt, group))
+    known = None
+    if present < GROUP_WIDTH:
+        known = manifest()
+        if known is None or known.attempt != attempt or present < width_of(group, known.chunks):
+            return False
+    ledger.write_mark(attempt, group, Note(by=by))
+    known = known or manifest()
+    if known is None or known.attempt != attempt:
+        return False
+    return len(ledger.marked(attempt)) >= groups_of(known.chunks)
+
+
+def missing_chunks(ledger: Ledger, manifest: Manifest, *, by: str) -> list[int]:
+    """Chunks without a result, ascending; an empty list means that the job is complete.
+
+    Marks the groups that are full but not marked: a worker that finished the last, narrower group before there was a
+    manifest could not know that it was full. One listing a 1,000 chunks, one or two of marks.
+    """
+    done = set(ledger.finished(manifest.attempt))
+    missing = [chunk for chunk in range(manifest.chunks) if chunk not in done]
+    if not missing:
+        return missing
+    groups = groups_of(manifest.chunks)
+    full = set(range(groups)) - {chunk // GROUP_WIDTH for chunk in missing} - ledger.marked(manifest.attempt)
+    for group in full:
+        ledger.write_mark(manifest.attempt, group, Note(by=by))
+    # The others may have marked theirs between our listing and our marks; then nobody else would notice.
+    return [] if full and len(ledger.marked(manifest.attempt)) >= groups else missing

@@ -1,0 +1,133 @@
+"""Settings: where the data goes (per process) and how a job is cut and tried (per task or call).
+
+A setting is read, first found first taken, from what the code says, from the Celery app's configuration
+(`app.conf.fanout_store`) and from the environment (`FANOUT_STORE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from .errors import ConfigError
+
+KIB = 1024
+MIB = 1024 * KIB
+
+CONSUMER_TIMEOUT_S = 30 * 60
+"""RabbitMQ closes the channel of a consumer that has not acknowledged a message for this long."""
+
+RECOMMENDED: dict[str, Any] = {
+    "worker_prefetch_multiplier": 1,
+    "broker_transport_options": {"confirm_publish": True},
+    "accept_content": ["json"],
+    "task_time_limit": CONSUMER_TIMEOUT_S - 5 * 60,
+}
+"""Celery settings for RabbitMQ, for `app.conf.update`. What fork-join tasks need of their own (late acknowledgement,
+rejection when a worker is lost, JSON, no results of process steps) they set themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of one process; the workers and the callers of a job must agree on `store`.
+
+    Attributes:
+        store: URL of the object store: `s3://bucket/prefix`, `file:///directory` or `memory://name`.
+        inline_bytes: A parameter whose encoded form is larger goes to the store and never into a message.
+        pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (uploads + 1)` plus one chunk.
+        uploads: Packs that setup uploads at the same time.
+        stall_s: Seconds without progress after which a sweep moves a job; doubled after each time.
+        keep_s: Seconds after its outcome at which a sweep removes a job's objects.
+    """
+
+    store: str
+    inline_bytes: int = 4 * KIB
+    pack_bytes: int = 8 * MIB
+    uploads: int = 4
+    stall_s: float = 60.0
+    keep_s: float = 7 * 24 * 3600.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "pack_bytes", "uploads", "stall_s", "keep_s")
+
+    @classmethod
+    def read(cls, *sources: Mapping[str, Any]) -> Config:
+        """Settings from mappings in order of precedence; each maps a field's name to its value or None.
+
+        Raises:
+            ConfigError: No source names a store, or a value is not a number in range.
+        """
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            raw = next((s[field.name] for s in sources if s.get(field.name) is not None), None)
+            if raw is None:
+                continue
+            kind = {"str": str, "int": int, "float": float}[str(field.type)]
+            try:
+                found[field.name] = kind(raw)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"setting {field.name}: {raw!r} is not of type {field.type}") from error
+        if "store" not in found:
+            raise ConfigError(
+                "no object store is configured: call fanout.connect(app, store='s3://bucket/prefix'), "
+                "set app.conf.fanout_store, or export FANOUT_STORE"
+            )
+        return cls(**found)
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """The settings that `FANOUT_…` variables give, by field name."""
+    return {field.name: environ.get(f"FANOUT_{field.name.upper()}") for field in fields(Config)}
+
+
+def from_celery(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a Celery app's configuration gives as `fanout_…`, by field name."""
+    return {field.name: conf.get(f"fanout_{field.name}") for field in fields(Config)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a job is cut into chunks and tried. Set on the task class, or for one call.
+
+    Attributes:
+        chunk_items: Items a chunk, exactly (the last one may have fewer).
+        groups: Number of chunks, as even as can be; `setup` must return a sized collection.
+        chunk_bytes: A chunk is closed when its encoded items reach this size.
+        parallelism: Workers to plan for when neither of the first two is given: about 4 chunks a worker.
+        max_attempts: Tries of a chunk, kills of its worker included, after which it counts as failed.
+        deadline_s: Seconds after launch at which the job fails if it has not ended; None for never.
+    """
+
+    chunk_items: int | None = None
+    groups: int | None = None
+    chunk_bytes: int = 8 * MIB
+    parallelism: int = 32
+    max_attempts: int = 3
+    deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts", "deadline_s")
+        if self.chunk_items is not None and self.groups is not None:
+            raise ConfigError("chunk_items and groups both say how many chunks there are: give one of them")
+
+    def updated(self, changes: Mapping[str, Any]) -> Options:
+        """These options with `changes` by name.
+
+        Raises:
+            ConfigError: A name that is no option, or a value out of range.
+        """
+        known = {field.name for field in fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise ConfigError(f"no such option: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        return replace(self, **changes)
+
+
+def _positive(settings: Config | Options, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ConfigError(f"{name} must be a number over 0, not {value!r}")

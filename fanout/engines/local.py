@@ -1,0 +1,258 @@
+"""Runs a job in this process, in threads, or in processes: no Celery, no server, the same stages."""
+
+from __future__ import annotations
+
+import abc
+import concurrent.futures
+import functools
+import importlib
+import multiprocessing
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from .._storage import MemoryStore, ObjectStore, open_store
+from ..declaration import Declaration
+from ..errors import ConfigError, FanoutError
+from ..keys import new_id
+from ..records import Handle, Intent
+from ..runtime import Runtime
+from ..stages import run_join, run_process, run_setup
+from .launch import Order, local_config
+
+ExecutorName = Literal["inline", "threads", "processes"]
+
+
+def run(
+    task: Declaration,
+    values: Mapping[str, Any],
+    *,
+    executor: ExecutorName = "inline",
+    workers: int | None = None,
+    options: Mapping[str, Any],
+) -> Any:
+    """Run a job to its end and return the join's value.
+
+    Args:
+        task: The task.
+        values: Its input by parameter name; an iterator is streamed.
+        executor: `inline` runs each chunk as soon as setup has made it, for debugging; `threads` suits steps that
+            wait; `processes` suits steps that compute, and needs a task that a new process can import.
+        workers: Number of threads or processes; the machine's processors if not given.
+        options: Changes to the task's `Options`.
+
+    Raises:
+        InvalidInput: Nothing was run.
+        JobFailed: A step raised; its exception is the `__cause__` where it was raised in this process.
+    """
+    job_id = new_id()
+    errors: list[BaseException] = []
+    config = local_config()
+    with ExitStack() as stack:
+        crew: _Crew
+        store: ObjectStore
+        if executor == "inline":
+            store = MemoryStore()
+            crew = _Inline()
+        elif executor == "threads":
+            store = MemoryStore()
+            crew = stack.enter_context(_Threads(workers))
+        elif executor == "processes":
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fanout-"))
+            store = open_store(Path(directory).as_uri())
+            crew = stack.enter_context(_Processes(task, store.url, workers))
+        else:
+            raise ConfigError(f"executor must be 'inline', 'threads' or 'processes', not {executor!r}")
+        runtime = Runtime(store, config, crew, on_error=errors.append)
+        crew.runtime = runtime
+        order = Order.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
+        ledger = runtime.ledger(job_id)
+        ledger.write_intent(order.intent())
+        run_setup(runtime, job_id, streams=order.streams)
+        crew.finish()
+        outcome = run_join(runtime, job_id)
+        if outcome is None:
+            raise FanoutError(f"job {job_id}: chunks are missing after all have run; please report this")
+        if outcome.failure is not None:
+            raise outcome.error(job_id) from (errors[-1] if errors else None)
+        return ledger.value(outcome)
+
+
+class _Crew(abc.ABC):
+    """A carrier within this process: keeps track of what is still to run. The join is run by `run`, at the end."""
+
+    runtime: Runtime
+
+    def send_setup(self, job_id: str, intent: Intent) -> None:
+        raise AssertionError("a local job is not swept: its setup runs in the caller")
+
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+        """Nothing to send: `run` joins once nothing is left to do."""
+        return
+
+    @abc.abstractmethod
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        """Run process on these chunks, now or soon."""
+
+    @abc.abstractmethod
+    def finish(self) -> None:
+        """Return when no chunk is left to run; raises what a worker could not put on record."""
+
+
+class _Inline(_Crew):
+    """Runs each chunk in the caller's thread, before setup goes on to the next."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Handle] = deque()
+        self._at_work = False
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        self._waiting.extend(handles)
+        # A chunk that raised is sent again from within its own run.
+        if self._at_work:
+            return
+        self._at_work = True
+        try:
+            while self._waiting:
+                run_process(self.runtime, self._waiting.popleft())
+        finally:
+            self._at_work = False
+
+    def finish(self) -> None:
+        """All has run by the time that send_chunks returned."""
+
+
+class _Pool(_Crew):
+    """Runs chunks on an executor and sends on what they give back."""
+
+    def __init__(self) -> None:
+        self._running: dict[Future[list[Handle]], Handle] = {}
+        self._changed = threading.Condition()
+
+    @abc.abstractmethod
+    def _submit(self, handle: Handle, *, redelivered: bool) -> Future[list[Handle]]:
+        """Start one chunk; the future gives the chunks that are to run again."""
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self._start(handle)
+
+    def _start(self, handle: Handle, *, redelivered: bool = False) -> None:
+        with self._changed:
+            self._running[self._submit(handle, redelivered=redelivered)] = handle
+
+    def finish(self) -> None:
+        while True:
+            with self._changed:
+                running = dict(self._running)
+            if not running:
+                return
+            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            lost = []
+            for future in done:
+                try:
+                    self.send_chunks("", future.result())
+                except BrokenProcessPool:
+                    lost.append(running[future])
+                with self._changed:
+                    del self._running[future]
+            if lost:
+                self._recover(lost)
+
+    def _recover(self, lost: list[Handle]) -> None:
+        """Run chunks whose worker died once more."""
+        raise NotImplementedError
+
+
+class _Threads(_Pool):
+    def __init__(self, workers: int | None) -> None:
+        super().__init__()
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="fanout")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def _submit(self, handle: Handle, *, redelivered: bool) -> Future[list[Handle]]:
+        return self._executor.submit(self._run, handle, redelivered)
+
+    def _run(self, handle: Handle, redelivered: bool) -> list[Handle]:
+        run_process(self.runtime, handle, redelivered=redelivered)
+        return []
+
+
+class _Processes(_Pool):
+    """Worker processes that share a directory with this one.
+
+    They are spawned, not forked: this process has threads that upload, and a fork of those may hang.
+    """
+
+    def __init__(self, task: Declaration, store_url: str, workers: int | None) -> None:
+        super().__init__()
+        self._task = task
+        self._store_url = store_url
+        self._workers = workers
+        self._executor = self._new_executor()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def _new_executor(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
+
+    def _submit(self, handle: Handle, *, redelivered: bool) -> Future[list[Handle]]:
+        arguments = (self._store_url, self._task.module, self._task.name, handle, redelivered)
+        try:
+            return self._executor.submit(_process_here, *arguments)
+        except BrokenProcessPool as error:
+            broken: Future[list[Handle]] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _recover(self, lost: list[Handle]) -> None:
+        # A dead worker breaks the whole pool, so what was merely queued comes back as well.
+        self._executor.shutdown(cancel_futures=True)
+        self._executor = self._new_executor()
+        for handle in lost:
+            self._start(handle, redelivered=True)
+
+
+class _Outbox(_Crew):
+    """The carrier of a worker process: keeps what is to be sent, for the parent to send."""
+
+    def __init__(self) -> None:
+        self.handles: list[Handle] = []
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        self.handles.extend(handles)
+
+    def finish(self) -> None:
+        """Nothing runs here."""
+
+
+@functools.lru_cache(maxsize=1)
+def _here(store_url: str, module: str, task: str) -> tuple[Runtime, _Outbox]:
+    """What a worker process works with, made once."""
+    importlib.import_module("__mp_main__" if module == "__main__" else module)
+    outbox = _Outbox()
+    runtime = Runtime(open_store(store_url), local_config(), outbox)
+    runtime.tasks.find(task)
+    return runtime, outbox
+
+
+def _process_here(store_url: str, module: str, task: str, handle: Handle, redelivered: bool) -> list[Handle]:
+    runtime, outbox = _here(store_url, module, task)
+    outbox.handles.clear()
+    run_process(runtime, handle, redelivered=redelivered)
+    return list(outbox.handles)

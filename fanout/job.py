@@ -1,0 +1,245 @@
+"""The handle of a job: what a caller holds, here or in another process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from . import sweep
+from ._storage import ObjectInfo
+from .errors import JobTimeout
+from .records import ChunkResult, Ending, Failure, Manifest, Outcome
+from .runtime import Runtime
+from .stages import conclude
+from .stages.join import ChunkFailed, chunk_values
+
+FIRST_POLL_S = 0.02
+LAST_POLL_S = 1.0
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    LAUNCHED = "launched"
+    PROCESSING = "processing"
+    JOINING = "joining"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        state: Where it stands.
+        chunks_done: Chunks that have a result.
+        chunks: Chunks there are; None until setup has finished.
+        items: Items there are; None until setup has finished.
+    """
+
+    state: JobState
+    chunks_done: int
+    chunks: int | None
+    items: int | None
+
+    @property
+    def fraction(self) -> float | None:
+        """Part of the chunks that are done, 0 to 1; None until setup has finished."""
+        if self.chunks is None:
+            return None
+        return self.chunks_done / self.chunks if self.chunks else 1.0
+
+
+class Job:
+    """One run of a task. Holds nothing but the id: everything else is in the store.
+
+    Args:
+        job_id: Id of the job.
+        runtime: The store that holds it, and a carrier to move it if it stalls.
+    """
+
+    def __init__(self, job_id: str, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._ledger = runtime.ledger(job_id)
+        self._outcome: Outcome | None = None
+        self._manifest: Manifest | None = None
+
+    @property
+    def id(self) -> str:
+        """The id by which any process can attach to the job; also the Celery task id of its signature."""
+        return self._ledger.job_id
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait for the job's end and return the join's value.
+
+        While it waits it sweeps: a job that makes no progress is moved.
+
+        Args:
+            timeout: Seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            JobFailed: The job ended without a value; names task, job, chunk and item and has the worker's traceback.
+            JobCancelled: It was cancelled.
+            JobTimeout: It has not ended in time. It goes on; `get` may be called again.
+            JobNotFound: The store has no such job.
+        """
+        if self._find_outcome() is None:
+            self._wait(timeout)
+        assert self._outcome is not None
+        return self._ledger.value(self._outcome)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the job has ended, well or not. One request until it has."""
+        return self._find_outcome() is not None
+
+    @property
+    def state(self) -> JobState:
+        """Where the job stands. A few requests.
+
+        Raises:
+            JobNotFound: The store has no such job.
+        """
+        return self.progress().state
+
+    def progress(self) -> Progress:
+        """How far the job is. A few requests, and one for every 1,000 chunks that are done.
+
+        Raises:
+            JobNotFound: The store has no such job.
+        """
+        outcome = self._find_outcome()
+        if outcome is None:
+            self._ledger.intent()
+        manifest = self._find_manifest()
+        done = len(self._ledger.finished(manifest.attempt)) if manifest else 0
+        if outcome is not None:
+            state = JobState(outcome.ending)
+        elif manifest is None:
+            state = JobState.LAUNCHED
+        else:
+            state = JobState.PROCESSING if done < manifest.chunks else JobState.JOINING
+        return Progress(state, done, manifest.chunks if manifest else None, manifest.items if manifest else None)
+
+    def cancel(self) -> bool:
+        """End the job, unless it has ended. Workers notice before their next chunk, and within seconds inside one.
+
+        Returns:
+            Whether the job is cancelled; False if it had ended before.
+
+        Raises:
+            JobNotFound: The store has no such job.
+        """
+        failure = Failure("job", "JobCancelled", "cancelled by its caller")
+        job = self._runtime.job(self.id)
+        self._outcome = conclude(self._runtime, job, Ending.CANCELLED, failure)
+        return self._outcome.ending == Ending.CANCELLED
+
+    def __iter__(self) -> Iterator[Any]:
+        """The results of process in item order, each as soon as it and all before it are there.
+
+        Raises:
+            JobFailed: From the iterator, when the job has ended and the next result will never come.
+        """
+        manifest = self._wait_for_manifest()
+        for chunk in range(manifest.chunks):
+            self._wait_for_chunk(manifest, chunk)
+            try:
+                yield from chunk_values(self._ledger, manifest.attempt, chunk)
+            except ChunkFailed:
+                # Whoever gave the chunk up is about to write the outcome.
+                self._wait(None)
+                self._raise_if_failed()
+                raise
+
+    def remove(self) -> int:
+        """Delete everything the store holds of this job. Returns the number of objects deleted.
+
+        Only for a job that has ended: of one that still runs, workers would write what nobody removes.
+        """
+        return self._ledger.remove()
+
+    def manifest(self) -> Manifest | None:
+        """What setup made, once it has; for reports."""
+        return self._find_manifest()
+
+    def outcome(self) -> Outcome | None:
+        """How the job ended, once it has; for reports."""
+        return self._find_outcome()
+
+    def objects(self) -> Iterator[ObjectInfo]:
+        """Everything the store holds of this job, in the order of keys; for reports. One request for 1,000."""
+        return self._ledger.objects()
+
+    def chunk_results(self) -> Iterator[ChunkResult]:
+        """The records of the chunks that are done, by index: times, memory, worker; for reports. One request each."""
+        manifest = self._find_manifest()
+        for chunk in self._ledger.finished(manifest.attempt) if manifest else ():
+            found = self._ledger.result(manifest.attempt, chunk) if manifest else None
+            if found is not None:
+                yield found
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    def _find_outcome(self) -> Outcome | None:
+        if self._outcome is None:
+            self._outcome = self._ledger.outcome()
+        return self._outcome
+
+    def _find_manifest(self) -> Manifest | None:
+        if self._manifest is None:
+            self._manifest = self._ledger.manifest()
+        return self._manifest
+
+    def _wait(self, timeout: float | None) -> None:
+        for _ in self._polls(timeout):
+            if self._find_outcome() is not None:
+                return
+
+    def _wait_for_manifest(self) -> Manifest:
+        for _ in self._polls(None):
+            manifest = self._find_manifest()
+            if manifest is not None:
+                return manifest
+            self._raise_if_failed()
+        raise AssertionError("unreachable: polls without end")
+
+    def _wait_for_chunk(self, manifest: Manifest, chunk: int) -> None:
+        for _ in self._polls(None):
+            if self._ledger.has_result(manifest.attempt, chunk):
+                return
+            self._raise_if_failed()
+
+    def _raise_if_failed(self) -> None:
+        outcome = self._find_outcome()
+        if outcome is not None and outcome.failure is not None:
+            raise outcome.error(self.id)
+
+    def _polls(self, timeout: float | None) -> Iterator[None]:
+        """Beats to look at, ever slower: every fiftieth of a second at first, every second after ten.
+
+        Raises:
+            JobTimeout: The time is up.
+            JobNotFound: The store has no such job.
+        """
+        started_at = swept_at = time.monotonic()
+        deadline_at = self._runtime.job(self.id).intent.deadline_at
+        while True:
+            yield
+            now = time.monotonic()
+            pause_s = min(max(FIRST_POLL_S, (now - started_at) / 10), LAST_POLL_S)
+            if timeout is not None:
+                left_s = started_at + timeout - now
+                if left_s <= 0:
+                    raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
+                pause_s = min(pause_s, left_s)
+            if now - swept_at >= self._runtime.config.stall_s / 2 or (deadline_at and time.time() > deadline_at):
+                sweep.sweep_job(self._runtime, self.id)
+                swept_at = now
+            time.sleep(pause_s)

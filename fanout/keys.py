@@ -1,0 +1,151 @@
+"""Job id and index -> key. Pure: no store, no client, no state.
+
+Everything a job is lies under `<job_id>/`; nothing here can name an object of another job, because every part of a
+key is either a literal, a checked job id or attempt id, or a number.
+
+    <job_id>/intent                        in/<attempt>/<pack>            out/<attempt>/<group>/<chunk>
+             continuation                  in/<attempt>/index/<shard>     err/<step>/<try>
+             manifest                      beat/<step>                    done/<attempt>/<group>
+             claim · outcome · value       nudge/<n>                      delivered
+    _params/<digest>                       parameters too large for a message, shared by content
+
+A `<step>` is `setup`, `join`, or `<attempt>/<chunk>` for process.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from dataclasses import dataclass
+
+GROUP_WIDTH = 64
+"""Chunks whose results lie under one prefix, so that one listing of at most 64 keys tells whether they are all in."""
+
+SHARD_WIDTH = 1024
+"""Chunks whose places are kept in one index object."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+
+
+def new_id() -> str:
+    """A new id for a job; never repeats."""
+    return str(uuid.uuid4())
+
+
+def new_token() -> str:
+    """A short id that tells apart those who work on one job: setup attempts, claims. 64 random bits."""
+    return secrets.token_hex(8)
+
+
+def process_step(attempt: str, chunk: int) -> str:
+    """Name of a chunk's process step, under which its tries and its beat lie."""
+    return f"{attempt}/{chunk:08d}"
+
+
+def checked_id(text: object, *, what: str) -> str:
+    """`text` if it can stand in a key; else ValueError that names `what`."""
+    if not isinstance(text, str) or not _ID.fullmatch(text) or ".." in text:
+        raise ValueError(
+            f"{what} {text!r} is not an id: letters, digits, '.', '_' and '-', "
+            "at most 128, starting with a letter or digit"
+        )
+    return text
+
+
+def parameter_key(digest: str) -> str:
+    """Where the parameter with that digest lies."""
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is not a digest of 32 hexadecimal digits")
+    return f"_params/{digest}"
+
+
+PARAMETERS_PREFIX = "_params/"
+
+
+@dataclass(frozen=True, slots=True)
+class JobKeys:
+    """The keys of one job."""
+
+    job_id: str
+
+    def __post_init__(self) -> None:
+        checked_id(self.job_id, what="job id")
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.job_id}/"
+
+    @property
+    def intent(self) -> str:
+        return f"{self.job_id}/intent"
+
+    @property
+    def continuation(self) -> str:
+        return f"{self.job_id}/continuation"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.job_id}/manifest"
+
+    @property
+    def claim(self) -> str:
+        return f"{self.job_id}/claim"
+
+    @property
+    def outcome(self) -> str:
+        return f"{self.job_id}/outcome"
+
+    @property
+    def delivered(self) -> str:
+        return f"{self.job_id}/delivered"
+
+    @property
+    def nudges(self) -> str:
+        return f"{self.job_id}/nudge/"
+
+    @property
+    def inputs(self) -> str:
+        return f"{self.job_id}/in/"
+
+    def value(self, digest: str) -> str:
+        return f"{self.job_id}/value/{digest}"
+
+    def nudge(self, number: int) -> str:
+        return f"{self.nudges}{number:06d}"
+
+    def beat(self, step: str) -> str:
+        return f"{self.job_id}/beat/{step}"
+
+    def pack(self, attempt: str, pack: int) -> str:
+        return f"{self.inputs}{attempt}/{pack:08d}"
+
+    def index(self, attempt: str, shard: int) -> str:
+        return f"{self.inputs}{attempt}/index/{shard:06d}"
+
+    def results(self, attempt: str) -> str:
+        return f"{self.job_id}/out/{attempt}/"
+
+    def result_group(self, attempt: str, group: int) -> str:
+        return f"{self.results(attempt)}{group:06d}/"
+
+    def result(self, attempt: str, chunk: int) -> str:
+        return f"{self.result_group(attempt, chunk // GROUP_WIDTH)}{chunk:08d}"
+
+    def marks(self, attempt: str) -> str:
+        return f"{self.job_id}/done/{attempt}/"
+
+    def mark(self, attempt: str, group: int) -> str:
+        return f"{self.marks(attempt)}{group:06d}"
+
+    def tries(self, step: str) -> str:
+        return f"{self.job_id}/err/{step}/"
+
+    def a_try(self, step: str, number: int) -> str:
+        return f"{self.tries(step)}{number:03d}"
+
+
+def last_number(key: str) -> int:
+    """The index that a key of a pack, result, mark, try or nudge ends with."""
+    return int(key.rsplit("/", 1)[1])

@@ -1,0 +1,226 @@
+"""The records of one job in one store: the only place where keys, records and the store meet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TypeVar
+
+from . import keys
+from ._storage import ObjectInfo, ObjectNotFound, ObjectStore, decode, digest, put_once
+from .errors import JobNotFound
+from .records import (
+    ChunkResult,
+    Continuation,
+    Failure,
+    IndexShard,
+    Intent,
+    Manifest,
+    Note,
+    Outcome,
+    Record,
+    Try,
+)
+
+_LOG = logging.getLogger("fanout")
+
+R = TypeVar("R", bound=Record)
+
+INLINE_VALUE_BYTES = 256 * 1024
+"""A join's value up to this size lies in the outcome itself; a larger one beside it."""
+
+
+class Ledger:
+    """Reads and writes the records of one job.
+
+    Every write is write-once: what stands first, stands. Writing the same again is success, so each method may be
+    called again after a crash. One storage request a call unless said otherwise; a write that finds another
+    record in its place costs one more.
+    """
+
+    def __init__(self, store: ObjectStore, job_id: str) -> None:
+        self.store = store
+        self.job_id = job_id
+        self.keys = keys.JobKeys(job_id)
+
+    # What starts a job
+
+    def write_intent(self, intent: Intent) -> Intent:
+        """Write the intent; returns the one that stands."""
+        return self._write(self.keys.intent, intent)
+
+    def intent(self) -> Intent:
+        """The intent.
+
+        Raises:
+            JobNotFound: There is none.
+        """
+        found = self._read(self.keys.intent, Intent)
+        if found is None:
+            raise JobNotFound(self.job_id, self.store.url)
+        return found
+
+    def write_continuation(self, continuation: Continuation) -> Continuation:
+        return self._write(self.keys.continuation, continuation)
+
+    def continuation(self) -> Continuation | None:
+        return self._read(self.keys.continuation, Continuation)
+
+    # What setup made
+
+    def write_shard(self, attempt: str, shard: int, record: IndexShard) -> str:
+        """Write one index object; returns its digest."""
+        body = record.to_bytes()
+        self.store.put(self.keys.index(attempt, shard), body)
+        return digest(body)
+
+    def shard(self, attempt: str, shard: int) -> IndexShard:
+        key = self.keys.index(attempt, shard)
+        return IndexShard.from_bytes(self.store.get(key), key=key)
+
+    def write_manifest(self, manifest: Manifest) -> Manifest:
+        """Write the manifest; returns the one that stands: another attempt may have been first."""
+        return self._write(self.keys.manifest, manifest)
+
+    def manifest(self) -> Manifest | None:
+        return self._read(self.keys.manifest, Manifest)
+
+    # What process made
+
+    def write_result(self, attempt: str, result: ChunkResult) -> ChunkResult:
+        """Write a chunk's result; returns the one that stands. Says so in the log if a retry gave other bytes."""
+        standing = self._write(self.keys.result(attempt, result.chunk), result)
+        if standing is not result and standing.content_digest() != result.content_digest():
+            _LOG.warning(
+                "job %s: chunk %d gave another result on a retry; the first one stands. Is process deterministic?",
+                self.job_id,
+                result.chunk,
+            )
+        return standing
+
+    def result(self, attempt: str, chunk: int) -> ChunkResult | None:
+        return self._read(self.keys.result(attempt, chunk), ChunkResult)
+
+    def has_result(self, attempt: str, chunk: int) -> bool:
+        """Whether the chunk has a result, good or bad; does not fetch it."""
+        return self._exists(self.keys.result(attempt, chunk))
+
+    def finished(self, attempt: str, group: int | None = None) -> list[int]:
+        """Indices of the chunks that have a result, ascending; of one group or of all. One request a 1,000."""
+        prefix = self.keys.results(attempt) if group is None else self.keys.result_group(attempt, group)
+        return [keys.last_number(found.key) for found in self.store.list(prefix)]
+
+    def write_mark(self, attempt: str, group: int, note: Note) -> None:
+        """Mark a group as full. Marking it twice is harmless."""
+        self.store.put(self.keys.mark(attempt, group), note.to_bytes())
+
+    def marked(self, attempt: str) -> set[int]:
+        """The groups that are marked as full."""
+        return {keys.last_number(found.key) for found in self.store.list(self.keys.marks(attempt))}
+
+    # Tries of a step: `setup`, `join` or `keys.process_step(…)`
+
+    def write_try(self, step: str, number: int, record: Try) -> None:
+        """Put a try on record as the step's `number`-th, from 1; overwrites what the same try said before."""
+        self.store.put(self.keys.a_try(step, number), record.to_bytes())
+
+    def tries(self, step: str) -> int:
+        """How many tries of the step are on record."""
+        return sum(1 for _ in self.store.list(self.keys.tries(step)))
+
+    def last_failure(self, step: str, number: int) -> Failure | None:
+        """Why the step's `number`-th try failed, if it had the time to say so."""
+        record = self._read(self.keys.a_try(step, number), Try)
+        return record.failed if record is not None else None
+
+    # How it ended
+
+    def write_outcome(self, outcome: Outcome) -> Outcome:
+        """Write the outcome; returns the one that stands. A large value is written first, beside it."""
+        if outcome.value is not None and len(outcome.value) > INLINE_VALUE_BYTES:
+            content = digest(outcome.value)
+            self.store.put(self.keys.value(content), outcome.value)
+            outcome = Outcome(ending=outcome.ending, task=outcome.task, effort=outcome.effort, value_digest=content)
+        return self._write(self.keys.outcome, outcome)
+
+    def outcome(self) -> Outcome | None:
+        return self._read(self.keys.outcome, Outcome)
+
+    def has_outcome(self) -> bool:
+        """Whether the job has ended; does not fetch the value."""
+        return self._exists(self.keys.outcome)
+
+    def value(self, outcome: Outcome) -> object:
+        """The job's value. No request if it lies in the outcome, else one.
+
+        Raises:
+            JobFailed: The job ended without one.
+        """
+        if outcome.value is not None:
+            return decode(outcome.value, key=self.keys.outcome)
+        if outcome.value_digest is None:
+            raise outcome.error(self.job_id)
+        key = self.keys.value(outcome.value_digest)
+        return decode(self.store.get(key), key=key)
+
+    # Marks
+
+    def claim(self, note: Note) -> bool:
+        """Claim the join; True if the claim that stands is this one."""
+        return self._write(self.keys.claim, note).by == note.by
+
+    def write_delivered(self, note: Note) -> None:
+        self._write(self.keys.delivered, note)
+
+    def delivered(self) -> bool:
+        return self._exists(self.keys.delivered)
+
+    def beat(self, step: str, note: Note) -> None:
+        """Say that a step is being worked on; overwrites."""
+        self.store.put(self.keys.beat(step), note.to_bytes())
+
+    def last_beat(self, step: str) -> float | None:
+        """When somebody last said to be working on the step, by the store's clock; None if never."""
+        try:
+            return self.store.head(self.keys.beat(step)).modified.timestamp()
+        except ObjectNotFound:
+            return None
+
+    def objects(self) -> Iterator[ObjectInfo]:
+        """Everything the store holds of the job, in the order of keys. One request for 1,000 objects."""
+        return self.store.list(self.keys.prefix)
+
+    def write_nudge(self, number: int, note: Note) -> bool:
+        """Take the `number`-th nudge; True if it is ours to give."""
+        return self._write(self.keys.nudge(number), note).by == note.by
+
+    def remove(self) -> int:
+        """Delete everything of the job, the outcome last, so that a half-removed job never looks unfinished.
+
+        Returns:
+            The number of objects deleted.
+        """
+        last = {self.keys.outcome, self.keys.intent}
+        doomed = [found.key for found in self.objects()]
+        self.store.delete([key for key in doomed if key not in last])
+        self.store.delete([self.keys.intent])
+        self.store.delete([self.keys.outcome])
+        return len(doomed)
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.store.head(key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def _write(self, key: str, record: R) -> R:
+        standing = put_once(self.store, key, record.to_bytes())
+        return record if standing is None else type(record).from_bytes(standing, key=key)
+
+    def _read(self, key: str, kind: type[R]) -> R | None:
+        try:
+            body = self.store.get(key)
+        except ObjectNotFound:
+            return None
+        return kind.from_bytes(body, key=key)

@@ -1,0 +1,71 @@
+"""A job's parameters on their way: small ones inline, large ones in the store under their digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._storage import CorruptObject, ObjectStore, decode, digest, encode
+from .keys import parameter_key
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Validated parameters in a form that fits into a message.
+
+    Attributes:
+        inline: The small ones, encoded as one mapping.
+        references: Name of each large one -> digest under which the store holds it.
+    """
+
+    inline: bytes
+    references: dict[str, str]
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any], store: ObjectStore, *, inline_bytes: int) -> Parameters:
+        """Encode `values`; those larger than `inline_bytes` are written to the store, one request each.
+
+        Equal values have equal keys, so launching the same input again writes the same object again.
+
+        Raises:
+            Unencodable: A value can't travel; names its path, such as `documents[3].meta`.
+        """
+        encoded = {name: encode(value, path=name) for name, value in values.items()}
+        references: dict[str, str] = {}
+        inline: dict[str, bytes] = {}
+        for name, body in encoded.items():
+            if len(body) <= inline_bytes:
+                inline[name] = body
+                continue
+            content = digest(body)
+            # Not write-once: writing anew makes it young again in the eyes of whoever removes old objects.
+            store.put(parameter_key(content), body)
+            references[name] = content
+        return cls(encode(inline), references)
+
+    def names(self) -> set[str]:
+        return set(decode(self.inline)) | set(self.references)
+
+    def load(self, names: Iterable[str], store: ObjectStore) -> dict[str, Any]:
+        """The values of those of `names` that there are. One request for each that lies in the store.
+
+        Raises:
+            CorruptObject: A stored parameter is not what was written.
+        """
+        inline = decode(self.inline)
+        values: dict[str, Any] = {}
+        for name in names:
+            if name in inline:
+                values[name] = decode(inline[name])
+            elif name in self.references:
+                values[name] = _fetched(self.references[name], store)
+        return values
+
+
+def _fetched(content: str, store: ObjectStore) -> Any:
+    key = parameter_key(content)
+    body = store.get(key)
+    if digest(body) != content:
+        raise CorruptObject(f"{key} does not have the digest it is named by", key=key)
+    return decode(body, key=key)

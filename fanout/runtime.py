@@ -1,0 +1,149 @@
+"""What a stage works with: a store, settings, and a carrier to send what comes next."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ._storage import ObjectStore
+from .config import Config, Options
+from .declaration import TASKS, Declaration, Registry
+from .ledger import Ledger
+from .parameters import Parameters
+from .records import Handle, Intent, Manifest
+
+OPEN_JOBS = 8
+"""Jobs whose intent and parameters a worker process keeps at hand."""
+
+ENDED_CHECK_S = 1.0
+"""A worker looks at most this often whether a job has ended."""
+
+
+class Carrier(Protocol):
+    """Takes messages to whoever runs the next step. What an engine has to provide.
+
+    Each method may be called again with the same arguments after a crash; the receivers are idempotent.
+    """
+
+    def send_setup(self, job_id: str, intent: Intent) -> None:
+        """Have setup run, again."""
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        """Have process run on these chunks. Returns once they are safely on their way."""
+
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+        """Have join run, or only deliver an outcome that stands already.
+
+        Args:
+            job_id: The job.
+            task: Name of the task.
+            continuation: What setup wrote down for after the join, if it did.
+            again: Whether an earlier join is believed to be lost, so that its claim does not count.
+        """
+
+
+class OpenJob:
+    """A job that this process works on: its records, with what never changes kept at hand."""
+
+    def __init__(self, ledger: Ledger, intent: Intent, tasks: Registry) -> None:
+        self.ledger = ledger
+        self.intent = intent
+        self._tasks = tasks
+        self.options = Options().updated(intent.options)
+        self.sent = Parameters(intent.inline, dict(intent.references))
+        self._parameters: dict[str, Any] = {}
+        self._manifest: Manifest | None = None
+        self._ended = False
+        self._looked_at = float("-inf")
+        self._lock = threading.Lock()
+
+    @property
+    def id(self) -> str:
+        return self.ledger.job_id
+
+    @property
+    def declaration(self) -> Declaration:
+        """The job's task.
+
+        Raises:
+            UnknownTask: It is not declared in this process. A sweep or a cancellation does without.
+        """
+        return self._tasks.find(self.intent.task)
+
+    def parameters(self, names: Sequence[str]) -> dict[str, Any]:
+        """The job's values for those of `names` that it has; fetched at most once."""
+        with self._lock:
+            missing = [name for name in names if name not in self._parameters]
+            self._parameters |= self.sent.load(missing, self.ledger.store)
+            return {name: self._parameters[name] for name in names if name in self._parameters}
+
+    def known_manifest(self) -> Manifest | None:
+        """The manifest if this process has seen it. No request."""
+        return self._manifest
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, if there is one by now. One request until there is."""
+        if self._manifest is None:
+            self._manifest = self.ledger.manifest()
+        return self._manifest
+
+    def ended(self) -> bool:
+        """Whether the job has an outcome, as of the last look: at most one request a second."""
+        now = time.monotonic()
+        if not self._ended and now - self._looked_at >= ENDED_CHECK_S:
+            self._looked_at = now
+            self._ended = self.ledger.has_outcome()
+        return self._ended
+
+
+class Runtime:
+    """A store, settings and a carrier, and the jobs that this process has at hand. Safe for threads.
+
+    Args:
+        store: Where the jobs lie.
+        config: Settings.
+        carrier: Sends what comes next.
+        tasks: The declared tasks.
+        on_error: Called with each exception that a user's step raised, before it becomes a record.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        config: Config,
+        carrier: Carrier,
+        *,
+        tasks: Registry = TASKS,
+        on_error: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.carrier = carrier
+        self.tasks = tasks
+        self.on_error = on_error or (lambda error: None)
+        self._jobs: OrderedDict[str, OpenJob] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ledger(self, job_id: str) -> Ledger:
+        return Ledger(self.store, job_id)
+
+    def job(self, job_id: str) -> OpenJob:
+        """The job of that id. One request the first time.
+
+        Raises:
+            JobNotFound: The store has no such job.
+        """
+        with self._lock:
+            if job_id in self._jobs:
+                self._jobs.move_to_end(job_id)
+                return self._jobs[job_id]
+        ledger = self.ledger(job_id)
+        opened = OpenJob(ledger, ledger.intent(), self.tasks)
+        with self._lock:
+            opened = self._jobs.setdefault(job_id, opened)
+            while len(self._jobs) > OPEN_JOBS:
+                self._jobs.popitem(last=False)
+        return opened

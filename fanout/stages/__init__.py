@@ -1,0 +1,13 @@
+"""The three steps of a job as idempotent functions over a store. No engine is known here.
+
+Each may be run twice, at the same time or after a crash at any line: what stands in the store decides what is
+left to do. An error of the user's code becomes a record; an error of the store passes through, for the engine to
+try the whole stage again.
+"""
+
+from .ending import conclude, overdue, start_join
+from .join import run_join
+from .process import run_process
+from .setup import run_setup
+
+__all__ = ["conclude", "overdue", "run_join", "run_process", "run_setup", "start_join"]

@@ -1,0 +1,35 @@
+"""How a job is brought to its end: by a join, or by an outcome that needs none."""
+
+from __future__ import annotations
+
+import time
+
+from ..records import Effort, Ending, Failure, Outcome
+from ..runtime import OpenJob, Runtime
+
+
+def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
+    """Send the join, or what setup wrote down to follow it. Starting it twice is harmless."""
+    continuation = job.ledger.continuation()
+    message = continuation.message if continuation is not None else None
+    runtime.carrier.send_join(job.id, job.intent.task, message, again=again)
+
+
+def conclude(runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure) -> Outcome:
+    """End the job without a value, and have the outcome delivered. Returns the outcome that stands.
+
+    If the job has ended already, its outcome stands and nothing else happens.
+    """
+    outcome = Outcome(ending=ending, task=job.intent.task, effort=Effort.since(time.time()).to_row(), failure=failure)
+    standing = job.ledger.write_outcome(outcome)
+    if standing is outcome:
+        start_join(runtime, job)
+    return standing
+
+
+def overdue(runtime: Runtime, job: OpenJob) -> bool:
+    """Whether the job's deadline has passed; if so it has been concluded. No request before that."""
+    if job.intent.deadline_at is None or time.time() <= job.intent.deadline_at:
+        return False
+    conclude(runtime, job, Ending.FAILED, Failure("job", "DeadlineExceeded", "its deadline has passed"))
+    return True

@@ -1,0 +1,165 @@
+"""Process: fetches one chunk, runs the user's process on each item, writes the results in item order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from .. import barrier
+from .._storage import (
+    CorruptObject,
+    ObjectNotFound,
+    SequenceEncoder,
+    StorageError,
+    Unencodable,
+    decode,
+    read_slice,
+)
+from ..errors import JobNotFound
+from ..keys import new_token, process_step
+from ..records import ChunkResult, Effort, Ending, Failure, Handle
+from ..runtime import OpenJob, Runtime
+from .ending import conclude, overdue, start_join
+from .tries import Tries
+from .watch import Watch
+
+_LOG = logging.getLogger("fanout")
+
+_BLAMED_ON_THE_CHUNK = (Unencodable, CorruptObject, ObjectNotFound)
+
+
+def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) -> None:
+    """Run process on the chunk that `handle` names, unless that is done or pointless.
+
+    One ranged read, one write-once write and one listing, when nothing is amiss. If an item raises, the chunk is
+    sent again, and after `max_attempts` runs the job ends with that failure.
+
+    Args:
+        runtime: Store, settings, carrier.
+        handle: Names the chunk.
+        redelivered: Whether the broker has delivered the message before.
+
+    Raises:
+        StorageError: The store does not answer; running the chunk again is safe.
+    """
+    try:
+        job = runtime.job(handle.job_id)
+    except JobNotFound:
+        _LOG.info("job %s is gone; chunk %d dropped", handle.job_id, handle.chunk)
+        return
+    if job.ended() or _lost_attempt(job, handle) or overdue(runtime, job):
+        return
+    _Run(runtime, job, handle).go(redelivered)
+
+
+def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
+    manifest = job.known_manifest()
+    return manifest is not None and manifest.attempt != handle.attempt
+
+
+class _Item:
+    """Where in the chunk we are, for the error that names it."""
+
+    def __init__(self, index: int) -> None:
+        self.index: int | None = index
+
+
+class _Run:
+    """One run of one chunk."""
+
+    def __init__(self, runtime: Runtime, job: OpenJob, handle: Handle) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._handle = handle
+        self._token = new_token()
+        self._step = process_step(handle.attempt, handle.chunk)
+        self._tries = Tries(job.ledger, self._step, known=handle.tries)
+
+    def go(self, redelivered: bool) -> None:
+        handle, job = self._handle, self._job
+        suspicious = handle.nudged
+        if redelivered or suspicious:
+            if job.ledger.has_result(handle.attempt, handle.chunk):
+                self._look_for_the_end()
+                return
+            if suspicious and not redelivered and self._at_work_elsewhere():
+                return
+        if not self._tries.admit(redelivered=redelivered, suspicious=suspicious, limit=job.options.max_attempts):
+            self._give_up(self._tries.verdict(step="process", chunk=handle.chunk))
+            return
+        started_at = time.time()
+        item = _Item(handle.place.first_item)
+        try:
+            with Watch(
+                job.ledger,
+                self._step,
+                stall_s=self._runtime.config.stall_s,
+                by=self._token,
+                at_once=suspicious,
+            ) as watch:
+                values = self._values(item, lambda: watch.ended)
+        except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, _BLAMED_ON_THE_CHUNK):
+                raise
+            self._failed(error, item)
+        else:
+            if values is not None:
+                self._write(values, Effort.since(started_at))
+                self._look_for_the_end()
+
+    def _values(self, item: _Item, ended: Callable[[], bool]) -> bytes | None:
+        """The encoded list of results, or None if the job ended while we worked."""
+        place, binding = self._handle.place, self._job.declaration.binding
+        first, item.index = place.first_item, None
+        parameters = self._job.parameters(binding.parameters_for(binding.process))
+        key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
+        items: list[dict[str, Any]] = decode(read_slice(self._job.ledger.store, key, place.piece), key=key)
+        encoder = SequenceEncoder(path="results", first_index=first)
+        for index, arguments in enumerate(items, start=first):
+            if ended():
+                return None
+            item.index = index
+            encoder.add(binding.call_process(parameters, arguments))
+        return encoder.finish()
+
+    def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> None:
+        place = self._handle.place
+        result = ChunkResult(
+            chunk=self._handle.chunk,
+            first_item=place.first_item,
+            items=place.items,
+            values=values,
+            effort=effort.to_row(),
+            failure=failure,
+        )
+        self._job.ledger.write_result(self._handle.attempt, result)
+
+    def _failed(self, error: Exception, item: _Item) -> None:
+        self._runtime.on_error(error)
+        failure = Failure.of("process", error, chunk=self._handle.chunk, item=item.index, tries=self._tries.number)
+        if self._tries.number >= self._job.options.max_attempts:
+            self._give_up(failure)
+            return
+        self._tries.raised(failure)
+        again = replace(self._handle, tries=self._tries.number, nudged=False)
+        self._runtime.carrier.send_chunks(self._job.intent.task, [again])
+
+    def _give_up(self, failure: Failure) -> None:
+        self._write(b"", Effort.since(time.time()), failure)
+        manifest = self._job.manifest()
+        if manifest is None or manifest.attempt == self._handle.attempt:
+            conclude(self._runtime, self._job, Ending.FAILED, failure)
+
+    def _look_for_the_end(self) -> None:
+        complete = barrier.complete_after(
+            self._job.ledger, self._handle.attempt, self._handle.chunk, self._job.manifest, by=self._token
+        )
+        if complete:
+            start_join(self._runtime, self._job)
+
+    def _at_work_elsewhere(self) -> bool:
+        beat = self._job.ledger.last_beat(self._step)
+        return beat is not None and time.time() - beat < self._runtime.config.stall_s

@@ -1,0 +1,172 @@
+"""Setup: runs the user's setup and streams what it yields into packs, sending each chunk's handle as it lands."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any
+
+from .._storage import PackWriter, SequenceEncoder, StorageError, Unencodable
+from ..barrier import missing_chunks
+from ..chunking import chunk_sizes
+from ..errors import InvalidItem
+from ..keys import SHARD_WIDTH, new_token
+from ..records import ChunkPlace, Effort, Ending, Failure, Handle, IndexShard, Manifest
+from ..runtime import OpenJob, Runtime
+from .ending import conclude, overdue, start_join
+from .tries import Tries
+from .watch import Watch
+
+_LOG = logging.getLogger("fanout")
+
+LINGER_S = 0.2
+"""Longest time that a finished chunk waits for its pack to fill, while setup yields slowly."""
+
+
+def run_setup(
+    runtime: Runtime,
+    job_id: str,
+    *,
+    streams: Mapping[str, Iterable[Any]] | None = None,
+    redelivered: bool = False,
+) -> None:
+    """Run setup; afterwards every chunk is in the store and its handle is on its way.
+
+    A setup that finds a manifest adopts it; one that finds an outcome does nothing. If the user's setup raises, the
+    job ends with that failure. Memory: see `Config.pack_bytes`, plus what the user's setup holds.
+
+    Args:
+        runtime: Store, settings, carrier.
+        job_id: The job; its intent must be in the store.
+        streams: Parameters that only this process has, by name.
+        redelivered: Whether the broker has delivered the message before.
+
+    Raises:
+        StorageError: The store does not answer; running setup again is safe.
+    """
+    job = runtime.job(job_id)
+    if job.ledger.has_outcome() or overdue(runtime, job):
+        return
+    token = new_token()
+    if job.manifest() is None:
+        tries = Tries(job.ledger, "setup")
+        if not tries.admit(redelivered=redelivered, suspicious=False, limit=job.options.max_attempts):
+            conclude(runtime, job, Ending.FAILED, tries.verdict(step="setup"))
+            return
+        try:
+            with Watch(
+                job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=streams is not None
+            ) as watch:
+                _Attempt(runtime, job, token, watch).run(streams or {})
+        except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, Unencodable):
+                raise
+            runtime.on_error(error)
+            conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.number))
+            return
+    manifest = job.manifest()
+    if manifest is not None and not missing_chunks(job.ledger, manifest, by=token):
+        start_join(runtime, job)
+
+
+class _Attempt:
+    """One run of the user's setup. Two that run at once write apart; the first manifest says which counts."""
+
+    def __init__(self, runtime: Runtime, job: OpenJob, attempt: str, watch: Watch) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._attempt = attempt
+        self._watch = watch
+        self._binding = job.declaration.binding
+        self._encoder = SequenceEncoder(path="items")
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._shard: list[Any] = []
+        self._shards: list[str] = []
+        self._chunks_sent = 0
+        self._input_bytes = 0
+        self._items = 0
+        self._flushed_at = time.monotonic()
+
+    def run(self, streams: Mapping[str, Iterable[Any]]) -> None:
+        job, config = self._job, self._runtime.config
+        started_at = time.time()
+        parameters = job.parameters(self._binding.parameters_for(self._binding.setup))
+        produced = self._binding.call_setup({**parameters, **streams})
+        if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | Mapping):
+            raise InvalidItem(
+                f"{self._binding.owner}.setup: must return or yield dicts of arguments for process, "
+                f"not {type(produced).__name__}"
+            )
+        with PackWriter(
+            job.ledger.store,
+            lambda pack: job.ledger.keys.pack(self._attempt, pack),
+            pack_bytes=config.pack_bytes,
+            uploads=config.uploads,
+        ) as writer:
+            self._cut(produced, writer)
+            self._send(writer.close())
+        if self._watch.ended:
+            return
+        self._write_shard()
+        manifest = Manifest(
+            attempt=self._attempt,
+            chunks=self._chunks_sent,
+            items=self._items,
+            input_bytes=self._input_bytes,
+            shards=self._shards,
+            effort=Effort.since(started_at).to_row(),
+        )
+        if job.ledger.write_manifest(manifest).attempt != self._attempt:
+            _LOG.info("job %s: setup attempt %s was not the first to finish; dropped", job.id, self._attempt)
+
+    def _cut(self, produced: Iterable[Any], writer: PackWriter) -> None:
+        """Cut what setup yields into chunks."""
+        options = self._job.options
+        # What process is given besides the item; streams go to setup alone.
+        bound = frozenset(self._binding.parameters_for(self._binding.process)) & self._job.sent.names()
+        sizes = chunk_sizes(options, len(produced) if isinstance(produced, Sized) else None)
+        size = next(sizes)
+        encoder = self._encoder
+        for item in produced:
+            self._binding.check_item(self._items, item, bound)
+            encoder.add(item)
+            self._items += 1
+            if len(encoder) >= size or encoder.size_bytes >= options.chunk_bytes:
+                self._close_chunk(writer)
+                size = next(sizes)
+                if self._watch.ended:
+                    return
+        if len(encoder):
+            self._close_chunk(writer)
+
+    def _close_chunk(self, writer: PackWriter) -> None:
+        count = len(self._encoder)
+        self._waiting.append((self._items - count, count))
+        writer.append(self._encoder.finish())
+        now = time.monotonic()
+        if now - self._flushed_at >= LINGER_S:
+            writer.flush()
+            self._flushed_at = now
+        self._send(writer.stored())
+
+    def _send(self, pieces: Iterable[Any]) -> None:
+        """Send the handles of chunks that have become durable, in order."""
+        handles = []
+        for piece in pieces:
+            place = ChunkPlace(piece, *self._waiting.popleft())
+            handles.append(Handle(self._job.id, self._attempt, self._chunks_sent, place))
+            self._chunks_sent += 1
+            self._input_bytes += piece.length
+            self._shard.append(place)
+            if len(self._shard) == SHARD_WIDTH:
+                self._write_shard()
+        if handles:
+            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+
+    def _write_shard(self) -> None:
+        if self._shard:
+            record = IndexShard(first_chunk=self._chunks_sent - len(self._shard), rows=self._shard)
+            self._shards.append(self._job.ledger.write_shard(self._attempt, len(self._shards), record))
+            self._shard = []

@@ -1,0 +1,65 @@
+"""While a step works: says so in the store, and looks whether the job has ended meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+
+from .._storage import StorageError
+from ..ledger import Ledger
+from ..records import Note
+
+_LOG = logging.getLogger("fanout")
+
+TICK_S = 5.0
+"""Longest time between two looks. A step shorter than a tick costs no request at all."""
+
+
+class Watch:
+    """A context in which a background thread beats for a step, two requests a tick.
+
+    Attributes:
+        ended: True once the job was seen to have ended; a step that notices may stop.
+
+    Args:
+        ledger: The job's records.
+        step: The step that is at work.
+        stall_s: Seconds without a beat after which others may believe the step dead; beats come three times as often.
+        by: Token of the worker.
+        at_once: Whether to beat before the first tick, because others already suspect the step.
+    """
+
+    def __init__(self, ledger: Ledger, step: str, *, stall_s: float, by: str, at_once: bool = False) -> None:
+        self.ended = False
+        self._ledger = ledger
+        self._step = step
+        self._by = by
+        self._tick_s = min(TICK_S, stall_s / 3)
+        self._at_once = at_once
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"fanout-watch-{step}", daemon=True)
+
+    def __enter__(self) -> Watch:
+        if self._at_once:
+            self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._tick_s):
+            try:
+                self._beat()
+                self.ended = self.ended or self._ledger.has_outcome()
+            except StorageError as error:
+                # The step itself will meet the store soon enough, and knows better what to do about it.
+                _LOG.warning("job %s: %s: could not beat: %s", self._ledger.job_id, self._step, error)
+
+    def _beat(self) -> None:
+        self._ledger.beat(self._step, Note(by=self._by))

@@ -1,0 +1,203 @@
+"""Finds jobs that have stalled and moves them; removes old ones. Anybody may sweep, at any time, twice.
+
+A job has stalled when nothing of it was written for `stall_s` and nobody beats for the step that should be running.
+Each nudge doubles the time to the next one, so a job that merely waits in a long queue is sent again a few times and
+not a thousand. Ages are told by the store's clock against this machine's; a few seconds between them do no harm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ._storage import ObjectInfo, ObjectStore
+from .barrier import missing_chunks
+from .errors import JobNotFound
+from .keys import PARAMETERS_PREFIX, SHARD_WIDTH, new_token, process_step
+from .ledger import Ledger
+from .records import Ending, Failure, Handle, Manifest, Note
+from .runtime import OpenJob, Runtime
+from .stages import conclude, overdue, start_join
+
+
+class Move(StrEnum):
+    """What a sweep did to a job."""
+
+    NONE = "none"
+    SETUP_SENT = "setup sent again"
+    CHUNKS_SENT = "missing chunks sent again"
+    JOIN_SENT = "join sent"
+    OUTCOME_SENT = "outcome sent again"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What one listing of a job tells. Times are seconds since the epoch, 0 for never."""
+
+    written_at: dict[str, float] = field(default_factory=dict)
+    beats: dict[str, float] = field(default_factory=dict)
+    tries: Counter[str] = field(default_factory=Counter)
+    nudges: int = 0
+    progress_at: float = 0.0
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> _Survey:
+        survey = cls()
+        for found in ledger.objects():
+            survey._add(found.key[len(ledger.keys.prefix) :], found)
+        return survey
+
+    def _add(self, name: str, found: ObjectInfo) -> None:
+        at = found.modified.timestamp()
+        kind, _, rest = name.partition("/")
+        if kind == "beat":
+            self.beats[rest] = at
+            return
+        if kind == "err":
+            self.tries[rest.rpartition("/")[0]] += 1
+        elif kind == "nudge":
+            self.nudges += 1
+        elif not rest:
+            self.written_at[kind] = at
+        self.progress_at = max(self.progress_at, at)
+
+
+def sweep_job(runtime: Runtime, job_id: str) -> Move:
+    """Move one job if it has stalled, end it if its deadline has passed.
+
+    One listing of the job, and nothing else while it goes well.
+
+    Raises:
+        JobNotFound: The store has no such job.
+    """
+    job = runtime.job(job_id)
+    survey = _Survey.of(job.ledger)
+    now = time.time()
+    if "intent" not in survey.written_at:
+        raise JobNotFound(job_id, runtime.store.url)
+    if "outcome" not in survey.written_at and overdue(runtime, job):
+        return Move.FAILED
+    quiet_s = now - max(survey.progress_at, job.intent.not_before or 0.0)
+    if "delivered" in survey.written_at or quiet_s < runtime.config.stall_s * 2**survey.nudges:
+        return Move.NONE
+    return _Stalled(runtime, job, survey, now).move()
+
+
+class _Stalled:
+    """A job in which nothing has been written for long."""
+
+    def __init__(self, runtime: Runtime, job: OpenJob, survey: _Survey, now: float) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._survey = survey
+        self._now = now
+        self._token = new_token()
+
+    def move(self) -> Move:
+        if "outcome" in self._survey.written_at:
+            return self._join(Move.OUTCOME_SENT)
+        manifest = self._job.manifest()
+        if manifest is None:
+            return self._setup()
+        missing = missing_chunks(self._job.ledger, manifest, by=self._token)
+        return self._chunks(manifest, missing) if missing else self._join(Move.JOIN_SENT)
+
+    def _setup(self) -> Move:
+        if self._beating("setup"):
+            return Move.NONE
+        intent = self._job.intent
+        if intent.streams:
+            reason = (
+                f"the process that streamed {', '.join(intent.streams)} is gone, and its input with it: submit again"
+            )
+            conclude(self._runtime, self._job, Ending.FAILED, Failure("setup", "CallerLost", reason))
+            return Move.FAILED
+        if intent.expires_at is not None and self._now > intent.expires_at:
+            failure = Failure("setup", "Expired", "its message expired before a worker took it")
+            conclude(self._runtime, self._job, Ending.FAILED, failure)
+            return Move.FAILED
+        if self._nudge():
+            self._runtime.carrier.send_setup(self._job.id, intent)
+            return Move.SETUP_SENT
+        return Move.NONE
+
+    def _chunks(self, manifest: Manifest, missing: list[int]) -> Move:
+        idle = [chunk for chunk in missing if not self._beating(process_step(manifest.attempt, chunk))]
+        if not idle or not self._nudge():
+            return Move.NONE
+        for shard in sorted({chunk // SHARD_WIDTH for chunk in idle}):
+            record = self._job.ledger.shard(manifest.attempt, shard)
+            places = dict(enumerate(record.places, start=record.first_chunk))
+            handles = [
+                Handle(
+                    self._job.id,
+                    manifest.attempt,
+                    chunk,
+                    places[chunk],
+                    tries=self._survey.tries[process_step(manifest.attempt, chunk)],
+                    nudged=True,
+                )
+                for chunk in idle
+                if chunk in places
+            ]
+            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+        return Move.CHUNKS_SENT
+
+    def _join(self, move: Move) -> Move:
+        if self._beating("join") or not self._nudge():
+            return Move.NONE
+        start_join(self._runtime, self._job, again=True)
+        return move
+
+    def _beating(self, step: str) -> bool:
+        return self._now - self._survey.beats.get(step, 0.0) < self._runtime.config.stall_s
+
+    def _nudge(self) -> bool:
+        """Take the next nudge, so that of several sweeps one moves the job."""
+        return self._job.ledger.write_nudge(self._survey.nudges, Note(by=self._token))
+
+
+def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
+    """Sweep every job in the store, and remove those whose outcome is older than `keep_s`.
+
+    One request a job to find it, and those of `sweep_job`. Yields each job's id and what was done to it.
+    """
+    for job_id in job_ids(runtime.store):
+        ledger = runtime.ledger(job_id)
+        outcome = _Survey.of(ledger).written_at.get("outcome")
+        if outcome is not None and time.time() - outcome > runtime.config.keep_s:
+            ledger.remove()
+            yield job_id, Move.REMOVED
+            continue
+        try:
+            yield job_id, sweep_job(runtime, job_id)
+        except JobNotFound:
+            # Removed by another sweep, or its intent is still on the way.
+            yield job_id, Move.NONE
+    _remove_old_parameters(runtime)
+
+
+def job_ids(store: ObjectStore) -> Iterator[str]:
+    """Ids of the jobs in the store, in the order of keys. One request each."""
+    after = ""
+    while True:
+        found = next(iter(store.list(start_after=after)), None)
+        if found is None:
+            return
+        name = found.key.partition("/")[0]
+        # "0" is the character after "/": every key of this job sorts before it.
+        after = f"{name}0"
+        if not found.key.startswith(PARAMETERS_PREFIX):
+            yield name
+
+
+def _remove_old_parameters(runtime: Runtime) -> None:
+    """Parameters are shared by content, so they outlive twice the time of a job that may use them."""
+    limit = time.time() - 2 * runtime.config.keep_s
+    old = [found.key for found in runtime.store.list(PARAMETERS_PREFIX) if found.modified.timestamp() < limit]
+    runtime.store.delete(old)

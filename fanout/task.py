@@ -1,0 +1,234 @@
+"""What a user writes: a task of three steps, checked when it is declared."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .config import MIB
+from .declaration import TASKS, Declaration
+from .engines import local
+from .errors import DeclarationError
+from .job import Job
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from .engines.celery import ForkJoinSignature
+
+STEPS = ("setup", "process", "join")
+OPTIONS = ("chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts", "deadline_s")
+
+
+class ForkJoinTask:
+    """A task that forks its work over a cluster and joins the results.
+
+    A subclass writes three steps as plain functions of named arguments:
+
+        class WordCounterTask(ForkJoinTask):
+            input_schema = {"documents": {"type": "list", "required": True}, "delimiter": {"type": "string"}}
+
+            def setup(documents):                       # returns or yields one dict an item
+                return [{"document": document} for document in documents]
+
+            def process(document, delimiter=" "):       # once an item, anywhere in the cluster
+                return Counter(document.split(delimiter))
+
+            def join(word_counters):                    # once, with the results in item order
+                return {"word_count": sum(word_counters, Counter())}
+
+    A field of the schema is bound by name to every step that declares it; the keys of an item are arguments of
+    `process`, and win over a parameter of the same name. `join` is given the results, a lazy `Results` sequence, as
+    its first argument that is no field. A step may be a static or a class method, or take `self`; then it gets a
+    fresh instance. Steps may run more than once, so what they do besides returning a value must bear repetition.
+
+    Attributes:
+        input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
+        name: The task's name, unique in a process; module and class name if not given.
+        chunk_items, groups, chunk_bytes, parallelism, max_attempts, deadline_s: See `Options`.
+
+    Raises:
+        DeclarationError: When the class is declared; names the class, the step and the argument.
+    """
+
+    input_schema: ClassVar[Mapping[str, Any]]
+    name: ClassVar[str]
+    chunk_items: ClassVar[int | None] = None
+    groups: ClassVar[int | None] = None
+    chunk_bytes: ClassVar[int] = 8 * MIB
+    parallelism: ClassVar[int] = 32
+    max_attempts: ClassVar[int] = 3
+    deadline_s: ClassVar[float | None] = None
+
+    declaration: ClassVar[Declaration]
+
+    # What a step takes is its author's choice, so these are not methods that a subclass would have to match.
+    if TYPE_CHECKING:
+        setup: Any
+        process: Any
+        join: Any
+
+    def __init_subclass__(cls, *, abstract: bool = False, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if abstract:
+            return
+        given = cls.__dict__.get("name")
+        module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+        name = given if given is not None else f"{module}.{cls.__qualname__}"
+        if not isinstance(name, str) or not name:
+            raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
+        cls.name = name
+        cls.declaration = Declaration.of(
+            name,
+            module=module,
+            schema=cls.get_input_schema(),
+            steps={step: _bound(cls, step) for step in STEPS},
+            options={option: getattr(cls, option) for option in OPTIONS},
+        )
+        made_anew = given is None and (module == "__main__" or "<locals>" in cls.__qualname__)
+        TASKS.add(cls.declaration, replaceable=made_anew)
+
+    @classmethod
+    def get_input_schema(cls) -> Mapping[str, Any]:
+        """The input in Cerberus form: `input_schema`, unless a subclass says otherwise."""
+        try:
+            return cls.input_schema
+        except AttributeError:
+            raise DeclarationError(
+                f"{cls.__qualname__}: write an input_schema attribute or a get_input_schema classmethod; "
+                "{} if it takes no input"
+            ) from None
+
+    @classmethod
+    def run(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        executor: local.ExecutorName = "inline",
+        workers: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run the task here, without Celery and without a server, and return the join's value.
+
+        Args:
+            values: The input by name; an iterator is streamed.
+            executor: `inline` (for debugging), `threads` or `processes`.
+            workers: Number of threads or processes; the machine's processors if not given.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: The input does not fit the schema; nothing was run.
+            JobFailed: A step raised; its own exception is the `__cause__`.
+        """
+        return local.run(cls.declaration, values, executor=executor, workers=workers, options=options)
+
+    @classmethod
+    def signature(
+        cls,
+        values: Mapping[str, Any] | None = None,
+        *,
+        receives: str | None = None,
+        app: Celery | None = None,
+        **options: Any,
+    ) -> ForkJoinSignature:
+        """The task with its input as a Celery signature, for any chain, group or chord.
+
+        Calling it launches a job and returns its `Job`; `delay` and `apply_async` return Celery's `AsyncResult`.
+        Large parameters are written to the store here, so that the signature stays small wherever it travels.
+
+        Args:
+            values: The input by name.
+            receives: Name of the parameter that takes the value of the step before, in a chain.
+            app: The Celery app; the current one if not given.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: The input does not fit the schema; nothing was stored or sent.
+            ConfigError: No store is configured.
+            Unencodable: A value can't travel.
+        """
+        from .engines import celery
+
+        return celery.signature(cls.declaration, values or {}, receives=receives, app=app, options=options)
+
+    @classmethod
+    def submit(cls, values: Mapping[str, Any], *, app: Celery | None = None, **options: Any) -> Job:
+        """Launch a job over Celery and return its handle.
+
+        If a value is an iterator, setup runs here and streams: each chunk is on its way to a worker while the next
+        is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
+        returns at once.
+
+        Args:
+            values: The input by name.
+            app: The Celery app; the current one if not given.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: The input does not fit the schema; nothing was stored or sent.
+            JobFailed: The input is streamed, and setup raised.
+            ConfigError: No store is configured.
+            Unencodable: A value can't travel.
+        """
+        from .engines import celery
+
+        return celery.submit(cls.declaration, values, app=app, options=options)
+
+
+def fork_join(
+    name: str,
+    *,
+    setup: Callable[..., Any],
+    process: Callable[..., Any],
+    join: Callable[..., Any],
+    input_schema: Mapping[str, Any],
+    **options: Any,
+) -> type[ForkJoinTask]:
+    """A task of three loose functions; what it returns is used like a class that was written out.
+
+    Args:
+        name: The task's name, unique in a process. Workers must import the module that calls this.
+        setup: Returns or yields one dict an item.
+        process: Called once an item.
+        join: Called once, with the results in item order.
+        input_schema: The input in Cerberus form.
+        **options: See `Options`.
+
+    Raises:
+        DeclarationError: Names the task and the step.
+    """
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise DeclarationError(f"{name}: no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
+    steps = {"setup": staticmethod(setup), "process": staticmethod(process), "join": staticmethod(join)}
+    body = {"name": name, "input_schema": input_schema, "__module__": setup.__module__, **steps, **options}
+    return type(name, (ForkJoinTask,), body)
+
+
+def _bound(cls: type[ForkJoinTask], step: str) -> Callable[..., Any]:
+    """A step as a function of named arguments, however the class wrote it down."""
+    for owner in cls.__mro__:
+        if step in owner.__dict__:
+            written = owner.__dict__[step]
+            break
+    else:
+        raise DeclarationError(f"{cls.__qualname__}: has no {step}; a task has setup, process and join")
+    if isinstance(written, staticmethod):
+        return written.__func__
+    if isinstance(written, classmethod):
+        return getattr(cls, step)  # type: ignore[no-any-return]
+    if inspect.isfunction(written) and next(iter(inspect.signature(written).parameters), None) == "self":
+        return _on_instance(cls, written)
+    return written  # type: ignore[no-any-return]
+
+
+def _on_instance(cls: type[ForkJoinTask], written: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(written)
+    def step(**arguments: Any) -> Any:
+        return written(cls(), **arguments)
+
+    signature = inspect.signature(written)
+    step.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return step
