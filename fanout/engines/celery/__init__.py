@@ -1,0 +1,27 @@
+"""The Celery engine: the only part of fanout that imports celery.
+
+extension.py   what `connect` adds to an app: the runtime, the registered tasks
+tasks.py       the three Celery tasks of a declared task
+signature.py   a job as a Celery signature; submit
+carrier.py     how handles and joins become messages
+values.py      what a value becomes on its way through Celery
+settings.py    what the app's settings should be, and the danger where they differ
+"""
+
+from .extension import Extension, attach, connect, extension_of
+from .settings import Advice, advice
+from .signature import ForkJoinSignature, signature, submit
+from .values import opened
+
+__all__ = [
+    "Advice",
+    "Extension",
+    "ForkJoinSignature",
+    "advice",
+    "attach",
+    "connect",
+    "extension_of",
+    "opened",
+    "signature",
+    "submit",
+]

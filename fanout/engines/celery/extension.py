@@ -1,0 +1,134 @@
+"""What `fanout.connect` adds to a Celery app: the runtime that its jobs work with, and the tasks that run them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from celery import Celery, current_app
+from celery.signals import worker_ready
+
+from ..._storage import open_store
+from ...config import Config, from_celery, from_environment
+from ...declaration import TASKS, Declaration, Registry
+from ...errors import ConfigError
+from ...job import Job
+from ...runtime import Runtime
+from .carrier import CeleryCarrier
+from .settings import warn
+from .tasks import JoinTask, ProcessTask, SetupTask
+
+ATTRIBUTE = "fanout"
+
+
+class Extension:
+    """fanout's part of a Celery app.
+
+    Args:
+        app: The app.
+        tasks: The tasks that it runs: those declared so far, and those declared later.
+    """
+
+    def __init__(self, app: Celery, tasks: Registry = TASKS) -> None:
+        self.app = app
+        self._tasks = tasks
+        self._runtime: Runtime | None = None
+        self._lock = threading.Lock()
+        app.on_after_finalize.connect(self._finalized, weak=False)
+        tasks.listen(self._declared)
+
+    @property
+    def config(self) -> Config:
+        """The settings, from the app's configuration and then from the environment.
+
+        Raises:
+            ConfigError: No store is configured, or a setting is wrong.
+        """
+        return Config.read(from_celery(self.app.conf), from_environment(os.environ))
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of this app, made at first use: a store's client must be born in the process that uses it."""
+        with self._lock:
+            if self._runtime is None:
+                config = self.config
+                self._runtime = Runtime(open_store(config.store), config, CeleryCarrier(self.app), tasks=self._tasks)
+            return self._runtime
+
+    def job(self, job_id: str) -> Job:
+        return Job(job_id, self.runtime)
+
+    def _declared(self, task: Declaration) -> None:
+        # Before the app is final its settings may still change, and a task reads them when it is registered.
+        if self.app.finalized:  # type: ignore[attr-defined]
+            self._register(task)
+
+    def _finalized(self, **_: Any) -> None:
+        for task in self._tasks:
+            self._register(task)
+
+    def _register(self, task: Declaration) -> None:
+        for kind in (SetupTask, ProcessTask, JoinTask):
+            self.app.register_task(kind.of(task.name))
+
+
+def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:
+    """Let a Celery app launch and run fork-join tasks. Callers and workers both need it; calling it twice is harmless.
+
+    Args:
+        app: The app.
+        store: URL of the object store: `s3://bucket/prefix`, with credentials, region and endpoint from boto3's
+            own chain and `AWS_ENDPOINT_URL_S3`. If not given, `app.conf.fanout_store` or `FANOUT_STORE` says it.
+        **settings: Other fields of `Config`.
+
+    Returns:
+        The app.
+
+    Raises:
+        ConfigError: A setting has a wrong name.
+    """
+    known = set(Config.__dataclass_fields__)
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ConfigError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    given = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
+    app.conf.update({f"fanout_{name}": value for name, value in given.items()})
+    if not isinstance(getattr(app, ATTRIBUTE, None), Extension):
+        setattr(app, ATTRIBUTE, Extension(app))
+    return app
+
+
+def extension_of(app: Celery | None = None) -> Extension:
+    """fanout's part of `app`, or of the current app.
+
+    Raises:
+        ConfigError: The app is not connected.
+    """
+    found = getattr(app or current_app, ATTRIBUTE, None)
+    if not isinstance(found, Extension):
+        raise ConfigError(
+            "this Celery app is not connected: call fanout.connect(app, store='s3://bucket/prefix') where the app "
+            "is made, for callers and workers alike"
+        )
+    return found
+
+
+def attach(job_id: str, *, app: Celery | None = None) -> Job:
+    """The handle of a job that was launched elsewhere. No request.
+
+    Args:
+        job_id: The job's id.
+        app: The Celery app; the current one if not given.
+
+    Raises:
+        ConfigError: The app is not connected, or no store is configured.
+    """
+    return extension_of(app).job(job_id)
+
+
+@worker_ready.connect
+def _advise(sender: Any = None, **_: Any) -> None:
+    app = getattr(sender, "app", None)
+    if app is not None and isinstance(getattr(app, ATTRIBUTE, None), Extension):
+        warn(app)

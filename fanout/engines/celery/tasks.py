@@ -1,0 +1,242 @@
+"""The three Celery tasks of a declared task.
+
+Each hands its stage the job's id, or a chunk's handle, and turns what comes back into what Celery expects. How a
+job's signature keeps its place in a chain, group or chord: setup writes down everything that its own message says
+about what follows, as the job's continuation, and ends with `Ignore`; whoever starts the join sends it under
+setup's task id with all of that. It is what `Task.replace` does, put off until the last chunk is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore
+from kombu.utils import json
+from kombu.utils.functional import maybe_list
+from kombu.utils.uuid import uuid
+
+from ..._storage import StorageUnavailable, Unencodable
+from ...errors import InvalidInput, JobFailed
+from ...keys import new_id
+from ...records import Continuation, Ending, Failure, Handle, Note
+from ...runtime import Runtime
+from ...stages import conclude, run_join, run_process, run_setup
+from .. import local
+from . import values, wire
+from .carrier import celery_name
+
+_LOG = logging.getLogger("fanout")
+
+STORE_RETRIES = 10
+"""Times that a stage is put off when the store does not answer, after the store's own retries: about 8 minutes."""
+
+
+class StageTask(Task[Any, Any]):
+    """What the three have in common: a killed worker's message comes back, and a silent store puts the stage off."""
+
+    abstract = True
+    step: str
+    fanout_task: str
+    acks_late = True
+    reject_on_worker_lost = True
+    serializer = "json"
+    typing = False
+    max_retries = STORE_RETRIES
+    throws = (JobFailed,)
+
+    @classmethod
+    def of(cls, task: str) -> StageTask:
+        """The Celery task that runs this stage for a declared task.
+
+        Of a class of its own, since Celery binds a task's class, and not the instance, to its app.
+        """
+        body = {"name": celery_name(task, cls.step), "fanout_task": task}
+        made: type[StageTask] = type(f"{cls.step.title()}Task", (cls,), body)
+        return made()
+
+    @property
+    def runtime(self) -> Runtime:
+        from .extension import extension_of
+
+        return extension_of(self.app).runtime
+
+    @property
+    def redelivered(self) -> bool:
+        return bool((self.request.delivery_info or {}).get("redelivered"))
+
+    def put_off(self, error: StorageUnavailable) -> Exception:
+        """What to raise so that the stage runs again later."""
+        wait_s = min(2**self.request.retries, 60)
+        return self.retry(exc=error, countdown=wait_s)
+
+
+class SetupTask(StageTask):
+    """Runs setup. Its task id is the job's id."""
+
+    abstract = True
+    step = "setup"
+
+    def apply_async(  # type: ignore[override]
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Write the job's intent, then send a message that holds nothing but its id.
+
+        The value of the step before, if there is one, goes to the store with the rest. An input that does not fit
+        is sent as it is, for setup to fail with: this may be running in a worker that just ended another task.
+        """
+        args, kwargs = tuple(args or ()), dict(kwargs or {})
+        if self.app.conf.task_always_eager or "order" not in kwargs:
+            return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
+        task_id = task_id or uuid()
+        options["reply_to"] = options.get("reply_to") or self.app.thread_oid
+        options = {name: value for name, value in options.items() if value is not None}
+        try:
+            order = wire.completed(wire.from_wire(kwargs["order"], self._declaration()), args, self.runtime)
+        except (InvalidInput, Unencodable):
+            return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
+        launch = json.dumps({**_kept(options), "task_id": task_id})
+        intent = order.intent(
+            launch=launch,
+            not_before=_moment(options.get("eta") or options.get("countdown")),
+            expires_at=_moment(options.get("expires")),
+        )
+        self.runtime.ledger(task_id).write_intent(intent)
+        return super().apply_async((), {}, task_id=task_id, producer=producer, **options)
+
+    def run(self, *received: Any, order: dict[str, Any] | None = None) -> Any:
+        if self.request.is_eager:
+            return self._run_here(received, order)
+        job_id = self.request.id
+        assert job_id is not None
+        try:
+            self._run_job(job_id, received, order)
+        except StorageUnavailable as error:
+            raise self.put_off(error) from error
+        raise Ignore
+
+    def _run_job(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any] | None) -> None:
+        runtime = self.runtime
+        ledger = runtime.ledger(job_id)
+        refused: Exception | None = None
+        if order is not None:
+            parsed = wire.from_wire(order, self._declaration())
+            try:
+                parsed = wire.completed(parsed, received, runtime)
+            except (InvalidInput, Unencodable) as error:
+                refused = error
+            ledger.write_intent(parsed.intent())
+        ledger.write_continuation(Continuation(message=self._continuation()))
+        if refused is not None:
+            conclude(runtime, runtime.job(job_id), Ending.FAILED, Failure.of("setup", refused))
+            return
+        run_setup(runtime, job_id, redelivered=self.redelivered)
+
+    def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
+        """Eager mode: the job runs in this process, and its value is the task's result."""
+        if order is None:
+            raise InvalidInput(self.fanout_task, {"input": ["is missing: launch the task by its signature"]})
+        complete = wire.completed(wire.from_wire(order, self._declaration()), received, self.runtime)
+        parameters = complete.parameters.load(sorted(complete.parameters.names()), self.runtime.store)
+        return local.run(complete.task, parameters, options=order["options"])
+
+    def _declaration(self) -> Any:
+        return self.runtime.tasks.find(self.fanout_task)
+
+    def _continuation(self) -> str:
+        """Everything that this message says about what follows it."""
+        request = self.request
+        following = {
+            "task_id": request.id,
+            "link": maybe_list(request.callbacks),
+            "link_error": maybe_list(request.errbacks),
+            "chain": request.chain,
+            "chord": request.chord,
+            "group_id": request.group,
+            "group_index": request.group_index,
+            "root_id": request.root_id,
+            "parent_id": request.parent_id,
+            "reply_to": request.reply_to,
+            "ignore_result": request.ignore_result or None,
+            "priority": (request.delivery_info or {}).get("priority"),
+            "replaced_task_nesting": (request.get("replaced_task_nesting") or 0) + 1,
+        }
+        return json.dumps(_kept(following))
+
+
+class ProcessTask(StageTask):
+    """Runs process on one chunk; its arguments are the chunk's handle."""
+
+    abstract = True
+    step = "process"
+    ignore_result = True
+
+    def run(self, *row: Any) -> None:
+        try:
+            handle = Handle.from_row(row)
+        except ValueError as error:
+            _LOG.warning("%s: dropped a message that is no handle: %s", self.name, error)
+            return
+        try:
+            run_process(self.runtime, handle, redelivered=self.redelivered)
+        except StorageUnavailable as error:
+            raise self.put_off(error) from error
+
+
+class JoinTask(StageTask):
+    """Runs join, or delivers an outcome that stands; its result is the job's value."""
+
+    abstract = True
+    step = "join"
+
+    def run(self, job_id: str, again: bool = False) -> Any:
+        try:
+            outcome = run_join(self.runtime, job_id, again=again, redelivered=self.redelivered)
+            if outcome is None:
+                raise Ignore
+            if outcome.failure is not None:
+                raise outcome.error(job_id)
+            return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id)
+        except StorageUnavailable as error:
+            raise self.put_off(error) from error
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
+        if status in ("SUCCESS", "FAILURE") and args:
+            self.runtime.ledger(args[0]).write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
+
+
+_NOT_KEPT = (
+    "connection",
+    "add_to_parent",
+    "result_cls",
+    "publisher",
+    "router",
+    "countdown",
+    "eta",
+    "expires",
+)
+
+
+def _moment(when: datetime | str | float | None) -> float | None:
+    """A time as Celery's options give it (a date, its ISO form, or seconds from now), in seconds since the epoch."""
+    if when is None:
+        return None
+    if isinstance(when, int | float):
+        return time.time() + when
+    date = datetime.fromisoformat(when) if isinstance(when, str) else when
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _kept(options: dict[str, Any]) -> dict[str, Any]:
+    """Those options that say something and can be written down."""
+    return {name: value for name, value in options.items() if value is not None and name not in _NOT_KEPT}

@@ -1,0 +1,49 @@
+"""What a job's value becomes on its way through Celery, to callbacks, chords and result backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import serialization
+from kombu.exceptions import EncodeError
+
+from ...keys import checked_id
+from ...ledger import Ledger
+from ...runtime import Runtime
+
+LIMIT_BYTES = 64 * 1024
+"""A value whose serialised form is larger travels as a reference."""
+
+REFERENCE = "fanout_value_of"
+
+
+def sent(value: Any, app: Celery, job_id: str) -> Any:
+    """The value itself, if the app's serializer takes it and it is small; else a reference to the job's outcome.
+
+    What goes through the app's serializer becomes what that makes of it: with JSON, a tuple becomes a list and a
+    Counter a dict. `Job.get` gives the exact types.
+    """
+    try:
+        _, _, body = serialization.dumps(value, serializer=app.conf.result_serializer)
+    except EncodeError:
+        return {REFERENCE: job_id}
+    return value if len(body) <= LIMIT_BYTES else {REFERENCE: job_id}
+
+
+def opened(value: Any, runtime: Runtime) -> Any:
+    """`value`, or what it refers to; also inside the list that a chord's body receives. One or two requests each.
+
+    Raises:
+        JobFailed: It refers to a job without a value.
+        ObjectNotFound: It refers to a job that has been removed.
+    """
+    if isinstance(value, list):
+        return [opened(element, runtime) for element in value]
+    if isinstance(value, dict) and value.keys() == {REFERENCE}:
+        ledger = Ledger(runtime.store, checked_id(value[REFERENCE], what="job id"))
+        outcome = ledger.outcome()
+        if outcome is None:
+            raise LookupError(f"the value of job {ledger.job_id} is no longer in the store")
+        return ledger.value(outcome)
+    return value

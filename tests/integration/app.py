@@ -1,0 +1,181 @@
+"""The tasks of the integration tests, and the Celery app that workers and callers make from their environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, shared_task
+
+import fanout
+from fanout import ForkJoinTask
+
+
+def make_app(environment: Mapping[str, str]) -> Celery:
+    """An app on the broker, result backend, queue and store that the environment names."""
+    app = Celery(
+        "integration",
+        broker=environment.get("TEST_BROKER"),
+        backend=environment.get("TEST_BACKEND") or None,
+        set_as_current=False,
+    )
+    app.conf.update(
+        fanout.RECOMMENDED,
+        broker_connection_retry_on_startup=True,
+        task_default_queue=environment.get("TEST_QUEUE", "celery"),
+    )
+    app.conf.update(json.loads(environment.get("TEST_SETTINGS", "{}")))
+    return fanout.connect(app, store=environment.get("FANOUT_STORE"), stall_s=environment.get("FANOUT_STALL_S"))
+
+
+app = make_app(os.environ)
+app.set_current()
+
+
+class WordCounterTask(ForkJoinTask):
+    """The task of the article, as it was printed."""
+
+    @classmethod
+    def get_input_schema(cls):
+        return {
+            "documents": {"type": "list", "required": True, "schema": {"type": "string"}},
+            "delimiter": {"type": "string"},
+        }
+
+    def setup(documents):
+        return [{"document": d} for d in documents]
+
+    def process(document, delimiter=" "):
+        return Counter(document.split(delimiter))
+
+    def join(word_counters):
+        return {"word_count": sum(word_counters, Counter())}
+
+
+class SumTask(ForkJoinTask):
+    """The article's diagram: the sum of a list of numbers, one chunk a number."""
+
+    input_schema = {"numbers": {"type": "list", "schema": {"type": "integer"}}}
+    chunk_items = 1
+
+    def setup(numbers):
+        return ({"number": number} for number in numbers)
+
+    def process(number):
+        return number
+
+    def join(numbers):
+        return sum(numbers)
+
+
+class SlowTask(ForkJoinTask):
+    """Takes its time, and leaves a trace of each run in a directory that the test names."""
+
+    input_schema = {
+        "numbers": {"type": "list"},
+        "trace": {"type": "string"},
+        "pause_s": {"type": "float", "default": 0.2},
+        "setup_pause_s": {"type": "float", "default": 0.0},
+        "join_pause_s": {"type": "float", "default": 0.0},
+    }
+    chunk_items = 1
+
+    def setup(numbers, trace, setup_pause_s):
+        leave(trace, "setup")
+        for number in numbers:
+            time.sleep(setup_pause_s)
+            yield {"number": number}
+
+    def process(number, trace, pause_s):
+        leave(trace, f"process-{number}")
+        time.sleep(pause_s)
+        return number
+
+    def join(numbers, trace, join_pause_s):
+        leave(trace, "join")
+        time.sleep(join_pause_s)
+        return sum(numbers)
+
+
+class PoisonTask(ForkJoinTask):
+    """One of its items kills the process that works on it."""
+
+    input_schema = {"numbers": {"type": "list"}, "poison": {"type": "integer"}, "trace": {"type": "string"}}
+    chunk_items = 1
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number, poison, trace):
+        leave(trace, f"process-{number}")
+        if number == poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    def join(numbers):
+        return sum(numbers)
+
+
+class BrittleTask(ForkJoinTask):
+    """Raises in the step that it is told to raise in."""
+
+    input_schema = {"step": {"type": "string"}, "numbers": {"type": "list"}}
+    chunk_items = 2
+
+    def setup(step, numbers):
+        if step == "setup":
+            raise ValueError("setup was told to fail")
+        return [{"number": number} for number in numbers]
+
+    def process(number, step):
+        if step == "process" and number == 3:
+            raise ValueError("process was told to fail at 3")
+        return number
+
+    def join(numbers, step):
+        if step == "join":
+            raise ValueError("join was told to fail")
+        return list(numbers)
+
+
+def leave(trace: str, name: str) -> None:
+    """Leave a trace: one file a run, named by the step and the process."""
+    Path(trace, f"{name}.{os.getpid()}.{time.monotonic_ns()}").touch()
+
+
+@shared_task
+def words() -> list[str]:
+    return ["hi there you", "there you are", "please say hi"]
+
+
+@shared_task
+def top(value: dict[str, Any]) -> list[Any]:
+    """The commonest word of a word count, as a task that follows in a chain."""
+    counts = fanout.opened(value)["word_count"]
+    return max(sorted(counts.items()), key=lambda pair: pair[1])
+
+
+@shared_task
+def gathered(values: list[Any]) -> list[Any]:
+    """What a chord's body receives."""
+    return fanout.opened(values)
+
+
+@shared_task
+def noted(value: Any, path: str) -> None:
+    """A callback that leaves a line for each time it is called."""
+    with open(path, "a") as file:
+        file.write(json.dumps(fanout.opened(value)) + "\n")
+
+
+@shared_task
+def failed(request: Any, error: Any, trace: Any, path: str) -> None:
+    """An errback that leaves a line for each time it is called."""
+    with open(path, "a") as file:
+        file.write(f"{type(error).__name__}: {str(error).splitlines()[0]}\n")

@@ -1,0 +1,82 @@
+"""What goes through the broker: handles, the same for a byte and for megabytes; and what it costs the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fanout.stack import CephGateway, RabbitMQ
+
+from .app import WordCounterTask
+from .cluster import Cluster, running_cluster
+
+MB = 1_000_000
+LINE = "the quick brown fox jumps over the lazy dog and the small grey cat sleeps on\n"
+
+
+@pytest.fixture
+def cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
+    """Two workers, no result backend."""
+    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
+    with running_cluster(tmp_path, environment, concurrency=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def idle_cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
+    """No worker, so that every message stays in its queue to be weighed."""
+    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
+    with running_cluster(tmp_path, environment, workers=0) as cluster:
+        yield cluster
+
+
+def documents(size_bytes: int, count: int) -> list[str]:
+    """`count` documents of `size_bytes` together."""
+    lines = size_bytes // count // len(LINE)
+    return [LINE * lines] * count
+
+
+def weigh(rabbitmq: RabbitMQ, cluster: Cluster) -> tuple[int, int]:
+    """Messages in the cluster's queue, and their bytes as the broker counts them."""
+    queue = cluster.environment["TEST_QUEUE"]
+    return rabbitmq.messages().get(queue, 0), rabbitmq.message_bytes().get(queue, 0)
+
+
+def test_bytes_a_chunk_do_not_grow_with_the_data(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """A chunk costs the broker under 1.6 kB, no matter how large it is."""
+    sizes = []
+    for size_bytes in (0.1 * MB, 1 * MB, 10 * MB):
+        messages, before = weigh(rabbitmq, idle_cluster)
+        WordCounterTask.submit({"documents": iter(documents(int(size_bytes), 32))}, chunk_items=1)
+        now, after = weigh(rabbitmq, idle_cluster)
+        assert now - messages == 32
+        sizes.append((after - before) / 32)
+    assert max(sizes) < 1600
+    assert max(sizes) - min(sizes) < 40, "only the digits of offsets and lengths may differ"
+
+
+def test_a_signature_is_small_whatever_its_input(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """Launching a job of 10 MB of documents sends one small message, and the signature itself is small."""
+    signature = WordCounterTask.signature({"documents": documents(10 * MB, 32)})
+    assert len(repr(dict(signature))) < 1000
+    signature()
+    messages, size = weigh(rabbitmq, idle_cluster)
+    assert messages == 1
+    assert size < 2000
+
+
+def test_40_mb_in_32_chunks(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """40 MB in 32 chunks give the right answer while the broker grows by less than 20 MB; bare Canvas takes 1.8 GB."""
+    everything = documents(40 * MB, 32)
+    before = rabbitmq.rss_bytes()
+    job = WordCounterTask.submit({"documents": everything}, groups=32)
+    peak = before
+    while not job.ready:
+        peak = max(peak, rabbitmq.rss_bytes())
+    peak = max(peak, rabbitmq.rss_bytes())
+    count = job.get()["word_count"]["fox"]
+    assert count == sum(document.count("fox") for document in everything)
+    assert job.progress().chunks == 32
+    assert peak - before < 20 * MB

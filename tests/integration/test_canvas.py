@@ -1,0 +1,170 @@
+"""A task's signature is a citizen of Canvas: of chains, groups, chords; with callbacks and errbacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from celery import chain, chord, group
+from celery.result import AsyncResult
+
+from fanout import Job, JobFailed, attach
+
+from .app import BrittleTask, SumTask, WordCounterTask, failed, gathered, noted, top, words
+from .cluster import Cluster, lines, wait_until, wait_until_delivered
+
+DOCUMENTS = ["hi there you", "there you are", "please say hi"]
+COUNTS = {"there": 2, "please": 1, "say": 1, "hi": 2, "are": 1, "you": 2}
+WIDTHS = [0, 1, 2, 200]
+
+
+@pytest.fixture(params=["redis_cluster", "rpc_cluster"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The cluster with each kind of result backend."""
+    found: Cluster = request.getfixturevalue(request.param)
+    found.app.set_current()
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_async_result(cluster: Cluster, width: int) -> None:
+    """An AsyncResult under the signature's task id receives the join's value."""
+    result = SumTask.signature({"numbers": list(range(width))}).delay()
+    assert result.get(timeout=60) == sum(range(width))
+
+
+def test_job_and_async_result_share_an_id(cluster: Cluster) -> None:
+    """The task id of a launched signature is the id by which any process attaches to the job."""
+    result = SumTask.signature({"numbers": [1, 2]}).apply_async()
+    assert attach(result.id).get(60) == 3
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_first_in_a_chain(cluster: Cluster, width: int) -> None:
+    """The task that follows in a chain receives the join's value."""
+    line = chain(SumTask.signature({"numbers": list(range(width))}), gathered.s())
+    assert line().get(timeout=60) == sum(range(width))
+
+
+def test_between_two_tasks_of_a_chain(cluster: Cluster) -> None:
+    """A signature in the middle of a chain takes the value before it by name and passes its own on."""
+    line = chain(words.s(), WordCounterTask.signature(receives="documents"), top.s())
+    assert line().get(timeout=60) == ["hi", 2]
+
+
+def test_two_jobs_in_a_chain(cluster: Cluster) -> None:
+    """The value of one job is the input of the next."""
+    line = chain(BrittleTask.signature({"step": "none", "numbers": [1, 2, 4]}), SumTask.signature(receives="numbers"))
+    assert line().get(timeout=60) == 7
+
+
+def test_a_value_too_large_for_a_message(cluster: Cluster) -> None:
+    """A large value travels as a reference, which the next job opens by itself."""
+    numbers = list(range(30_000))
+    one = BrittleTask.signature({"step": "none", "numbers": numbers}, chunk_items=5_000)
+    line = chain(one, SumTask.signature(receives="numbers", chunk_items=5_000))
+    assert line().get(timeout=60) == sum(numbers)
+
+
+def test_a_chain_whose_value_does_not_fit(cluster: Cluster) -> None:
+    """A value that the schema refuses fails the job, with the path of what does not fit."""
+    result = chain(words.s(), SumTask.signature(receives="numbers"))()
+    with pytest.raises(JobFailed, match=r"numbers\[0\]: must be of integer type"):
+        result.get(timeout=60)
+
+
+def test_a_value_nobody_receives(cluster: Cluster) -> None:
+    """A value that comes to a signature without `receives` fails the job, and the error says what to do."""
+    result = chain(words.s(), SumTask.signature({"numbers": [1]}))()
+    with pytest.raises(JobFailed, match="receives="):
+        result.get(timeout=60)
+
+
+def test_an_immutable_signature_ignores_the_value_before(cluster: Cluster) -> None:
+    """An immutable signature runs with the input it has."""
+    line = chain(words.s(), SumTask.signature({"numbers": [1, 2]}).set(immutable=True))
+    assert line().get(timeout=60) == 3
+
+
+def test_in_a_group(cluster: Cluster) -> None:
+    """In a group each job counts as one task, whatever its width."""
+    result = group(SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS)()
+    assert result.get(timeout=60) == [sum(range(width)) for width in WIDTHS]
+
+
+def test_in_a_chord_header(redis_cluster: Cluster) -> None:
+    """A chord's body receives the values of its header's jobs, in order, once all have ended."""
+    redis_cluster.app.set_current()
+    header = [SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS]
+    assert chord(header)(gathered.s()).get(timeout=60) == [sum(range(width)) for width in WIDTHS]
+
+
+def test_chains_in_a_chord_header(redis_cluster: Cluster) -> None:
+    """A chord's header may hold chains with a job in the middle."""
+    redis_cluster.app.set_current()
+    header = [chain(words.s(), WordCounterTask.signature(receives="documents"), top.s()) for _ in range(3)]
+    assert chord(header)(gathered.s()).get(timeout=60) == [["hi", 2]] * 3
+
+
+def test_as_a_chord_body(redis_cluster: Cluster) -> None:
+    """A job may be the body of a chord: it receives the list of the header's values."""
+    redis_cluster.app.set_current()
+    header = [SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS]
+    body = SumTask.signature(receives="numbers")
+    assert chord(header)(body).get(timeout=60) == sum(sum(range(width)) for width in WIDTHS)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_callback_fires_once(cluster: Cluster, width: int, tmp_path: Path) -> None:
+    """A callback fires once, with the join's value."""
+    path = tmp_path / "calls"
+    signature = SumTask.signature({"numbers": list(range(width))})
+    signature.link(noted.s(str(path)))
+    job: Job = signature()
+    job.get(60)
+    wait_until(lambda: bool(lines(path)), "the callback was called")
+    wait_until_delivered(job)
+    assert [json.loads(line) for line in lines(path)] == [sum(range(width))]
+
+
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+def test_an_errback_fires_once(cluster: Cluster, step: str, tmp_path: Path) -> None:
+    """An errback fires once, whichever step fails, and no callback does."""
+    calls, errors = tmp_path / "calls", tmp_path / "errors"
+    signature = BrittleTask.signature({"step": step, "numbers": [1, 2, 3, 4]})
+    signature.link(noted.s(str(calls)))
+    signature.link_error(failed.s(str(errors)))
+    job: Job = signature()
+    with pytest.raises(JobFailed, match=f"{step} was told to fail"):
+        job.get(60)
+    wait_until(lambda: bool(lines(errors)), "the errback was called")
+    wait_until_delivered(job)
+    assert len(lines(errors)) == 1
+    assert f"{step} was told to fail" in lines(errors)[0]
+    assert not calls.exists()
+
+
+def test_a_failed_job_through_async_result(cluster: Cluster) -> None:
+    """AsyncResult.get raises an error that names task, job, chunk and item and has the worker's traceback."""
+    result = BrittleTask.signature({"step": "process", "numbers": [1, 2, 3, 4]}).delay()
+    with pytest.raises(JobFailed) as caught:
+        result.get(timeout=60)
+    error = caught.value
+    assert (error.job_id, error.step, error.chunk, error.item, error.tries) == (result.id, "process", 1, 2, 3)
+    assert error.task.endswith("BrittleTask")
+    assert "in process" in error.traceback_text
+    assert "ValueError: process was told to fail at 3" in error.traceback_text
+
+
+def test_a_later_launch_is_another_job(cluster: Cluster) -> None:
+    """A signature may be called twice: each call is a job of its own."""
+    signature = SumTask.signature({"numbers": [1, 2]})
+    first, second = signature(), signature()
+    assert first.id != second.id
+    assert (first.get(60), second.get(60)) == (3, 3)
+
+
+def test_an_async_result_is_celerys_own(cluster: Cluster) -> None:
+    """delay and apply_async return what they return for any task."""
+    assert isinstance(SumTask.signature({"numbers": []}).delay(), AsyncResult)

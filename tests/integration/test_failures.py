@@ -1,0 +1,120 @@
+"""What a caller sees when a job fails, is cancelled, or is late; nothing is left behind in the broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanout import InvalidInput, Job, JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, attach
+from storage import Unencodable
+
+from .app import BrittleTask, SlowTask, SumTask
+from .cluster import Cluster, wait_until
+
+
+@pytest.fixture
+def cluster(redis_cluster: Cluster) -> Cluster:
+    redis_cluster.app.set_current()
+    return redis_cluster
+
+
+def stored(cluster: Cluster) -> int:
+    """How many objects the store holds."""
+    return sum(1 for _ in cluster.app.fanout.runtime.store.list())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+def test_the_error_names_what_failed(cluster: Cluster, step: str) -> None:
+    """A failed job raises an error with task, job and step, and the worker's traceback as text."""
+    job = BrittleTask.submit({"step": step, "numbers": [1, 2, 3, 4]})
+    with pytest.raises(JobFailed) as caught:
+        job.get(60)
+    error = caught.value
+    assert (error.job_id, error.step) == (job.id, step)
+    assert error.task == BrittleTask.name
+    assert f"{step} was told to fail" in error.traceback_text
+    assert job.state is JobState.FAILED
+
+
+def test_a_refused_input_leaves_nothing(cluster: Cluster) -> None:
+    """An input that the schema refuses raises at once with every path; nothing is stored or sent."""
+    before = stored(cluster)
+    with pytest.raises(InvalidInput) as caught:
+        SumTask.submit({"numbers": [1, "two", 3, None], "surplus": 1})
+    assert set(caught.value.errors) == {"numbers[1]", "numbers[3]", "surplus"}
+    assert stored(cluster) == before
+
+
+def test_a_parameter_that_cannot_travel(cluster: Cluster) -> None:
+    """A value that can't travel is refused where it arose, with its path."""
+    with pytest.raises(Unencodable, match=r"numbers\[1\]\.what"):
+        SlowTask.signature({"numbers": [1, {"what": object()}], "trace": ""})
+
+
+def test_a_bad_element_of_a_stream(cluster: Cluster) -> None:
+    """An element of a stream that does not fit ends the job, and submit raises with its index."""
+    with pytest.raises(JobFailed, match=r"numbers\[2\]: must be of integer type"):
+        SumTask.submit({"numbers": iter([1, 2, "three"])})
+
+
+def test_cancel_a_running_job(cluster: Cluster) -> None:
+    """A cancelled job ends at once for its caller, and its workers stop before it is done."""
+    numbers = list(range(100))
+    job = SlowTask.submit({"numbers": numbers, "trace": str(cluster.trace), "pause_s": 0.3})
+    cluster.pid_of("process-0")
+    assert job.cancel()
+    with pytest.raises(JobCancelled):
+        job.get(60)
+    assert job.state is JobState.CANCELLED
+    # Another job is done although many of the cancelled one's messages are still in the queue before it.
+    assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3
+    assert len(cluster.traces("process-*")) < len(numbers)
+    assert not cluster.traces("join")
+
+
+def test_cancel_comes_too_late(cluster: Cluster) -> None:
+    """Cancelling a job that has ended changes nothing."""
+    job = SumTask.submit({"numbers": [1, 2]})
+    assert job.get(60) == 3
+    assert not job.cancel()
+    assert attach(job.id).get(60) == 3
+
+
+def test_a_deadline(cluster: Cluster) -> None:
+    """A job that has not ended by its deadline fails, and says so."""
+    job = SlowTask.submit({"numbers": list(range(40)), "trace": str(cluster.trace), "pause_s": 0.5}, deadline_s=1.0)
+    with pytest.raises(JobFailed, match="deadline"):
+        job.get(60)
+
+
+def test_a_timeout_leaves_the_job_alone(cluster: Cluster) -> None:
+    """A get that times out raises, and the job goes on."""
+    job = SlowTask.submit({"numbers": [1, 2, 3], "trace": str(cluster.trace), "pause_s": 0.3})
+    with pytest.raises(JobTimeout, match=job.id):
+        job.get(0.05)
+    assert job.get(60) == 6
+
+
+def test_progress(cluster: Cluster) -> None:
+    """Progress counts up to all chunks, and says in the end that the job has succeeded."""
+    job = SlowTask.submit({"numbers": list(range(10)), "trace": str(cluster.trace), "pause_s": 0.1})
+    seen = []
+    wait_until(lambda: seen.append(job.progress()) or job.ready, "the job has ended")  # type: ignore[func-returns-value]
+    done = [progress.chunks_done for progress in seen]
+    assert done == sorted(done)
+    last = job.progress()
+    assert (last.chunks_done, last.chunks, last.items, last.fraction) == (10, 10, 10, 1.0)
+    assert last.state is JobState.SUCCEEDED
+
+
+def test_an_unknown_job(cluster: Cluster) -> None:
+    """Asking for a job that is not in the store says so, and where it looked."""
+    with pytest.raises(JobNotFound, match="no-such-job"):
+        attach("no-such-job").get(1)
+
+
+def test_removing_a_job(cluster: Cluster) -> None:
+    """A removed job leaves no object."""
+    job: Job = SumTask.submit({"numbers": [1, 2, 3]})
+    job.get(60)
+    assert job.remove() > 0
+    assert list(job.objects()) == []
