@@ -1,0 +1,107 @@
+"""The command `fanout`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__, sweep
+from .errors import FanoutError
+from .job import Job
+from .report import JobReport
+
+if TYPE_CHECKING:
+    from .engines.celery import Extension
+
+
+class _Command(click.Group):
+    """Shows an error that fanout raised on purpose as one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FanoutError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Command)
+@click.version_option(__version__)
+def main() -> None:
+    """Fork-join tasks for Celery whose data stays off the broker."""
+
+
+@main.command()
+@click.option(
+    "--path",
+    type=click.Path(exists=True, path_type=Path),
+    envvar="DEMO_PATH",
+    help="A text file, or a directory of them. [env: DEMO_PATH]",
+)
+@click.option("--chunks", type=click.IntRange(1), default=32, show_default=True, help="Number of chunks.")
+@click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="Count the text this often.")
+def demo(path: Path | None, chunks: int, times: int) -> None:
+    """Count words on real workers and a real S3 protocol, all on this machine."""
+    try:
+        from .demo import run_demo
+
+        right = run_demo(path=path, chunks=chunks, times=times)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is not installed: pip install 'fanout[demo]'") from error
+    sys.exit(0 if right else 1)
+
+
+@main.group()
+@click.option(
+    "-A", "--app", "app", required=True, help="The connected Celery app, as for `celery -A`: `package.module:app`."
+)
+@click.pass_context
+def jobs(context: click.Context, app: str) -> None:
+    """Look after the jobs of an app."""
+    context.obj = _extension(app)
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.pass_obj
+def show(extension: Extension, job_id: str) -> None:
+    """How a job stands and what it has cost."""
+    job = extension.job(job_id)
+    for line in JobReport.of(job).lines():
+        click.echo(line)
+    outcome = job.outcome()
+    if outcome is not None and outcome.failure is not None:
+        click.echo(str(outcome.error(job_id)))
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.pass_obj
+def cancel(extension: Extension, job_id: str) -> None:
+    """End a job that has not ended."""
+    job: Job = extension.job(job_id)
+    click.echo("cancelled" if job.cancel() else f"had ended before: {job.state}")
+
+
+@jobs.command(name="sweep")
+@click.pass_obj
+def sweep_command(extension: Extension) -> None:
+    """Move every job that has stalled; remove what is older than keep_s."""
+    for job_id, move in sweep.sweep(extension.runtime):
+        if move is not sweep.Move.NONE:
+            click.echo(f"{job_id}  {move}")
+
+
+def _extension(name: str) -> Extension:
+    from .engines import celery
+
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        app = getattr(importlib.import_module(module), attribute or "app")
+    except (ImportError, AttributeError) as error:
+        raise click.BadParameter(f"no Celery app at {name!r}: {error}", param_hint="--app") from error
+    return celery.extension_of(app)
