@@ -100,7 +100,8 @@ class _Stalled:
 
     def move(self) -> Move:
         if "outcome" in self._survey.written_at:
-            return self._join(Move.OUTCOME_SENT)
+            unbegun = self._job.intent.launch is not None and "continuation" not in self._survey.written_at
+            return self._setup() if unbegun else self._join(Move.OUTCOME_SENT)
         manifest = self._job.manifest()
         if manifest is None:
             return self._setup()

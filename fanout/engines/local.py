@@ -11,8 +11,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -132,48 +131,9 @@ class _Pool(_Crew):
     """Runs chunks on an executor and sends on what they give back."""
 
     def __init__(self) -> None:
+        self._executor = self._new_executor()
         self._running: dict[Future[list[Handle]], Handle] = {}
-        self._changed = threading.Condition()
-
-    @abc.abstractmethod
-    def _submit(self, handle: Handle, *, redelivered: bool) -> Future[list[Handle]]:
-        """Start one chunk; the future gives the chunks that are to run again."""
-
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
-        for handle in handles:
-            self._start(handle)
-
-    def _start(self, handle: Handle, *, redelivered: bool = False) -> None:
-        with self._changed:
-            self._running[self._submit(handle, redelivered=redelivered)] = handle
-
-    def finish(self) -> None:
-        while True:
-            with self._changed:
-                running = dict(self._running)
-            if not running:
-                return
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            lost = []
-            for future in done:
-                try:
-                    self.send_chunks("", future.result())
-                except BrokenProcessPool:
-                    lost.append(running[future])
-                with self._changed:
-                    del self._running[future]
-            if lost:
-                self._recover(lost)
-
-    def _recover(self, lost: list[Handle]) -> None:
-        """Run chunks whose worker died once more."""
-        raise NotImplementedError
-
-
-class _Threads(_Pool):
-    def __init__(self, workers: int | None) -> None:
-        super().__init__()
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="fanout")
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +141,60 @@ class _Threads(_Pool):
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def _submit(self, handle: Handle, *, redelivered: bool) -> Future[list[Handle]]:
+    @abc.abstractmethod
+    def _new_executor(self) -> Executor:
+        """The executor to begin with, and another one when it is broken."""
+
+    @abc.abstractmethod
+    def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
+        """Start one chunk; the future gives the chunks that are to run again."""
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self._start(handle)
+
+    def finish(self) -> None:
+        while True:
+            with self._lock:
+                running = dict(self._running)
+            if not running:
+                return
+            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            lost = [running[future] for future in done if isinstance(future.exception(), BrokenExecutor)]
+            for future in done:
+                if not isinstance(future.exception(), BrokenExecutor):
+                    self.send_chunks("", future.result())
+                with self._lock:
+                    del self._running[future]
+            if lost:
+                self._recover(lost)
+
+    def _start(self, handle: Handle, *, redelivered: bool = False) -> None:
+        with self._lock:
+            try:
+                future = self._submit(handle, redelivered)
+            except BrokenExecutor as error:
+                future = Future()
+                future.set_exception(error)
+            self._running[future] = handle
+
+    def _recover(self, lost: list[Handle]) -> None:
+        """A dead worker breaks the whole pool, so what was merely queued comes back as well."""
+        self._executor.shutdown(cancel_futures=True)
+        self._executor = self._new_executor()
+        for handle in lost:
+            self._start(handle, redelivered=True)
+
+
+class _Threads(_Pool):
+    def __init__(self, workers: int | None) -> None:
+        self._workers = workers
+        super().__init__()
+
+    def _new_executor(self) -> Executor:
+        return ThreadPoolExecutor(self._workers, thread_name_prefix="fanout")
+
+    def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
         return self._executor.submit(self._run, handle, redelivered)
 
     def _run(self, handle: Handle, redelivered: bool) -> list[Handle]:
@@ -196,36 +209,17 @@ class _Processes(_Pool):
     """
 
     def __init__(self, task: Declaration, store_url: str, workers: int | None) -> None:
-        super().__init__()
         self._task = task
         self._store_url = store_url
         self._workers = workers
-        self._executor = self._new_executor()
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-    def _new_executor(self) -> ProcessPoolExecutor:
+    def _new_executor(self) -> Executor:
         return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
 
-    def _submit(self, handle: Handle, *, redelivered: bool) -> Future[list[Handle]]:
-        arguments = (self._store_url, self._task.module, self._task.name, handle, redelivered)
-        try:
-            return self._executor.submit(_process_here, *arguments)
-        except BrokenProcessPool as error:
-            broken: Future[list[Handle]] = Future()
-            broken.set_exception(error)
-            return broken
-
-    def _recover(self, lost: list[Handle]) -> None:
-        # A dead worker breaks the whole pool, so what was merely queued comes back as well.
-        self._executor.shutdown(cancel_futures=True)
-        self._executor = self._new_executor()
-        for handle in lost:
-            self._start(handle, redelivered=True)
+    def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
+        task = self._task
+        return self._executor.submit(_process_here, self._store_url, task.module, task.name, handle, redelivered)
 
 
 class _Outbox(_Crew):

@@ -9,8 +9,13 @@ from ..runtime import OpenJob, Runtime
 
 
 def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
-    """Send the join, or what setup wrote down to follow it. Starting it twice is harmless."""
+    """Send the join, with what setup wrote down to follow it. Starting it twice is harmless.
+
+    A job that ends before its setup has begun waits for it: only setup's message says what is to follow.
+    """
     continuation = job.ledger.continuation()
+    if continuation is None and job.intent.launch is not None:
+        return
     message = continuation.message if continuation is not None else None
     runtime.carrier.send_join(job.id, job.intent.task, message, again=again)
 

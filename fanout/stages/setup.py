@@ -34,7 +34,7 @@ def run_setup(
 ) -> None:
     """Run setup; afterwards every chunk is in the store and its handle is on its way.
 
-    A setup that finds a manifest adopts it; one that finds an outcome does nothing. If the user's setup raises, the
+    A setup that finds a manifest adopts it; one that finds an outcome has it delivered. If the user's setup raises, the
     job ends with that failure. Memory: see `Config.pack_bytes`, plus what the user's setup holds.
 
     Args:
@@ -48,6 +48,8 @@ def run_setup(
     """
     job = runtime.job(job_id)
     if job.ledger.has_outcome() or overdue(runtime, job):
+        # It may have been cancelled before its setup began; then the outcome has waited for us to be delivered.
+        start_join(runtime, job)
         return
     token = new_token()
     if job.manifest() is None:

@@ -9,7 +9,7 @@ import pytest
 from celery import chain, chord, group
 from celery.result import AsyncResult
 
-from fanout import Job, JobFailed, attach
+from fanout import Job, JobCancelled, JobFailed, attach
 
 from .app import BrittleTask, SumTask, WordCounterTask, failed, gathered, noted, top, words
 from .cluster import Cluster, lines, wait_until, wait_until_delivered
@@ -168,3 +168,17 @@ def test_a_later_launch_is_another_job(cluster: Cluster) -> None:
 def test_an_async_result_is_celerys_own(cluster: Cluster) -> None:
     """delay and apply_async return what they return for any task."""
     assert isinstance(SumTask.signature({"numbers": []}).delay(), AsyncResult)
+
+
+def test_an_errback_of_a_job_cancelled_before_it_began(cluster: Cluster, tmp_path: Path) -> None:
+    """A job that is cancelled before its setup runs is reported once, when its message comes."""
+    errors = tmp_path / "errors"
+    signature = SumTask.signature({"numbers": [1, 2]})
+    signature.link_error(failed.s(str(errors)))
+    result = signature.apply_async(countdown=1)
+    assert attach(result.id).cancel()
+    with pytest.raises(JobCancelled):
+        result.get(timeout=60)
+    wait_until(lambda: bool(lines(errors)), "the errback was called")
+    wait_until_delivered(attach(result.id))
+    assert len(lines(errors)) == 1

@@ -11,6 +11,7 @@ from ...config import CONSUMER_TIMEOUT_S
 
 _LOG = logging.getLogger("fanout")
 
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """One setting that should be another.
