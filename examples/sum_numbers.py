@@ -1,0 +1,63 @@
+"""Sum: the smallest task of all, and how items become chunks.
+
+    setup    one dict a number
+    process  the number's part of the sum: the number itself
+    join     adds the parts up
+
+Items are what the task is about, chunks are what workers are handed. A million numbers need not be a million
+messages: fanout packs items into chunks, unless a call or the class says how.
+
+Run it here, no server needed:
+
+    python -m examples.sum_numbers
+
+Over Celery, with a worker of `examples.celery_app` running (see there):
+
+    from examples.celery_app import app
+    from examples.sum_numbers import SumNumbers
+    SumNumbers.submit({"numbers": list(range(10))}, app=app).get()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+from fanout import ForkJoinTask, InvalidInput
+
+
+class SumNumbers(ForkJoinTask):
+    """The sum of a list of numbers."""
+
+    input_schema: ClassVar[dict[str, Any]] = {
+        "numbers": {"type": "list", "required": True, "schema": {"type": "integer"}}
+    }
+
+    @staticmethod
+    def setup(numbers: Iterable[int]) -> Iterator[dict[str, int]]:
+        return ({"number": number} for number in numbers)
+
+    @staticmethod
+    def process(number: int) -> int:
+        return number
+
+    @staticmethod
+    def join(parts: Iterable[int]) -> int:
+        return sum(parts)
+
+
+def main() -> None:
+    """Sum a list, the same in other chunks, a stream that is never held as a whole, and a list that is refused."""
+    numbers = list(range(1, 101))
+    print("the numbers from 1 to 100:          ", SumNumbers.run({"numbers": numbers}))
+    print("the same, one number a chunk:       ", SumNumbers.run({"numbers": numbers}, chunk_items=1))
+    print("the same, in 7 threads:             ", SumNumbers.run({"numbers": numbers}, executor="threads", workers=7))
+    print("10,000 numbers from a generator:    ", SumNumbers.run({"numbers": (number for number in range(10_000))}))
+    try:
+        SumNumbers.run({"numbers": [1, 2, "three"]})
+    except InvalidInput as error:
+        print("a list that does not fit the schema:", error)
+
+
+if __name__ == "__main__":
+    main()

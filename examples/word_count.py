@@ -1,0 +1,93 @@
+"""Word count: the smallest useful task, written as a class and from three loose functions.
+
+    setup    one item a document
+    process  counts the words of one document
+    join     adds the counters up
+
+A parameter reaches each step that names it: `documents` goes to setup, `delimiter` to process.
+
+Run it here, no server needed:
+
+    python -m examples.word_count
+
+Over Celery, with a worker of `examples.celery_app` running (see there):
+
+    from examples.celery_app import app
+    from examples.word_count import WordCounterTask
+    WordCounterTask.submit({"documents": ["hi there you", "there you are"]}, app=app).get()
+"""
+
+# A task may be written without annotations; a strict type checker wants to be told.
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
+
+import email
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from fanout import ForkJoinTask, fork_join
+
+
+class WordCounterTask(ForkJoinTask):
+    @classmethod
+    def get_input_schema(cls):
+        return {
+            "documents": {"type": "list", "required": True, "schema": {"type": "string"}},
+            "delimiter": {"type": "string"},
+        }
+
+    def setup(documents):
+        return [{"document": d} for d in documents]
+
+    def process(document, delimiter=" "):
+        return Counter(document.split(delimiter))
+
+    def join(word_counters):
+        return {"word_count": sum(word_counters, Counter())}
+
+
+def split_documents(documents: list[str]) -> list[dict[str, str]]:
+    return [{"document": document} for document in documents]
+
+
+def count_words(document: str, delimiter: str = " ") -> Counter[str]:
+    return Counter(document.split(delimiter))
+
+
+def add_up(counters: Iterable[Counter[str]]) -> dict[str, Counter[str]]:
+    return {"word_count": sum(counters, Counter())}
+
+
+WordCount = fork_join(
+    "examples.word_count",
+    setup=split_documents,
+    process=count_words,
+    join=add_up,
+    input_schema=WordCounterTask.get_input_schema(),
+)
+"""The same task from functions that exist already and know nothing of fanout."""
+
+
+def count_serially(documents: Iterable[str], delimiter: str = " ") -> dict[str, Counter[str]]:
+    """The same count in one loop, without fanout."""
+    counts: Counter[str] = Counter()
+    for document in documents:
+        counts.update(document.split(delimiter))
+    return {"word_count": counts}
+
+
+def main() -> None:
+    """Count the words of some of Python's own modules, with both tasks."""
+    modules = sorted(Path(email.__file__).parent.glob("*.py"))
+    documents = [" ".join(module.read_text(encoding="utf-8").split()) for module in modules]
+    as_class = WordCounterTask.run({"documents": documents}, executor="threads")
+    as_functions = WordCount.run({"documents": documents})
+    assert as_class == as_functions == count_serially(documents)
+    counts = as_class["word_count"]
+    print(f"{len(documents)} modules of Python's email package: {counts.total():,} words, {len(counts):,} different")
+    for word, count in counts.most_common(8):
+        print(f"{count:7,}  {word}")
+
+
+if __name__ == "__main__":
+    main()

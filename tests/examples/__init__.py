@@ -1,0 +1,1 @@
+"""Acceptance tests of the examples: each gives the answer of its serial twin, wherever it runs."""

@@ -1,0 +1,88 @@
+"""The examples in this process, in threads and in processes, and as commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from examples.edit_design import EditDesign, design_serially
+from examples.simulated_edits import simulate
+from examples.sum_numbers import SumNumbers
+from examples.word_count import WordCount, WordCounterTask, count_serially
+from fanout import ForkJoinTask, InvalidInput, JobFailed
+from fanout.engines.local import ExecutorName
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ["hi there you", "there you are", "please say hi"]
+
+on_every_executor = pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
+of_both_forms = pytest.mark.parametrize("task", [WordCounterTask, WordCount])
+
+
+@on_every_executor
+@of_both_forms
+def test_word_count(task: type[ForkJoinTask], executor: ExecutorName) -> None:
+    """The class and the three functions count as one loop does."""
+    assert task.run({"documents": DOCUMENTS}, executor=executor, workers=2) == count_serially(DOCUMENTS)
+
+
+@of_both_forms
+@given(st.lists(st.text("ab, ")), st.none() | st.sampled_from([" ", ",", ", "]))
+@settings(max_examples=50, deadline=None)
+def test_word_count_of_any_documents(task: type[ForkJoinTask], documents: list[str], delimiter: str | None) -> None:
+    """Any documents with any delimiter are counted as one loop counts them; without one, the default holds."""
+    given_delimiter = {} if delimiter is None else {"delimiter": delimiter}
+    found = task.run({"documents": documents, **given_delimiter})
+    assert found == count_serially(documents, **given_delimiter)
+
+
+@on_every_executor
+@pytest.mark.parametrize("width", [0, 1, 2, 1000])
+def test_sum_of_numbers(width: int, executor: ExecutorName) -> None:
+    """Lists of no number, of one, of two and of many have their sum."""
+    assert SumNumbers.run({"numbers": list(range(width))}, executor=executor, workers=2) == sum(range(width))
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+@settings(max_examples=50, deadline=None)
+def test_sum_of_any_numbers(numbers: list[int], chunk_items: int) -> None:
+    """Integers of any size in chunks of any size, listed or streamed, have their sum."""
+    assert SumNumbers.run({"numbers": numbers}, chunk_items=chunk_items) == sum(numbers)
+    assert SumNumbers.run({"numbers": iter(numbers)}, chunk_items=chunk_items) == sum(numbers)
+
+
+def test_a_stream_is_refused_at_the_element_that_does_not_fit() -> None:
+    """A streamed element of a wrong type ends the job that has begun, and is named by its index."""
+    with pytest.raises(JobFailed) as failed:
+        SumNumbers.run({"numbers": iter([1, 2, "three"])})
+    assert isinstance(failed.value.__cause__, InvalidInput)
+    assert list(failed.value.__cause__.errors) == ["numbers[2]"]
+
+
+@on_every_executor
+def test_edit_design(executor: ExecutorName) -> None:
+    """The table of 600 edits equals the one that a plain loop makes."""
+    inputs, _ = simulate()
+    assert EditDesign.run(inputs, executor=executor, workers=2) == design_serially(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("module", "shown"),
+    [
+        ("word_count", "modules of Python's email package"),
+        ("sum_numbers", "numbers[2]: must be of integer type"),
+        ("edit_design", "edits on 5 contigs, 500,000 bases"),
+        ("celery_app", "commonest words: so, long, and\nsum of 1 to 100: 5050\n600 edits: "),
+    ],
+)
+def test_each_runs_as_a_command(module: str, shown: str) -> None:
+    """`python -m examples.…` needs no server, ends well, and prints its answer and nothing else."""
+    command = [sys.executable, "-m", f"examples.{module}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown in done.stdout
