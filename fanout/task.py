@@ -120,7 +120,7 @@ class ForkJoinTask:
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was run.
-            JobFailed: A step raised; its own exception is the `__cause__`.
+            JobFailed: A step raised, or an element of a stream does not fit; the exception is the `__cause__`.
         """
         return local.run(cls.declaration, values, executor=executor, workers=workers, options=options)
 
@@ -168,7 +168,7 @@ class ForkJoinTask:
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
-            JobFailed: The input is streamed, and setup raised.
+            JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
             ConfigError: No store is configured.
             Unencodable: A value can't travel.
         """

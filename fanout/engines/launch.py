@@ -58,7 +58,10 @@ class Order:
         if streams and not may_stream:
             raise InvalidInput(
                 task.name,
-                {name: ["is a stream, which can't travel in a signature: use submit"] for name in streams},
+                {
+                    name: ["is a stream, which can't travel in a signature: use submit, or pass a list"]
+                    for name in streams
+                },
             )
         if receives is not None and receives not in task.schema.fields:
             raise InvalidInput(
@@ -93,7 +96,7 @@ class Order:
         )
 
 
-CARRIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque, range)
+CARRIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)
 """Iterables that travel as values. Any other iterable is a stream."""
 
 
