@@ -42,12 +42,17 @@ class Step:
         """
         if not callable(function):
             raise DeclarationError(f"{owner}.{name}: must be a function, not {type(function).__name__}")
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        plain = inspect.unwrap(function)
+        if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
             raise DeclarationError(f"{owner}.{name}: is a coroutine; steps are plain functions")
         arguments: list[str] = []
         required: set[str] = set()
         takes_any = False
-        for argument in inspect.signature(function).parameters.values():
+        try:
+            declared = inspect.signature(function).parameters.values()
+        except ValueError as error:
+            raise DeclarationError(f"{owner}.{name}: {error}; write a function with named arguments") from error
+        for argument in declared:
             if argument.kind in _REFUSED:
                 raise DeclarationError(f"{owner}.{name}: argument {argument.name!r} {_REFUSED[argument.kind]}")
             if argument.kind is inspect.Parameter.VAR_KEYWORD:

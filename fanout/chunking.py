@@ -19,7 +19,7 @@ def chunk_sizes(options: Options, items: int | None) -> Iterator[int]:
 
     `chunk_items` and `groups` are taken at their word. Otherwise a collection of known length is cut into about
     4 chunks for each of `parallelism` workers; a stream begins with 128 single items and then doubles every
-    64 chunks, so that 700 items make 264 chunks and a million make 960. A chunk may end earlier, at `chunk_bytes`.
+    64 chunks, so that 700 items make 280 chunks and a million make 955. A chunk may end earlier, at `chunk_bytes`.
 
     Args:
         options: The job's options.

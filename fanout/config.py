@@ -49,7 +49,8 @@ class Config:
     keep_s: float = 7 * 24 * 3600.0
 
     def __post_init__(self) -> None:
-        _positive(self, "pack_bytes", "uploads", "stall_s", "keep_s")
+        _counts(self, "pack_bytes", "uploads")
+        _positive(self, "stall_s", "keep_s")
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:
@@ -107,7 +108,8 @@ class Options:
     deadline_s: float | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts", "deadline_s")
+        _counts(self, "chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts")
+        _positive(self, "deadline_s")
         if self.chunk_items is not None and self.groups is not None:
             raise ConfigError("chunk_items and groups both say how many chunks there are: give one of them")
 
@@ -122,6 +124,13 @@ class Options:
         if unknown:
             raise ConfigError(f"no such option: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return replace(self, **changes)
+
+
+def _counts(settings: Config | Options, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")
 
 
 def _positive(settings: Config | Options, *names: str) -> None:

@@ -89,6 +89,7 @@ class Job:
             JobNotFound: The store has no such job.
         """
         if self._find_outcome() is None:
+            self._ledger.intent()
             self._wait(timeout)
         assert self._outcome is not None
         return self._ledger.value(self._outcome)
@@ -136,6 +137,7 @@ class Job:
             JobNotFound: The store has no such job.
         """
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
+        self._ledger.intent()
         job = self._runtime.job(self.id)
         self._outcome = conclude(self._runtime, job, Ending.CANCELLED, failure)
         return self._outcome.ending == Ending.CANCELLED
@@ -151,11 +153,10 @@ class Job:
             self._wait_for_chunk(manifest, chunk)
             try:
                 yield from chunk_values(self._ledger, manifest.attempt, chunk)
-            except ChunkFailed:
-                # Whoever gave the chunk up is about to write the outcome.
-                self._wait(None)
-                self._raise_if_failed()
-                raise
+            except ChunkFailed as error:
+                # Whoever gave the chunk up may not have written the outcome yet.
+                task = self._runtime.job(self.id).intent.task
+                raise error.failure.to_error(self.id, task) from None
 
     def remove(self) -> int:
         """Delete everything the store holds of this job. Returns the number of objects deleted.
@@ -203,6 +204,7 @@ class Job:
                 return
 
     def _wait_for_manifest(self) -> Manifest:
+        self._ledger.intent()
         for _ in self._polls(None):
             manifest = self._find_manifest()
             if manifest is not None:

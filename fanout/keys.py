@@ -26,6 +26,8 @@ SHARD_WIDTH = 1024
 """Chunks whose places are kept in one index object."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+PARAMETERS_PREFIX = "_params/"
+
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
@@ -44,24 +46,31 @@ def process_step(attempt: str, chunk: int) -> str:
     return f"{attempt}/{chunk:08d}"
 
 
+def is_id(text: object) -> bool:
+    """Whether `text` can be the id of a job or an attempt, and so stand in a key."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None and ".." not in text
+
+
 def checked_id(text: object, *, what: str) -> str:
-    """`text` if it can stand in a key; else ValueError that names `what`."""
-    if not isinstance(text, str) or not _ID.fullmatch(text) or ".." in text:
+    """`text` if it is an id; else ValueError that names `what`."""
+    if not isinstance(text, str) or not is_id(text):
         raise ValueError(
-            f"{what} {text!r} is not an id: letters, digits, '.', '_' and '-', "
+            f"{what} {text!r:.80} is not an id: letters, digits, '.', '_' and '-', "
             "at most 128, starting with a letter or digit"
         )
     return text
 
 
+def checked_digest(text: object) -> str:
+    """`text` if it is a digest; else ValueError."""
+    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+        raise ValueError(f"{text!r:.80} is not a digest of 32 hexadecimal digits")
+    return text
+
+
 def parameter_key(digest: str) -> str:
     """Where the parameter with that digest lies."""
-    if not _DIGEST.fullmatch(digest):
-        raise ValueError(f"{digest!r} is not a digest of 32 hexadecimal digits")
-    return f"_params/{digest}"
-
-
-PARAMETERS_PREFIX = "_params/"
+    return f"{PARAMETERS_PREFIX}{checked_digest(digest)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,11 @@ class Ledger:
         """How many tries of the step are on record."""
         return sum(1 for _ in self.store.list(self.keys.tries(step)))
 
+    def tried_chunks(self, attempt: str) -> list[int]:
+        """The chunks that have tries on record: those that raised, or whose worker was lost. Ascending."""
+        found = {int(entry.key.split("/")[-2]) for entry in self.store.list(self.keys.tries(attempt))}
+        return sorted(found)
+
     def last_failure(self, step: str, number: int) -> Failure | None:
         """Why the step's `number`-th try failed, if it had the time to say so."""
         record = self._read(self.keys.a_try(step, number), Try)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 from ._storage import CorruptObject, Slice, decode, digest, encode
 from .errors import JobCancelled, JobFailed
-from .keys import checked_id
+from .keys import checked_digest, checked_id
 
 FORMAT = 1
 """Version of the records. A reader refuses what a newer one wrote."""
@@ -104,6 +104,11 @@ class Failure:
         text = "".join(traceback.format_exception(error))
         return cls(step, type(error).__name__, redacted(str(error)), redacted(text), chunk, item, tries)
 
+    def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
+        """The error that says so to a caller."""
+        reason = f"{self.error}: {self.reason}" if self.step != "job" else self.reason
+        return kind(job_id, task, self.step, reason, self.chunk, self.item, self.tries, self.traceback_text)
+
     @classmethod
     def read(cls, body: dict[str, Any] | Failure | None) -> Failure | None:
         """The failure inside a record, which lies there as a mapping."""
@@ -111,7 +116,7 @@ class Failure:
 
 
 _SECRETS = (
-    re.compile(r"(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"),
+    re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),
     re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
     re.compile(r"(?i)(?<=secret_access_key)(\W+)[A-Za-z0-9/+=]{16,}"),
     re.compile(r"(?<=X-Amz-Signature=)[0-9a-fA-F]+"),
@@ -171,10 +176,8 @@ class ChunkPlace:
         pack, offset, length, content, first_item, items = row
         for number in (pack, offset, length, first_item, items):
             if type(number) is not int or number < 0:
-                raise ValueError(f"{number!r} is not an index or a size")
-        if not isinstance(content, str):
-            raise ValueError(f"{content!r} is not a digest")
-        return cls(Slice(pack, offset, length, content), first_item, items)
+                raise ValueError(f"{number!r:.80} is not an index or a size")
+        return cls(Slice(pack, offset, length, checked_digest(content)), first_item, items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,9 @@ class Handle:
             raise ValueError(f"a handle has 11 fields, not {row!r:.80}")
         job_id, attempt, chunk, *place, tries, nudged = row
         if type(chunk) is not int or chunk < 0 or type(tries) is not int or tries < 0:
-            raise ValueError(f"chunk {chunk!r} or tries {tries!r} is not an index")
+            raise ValueError(f"chunk {chunk!r:.80} or tries {tries!r:.80} is not an index")
+        if nudged not in (0, 1):
+            raise ValueError(f"nudged is {nudged!r:.80}, not 0 or 1")
         return cls(
             checked_id(job_id, what="job id"),
             checked_id(attempt, what="attempt"),
@@ -375,18 +380,7 @@ class Outcome(Record):
         failed = Failure.read(self.failure)
         if failed is None:
             raise ValueError(f"job {job_id} has a value, not an error")
-        kind = JobCancelled if self.ending == Ending.CANCELLED else JobFailed
-        reason = f"{failed.error}: {failed.reason}" if failed.step != "job" else failed.reason
-        return kind(
-            job_id,
-            self.task,
-            failed.step,
-            reason,
-            failed.chunk,
-            failed.item,
-            failed.tries,
-            failed.traceback_text,
-        )
+        return failed.to_error(job_id, self.task, JobCancelled if self.ending == Ending.CANCELLED else JobFailed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

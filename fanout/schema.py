@@ -39,7 +39,8 @@ class InputSchema:
         self._schema = dict(schema)
         try:
             self._validator()
-        except cerberus.SchemaError as error:
+        except Exception as error:
+            # A SchemaError, or whatever Cerberus stumbles over in rules that are no mapping.
             raise DeclarationError(f"{owner}: Cerberus rejects the input_schema: {error}") from error
         self.fields: tuple[str, ...] = tuple(schema)
 
@@ -79,6 +80,24 @@ class InputSchema:
             raise InvalidInput(self._owner, {path: errors[path] for path in _in_order(errors, self.fields)})
         return document
 
+    def completed(self, document: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+        """A validated document with one more field, which alone is normalised; then all of it is checked.
+
+        Raises:
+            InvalidInput: Lists every field's path and reason.
+        """
+        validator = self._validator()
+        errors: dict[str, list[str]] = {}
+        normalised = validator.normalized({name: value}, always_return_document=True)
+        _collect(validator.errors, "", errors)
+        complete = {**document, name: normalised[name]}
+        if not errors:
+            validator.validate(complete, normalize=False)
+            _collect(validator.errors, "", errors)
+        if errors:
+            raise InvalidInput(self._owner, {path: errors[path] for path in _in_order(errors, self.fields)})
+        return complete
+
     def stream(self, name: str, values: Iterator[Any]) -> Iterator[Any]:
         """The elements of a streamed field, each checked and normalised as it passes.
 
@@ -91,9 +110,12 @@ class InputSchema:
         """
         if name not in self._schema:
             raise InvalidInput(self._owner, {name: ["unknown field"]})
-        field = self._validator().schema[name]
-        if field.get("type", "list") != "list":
-            raise InvalidInput(self._owner, {name: [f"is a stream, but must be of {field['type']} type"]})
+        field = self._schema[name]
+        if isinstance(field, str):
+            field = cerberus.rules_set_registry.get(field)
+        kinds = field.get("type", "list")
+        if "list" not in ([kinds] if isinstance(kinds, str) else kinds):
+            raise InvalidInput(self._owner, {name: [f"is a stream, but must be of {kinds} type"]})
         rule = field.get("schema")
         return values if rule is None else self._checked(name, rule, values)
 

@@ -7,20 +7,23 @@ not a thousand. Ages are told by the store's clock against this machine's; a few
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ._storage import ObjectInfo, ObjectStore
+from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore
 from .barrier import missing_chunks
 from .errors import JobNotFound
-from .keys import PARAMETERS_PREFIX, SHARD_WIDTH, new_token, process_step
+from .keys import PARAMETERS_PREFIX, SHARD_WIDTH, is_id, new_token, process_step
 from .ledger import Ledger
 from .records import Ending, Failure, Handle, Manifest, Note
 from .runtime import OpenJob, Runtime
-from .stages import conclude, overdue, start_join
+from .stages import awaits_setup, conclude, overdue, start_join
+
+_LOG = logging.getLogger("fanout")
 
 
 class Move(StrEnum):
@@ -33,6 +36,7 @@ class Move(StrEnum):
     OUTCOME_SENT = "outcome sent again"
     FAILED = "failed"
     REMOVED = "removed"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(slots=True)
@@ -100,7 +104,7 @@ class _Stalled:
 
     def move(self) -> Move:
         if "outcome" in self._survey.written_at:
-            unbegun = self._job.intent.launch is not None and "continuation" not in self._survey.written_at
+            unbegun = "continuation" not in self._survey.written_at and awaits_setup(self._job)
             return self._setup() if unbegun else self._join(Move.OUTCOME_SENT)
         manifest = self._job.manifest()
         if manifest is None:
@@ -166,25 +170,34 @@ class _Stalled:
 def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
     """Sweep every job in the store, and remove those whose outcome is older than `keep_s`.
 
-    One request a job to find it, and those of `sweep_job`. Yields each job's id and what was done to it.
+    One request a job to find it, one to look at it, and those of `sweep_job`. A job that can't be read is logged and
+    passed by. Yields each job's id and what was done to it.
     """
     for job_id in job_ids(runtime.store):
-        ledger = runtime.ledger(job_id)
-        outcome = _Survey.of(ledger).written_at.get("outcome")
-        if outcome is not None and time.time() - outcome > runtime.config.keep_s:
-            ledger.remove()
-            yield job_id, Move.REMOVED
-            continue
         try:
-            yield job_id, sweep_job(runtime, job_id)
+            yield job_id, _removed_or_moved(runtime, job_id)
         except JobNotFound:
-            # Removed by another sweep, or its intent is still on the way.
+            # Its intent is still on the way, or another sweep has just removed it.
             yield job_id, Move.NONE
+        except (CorruptObject, ObjectNotFound, ValueError) as error:
+            _LOG.warning("job %s: could not be swept: %s", job_id, error)
+            yield job_id, Move.UNREADABLE
     _remove_old_parameters(runtime)
 
 
+def _removed_or_moved(runtime: Runtime, job_id: str) -> Move:
+    ledger = runtime.ledger(job_id)
+    survey = _Survey.of(ledger)
+    # Without an intent it is what a late worker wrote of a job that is gone.
+    done_at = survey.written_at.get("outcome", 0.0 if "intent" in survey.written_at else survey.progress_at)
+    if done_at and time.time() - done_at > runtime.config.keep_s:
+        ledger.remove()
+        return Move.REMOVED
+    return sweep_job(runtime, job_id)
+
+
 def job_ids(store: ObjectStore) -> Iterator[str]:
-    """Ids of the jobs in the store, in the order of keys. One request each."""
+    """Ids of the jobs in the store, in the order of keys; passes by what is no job. One request each."""
     after = ""
     while True:
         found = next(iter(store.list(start_after=after)), None)
@@ -193,7 +206,7 @@ def job_ids(store: ObjectStore) -> Iterator[str]:
         name = found.key.partition("/")[0]
         # "0" is the character after "/": every key of this job sorts before it.
         after = f"{name}0"
-        if not found.key.startswith(PARAMETERS_PREFIX):
+        if is_id(name):
             yield name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,7 +43,8 @@ class ForkJoinTask:
     A field of the schema is bound by name to every step that declares it; the keys of an item are arguments of
     `process`, and win over a parameter of the same name. `join` is given the results, a lazy `Results` sequence, as
     its first argument that is no field. A step may be a static or a class method, or take `self`; then it gets a
-    fresh instance. Steps may run more than once, so what they do besides returning a value must bear repetition.
+    fresh instance. Steps may run more than once, so what they do besides returning a value must bear repetition; and
+    they must not change their arguments, for a worker keeps a parameter at hand for the next item.
 
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
@@ -203,7 +205,9 @@ def fork_join(
     if unknown:
         raise DeclarationError(f"{name}: no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
     steps = {"setup": staticmethod(setup), "process": staticmethod(process), "join": staticmethod(join)}
-    body = {"name": name, "input_schema": input_schema, "__module__": setup.__module__, **steps, **options}
+    # The module that makes the task is the one to import for it, as for a class; a namedtuple looks there as well.
+    module = sys._getframe(1).f_globals.get("__name__", "__main__")
+    body = {"name": name, "input_schema": input_schema, "__module__": module, **steps, **options}
     return type(name, (ForkJoinTask,), body)
 
 

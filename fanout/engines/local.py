@@ -20,7 +20,7 @@ from .._storage import MemoryStore, ObjectStore, open_store
 from ..declaration import Declaration
 from ..errors import ConfigError, FanoutError
 from ..keys import new_id
-from ..records import Handle, Intent
+from ..records import Handle, Intent, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
 from .launch import Order, local_config
@@ -71,16 +71,30 @@ def run(
         runtime = Runtime(store, config, crew, on_error=errors.append)
         crew.runtime = runtime
         order = Order.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
-        ledger = runtime.ledger(job_id)
-        ledger.write_intent(order.intent())
-        run_setup(runtime, job_id, streams=order.streams)
-        crew.finish()
-        outcome = run_join(runtime, job_id)
-        if outcome is None:
-            raise FanoutError(f"job {job_id}: chunks are missing after all have run; please report this")
+        outcome = _driven(runtime, crew, order, job_id)
         if outcome.failure is not None:
             raise outcome.error(job_id) from (errors[-1] if errors else None)
-        return ledger.value(outcome)
+        return runtime.ledger(job_id).value(outcome)
+
+
+def run_inline(runtime: Runtime, order: Order, job_id: str) -> Outcome:
+    """Run a job to its end in the caller's thread, but in the store of another engine's runtime; for its eager mode.
+
+    Nothing is sent. The job stays in the store, where any handle finds it.
+    """
+    crew = _Inline()
+    crew.runtime = Runtime(runtime.store, runtime.config, crew, tasks=runtime.tasks)
+    return _driven(crew.runtime, crew, order, job_id)
+
+
+def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome:
+    runtime.ledger(job_id).write_intent(order.intent())
+    run_setup(runtime, job_id, streams=order.streams)
+    crew.finish()
+    outcome = run_join(runtime, job_id)
+    if outcome is None:
+        raise FanoutError(f"job {job_id}: chunks are missing after all have run; please report this")
+    return outcome
 
 
 class _Crew(abc.ABC):

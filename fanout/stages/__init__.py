@@ -5,9 +5,9 @@ left to do. An error of the user's code becomes a record; an error of the store 
 try the whole stage again.
 """
 
-from .ending import conclude, overdue, start_join
+from .ending import awaits_setup, conclude, overdue, start_join
 from .join import run_join
 from .process import run_process
 from .setup import run_setup
 
-__all__ = ["conclude", "overdue", "run_join", "run_process", "run_setup", "start_join"]
+__all__ = ["awaits_setup", "conclude", "overdue", "run_join", "run_process", "run_setup", "start_join"]

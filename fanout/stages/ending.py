@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from .._storage import CorruptObject, ObjectNotFound, StorageError, Unencodable
 from ..records import Effort, Ending, Failure, Outcome
 from ..runtime import OpenJob, Runtime
 
@@ -14,10 +15,16 @@ def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
     A job that ends before its setup has begun waits for it: only setup's message says what is to follow.
     """
     continuation = job.ledger.continuation()
-    if continuation is None and job.intent.launch is not None:
+    if continuation is None and awaits_setup(job):
         return
     message = continuation.message if continuation is not None else None
     runtime.carrier.send_join(job.id, job.intent.task, message, again=again)
+
+
+def awaits_setup(job: OpenJob) -> bool:
+    """Whether a setup that has not begun yet is still to come, with what is to follow the join."""
+    expires_at = job.intent.expires_at
+    return job.intent.launch is not None and (expires_at is None or time.time() <= expires_at)
 
 
 def conclude(runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure) -> Outcome:
@@ -30,6 +37,14 @@ def conclude(runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure) -
     if standing is outcome:
         start_join(runtime, job)
     return standing
+
+
+def blames_the_store(error: Exception) -> bool:
+    """Whether the store is to blame, so that the stage should run again later; else the job has to fail.
+
+    What can't travel, is damaged or is gone will be so the next time.
+    """
+    return isinstance(error, StorageError) and not isinstance(error, Unencodable | CorruptObject | ObjectNotFound)
 
 
 def overdue(runtime: Runtime, job: OpenJob) -> bool:

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from .._storage import CorruptObject, StorageError, Unencodable, decode, encode
+from .._storage import CorruptObject, decode, encode
 from ..barrier import missing_chunks
 from ..errors import FanoutError
 from ..keys import new_token
@@ -14,6 +14,7 @@ from ..ledger import Ledger
 from ..records import Effort, Ending, Failure, Manifest, Note, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
+from .ending import blames_the_store
 from .tries import Tries
 from .watch import Watch
 
@@ -33,7 +34,8 @@ def run_join(runtime: Runtime, job_id: str, *, again: bool = False, redelivered:
         The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
 
     Raises:
-        StorageError: The store does not answer; running the join again is safe.
+        StorageError: The store does not answer. Running the join again is safe, and takes `redelivered`: the claim
+            of this run may stand.
     """
     job = runtime.job(job_id)
     ledger = job.ledger
@@ -50,21 +52,22 @@ def run_join(runtime: Runtime, job_id: str, *, again: bool = False, redelivered:
     if (again or redelivered) and ledger.delivered():
         return None
     if outcome is None and manifest is not None:
-        outcome = ledger.write_outcome(_outcome(runtime, job, manifest, token, redelivered))
+        outcome = ledger.write_outcome(_outcome(runtime, job, manifest, token, lost=again or redelivered))
     return outcome
 
 
-def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, redelivered: bool) -> Outcome:
-    """Run the user's join."""
+def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, *, lost: bool) -> Outcome:
+    """Run the user's join; `lost` says that an earlier run of it is believed dead."""
     tries = Tries(job.ledger, "join")
     task = job.intent.task
     started_at = time.time()
-    if not tries.admit(redelivered=redelivered, suspicious=False, limit=job.options.max_attempts):
+    if not tries.admit(redelivered=lost, suspicious=False, limit=job.options.max_attempts):
         failure = tries.verdict(step="join")
     else:
         binding = job.declaration.binding
         try:
             parameters = job.parameters(binding.parameters_for(binding.join))
+            _refuse_failed_chunks(job.ledger, manifest.attempt)
             with Watch(job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
                 value = binding.call_join(results_of(job.ledger, manifest), parameters)
                 body = encode(value, default=_results_as_list)
@@ -73,11 +76,19 @@ def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, red
         except ChunkFailed as error:
             failure = error.failure
         except Exception as error:
-            if isinstance(error, StorageError) and not isinstance(error, Unencodable | CorruptObject):
+            if blames_the_store(error):
                 raise
             runtime.on_error(error)
             failure = Failure.of("join", error, tries=tries.number)
     return Outcome(ending=Ending.FAILED, task=task, effort=Effort.since(started_at).to_row(), failure=failure)
+
+
+def _refuse_failed_chunks(ledger: Ledger, attempt: str) -> None:
+    """Raise ChunkFailed if a chunk has failed, whether or not the user's join would come across it. One listing."""
+    for chunk in ledger.tried_chunks(attempt):
+        result = ledger.result(attempt, chunk)
+        if result is not None and result.failed is not None:
+            raise ChunkFailed(result.failed)
 
 
 class ChunkFailed(FanoutError):

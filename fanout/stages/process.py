@@ -10,11 +10,7 @@ from typing import Any
 
 from .. import barrier
 from .._storage import (
-    CorruptObject,
-    ObjectNotFound,
     SequenceEncoder,
-    StorageError,
-    Unencodable,
     decode,
     read_slice,
 )
@@ -22,13 +18,11 @@ from ..errors import JobNotFound
 from ..keys import new_token, process_step
 from ..records import ChunkResult, Effort, Ending, Failure, Handle
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, overdue, start_join
+from .ending import blames_the_store, conclude, overdue, start_join
 from .tries import Tries
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
-
-_BLAMED_ON_THE_CHUNK = (Unencodable, CorruptObject, ObjectNotFound)
 
 
 def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) -> None:
@@ -82,8 +76,9 @@ class _Run:
         handle, job = self._handle, self._job
         suspicious = handle.nudged
         if redelivered or suspicious:
-            if job.ledger.has_result(handle.attempt, handle.chunk):
-                self._look_for_the_end()
+            standing = job.ledger.result(handle.attempt, handle.chunk)
+            if standing is not None:
+                self._follow(standing)
                 return
             if suspicious and not redelivered and self._at_work_elsewhere():
                 return
@@ -102,13 +97,12 @@ class _Run:
             ) as watch:
                 values = self._values(item, lambda: watch.ended)
         except Exception as error:
-            if isinstance(error, StorageError) and not isinstance(error, _BLAMED_ON_THE_CHUNK):
+            if blames_the_store(error):
                 raise
             self._failed(error, item)
         else:
             if values is not None:
-                self._write(values, Effort.since(started_at))
-                self._look_for_the_end()
+                self._follow(self._write(values, Effort.since(started_at)))
 
     def _values(self, item: _Item, ended: Callable[[], bool]) -> bytes | None:
         """The encoded list of results, or None if the job ended while we worked."""
@@ -125,7 +119,7 @@ class _Run:
             encoder.add(binding.call_process(parameters, arguments))
         return encoder.finish()
 
-    def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> None:
+    def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> ChunkResult:
         place = self._handle.place
         result = ChunkResult(
             chunk=self._handle.chunk,
@@ -135,25 +129,29 @@ class _Run:
             effort=effort.to_row(),
             failure=failure,
         )
-        self._job.ledger.write_result(self._handle.attempt, result)
+        return self._job.ledger.write_result(self._handle.attempt, result)
 
     def _failed(self, error: Exception, item: _Item) -> None:
         self._runtime.on_error(error)
         failure = Failure.of("process", error, chunk=self._handle.chunk, item=item.index, tries=self._tries.number)
+        self._tries.raised(failure)
         if self._tries.number >= self._job.options.max_attempts:
             self._give_up(failure)
             return
-        self._tries.raised(failure)
         again = replace(self._handle, tries=self._tries.number, nudged=False)
         self._runtime.carrier.send_chunks(self._job.intent.task, [again])
 
     def _give_up(self, failure: Failure) -> None:
-        self._write(b"", Effort.since(time.time()), failure)
-        manifest = self._job.manifest()
-        if manifest is None or manifest.attempt == self._handle.attempt:
-            conclude(self._runtime, self._job, Ending.FAILED, failure)
+        # Another message for this chunk may have given a result meanwhile; then that stands.
+        self._follow(self._write(b"", Effort.since(time.time()), failure))
 
-    def _look_for_the_end(self) -> None:
+    def _follow(self, standing: ChunkResult) -> None:
+        """Go on from the result that stands: fail the job, or look whether it is complete."""
+        if standing.failed is not None:
+            manifest = self._job.manifest()
+            if manifest is None or manifest.attempt == self._handle.attempt:
+                conclude(self._runtime, self._job, Ending.FAILED, standing.failed)
+            return
         complete = barrier.complete_after(
             self._job.ledger, self._handle.attempt, self._handle.chunk, self._job.manifest, by=self._token
         )

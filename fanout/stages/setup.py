@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
-from .._storage import PackWriter, SequenceEncoder, StorageError, Unencodable
+from .._storage import PackWriter, SequenceEncoder
 from ..barrier import missing_chunks
 from ..chunking import chunk_sizes
 from ..errors import InvalidItem
 from ..keys import SHARD_WIDTH, new_token
 from ..records import ChunkPlace, Effort, Ending, Failure, Handle, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, overdue, start_join
+from .ending import blames_the_store, conclude, overdue, start_join
 from .tries import Tries
 from .watch import Watch
 
@@ -63,7 +63,7 @@ def run_setup(
             ) as watch:
                 _Attempt(runtime, job, token, watch).run(streams or {})
         except Exception as error:
-            if isinstance(error, StorageError) and not isinstance(error, Unencodable):
+            if blames_the_store(error):
                 raise
             runtime.on_error(error)
             conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.number))

@@ -15,7 +15,7 @@ from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
 from ...job import Job
 from ...runtime import Runtime
-from .carrier import CeleryCarrier
+from .carrier import CeleryCarrier, celery_name
 from .settings import warn
 from .tasks import JoinTask, ProcessTask, SetupTask
 
@@ -69,8 +69,10 @@ class Extension:
             self._register(task)
 
     def _register(self, task: Declaration) -> None:
+        # A task that is declared anew needs no new Celery tasks: these look it up by name whenever they run.
         for kind in (SetupTask, ProcessTask, JoinTask):
-            self.app.register_task(kind.of(task.name))
+            if celery_name(task.name, kind.step) not in self.app.tasks:
+                self.app.register_task(kind.of(task.name))
 
 
 def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:

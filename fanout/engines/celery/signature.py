@@ -13,6 +13,7 @@ from ...job import Job
 from ...keys import new_id
 from ...runtime import Runtime
 from ...stages import run_setup
+from .. import local
 from ..launch import Order
 from . import wire
 from .carrier import celery_name
@@ -32,11 +33,9 @@ class ForkJoinSignature(Signature[Any]):
     def from_dict(cls, d: dict[str, Any], app: Celery | None = None) -> ForkJoinSignature:
         return cls(d, app=app)  # type: ignore[arg-type]
 
-    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
-        """Launch the job and return its `Job`; in eager mode, Celery's `EagerResult`."""
+    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job:
+        """Launch the job and return its `Job`."""
         result = self.apply_async(partial_args, partial_kwargs)
-        if self.app.conf.task_always_eager:
-            return result
         return extension_of(self.app).job(result.id)
 
 
@@ -61,8 +60,11 @@ def submit(
     extension = extension_of(app)
     order = _order(extension, task, values, options=options)
     if not order.streams:
-        job: Job = _signature_of(extension, order)()
-        return job
+        return _signature_of(extension, order)()
+    if extension.app.conf.task_always_eager:
+        job_id = new_id()
+        local.run_inline(extension.runtime, order, job_id)
+        return extension.job(job_id)
     return _streamed(extension.runtime, order)
 
 

@@ -146,8 +146,12 @@ class SetupTask(StageTask):
         if order is None:
             raise InvalidInput(self.fanout_task, {"input": ["is missing: launch the task by its signature"]})
         complete = wire.completed(wire.from_wire(order, self._declaration()), received, self.runtime)
-        parameters = complete.parameters.load(sorted(complete.parameters.names()), self.runtime.store)
-        return local.run(complete.task, parameters, options=order["options"])
+        job_id = self.request.id
+        assert job_id is not None
+        outcome = local.run_inline(self.runtime, complete, job_id)
+        if outcome.failure is not None:
+            raise outcome.error(job_id)
+        return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id)
 
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
@@ -200,7 +204,9 @@ class JoinTask(StageTask):
 
     def run(self, job_id: str, again: bool = False) -> Any:
         try:
-            outcome = run_join(self.runtime, job_id, again=again, redelivered=self.redelivered)
+            # After a silent store, the claim that stands may be our own.
+            redelivered = self.redelivered or bool(self.request.retries)
+            outcome = run_join(self.runtime, job_id, again=again, redelivered=redelivered)
             if outcome is None:
                 raise Ignore
             if outcome.failure is not None:
@@ -211,7 +217,7 @@ class JoinTask(StageTask):
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
-        if status in ("SUCCESS", "FAILURE") and args:
+        if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed)):
             self.runtime.ledger(args[0]).write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from ...config import Options
@@ -38,12 +38,12 @@ def from_wire(body: dict[str, Any], task: Declaration) -> Order:
         known = {field.name for field in fields(Options)}
         options = {name: value for name, value in body["options"].items() if name in known}
         return Order(task, parameters, task.options.updated(options), {}, body["receives"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(task.name, {"order": [f"is not what a signature of this task carries: {error}"]}) from error
 
 
 def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Order:
-    """The order with the value of the step before, which the whole input is validated with once more.
+    """The order with the value of the step before, checked along with the rest, which is not normalised again.
 
     Raises:
         InvalidInput: A value came that no parameter receives, or one is missing, or the input does not fit.
@@ -66,13 +66,7 @@ def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Orde
         raise InvalidInput(
             task.name, {order.receives: [f"must receive one value from the step before, not {len(received)}"]}
         )
-    values = order.parameters.load(sorted(order.parameters.names()), runtime.store)
-    values[order.receives] = opened(received[0], runtime)
-    return Order.of(
-        task,
-        values,
-        store=runtime.store,
-        inline_bytes=runtime.config.inline_bytes,
-        options=asdict(order.options),
-        may_stream=False,
-    )
+    document = order.parameters.load(sorted(order.parameters.names()), runtime.store)
+    document = task.schema.completed(document, order.receives, opened(received[0], runtime))
+    parameters = Parameters.stored(document, runtime.store, inline_bytes=runtime.config.inline_bytes)
+    return replace(order, parameters=parameters, receives=None)

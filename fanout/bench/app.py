@@ -1,0 +1,150 @@
+"""The Celery app of the benchmark: the same word count three ways. The only module here that imports Celery."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from celery import Celery, chain, chord, group
+
+import fanout
+
+from .cases import Case, Variant
+from .text import count_words, documents
+
+VARIANT = "FANOUT_BENCH_VARIANT"
+"""Environment variable that names the variant, for the settings that differ."""
+
+app = Celery("fanout-bench")
+app.conf.update(
+    accept_content=["json"],
+    broker_connection_retry_on_startup=True,
+    # One message at a time in all variants: else one worker may hold what the other could do.
+    worker_prefetch_multiplier=1,
+    # A queue a step, so that the memory of the process that runs a step can be told from the others'.
+    task_routes={f"bench.*.{step}": {"queue": step} for step in ("setup", "process", "join")},
+)
+if os.environ.get(VARIANT) not in (Variant.CANVAS, Variant.PRESLICED):
+    # Bare Canvas runs without publisher confirms, which is Celery's default and faster.
+    app.conf.update(fanout.RECOMMENDED)
+fanout.connect(app)
+
+
+@app.task(name="bench.canvas.setup")
+def canvas_setup(texts: list[str], chunks: int) -> list[list[str]]:
+    """The whole input, in slices."""
+    return sliced(texts, chunks)
+
+
+@app.task(name="bench.canvas.process")
+def canvas_process(slices: list[list[str]], index: int) -> Counter[str]:
+    """Is given everything, and takes its own slice."""
+    return total(map(count_words, slices[index]))
+
+
+@app.task(name="bench.canvas.join")
+def canvas_join(counters: list[dict[str, int]]) -> Counter[str]:
+    """The sum."""
+    return total(counters)
+
+
+@app.task(name="bench.presliced.process")
+def presliced_process(texts: list[str]) -> Counter[str]:
+    """Is given its slice."""
+    return total(map(count_words, texts))
+
+
+@app.task(name="bench.presliced.join")
+def presliced_join(counters: list[dict[str, int]]) -> Counter[str]:
+    """The sum."""
+    return total(counters)
+
+
+class WordCount(fanout.ForkJoinTask):
+    """The word count over a list, or over a stream that only the caller has."""
+
+    name = "bench.fanout"
+    input_schema = {"documents": {"type": "list", "required": True}}
+
+    @staticmethod
+    def setup(documents: Iterable[str]) -> Iterable[dict[str, str]]:
+        if isinstance(documents, list):
+            return [{"document": document} for document in documents]
+        return ({"document": document} for document in documents)
+
+    @staticmethod
+    def process(document: str) -> Counter[str]:
+        return count_words(document)
+
+    @staticmethod
+    def join(counters: Iterable[Counter[str]]) -> Counter[str]:
+        return total(counters)
+
+
+class GeneratedWordCount(fanout.ForkJoinTask):
+    """The word count over text that setup makes: nowhere is there all of it."""
+
+    name = "bench.generated"
+    input_schema = {
+        "size_bytes": {"type": "integer", "required": True},
+        "document_bytes": {"type": "integer", "required": True},
+    }
+
+    @staticmethod
+    def setup(size_bytes: int, document_bytes: int) -> Iterator[dict[str, str]]:
+        for document in documents(size_bytes, document_bytes=document_bytes):
+            yield {"document": document}
+
+    @staticmethod
+    def process(document: str) -> Counter[str]:
+        return count_words(document)
+
+    @staticmethod
+    def join(counters: Iterable[Counter[str]]) -> Counter[str]:
+        return total(counters)
+
+
+def sliced(texts: Sequence[str], chunks: int) -> list[list[str]]:
+    """Consecutive texts in `chunks` slices that differ in length by at most one."""
+    bounds = [len(texts) * index // chunks for index in range(chunks + 1)]
+    return [list(texts[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def total(counters: Iterable[Any]) -> Counter[str]:
+    """The sum of counters, holding one at a time."""
+    counts: Counter[str] = Counter()
+    for counter in counters:
+        counts.update(counter)
+    return counts
+
+
+def prepared(case: Case) -> Callable[[float], dict[str, int]]:
+    """Make what the caller has before the clock starts; return what to call, with a timeout in seconds, for the answer.
+
+    A caller that streams has nothing: its documents are made while they are read.
+    """
+    sizes = {"size_bytes": case.size_bytes, "document_bytes": case.document_bytes}
+    if case.variant is Variant.STREAM_CALLER:
+        return lambda timeout_s: WordCount.submit({"documents": documents(**sizes)}, chunk_items=case.chunk_items).get(
+            timeout_s
+        )
+    if case.variant is Variant.STREAM_WORKER:
+        return lambda timeout_s: GeneratedWordCount.submit(sizes, chunk_items=case.chunk_items).get(timeout_s)
+    texts = list(documents(**sizes))
+    if case.variant is Variant.FANOUT:
+        return lambda timeout_s: WordCount.signature({"documents": texts}, groups=case.chunks)().get(timeout_s)
+    if case.variant is Variant.PRESLICED:
+        return lambda timeout_s: chord([presliced_process.s(part) for part in sliced(texts, case.chunks)])(
+            presliced_join.s()
+        ).get(timeout_s)
+    return lambda timeout_s: (
+        chain(
+            canvas_setup.s(texts, case.chunks),
+            group(canvas_process.s(index) for index in range(case.chunks)),
+            canvas_join.s(),
+        )
+        .apply_async()
+        .get(timeout_s)
+    )

@@ -1,0 +1,43 @@
+"""The caller, in a process of its own: `python -m fanout.bench.caller CASE`, driven through its standard streams.
+
+It prints one JSON line when it is ready, waits for a line, runs the case, prints one JSON line with the wall time and
+a fingerprint of the answer, and keeps its connections open until its input ends: what they carried is read meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from .app import prepared
+from .cases import Case
+from .text import fingerprint
+
+
+def main() -> None:
+    """Run one case."""
+    parser = argparse.ArgumentParser(prog="python -m fanout.bench.caller", description=__doc__)
+    parser.add_argument("case", help="a case by its name: VARIANT-BYTES-CHUNKS-REPEAT")
+    parser.add_argument("--document-bytes", type=int, required=True)
+    parser.add_argument("--timeout-s", type=float, required=True)
+    arguments = parser.parse_args()
+    run = prepared(Case.parsed(arguments.case, document_bytes=arguments.document_bytes))
+    _say({"ready": True})
+    if not sys.stdin.readline():
+        return
+    started = time.perf_counter()
+    answer = run(arguments.timeout_s)
+    wall_s = time.perf_counter() - started
+    _say({"wall_s": wall_s, "fingerprint": fingerprint(answer)})
+    sys.stdin.read()
+
+
+def _say(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
