@@ -61,7 +61,7 @@ class Config:
         """
         found: dict[str, Any] = {}
         for field in fields(cls):
-            raw = next((s[field.name] for s in sources if s.get(field.name) is not None), None)
+            raw = next((s[field.name] for s in sources if s.get(field.name) not in (None, "")), None)
             if raw is None:
                 continue
             kind = {"str": str, "int": int, "float": float}[str(field.type)]

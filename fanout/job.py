@@ -11,7 +11,8 @@ from typing import Any
 from . import sweep
 from ._storage import ObjectInfo
 from .errors import JobTimeout
-from .records import ChunkResult, Ending, Failure, Manifest, Outcome
+from .failure import Failure
+from .records import ChunkResult, Ending, Manifest, Outcome
 from .runtime import Runtime
 from .stages import conclude
 from .stages.join import ChunkFailed, chunk_values

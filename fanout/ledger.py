@@ -7,20 +7,10 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from . import keys
-from ._storage import ObjectInfo, ObjectNotFound, ObjectStore, decode, digest, put_once
+from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore, decode, digest, put_once
 from .errors import JobNotFound
-from .records import (
-    ChunkResult,
-    Continuation,
-    Failure,
-    IndexShard,
-    Intent,
-    Manifest,
-    Note,
-    Outcome,
-    Record,
-    Try,
-)
+from .failure import Failure
+from .records import ChunkResult, Continuation, IndexShard, Intent, Manifest, Note, Outcome, Record, Try
 
 _LOG = logging.getLogger("fanout")
 
@@ -74,9 +64,17 @@ class Ledger:
         self.store.put(self.keys.index(attempt, shard), body)
         return digest(body)
 
-    def shard(self, attempt: str, shard: int) -> IndexShard:
-        key = self.keys.index(attempt, shard)
-        return IndexShard.from_bytes(self.store.get(key), key=key)
+    def shard(self, manifest: Manifest, shard: int) -> IndexShard:
+        """Read one index object.
+
+        Raises:
+            CorruptObject: It is not the one that the manifest names.
+        """
+        key = self.keys.index(manifest.attempt, shard)
+        body = self.store.get(key)
+        if digest(body) != manifest.shards[shard]:
+            raise CorruptObject(f"{key} does not have the digest that the manifest names", key=key)
+        return IndexShard.from_bytes(body, key=key)
 
     def write_manifest(self, manifest: Manifest) -> Manifest:
         """Write the manifest; returns the one that stands: another attempt may have been first."""

@@ -6,21 +6,15 @@ instead of guessing. Times are seconds since the epoch, sizes are bytes, indices
 
 from __future__ import annotations
 
-import os
-import re
-import resource
-import socket
-import sys
 import time
-import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from ._storage import CorruptObject, Slice, decode, digest, encode
+from ._storage import CorruptObject, decode, digest, encode
 from .errors import JobCancelled, JobFailed
-from .keys import checked_digest, checked_id
+from .failure import Failure
+from .handle import ChunkPlace, Handle
 
 FORMAT = 1
 """Version of the records. A reader refuses what a newer one wrote."""
@@ -69,67 +63,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no part of a record")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a step did not give a value.
-
-    Attributes:
-        step: `setup`, `process`, `join` or `job`.
-        error: Name of the exception's type.
-        reason: Its message.
-        traceback_text: The worker's traceback, credentials removed.
-        chunk: Index of the chunk, for process.
-        item: Index of the item over the whole job, where known.
-        tries: How often the step was tried.
-    """
-
-    step: str
-    error: str
-    reason: str
-    traceback_text: str = ""
-    chunk: int | None = None
-    item: int | None = None
-    tries: int = 1
-
-    @classmethod
-    def of(
-        cls,
-        step: str,
-        error: BaseException,
-        *,
-        chunk: int | None = None,
-        item: int | None = None,
-        tries: int = 1,
-    ) -> Failure:
-        text = "".join(traceback.format_exception(error))
-        return cls(step, type(error).__name__, redacted(str(error)), redacted(text), chunk, item, tries)
-
-    def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
-        """The error that says so to a caller."""
-        reason = f"{self.error}: {self.reason}" if self.step != "job" else self.reason
-        return kind(job_id, task, self.step, reason, self.chunk, self.item, self.tries, self.traceback_text)
-
-    @classmethod
-    def read(cls, body: dict[str, Any] | Failure | None) -> Failure | None:
-        """The failure inside a record, which lies there as a mapping."""
-        return cls(**body) if isinstance(body, dict) else body
-
-
-_SECRETS = (
-    re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),
-    re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
-    re.compile(r"(?i)(?<=secret_access_key)(\W+)[A-Za-z0-9/+=]{16,}"),
-    re.compile(r"(?<=X-Amz-Signature=)[0-9a-fA-F]+"),
-)
-
-
-def redacted(text: str) -> str:
-    """`text` without what looks like a credential."""
-    for pattern in _SECRETS:
-        text = pattern.sub("***", text)
-    return text
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(Record):
     """That a job is to be, written once by whoever launches it.
@@ -159,74 +92,6 @@ class Intent(Record):
     launch: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkPlace:
-    """Where a chunk lies and which items it holds."""
-
-    piece: Slice
-    first_item: int
-    items: int
-
-    def to_row(self) -> list[Any]:
-        piece = self.piece
-        return [piece.pack, piece.offset, piece.length, piece.digest, self.first_item, self.items]
-
-    @classmethod
-    def from_row(cls, row: Sequence[Any]) -> ChunkPlace:
-        pack, offset, length, content, first_item, items = row
-        for number in (pack, offset, length, first_item, items):
-            if type(number) is not int or number < 0:
-                raise ValueError(f"{number!r:.80} is not an index or a size")
-        return cls(Slice(pack, offset, length, checked_digest(content)), first_item, items)
-
-
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """All that a message says to a process worker. No data, and nothing that names another job's objects.
-
-    Attributes:
-        job_id: The job.
-        attempt: The setup attempt that wrote the chunk.
-        chunk: The chunk's index.
-        place: Where its input lies.
-        tries: Tries already on record when this message was sent; 0 for a first message.
-        nudged: Whether a sweep sent it, on the suspicion that an earlier message was lost.
-    """
-
-    job_id: str
-    attempt: str
-    chunk: int
-    place: ChunkPlace
-    tries: int = 0
-    nudged: bool = False
-
-    def to_row(self) -> list[Any]:
-        return [self.job_id, self.attempt, self.chunk, *self.place.to_row(), self.tries, int(self.nudged)]
-
-    @classmethod
-    def from_row(cls, row: object) -> Handle:
-        """The handle in a message; every field is checked, for a message may be forged.
-
-        Raises:
-            ValueError: It is no handle.
-        """
-        if not isinstance(row, list | tuple) or len(row) != 11:
-            raise ValueError(f"a handle has 11 fields, not {row!r:.80}")
-        job_id, attempt, chunk, *place, tries, nudged = row
-        if type(chunk) is not int or chunk < 0 or type(tries) is not int or tries < 0:
-            raise ValueError(f"chunk {chunk!r:.80} or tries {tries!r:.80} is not an index")
-        if nudged not in (0, 1):
-            raise ValueError(f"nudged is {nudged!r:.80}, not 0 or 1")
-        return cls(
-            checked_id(job_id, what="job id"),
-            checked_id(attempt, what="attempt"),
-            chunk,
-            ChunkPlace.from_row(place),
-            tries,
-            bool(nudged),
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexShard(Record):
     """The places of up to `keys.SHARD_WIDTH` consecutive chunks."""
@@ -238,32 +103,6 @@ class IndexShard(Record):
     @property
     def places(self) -> list[ChunkPlace]:
         return [ChunkPlace.from_row(row) for row in self.rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """What a step cost: when, where and how much memory.
-
-    Attributes:
-        started_at: When it began.
-        ended_at: When its last byte was on the way.
-        peak_bytes: The process's largest resident size so far.
-        worker: `host:pid`.
-    """
-
-    started_at: float
-    ended_at: float
-    peak_bytes: int
-    worker: str
-
-    @classmethod
-    def since(cls, started_at: float) -> Effort:
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return cls(started_at, time.time(), peak_bytes, f"{socket.gethostname()}:{os.getpid()}")
-
-    def to_row(self) -> list[Any]:
-        return [self.started_at, self.ended_at, self.peak_bytes, self.worker]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

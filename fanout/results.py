@@ -80,9 +80,10 @@ class Results(Sequence[Any]):
         if self._starts is None:
             self._starts = self._first_items()
         chunk = bisect_right(self._starts, position) - 1
-        if self._last is None or self._last[0] != chunk:
-            self._last = (chunk, self._fetch(chunk))
-        return self._last[1][position - self._starts[chunk]]
+        last = self._last
+        if last is None or last[0] != chunk:
+            last = self._last = (chunk, self._fetch(chunk))
+        return last[1][position - self._starts[chunk]]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):

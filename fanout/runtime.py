@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from ._storage import ObjectStore
 from .config import Config, Options
 from .declaration import TASKS, Declaration, Registry
+from .handle import Handle
 from .ledger import Ledger
 from .parameters import Parameters
-from .records import Handle, Intent, Manifest
+from .records import Intent, Manifest
 
 OPEN_JOBS = 8
 """Jobs whose intent and parameters a worker process keeps at hand."""
@@ -56,7 +57,8 @@ class OpenJob:
         self.sent = Parameters(intent.inline, dict(intent.references))
         self._parameters: dict[str, Any] = {}
         self._manifest: Manifest | None = None
-        self._ended = False
+        self.known_ended = False
+        """Whether this process knows that the job has ended; costs nothing to ask."""
         self._looked_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -93,10 +95,10 @@ class OpenJob:
     def ended(self) -> bool:
         """Whether the job has an outcome, as of the last look: at most one request a second."""
         now = time.monotonic()
-        if not self._ended and now - self._looked_at >= ENDED_CHECK_S:
+        if not self.known_ended and now - self._looked_at >= ENDED_CHECK_S:
             self._looked_at = now
-            self._ended = self.ledger.has_outcome()
-        return self._ended
+            self.known_ended = self.ledger.has_outcome()
+        return self.known_ended
 
 
 class Runtime:

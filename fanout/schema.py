@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from .errors import DeclarationError, InvalidInput
 
 BATCH = 64
 """Most elements of a stream that are checked together."""
+
+BATCH_BYTES = 1024 * 1024
+"""Size of the elements, without what they refer to, at which a batch is full."""
 
 LINGER_S = 0.05
 """Longest time that an element waits for others to be checked with."""
@@ -141,13 +145,14 @@ class InputSchema:
 
 def _batches(values: Iterator[Any]) -> Iterator[list[Any]]:
     batch: list[Any] = []
-    started = time.monotonic()
+    size_bytes, started = 0, time.monotonic()
     for value in values:
         batch.append(value)
-        if len(batch) >= BATCH or time.monotonic() - started >= LINGER_S:
+        size_bytes += sys.getsizeof(value)
+        if len(batch) >= BATCH or size_bytes >= BATCH_BYTES or time.monotonic() - started >= LINGER_S:
             yield batch
             batch = []
-            started = time.monotonic()
+            size_bytes, started = 0, time.monotonic()
     if batch:
         yield batch
 

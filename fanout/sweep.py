@@ -17,9 +17,11 @@ from enum import StrEnum
 from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore
 from .barrier import missing_chunks
 from .errors import JobNotFound
+from .failure import Failure
+from .handle import Handle
 from .keys import PARAMETERS_PREFIX, SHARD_WIDTH, is_id, new_token, process_step
 from .ledger import Ledger
-from .records import Ending, Failure, Handle, Manifest, Note
+from .records import Ending, Manifest, Note
 from .runtime import OpenJob, Runtime
 from .stages import awaits_setup, conclude, overdue, start_join
 
@@ -136,7 +138,7 @@ class _Stalled:
         if not idle or not self._nudge():
             return Move.NONE
         for shard in sorted({chunk // SHARD_WIDTH for chunk in idle}):
-            record = self._job.ledger.shard(manifest.attempt, shard)
+            record = self._job.ledger.shard(manifest, shard)
             places = dict(enumerate(record.places, start=record.first_chunk))
             handles = [
                 Handle(

@@ -19,8 +19,10 @@ from typing import Any, Literal, Self
 from .._storage import MemoryStore, ObjectStore, open_store
 from ..declaration import Declaration
 from ..errors import ConfigError, FanoutError
+from ..failure import Failure
+from ..handle import Handle
 from ..keys import new_id
-from ..records import Handle, Intent, Outcome
+from ..records import Intent, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
 from .launch import Order, local_config
@@ -73,8 +75,20 @@ def run(
         order = Order.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
         outcome = _driven(runtime, crew, order, job_id)
         if outcome.failure is not None:
-            raise outcome.error(job_id) from (errors[-1] if errors else None)
+            raise outcome.error(job_id) from _cause(outcome, errors)
         return runtime.ledger(job_id).value(outcome)
+
+
+def _cause(outcome: Outcome, errors: Sequence[BaseException]) -> BaseException | None:
+    """The exception that became the outcome's failure, if it was raised in this process."""
+    failure = Failure.read(outcome.failure)
+    alike = (Failure.of(failure.step, error) for error in errors) if failure else ()
+    found = (
+        error
+        for error, made in zip(errors, alike, strict=False)
+        if failure and (made.error, made.reason) == (failure.error, failure.reason)
+    )
+    return next(found, None)
 
 
 def run_inline(runtime: Runtime, order: Order, job_id: str) -> Outcome:
@@ -193,11 +207,22 @@ class _Pool(_Crew):
             self._running[future] = handle
 
     def _recover(self, lost: list[Handle]) -> None:
-        """A dead worker breaks the whole pool, so what was merely queued comes back as well."""
+        """Run the chunks of a broken pool one by one: nobody can tell which of them killed its worker."""
+        self._renew()
+        waiting = deque(lost)
+        while waiting:
+            try:
+                again = self._submit(waiting[0], True).result()
+            except BrokenExecutor:
+                # This one did. It runs once more, until it is given up.
+                self._renew()
+                continue
+            waiting.popleft()
+            self.send_chunks("", again)
+
+    def _renew(self) -> None:
         self._executor.shutdown(cancel_futures=True)
         self._executor = self._new_executor()
-        for handle in lost:
-            self._start(handle, redelivered=True)
 
 
 class _Threads(_Pool):

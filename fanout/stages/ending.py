@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from .._storage import CorruptObject, ObjectNotFound, StorageError, Unencodable
-from ..records import Effort, Ending, Failure, Outcome
+from ..effort import Effort
+from ..failure import Failure
+from ..records import Ending, Outcome
 from ..runtime import OpenJob, Runtime
 
 
@@ -34,6 +36,7 @@ def conclude(runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure) -
     """
     outcome = Outcome(ending=ending, task=job.intent.task, effort=Effort.since(time.time()).to_row(), failure=failure)
     standing = job.ledger.write_outcome(outcome)
+    job.known_ended = True
     if standing is outcome:
         start_join(runtime, job)
     return standing

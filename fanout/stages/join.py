@@ -8,10 +8,12 @@ from typing import Any
 
 from .._storage import CorruptObject, decode, encode
 from ..barrier import missing_chunks
-from ..errors import FanoutError
+from ..effort import Effort
+from ..errors import FanoutError, JobNotFound
+from ..failure import Failure
 from ..keys import new_token
 from ..ledger import Ledger
-from ..records import Effort, Ending, Failure, Manifest, Note, Outcome
+from ..records import Ending, Manifest, Note, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
 from .ending import blames_the_store
@@ -21,7 +23,9 @@ from .watch import Watch
 _LOG = logging.getLogger("fanout")
 
 
-def run_join(runtime: Runtime, job_id: str, *, again: bool = False, redelivered: bool = False) -> Outcome | None:
+def run_join(
+    runtime: Runtime, job_id: str, *, again: bool = False, redelivered: bool = False, retried: bool = False
+) -> Outcome | None:
     """Bring the job to its outcome. Of those who are told to, one does.
 
     Args:
@@ -29,15 +33,19 @@ def run_join(runtime: Runtime, job_id: str, *, again: bool = False, redelivered:
         job_id: The job.
         again: Whether an earlier join is believed to be lost, so that its claim does not count.
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
+        retried: Whether the store failed an earlier run for this message, so that the claim may be its own.
 
     Returns:
         The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
 
     Raises:
-        StorageError: The store does not answer. Running the join again is safe, and takes `redelivered`: the claim
-            of this run may stand.
+        StorageError: The store does not answer; running the join again, `retried`, is safe.
     """
-    job = runtime.job(job_id)
+    try:
+        job = runtime.job(job_id)
+    except JobNotFound:
+        _LOG.info("job %s is gone; its join dropped", job_id)
+        return None
     ledger = job.ledger
     outcome = ledger.outcome()
     manifest = None
@@ -47,9 +55,9 @@ def run_join(runtime: Runtime, job_id: str, *, again: bool = False, redelivered:
         if manifest is None or missing_chunks(ledger, manifest, by=token):
             _LOG.warning("job %s: asked to join, but chunks are missing; ignored", job_id)
             return None
-    if not ledger.claim(Note(by=token)) and not again and not redelivered:
+    if not ledger.claim(Note(by=token)) and not (again or redelivered or retried):
         return None
-    if (again or redelivered) and ledger.delivered():
+    if (again or redelivered or retried) and ledger.delivered():
         return None
     if outcome is None and manifest is not None:
         outcome = ledger.write_outcome(_outcome(runtime, job, manifest, token, lost=again or redelivered))
@@ -122,7 +130,7 @@ def results_of(ledger: Ledger, manifest: Manifest) -> Results:
     """The results of a complete job, lazily."""
 
     def first_items() -> list[int]:
-        shards = (ledger.shard(manifest.attempt, shard) for shard in range(len(manifest.shards)))
+        shards = (ledger.shard(manifest, shard) for shard in range(len(manifest.shards)))
         return [place.first_item for shard in shards for place in shard.places]
 
     return Results(

@@ -14,9 +14,12 @@ from .._storage import (
     decode,
     read_slice,
 )
+from ..effort import Effort
 from ..errors import JobNotFound
+from ..failure import Failure
+from ..handle import Handle
 from ..keys import new_token, process_step
-from ..records import ChunkResult, Effort, Ending, Failure, Handle
+from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
 from .ending import blames_the_store, conclude, overdue, start_join
 from .tries import Tries

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Generator, Iterable, Mapping, Sized
+from contextlib import closing, nullcontext
 from typing import Any
 
 from .._storage import PackWriter, SequenceEncoder
 from ..barrier import missing_chunks
 from ..chunking import chunk_sizes
-from ..errors import InvalidItem
+from ..effort import Effort
+from ..errors import InvalidItem, JobNotFound
+from ..failure import Failure
+from ..handle import ChunkPlace, Handle
 from ..keys import SHARD_WIDTH, new_token
-from ..records import ChunkPlace, Effort, Ending, Failure, Handle, IndexShard, Manifest
+from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
 from .ending import blames_the_store, conclude, overdue, start_join
 from .tries import Tries
@@ -46,7 +50,11 @@ def run_setup(
     Raises:
         StorageError: The store does not answer; running setup again is safe.
     """
-    job = runtime.job(job_id)
+    try:
+        job = runtime.job(job_id)
+    except JobNotFound:
+        _LOG.info("job %s is gone; its setup dropped", job_id)
+        return
     if job.ledger.has_outcome() or overdue(runtime, job):
         # It may have been cancelled before its setup began; then the outcome has waited for us to be delivered.
         start_join(runtime, job)
@@ -107,9 +115,10 @@ class _Attempt:
             pack_bytes=config.pack_bytes,
             uploads=config.uploads,
         ) as writer:
-            self._cut(produced, writer)
+            with closing(produced) if isinstance(produced, Generator) else nullcontext():
+                self._cut(produced, writer)
             self._send(writer.close())
-        if self._watch.ended:
+        if self._ended():
             return
         self._write_shard()
         manifest = Manifest(
@@ -138,10 +147,14 @@ class _Attempt:
             if len(encoder) >= size or encoder.size_bytes >= options.chunk_bytes:
                 self._close_chunk(writer)
                 size = next(sizes)
-                if self._watch.ended:
+                if self._ended():
                     return
         if len(encoder):
             self._close_chunk(writer)
+
+    def _ended(self) -> bool:
+        """Whether the job has ended while setup was at work, as far as is known without asking."""
+        return self._watch.ended or self._job.known_ended
 
     def _close_chunk(self, writer: PackWriter) -> None:
         count = len(self._encoder)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 
+from ..failure import Failure
 from ..ledger import Ledger
-from ..records import Failure, Try, TryState
+from ..records import Try, TryState
 
 
 class Tries:

@@ -20,7 +20,7 @@ from examples.sum_numbers import SumNumbers
 from examples.word_count import WordCount, WordCounterTask, count_serially
 from fanout import ForkJoinTask, InvalidInput, JobFailed
 from fanout._storage import create_bucket, open_store
-from fanout.records import Effort
+from fanout.effort import Effort
 from fanout.stack import CeleryWorker, CephGateway, RabbitMQ
 
 ROOT = Path(__file__).parents[2]

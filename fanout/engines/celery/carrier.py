@@ -9,7 +9,8 @@ from celery import Celery
 from kombu.utils import json
 from kombu.utils.uuid import uuid
 
-from ...records import Handle, Intent
+from ...handle import Handle
+from ...records import Intent
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
 

@@ -22,8 +22,10 @@ from kombu.utils.uuid import uuid
 
 from ..._storage import StorageUnavailable, Unencodable
 from ...errors import InvalidInput, JobFailed
+from ...failure import Failure
+from ...handle import Handle
 from ...keys import new_id
-from ...records import Continuation, Ending, Failure, Handle, Note
+from ...records import Continuation, Ending, Note
 from ...runtime import Runtime
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
@@ -204,9 +206,8 @@ class JoinTask(StageTask):
 
     def run(self, job_id: str, again: bool = False) -> Any:
         try:
-            # After a silent store, the claim that stands may be our own.
-            redelivered = self.redelivered or bool(self.request.retries)
-            outcome = run_join(self.runtime, job_id, again=again, redelivered=redelivered)
+            retried = bool(self.request.retries)
+            outcome = run_join(self.runtime, job_id, again=again, redelivered=self.redelivered, retried=retried)
             if outcome is None:
                 raise Ignore
             if outcome.failure is not None:

@@ -36,7 +36,7 @@ def opened(value: Any, runtime: Runtime) -> Any:
 
     Raises:
         JobFailed: It refers to a job without a value.
-        ObjectNotFound: It refers to a job that has been removed.
+        LookupError: It refers to a job that has been removed.
     """
     if isinstance(value, list):
         return [opened(element, runtime) for element in value]

@@ -1,0 +1,71 @@
+"""Why a step did not give a value, in a form that can be stored and raised again."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import JobFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step did not give a value.
+
+    Attributes:
+        step: `setup`, `process`, `join` or `job`.
+        error: Name of the exception's type.
+        reason: Its message.
+        traceback_text: The worker's traceback, credentials removed.
+        chunk: Index of the chunk, for process.
+        item: Index of the item over the whole job, where known.
+        tries: How often the step was tried.
+    """
+
+    step: str
+    error: str
+    reason: str
+    traceback_text: str = ""
+    chunk: int | None = None
+    item: int | None = None
+    tries: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        step: str,
+        error: BaseException,
+        *,
+        chunk: int | None = None,
+        item: int | None = None,
+        tries: int = 1,
+    ) -> Failure:
+        text = "".join(traceback.format_exception(error))
+        return cls(step, type(error).__name__, redacted(str(error)), redacted(text), chunk, item, tries)
+
+    def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
+        """The error that says so to a caller."""
+        reason = f"{self.error}: {self.reason}" if self.step != "job" else self.reason
+        return kind(job_id, task, self.step, reason, self.chunk, self.item, self.tries, self.traceback_text)
+
+    @classmethod
+    def read(cls, body: dict[str, Any] | Failure | None) -> Failure | None:
+        """The failure inside a record, which lies there as a mapping."""
+        return cls(**body) if isinstance(body, dict) else body
+
+
+_SECRETS = (
+    re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),
+    re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    re.compile(r"(?i)(?<=secret_access_key)(\W+)[A-Za-z0-9/+=]{16,}"),
+    re.compile(r"(?<=X-Amz-Signature=)[0-9a-fA-F]+"),
+)
+
+
+def redacted(text: str) -> str:
+    """`text` without what looks like a credential."""
+    for pattern in _SECRETS:
+        text = pattern.sub("***", text)
+    return text

@@ -1,0 +1,78 @@
+"""What a message says of a chunk: where it lies, and never what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ._storage import Slice
+from .keys import checked_digest, checked_id
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk lies and which items it holds."""
+
+    piece: Slice
+    first_item: int
+    items: int
+
+    def to_row(self) -> list[Any]:
+        piece = self.piece
+        return [piece.pack, piece.offset, piece.length, piece.digest, self.first_item, self.items]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> ChunkPlace:
+        pack, offset, length, content, first_item, items = row
+        for number in (pack, offset, length, first_item, items):
+            if type(number) is not int or number < 0:
+                raise ValueError(f"{number!r:.80} is not an index or a size")
+        return cls(Slice(pack, offset, length, checked_digest(content)), first_item, items)
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """All that a message says to a process worker. No data, and nothing that names another job's objects.
+
+    Attributes:
+        job_id: The job.
+        attempt: The setup attempt that wrote the chunk.
+        chunk: The chunk's index.
+        place: Where its input lies.
+        tries: Tries already on record when this message was sent; 0 for a first message.
+        nudged: Whether a sweep sent it, on the suspicion that an earlier message was lost.
+    """
+
+    job_id: str
+    attempt: str
+    chunk: int
+    place: ChunkPlace
+    tries: int = 0
+    nudged: bool = False
+
+    def to_row(self) -> list[Any]:
+        return [self.job_id, self.attempt, self.chunk, *self.place.to_row(), self.tries, int(self.nudged)]
+
+    @classmethod
+    def from_row(cls, row: object) -> Handle:
+        """The handle in a message; every field is checked, for a message may be forged.
+
+        Raises:
+            ValueError: It is no handle.
+        """
+        if not isinstance(row, list | tuple) or len(row) != 11:
+            raise ValueError(f"a handle has 11 fields, not {row!r:.80}")
+        job_id, attempt, chunk, *place, tries, nudged = row
+        if type(chunk) is not int or chunk < 0 or type(tries) is not int or tries < 0:
+            raise ValueError(f"chunk {chunk!r:.80} or tries {tries!r:.80} is not an index")
+        if nudged not in (0, 1):
+            raise ValueError(f"nudged is {nudged!r:.80}, not 0 or 1")
+        return cls(
+            checked_id(job_id, what="job id"),
+            checked_id(attempt, what="attempt"),
+            chunk,
+            ChunkPlace.from_row(place),
+            tries,
+            bool(nudged),
+        )

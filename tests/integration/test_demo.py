@@ -1,0 +1,56 @@
+"""The demo, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "fanout", "demo", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A small text with a known commonest word."""
+    path = tmp_path / "text.txt"
+    path.write_text("so many words and so few lines, so it goes\n" * 20_000)
+    return path
+
+
+def bytes_a_chunk(output: str) -> int:
+    return int(re.search(r"([\d,]+) bytes a chunk", output)[1].replace(",", ""))  # type: ignore[index]
+
+
+def test_the_broker_carries_the_same_for_ten_times_the_text(text: Path) -> None:
+    """The answer is right, and a chunk costs the broker under 1.6 kB, the same for ten times the text."""
+    small = run_demo("--chunks", "16", DEMO_PATH=str(text))
+    large = run_demo("--chunks", "16", "--times", "10", DEMO_PATH=str(text))
+    for run in (small, large):
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "equals a plain serial count" in run.stdout
+        assert re.search(r"chunks +16 of", run.stdout)
+    assert "many 20,000" in small.stdout
+    assert "many 200,000" in large.stdout
+    assert bytes_a_chunk(large.stdout) < 1600
+    assert abs(bytes_a_chunk(large.stdout) - bytes_a_chunk(small.stdout)) < 40
+
+
+def test_a_text_that_is_not_there() -> None:
+    """A path that does not exist is refused in one line that names it."""
+    run = run_demo("--path", "/no/such/text")
+    assert run.returncode == 2
+    assert "/no/such/text" in run.stderr
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,149 @@
+"""A carrier without a broker: keeps messages until a test has them run, in any order, once or often."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fanout.handle import Handle
+from fanout.keys import new_token
+from fanout.records import Intent, Note, Outcome
+from fanout.runtime import Runtime
+from fanout.stages import run_join, run_process, run_setup
+
+
+class WorkerDied(BaseException):
+    """Raised by a step where a real worker would have been killed: no `except Exception` sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Asks for the setup of a job."""
+
+    job_id: str
+    redelivered: bool = False
+
+    def run(self, runtime: Runtime) -> None:
+        run_setup(runtime, self.job_id, redelivered=self.redelivered)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Asks for the process of a chunk."""
+
+    task: str
+    handle: Handle
+    redelivered: bool = False
+
+    @property
+    def job_id(self) -> str:
+        return self.handle.job_id
+
+    def run(self, runtime: Runtime) -> None:
+        run_process(runtime, self.handle, redelivered=self.redelivered)
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Asks for the join of a job."""
+
+    job_id: str
+    task: str
+    continuation: str | None = None
+    again: bool = False
+    redelivered: bool = False
+
+    def run(self, runtime: Runtime) -> Outcome | None:
+        return run_join(runtime, self.job_id, again=self.again, redelivered=self.redelivered)
+
+
+Message = Setup | Chunk | Join
+
+
+class RecordingCarrier:
+    """Keeps every message, and runs them when told to.
+
+    A chunk's handle goes through JSON and back on its way, as it would in a broker.
+
+    Args:
+        copies: How often each message arrives.
+
+    Attributes:
+        sent: All messages so far, in the order in which they were sent.
+        waiting: Those that nobody has taken yet.
+        deliveries: The outcomes that joins gave to be delivered.
+    """
+
+    def __init__(self, *, copies: int = 1) -> None:
+        self.copies = copies
+        self.sent: list[Message] = []
+        self.waiting: list[Message] = []
+        self.deliveries: list[Outcome] = []
+
+    @property
+    def setups(self) -> list[Setup]:
+        return [message for message in self.sent if isinstance(message, Setup)]
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        return [message for message in self.sent if isinstance(message, Chunk)]
+
+    @property
+    def joins(self) -> list[Join]:
+        return [message for message in self.sent if isinstance(message, Join)]
+
+    def send_setup(self, job_id: str, intent: Intent) -> None:
+        self._send(Setup(job_id))
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self._send(Chunk(task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
+
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+        self._send(Join(job_id, task, continuation, again))
+
+    def lose(self, kind: type[Message] | None = None) -> None:
+        """Drop what waits: everything, or all messages of one kind."""
+        self.waiting = [message for message in self.waiting if kind is not None and not isinstance(message, kind)]
+
+    def deliver(self, runtime: Runtime, at: int = 0) -> Outcome | None:
+        """Run one waiting message. If its worker dies, or the store fails, it waits again, marked as redelivered.
+
+        Raises:
+            Exception: What the stage raised.
+        """
+        message = self.waiting.pop(at)
+        try:
+            outcome = message.run(runtime)
+        except BaseException as error:
+            self.waiting.append(replace(message, redelivered=True))
+            if isinstance(error, WorkerDied):
+                return None
+            raise
+        if outcome is not None:
+            self.deliveries.append(outcome)
+            runtime.ledger(message.job_id).write_delivered(Note(by=new_token()))
+        return outcome
+
+    def drain(
+        self,
+        runtime: Runtime,
+        *,
+        order: random.Random | None = None,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run messages, and those that they cause, until none waits.
+
+        Args:
+            runtime: What the worker works with.
+            order: Picks the next message; the oldest if not given.
+            until: Stops when this holds.
+        """
+        while self.waiting and not until():
+            self.deliver(runtime, order.randrange(len(self.waiting)) if order else 0)
+
+    def _send(self, message: Message) -> None:
+        self.sent.append(message)
+        self.waiting.extend([message] * self.copies)

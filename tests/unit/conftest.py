@@ -1,0 +1,19 @@
+"""What the unit tests share."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from .world import World
+
+settings.register_profile(
+    "unit", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("unit")
+
+
+@pytest.fixture
+def world() -> World:
+    """A store, a carrier and a runtime of its own for each test."""
+    return World()

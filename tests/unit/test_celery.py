@@ -1,0 +1,514 @@
+"""The Celery engine's pieces, without a broker: what travels, what is registered, and eager mode."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.utils import json as kombu_json
+
+import fanout
+from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
+from fanout.declaration import TASKS
+from fanout.engines.celery import Extension, advice, extension_of, opened, wire
+from fanout.engines.celery.extension import ATTRIBUTE
+from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
+from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
+from fanout.engines.launch import Order
+from fanout.keys import new_id
+from fanout.ledger import Ledger
+from fanout.records import Ending, Note, Outcome
+from fanout.sweep import Move, sweep_job
+from storage import StorageDenied, encode
+
+from .carrier import Chunk
+from .stores import ScriptedStore
+from .tasks import Brittle, Numbers, Words
+from .world import World
+
+
+@pytest.fixture(autouse=True)
+def _no_listener_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apps of one test are not told of the tasks that other tests declare."""
+    monkeypatch.setattr(TASKS, "_listeners", [])
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """A connected app with a store and a broker of its own, both in memory."""
+    made = Celery("unit", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.update(result_backend="cache+memory://", broker_transport_options={"polling_interval": 0.01})
+    fanout.connect(made, store=f"memory://unit-{uuid.uuid4().hex}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def eager(app: Celery) -> Celery:
+    """The same, which runs its tasks in the caller."""
+    app.conf.task_always_eager = True
+    return app
+
+
+class Pair(ForkJoinTask):
+    """Adds what it received to each of its numbers."""
+
+    input_schema = {
+        "numbers": {"type": "list", "required": True},
+        "plus": {"type": "integer", "required": True},
+        "text": {"type": "string", "default": "x"},
+    }
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number, plus):
+        return number + plus
+
+    def join(results):
+        return list(results)
+
+
+def order_of(
+    world: World, task: type[ForkJoinTask], values: Any, *, receives: str | None = None, **options: Any
+) -> Order:
+    return Order.of(
+        task.declaration,
+        values,
+        store=world.store,
+        inline_bytes=100,
+        options=options,
+        receives=receives,
+        may_stream=False,
+    )
+
+
+# The wire
+
+
+@pytest.mark.parametrize("documents", [["a b"], ["x" * 1000] * 100])
+def test_an_order_comes_back_from_the_wire(world: World, documents: list[str]) -> None:
+    """It is plain JSON, small whatever the size of the input, and gives the same order."""
+    order = order_of(world, Words, {"documents": documents}, chunk_items=3, max_attempts=5)
+    text = json.dumps(wire.to_wire(order))
+    assert len(text) < 1000
+    back = wire.from_wire(json.loads(text), Words.declaration)
+    assert back == order
+    assert back.parameters.load(["documents"], world.store) == {"documents": documents}
+    assert wire.completed(back, (), world.runtime) is back
+
+
+GOOD = {"inline": "", "references": {}, "options": {}, "receives": None}
+FORGED = [
+    None,
+    3,
+    [],
+    {},
+    *({name: value for name, value in GOOD.items() if name != missing} for missing in GOOD),
+    {**GOOD, "inline": 3},
+    {**GOOD, "inline": "%%%"},
+    {**GOOD, "references": 3},
+    {**GOOD, "references": ["abc"]},
+    {**GOOD, "options": {"max_attempts": "3"}},
+    {**GOOD, "options": {"max_attempts": -1}},
+    {**GOOD, "options": {"chunk_items": 1, "groups": 1}},
+    {**GOOD, "options": ["max_attempts"]},
+]
+
+
+@pytest.mark.parametrize("body", FORGED)
+def test_a_forged_order_is_refused(body: Any) -> None:
+    """What no signature of the task carries is an error of the input."""
+    with pytest.raises(InvalidInput, match="is not what a signature of this task carries"):
+        wire.from_wire(body, Words.declaration)
+
+
+def test_an_option_that_this_version_does_not_know_is_passed_by(world: World) -> None:
+    """An order of a newer fanout still runs."""
+    body = wire.to_wire(order_of(world, Words, {"documents": []}))
+    body["options"]["of_the_future"] = 1
+    assert wire.from_wire(body, Words.declaration).options == Words.declaration.options
+
+
+def test_a_received_value_completes_the_order(world: World) -> None:
+    """The value of the step before is validated with the rest; defaults and the other parameters stay."""
+    order = wire.from_wire(
+        wire.to_wire(order_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)), Pair.declaration
+    )
+    complete = wire.completed(order, (5,), world.runtime)
+    names = sorted(complete.parameters.names())
+    assert complete.parameters.load(names, world.store) == {"numbers": [1], "plus": 5, "text": "x"}
+    assert complete.options.max_attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("receives", "received", "message"),
+    [
+        (None, (1,), "no parameter receives it"),
+        ("plus", (), "must receive one value from the step before, not 0"),
+        ("plus", (1, 2), "not 2"),
+        ("plus", ("text",), "plus: must be of integer type"),
+    ],
+)
+def test_what_does_not_complete_an_order_is_refused(
+    world: World, receives: str | None, received: tuple[Any, ...], message: str
+) -> None:
+    """A value too many, one too few, or one of the wrong type names the parameter."""
+    values = {"numbers": [1]} if receives else {"numbers": [1], "plus": 1}
+    with pytest.raises(InvalidInput, match=message):
+        wire.completed(order_of(world, Pair, values, receives=receives), received, world.runtime)
+
+
+def test_a_field_that_does_not_exist_receives_nothing(world: World) -> None:
+    """`receives` names a field of the schema."""
+    with pytest.raises(InvalidInput, match="plsu: unknown field, so it can't receive"):
+        order_of(world, Pair, {"numbers": []}, receives="plsu")
+
+
+class Tags(ForkJoinTask):
+    """Its schema makes a list of a text, which can be done once only."""
+
+    input_schema = {"tags": {"coerce": lambda text: text.split(","), "type": "list"}, "plus": {"type": "integer"}}
+
+    def setup(tags):
+        return [{"tag": tag} for tag in tags]
+
+    def process(tag, plus=0):
+        return tag * plus
+
+    def join(results):
+        return list(results)
+
+
+def test_input_is_normalised_once(world: World) -> None:
+    """A coercion that can't be repeated is not repeated when the received value comes."""
+    order = order_of(world, Tags, {"tags": "a,b"}, receives="plus")
+    complete = wire.completed(order, (2,), world.runtime)
+    assert complete.parameters.load(["tags"], world.store) == {"tags": ["a", "b"]}
+
+
+def test_eager_input_is_normalised_once(eager: Celery) -> None:
+    """The same in eager mode."""
+    assert Tags.signature({"tags": "a,b", "plus": 2}, app=eager)().get() == ["aa", "bb"]
+
+
+# Values
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", [1, {"a": 2}], {"a": "x" * 100}])
+def test_a_small_plain_value_travels_itself(app: Celery, value: Any) -> None:
+    """What JSON takes and is small is sent as it is, and opened as it is."""
+    assert sent(value, app, "job") is value
+    assert opened(value, extension_of(app).runtime) == value
+
+
+@pytest.mark.parametrize("value", ["x" * LIMIT_BYTES, {1, 2}, object, {(1, 2): 3}])
+def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
+    """What is large, or what JSON does not take, is a reference that anybody can open."""
+    runtime = extension_of(app).runtime
+    job_id = new_id()
+    if value is object:
+        value = {frozenset({1})}
+    assert sent(value, app, job_id) == {REFERENCE: job_id}
+    Ledger(runtime.store, job_id).write_outcome(
+        Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode(value))
+    )
+    assert opened({REFERENCE: job_id}, runtime) == value
+    assert fanout.opened([1, {REFERENCE: job_id}, [{REFERENCE: job_id}]], app=app) == [1, value, [value]]
+
+
+def test_a_reference_to_nothing_says_so(app: Celery) -> None:
+    """A job that was removed, and a reference that is forged, are errors."""
+    runtime = extension_of(app).runtime
+    with pytest.raises(LookupError, match="no longer in the store"):
+        opened({REFERENCE: "gone"}, runtime)
+    with pytest.raises(ValueError, match="is not an id"):
+        opened({REFERENCE: "../x"}, runtime)
+    assert opened({REFERENCE: "gone", "more": 1}, runtime) == {REFERENCE: "gone", "more": 1}
+
+
+# Settings
+
+
+def settings_of(app: Celery) -> list[str]:
+    return [entry.setting for entry in advice(app)]
+
+
+def test_an_app_as_recommended_needs_no_advice() -> None:
+    """The recommended settings are enough."""
+    app = Celery("good", broker="amqp://", set_as_current=False)
+    app.conf.update(fanout.RECOMMENDED)
+    assert advice(app) == []
+
+
+def test_each_dangerous_setting_is_named_with_its_danger() -> None:
+    """Pickle, lost messages, long tasks and prefetching are advised against."""
+    app = Celery("bad", broker="amqp://", set_as_current=False)
+    app.conf.update(accept_content=["json", "pickle"], task_time_limit=3600)
+    assert settings_of(app) == [
+        "accept_content",
+        "broker_transport_options['confirm_publish']",
+        "task_time_limit",
+        "worker_prefetch_multiplier",
+    ]
+    assert all(entry.setting in str(entry) and entry.danger in str(entry) for entry in advice(app))
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "timeout_s", "expected"), [(None, None, 1), (3599, None, 0), (3600, None, 1), (100, 60, 1), (50, 60, 0)]
+)
+def test_redis_needs_a_limit_below_its_visibility_timeout(limit_s: Any, timeout_s: Any, expected: int) -> None:
+    """A chunk that outlives the timeout would be delivered twice."""
+    app = Celery("redis", broker="redis://", set_as_current=False)
+    app.conf.update(worker_prefetch_multiplier=1, task_time_limit=limit_s)
+    if timeout_s:
+        app.conf.broker_transport_options = {"visibility_timeout": timeout_s}
+    assert settings_of(app) == ["task_time_limit"] * expected
+
+
+# The extension
+
+
+def test_an_app_that_is_not_connected_says_how() -> None:
+    """Whatever needs the app says to call connect."""
+    bare = Celery("bare", set_as_current=False)
+    for ask in (
+        lambda: Words.signature({"documents": []}, app=bare),
+        lambda: Words.submit({"documents": []}, app=bare),
+        lambda: fanout.attach("job", app=bare),
+        lambda: fanout.opened(1, app=bare),
+    ):
+        with pytest.raises(ConfigError, match=r"call fanout\.connect\(app"):
+            ask()
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    """A misspelt setting is named, and the app is not connected."""
+    bare = Celery("bare", set_as_current=False)
+    with pytest.raises(ConfigError, match="no such setting: pack_byte; there are inline_bytes, keep_s"):
+        fanout.connect(bare, store="memory://a", pack_byte=3)
+    assert not hasattr(bare, ATTRIBUTE)
+
+
+def test_code_wins_over_configuration_and_that_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting comes from connect, then from the app's configuration, then from the environment."""
+    monkeypatch.setenv("FANOUT_STORE", "memory://environment")
+    monkeypatch.setenv("FANOUT_UPLOADS", "7")
+    monkeypatch.setenv("FANOUT_STALL_S", "7")
+    made = Celery("precedence", set_as_current=False)
+    made.conf.update(fanout_store="memory://configuration", fanout_stall_s=5)
+    fanout.connect(made)
+    config = extension_of(made).config
+    assert (config.store, config.stall_s, config.uploads) == ("memory://configuration", 5.0, 7)
+    fanout.connect(made, store="memory://code")
+    assert extension_of(made).config.store == "memory://code"
+
+
+def test_connecting_twice_is_harmless(app: Celery) -> None:
+    """The extension stays the one it was."""
+    before = extension_of(app)
+    assert isinstance(before, Extension)
+    assert extension_of(fanout.connect(app)) is before
+
+
+def test_a_configuration_read_later_does_not_undo_connect() -> None:
+    """`config_from_object` after connect leaves what code has said."""
+    made = Celery("later", set_as_current=False)
+    fanout.connect(made, store="memory://code")
+    made.config_from_object({"fanout_store": "memory://object", "fanout_uploads": 2})
+    config = extension_of(made).config
+    assert (config.store, config.uploads) == ("memory://code", 2)
+
+
+def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
+    """The three Celery tasks of a declaration are there, whichever was first: declaration, connect or finalisation."""
+    app.finalize()
+    for step in ("setup", "process", "join"):
+        assert f"{Words.name}.{step}" in app.tasks
+
+    class Later(ForkJoinTask):
+        name = "unit.later"
+        input_schema: Any = {}
+
+        def setup():
+            return []
+
+        def process(number):
+            return number
+
+        def join(results):
+            return list(results)
+
+    kinds = [type(app.tasks[f"unit.later.{step}"]).mro() for step in ("setup", "process", "join")]
+    assert all(kind in found for kind, found in zip((SetupTask, ProcessTask, JoinTask), kinds, strict=True))
+    assert [app.tasks[f"unit.later.{step}"].name for step in ("setup", "process", "join")] == [
+        f"unit.later.{step}" for step in ("setup", "process", "join")
+    ]
+
+
+def test_a_task_declared_anew_is_registered_anew(app: Celery) -> None:
+    """A class at a prompt or in a function may be declared again without a warning, and the last one runs."""
+    app.finalize()
+
+    def declare() -> type[ForkJoinTask]:
+        class Anew(ForkJoinTask):
+            input_schema: Any = {}
+
+            def setup():
+                return []
+
+            def process(number):
+                return number
+
+            def join(results):
+                return list(results)
+
+        return Anew
+
+    assert declare().name == declare().name
+
+
+def test_two_apps_are_kept_apart() -> None:
+    """Each app's tasks work with that app's store."""
+    apps = [Celery(f"app-{number}", set_as_current=False) for number in range(2)]
+    for number, each in enumerate(apps):
+        fanout.connect(each, store=f"memory://apart-{number}")
+        each.finalize()
+    stores = [each.tasks[f"{Words.name}.join"].runtime.store.url for each in apps]
+    assert stores == ["memory://apart-0", "memory://apart-1"]
+
+
+# Eager mode
+
+
+def test_an_eager_signature_gives_the_value(eager: Celery) -> None:
+    """Called, delayed, or applied, the job runs here and gives the join's value with its types."""
+    signature = Words.signature({"documents": ["a b", "b"]}, app=eager)
+    for result in (signature(), signature.delay(), signature.apply_async()):
+        assert result.get() == Counter(b=2, a=1)
+        assert type(result.get()) is Counter
+
+
+def test_an_eager_failure_is_raised(eager: Celery) -> None:
+    """A step that raises gives the error that a real job gives."""
+    result = Brittle.signature({"step": "process", "numbers": [1, 2, 3]}, app=eager).delay()
+    with pytest.raises(JobFailed, match="process was told to fail at 3"):
+        result.get()
+
+
+def test_eager_callbacks_are_called_once(eager: Celery) -> None:
+    """A link receives the value, an errback the error, each once."""
+    seen: list[Any] = []
+
+    @eager.task
+    def note(value: Any) -> None:
+        seen.append(value)
+
+    Numbers.signature({"numbers": [1, 2]}, app=eager).apply_async(link=note.s())
+    assert seen == [[1, 2]]
+
+
+def test_an_eager_chain_passes_values_on(eager: Celery) -> None:
+    """A job takes the value of the step before, and gives its own to the next."""
+
+    @eager.task
+    def one() -> int:
+        return 1
+
+    @eager.task
+    def total(values: list[int]) -> int:
+        return sum(values)
+
+    chain = one.s() | Pair.signature({"numbers": [1, 2]}, receives="plus", app=eager) | total.s()
+    assert chain.apply_async().get() == 5
+
+
+def test_an_eager_submit_runs_a_stream(eager: Celery) -> None:
+    """Eager mode runs a streamed job here, too, as it does any other."""
+    assert Numbers.submit({"numbers": iter([1, 2])}, app=eager).get(0.1) == [1, 2]
+
+
+# Tasks
+
+
+@pytest.fixture
+def store(app: Celery) -> ScriptedStore:
+    """The store of the app, scripted."""
+    scripted = ScriptedStore()
+    extension_of(app).runtime.store = scripted
+    return scripted
+
+
+def complete(app: Celery, store: ScriptedStore) -> Ledger:
+    """A job of which only the join is missing."""
+    world = World()
+    world.store = store
+    world.runtime = world.process()
+    ledger = world.prepare(Numbers, {"numbers": [1, 2]})
+    world.carrier.drain(world.runtime, until=lambda: not isinstance(world.carrier.waiting[0], Chunk))
+    return ledger
+
+
+def test_a_join_that_ended_is_put_on_record(app: Celery, store: ScriptedStore) -> None:
+    """After its value is with Celery, the job is marked as delivered."""
+    ledger = complete(app, store)
+    result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
+    assert result.get() == [1, 2]
+    assert ledger.delivered()
+
+
+def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: ScriptedStore) -> None:
+    """A join that the store refused leaves a job that a sweep still moves."""
+    ledger = complete(app, store)
+
+    def refuse(verb: str, key: str) -> None:
+        if verb == "get" and "/out/" in key:
+            raise StorageDenied("the credentials have expired", key=key)
+
+    store.before = refuse
+    assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).state == "FAILURE"
+    store.before = lambda verb, key: None
+    assert ledger.outcome() is None
+    store.age(10**6)
+    assert sweep_job(extension_of(app).runtime, ledger.job_id) == Move.JOIN_SENT
+
+
+def test_a_forged_chunk_is_dropped(app: Celery, store: ScriptedStore, caplog: pytest.LogCaptureFixture) -> None:
+    """A message that is no handle is one line in the log and no request."""
+    for row in ((), ("../x", 1), tuple(range(11))):
+        assert app.tasks[f"{Numbers.name}.process"].apply(row).get() is None
+    assert caplog.text.count("dropped a message that is no handle") == 3
+    assert store.log == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_a_launch_remembers_when_it_may_start(app: Celery, store: ScriptedStore, zone: str) -> None:
+    """The intent says the same moment as the message, whatever zone the app works in."""
+    app.conf.timezone = zone
+    app.finalize()
+    eta, queue = datetime(2100, 1, 1, 12), uuid.uuid4().hex
+    result = Numbers.signature({"numbers": [1]}, app=app).apply_async(eta=eta, queue=queue)
+    intent = Ledger(store, result.id).intent()
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue(queue).get(timeout=5)
+        message.ack()
+    assert message.headers["id"] == result.id
+    assert kombu_json.loads(message.body)[:2] == [[], {}]
+    assert intent.not_before == datetime.fromisoformat(message.headers["eta"]).timestamp()
+
+
+def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: ScriptedStore) -> None:
+    """Where the message can't be sent, the intent is there for a sweep to move."""
+    app.finalize()
+    result = Numbers.signature({"numbers": [1]}, app=app)()
+    assert result.state == fanout.JobState.LAUNCHED
+    intent = Ledger(store, result.id).intent()
+    assert intent.launch is not None
+    assert json.loads(intent.launch)["task_id"] == result.id
+    Ledger(store, result.id).write_delivered(Note(by="x"))

@@ -1,0 +1,60 @@
+"""Settings are read in order of precedence, and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fanout import Config, ConfigError, Options
+from fanout.config import from_celery, from_environment
+
+
+def test_the_first_source_that_says_it_wins() -> None:
+    """A setting comes from the first source that has it; None is not having it."""
+    config = Config.read({"store": None, "uploads": 2}, {"store": "memory://a"}, {"store": "memory://b", "uploads": 9})
+    assert (config.store, config.uploads) == ("memory://a", 2)
+
+
+def test_settings_of_the_environment_are_converted() -> None:
+    """Environment variables are text; they become numbers of the field's type."""
+    environ = {"FANOUT_STORE": "memory://a", "FANOUT_UPLOADS": "2", "FANOUT_STALL_S": "1.5", "OTHER": "x"}
+    config = Config.read(from_environment(environ))
+    assert config == Config(store="memory://a", uploads=2, stall_s=1.5)
+
+
+def test_settings_of_celery_have_a_prefix() -> None:
+    """`fanout_…` of the app's configuration is read, anything else is not."""
+    assert Config.read(from_celery({"fanout_store": "memory://a", "store": "memory://b"})).store == "memory://a"
+
+
+@pytest.mark.parametrize("sources", [[], [{}], [{"store": None}], [{"store": ""}], [{"uploads": 3}]])
+def test_a_store_must_be_configured(sources: list[dict[str, Any]]) -> None:
+    """Without a store the error says the three places where it may be named."""
+    with pytest.raises(ConfigError, match="FANOUT_STORE"):
+        Config.read(*sources)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"uploads": "many"}, {"uploads": "0"}, {"stall_s": "-1"}, {"keep_s": "nan"}, {"uploads": []}],
+)
+def test_a_wrong_setting_is_named(wrong: dict[str, Any]) -> None:
+    """A value of the wrong type or out of range names the setting."""
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Config.read({"store": "memory://a", **wrong})
+
+
+def test_options_are_changed_by_name() -> None:
+    """Changes give new options; unknown names are listed with those that exist."""
+    options = Options(chunk_items=3)
+    assert options.updated({"max_attempts": 5}) == Options(chunk_items=3, max_attempts=5)
+    with pytest.raises(ConfigError, match=r"no such option: a, b; there are chunk_bytes, chunk_items"):
+        options.updated({"b": 1, "a": 2})
+
+
+def test_two_options_that_contradict_each_other_are_refused() -> None:
+    """`chunk_items` of the class and `groups` of the call can't both hold, unless the call takes the first back."""
+    with pytest.raises(ConfigError, match="give one of them"):
+        Options(chunk_items=3).updated({"groups": 2})
+    assert Options(chunk_items=3).updated({"groups": 2, "chunk_items": None}).groups == 2

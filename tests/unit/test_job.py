@@ -1,0 +1,270 @@
+"""The handle of a job tells all from the store, and waits without an engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from fanout import JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, Progress
+from fanout.failure import Failure
+from fanout.job import Job
+from fanout.records import ChunkResult, Ending
+from fanout.stages import conclude, run_process
+
+from .tasks import Brittle, Numbers
+from .world import World
+
+
+@contextmanager
+def worker(world: World) -> Iterator[None]:
+    """A thread that runs what waits, until the block ends."""
+    ended = threading.Event()
+
+    def work() -> None:
+        runtime = world.process()
+        while not ended.is_set():
+            if world.carrier.waiting:
+                world.carrier.deliver(runtime)
+            else:
+                ended.wait(0.001)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_get_waits_for_the_value(world: World) -> None:
+    """The value comes once the job has ended, and again at no further request."""
+    job = world.job(world.launch(Numbers, {"numbers": [1, 2]}))
+    with worker(world):
+        assert job.get(timeout=30) == [1, 2]
+    world.store.log.clear()
+    assert job.get() == [1, 2]
+    assert job.ready
+    assert world.store.log == []
+
+
+def test_get_gives_up_after_its_timeout(world: World) -> None:
+    """The job goes on, and get may be called again."""
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    for timeout in (0, 0.01):
+        with pytest.raises(JobTimeout, match="has not ended within"):
+            job.get(timeout)
+    world.carrier.drain(world.runtime)
+    assert job.get(0) == [1]
+
+
+def test_get_sweeps_while_it_waits() -> None:
+    """A job whose setup message was lost is moved by the caller that waits for it."""
+    world = World(stall_s=0.01)
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.carrier.lose()
+    with worker(world):
+        assert job.get(timeout=30) == [1]
+    assert len(world.carrier.setups) >= 2
+
+
+def test_get_raises_the_failure(world: World) -> None:
+    """The error names task, job, step, chunk and item, and has the worker's traceback."""
+    job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))
+    world.carrier.drain(world.runtime)
+    with pytest.raises(JobFailed) as caught:
+        job.get()
+    error = caught.value
+    assert (error.job_id, error.task, error.step, error.chunk, error.item, error.tries) == (
+        job.id,
+        Brittle.name,
+        "process",
+        1,
+        3,
+        3,
+    )
+    assert error.reason == "ValueError: process was told to fail at 3"
+    assert "in process" in error.traceback_text
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda job: job.get(0),
+        lambda job: job.state,
+        lambda job: job.progress(),
+        lambda job: job.cancel(),
+        lambda job: next(iter(job)),
+    ],
+)
+def test_a_job_that_is_not_there_is_not_found(world: World, ask: Any) -> None:
+    """Whatever is asked of it, a job that was never launched is an error that names the store."""
+    with pytest.raises(JobNotFound, match=world.store.url):
+        ask(Job("nobody", world.runtime))
+    assert world.store.keys() == []
+
+
+def test_states_follow_each_other(world: World) -> None:
+    """A job is launched, processing, joining and succeeded, and its progress says how far."""
+    ledger = world.launch(Numbers, {"numbers": [1, 2]})
+
+    def progress() -> Progress:
+        return world.job(ledger).progress()
+
+    assert progress() == Progress(JobState.LAUNCHED, 0, None, None)
+    assert progress().fraction is None
+    world.carrier.deliver(world.runtime)
+    assert progress() == Progress(JobState.PROCESSING, 0, 2, 2)
+    world.carrier.deliver(world.runtime)
+    assert progress() == Progress(JobState.PROCESSING, 1, 2, 2)
+    assert progress().fraction == 0.5
+    world.carrier.deliver(world.runtime)
+    assert progress() == Progress(JobState.JOINING, 2, 2, 2)
+    assert not world.job(ledger).ready
+    world.carrier.deliver(world.runtime)
+    assert progress() == Progress(JobState.SUCCEEDED, 2, 2, 2)
+    assert world.job(ledger).ready
+
+
+def test_a_job_without_chunks_is_complete(world: World) -> None:
+    """Nothing to do is all done."""
+    job = world.job(world.launch(Numbers, {"numbers": []}))
+    world.carrier.drain(world.runtime)
+    assert job.progress() == Progress(JobState.SUCCEEDED, 0, 0, 0)
+    assert job.progress().fraction == 1.0
+    assert list(job) == []
+
+
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+def test_a_failed_job_says_so(world: World, step: str) -> None:
+    """Wherever it failed, the state is failed and get raises."""
+    job = world.job(world.launch(Brittle, {"step": step, "numbers": [1, 2, 3]}))
+    world.carrier.drain(world.runtime)
+    assert job.state == JobState.FAILED
+    with pytest.raises(JobFailed, match=rf"Brittle\.{step}.*{step} was told to fail"):
+        job.get()
+
+
+def test_a_job_can_be_cancelled_once(world: World) -> None:
+    """A cancelled job stays cancelled; nothing of it is run any more."""
+    ledger = world.launch(Numbers, {"numbers": [1, 2]})
+    job = world.job(ledger)
+    assert job.cancel()
+    assert job.cancel()
+    assert job.state == JobState.CANCELLED
+    with pytest.raises(JobCancelled, match="cancelled by its caller"):
+        job.get()
+    world.carrier.drain(world.process())
+    assert ledger.manifest() is None
+    assert len(world.carrier.deliveries) == 1
+
+
+def test_an_ended_job_cannot_be_cancelled(world: World) -> None:
+    """Cancelling tells that it came too late; the value stays."""
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.carrier.drain(world.runtime)
+    assert not job.cancel()
+    assert job.get() == [1]
+
+
+def test_results_are_iterated_as_they_come(world: World) -> None:
+    """Each result is there as soon as it and all before it are, long before the join."""
+    ledger = world.launch(Numbers, {"numbers": [5, 6, 7]})
+    world.carrier.deliver(world.runtime)
+    coming = iter(world.job(ledger))
+    run_process(world.runtime, world.handles[0])
+    assert next(coming) == 5
+    run_process(world.runtime, world.handles[2])
+    run_process(world.runtime, world.handles[1])
+    assert list(coming) == [6, 7]
+    assert list(world.job(ledger)) == [5, 6, 7]
+
+
+def test_iteration_waits(world: World) -> None:
+    """A caller may iterate from the start, before anything has run."""
+    job = world.job(world.launch(Numbers, {"numbers": list(range(20))}))
+    with worker(world):
+        assert list(job) == list(range(20))
+
+
+def test_iteration_of_a_failed_job_raises(world: World) -> None:
+    """What came before is given; then the job's error is raised."""
+    job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))
+    world.carrier.drain(world.runtime)
+    got = []
+    with pytest.raises(JobFailed, match="process was told to fail at 3"):
+        got.extend(job)
+    job = world.job(world.launch(Brittle, {"step": "setup", "numbers": [0]}))
+    world.carrier.drain(world.runtime)
+    with pytest.raises(JobFailed, match="setup was told to fail"):
+        list(job)
+
+
+def test_iteration_meets_a_failed_chunk_before_the_outcome(world: World) -> None:
+    """Between the result that failed and the outcome, too, the error is the public one."""
+    ledger = world.prepare(Numbers, {"numbers": [1]})
+    failure = Failure("process", "ValueError", "no", "", 0, 0, 3)
+    ledger.write_result(
+        world.handles[0].attempt,
+        ChunkResult(chunk=0, first_item=0, items=1, values=b"", effort=[], failure=failure),
+    )
+
+    def end(verb: str, key: str) -> None:
+        if verb == "get" and "/out/" in key:
+            world.store.before = lambda verb, key: None
+            writing.start()
+
+    def write() -> None:
+        conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.FAILED, failure)
+
+    writing = threading.Thread(target=write)
+    world.store.before = end
+    with pytest.raises(JobFailed, match="ValueError: no"):
+        list(world.job(ledger))
+    writing.join(30)
+
+
+def test_remove_leaves_nothing(world: World) -> None:
+    """After its end a job can be removed; then another process does not find it."""
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.carrier.drain(world.runtime)
+    assert job.remove() > 5
+    assert world.store.keys() == []
+    with pytest.raises(JobNotFound):
+        Job(job.id, world.process()).get(0)
+
+
+def test_a_removed_job_is_not_found_in_the_same_process(world: World) -> None:
+    """A job that was removed is not said to go on, also where its intent is still at hand."""
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.carrier.drain(world.runtime)
+    job.remove()
+    with pytest.raises(JobNotFound):
+        Job(job.id, world.runtime).get(0)
+
+
+def test_a_removed_job_cannot_be_cancelled(world: World) -> None:
+    """Cancelling a job that is gone is an error and leaves no object behind."""
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.carrier.drain(world.runtime)
+    job.remove()
+    with pytest.raises(JobNotFound):
+        job.cancel()
+    assert world.store.keys() == []
+
+
+def test_reports_see_the_records(world: World) -> None:
+    """Manifest, outcome and chunk results are there for reports once they are written."""
+    job = world.job(world.launch(Numbers, {"numbers": [1, 2]}))
+    assert (job.manifest(), job.outcome(), list(job.chunk_results())) == (None, None, [])
+    world.carrier.drain(world.runtime)
+    manifest, outcome = job.manifest(), job.outcome()
+    assert manifest is not None
+    assert outcome is not None
+    assert [result.chunk for result in job.chunk_results()] == [0, 1]
+    assert repr(job) == f"<Job {job.id}>"

@@ -1,0 +1,313 @@
+"""One join brings a complete job to its outcome, whoever is told to and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fanout import ForkJoinTask, Results
+from fanout.failure import Failure
+from fanout.ledger import Ledger
+from fanout.records import Ending, Note, Outcome
+from fanout.stages import run_join, run_process
+from storage import StorageUnavailable
+
+from .carrier import WorkerDied
+from .tasks import KINDS as VALUES
+from .tasks import Brittle, Kinds, Numbers
+from .world import World
+
+
+def joining(join: Callable[[Results], Any]) -> type[ForkJoinTask]:
+    class Joining(ForkJoinTask):
+        input_schema = {"numbers": {"type": "list"}}
+        chunk_items = 2
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number):
+            return number
+
+        def join(results):
+            return join(results)
+
+    return Joining
+
+
+def ready(world: World, task: type[ForkJoinTask] = Numbers, **options: Any) -> Ledger:
+    """A job of which only the join is missing."""
+    ledger = world.prepare(task, {"numbers": [1, 2, 3]}, **options)
+    for handle in world.handles:
+        run_process(world.runtime, handle)
+    world.carrier.waiting = world.carrier.joins
+    return ledger
+
+
+def failure_of(ledger: Ledger) -> Failure:
+    outcome = ledger.outcome()
+    assert outcome is not None
+    failure = Failure.read(outcome.failure)
+    assert failure is not None
+    return failure
+
+
+def test_a_join_too_early_is_ignored(world: World) -> None:
+    """Asked to join before the manifest, or with chunks missing, it claims nothing."""
+    ledger = world.launch(Numbers, {"numbers": [1, 2]})
+    assert run_join(world.runtime, ledger.job_id) is None
+    world.carrier.deliver(world.runtime)
+    run_process(world.runtime, world.handles[0])
+    assert run_join(world.runtime, ledger.job_id) is None
+    world.carrier.drain(world.runtime)
+    assert len(world.carrier.deliveries) == 1
+
+
+def test_of_two_joins_one_runs(world: World) -> None:
+    """A second join while the first one works returns None and runs nothing."""
+    runs: list[Any] = []
+
+    def join(results: Results) -> Any:
+        runs.append(run_join(world.process(), ledger.job_id) if not runs else "second")
+        return sum(results)
+
+    ledger = ready(world, joining(join))
+    outcome = run_join(world.runtime, ledger.job_id)
+    assert outcome is not None
+    assert runs == [None]
+    assert ledger.value(outcome) == 6
+    assert run_join(world.process(), ledger.job_id) is None
+
+
+@pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}])
+def test_a_join_that_was_lost_is_run_again(world: World, how: dict[str, bool]) -> None:
+    """A claim whose holder is gone does not count for who was told so; the outcome that stands is given again."""
+    ledger = ready(world)
+    assert ledger.claim(Note(by="gone"))
+    assert run_join(world.runtime, ledger.job_id) is None
+    first = run_join(world.process(), ledger.job_id, **how)
+    second = run_join(world.process(), ledger.job_id, **how)
+    assert isinstance(first, Outcome)
+    assert isinstance(second, Outcome)
+    assert ledger.value(first) == ledger.value(second) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}, {}])
+def test_a_delivered_outcome_is_not_delivered_again(world: World, how: dict[str, bool]) -> None:
+    """Once the mark of delivery stands, every further join returns None."""
+    ledger = ready(world)
+    assert run_join(world.runtime, ledger.job_id) is not None
+    ledger.write_delivered(Note(by="x"))
+    assert run_join(world.process(), ledger.job_id, **how) is None
+
+
+def test_a_join_that_raises_fails_the_job(world: World) -> None:
+    """It is not tried again; the failure has the type, the message and the traceback."""
+    ledger = world.launch(Brittle, {"step": "join", "numbers": [1]})
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert (failure.step, failure.error, failure.reason) == ("join", "ValueError", "join was told to fail")
+    assert (failure.tries, failure.chunk, failure.item) == (1, None, None)
+    assert [str(error) for error in world.errors] == ["join was told to fail"]
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 5])
+def test_a_join_that_always_kills_its_worker_is_given_up(world: World, attempts: int) -> None:
+    """Redelivered each time, it runs exactly `max_attempts` times."""
+    runs: list[str] = []
+
+    def join(results: Results) -> Any:
+        runs.append("run")
+        raise WorkerDied
+
+    ledger = ready(world, joining(join), max_attempts=attempts)
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert len(runs) == attempts
+    assert (failure.step, failure.error, failure.tries) == ("join", "WorkerLost", attempts)
+
+
+def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: World) -> None:
+    """A broker that loses the message of a dead worker does not make the number of tries endless."""
+    runs: list[str] = []
+
+    def join(results: Results) -> Any:
+        runs.append("run")
+        raise WorkerDied
+
+    ledger = ready(world, joining(join), max_attempts=3)
+    for number in range(10):
+        try:
+            run_join(world.process(), ledger.job_id, again=number > 0)
+        except WorkerDied:
+            continue
+    assert len(runs) == 3
+    assert failure_of(ledger).error == "WorkerLost"
+
+
+def test_a_value_that_cannot_travel_fails_the_job(world: World) -> None:
+    """The failure names the path inside the value."""
+    ledger = ready(world, joining(lambda results: {"rows": [1, object()]}))
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert (failure.step, failure.error) == ("join", "Unencodable")
+    assert failure.reason.startswith("value.rows[1] is a builtins.object")
+
+
+@pytest.mark.parametrize(
+    ("join", "expected"),
+    [
+        (lambda results: results, [1, 2, 3]),
+        (
+            lambda results: {"all": results, "some": (results[1:], len(results))},
+            {"all": [1, 2, 3], "some": ([2, 3], 3)},
+        ),
+        (lambda results: None, None),
+    ],
+)
+def test_a_join_may_return_its_results(world: World, join: Callable[[Results], Any], expected: Any) -> None:
+    """The lazy sequence travels as the list of it; None is a value."""
+    ledger = ready(world, joining(join))
+    outcome = run_join(world.runtime, ledger.job_id)
+    assert outcome is not None
+    assert ledger.value(outcome) == expected
+
+
+def test_types_survive(world: World) -> None:
+    """What process returns and join gives back has its type from end to end."""
+    outcome = world.run(Kinds, {"kinds": VALUES})
+    value = world.runtime.ledger("x").value(outcome)
+    assert value == tuple(VALUES)
+    assert list(map(type, value)) == list(map(type, VALUES))
+
+
+def test_a_failed_chunk_fails_the_join_that_reads_it(world: World) -> None:
+    """The outcome is the failure of the chunk, and not that of the join."""
+    ledger = ready(world)
+    attempt = world.handles[0].attempt
+    world.store.delete([ledger.keys.result(attempt, 1)])
+    from fanout.records import ChunkResult
+
+    failure = Failure("process", "ValueError", "no", "tb", 1, 1, 3)
+    ledger.write_result(attempt, ChunkResult(chunk=1, first_item=1, items=1, values=b"", effort=[], failure=failure))
+    run_join(world.process(), ledger.job_id)
+    assert failure_of(ledger) == failure
+
+
+@pytest.mark.parametrize("damage", ["flip", "delete"])
+def test_a_damaged_or_missing_result_fails_the_job(damage: str) -> None:
+    """The failure names the key; a result that vanishes after the listing does so too."""
+    world = World()
+
+    def join(results: Results) -> Any:
+        if damage == "flip":
+            world.store.flip(key)
+        else:
+            world.store.delete([key])
+        return list(results)
+
+    ledger = ready(world, joining(join))
+    key = ledger.keys.result(world.handles[0].attempt, 1)
+    run_join(world.runtime, ledger.job_id)
+    failure = failure_of(ledger)
+    assert (failure.step, failure.error) == ("join", "CorruptObject")
+    assert key in failure.reason
+
+
+@pytest.mark.parametrize("kind", ["in/{attempt}/index/000000", "parameter"])
+def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
+    """An index object or a parameter that somebody deleted is a failure of the job that names the key."""
+    world = World(inline_bytes=10)
+
+    class Needy(ForkJoinTask):
+        input_schema = {"numbers": {"type": "list"}, "text": {"type": "string", "default": "x" * 100}}
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number):
+            return number
+
+        def join(results, text):
+            return results[0]
+
+    ledger = ready(world, Needy)
+    (text,) = (key for key in world.store.keys("_params/") if len(world.store.get(key)) > 100)
+    key = text if kind == "parameter" else f"{ledger.job_id}/" + kind.format(attempt=world.handles[0].attempt)
+    world.store.delete([key])
+    run_join(world.process(), ledger.job_id)
+    assert key in failure_of(ledger).reason
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_store_that_fails_at_any_request_passes_through(world: World, number: int) -> None:
+    """Whichever request of join fails, the error reaches the engine, and the redelivered message succeeds."""
+    ledger = ready(world)
+    requests = iter(range(1, 10**6))
+
+    def fail(verb: str, key: str) -> None:
+        if next(requests) == number:
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.before = fail
+    try:
+        world.carrier.deliver(world.process())
+    except StorageUnavailable:
+        assert ledger.outcome() is None or number > 8
+    world.store.before = lambda verb, key: None
+    world.carrier.drain(world.process())
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [1, 5],
+)
+def test_a_join_that_the_store_failed_can_be_run_again(world: World, failures: int) -> None:
+    """However often the store does not answer, that is no try of the join: running it again brings the value."""
+    ledger = ready(world)
+
+    def fail(verb: str, key: str) -> None:
+        if verb == "get" and "/out/" in key:
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.before = fail
+    for failed in range(failures):
+        with pytest.raises(StorageUnavailable):
+            run_join(world.process(), ledger.job_id, retried=failed > 0)
+    world.store.before = lambda verb, key: None
+    outcome = run_join(world.process(), ledger.job_id, retried=True)
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+
+
+def test_a_cancelled_job_is_delivered_by_a_join(world: World) -> None:
+    """A job that ended without a join has its outcome given to the first join that comes."""
+    from fanout.stages import conclude
+
+    ledger = ready(world)
+    conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+    outcomes = [run_join(world.process(), ledger.job_id) for _ in range(2)]
+    assert outcomes[0] is not None
+    assert outcomes[0].ending == Ending.CANCELLED
+    assert outcomes[1] is None
+
+
+def test_what_follows_is_sent_with_the_join(world: World) -> None:
+    """What setup wrote down goes with every join that is started."""
+    from fanout.records import Continuation
+
+    ledger = world.launch(Numbers, {"numbers": [1]})
+    ledger.write_continuation(Continuation(message="next"))
+    world.carrier.drain(world.runtime)
+    assert [message.continuation for message in world.carrier.joins] == ["next"]
+
+
+def test_a_join_of_no_job_is_dropped(world: World) -> None:
+    """A late message for a job that was removed does nothing."""
+    assert run_join(world.runtime, "nobody") is None
+    assert world.store.keys() == []

@@ -1,0 +1,109 @@
+"""A key is a pure function of checked parts, and names no object of another job."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout.keys import JobKeys, checked_id, last_number, new_id, new_token, parameter_key, process_step
+from storage import check_key
+
+IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(lambda text: ".." not in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a/b",
+        "../a",
+        "a..b",
+        ".",
+        "..",
+        "-a",
+        "_params",
+        ".a",
+        "a" * 129,
+        "a\n",
+        "a b",
+        "ä",
+        "\x00",
+        3,
+        None,
+        b"a",
+        ["a"],
+    ],
+)
+def test_what_is_no_id_is_refused(text: object) -> None:
+    """An id can't leave its place in a key; the error says what it was meant to be."""
+    with pytest.raises(ValueError, match="job id"):
+        checked_id(text, what="job id")
+    with pytest.raises(ValueError, match="job id"):
+        JobKeys(text)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "ab", "../" + "a" * 29, "A" * 32, "g" * 32, "a" * 33, "a" * 32 + "\n"])
+def test_what_is_no_digest_is_refused(text: str) -> None:
+    """A parameter's key is made of a digest and of nothing else."""
+    with pytest.raises(ValueError, match="digest"):
+        parameter_key(text)
+
+
+@given(job=IDS, attempt=IDS, number=st.integers(0, 10**9), digest=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
+def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, digest: str) -> None:
+    """All keys of a job are valid, distinct, and under the job's prefix."""
+    keys = JobKeys(job)
+    step = process_step(attempt, number)
+    made = [
+        keys.intent,
+        keys.continuation,
+        keys.manifest,
+        keys.claim,
+        keys.outcome,
+        keys.delivered,
+        keys.value(digest),
+        keys.nudge(number),
+        *(keys.beat(name) for name in ("setup", "join", step)),
+        keys.pack(attempt, number),
+        keys.index(attempt, number),
+        keys.result(attempt, number),
+        keys.mark(attempt, number),
+        *(keys.a_try(name, number) for name in ("setup", "join", step)),
+    ]
+    assert len(set(made)) == len(made)
+    for key in made:
+        assert check_key(key).startswith(f"{job}/")
+        assert PurePosixPath(key).parts[0] == job
+
+
+@given(attempt=IDS, chunk=st.integers(0, 10**7))
+def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
+    """The listing of a chunk's group finds its result, and its index can be read from the key."""
+    keys = JobKeys("job")
+    assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // 64))
+    assert last_number(keys.result(attempt, chunk)) == chunk
+
+
+@given(first=st.integers(0, 10**7), second=st.integers(0, 10**7))
+def test_results_are_listed_in_order(first: int, second: int) -> None:
+    """The order of keys is the order of chunks."""
+    keys = JobKeys("job")
+    assert (keys.result("x", first) < keys.result("x", second)) == (first < second)
+
+
+@given(attempt=IDS, other=IDS)
+def test_prefixes_end_in_a_slash(attempt: str, other: str) -> None:
+    """No prefix of one attempt matches the keys of another."""
+    keys = JobKeys("job")
+    if attempt != other:
+        assert not keys.result(other, 1).startswith(keys.results(attempt))
+        assert not keys.mark(other, 1).startswith(keys.marks(attempt))
+
+
+def test_new_ids_are_ids_and_differ() -> None:
+    """Ids and tokens can stand in keys and do not repeat."""
+    made = [make() for make in (new_id, new_token) for _ in range(100)]
+    assert len({checked_id(text, what="id") for text in made}) == 200

@@ -1,0 +1,205 @@
+"""Records are written once; each access costs the requests that it promises."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from fanout import JobFailed, JobNotFound
+from fanout.failure import Failure
+from fanout.ledger import INLINE_VALUE_BYTES, Ledger
+from fanout.records import ChunkResult, Continuation, Ending, Intent, Manifest, Note, Outcome, Try, TryState
+from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
+
+from .stores import ScriptedStore
+from .tasks import Words
+from .world import World
+
+INTENT = Intent(task="T", inline=b"", references={}, options={}, created_at=1.0)
+MANIFEST = Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[])
+RESULT = ChunkResult(chunk=0, first_item=0, items=1, values=encode([1]), effort=[])
+GOOD = Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode("value"))
+BAD = Outcome(ending=Ending.FAILED, task="T", effort=[], failure=Failure("process", "E", "why"))
+
+
+@pytest.fixture
+def counting() -> CountingStore:
+    return CountingStore(MemoryStore())
+
+
+@pytest.fixture
+def ledger(counting: CountingStore) -> Ledger:
+    return Ledger(counting, "job")
+
+
+def test_the_first_intent_stands(ledger: Ledger) -> None:
+    """A second writer is given what the first one wrote; the same again is success."""
+    other = replace(INTENT, task="U")
+    assert ledger.write_intent(INTENT) is INTENT
+    assert ledger.write_intent(INTENT) is INTENT
+    assert ledger.write_intent(other) == INTENT
+    assert ledger.intent() == INTENT
+
+
+def test_the_first_manifest_stands(ledger: Ledger) -> None:
+    """Of two attempts the first manifest counts, for both."""
+    ledger.write_manifest(MANIFEST)
+    assert ledger.write_manifest(replace(MANIFEST, attempt="b")).attempt == "a"
+
+
+def test_the_first_outcome_stands(ledger: Ledger) -> None:
+    """A job ends once."""
+    assert ledger.write_outcome(GOOD) is GOOD
+    assert ledger.write_outcome(BAD).ending == Ending.SUCCEEDED
+    assert ledger.value(GOOD) == "value"
+
+
+def test_the_first_continuation_stands(ledger: Ledger) -> None:
+    """What follows the join is said once."""
+    assert ledger.continuation() is None
+    ledger.write_continuation(Continuation(message="a"))
+    assert ledger.write_continuation(Continuation(message="b")).message == "a"
+    assert ledger.continuation() == Continuation(message="a")
+
+
+def test_a_retry_with_another_result_is_reported(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """The first result of a chunk stands; only another content is worth a line in the log."""
+    with caplog.at_level(logging.WARNING, "fanout"):
+        ledger.write_result("a", RESULT)
+        ledger.write_result("a", replace(RESULT, effort=[5]))
+        assert not caplog.records
+        assert ledger.write_result("a", replace(RESULT, values=encode([2]))).values == RESULT.values
+    assert "chunk 0 gave another result" in caplog.text
+
+
+def test_of_two_claims_one_holds(ledger: Ledger) -> None:
+    """Whoever claims first has the join, also when it asks again."""
+    first, second = Note(by="x"), Note(by="y")
+    assert ledger.claim(first)
+    assert not ledger.claim(second)
+    assert ledger.claim(first)
+
+
+def test_of_two_nudges_one_is_given(ledger: Ledger) -> None:
+    """A number of nudge is given to one sweep only."""
+    assert ledger.write_nudge(0, Note(by="x"))
+    assert not ledger.write_nudge(0, Note(by="y"))
+    assert ledger.write_nudge(1, Note(by="y"))
+
+
+def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore) -> None:
+    """A write costs one request, one more where another record stands; a read costs one."""
+    costs = []
+
+    def cost(expected: dict[str, int]) -> None:
+        costs.append((counting.requests, Counter(expected)))
+        counting.reset()
+
+    ledger.write_intent(INTENT)
+    cost({"put": 1})
+    ledger.write_intent(INTENT)
+    cost({"put": 1, "get": 1})
+    ledger.intent()
+    cost({"get": 1})
+    ledger.write_manifest(MANIFEST)
+    cost({"put": 1})
+    ledger.manifest()
+    cost({"get": 1})
+    assert ledger.outcome() is None
+    cost({"get": 1})
+    assert not ledger.has_outcome()
+    cost({"head": 1})
+    ledger.write_outcome(GOOD)
+    cost({"put": 1})
+    found = ledger.outcome()
+    cost({"get": 1})
+    assert found is not None
+    ledger.value(found)
+    cost({})
+    ledger.write_result("a", RESULT)
+    cost({"put": 1})
+    assert ledger.finished("a") == ledger.finished("a", 0) == [0]
+    cost({"list": 2})
+    ledger.write_mark("a", 0, Note(by="x"))
+    assert ledger.marked("a") == {0}
+    cost({"put": 1, "list": 1})
+    assert ledger.tries("setup") == 0
+    cost({"list": 1})
+    assert ledger.last_beat("setup") is None
+    cost({"head": 1})
+    assert [found for found, _ in costs] == [expected for _, expected in costs]
+
+
+@pytest.mark.parametrize(("surplus", "beside"), [(0, False), (1, True)])
+def test_a_large_value_lies_beside_the_outcome(surplus: int, beside: bool) -> None:
+    """A value over the limit has an object of its own, written before the outcome that names it."""
+    store = ScriptedStore()
+    ledger = Ledger(store, "job")
+    overhead = len(encode(b"")) + 3
+    body = encode(b"x" * (INLINE_VALUE_BYTES - overhead + surplus))
+    assert (len(body) > INLINE_VALUE_BYTES) is beside
+    standing = ledger.write_outcome(replace(GOOD, value=body))
+    written = [key for verb, key in store.log if verb == "put"]
+    assert written == [*([f"job/value/{digest(body)}"] if beside else []), "job/outcome"]
+    assert ledger.value(standing) == decode(body)
+    found = ledger.outcome()
+    assert found is not None
+    assert ledger.value(found) == decode(body)
+
+
+def test_a_damaged_value_is_noticed() -> None:
+    """A flipped byte of a large value is an error that names its key."""
+    store = ScriptedStore()
+    ledger = Ledger(store, "job")
+    outcome = ledger.write_outcome(replace(GOOD, value=encode(b"x" * 2 * INLINE_VALUE_BYTES)))
+    key = f"job/value/{outcome.value_digest}"
+    store.flip(key)
+    with pytest.raises(CorruptObject) as caught:
+        ledger.value(outcome)
+    assert caught.value.key == key
+
+
+def test_a_value_that_is_not_there_is_the_jobs_error(ledger: Ledger) -> None:
+    """Asking a failed job for its value raises the failure."""
+    with pytest.raises(JobFailed, match="E: why"):
+        ledger.value(ledger.write_outcome(BAD))
+
+
+def test_a_missing_job_names_its_store(ledger: Ledger) -> None:
+    """The error has the id and the store's URL."""
+    with pytest.raises(JobNotFound, match=rf"job job is not in the store {ledger.store.url}"):
+        ledger.intent()
+
+
+def test_tries_are_counted_and_remembered(ledger: Ledger) -> None:
+    """Each try is one record that may be rewritten; the last one that raised says why."""
+    ledger.write_try("setup", 1, Try(state=TryState.STARTED, at=1.0))
+    ledger.write_try("setup", 1, Try(state=TryState.RAISED, at=1.0, failure=Failure("setup", "E", "why")))
+    ledger.write_try("setup", 2, Try(state=TryState.LOST, at=1.0))
+    ledger.write_try("a/00000001", 1, Try(state=TryState.LOST, at=1.0))
+    assert ledger.tries("setup") == 2
+    assert ledger.last_failure("setup", 1) == Failure("setup", "E", "why")
+    assert ledger.last_failure("setup", 2) is None
+    assert ledger.last_failure("setup", 3) is None
+
+
+def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> None:
+    """No object of the job stays, those of others do; intent and outcome go last, in that order."""
+    other = world.launch(Words, {"documents": ["a"]}, job_id="job-2")
+    world.carrier.lose()
+    ledger = world.launch(Words, {"documents": ["a b"] * 300}, job_id="job")
+    world.carrier.drain(world.runtime)
+    ledger.write_try("setup", 1, Try(state=TryState.LOST, at=1.0))
+    ledger.beat("setup", Note(by="x"))
+    ledger.write_nudge(0, Note(by="x"))
+    before = world.store.keys("job/")
+    assert {key.split("/")[1] for key in before} >= {"intent", "in", "out", "done", "manifest", "claim", "outcome"}
+    world.store.log.clear()
+    assert ledger.remove() == len(before)
+    assert world.store.keys("job/") == []
+    assert [key for verb, key in world.store.log if verb == "delete"][-2:] == ["job/intent", "job/outcome"]
+    assert other.intent().task == Words.name
+    assert ledger.remove() == 0

@@ -1,0 +1,140 @@
+"""A job in this process, in threads or in processes gives one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
+from fanout.engines.launch import Order
+from storage import MemoryStore
+
+from .tasks import KINDS, Brittle, Killing, Kinds, Numbers, Squares, Words
+
+EXECUTORS: list[Any] = ["inline", "threads", "processes"]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_every_executor_keeps_values_and_types(executor: Any) -> None:
+    """Parameters, results and the value have equal types from end to end."""
+    value = Kinds.run({"kinds": KINDS}, executor=executor, workers=2)
+    assert value == tuple(KINDS)
+    assert list(map(type, value)) == list(map(type, KINDS))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_every_executor_streams_and_keeps_the_order(executor: Any) -> None:
+    """A generator is read once, and the results are in its order."""
+    assert Numbers.run({"numbers": (n for n in range(50))}, executor=executor, workers=2) == list(range(50))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+def test_every_executor_tells_of_a_failure(executor: Any, step: str) -> None:
+    """A step that raises is a JobFailed; its exception is the cause where it was raised in this process."""
+    with pytest.raises(JobFailed, match=f"{step} was told to fail") as caught:
+        Brittle.run({"step": step, "numbers": [1, 2, 3]}, executor=executor, workers=1)
+    assert caught.value.step == step
+    if executor != "processes" or step != "process":
+        assert isinstance(caught.value.__cause__, ValueError)
+    assert (caught.value.tries, caught.value.item) == ((3, 2) if step == "process" else (1, None))
+
+
+def test_a_worker_that_is_killed_once_costs_a_run(tmp_path: Path) -> None:
+    """The chunk of a dead worker process runs again, and the job has its value."""
+    values = {"trace": str(tmp_path), "numbers": [0, 1, 2, 3], "kills": 1}
+    assert Killing.run(values, executor="processes", workers=2) == [0, 1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_worker_that_is_always_killed_is_given_up(tmp_path: Path, attempts: int) -> None:
+    """The chunk runs exactly `max_attempts` times, and the failure says that its worker was lost."""
+    values = {"trace": str(tmp_path), "numbers": [1], "kills": 100}
+    with pytest.raises(JobFailed, match="WorkerLost") as caught:
+        Killing.run(values, executor="processes", workers=1, max_attempts=attempts)
+    assert len(list(tmp_path.iterdir())) == attempts
+    assert (caught.value.chunk, caught.value.tries) == (0, attempts)
+
+
+def test_a_task_of_imported_functions_runs_in_processes() -> None:
+    """A task made in one module of functions from another can be found by a new process."""
+    assert Squares.run({"numbers": [1, 2, 3]}, executor="processes", workers=1) == 14
+
+
+def test_an_unknown_executor_is_refused() -> None:
+    """The error lists those that there are."""
+    with pytest.raises(ConfigError, match="'inline', 'threads' or 'processes', not 'greenlets'"):
+        Words.run({"documents": []}, executor="greenlets")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"chunk_itmes": 1}, {"groups": 0}, {"chunk_items": 1, "groups": 1}])
+def test_wrong_options_are_refused(options: dict[str, int]) -> None:
+    """Options of a call are checked before anything runs."""
+    with pytest.raises(ConfigError):
+        Words.run({"documents": []}, **options)
+
+
+def test_wrong_input_is_refused_before_anything_is_stored() -> None:
+    """A large parameter is not written if another one is refused."""
+    store = MemoryStore()
+    with pytest.raises(InvalidInput, match="delimiter"):
+        Order.of(
+            Words.declaration,
+            {"documents": ["a" * 10000], "delimiter": 3},
+            store=store,
+            inline_bytes=10,
+            options={},
+        )
+    assert list(store.list()) == []
+
+
+def test_a_stream_that_another_step_wants_is_refused() -> None:
+    """Only setup can read a stream."""
+
+    class Both(ForkJoinTask):
+        input_schema = {"numbers": {"type": "list"}}
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number, numbers):
+            return number
+
+        def join(results):
+            return list(results)
+
+    with pytest.raises(InvalidInput, match="numbers: is a stream, which only setup can read, but process declares it"):
+        Both.run({"numbers": iter([1])})
+
+
+def test_an_element_that_does_not_fit_fails_the_job() -> None:
+    """A streamed element is checked when setup reads it; the failure has its index."""
+
+    def documents() -> Iterator[object]:
+        yield from ["a", "b", 3]
+
+    with pytest.raises(JobFailed, match=r"documents\[2\]: must be of string type"):
+        Words.run({"documents": documents()})
+
+
+@pytest.mark.parametrize("documents", [["a b", "b"], ("a b", "b")])
+def test_a_list_or_a_tuple_is_no_stream(documents: Any) -> None:
+    """What travels as a value reaches every step that declares it."""
+
+    class Counting(ForkJoinTask):
+        input_schema = {"documents": {"type": "list"}}
+
+        def setup(documents):
+            return [{"at": at} for at in range(len(documents))]
+
+        def process(at, documents):
+            return documents[at]
+
+        def join(results, documents):
+            return (list(results), documents)
+
+    assert Counting.run({"documents": documents}) == (["a b", "b"], documents)

@@ -1,0 +1,79 @@
+"""Small parameters travel inline, large ones lie in the store under their digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout.parameters import Parameters
+from storage import CorruptObject, MemoryStore, ObjectNotFound, Unencodable
+
+from .stores import ScriptedStore
+
+VALUES = st.dictionaries(st.sampled_from("abcdef"), st.binary(max_size=200) | st.lists(st.integers()) | st.text())
+
+
+@given(VALUES, st.integers(0, 100))
+def test_parameters_come_back_as_they_were(values: dict[str, Any], inline_bytes: int) -> None:
+    """Whatever is inline and whatever is stored, each name has its value again, and no more than was asked for."""
+    store = MemoryStore()
+    parameters = Parameters.stored(values, store, inline_bytes=inline_bytes)
+    assert parameters.names() == set(values)
+    assert parameters.load([*values, "unknown"], store) == values
+    assert parameters.load(list(values)[:1], store) == dict(list(values.items())[:1])
+
+
+def test_equal_values_are_one_object() -> None:
+    """Launching the same input again writes the same object again, which makes it young."""
+    store = ScriptedStore()
+    first = Parameters.stored({"a": b"x" * 100}, store, inline_bytes=10)
+    store.age(1000)
+    second = Parameters.stored({"b": b"x" * 100}, store, inline_bytes=10)
+    (key,) = store.keys()
+    assert list(first.references.values()) == list(second.references.values()) == [key.removeprefix("_params/")]
+    assert [verb for verb, _ in store.log] == ["put", "put"]
+
+
+def test_nothing_is_stored_if_a_value_cannot_travel() -> None:
+    """The error names the path, and the large value in front of it was not written."""
+    store = ScriptedStore()
+    with pytest.raises(Unencodable) as caught:
+        Parameters.stored({"a": b"x" * 100, "b": [1, {"c": object()}]}, store, inline_bytes=10)
+    assert caught.value.path == "b[1].c"
+    assert store.log == []
+
+
+def test_only_what_is_asked_for_is_fetched() -> None:
+    """A step that takes no large parameter costs no request."""
+    store = ScriptedStore()
+    parameters = Parameters.stored({"a": b"x" * 100, "b": 1}, store, inline_bytes=50)
+    store.log.clear()
+    assert parameters.load(["b"], store) == {"b": 1}
+    assert store.log == []
+    parameters.load(["a", "b"], store)
+    assert len(store.log) == 1
+
+
+def test_a_damaged_parameter_is_noticed() -> None:
+    """A flipped byte names the key."""
+    store = ScriptedStore()
+    parameters = Parameters.stored({"a": b"x" * 100}, store, inline_bytes=10)
+    (key,) = store.keys()
+    store.flip(key)
+    with pytest.raises(CorruptObject) as caught:
+        parameters.load(["a"], store)
+    assert caught.value.key == key
+    store.delete([key])
+    with pytest.raises(ObjectNotFound):
+        parameters.load(["a"], store)
+
+
+def test_a_forged_reference_names_no_other_object() -> None:
+    """A reference that is no digest is refused before the store is asked."""
+    store = ScriptedStore()
+    with pytest.raises(ValueError, match="digest"):
+        Parameters(Parameters.stored({}, store, inline_bytes=1).inline, {"a": "../job/outcome"}).load(["a"], store)
+    assert store.log == []

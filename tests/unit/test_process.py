@@ -1,0 +1,393 @@
+"""Process runs each chunk until it has a result, at most `max_attempts` times."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fanout import ForkJoinTask
+from fanout.failure import Failure
+from fanout.keys import process_step
+from fanout.ledger import Ledger
+from fanout.records import ChunkResult, Ending, Outcome
+from fanout.stages import conclude, run_process
+from fanout.stages.join import chunk_values
+from storage import StorageUnavailable
+
+from .carrier import WorkerDied
+from .tasks import Brittle, Numbers, Words
+from .world import World
+
+
+class Deed:
+    """What process does with its item, told by a test; counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.act: Any = lambda number, run: number
+
+    def __call__(self, number: int) -> Any:
+        self.runs.append(number)
+        return self.act(number, self.runs.count(number))
+
+
+def doing(deed: Deed, join: Any = list) -> type[ForkJoinTask]:
+    class Doing(ForkJoinTask):
+        input_schema = {"numbers": {"type": "list"}}
+        chunk_items = 1
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number):
+            return deed(number)
+
+        def join(results):
+            return join(results)
+
+    return Doing
+
+
+def outcome_of(ledger: Ledger) -> Outcome:
+    outcome = ledger.outcome()
+    assert outcome is not None
+    return outcome
+
+
+def failure_of(ledger: Ledger) -> Failure:
+    outcome = outcome_of(ledger)
+    assert outcome.ending == Ending.FAILED
+    failure = Failure.read(outcome.failure)
+    assert failure is not None
+    return failure
+
+
+def test_a_chunk_costs_three_requests_when_nothing_is_amiss(world: World) -> None:
+    """One ranged read, one write and one listing; the process that works on the job already knows the rest."""
+    ledger = world.prepare(Numbers, {"numbers": list(range(100))})
+    runtime = world.process()
+    run_process(runtime, world.handles[0])
+    world.store.log.clear()
+    run_process(runtime, world.handles[1])
+    kinds = [(verb, key.split("/")[1]) for verb, key in world.store.log]
+    assert kinds == [("get", "in"), ("put", "out"), ("list", "out")]
+    assert ledger.finished(world.handles[0].attempt) == [0, 1]
+
+
+def test_a_step_that_raises_is_tried_again(world: World) -> None:
+    """A step that raises twice and then not costs three runs and nothing else."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> int:
+        if number == 1 and run < 3:
+            raise ValueError("not yet")
+        return number
+
+    deed.act = act
+    ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]})
+    world.carrier.drain(world.runtime)
+    assert ledger.value(outcome_of(ledger)) == [0, 1, 2]
+    assert deed.runs.count(1) == 3
+    assert [message.handle.tries for message in world.carrier.chunks if message.handle.chunk == 1] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 7])
+def test_a_step_that_always_raises_fails_the_job(world: World, attempts: int) -> None:
+    """It runs exactly `max_attempts` times; the failure names chunk, item, reason, traceback and tries."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> int:
+        if number == 7:
+            raise ValueError(f"no, {run}")
+        return number
+
+    deed.act = act
+    ledger = world.launch(doing(deed), {"numbers": list(range(9))}, chunk_items=3, max_attempts=attempts)
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert deed.runs.count(7) == attempts
+    assert (failure.step, failure.error, failure.reason) == ("process", "ValueError", f"no, {attempts}")
+    assert (failure.chunk, failure.item, failure.tries) == (2, 7, attempts)
+    assert "in process" in failure.traceback_text
+    assert ("tried" in str(outcome_of(ledger).error("j"))) is (attempts > 1)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 7])
+def test_a_chunk_that_always_kills_its_worker_is_given_up(world: World, attempts: int) -> None:
+    """It runs exactly `max_attempts` times; the failure names the chunk and says that its worker was lost."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> int:
+        if number == 1:
+            raise WorkerDied
+        return number
+
+    deed.act = act
+    ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]}, max_attempts=attempts)
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert deed.runs.count(1) == attempts
+    assert (failure.step, failure.error, failure.chunk, failure.tries) == ("process", "WorkerLost", 1, attempts)
+
+
+@pytest.mark.parametrize("pattern", ["rd", "dr", "rdr", "drd", "rrd", "ddr"])
+def test_raising_and_dying_count_together(world: World, pattern: str) -> None:
+    """However runs that raise and runs that die alternate, there are at most `max_attempts`."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> int:
+        if pattern[(run - 1) % len(pattern)] == "d":
+            raise WorkerDied
+        raise ValueError("no")
+
+    deed.act = act
+    ledger = world.launch(doing(deed), {"numbers": [1]}, max_attempts=4)
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert len(deed.runs) == 4
+    assert failure.tries == 4
+    assert failure.error == ("WorkerLost" if pattern[3 % len(pattern)] == "d" else "ValueError")
+
+
+def test_a_worker_that_dies_once_costs_one_more_run(world: World) -> None:
+    """A chunk whose first worker was killed succeeds on its second."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> int:
+        if number == 1 and run == 1:
+            raise WorkerDied
+        return number
+
+    deed.act = act
+    ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]})
+    world.carrier.drain(world.runtime)
+    assert ledger.value(outcome_of(ledger)) == [0, 1, 2]
+    assert sorted(deed.runs) == [0, 1, 1, 2]
+
+
+def test_a_redelivered_chunk_that_is_done_is_not_run(world: World) -> None:
+    """Its receiver looks for the end in place of the worker that died in front of it."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    run_process(world.runtime, world.handles[0])
+    assert len(world.carrier.joins) == 1
+    run_process(world.process(), world.handles[0], redelivered=True)
+    assert deed.runs == [1]
+    assert len(world.carrier.joins) == 2
+    assert ledger.tries(process_step(world.handles[0].attempt, 0)) == 0
+
+
+def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> None:
+    """A message that a sweep sent does nothing while another worker beats for the chunk."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    handle = replace(world.handles[0], nudged=True)
+
+    def act(number: int, run: int) -> int:
+        if run == 1:
+            run_process(world.process(), handle)
+        return number
+
+    deed.act = act
+    run_process(world.process(), handle)
+    assert deed.runs == [1]
+    assert ledger.finished(handle.attempt) == [0]
+
+
+def test_a_message_of_an_attempt_that_lost_is_dropped(world: World) -> None:
+    """A worker that knows the manifest does not even read the pack of another attempt."""
+    deed = Deed()
+    world.prepare(doing(deed), {"numbers": [1]})
+    world.runtime.job(world.handles[0].job_id).manifest()
+    world.store.log.clear()
+    run_process(world.runtime, replace(world.handles[0], attempt="other"))
+    assert deed.runs == []
+    assert {verb for verb, _ in world.store.log} <= {"head"}
+
+
+def test_a_message_of_a_removed_job_is_dropped(world: World) -> None:
+    """A worker that finds no intent does nothing and complains to nobody."""
+    ledger = world.launch(Numbers, {"numbers": [1]})
+    world.carrier.drain(world.runtime)
+    ledger.remove()
+    run_process(world.process(), world.handles[0])
+    assert world.store.keys() == []
+
+
+def test_a_chunk_of_an_ended_job_is_dropped(world: World) -> None:
+    """A worker that sees the outcome does not run the step."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1, 2]})
+    conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+    world.carrier.drain(world.process())
+    assert deed.runs == []
+
+
+def test_a_result_that_cannot_travel_names_its_item(world: World) -> None:
+    """The failure has the path of the value, with the item's index over the whole job."""
+    deed = Deed()
+    deed.act = lambda number, run: {"rows": [object()]} if number == 4 else number
+    ledger = world.launch(doing(deed), {"numbers": list(range(6))}, chunk_items=3)
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert (failure.error, failure.chunk, failure.item) == ("Unencodable", 1, 4)
+    assert failure.reason.startswith("results[4].rows[0] is a builtins.object")
+
+
+def test_a_damaged_pack_fails_the_job_with_its_key(world: World) -> None:
+    """One flipped byte is found, tried again, and named."""
+    ledger = world.prepare(Numbers, {"numbers": [1, 2]})
+    key = ledger.keys.pack(world.handles[0].attempt, 0)
+    world.store.flip(key, at=world.handles[0].place.piece.offset + 5)
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert (failure.step, failure.error, failure.chunk, failure.item) == ("process", "CorruptObject", 0, None)
+    assert key in failure.reason
+    assert failure.tries == 3
+
+
+def test_a_missing_pack_fails_the_job_with_its_key(world: World) -> None:
+    """An input that somebody deleted is tried again, and named."""
+    ledger = world.prepare(Numbers, {"numbers": [1, 2]})
+    key = ledger.keys.pack(world.handles[0].attempt, 0)
+    world.store.delete([key])
+    world.carrier.drain(world.runtime)
+    failure = failure_of(ledger)
+    assert (failure.step, failure.error) == ("process", "ObjectNotFound")
+    assert key in failure.reason
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_store_that_fails_at_any_request_passes_through(world: World, number: int) -> None:
+    """Whichever request of process fails, the error reaches the engine, and the redelivered message succeeds."""
+    ledger = world.prepare(Numbers, {"numbers": [1]})
+    requests = iter(range(1, 10**6))
+
+    def fail(verb: str, key: str) -> None:
+        if next(requests) == number:
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.before = fail
+    with pytest.raises(StorageUnavailable):
+        world.carrier.deliver(world.process())
+    world.store.before = lambda verb, key: None
+    world.carrier.drain(world.process())
+    assert ledger.value(outcome_of(ledger)) == [1]
+
+
+def test_a_chunk_that_has_a_result_is_not_given_up(world: World) -> None:
+    """Of two messages for a chunk one succeeds; that the other one raises to the end does no harm."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1, 2]}, max_attempts=1)
+    run_process(world.runtime, world.handles[0])
+
+    def act(number: int, run: int) -> int:
+        if number == 1:
+            raise ValueError("the second time it fails")
+        return number
+
+    deed.act = act
+    world.carrier.drain(world.runtime)
+    assert outcome_of(ledger).ending == Ending.SUCCEEDED
+
+
+def test_a_worker_that_dies_while_it_gives_up_loses_no_failure(world: World) -> None:
+    """A chunk that failed fails the job, also where its worker died between the result and the outcome."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> int:
+        if number == 1:
+            raise ValueError("no")
+        return number
+
+    def die(verb: str, key: str) -> None:
+        if key.endswith("/outcome") and verb == "put":
+            world.store.before = lambda verb, key: None
+            raise WorkerDied
+
+    deed.act = act
+    world.store.before = die
+    ledger = world.launch(doing(deed, len), {"numbers": [0, 1, 2]}, max_attempts=1)
+    world.carrier.drain(world.runtime)
+    assert outcome_of(ledger).ending == Ending.FAILED
+
+
+def test_a_cancelled_chunk_stops_between_items() -> None:
+    """A worker notices within a tick that the job has ended, and writes no result."""
+    world = World(stall_s=0.03)
+    ended = threading.Event()
+
+    class Slow(ForkJoinTask):
+        input_schema: Any = {}
+        chunk_items = 1000
+
+        def setup():
+            return [{"number": number} for number in range(1000)]
+
+        def process(number):
+            seen.append(number)
+            if number == 1:
+                job = world.runtime.job(ledger.job_id)
+                conclude(world.runtime, job, Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+                assert ended.wait(30)
+            return number
+
+        def join(results):
+            return list(results)
+
+    seen: list[int] = []
+    ledger = world.prepare(Slow, {})
+    looked: list[str] = []
+
+    def look(verb: str, key: str) -> None:
+        """Let process go on at the first request that the watch makes after it has seen the outcome."""
+        if threading.current_thread().name.startswith("fanout-watch"):
+            if looked:
+                ended.set()
+            elif verb == "head" and world.store.keys(ledger.keys.outcome):
+                looked.append(key)
+
+    world.store.before = look
+    run_process(world.process(), world.handles[0])
+    assert seen == [0, 1]
+    assert ledger.finished(world.handles[0].attempt) == []
+
+
+def test_parameters_reach_process_and_are_fetched_once() -> None:
+    """A large parameter costs one request, whatever the number of chunks: here one of setup, one of process."""
+    world = World(inline_bytes=10)
+    ledger = world.launch(Words, {"documents": ["a-b"] * 20, "delimiter": "-"}, chunk_items=1)
+    world.carrier.drain(world.runtime)
+    assert ledger.value(outcome_of(ledger)) == {"a": 20, "b": 20}
+    assert sum(key.startswith("_params/") for verb, key in world.store.log if verb == "get") == 2
+
+
+def test_results_of_a_chunk_are_whole(world: World) -> None:
+    """The record of a chunk holds its place, its values, and what it cost."""
+    ledger = world.launch(Brittle, {"step": "none", "numbers": [5, 6, 7]})
+    world.carrier.drain(world.runtime)
+    attempt = world.handles[0].attempt
+    result = ledger.result(attempt, 1)
+    assert isinstance(result, ChunkResult)
+    assert (result.first_item, result.items, result.failed) == (2, 1, None)
+    assert chunk_values(ledger, attempt, 0) == [5, 6]
+    started_at, ended_at, peak_bytes, worker = result.effort
+    assert 0 < started_at <= ended_at
+    assert peak_bytes > 10**6
+    assert ":" in worker
+
+
+def test_an_undeclared_task_fails_the_job(world: World) -> None:
+    """A worker that lacks the task's module says so in the failure."""
+    ledger = world.prepare(Numbers, {"numbers": [1]})
+    from fanout.declaration import Registry
+    from fanout.runtime import Runtime
+
+    stranger = Runtime(world.store, world.config, world.carrier, tasks=Registry())
+    world.carrier.drain(stranger)
+    failure = failure_of(ledger)
+    assert failure.error == "UnknownTask"
+    assert "import its module here" in failure.reason

@@ -1,0 +1,280 @@
+"""Records come back as they were written, and what is no such record is refused by name."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout import JobCancelled, JobFailed
+from fanout.effort import Effort
+from fanout.failure import Failure, redacted
+from fanout.handle import ChunkPlace, Handle
+from fanout.records import (
+    ChunkResult,
+    Continuation,
+    Ending,
+    IndexShard,
+    Intent,
+    Manifest,
+    Note,
+    Outcome,
+    Record,
+    Try,
+    TryState,
+)
+from storage import CorruptObject, Slice, decode, encode
+
+NUMBERS = st.integers(0, 2**70)
+TIMES = st.floats(0, 1e12)
+DIGESTS = st.text("0123456789abcdef", min_size=32, max_size=32)
+IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", fullmatch=True)
+PLACES = st.builds(ChunkPlace, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
+HANDLES = st.builds(Handle, IDS, IDS, NUMBERS, PLACES, NUMBERS, st.booleans())
+FAILURES = st.builds(
+    Failure, st.text(), st.text(), st.text(), st.text(), st.none() | NUMBERS, st.none() | NUMBERS, NUMBERS
+)
+EFFORTS = st.builds(lambda a, b, c, d: Effort(a, b, c, d).to_row(), TIMES, TIMES, NUMBERS, st.text())
+MAYBE = st.none() | TIMES
+
+RECORDS = st.one_of(
+    st.builds(
+        Intent,
+        task=st.text(),
+        inline=st.binary(),
+        references=st.dictionaries(st.text(), DIGESTS),
+        options=st.dictionaries(st.text(), st.none() | NUMBERS),
+        created_at=TIMES,
+        deadline_at=MAYBE,
+        streams=st.lists(st.text()).map(tuple),
+        receives=st.none() | st.text(),
+        not_before=MAYBE,
+        expires_at=MAYBE,
+        launch=st.none() | st.text(),
+    ),
+    st.builds(
+        Manifest,
+        attempt=IDS,
+        chunks=NUMBERS,
+        items=NUMBERS,
+        input_bytes=NUMBERS,
+        shards=st.lists(DIGESTS),
+        effort=EFFORTS,
+    ),
+    st.builds(
+        ChunkResult,
+        chunk=NUMBERS,
+        first_item=NUMBERS,
+        items=NUMBERS,
+        values=st.binary(),
+        effort=EFFORTS,
+        failure=st.none() | FAILURES,
+    ),
+    st.builds(Try, state=st.sampled_from(TryState), at=TIMES, failure=st.none() | FAILURES),
+    st.builds(
+        Outcome,
+        ending=st.sampled_from(Ending),
+        task=st.text(),
+        effort=EFFORTS,
+        value=st.none() | st.binary(),
+        value_digest=st.none() | DIGESTS,
+        failure=st.none() | FAILURES,
+    ),
+    st.builds(Note, by=st.text(), at=TIMES),
+    st.builds(Continuation, message=st.text()),
+)
+
+SAMPLES: list[Record] = [
+    Intent(task="T", inline=b"", references={}, options={}, created_at=1.0),
+    Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[]),
+    ChunkResult(chunk=0, first_item=0, items=1, values=b"", effort=[]),
+    Try(state=TryState.LOST, at=1.0),
+    Outcome(ending=Ending.SUCCEEDED, task="T", effort=[]),
+    Note(by="x", at=1.0),
+    Continuation(message="m"),
+    IndexShard(first_chunk=0, rows=[]),
+]
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """The fields of a record, its failure as a value."""
+    body = {entry.name: getattr(record, entry.name) for entry in fields(record)}  # type: ignore[arg-type]
+    if "failure" in body:
+        body["failure"] = Failure.read(body["failure"])
+    return body
+
+
+@given(RECORDS)
+def test_a_record_comes_back_as_it_was_written(record: Record) -> None:
+    """Bytes of a record give a record of equal fields, and equal records give equal bytes."""
+    data = record.to_bytes()
+    copy = type(record).from_bytes(data, key="k")
+    assert plain(copy) == plain(record)
+    assert copy.to_bytes() == data
+
+
+@given(st.lists(PLACES, max_size=5), NUMBERS)
+def test_an_index_comes_back_as_it_was_written(places: list[ChunkPlace], first: int) -> None:
+    """The places of an index object come back in order."""
+    data = IndexShard(first_chunk=first, rows=list(places)).to_bytes()
+    assert IndexShard.from_bytes(data, key="k").places == places
+
+
+@pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
+def test_a_record_of_another_version_is_refused(record: Record) -> None:
+    """What a newer fanout wrote names the key, the version and the remedy."""
+    for version in (2, 0, None, "1"):
+        body = decode(record.to_bytes()) | {"format": version}
+        with pytest.raises(CorruptObject, match=r"job/x has record format .*upgrade") as caught:
+            type(record).from_bytes(encode(body), key="job/x")
+        assert caught.value.key == "job/x"
+
+
+@pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
+def test_a_record_of_another_kind_is_refused(record: Record) -> None:
+    """An object that holds something else names the key and the kind that was wanted."""
+    other = next(sample for sample in SAMPLES if sample.kind != record.kind)
+    for data in (other.to_bytes(), encode({}), encode([1]), encode(None)):
+        with pytest.raises(CorruptObject, match=rf"job/x is no {record.kind} record") as caught:
+            type(record).from_bytes(data, key="job/x")
+        assert caught.value.key == "job/x"
+
+
+@pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
+def test_a_record_that_lacks_a_field_is_refused(record: Record) -> None:
+    """A missing field and one too many name the key and the field."""
+    body = decode(record.to_bytes())
+    field = next(name for name in body if name not in ("record", "format"))
+    for wrong in ({name: value for name, value in body.items() if name != field}, body | {"surplus": 1}, body | {3: 1}):
+        with pytest.raises(CorruptObject, match=r"job/x lacks fields") as caught:
+            type(record).from_bytes(encode(wrong), key="job/x")
+        assert caught.value.key == "job/x"
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x9fobj"])
+def test_bytes_that_hold_nothing_are_refused(data: bytes) -> None:
+    """Bytes that are no encoded value name the key."""
+    with pytest.raises(CorruptObject) as caught:
+        Note.from_bytes(data, key="job/x")
+    assert caught.value.key == "job/x"
+
+
+# Handles
+
+
+@given(HANDLES)
+def test_a_handle_comes_back_from_its_row(handle: Handle) -> None:
+    """The row of a handle, as a list or a tuple, gives the handle."""
+    assert Handle.from_row(handle.to_row()) == Handle.from_row(tuple(handle.to_row())) == handle
+
+
+ROW = Handle("job", "attempt", 1, ChunkPlace(Slice(0, 1, 2, "d" * 32), 3, 4), 0, False).to_row()
+NUMERIC = [2, 3, 4, 5, 7, 8, 9]
+FORGED = [
+    None,
+    "abcdefghijk",
+    {},
+    [],
+    ROW[:-1],
+    [*ROW, 0],
+    *([*ROW[:at], bad, *ROW[at + 1 :]] for at in NUMERIC for bad in (-1, True, False, 1.0, "1", None, [], 10.5)),
+    *(
+        [*ROW[:at], bad, *ROW[at + 1 :]]
+        for at in (0, 1)
+        for bad in ("", "../other", "a/b", "..", "a..b", "a" * 129, "a" * 10**6, 3, None, True, [], "a\x00")
+    ),
+    *([*ROW[:6], bad, *ROW[7:]] for bad in (3, None, [], b"d" * 32)),
+]
+
+
+@pytest.mark.parametrize("row", FORGED, ids=lambda row: f"{row!r:.60}")
+def test_a_forged_handle_is_refused(row: object) -> None:
+    """A row of the wrong length, or with a field that is no index, size, id or digest, is no handle."""
+    with pytest.raises(ValueError, match=r"."):
+        Handle.from_row(row)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 9])
+def test_a_refusal_is_short(at: int) -> None:
+    """A message of a megabyte makes no megabyte of log."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        Handle.from_row([*ROW[:at], "a" * 10**6, *ROW[at + 1 :]])
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(("at", "bad"), [(6, ""), (6, "x" * 10**6), (6, "../"), (10, "yes"), (10, [1]), (10, 7)])
+def test_every_field_of_a_handle_is_checked(at: int, bad: object) -> None:
+    """A digest is 32 hexadecimal digits, a nudge is 0 or 1."""
+    with pytest.raises(ValueError, match=r"."):
+        Handle.from_row([*ROW[:at], bad, *ROW[at + 1 :]])
+
+
+# Failures
+
+
+def test_a_failure_keeps_what_was_raised() -> None:
+    """Type, message, traceback and place of an error are in its failure, the cause included."""
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+    except ValueError as error:
+        failure = Failure.of("process", error, chunk=3, item=17, tries=2)
+    assert (failure.error, failure.reason) == ("ValueError", "outer")
+    assert "KeyError: 'inner'" in failure.traceback_text
+    assert replace(failure, traceback_text="") == Failure("process", "ValueError", "outer", "", 3, 17, 2)
+
+
+SECRETS = [
+    ("redis://user:hunter2@host:6379/0", "hunter2"),
+    ("amqp://guest:p%40ss@host//", "p%40ss"),
+    ("https://a.b/?x=1&X-Amz-Signature=0123abcdef&y=2", "0123abcdef"),
+    ("key AKIAIOSFODNN7EXAMPLE refused", "AKIAIOSFODNN7EXAMPLE"),
+    ("key 'ASIAIOSFODNN7EXAMPLE'", "ASIAIOSFODNN7EXAMPLE"),
+    ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI"),
+    ("AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'", "wJalrXUtnFEMI"),
+    ("redis://:hunter2@host:6379/0", "hunter2"),
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), SECRETS)
+def test_credentials_are_removed(text: str, secret: str) -> None:
+    """Passwords in URLs, AWS keys and signatures are gone from a failure's message and traceback."""
+    error = ValueError(f"could not reach {text}!")
+    failure = Failure.of("process", error)
+    assert secret not in redacted(text)
+    assert secret not in failure.reason + failure.traceback_text
+    assert "could not reach" in failure.reason
+
+
+@pytest.mark.parametrize(
+    "text", ["", "https://host/a:b@c", "user@host", "10:30 at a@b", "AKIA is short", "s3://bucket/x"]
+)
+def test_what_is_no_credential_stays(text: str) -> None:
+    """Text without a credential is as it was."""
+    assert redacted(text) == text
+
+
+def test_an_outcome_gives_the_error_of_its_ending() -> None:
+    """A failed outcome gives JobFailed with the place, a cancelled one JobCancelled, a good one none."""
+    failed = Outcome(ending=Ending.FAILED, task="T", effort=[], failure=Failure("process", "E", "r", "tb", 1, 2, 3))
+    copy = Outcome.from_bytes(failed.to_bytes(), key="k")
+    error = copy.error("job")
+    assert type(error) is JobFailed
+    assert error.args == ("job", "T", "process", "E: r", 1, 2, 3, "tb")
+    cancelled = Outcome(ending=Ending.CANCELLED, task="T", effort=[], failure=Failure("job", "JobCancelled", "why"))
+    assert type(cancelled.error("job")) is JobCancelled
+    assert cancelled.error("job").reason == "why"
+    with pytest.raises(ValueError, match="has a value"):
+        Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=b"").error("job")
+
+
+def test_content_of_a_result_does_not_depend_on_when_and_where() -> None:
+    """Two runs that agree have equal digests."""
+    result = ChunkResult(chunk=0, first_item=0, items=1, values=b"v", effort=[1])
+    assert result.content_digest() == replace(result, effort=[2]).content_digest()
+    assert result.content_digest() != replace(result, values=b"w").content_digest()

@@ -1,0 +1,381 @@
+"""A sweep moves what has stalled and leaves alone what goes well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fanout import JobCancelled, JobFailed, JobNotFound
+from fanout.failure import Failure
+from fanout.keys import process_step
+from fanout.ledger import Ledger
+from fanout.records import Ending, Note, Try, TryState
+from fanout.stages import run_process
+from fanout.sweep import Move, job_ids, sweep, sweep_job
+from storage import MemoryStore
+
+from .carrier import Chunk, Join, Setup
+from .tasks import Numbers, Words
+from .world import World
+
+STALL_S = 60.0
+
+
+def moved(world: World, ledger: Ledger) -> Move:
+    return sweep_job(world.process(), ledger.job_id)
+
+
+def launched(world: World, **options: Any) -> Ledger:
+    return world.launch(Numbers, {"numbers": [0, 1, 2, 3]}, **options)
+
+
+def prepared(world: World, **options: Any) -> Ledger:
+    ledger = launched(world, **options)
+    world.carrier.deliver(world.runtime)
+    return ledger
+
+
+def value_of(ledger: Ledger) -> object:
+    outcome = ledger.outcome()
+    assert outcome is not None
+    return ledger.value(outcome)
+
+
+def test_a_healthy_job_is_left_alone(world: World) -> None:
+    """At every point of a job that goes well a sweep costs one listing and does nothing."""
+    ledger = launched(world)
+    while world.carrier.waiting:
+        runtime = world.process()
+        runtime.job(ledger.job_id)
+        world.store.log.clear()
+        assert sweep_job(runtime, ledger.job_id) == Move.NONE
+        assert world.store.log == [("list", f"{ledger.job_id}/")]
+        world.carrier.deliver(world.runtime)
+    world.store.age(10 * STALL_S)
+    assert moved(world, ledger) == Move.NONE
+
+
+def test_a_lost_setup_is_sent_again(world: World) -> None:
+    """An intent that nobody took up gets its setup, and the job its value."""
+    ledger = launched(world)
+    world.carrier.lose()
+    assert moved(world, ledger) == Move.NONE
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.SETUP_SENT
+    assert world.carrier.waiting == [Setup(ledger.job_id)]
+    world.carrier.drain(world.runtime)
+    assert value_of(ledger) == [0, 1, 2, 3]
+
+
+def test_a_setup_at_work_is_left_alone(world: World) -> None:
+    """While somebody beats for setup, nothing is sent however long nothing was written."""
+    ledger = launched(world)
+    world.store.age(STALL_S + 1)
+    ledger.beat("setup", Note(by="x"))
+    assert moved(world, ledger) == Move.NONE
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.SETUP_SENT
+
+
+def test_a_setup_that_is_not_due_is_left_alone(world: World) -> None:
+    """A job that is to start later has not stalled before that."""
+    ledger = launched(world, not_before=time.time() + 1000)
+    world.carrier.lose()
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.NONE
+
+
+def test_only_idle_chunks_are_sent_again(world: World) -> None:
+    """Chunks that are done or worked on are not sent; the others carry their tries and that they were nudged."""
+    ledger = prepared(world)
+    handles = {handle.chunk: handle for handle in world.handles}
+    world.carrier.lose()
+    run_process(world.runtime, handles[0])
+    ledger.write_try(process_step(handles[1].attempt, 1), 1, Try(state=TryState.RAISED, at=1.0))
+    ledger.write_try(process_step(handles[1].attempt, 1), 2, Try(state=TryState.LOST, at=1.0))
+    world.store.age(STALL_S + 1)
+    ledger.beat(process_step(handles[2].attempt, 2), Note(by="x"))
+    assert moved(world, ledger) == Move.CHUNKS_SENT
+    sent = [message.handle for message in world.carrier.waiting if isinstance(message, Chunk)]
+    assert [(handle.chunk, handle.tries, handle.nudged) for handle in sent] == [(1, 2, True), (3, 0, True)]
+    assert [handle.place for handle in sent] == [handles[1].place, handles[3].place]
+    world.carrier.drain(world.runtime)
+    run_process(world.runtime, handles[2])
+    world.carrier.drain(world.runtime)
+    assert value_of(ledger) == [0, 1, 2, 3]
+
+
+def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
+    """Missing chunks are found across the objects of the index."""
+    ledger = world.launch(Numbers, {"numbers": list(range(1030))})
+    world.carrier.deliver(world.runtime)
+    handles = world.handles
+    world.carrier.lose()
+    for handle in handles:
+        if handle.chunk not in (3, 1023, 1024, 1029):
+            run_process(world.runtime, handle)
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.CHUNKS_SENT
+    assert [handle.chunk for handle in world.handles[1030:]] == [3, 1023, 1024, 1029]
+    world.carrier.drain(world.runtime)
+    assert value_of(ledger) == list(range(1030))
+
+
+def test_a_lost_join_is_sent_again(world: World) -> None:
+    """A complete job whose join was lost, claimed or not, gets one that does not mind the claim."""
+    ledger = prepared(world)
+    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    world.carrier.lose()
+    ledger.claim(Note(by="gone"))
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.JOIN_SENT
+    assert world.carrier.waiting == [Join(ledger.job_id, Numbers.name, None, again=True)]
+    world.carrier.drain(world.runtime)
+    assert value_of(ledger) == [0, 1, 2, 3]
+
+
+def test_a_join_at_work_is_left_alone(world: World) -> None:
+    """While somebody beats for the join, no other is sent."""
+    ledger = prepared(world)
+    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    world.store.age(STALL_S + 1)
+    ledger.beat("join", Note(by="x"))
+    assert moved(world, ledger) == Move.NONE
+
+
+def test_an_undelivered_outcome_is_delivered(world: World) -> None:
+    """An outcome whose delivery nobody put on record is sent again, once it is old enough."""
+    ledger = prepared(world)
+    world.carrier.drain(world.runtime)
+    world.store.delete([ledger.keys.delivered])
+    assert moved(world, ledger) == Move.NONE
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.OUTCOME_SENT
+    world.carrier.drain(world.runtime)
+    assert len(world.carrier.deliveries) == 2
+    world.store.age(10 * STALL_S)
+    assert moved(world, ledger) == Move.NONE
+
+
+def test_a_job_past_its_deadline_fails(world: World) -> None:
+    """However young its last write is, a job past its deadline ends with a failure, once."""
+    ledger = launched(world, deadline_s=1e-6)
+    world.carrier.lose()
+    assert moved(world, ledger) == Move.FAILED
+    outcome = ledger.outcome()
+    assert outcome is not None
+    with pytest.raises(JobFailed, match="its deadline has passed"):
+        ledger.value(outcome)
+    assert moved(world, ledger) == Move.NONE
+    world.carrier.drain(world.runtime)
+    assert [found.ending for found in world.carrier.deliveries] == [Ending.FAILED]
+
+
+def test_a_job_whose_message_expired_fails(world: World) -> None:
+    """A setup that no longer makes sense is not sent again."""
+    ledger = launched(world, expires_at=time.time() - 1)
+    world.carrier.lose()
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.FAILED
+    with pytest.raises(JobFailed, match="expired before a worker took it"):
+        value_of(ledger)
+
+
+def test_an_expired_job_is_ended_once(world: World) -> None:
+    """A job that a message of the engine would have started, and that expired, has failed once and for all."""
+    order = world.order(Numbers, {"numbers": [1]})
+    ledger = world.runtime.ledger("job")
+    ledger.write_intent(order.intent(launch="{}", expires_at=time.time() - 1))
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.FAILED
+    for _ in range(3):
+        world.store.age(100 * STALL_S)
+        assert moved(world, ledger) != Move.FAILED
+
+
+def test_a_job_whose_streaming_caller_is_gone_fails(world: World) -> None:
+    """A stream can't be read twice: without a beat of its caller the job ends and says whose input is lost."""
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.launch(Numbers, {"numbers": numbers()}, job_id="job")
+    ledger = world.runtime.ledger("job")
+    world.carrier.lose()
+    assert moved(world, ledger) == Move.NONE
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.FAILED
+    with pytest.raises(JobFailed, match="the process that streamed numbers is gone"):
+        value_of(ledger)
+
+
+def test_a_streaming_caller_that_lives_is_left_alone(world: World) -> None:
+    """Its beat alone tells that it has not gone."""
+    moves: list[Move] = []
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        world.store.age(10 * STALL_S)
+        world.runtime.ledger("job").beat("setup", Note(by="caller"))
+        moves.append(sweep_job(world.process(), "job"))
+        yield 2
+
+    ledger = world.launch(Numbers, {"numbers": numbers()}, job_id="job")
+    world.carrier.drain(world.runtime)
+    assert moves == [Move.NONE]
+    assert value_of(ledger) == [1, 2]
+
+
+def test_each_nudge_doubles_the_time_to_the_next(world: World) -> None:
+    """A job that merely waits in a queue is sent again after 1, 2, 4, 8 … times the stall."""
+    ledger = launched(world)
+    for nudges in range(6):
+        world.store.age(STALL_S * 2**nudges - 1)
+        assert moved(world, ledger) == Move.NONE
+        world.store.age(2)
+        assert moved(world, ledger) == Move.SETUP_SENT
+    assert len(world.carrier.setups) == 7
+
+
+def test_of_two_sweeps_at_once_one_moves(world: World) -> None:
+    """Two sweeps that see the same stalled job send one message."""
+    ledger = launched(world)
+    world.carrier.lose()
+    world.store.age(STALL_S + 1)
+    moves: list[Move] = []
+
+    def overtake(verb: str, key: str) -> None:
+        if verb == "put" and "/nudge/" in key:
+            world.store.before = lambda verb, key: None
+            moves.append(moved(world, ledger))
+
+    world.store.before = overtake
+    moves.append(moved(world, ledger))
+    assert sorted(moves) == [Move.NONE, Move.SETUP_SENT]
+    assert len(world.carrier.waiting) == 1
+
+
+def test_a_sweep_of_no_job_says_so(world: World) -> None:
+    """A job that is not in the store, or was removed while this process had it at hand, is not found."""
+    with pytest.raises(JobNotFound):
+        sweep_job(world.runtime, "nobody")
+    ledger = launched(world)
+    runtime = world.process()
+    runtime.job(ledger.job_id)
+    ledger.remove()
+    with pytest.raises(JobNotFound):
+        sweep_job(runtime, ledger.job_id)
+
+
+IDS = ["a", "a-1", "a.b", "a0", "a1", "A", "b", "0"]
+
+
+def test_ids_that_sort_around_the_slash_are_all_found() -> None:
+    """Each job is found once with one request, whatever characters follow the common part of two ids."""
+    store = MemoryStore()
+    for job_id in IDS:
+        for name in ("intent", "in/x/0", "out/y/0/1"):
+            store.put(f"{job_id}/{name}", b"")
+    store.put("_params/" + "0" * 32, b"")
+    found = list(job_ids(store))
+    assert sorted(found) == sorted(IDS)
+    assert found == sorted(IDS, key=lambda job_id: f"{job_id}/")
+
+
+def test_a_sweep_of_all_moves_each(world: World) -> None:
+    """Every job is looked at; each gets what it needs."""
+    stalled = [world.launch(Words, {"documents": ["a"]}, job_id=job_id) for job_id in IDS]
+    world.carrier.drain(world.runtime, until=lambda: len(world.carrier.waiting) <= 3)
+    waiting = {message.job_id for message in world.carrier.waiting}
+    world.carrier.lose()
+    world.store.age(STALL_S + 1)
+    moves = dict(sweep(world.process()))
+    assert set(moves) == {ledger.job_id for ledger in stalled}
+    assert {job_id for job_id, move in moves.items() if move != Move.NONE} == waiting
+
+
+def test_old_jobs_and_parameters_are_removed(world: World) -> None:
+    """A job goes `keep_s` after its outcome, a parameter after twice that; whatever runs stays."""
+    world = World(inline_bytes=10, keep_s=1000.0)
+    old = world.launch(Words, {"documents": ["a"] * 50}, job_id="old")
+    running = world.launch(Words, {"documents": ["b"] * 50}, job_id="running")
+    world.carrier.waiting = [message for message in world.carrier.waiting if message.job_id == "old"]
+    world.carrier.drain(world.runtime)
+    world.store.age(900)
+    assert dict(sweep(world.process()))["old"] == Move.NONE
+    world.store.age(101)
+    assert dict(sweep(world.process()))["old"] == Move.REMOVED
+    assert world.store.keys(old.keys.prefix) == []
+    assert len(world.store.keys("_params/")) == 2
+    world.store.age(1000)
+    moves = dict(sweep(world.process()))
+    assert list(moves) == ["running"]
+    assert world.store.keys("_params/") == []
+    assert running.intent().task == Words.name
+
+
+def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:
+    """A job whose records can't be read does not keep others from being moved."""
+    bad = launched(world, job_id="bad")
+    launched(world, job_id="good")
+    world.carrier.lose()
+    world.store.flip(bad.keys.intent)
+    world.store.age(STALL_S + 1)
+    moves = dict(sweep(world.process()))
+    assert moves["good"] == Move.SETUP_SENT
+
+
+def test_a_foreign_object_does_not_stop_the_sweep(world: World) -> None:
+    """An object that somebody else put under the root is passed by."""
+    launched(world, job_id="good")
+    world.carrier.lose()
+    world.store.put(".hidden/x", b"")
+    world.store.age(STALL_S + 1)
+    assert dict(sweep(world.process()))["good"] == Move.SETUP_SENT
+
+
+def test_what_is_left_of_a_removed_job_is_removed(world: World) -> None:
+    """What a late worker writes for a job that is gone does not stay for good."""
+    ledger = world.launch(Numbers, {"numbers": [1]}, job_id="gone")
+    world.carrier.drain(world.runtime)
+    ledger.remove()
+    ledger.write_delivered(Note(by="late"))
+    world.store.age(100 * world.config.keep_s)
+    list(sweep(world.process()))
+    assert world.store.keys() == []
+
+
+def test_a_sweep_does_not_revive_a_cancelled_job(world: World) -> None:
+    """A job that was cancelled while its messages were lost stays cancelled."""
+    ledger = prepared(world)
+    job = world.job(ledger)
+    world.carrier.lose()
+    assert job.cancel()
+    world.carrier.lose()
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.OUTCOME_SENT
+    world.carrier.drain(world.runtime)
+    assert [found.ending for found in world.carrier.deliveries] == [Ending.CANCELLED]
+    with pytest.raises(JobCancelled):
+        job.get(0)
+
+
+def test_a_chunk_that_a_sweep_sends_counts_its_tries(world: World) -> None:
+    """A chunk with all its tries on record is given up and not run once more."""
+    ledger = prepared(world)
+    attempt = world.handles[0].attempt
+    world.carrier.lose()
+    for number in (1, 2, 3):
+        failure = Failure("process", "E", "why", "", 0, 0, number)
+        ledger.write_try(process_step(attempt, 0), number, Try(state=TryState.RAISED, at=1.0, failure=failure))
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.CHUNKS_SENT
+    world.carrier.drain(world.runtime)
+    with pytest.raises(JobFailed, match=r"E: why \(tried 3 times\)"):
+        value_of(ledger)

@@ -1,0 +1,377 @@
+"""A task is checked where it is declared, and its steps may be written in any form."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mypy import api as mypy
+
+import fanout
+from fanout import DeclarationError, ForkJoinTask, Options, fork_join
+from fanout.declaration import TASKS
+
+from . import steps
+from .tasks import Squares
+
+SCHEMA = {"numbers": {"type": "list"}}
+
+
+def declared(**body: Any) -> type[ForkJoinTask]:
+    """A task whose class body is a working one, changed by `body`; None removes a name."""
+    working = {"input_schema": SCHEMA, "setup": steps.each, "process": steps.squared, "join": steps.total}
+    written = {name: value for name, value in {**working, **body}.items() if value is not None}
+    return type("Made", (ForkJoinTask,), {"__qualname__": "test.<locals>.Made", "__module__": __name__, **written})
+
+
+async def coroutine(number):
+    return number
+
+
+def positional_only(number, /):
+    return number
+
+
+def any_number(*numbers):
+    return numbers
+
+
+def nothing():
+    return None
+
+
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+@pytest.mark.parametrize("function", [coroutine, positional_only, any_number, 3, "text"])
+def test_a_step_that_cannot_be_called_by_name_is_refused(step: str, function: Any) -> None:
+    """A coroutine, '*args', a positional-only argument or no function at all names the class and the step."""
+    with pytest.raises(DeclarationError, match=rf"Made\.{step}\b"):
+        declared(**{step: function})
+
+
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+def test_a_missing_step_is_refused(step: str) -> None:
+    """A task without one of its steps names the class and the step."""
+    with pytest.raises(DeclarationError, match=rf"Made: has no {step}"):
+        declared(**{step: None})
+
+
+def test_a_missing_schema_is_refused() -> None:
+    """A task without a schema says how to write one."""
+    with pytest.raises(DeclarationError, match="Made: write an input_schema"):
+        declared(input_schema=None)
+
+
+@pytest.mark.parametrize("schema", [[], "text", {"a b": {}}, {"1st": {}}, {3: {}}, {"numbers": {"type": "lisst"}}])
+def test_a_schema_that_cerberus_rejects_is_refused(schema: Any) -> None:
+    """What is no schema, or names no argument, is refused with the name of the class."""
+    with pytest.raises(DeclarationError, match=r"Made: (input_schema|Cerberus)"):
+        declared(input_schema=schema)
+
+
+@pytest.mark.parametrize("step", ["setup", "join"])
+def test_an_argument_that_nobody_supplies_is_refused(step: str) -> None:
+    """A required argument of setup or join that is no field names the class, the step and the argument."""
+    with pytest.raises(DeclarationError, match=rf"Made\.{step}: nobody supplies its argument 'other'"):
+        declared(**{step: needy_setup if step == "setup" else needy_join})
+
+
+def one(numbers):
+    return [{"number": 1}]
+
+
+def needy_setup(numbers, other):
+    return []
+
+
+def needy_join(results, other):
+    return results
+
+
+def test_a_join_without_an_argument_is_refused() -> None:
+    """A join that can't take the results names the class and the step."""
+    with pytest.raises(DeclarationError, match=r"Made\.join: must declare an argument for the results"):
+        declared(join=nothing)
+
+
+def test_a_process_without_an_argument_is_refused() -> None:
+    """A process that can't take an item names the class and the step."""
+    with pytest.raises(DeclarationError, match=r"Made\.process: must declare at least one argument"):
+        declared(process=nothing)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunk_items": 0},
+        {"chunk_items": True},
+        {"groups": -1},
+        {"chunk_bytes": "8"},
+        {"parallelism": 0},
+        {"max_attempts": 0},
+        {"deadline_s": float("nan")},
+        {"chunk_items": 1, "groups": 1},
+    ],
+)
+def test_a_bad_option_is_refused(options: dict[str, Any]) -> None:
+    """An option out of range, or two that contradict each other, names the class."""
+    with pytest.raises(DeclarationError, match="Made: "):
+        declared(**options)
+
+
+@pytest.mark.parametrize("name", ["chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts"])
+def test_a_count_that_is_no_integer_is_refused(name: str) -> None:
+    """What counts things must be an integer."""
+    with pytest.raises(DeclarationError, match=name):
+        declared(**{name: 2.5})
+
+
+def test_a_coroutine_method_is_refused() -> None:
+    """A coroutine that takes self is as little a step as one that does not."""
+
+    async def process(self, number):
+        return number
+
+    with pytest.raises(DeclarationError, match=r"Made\.process: is a coroutine"):
+        declared(process=process)
+
+
+def test_a_builtin_without_a_signature_is_refused() -> None:
+    """A function that says nothing about its arguments can't be bound."""
+    with pytest.raises(DeclarationError, match=r"Made\.process"):
+        declared(process=max)
+
+
+def test_two_tasks_of_one_name_are_refused() -> None:
+    """The second task of a name names the task and both modules; the first one stands."""
+    first = fork_join("unit.twice", setup=steps.each, process=steps.squared, join=steps.total, input_schema=SCHEMA)
+    with pytest.raises(DeclarationError, match=r"unit\.twice: two tasks have this name"):
+        fork_join("unit.twice", setup=one, process=steps.squared, join=steps.total, input_schema=SCHEMA)
+    assert TASKS.find("unit.twice") is first.declaration
+
+
+def test_a_reloaded_task_replaces_itself() -> None:
+    """Running the same code once more declares the same task anew."""
+    for _ in range(2):
+        task = fork_join("unit.again", setup=steps.each, process=steps.squared, join=steps.total, input_schema=SCHEMA)
+    assert TASKS.find("unit.again") is task.declaration
+
+
+@pytest.mark.parametrize("name", [3, "", b"x"])
+def test_a_name_that_is_no_string_is_refused(name: Any) -> None:
+    """A task's name is a string that says something."""
+    with pytest.raises(DeclarationError, match="name must be a string"):
+        declared(name=name)
+
+
+def test_a_name_is_made_of_module_and_class() -> None:
+    """A task that says no name has that of its class; a subclass does not inherit it."""
+
+    class Named(ForkJoinTask):
+        name = "unit.named"
+        input_schema = SCHEMA
+        setup, process, join = steps.each, steps.squared, steps.total
+
+    class Heir(Named):
+        pass
+
+    assert Named.name == "unit.named"
+    assert Heir.name == f"{__name__}.{Heir.__qualname__}"
+
+
+def test_steps_of_every_form_run() -> None:
+    """Plain functions, static and class methods and methods with self make one task."""
+
+    class Mixed(ForkJoinTask):
+        input_schema = {"numbers": {"type": "list"}, "factor": {"type": "integer", "default": 3}}
+        bonus = 100
+
+        @staticmethod
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        @classmethod
+        def process(cls, number, factor):
+            return number * factor + cls.bonus
+
+        def join(self, results):
+            assert isinstance(self, Mixed)
+            return sum(results)
+
+    class Plain(Mixed):
+        def setup(numbers):
+            return [{"number": -number} for number in numbers]
+
+    assert Mixed.run({"numbers": [1, 2]}) == 209
+    assert Plain.run({"numbers": [1, 2]}) == 191
+
+
+def test_every_run_of_a_method_has_a_fresh_instance() -> None:
+    """What a step leaves on self is gone for the next item."""
+
+    class Forgetful(ForkJoinTask):
+        input_schema = SCHEMA
+
+        def setup(self, numbers):
+            self.seen = True
+            return [{"number": number} for number in numbers]
+
+        def process(self, number):
+            before, self.seen = hasattr(self, "seen"), True
+            return before
+
+        def join(self, results):
+            return list(results)
+
+    assert Forgetful.run({"numbers": [1, 2]}) == [False, False]
+
+
+def test_an_abstract_class_is_not_checked_and_its_heirs_are() -> None:
+    """A class declared abstract may lack everything; a subclass takes over what it has."""
+
+    class Frame(ForkJoinTask, abstract=True):
+        input_schema = SCHEMA
+        chunk_items = 7
+
+        def join(results):
+            return list(results)
+
+    class Filled(Frame):
+        setup, process = steps.each, steps.squared
+
+    assert Filled.run({"numbers": [3, 4]}) == [9, 16]
+    assert Filled.declaration.options.chunk_items == 7
+    with pytest.raises(DeclarationError, match="Empty: has no setup"):
+        type("Empty", (Frame,), {})
+
+
+def test_keywords_receive_every_parameter() -> None:
+    """A step with '**keywords' is given all fields, and an item may have any key."""
+
+    class Greedy(ForkJoinTask):
+        input_schema = {"a": {"type": "integer"}, "b": {"type": "integer", "default": 2}}
+
+        def setup(**fields):
+            return [dict(fields, extra=1)]
+
+        def process(**fields):
+            return fields
+
+        def join(results, **fields):
+            return [*results, fields]
+
+    assert Greedy.run({"a": 1}) == [{"a": 1, "b": 2, "extra": 1}, {"a": 1, "b": 2}]
+
+
+def test_a_schema_may_be_a_method() -> None:
+    """A `get_input_schema` classmethod does as well as the attribute."""
+
+    class Asked(ForkJoinTask):
+        setup, process, join = steps.each, steps.squared, steps.total
+
+        @classmethod
+        def get_input_schema(cls):
+            return SCHEMA
+
+    assert Asked.run({"numbers": [2]}) == 4
+
+
+def test_loose_functions_make_a_task() -> None:
+    """`fork_join` gives what a class would have been, options included."""
+    assert Squares.run({"numbers": [1, 2, 3]}) == 14
+    assert Squares.name == "unit.squares"
+    assert Squares.declaration.options == Options(chunk_items=2)
+
+
+def test_a_loose_task_with_an_unknown_option_is_refused() -> None:
+    """`fork_join` names the option that does not exist."""
+    with pytest.raises(DeclarationError, match=r"unit\.wrong: no such option: chunkitems"):
+        fork_join(
+            "unit.wrong", setup=steps.each, process=steps.squared, join=steps.total, input_schema={}, chunkitems=1
+        )
+
+
+def test_a_loose_task_belongs_to_the_module_that_made_it() -> None:
+    """The module to import in another process is the one that calls `fork_join`."""
+    assert Squares.declaration.module == "tests.unit.tasks"
+
+
+def test_a_task_of_a_script_has_one_name_in_every_process(tmp_path: Path) -> None:
+    """A script's task runs in spawned processes, where the script has another module name."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from fanout import ForkJoinTask\n"
+        "class Doubled(ForkJoinTask):\n"
+        "    input_schema = {'numbers': {'type': 'list'}}\n"
+        "    def setup(numbers): return [{'number': number} for number in numbers]\n"
+        "    def process(number): return number * 2\n"
+        "    def join(results): return list(results)\n"
+        "if __name__ == '__main__':\n"
+        "    print(Doubled.name, Doubled.run({'numbers': [1, 2]}, executor='processes', workers=1))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("__main__.Doubled [2, 4]\n", "")
+
+
+TYPED = """
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from fanout import ForkJoinTask, Job
+
+
+class Words(ForkJoinTask):
+    input_schema = {"documents": {"type": "list", "required": True}}
+    chunk_items = 3
+
+    @staticmethod
+    def setup(documents: list[str]) -> Iterator[dict[str, str]]:
+        return ({"document": document} for document in documents)
+
+    @staticmethod
+    def process(document: str) -> Counter[str]:
+        return Counter(document.split())
+
+    @staticmethod
+    def join(counters: Sequence[Counter[str]]) -> Counter[str]:
+        return sum(counters, Counter())
+
+
+job: Job = Words.submit({"documents": []}, chunk_items=2)
+Words.run({"documents": ["a"]}, executor="threads")
+"""
+
+MISUSED = """
+from fanout import ForkJoinTask
+
+ForkJoinTask.run(values=3)
+ForkJoinTask.run({}, executor="thread")
+ForkJoinTask.submit()
+ForkJoinTask.signature({}, receives=3)
+"""
+
+
+def test_types_accept_a_task_and_reject_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task with static methods passes mypy --strict; each wrong call does not."""
+    monkeypatch.setenv("MYPYPATH", str(Path(fanout.__file__).parents[1]))
+    for name, text in (("typed", TYPED), ("misused", MISUSED)):
+        (tmp_path / f"{name}.py").write_text(text)
+    report, errors, _ = mypy.run(
+        [
+            "--strict",
+            "--follow-imports=silent",
+            "--ignore-missing-imports",
+            "--no-error-summary",
+            "--config-file=",
+            f"--cache-dir={tmp_path / 'cache'}",
+            str(tmp_path / "typed.py"),
+            str(tmp_path / "misused.py"),
+        ]
+    )
+    assert errors == ""
+    lines = report.splitlines()
+    assert [line for line in lines if "misused.py" not in line] == []
+    wrong = {int(line.split("misused.py:")[1].split(":")[0]) for line in lines if ": error:" in line}
+    assert wrong == {4, 5, 6, 7}

@@ -1,0 +1,86 @@
+"""A store, a carrier and a runtime: all that a job needs to run without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fanout import Config, ForkJoinTask
+from fanout.engines.launch import Order
+from fanout.handle import Handle
+from fanout.job import Job
+from fanout.keys import new_id
+from fanout.ledger import Ledger
+from fanout.records import Outcome
+from fanout.runtime import Runtime
+from fanout.stages import run_setup
+
+from .carrier import RecordingCarrier
+from .stores import ScriptedStore
+
+
+class World:
+    """One store with one carrier, and the runtime of one process.
+
+    Args:
+        copies: How often each message arrives.
+        **settings: Fields of `Config`.
+    """
+
+    def __init__(self, *, copies: int = 1, **settings: Any) -> None:
+        self.store = ScriptedStore()
+        self.config = Config(store=self.store.url, **settings)
+        self.carrier = RecordingCarrier(copies=copies)
+        self.errors: list[BaseException] = []
+        self.runtime = self.process()
+
+    def process(self) -> Runtime:
+        """Another process: it has nothing at hand."""
+        return Runtime(self.store, self.config, self.carrier, on_error=self.errors.append)
+
+    def order(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Order:
+        return Order.of(
+            task.declaration, values, store=self.store, inline_bytes=self.config.inline_bytes, options=options
+        )
+
+    def launch(
+        self,
+        task: type[ForkJoinTask],
+        values: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        not_before: float | None = None,
+        expires_at: float | None = None,
+        **options: Any,
+    ) -> Ledger:
+        """Write a job's intent and ask for its setup; a streamed input is set up at once."""
+        order = self.order(task, values, **options)
+        ledger = self.runtime.ledger(job_id or new_id())
+        intent = ledger.write_intent(order.intent(not_before=not_before, expires_at=expires_at))
+        if order.streams:
+            run_setup(self.runtime, ledger.job_id, streams=order.streams)
+        else:
+            self.carrier.send_setup(ledger.job_id, intent)
+        return ledger
+
+    def prepare(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Ledger:
+        """Launch a job and run its setup, so that its chunks wait."""
+        ledger = self.launch(task, values, **options)
+        self.carrier.deliver(self.runtime)
+        return ledger
+
+    def run(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Outcome:
+        """Run a job to its end."""
+        ledger = self.launch(task, values, **options)
+        self.carrier.drain(self.runtime)
+        outcome = ledger.outcome()
+        assert outcome is not None
+        return outcome
+
+    def job(self, ledger: Ledger) -> Job:
+        return Job(ledger.job_id, self.runtime)
+
+    @property
+    def handles(self) -> list[Handle]:
+        """The handles of all chunks sent so far."""
+        return [message.handle for message in self.carrier.chunks]
