@@ -1,0 +1,37 @@
+"""The packages as their users meet them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import fanout
+from fanout import errors
+
+
+def python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_all_that_is_exported_exists() -> None:
+    """`__all__` is sorted as the linter has it, and names what there is."""
+    assert all(hasattr(fanout, name) for name in fanout.__all__)
+    public = {name for name, value in vars(errors).items() if isinstance(value, type) and name[0] != "_"}
+    raised = {name for name in public if getattr(errors, name).__module__ == "fanout.errors"}
+    assert raised <= set(fanout.__all__), "every error that a caller may catch is exported"
+
+
+def test_importing_is_cheap(tmp_path: Path) -> None:
+    """Importing fanout brings neither Celery nor boto3: a task's module can be imported anywhere."""
+    run = python("import sys, fanout; print(sorted({'celery', 'kombu', 'boto3'} & sys.modules.keys()))", cwd=tmp_path)
+    assert run.stdout == "[]\n", run.stderr
+
+
+def test_another_storage_in_front(tmp_path: Path) -> None:
+    """Another module named `storage` in front of ours is reported with its place and the remedy."""
+    (tmp_path / "storage.py").write_text("")
+    run = python("import fanout", cwd=tmp_path)
+    assert run.returncode != 0
+    assert str(tmp_path / "storage.py") in run.stderr
+    assert "Rename that module" in run.stderr
