@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import RECOMMENDED, Config, Options
 from .errors import (
+    CarrierUnavailable,
     ConfigError,
     DeclarationError,
     FanoutError,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RECOMMENDED",
+    "CarrierUnavailable",
     "Config",
     "ConfigError",
     "DeclarationError",

@@ -6,6 +6,7 @@
     ├── InvalidInput       (ValueError)     a job's input does not fit the task's schema
     ├── InvalidItem        (TypeError)      setup yielded something that process can't take
     ├── UnknownTask        (LookupError)    no task of that name is declared in this process
+    ├── CarrierUnavailable (ConnectionError) the broker takes no messages
     ├── JobNotFound        (LookupError)    the store holds no job of that id
     ├── JobTimeout         (TimeoutError)   the job has not ended within the time the caller gave
     └── JobFailed          (RuntimeError)   the job ended without a value
@@ -56,6 +57,10 @@ class InvalidItem(FanoutError, TypeError):
 
 class UnknownTask(FanoutError, LookupError):
     """No task of that name has been declared in this process: its module was not imported."""
+
+
+class CarrierUnavailable(FanoutError, ConnectionError):
+    """The engine's broker takes no messages. What was not sent will be when this is tried again."""
 
 
 class JobNotFound(FanoutError, LookupError):

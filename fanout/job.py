@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import Any
 
 from . import sweep
 from ._storage import ObjectInfo
-from .errors import JobTimeout
+from .errors import CarrierUnavailable, JobTimeout
 from .failure import Failure
 from .records import ChunkResult, Ending, Manifest, Outcome
 from .runtime import Runtime
 from .stages import conclude
 from .stages.join import ChunkFailed, chunk_values
+
+_LOG = logging.getLogger("fanout")
 
 FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
@@ -224,6 +227,13 @@ class Job:
         if outcome is not None and outcome.failure is not None:
             raise outcome.error(self.id)
 
+    def _sweep(self) -> None:
+        try:
+            sweep.sweep_job(self._runtime, self.id)
+        except CarrierUnavailable as error:
+            # The outcome may come all the same; a later sweep sends what this one could not.
+            _LOG.warning("job %s: could not be moved: %s", self.id, error)
+
     def _polls(self, timeout: float | None) -> Iterator[None]:
         """Beats to look at, ever slower: every fiftieth of a second at first, every second after ten.
 
@@ -243,6 +253,6 @@ class Job:
                     raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
                 pause_s = min(pause_s, left_s)
             if now - swept_at >= self._runtime.config.stall_s / 2 or (deadline_at and time.time() > deadline_at):
-                sweep.sweep_job(self._runtime, self.id)
+                self._sweep()
                 swept_at = now
             time.sleep(pause_s)

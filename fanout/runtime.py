@@ -26,7 +26,8 @@ ENDED_CHECK_S = 1.0
 class Carrier(Protocol):
     """Takes messages to whoever runs the next step. What an engine has to provide.
 
-    Each method may be called again with the same arguments after a crash; the receivers are idempotent.
+    Each method may be called again with the same arguments after a crash; the receivers are idempotent. Each raises
+    CarrierUnavailable if the message can't be sent.
     """
 
     def send_setup(self, job_id: str, intent: Intent) -> None:

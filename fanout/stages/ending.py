@@ -6,6 +6,7 @@ import time
 
 from .._storage import CorruptObject, ObjectNotFound, StorageError, Unencodable
 from ..effort import Effort
+from ..errors import CarrierUnavailable
 from ..failure import Failure
 from ..records import Ending, Outcome
 from ..runtime import OpenJob, Runtime
@@ -42,12 +43,14 @@ def conclude(runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure) -
     return standing
 
 
-def blames_the_store(error: Exception) -> bool:
-    """Whether the store is to blame, so that the stage should run again later; else the job has to fail.
+def is_passing(error: Exception) -> bool:
+    """Whether store or broker are to blame, so that the stage should run again later; else the job has to fail.
 
     What can't travel, is damaged or is gone will be so the next time.
     """
-    return isinstance(error, StorageError) and not isinstance(error, Unencodable | CorruptObject | ObjectNotFound)
+    if isinstance(error, Unencodable | CorruptObject | ObjectNotFound):
+        return False
+    return isinstance(error, StorageError | CarrierUnavailable)
 
 
 def overdue(runtime: Runtime, job: OpenJob) -> bool:

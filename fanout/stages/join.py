@@ -16,7 +16,7 @@ from ..ledger import Ledger
 from ..records import Ending, Manifest, Note, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
-from .ending import blames_the_store
+from .ending import is_passing
 from .tries import Tries
 from .watch import Watch
 
@@ -84,7 +84,7 @@ def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, *, 
         except ChunkFailed as error:
             failure = error.failure
         except Exception as error:
-            if blames_the_store(error):
+            if is_passing(error):
                 raise
             runtime.on_error(error)
             failure = Failure.of("join", error, tries=tries.number)

@@ -21,7 +21,7 @@ from ..handle import Handle
 from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
-from .ending import blames_the_store, conclude, overdue, start_join
+from .ending import conclude, is_passing, overdue, start_join
 from .tries import Tries
 from .watch import Watch
 
@@ -100,7 +100,7 @@ class _Run:
             ) as watch:
                 values = self._values(item, lambda: watch.ended)
         except Exception as error:
-            if blames_the_store(error):
+            if is_passing(error):
                 raise
             self._failed(error, item)
         else:

@@ -19,7 +19,7 @@ from ..handle import ChunkPlace, Handle
 from ..keys import SHARD_WIDTH, new_token
 from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
-from .ending import blames_the_store, conclude, overdue, start_join
+from .ending import conclude, is_passing, overdue, start_join
 from .tries import Tries
 from .watch import Watch
 
@@ -49,6 +49,7 @@ def run_setup(
 
     Raises:
         StorageError: The store does not answer; running setup again is safe.
+        CarrierUnavailable: The broker does not take the handles; running setup again is safe.
     """
     try:
         job = runtime.job(job_id)
@@ -71,7 +72,7 @@ def run_setup(
             ) as watch:
                 _Attempt(runtime, job, token, watch).run(streams or {})
         except Exception as error:
-            if blames_the_store(error):
+            if is_passing(error):
                 raise
             runtime.on_error(error)
             conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.number))

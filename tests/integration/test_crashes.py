@@ -129,3 +129,17 @@ def test_a_broker_that_forgets(ceph_gateway: CephGateway, redis_server: Redis, t
         job = launch(cluster)
         cluster.worker_of(cluster.pid_of("process-3")).kill()
         assert_right_once(cluster, job)
+
+
+def test_a_broker_that_is_killed_and_comes_back(
+    ceph_gateway: CephGateway, redis_server: Redis, rabbitmq: RabbitMQ, tmp_path: Path
+) -> None:
+    """SIGKILL of the broker in the middle of a job: when it is back the job goes on, and ends right, once."""
+    with RabbitMQ.start(tmp_path / "broker") as broker:
+        environment = {**ceph_gateway.environment, "TEST_BROKER": broker.url, "TEST_BACKEND": redis_server.url}
+        with running_cluster(tmp_path, environment, stall_s=5) as cluster:
+            job = launch(cluster, setup_pause_s=0.2)
+            cluster.pid_of("process-3")
+            broker.kill()
+            broker.restart()
+            assert_right_once(cluster, job)

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 from kombu.utils import json
 from kombu.utils.uuid import uuid
 
+from ...errors import CarrierUnavailable
 from ...handle import Handle
 from ...records import Intent
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
+
+
+RETRY_POLICY = {"max_retries": 30, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 2.0}
+"""A message is offered to a broker that restarts for about a minute; times in seconds."""
 
 
 def celery_name(task: str, step: str) -> str:
@@ -52,5 +58,8 @@ class CeleryCarrier:
         self._send(celery_name(task, "join"), (job_id,), {"again": True} if again else {}, **options)
 
     def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:
-        options.setdefault("serializer", "json")
-        self._app.send_task(name, list(args), kwargs, add_to_parent=False, **options)
+        options = {"serializer": "json", "retry": True, "retry_policy": RETRY_POLICY, **options}
+        try:
+            self._app.send_task(name, list(args), kwargs, add_to_parent=False, **options)
+        except OperationalError as error:
+            raise CarrierUnavailable(f"the broker takes no messages: {error}") from error

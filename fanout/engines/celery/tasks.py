@@ -11,17 +11,19 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from kombu.utils import json
 from kombu.utils.functional import maybe_list
 from kombu.utils.uuid import uuid
 
 from ..._storage import StorageUnavailable, Unencodable
-from ...errors import InvalidInput, JobFailed
+from ...errors import CarrierUnavailable, InvalidInput, JobFailed
 from ...failure import Failure
 from ...handle import Handle
 from ...keys import new_id
@@ -71,10 +73,16 @@ class StageTask(Task[Any, Any]):
     def redelivered(self) -> bool:
         return bool((self.request.delivery_info or {}).get("redelivered"))
 
-    def put_off(self, error: StorageUnavailable) -> Exception:
-        """What to raise so that the stage runs again later."""
-        wait_s = min(2**self.request.retries, 60)
-        return self.retry(exc=error, countdown=wait_s)
+    @contextmanager
+    def outages_survived(self) -> Iterator[None]:
+        """Within it, a silent store puts the stage off, and a silent broker gets its message back."""
+        try:
+            yield
+        except StorageUnavailable as error:
+            wait_s = min(2**self.request.retries, 60)
+            raise self.retry(exc=error, countdown=wait_s) from error
+        except CarrierUnavailable as error:
+            raise Reject(error, requeue=True) from error
 
 
 class SetupTask(StageTask):
@@ -120,10 +128,8 @@ class SetupTask(StageTask):
             return self._run_here(received, order)
         job_id = self.request.id
         assert job_id is not None
-        try:
+        with self.outages_survived():
             self._run_job(job_id, received, order)
-        except StorageUnavailable as error:
-            raise self.put_off(error) from error
         raise Ignore
 
     def _run_job(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any] | None) -> None:
@@ -192,10 +198,8 @@ class ProcessTask(StageTask):
         except ValueError as error:
             _LOG.warning("%s: dropped a message that is no handle: %s", self.name, error)
             return
-        try:
+        with self.outages_survived():
             run_process(self.runtime, handle, redelivered=self.redelivered)
-        except StorageUnavailable as error:
-            raise self.put_off(error) from error
 
 
 class JoinTask(StageTask):
@@ -205,7 +209,7 @@ class JoinTask(StageTask):
     step = "join"
 
     def run(self, job_id: str, again: bool = False) -> Any:
-        try:
+        with self.outages_survived():
             retried = bool(self.request.retries)
             outcome = run_join(self.runtime, job_id, again=again, redelivered=self.redelivered, retried=retried)
             if outcome is None:
@@ -213,8 +217,6 @@ class JoinTask(StageTask):
             if outcome.failure is not None:
                 raise outcome.error(job_id)
             return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id)
-        except StorageUnavailable as error:
-            raise self.put_off(error) from error
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
