@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format clean bench-memory bench-scale
 
 demo: $(VENV)/demo
 	$(BIN)/fanout demo $(ARGS)
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
+
+bench-memory: $(VENV)/bench
+	$(BIN)/fanout bench memory --out docs/benchmarks $(ARGS)
+
+bench-scale: $(VENV)/bench
+	$(BIN)/fanout bench scale --out docs/benchmarks $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -34,6 +40,10 @@ $(VENV)/demo: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[demo]'
 	touch $@
 
+$(VENV)/bench: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	touch $@ $(VENV)/demo
+
 $(VENV)/dev: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@ $(VENV)/demo
+	touch $@ $(VENV)/demo $(VENV)/bench

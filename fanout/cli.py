@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__, sweep
+from .bench.command import bench
 from .errors import FanoutError
 from .job import Job
 from .report import JobReport
@@ -105,3 +106,6 @@ def _extension(name: str) -> Extension:
     except (ImportError, AttributeError) as error:
         raise click.BadParameter(f"no Celery app at {name!r}: {error}", param_hint="--app") from error
     return celery.extension_of(app)
+
+
+main.add_command(bench)

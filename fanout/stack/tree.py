@@ -1,4 +1,4 @@
-"""The processes below a process; the only importer of psutil, which is imported on first use."""
+"""The processes below a process; the importer of psutil for servers, which is imported on first use."""
 
 from __future__ import annotations
 

@@ -1,0 +1,176 @@
+"""The servers of a benchmark: a store that lasts for the whole run, and a fresh cluster for each case."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._storage import create_bucket, open_store
+from ..stack import CeleryWorker, CephGateway, RabbitMQ, Redis
+from .cases import BARE, Case
+from .counters import CEPH_ARGS
+
+WORKERS = {"setup": "setup", "process-1": "process", "process-2": "process", "join": "join"}
+"""Name of each worker -> its queue. Each is prefork with one child."""
+
+BROKER_SETTINGS = {
+    # RabbitMQ stops all publishers at 40 % of the machine's memory and writes queues to disk from half of that on.
+    # What a case needs would then be seen as waiting; here the benchmark's own limit ends it instead.
+    "vm_memory_high_watermark.relative": "0.9",
+    # Else it refuses messages over 128 MiB: bare Canvas with a large input.
+    "max_message_size": "536870912",
+}
+
+_WORKER_ARGS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What lasts for the whole run.
+
+    Attributes:
+        directory: For data and logs.
+        store_url: Each case works below it.
+        environment: How boto3 reaches the store.
+        reaper: Ends workers. They die at once, but some systems take seconds to reap what is left of them.
+        gateway: The private gateway, if it is one.
+        gateway_conf: Its configuration, for its counters.
+        broker_url: A broker of the user's own, whose memory and counters we can't see; a fresh private node for each
+            case if None, so that no case inherits the memory of another.
+    """
+
+    directory: Path
+    store_url: str
+    environment: dict[str, str]
+    reaper: ThreadPoolExecutor
+    gateway: CephGateway | None = None
+    gateway_conf: Path | None = None
+    broker_url: str | None = None
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, directory: Path, *, broker_url: str | None, store_url: str | None, capacity_bytes: int
+    ) -> Iterator[Site]:
+        """Start what was not given; stop it at the end.
+
+        Raises:
+            StackError: A server is not installed, or did not come up.
+        """
+        with ExitStack() as stack:
+            reaper = stack.enter_context(ThreadPoolExecutor(len(WORKERS)))
+            if store_url is not None:
+                yield cls(directory, store_url.rstrip("/"), {}, reaper, broker_url=broker_url)
+                return
+            with _variables({"CEPH_ARGS": CEPH_ARGS}):
+                gateway = CephGateway.start(directory / "ceph", capacity_bytes=capacity_bytes)
+            stack.enter_context(gateway)
+            stack.enter_context(_variables(gateway.environment))
+            conf = next((directory / "ceph").glob("*/ceph.conf"))
+            url = "s3://fanout-bench/cases"
+            create_bucket(url)
+            yield cls(directory, url, dict(gateway.environment), reaper, gateway, conf, broker_url)
+
+    @contextmanager
+    def store_of(self, case: Case) -> Iterator[str]:
+        """A place in the store for one case, emptied at the end."""
+        url = f"{self.store_url}/{case.name}-{uuid.uuid4().hex[:8]}"
+        try:
+            yield url
+        finally:
+            # The protocol's own clean-up keeps parameters that jobs may share; here nothing is to stay.
+            store = open_store(url)
+            store.delete(found.key for found in store.list())
+
+    @contextmanager
+    def cluster(self, case: Case, store_url: str) -> Iterator[Cluster]:
+        """A broker, a Redis and workers for one case. At the end they are killed: there is nothing to save.
+
+        Raises:
+            StackError: A server is not installed, or did not come up.
+        """
+        directory = self.directory / case.name
+        with ExitStack() as stack:
+            broker = None
+            if self.broker_url is None:
+                broker = RabbitMQ.start(directory / "rabbitmq", settings=BROKER_SETTINGS)
+                # A stopped case may leave gigabytes of queues on the disk.
+                stack.callback(shutil.rmtree, directory / "rabbitmq" / "data", ignore_errors=True)
+                stack.callback(broker.stop)
+                stack.callback(broker.kill)
+            # fanout needs no result backend, and is given none.
+            results = None
+            if case.variant in BARE:
+                results = stack.enter_context(Redis.start(directory / "redis"))
+            environment = {
+                **self.environment,
+                "CELERY_BROKER_URL": broker.url if broker is not None else str(self.broker_url),
+                "CELERY_RESULT_BACKEND": results.url if results is not None else "",
+                "FANOUT_STORE": store_url,
+                "FANOUT_BENCH_VARIANT": case.variant,
+            }
+
+            def start(name: str) -> CeleryWorker:
+                worker = CeleryWorker.start(
+                    "fanout.bench.app:app",
+                    directory=directory / name,
+                    environment=environment,
+                    concurrency=1,
+                    queues=WORKERS[name],
+                    args=_WORKER_ARGS,
+                )
+                started.append(worker)
+                return worker
+
+            started: list[CeleryWorker] = []
+            stack.callback(lambda: [self.reaper.submit(worker.kill) for worker in started])
+            with ThreadPoolExecutor(len(WORKERS)) as pool:
+                workers = dict(zip(WORKERS, pool.map(start, WORKERS), strict=True))
+            yield Cluster(environment, broker, results, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What one case runs on.
+
+    Attributes:
+        environment: How its processes find each other.
+        broker: The private node, if it is one.
+        results: The result backend of bare Canvas.
+        workers: By name.
+    """
+
+    environment: dict[str, str]
+    broker: RabbitMQ | None
+    results: Redis | None
+    workers: dict[str, CeleryWorker]
+
+    def pids(self) -> dict[str, int]:
+        """The process at the top of each role."""
+        found = {name: worker.pid for name, worker in self.workers.items()}
+        if self.broker is not None:
+            found["broker"] = self.broker.pid
+        if self.results is not None:
+            found["results"] = self.results.pid
+        return found
+
+
+@contextmanager
+def _variables(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables of this process for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
