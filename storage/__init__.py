@@ -5,7 +5,7 @@ Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported
 
 from __future__ import annotations
 
-from .codec import decode, digest, encode
+from .codec import checksum, decode, digest, encode
 from .counting import CountingStore
 from .errors import (
     BucketNotFound,
@@ -51,6 +51,7 @@ __all__ = [
     "StorageUnavailable",
     "Unencodable",
     "check_key",
+    "checksum",
     "create_bucket",
     "decode",
     "digest",

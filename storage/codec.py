@@ -1,7 +1,7 @@
 """Values to bytes and back, exactly: msgpack behind a checksummed header. The only importer of msgpack.
 
 An encoded value is a header and a payload. The header is big-endian: magic (4 bytes), version (1), flags
-(1, none defined yet), length of the payload (8), digest of the payload (16). The payload is msgpack; what
+(1, none defined yet), length of the payload (8), checksum of the payload (16). The payload is msgpack; what
 msgpack does not know or cannot tell apart is an extension, whose code stands in `kinds`.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfoNotFoundError
 
 import msgpack  # type: ignore[import-untyped]
+import xxhash
 
 from .errors import CorruptObject, Unencodable
 from .kinds import KIND_BY_CODE, KIND_BY_TYPE, Kind, KindError
@@ -26,7 +27,7 @@ from .survey import MAX_DEPTH, Survey, fits
 _MAGIC: Final = b"\x9fobj"
 _VERSION: Final = 1
 _HEADER: Final = struct.Struct(">4sBBQ16s")
-_DIGEST_BYTES: Final = 16
+_CHECKSUM_BYTES: Final = 16
 _NESTED_BUFFER_BYTES: Final = 1024
 _OR_UPGRADE: Final = "corrupt, or written by a newer fanout: upgrade"
 
@@ -62,7 +63,7 @@ def encode(value: object, *, path: str = "value", default: Callable[[object], ob
 def decode(data: bytes | bytearray | memoryview, *, key: str | None = None) -> Any:
     """Return the value that `encode` or `SequenceEncoder` was given.
 
-    Verifies magic, version, length and digest before it reads the value. Safe on bytes of any origin:
+    Verifies magic, version, length and checksum before it reads the value. Safe on bytes of any origin:
     none of their code runs, and no container they announce is made larger than their number allows.
 
     Args:
@@ -84,7 +85,7 @@ def decode(data: bytes | bytearray | memoryview, *, key: str | None = None) -> A
     payload = whole[_HEADER.size :]
     if len(payload) != length:
         raise CorruptObject(f"{name} has {len(payload)} bytes of payload where {length} were written", key=key)
-    if _digest(payload).digest() != expected:
+    if xxhash.xxh3_128_digest(payload) != expected:
         raise CorruptObject(f"{name} is not what was written: its digest differs", key=key)
     try:
         return _unpack(payload, depth=0)
@@ -92,18 +93,29 @@ def decode(data: bytes | bytearray | memoryview, *, key: str | None = None) -> A
         remedy = "Install the package tzdata here."
         raise CorruptObject(f"{name} names a time zone unknown here: {error}", key=key, remedy=remedy) from error
     except Exception as error:
-        # The digest is right, so this was written on purpose; what hostile bytes can raise has no end.
+        # The checksum is right, so this was written on purpose; what hostile bytes can raise has no end.
         raise CorruptObject(f"{name} cannot be read ({type(error).__name__}): {_OR_UPGRADE}", key=key) from error
 
 
 def digest(data: bytes | bytearray | memoryview) -> str:
-    """Return the digest that guards bytes in a store: BLAKE2b of 16 bytes, as 32 hex digits."""
-    return _digest(data).hexdigest()
+    """Return the name by which content may be kept: BLAKE2b of 16 bytes, as 32 hex digits.
+
+    Nobody can make other content of the same name on purpose. About 1 GB/s; to notice damage, `checksum` will do.
+    """
+    return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).hexdigest()
+
+
+def checksum(data: bytes | bytearray | memoryview) -> str:
+    """Return what tells damaged bytes from those that were written: XXH3 of 128 bits, as 32 hex digits.
+
+    Ten times as fast as `digest`, and no protection against somebody who makes other bytes fit it.
+    """
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def seal(*parts: bytes | bytearray) -> bytes:
     """Return the payload, given in parts, behind its header."""
-    total = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    total = xxhash.xxh3_128()
     for part in parts:
         total.update(part)
     header = _HEADER.pack(_MAGIC, _VERSION, 0, sum(map(len, parts)), total.digest())
@@ -237,7 +249,3 @@ def _unpack(packed: bytes | memoryview, *, depth: int) -> Any:
 
 def _put_together(code: int, packed: bytes, *, depth: int) -> Any:
     return KIND_BY_CODE[code].put_together(_unpack(packed, depth=depth))
-
-
-def _digest(data: bytes | bytearray | memoryview) -> hashlib.blake2b:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES)

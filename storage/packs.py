@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from .codec import digest
+from .codec import checksum
 from .errors import CorruptObject
 from .store import ObjectStore
 
@@ -25,7 +25,7 @@ class Slice:
         pack: Number of the pack, counted from 0.
         offset: First byte of the chunk in the pack.
         length: Bytes of the chunk.
-        digest: What `digest` gives for the chunk.
+        digest: What `checksum` gives for the chunk.
     """
 
     pack: int
@@ -87,7 +87,7 @@ class PackWriter:
         self._raise_failure()
         if self._buffer and len(self._buffer) + len(chunk) > self._pack_bytes:
             self.flush()
-        self._slices.append(Slice(self._pack, len(self._buffer), len(chunk), digest(chunk)))
+        self._slices.append(Slice(self._pack, len(self._buffer), len(chunk), checksum(chunk)))
         self._buffer += chunk
         if len(self._buffer) >= self._pack_bytes:
             self.flush()
@@ -185,6 +185,6 @@ def read_slice(store: ObjectStore, key: str, piece: Slice) -> bytes:
     place = f"bytes {piece.offset} to {piece.offset + piece.length} of {key!r} in {store.url}"
     if len(chunk) != piece.length:
         raise CorruptObject(f"{place} are cut short: {len(chunk)} of {piece.length} bytes are there", key=key)
-    if digest(chunk) != piece.digest:
+    if checksum(chunk) != piece.digest:
         raise CorruptObject(f"{place} are not what was written: the digest differs", key=key)
     return chunk

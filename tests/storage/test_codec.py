@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import CorruptObject, SequenceEncoder, Unencodable, decode, digest, encode
+from storage import CorruptObject, SequenceEncoder, Unencodable, checksum, decode, digest, encode
 from storage.codec import seal
 
 # Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
@@ -419,6 +419,13 @@ def test_digest_is_stable() -> None:
     assert digest(b"") == "cae66941d9efbd404e4d88758ea67670"
     assert digest(b"x") == digest(bytearray(b"x")) == digest(memoryview(b"x"))
     assert len(digest(b"x")) == 32
+
+
+def test_checksum_is_stable() -> None:
+    """The checksum is 32 hex digits and part of the format: it never changes."""
+    assert checksum(b"") == "99aa06d3014798d86001c324468d497f"
+    assert checksum(b"x") == checksum(bytearray(b"x")) == checksum(memoryview(b"x"))
+    assert len(checksum(b"x")) == 32
 
 
 @law

@@ -18,7 +18,7 @@ from storage import (
     PackWriter,
     Slice,
     StorageUnavailable,
-    digest,
+    checksum,
     read_slice,
 )
 
@@ -205,7 +205,7 @@ def test_a_block_that_ends_well_closes_the_writer() -> None:
     store = MemoryStore()
     with PackWriter(store, key) as writer:
         writer.append(b"abc")
-    assert writer.stored() == [Slice(0, 0, 3, digest(b"abc"))]
+    assert writer.stored() == [Slice(0, 0, 3, checksum(b"abc"))]
     assert writer.stored() == []
     with pytest.raises(ValueError, match="closed"):
         writer.append(b"d")
@@ -235,7 +235,7 @@ def test_reading_a_slice_is_one_verified_request() -> None:
     """read_slice makes one ranged get, and finds a changed, shortened or missing pack."""
     store = CountingStore(MemoryStore())
     store.put(key(0), b"aaabbbccc")
-    piece = Slice(0, 3, 3, digest(b"bbb"))
+    piece = Slice(0, 3, 3, checksum(b"bbb"))
     store.reset()
     assert read_slice(store, key(0), piece) == b"bbb"
     assert (store.requests, store.bytes_out) == ({"get": 1}, 3)
