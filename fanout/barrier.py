@@ -29,35 +29,31 @@ def complete_after(
 ) -> bool:
     """Whether the job is complete, as far as the worker that just finished `chunk` can tell.
 
-    One listing while other chunks of the group are missing. False while there is no manifest: setup looks itself
-    when it has written one. Costs a mark and a second listing when the group is full.
+    False while there is no manifest: whoever writes that looks at the whole job afterwards, and sees this chunk. Then
+    one listing of the chunk's group, and where that is full a mark and a listing of the marks.
 
     Args:
         ledger: The job's records.
         attempt: The setup attempt that the chunk belongs to.
         chunk: Index of the chunk whose result was just written.
-        manifest: Gives the manifest, or None while there is none; called only where it matters.
+        manifest: Gives the manifest, or None while there is none.
         by: Token of the caller, for the mark.
     """
-    group = chunk // GROUP_WIDTH
-    present = len(ledger.finished(attempt, group))
-    known = None
-    if present < GROUP_WIDTH:
-        known = manifest()
-        if known is None or known.attempt != attempt or present < width_of(group, known.chunks):
-            return False
-    ledger.write_mark(attempt, group, Note(by=by))
-    known = known or manifest()
+    known = manifest()
     if known is None or known.attempt != attempt:
         return False
+    group = chunk // GROUP_WIDTH
+    if len(ledger.finished(attempt, group)) < width_of(group, known.chunks):
+        return False
+    ledger.write_mark(attempt, group, Note(by=by))
     return len(ledger.marked(attempt)) >= groups_of(known.chunks)
 
 
 def missing_chunks(ledger: Ledger, manifest: Manifest, *, by: str) -> list[int]:
     """Chunks without a result, ascending; an empty list means that the job is complete.
 
-    Marks the groups that are full but not marked: a worker that finished the last, narrower group before there was a
-    manifest could not know that it was full. One listing a 1,000 chunks, one or two of marks.
+    Marks the groups that are full but not marked: those that were finished before there was a manifest. One listing a
+    1,000 chunks, one or two of marks.
     """
     done = set(ledger.finished(manifest.attempt))
     missing = [chunk for chunk in range(manifest.chunks) if chunk not in done]
