@@ -43,7 +43,10 @@ class Failure:
         tries: int = 1,
     ) -> Failure:
         text = "".join(traceback.format_exception(error))
-        return cls(step, type(error).__name__, redacted(str(error)), redacted(text), chunk, item, tries)
+        reason = shortened(redacted(str(error)), limit=REASON_LIMIT)
+        return cls(
+            step, type(error).__name__, reason, shortened(redacted(text), limit=TRACEBACK_LIMIT), chunk, item, tries
+        )
 
     def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
         """The error that says so to a caller."""
@@ -54,6 +57,19 @@ class Failure:
     def read(cls, body: dict[str, Any] | Failure | None) -> Failure | None:
         """The failure inside a record, which lies there as a mapping."""
         return cls(**body) if isinstance(body, dict) else body
+
+
+REASON_LIMIT = 2_000
+TRACEBACK_LIMIT = 16_000
+"""Characters that are kept of an exception's message and of its traceback: both travel through result backends."""
+
+
+def shortened(text: str, *, limit: int) -> str:
+    """`text` of at most about `limit` characters: its beginning, and more of its end, where a traceback says most."""
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    return f"{text[:head]}\n… {len(text) - limit:,} characters left out …\n{text[head - limit :]}"
 
 
 _SECRETS = (

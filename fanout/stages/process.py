@@ -57,13 +57,6 @@ def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
     return manifest is not None and manifest.attempt != handle.attempt
 
 
-class _Item:
-    """Where in the chunk we are, for the error that names it."""
-
-    def __init__(self, index: int) -> None:
-        self.index: int | None = index
-
-
 class _Run:
     """One run of one chunk."""
 
@@ -74,6 +67,8 @@ class _Run:
         self._token = new_token()
         self._step = process_step(handle.attempt, handle.chunk)
         self._tries = Tries(job.ledger, self._step, known=handle.tries)
+        self._item: int | None = None
+        """The item that is being worked on, for the error that names it."""
 
     def go(self, redelivered: bool) -> None:
         handle, job = self._handle, self._job
@@ -89,7 +84,6 @@ class _Run:
             self._give_up(self._tries.verdict(step="process", chunk=handle.chunk))
             return
         started_at = time.time()
-        item = _Item(handle.place.first_item)
         try:
             with Watch(
                 job.ledger,
@@ -98,19 +92,19 @@ class _Run:
                 by=self._token,
                 at_once=suspicious,
             ) as watch:
-                values = self._values(item, lambda: watch.ended)
+                values = self._values(lambda: watch.ended)
         except Exception as error:
             if is_passing(error):
                 raise
-            self._failed(error, item)
+            self._failed(error)
         else:
             if values is not None:
                 self._follow(self._write(values, Effort.since(started_at)))
 
-    def _values(self, item: _Item, ended: Callable[[], bool]) -> bytes | None:
+    def _values(self, ended: Callable[[], bool]) -> bytes | None:
         """The encoded list of results, or None if the job ended while we worked."""
         place, binding = self._handle.place, self._job.declaration.binding
-        first, item.index = place.first_item, None
+        first = place.first_item
         parameters = self._job.parameters(binding.parameters_for(binding.process))
         key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
         items: list[dict[str, Any]] = decode(read_slice(self._job.ledger.store, key, place.piece), key=key)
@@ -118,7 +112,7 @@ class _Run:
         for index, arguments in enumerate(items, start=first):
             if ended():
                 return None
-            item.index = index
+            self._item = index
             encoder.add(binding.call_process(parameters, arguments))
         return encoder.finish()
 
@@ -134,9 +128,9 @@ class _Run:
         )
         return self._job.ledger.write_result(self._handle.attempt, result)
 
-    def _failed(self, error: Exception, item: _Item) -> None:
+    def _failed(self, error: Exception) -> None:
         self._runtime.on_error(error)
-        failure = Failure.of("process", error, chunk=self._handle.chunk, item=item.index, tries=self._tries.number)
+        failure = Failure.of("process", error, chunk=self._handle.chunk, item=self._item, tries=self._tries.number)
         self._tries.raised(failure)
         if self._tries.number >= self._job.options.max_attempts:
             self._give_up(failure)

@@ -278,3 +278,13 @@ def test_content_of_a_result_does_not_depend_on_when_and_where() -> None:
     result = ChunkResult(chunk=0, first_item=0, items=1, values=b"v", effort=[1])
     assert result.content_digest() == replace(result, effort=[2]).content_digest()
     assert result.content_digest() != replace(result, values=b"w").content_digest()
+
+
+def test_a_failure_is_short_whatever_was_raised() -> None:
+    """A megabyte in an exception does not travel: its beginning and its end do."""
+    failure = Failure.of("process", ValueError("begin" + "x" * 10**6 + "end"))
+    assert len(failure.reason) < 2_100
+    assert len(failure.traceback_text) < 16_100
+    assert failure.reason.startswith("begin")
+    assert failure.reason.endswith("end")
+    assert "characters left out" in failure.reason
