@@ -140,7 +140,7 @@ def _against_size(axes: Axes, found: Sequence[Summary]) -> None:
         if one.chunks == SIZES_CHUNKS and one.remark.startswith("stopped")
     ]
     axes.annotate(
-        "\n".join(stopped), (1.0, 1.0), xycoords="axes fraction", ha="right", va="top", color=chart.FAINT, fontsize=11
+        "\n".join(stopped), (0.02, 0.98), xycoords="axes fraction", ha="left", va="top", color=chart.FAINT, fontsize=11
     )
     axes.set_title(f"Peak memory of RabbitMQ, {SIZES_CHUNKS} chunks")
     axes.set_xlabel("size of the input, MB")
