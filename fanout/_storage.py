@@ -23,9 +23,7 @@ _the_right_one(importlib.import_module("storage"))
 
 from storage import (  # noqa: E402
     CorruptObject,
-    CountingStore,
     MemoryStore,
-    ObjectExists,
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
@@ -46,9 +44,7 @@ from storage import (  # noqa: E402
 
 __all__ = [
     "CorruptObject",
-    "CountingStore",
     "MemoryStore",
-    "ObjectExists",
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from fanout._storage import create_bucket, open_store
 from fanout.bench import sweep
 from fanout.bench.cases import BARE, MB, Case, Variant
 from fanout.bench.counters import Requests
@@ -18,6 +17,7 @@ from fanout.bench.record import Status, Trial, read
 from fanout.bench.site import Site
 from fanout.bench.trial import GB, run
 from fanout.stack import RabbitMQ, Redis, ServerUnavailable
+from storage import create_bucket, open_store
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from examples.simulated_edits import simulate
 from examples.sum_numbers import SumNumbers
 from examples.word_count import WordCount, WordCounterTask, count_serially
 from fanout import ForkJoinTask, InvalidInput, JobFailed
-from fanout._storage import create_bucket, open_store
 from fanout.effort import Effort
 from fanout.stack import CeleryWorker, CephGateway, RabbitMQ
+from storage import create_bucket, open_store
 
 ROOT = Path(__file__).parents[2]
 STORE = "s3://examples/jobs"

@@ -27,26 +27,26 @@ def cluster(rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGateway, 
         yield cluster
 
 
-def launch(cluster: Cluster, **pauses: float) -> Job:
-    """A slow job with a callback that notes each delivery."""
-    signature = SlowTask.signature({"numbers": NUMBERS, "trace": str(cluster.trace), **pauses})
+def launch(cluster: Cluster, numbers: list[int] = NUMBERS, **pauses: float) -> Job:
+    """A slow job with a callback that notes each delivery; its pauses leave time to kill somebody in."""
+    signature = SlowTask.signature({"numbers": numbers, "trace": str(cluster.trace), **pauses})
     signature.link(noted.s(str(cluster.trace / "calls")))
     job: Job = signature()
     return job
 
 
-def assert_right_once(cluster: Cluster, job: Job) -> None:
+def assert_right_once(cluster: Cluster, job: Job, numbers: list[int] = NUMBERS) -> None:
     """The answer is right, and was delivered once."""
-    assert job.get(120) == sum(NUMBERS)
+    assert job.get(120) == sum(numbers)
     calls = cluster.trace / "calls"
     wait_until(lambda: bool(lines(calls)), "the callback was called")
     wait_until_delivered(job)
-    assert [json.loads(line) for line in lines(calls)] == [sum(NUMBERS)]
+    assert [json.loads(line) for line in lines(calls)] == [sum(numbers)]
 
 
 def test_kill_a_child_that_processes(cluster: Cluster) -> None:
     """SIGKILL of the pool child that works on a chunk: the chunk runs again, the answer is right, once."""
-    job = launch(cluster)
+    job = launch(cluster, pause_s=1.0)
     os.kill(cluster.pid_of("process-3"), signal.SIGKILL)
     assert_right_once(cluster, job)
     assert len(cluster.traces("process-3")) == 2
@@ -54,14 +54,14 @@ def test_kill_a_child_that_processes(cluster: Cluster) -> None:
 
 def test_kill_a_whole_worker(cluster: Cluster) -> None:
     """SIGKILL of a worker with all its children: the other one finishes the job."""
-    job = launch(cluster)
+    job = launch(cluster, pause_s=1.0)
     cluster.worker_of(cluster.pid_of("process-3")).kill()
     assert_right_once(cluster, job)
 
 
 def test_kill_the_child_that_sets_up(cluster: Cluster) -> None:
     """SIGKILL of the process that runs setup, after some chunks have left: a second attempt counts, once."""
-    job = launch(cluster, setup_pause_s=0.1)
+    job = launch(cluster, setup_pause_s=0.4)
     pid = cluster.pid_of("setup")
     wait_until(lambda: bool(cluster.traces("process-0")), "the first chunk is processed while setup still runs")
     os.kill(pid, signal.SIGKILL)
@@ -71,14 +71,14 @@ def test_kill_the_child_that_sets_up(cluster: Cluster) -> None:
 
 def test_kill_the_whole_worker_that_sets_up(cluster: Cluster) -> None:
     """SIGKILL of the worker that runs setup: another worker's attempt counts, once."""
-    job = launch(cluster, setup_pause_s=0.1)
+    job = launch(cluster, setup_pause_s=0.4)
     cluster.worker_of(cluster.pid_of("setup")).kill()
     assert_right_once(cluster, job)
 
 
 def test_kill_the_child_that_joins(cluster: Cluster) -> None:
     """SIGKILL of the process that runs join: join runs again, and its value is delivered once."""
-    job = launch(cluster, pause_s=0.0, join_pause_s=1.0)
+    job = launch(cluster, pause_s=0.0, join_pause_s=3.0)
     os.kill(cluster.pid_of("join"), signal.SIGKILL)
     assert_right_once(cluster, job)
     assert len(cluster.traces("join")) == 2
@@ -105,14 +105,14 @@ def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
 
 def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
     """Messages that are purged from the broker are sent again by the waiting caller's sweep."""
-    job = launch(cluster, setup_pause_s=0.05, pause_s=0.5)
-    cluster.pid_of("process-0")
+    numbers = list(range(40))
+    job = launch(cluster, numbers, pause_s=0.5)
     queue = cluster.environment["TEST_QUEUE"]
     wait_until(lambda: job.manifest() is not None, "setup is done")
     with cluster.app.connection_for_write() as connection:
         purged = connection.default_channel.queue_purge(queue)
     assert purged > 0
-    assert_right_once(cluster, job)
+    assert_right_once(cluster, job, numbers)
 
 
 def test_a_broker_that_forgets(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
