@@ -72,7 +72,7 @@ class Extension:
         # A task that is declared anew needs no new Celery tasks: these look it up by name whenever they run.
         for kind in (SetupTask, ProcessTask, JoinTask):
             if celery_name(task.name, kind.step) not in self.app.tasks:
-                self.app.register_task(kind.of(task.name))
+                self.app.register_task(kind.of(task.name, lambda: self.runtime))
 
 
 def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -46,6 +46,7 @@ class StageTask(Task[Any, Any]):
     abstract = True
     step: str
     fanout_task: str
+    _runtime: Callable[[], Runtime]
     acks_late = True
     reject_on_worker_lost = True
     serializer = "json"
@@ -54,20 +55,18 @@ class StageTask(Task[Any, Any]):
     throws = (JobFailed,)
 
     @classmethod
-    def of(cls, task: str) -> StageTask:
-        """The Celery task that runs this stage for a declared task.
+    def of(cls, task: str, runtime: Callable[[], Runtime]) -> StageTask:
+        """The Celery task that runs this stage for a declared task, with the runtime of the app it is for.
 
         Of a class of its own, since Celery binds a task's class, and not the instance, to its app.
         """
-        body = {"name": celery_name(task, cls.step), "fanout_task": task}
+        body = {"name": celery_name(task, cls.step), "fanout_task": task, "_runtime": staticmethod(runtime)}
         made: type[StageTask] = type(f"{cls.step.title()}Task", (cls,), body)
         return made()
 
     @property
     def runtime(self) -> Runtime:
-        from .extension import extension_of
-
-        return extension_of(self.app).runtime
+        return self._runtime()
 
     @property
     def redelivered(self) -> bool:
