@@ -18,6 +18,7 @@ import re
 import secrets
 import uuid
 from dataclasses import dataclass
+from typing import TypeGuard
 
 GROUP_WIDTH = 64
 """Chunks whose results lie under one prefix, so that one listing of at most 64 keys tells whether they are all in."""
@@ -46,14 +47,14 @@ def process_step(attempt: str, chunk: int) -> str:
     return f"{attempt}/{chunk:08d}"
 
 
-def is_id(text: object) -> bool:
+def is_id(text: object) -> TypeGuard[str]:
     """Whether `text` can be the id of a job or an attempt, and so stand in a key."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None and ".." not in text
 
 
 def checked_id(text: object, *, what: str) -> str:
     """`text` if it is an id; else ValueError that names `what`."""
-    if not isinstance(text, str) or not is_id(text):
+    if not is_id(text):
         raise ValueError(
             f"{what} {text!r:.80} is not an id: letters, digits, '.', '_' and '-', "
             "at most 128, starting with a letter or digit"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 from ._storage import CorruptObject, decode, digest, encode
 from .errors import JobCancelled, JobFailed
 from .failure import Failure
-from .handle import ChunkPlace, Handle
+from .handle import ChunkPlace
 
 FORMAT = 1
 """Version of the records. A reader refuses what a newer one wrote."""
@@ -54,7 +54,7 @@ class Record:
 
 def _plain(value: object) -> object:
     """The form of the values that stand inside a record."""
-    if isinstance(value, Handle | ChunkPlace):
+    if isinstance(value, ChunkPlace):
         return value.to_row()
     if isinstance(value, Failure):
         return {entry.name: getattr(value, entry.name) for entry in fields(value)}

@@ -68,10 +68,7 @@ class Order:
                 task.name, {receives: ["unknown field, so it can't receive the value of the step before"]}
             )
         absent = frozenset(streams) | ({receives} if receives else frozenset())
-        document = task.parameters(
-            {name: value for name, value in values.items() if name not in streams} if streams else values,
-            absent=absent,
-        )
+        document = task.parameters(values, absent=absent)
         parameters = Parameters.stored(document, store, inline_bytes=inline_bytes)
         return cls(task, parameters, chosen, streams, receives)
 
