@@ -22,6 +22,7 @@ def _the_right_one(module: ModuleType) -> None:
 _the_right_one(importlib.import_module("storage"))
 
 from storage import (  # noqa: E402
+    Content,
     CorruptObject,
     MemoryStore,
     ObjectInfo,
@@ -43,6 +44,7 @@ from storage import (  # noqa: E402
 )
 
 __all__ = [
+    "Content",
     "CorruptObject",
     "MemoryStore",
     "ObjectInfo",

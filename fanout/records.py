@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from ._storage import CorruptObject, decode, digest, encode
+from ._storage import Content, CorruptObject, decode, digest, encode
 from .errors import JobCancelled, JobFailed
 from .failure import Failure
 from .handle import ChunkPlace
@@ -31,7 +31,7 @@ class Record:
         return encode({"record": self.kind, "format": FORMAT, **body}, path=self.kind, default=_plain)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, key: str) -> Self:
+    def from_bytes(cls, data: Content, *, key: str) -> Self:
         """The record that `data` holds.
 
         Raises:

@@ -26,13 +26,14 @@ from .memory import MemoryStore
 from .once import put_once
 from .packs import PackWriter, Slice, read_slice
 from .sequences import SequenceEncoder
-from .store import Body, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore
 from .urls import create_bucket, open_store
 
 __all__ = [
     "Body",
     "BucketNotFound",
     "ConditionalWriteUnsupported",
+    "Content",
     "CorruptObject",
     "CountingStore",
     "FileStore",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .store import Body, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore
 
 _BATCH_KEYS = 1000
 
@@ -56,7 +56,7 @@ class CountingStore(ObjectStore):
         self._count("put", bytes_in=memoryview(body).nbytes)
         self._store.put(key, body, if_absent=if_absent)
 
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Content:
         self._count("get")
         body = self._store.get(key, offset=offset, length=length)
         with self._lock:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .errors import ObjectExists, ObjectNotFound, StorageUnavailable
-from .store import Body, ObjectStore
+from .store import Body, Content, ObjectStore
 
 _ATTEMPTS = 4
 
 
-def put_once(store: ObjectStore, key: str, body: Body) -> bytes | None:
+def put_once(store: ObjectStore, key: str, body: Body) -> Content | None:
     """Put an object unless one stands there, and say whose bytes stand.
 
     Idempotent. A client that lost the answer to its own successful put sends it again and is told

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from .codec import checksum
 from .errors import CorruptObject
-from .store import ObjectStore
+from .store import Content, ObjectStore
 
 PACK_BYTES: Final = 8 * 2**20
 UPLOADS: Final = 4
@@ -169,7 +169,7 @@ class PackWriter:
             raise self._failure
 
 
-def read_slice(store: ObjectStore, key: str, piece: Slice) -> bytes:
+def read_slice(store: ObjectStore, key: str, piece: Slice) -> Content:
     """Return one chunk out of a pack; one ranged request.
 
     Args:

@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from .errors import StorageDenied, StorageError, StorageUnavailable
 from .keys import check_key, check_range
+from .s3_access import S3Access
 from .s3_codes import CONFLICTS, MISSING_RANGE, error_of
 from .store import Body, ObjectInfo, ObjectStore
 from .urls import S3Location, parse_s3_url
@@ -170,6 +171,21 @@ class S3Store(ObjectStore):
                 # Some servers say so of one's own bucket too: whoever can look into it may use it.
                 self._client.head_bucket(Bucket=self._bucket)
 
+    def access(self) -> S3Access:
+        """How boto3's chain says that the bucket is reached. No request, unless a role has to be assumed.
+
+        Raises:
+            StorageError: The configuration can't be read.
+        """
+        meta = self._client.meta
+        style = (getattr(meta.config, "s3", None) or {}).get("addressing_style")
+        endpoint = meta.endpoint_url if _is_custom(self._client) else None
+        is_virtual_hosted = endpoint is None and style != "path" and "." not in self._bucket
+        if endpoint is not None and style == "virtual":
+            scheme, _, host = endpoint.partition("://")
+            endpoint, is_virtual_hosted = f"{scheme}://{self._bucket}.{host}", True
+        return S3Access(endpoint, meta.region_name, is_virtual_hosted, boto3.session.Session())
+
     @property
     def _client(self) -> S3Client:
         process = os.getpid()
@@ -258,7 +274,7 @@ def _new_client(checksums: str) -> S3Client:
             # bucket.host resolves at AWS; at an endpoint of one's own it rarely does.
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
     except ValueError as error:
-        raise StorageError(str(error), remedy="Check AWS_ENDPOINT_URL_S3 and AWS_REGION.") from error
+        raise StorageError(str(error), remedy="Check AWS_ENDPOINT_URL_S3 and AWS_DEFAULT_REGION.") from error
     if _is_custom(client):
         client.meta.events.register("before-call.s3.DeleteObjects", _digest_by_md5)
     return client

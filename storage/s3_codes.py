@@ -53,8 +53,8 @@ _STATUSES: Final[dict[int, type[StorageError]]] = {
     501: ConditionalWriteUnsupported,
 }
 _REMEDIES: Final[dict[str, str]] = {
-    "PermanentRedirect": "The bucket lies in another region: set AWS_REGION to it.",
-    "IllegalLocationConstraintException": "The bucket lies in another region: set AWS_REGION to it.",
+    "PermanentRedirect": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "IllegalLocationConstraintException": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
     "MissingContentLength": "The store takes no checksum trailers: drop checksums=when_supported.",
 }
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 Body = bytes | bytearray | memoryview
+"""What may be written."""
+
+Content = bytes | memoryview
+"""What is read: a view where that saves a copy. Both are compared, measured and cut alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class ObjectStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Content:
         """Read an object or a range of it; one request, repeated if the body breaks off.
 
         A range that reaches past the end returns what there is; one that starts at the end or past

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from .errors import InvalidKey, InvalidStoreUrl
 from .file import FileStore
@@ -15,6 +16,7 @@ from .store import ObjectStore
 
 MAX_PREFIX_BYTES: Final = 1024 - MAX_KEY_BYTES
 CHECKSUM_MODES: Final = ("when_required", "when_supported")
+CLIENTS: Final = ("obstore", "boto3")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 # One store per name: that is what memory://name means. A test that wants its own makes a MemoryStore.
@@ -29,17 +31,20 @@ class S3Location:
         bucket: The bucket's name.
         prefix: What stands in front of every key: "" or segments that end in '/'.
         checksums: boto3's checksum mode, one of `CHECKSUM_MODES`.
+        client: One of `CLIENTS`; "" for obstore if it is installed, and boto3 if not.
     """
 
     bucket: str
     prefix: str = ""
     checksums: str = CHECKSUM_MODES[0]
+    client: str = ""
 
     @property
     def url(self) -> str:
         """The URL that means this location, in its shortest form."""
-        option = "" if self.checksums == CHECKSUM_MODES[0] else f"?checksums={self.checksums}"
-        return f"s3://{self.bucket}/{quote(self.prefix.rstrip('/'), safe='/~')}{option}"
+        options = {"checksums": self.checksums if self.checksums != CHECKSUM_MODES[0] else "", "client": self.client}
+        query = urlencode({name: value for name, value in options.items() if value})
+        return f"s3://{self.bucket}/{quote(self.prefix.rstrip('/'), safe='/~')}{'?' if query else ''}{query}"
 
 
 def open_store(url: str) -> ObjectStore:
@@ -49,7 +54,8 @@ def open_store(url: str) -> ObjectStore:
       AWS_ENDPOINT_URL_S3, never from the URL. `?checksums=when_supported` asks boto3 for its newer
       checksums; the default is `when_required`, because Ceph 16, rclone and Swift refuse the
       `aws-chunked` trailers that the newer ones need over HTTPS. Nothing is lost: the request's
-      signature covers the body, and `storage.decode` verifies a digest of its own.
+      signature covers the body, and `storage.decode` verifies a digest of its own. Requests are made
+      with obstore where the extra `fast` is installed; `?client=boto3` leaves them all to boto3.
     - `file:///absolute/directory`: a directory, made when needed.
     - `memory://name`: this process's memory; the same name gives the same store.
 
@@ -58,9 +64,7 @@ def open_store(url: str) -> ObjectStore:
     """
     scheme = url.partition("://")[0]
     if scheme == "s3":
-        from .s3 import S3Store
-
-        return S3Store(parse_s3_url(url))
+        return _s3_store(parse_s3_url(url))
     if scheme == "file":
         return FileStore(_directory(url))
     if scheme == "memory":
@@ -70,6 +74,21 @@ def open_store(url: str) -> ObjectStore:
         # setdefault is atomic: two threads that open a new name get one store.
         return _memory_stores.setdefault(name, MemoryStore(name))
     raise _foreign(url)
+
+
+def _s3_store(location: S3Location) -> ObjectStore:
+    # Only obstore's own requests are without the newer checksums: whoever asks for those means all requests.
+    wanted = location.client or ("boto3" if location.checksums != CHECKSUM_MODES[0] else CLIENTS[0])
+    if wanted == "obstore":
+        if find_spec("obstore") is not None:
+            from .s3_obstore import ObstoreS3Store
+
+            return ObstoreS3Store(location)
+        if location.client:
+            raise InvalidStoreUrl("the s3:// URL asks for client=obstore", remedy="pip install 'fanout[fast]'")
+    from .s3 import S3Store
+
+    return S3Store(location)
 
 
 def create_bucket(url: str) -> None:
@@ -127,15 +146,19 @@ def parse_s3_url(url: str) -> S3Location:
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"checksums"})
+    choices = {"checksums": CHECKSUM_MODES, "client": CLIENTS}
+    unknown = sorted(options.keys() - choices)
     if unknown:
         # Only names are repeated: the value of a misplaced option may be a secret.
         raise InvalidStoreUrl(
             f"the s3:// URL has the unknown option {unknown[0][:40]!r}",
-            remedy="There is only checksums; region and endpoint are AWS_REGION and AWS_ENDPOINT_URL_S3.",
+            remedy="Known are checksums and client; endpoint and region are AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION.",
         )
-    if options and options["checksums"] not in CHECKSUM_MODES:
-        raise InvalidStoreUrl(f"the s3:// URL needs checksums to be one of {', '.join(CHECKSUM_MODES)}", remedy="")
+    for name, value in options.items():
+        if value not in choices[name]:
+            raise InvalidStoreUrl(f"the s3:// URL needs {name} to be one of {', '.join(choices[name])}", remedy="")
+    if options.get("client") == "obstore" and options.get("checksums") == "when_supported":
+        raise InvalidStoreUrl("only boto3 knows checksums=when_supported", remedy="Write client=boto3, or neither.")
     return options
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
+import botocore.endpoint
 import pytest
 from moto.server import ThreadedMotoServer
 
 from storage import FileStore, MemoryStore, ObjectStore, create_bucket, open_store
+
+from .scripted import Answer, Script, ScriptedServer, serving
 
 _BUCKET = "contract"
 _prefixes = count(1)
@@ -40,6 +45,21 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -
     return point_at
 
 
+@pytest.fixture
+def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """Start a scripted server and point boto3 at it; boto3's own retries do not wait."""
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    with ExitStack() as open_servers:
+
+        def start(*answers: Answer) -> ScriptedServer:
+            manager: AbstractContextManager[ScriptedServer] = serving([*answers])
+            server = open_servers.enter_context(manager)
+            aws_environment(server.endpoint)
+            return server
+
+        yield start
+
+
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -65,14 +85,15 @@ def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no
     return _new_prefix()
 
 
-@pytest.fixture(params=["memory", "file", "moto", "ceph"])
+@pytest.fixture(params=["memory", "file", "moto-boto3", "moto-obstore", "ceph-boto3", "ceph-obstore"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store of each kind."""
     if request.param == "memory":
         return MemoryStore()
     if request.param == "file":
         return FileStore(tmp_path / "store")
-    return open_store(request.getfixturevalue(f"{request.param}_url"))
+    server, client = request.param.split("-")
+    return open_store(f"{request.getfixturevalue(f'{server}_url')}?client={client}")
 
 
 def _new_prefix() -> str:

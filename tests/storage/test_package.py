@@ -45,11 +45,12 @@ def test_all_is_what_is_public() -> None:
     assert {kind.__name__ for kind in ERRORS} <= set(storage.__all__)
 
 
-def test_importing_does_not_import_boto3() -> None:
-    """`import storage` leaves boto3 alone until an s3:// URL is opened."""
+def test_importing_does_not_import_a_client() -> None:
+    """`import storage` leaves both clients alone, and opening an s3:// URL imports the one it takes."""
     program = (
-        "import sys, storage; assert not {'boto3', 'botocore'} & set(sys.modules); "
-        "storage.open_store('s3://bucket'); assert 'boto3' in sys.modules"
+        "import sys, storage; clients = lambda: {'boto3', 'obstore'} & set(sys.modules); assert not clients(); "
+        "storage.open_store('s3://bucket?client=obstore'); assert clients() == {'obstore'}; "
+        "storage.open_store('s3://bucket?client=boto3'); assert clients() == {'boto3', 'obstore'}"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(storage.__file__).parents[1])
 

@@ -6,9 +6,8 @@ import base64
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
 from types import SimpleNamespace
 
 import boto3
@@ -30,24 +29,7 @@ from storage import (
 )
 from storage.s3 import S3Store
 
-from .scripted import Answer, ScriptedServer, serving
-
-Script = Callable[..., ScriptedServer]
-
-
-@pytest.fixture
-def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    """Start a scripted server and point boto3 at it; boto3's own retries do not wait."""
-    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
-    with ExitStack() as open_servers:
-
-        def start(*answers: Answer) -> ScriptedServer:
-            manager: AbstractContextManager[ScriptedServer] = serving([*answers])
-            server = open_servers.enter_context(manager)
-            aws_environment(server.endpoint)
-            return server
-
-        yield start
+from .scripted import Answer, Script
 
 
 def new_store(pauses: list[float] | None = None) -> S3Store:
@@ -283,21 +265,21 @@ def test_someone_elses_bucket_is_denied(script: Script) -> None:
 def test_no_credentials_are_denied(no_aws_environment: None) -> None:
     """Without credentials the error is StorageDenied, and says where they would come from."""
     with pytest.raises(StorageDenied, match="AWS_ACCESS_KEY_ID"):
-        open_store("s3://bucket").get("a")
+        open_store("s3://bucket?client=boto3").get("a")
 
 
 def test_an_unknown_profile_is_denied(no_aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile that is not configured is StorageDenied too."""
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(StorageDenied, match="nobody"):
-        open_store("s3://bucket").get("a")
+        open_store("s3://bucket?client=boto3").get("a")
 
 
 def test_a_malformed_endpoint_is_named(aws_environment: Callable[[str], None]) -> None:
     """An endpoint that is no URL is an error of this package that names the variable."""
     aws_environment("not a url")
     with pytest.raises(StorageError, match="AWS_ENDPOINT_URL_S3"):
-        open_store("s3://bucket").get("a")
+        open_store("s3://bucket?client=boto3").get("a")
 
 
 def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,170 @@
+"""The store that works with obstore, where it differs from the one that works with boto3."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import storage
+from storage import (
+    BucketNotFound,
+    InvalidStoreUrl,
+    ObjectExists,
+    ObjectNotFound,
+    StorageDenied,
+    StorageUnavailable,
+    create_bucket,
+    open_store,
+)
+from storage.s3 import S3Store
+from storage.s3_access import S3Access, access_of
+from storage.s3_obstore import ObstoreS3Store
+
+from .scripted import Answer, Script
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+NO_FILE = {"AWS_CONFIG_FILE": "/nowhere/config"}
+
+
+def test_it_is_taken_where_it_is_installed() -> None:
+    """A plain URL means obstore; a client may be asked for, and newer checksums mean boto3."""
+    assert type(open_store("s3://bucket")) is ObstoreS3Store
+    assert type(open_store("s3://bucket?client=boto3")) is S3Store
+    assert type(open_store("s3://bucket?checksums=when_supported")) is S3Store
+    assert open_store("s3://bucket/a?client=obstore").url == "s3://bucket/a?client=obstore"
+
+
+def test_without_obstore_boto3_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extra is not installed a plain URL means boto3, and asking for obstore says what to install."""
+    monkeypatch.setattr("storage.urls.find_spec", lambda name: None)
+    assert type(open_store("s3://bucket")) is S3Store
+    with pytest.raises(InvalidStoreUrl, match=r"fanout\[fast\]"):
+        open_store("s3://bucket?client=obstore")
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([Answer(404, "NoSuchKey")], ObjectNotFound),
+        ([Answer(404, "NoSuchBucket")], BucketNotFound),
+        ([Answer(403, "AccessDenied")], StorageDenied),
+        ([Answer(503, "SlowDown")], StorageUnavailable),
+        ([Answer(0)], StorageUnavailable),
+    ],
+)
+def test_its_errors_are_boto3s(script: Script, answers: list[Answer], expected: type[Exception]) -> None:
+    """What the server answers means the same through either client; the error names key and store."""
+    script(*answers)
+    with pytest.raises(expected, match=r"'a'.*s3://bucket/x"):
+        ObstoreS3Store("s3://bucket/x").get("a")
+
+
+def test_what_obstore_gives_up_boto3_tries_again(script: Script) -> None:
+    """A store that has hiccups for longer than obstore's patience is asked by boto3, whose answer counts."""
+    server = script(*[Answer(503, "SlowDown")] * 5, Answer(200, body=b"there"))
+    assert ObstoreS3Store("s3://bucket").get("a") == b"there"
+    assert len(server.requests) == 6
+
+
+def test_a_put_whose_answer_was_lost_finds_itself(script: Script) -> None:
+    """A write-once put that is repeated after a lost answer says ObjectExists; who calls knows what to do."""
+    script(Answer(0), Answer(412, "PreconditionFailed"))
+    with pytest.raises(ObjectExists):
+        ObstoreS3Store("s3://bucket").put("a", b"1", if_absent=True)
+
+
+def test_a_store_it_does_not_get_on_with_is_left_to_boto3(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that ignores ranges is read through boto3, at last without asking obstore first; it is logged once."""
+    server = script(Answer(200, body=b"0123456789"))
+    store = ObstoreS3Store("s3://bucket")
+    for _ in range(12):
+        assert store.get("a", offset=2, length=3) == b"234"
+    before = len(server.requests)
+    assert store.get("a", offset=2, length=3) == b"234"
+    assert len(server.requests) == before + 1
+    assert [record.levelname for record in caplog.records if "obstore" in record.message] == ["WARNING"]
+
+
+def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
+    """A key that a path of obstore's would spell otherwise is the same key through both."""
+    quick, careful = ObstoreS3Store(moto_url), S3Store(moto_url)
+    quick.put("a b/é%20?", b"1")
+    assert careful.get("a b/é%20?") == quick.get("a b/é%20?") == b"1"
+    assert [found.key for found in quick.list("a b/")] == ["a b/é%20?"]
+
+
+def test_it_never_passes_a_mock_by(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that mocks botocore reaches the mock, and not AWS, with a plain URL."""
+    aws_environment("")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    with mock_aws():
+        create_bucket("s3://bucket")
+        open_store("s3://bucket/x").put("a", b"1")
+        assert boto3.client("s3").get_object(Bucket="bucket", Key="x/a")["Body"].read() == b"1"
+
+
+def test_a_forked_child_works_with_boto3(moto_url: str) -> None:
+    """A child whose parent has used obstore, and would hang with it, reads all the same."""
+    program = f"""
+import os, signal, storage
+store = storage.open_store({moto_url!r})
+store.put("a", b"from the parent")
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if store.get("a") == b"from the parent" else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=Path(storage.__file__).parents[1], timeout=60)
+    assert ended.returncode == 0, signal.Signals(-ended.returncode).name if ended.returncode < 0 else "wrong"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        (KEYS | {"AWS_ENDPOINT_URL_S3": "http://s3:9"}, S3Access("http://s3:9", "us-east-1", False)),
+        (KEYS | {"AWS_ENDPOINT_URL": "http://a:9", "AWS_DEFAULT_REGION": "r"}, S3Access("http://a:9", "r", False)),
+        (KEYS | {"AWS_DEFAULT_REGION": "eu-west-1"}, S3Access(None, "eu-west-1", True)),
+        (KEYS, None),
+        (KEYS | {"AWS_ENDPOINT_URL_S3": "http://s3:9", "AWS_PROFILE": "mine"}, None),
+        ({"AWS_ENDPOINT_URL_S3": "http://s3:9"}, None),
+    ],
+)
+def test_the_environment_alone_may_say_how_to_get_there(environ: dict[str, str], expected: S3Access | None) -> None:
+    """Keys with an endpoint or a region are enough; whatever else boto3 would look up is left to it."""
+    assert access_of(environ | NO_FILE, bucket="bucket") == expected
+
+
+def test_a_profile_is_read_by_boto3(
+    moto_endpoint: str, moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Endpoint, region and keys may stand in a profile's files."""
+    for name in [name for name in os.environ if name.startswith("AWS_") and "ENDPOINT" not in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    config, credentials = tmp_path / "config", tmp_path / "credentials"
+    config.write_text(f"[profile mine]\nregion = us-east-1\nendpoint_url = {moto_endpoint}\n")
+    credentials.write_text("[mine]\naws_access_key_id = key\naws_secret_access_key = secret\n")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    store = ObstoreS3Store(moto_url.replace(" ", "-"))
+    store.put("a", b"1", if_absent=True)
+    assert store.get("a") == b"1"
+    with pytest.raises(ObjectExists):
+        store.put("a", b"2", if_absent=True)
+
+
+def test_without_credentials_it_says_so(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials anywhere is boto3's error, and not a hang."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_endpoint)
+    with pytest.raises(StorageDenied, match="credentials"):
+        ObstoreS3Store("s3://bucket").get("a")
