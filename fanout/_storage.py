@@ -28,6 +28,7 @@ from storage import (  # noqa: E402
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
+    PackReader,
     PackWriter,
     SequenceEncoder,
     Slice,
@@ -40,7 +41,6 @@ from storage import (  # noqa: E402
     encode,
     open_store,
     put_once,
-    read_slice,
 )
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
+    "PackReader",
     "PackWriter",
     "SequenceEncoder",
     "Slice",
@@ -62,5 +63,4 @@ __all__ = [
     "encode",
     "open_store",
     "put_once",
-    "read_slice",
 ]

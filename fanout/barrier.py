@@ -30,7 +30,7 @@ def complete_after(
     """Whether the job is complete, as far as the worker that just finished `chunk` can tell.
 
     False while there is no manifest: whoever writes that looks at the whole job afterwards, and sees this chunk. Then
-    one listing of the chunk's group, and where that is full a mark and a listing of the marks.
+    one listing of the chunk's group, and where that is full and not the only one, a mark and a listing of the marks.
 
     Args:
         ledger: The job's records.
@@ -45,21 +45,26 @@ def complete_after(
     group = chunk // GROUP_WIDTH
     if len(ledger.finished(attempt, group)) < width_of(group, known.chunks):
         return False
+    groups = groups_of(known.chunks)
+    if groups == 1:
+        return True
     ledger.write_mark(attempt, group, Note(by=by))
-    return len(ledger.marked(attempt)) >= groups_of(known.chunks)
+    return len(ledger.marked(attempt)) >= groups
 
 
 def missing_chunks(ledger: Ledger, manifest: Manifest, *, by: str) -> list[int]:
     """Chunks without a result, ascending; an empty list means that the job is complete.
 
     Marks the groups that are full but not marked: those that were finished before there was a manifest. One listing a
-    1,000 chunks, one or two of marks.
+    1,000 chunks, and where there are several groups one or two of marks.
     """
+    if not manifest.chunks:
+        return []
     done = set(ledger.finished(manifest.attempt))
     missing = [chunk for chunk in range(manifest.chunks) if chunk not in done]
-    if not missing:
-        return missing
     groups = groups_of(manifest.chunks)
+    if not missing or groups == 1:
+        return missing
     full = set(range(groups)) - {chunk // GROUP_WIDTH for chunk in missing} - ledger.marked(manifest.attempt)
     for group in full:
         ledger.write_mark(manifest.attempt, group, Note(by=by))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,7 @@ from ._storage import ObjectInfo
 from .errors import CarrierUnavailable, JobTimeout
 from .failure import Failure
 from .records import ChunkResult, Ending, Manifest, Outcome
-from .runtime import Runtime
+from .runtime import Runtime, Silence
 from .stages import conclude
 from .stages.join import ChunkFailed, chunk_values
 
@@ -22,6 +23,8 @@ _LOG = logging.getLogger("fanout")
 
 FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
+SPARE_POLL_S = 0.25
+"""Seconds between two looks at the store: the first pause, the last, and the first where a bell rings as well."""
 
 
 class JobState(StrEnum):
@@ -93,7 +96,6 @@ class Job:
             JobNotFound: The store has no such job.
         """
         if self._find_outcome() is None:
-            self._ledger.intent()
             self._wait(timeout)
         assert self._outcome is not None
         return self._ledger.value(self._outcome)
@@ -141,7 +143,6 @@ class Job:
             JobNotFound: The store has no such job.
         """
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
-        self._ledger.intent()
         job = self._runtime.job(self.id)
         self._outcome = conclude(self._runtime, job, Ending.CANCELLED, failure)
         return self._outcome.ending == Ending.CANCELLED
@@ -167,6 +168,7 @@ class Job:
 
         Only for a job that has ended: of one that still runs, workers would write what nobody removes.
         """
+        self._runtime.forget(self.id)
         return self._ledger.remove()
 
     def manifest(self) -> Manifest | None:
@@ -203,12 +205,11 @@ class Job:
         return self._manifest
 
     def _wait(self, timeout: float | None) -> None:
-        for _ in self._polls(timeout):
+        for _ in self._polls(timeout, for_the_end=True):
             if self._find_outcome() is not None:
                 return
 
     def _wait_for_manifest(self) -> Manifest:
-        self._ledger.intent()
         for _ in self._polls(None):
             manifest = self._find_manifest()
             if manifest is not None:
@@ -234,8 +235,10 @@ class Job:
             # The outcome may come all the same; a later sweep sends what this one could not.
             _LOG.warning("job %s: could not be moved: %s", self.id, error)
 
-    def _polls(self, timeout: float | None) -> Iterator[None]:
+    def _polls(self, timeout: float | None, *, for_the_end: bool = False) -> Iterator[None]:
         """Beats to look at, ever slower: every fiftieth of a second at first, every second after ten.
+
+        `for_the_end`: the engine's bell is listened to, and if it rings at all there are fewer other beats.
 
         Raises:
             JobTimeout: The time is up.
@@ -243,16 +246,18 @@ class Job:
         """
         started_at = swept_at = time.monotonic()
         deadline_at = self._runtime.job(self.id).intent.deadline_at
-        while True:
-            yield
-            now = time.monotonic()
-            pause_s = min(max(FIRST_POLL_S, (now - started_at) / 10), LAST_POLL_S)
-            if timeout is not None:
-                left_s = started_at + timeout - now
-                if left_s <= 0:
-                    raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
-                pause_s = min(pause_s, left_s)
-            if now - swept_at >= self._runtime.config.stall_s / 2 or (deadline_at and time.time() > deadline_at):
-                self._sweep()
-                swept_at = now
-            time.sleep(pause_s)
+        with self._runtime.bell(self.id) if for_the_end else nullcontext(Silence()) as bell:
+            first_s = SPARE_POLL_S if bell.rings else FIRST_POLL_S
+            while True:
+                yield
+                now = time.monotonic()
+                pause_s = min(max(first_s, (now - started_at) / 10), LAST_POLL_S)
+                if timeout is not None:
+                    left_s = started_at + timeout - now
+                    if left_s <= 0:
+                        raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
+                    pause_s = min(pause_s, left_s)
+                if now - swept_at >= self._runtime.config.stall_s / 2 or (deadline_at and time.time() > deadline_at):
+                    self._sweep()
+                    swept_at = now
+                bell.wait(pause_s)

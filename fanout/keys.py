@@ -26,6 +26,9 @@ GROUP_WIDTH = 64
 SHARD_WIDTH = 1024
 """Chunks whose places are kept in one index object."""
 
+INDEXED_CHUNKS = 65
+"""From this number of chunks on, their places lie in index objects of their own, beside the manifest."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 PARAMETERS_PREFIX = "_params/"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -65,11 +66,13 @@ class Ledger:
         return digest(body)
 
     def shard(self, manifest: Manifest, shard: int) -> IndexShard:
-        """Read one index object.
+        """The places of the chunks of one index object; no request if they stand in the manifest.
 
         Raises:
             CorruptObject: It is not the one that the manifest names.
         """
+        if not manifest.shards:
+            return IndexShard(first_chunk=0, rows=manifest.rows)
         key = self.keys.index(manifest.attempt, shard)
         body = self.store.get(key)
         if digest(body) != manifest.shards[shard]:
@@ -126,10 +129,9 @@ class Ledger:
         """How many tries of the step are on record."""
         return sum(1 for _ in self.store.list(self.keys.tries(step)))
 
-    def tried_chunks(self, attempt: str) -> list[int]:
-        """The chunks that have tries on record: those that raised, or whose worker was lost. Ascending."""
-        found = {int(entry.key.split("/")[-2]) for entry in self.store.list(self.keys.tries(attempt))}
-        return sorted(found)
+    def tries_by_chunk(self, attempt: str) -> Counter[int]:
+        """How many tries each chunk has on record: one that raised, or whose worker was lost. Ascending."""
+        return Counter(int(entry.key.split("/")[-2]) for entry in self.store.list(self.keys.tries(attempt)))
 
     def last_failure(self, step: str, number: int) -> Failure | None:
         """Why the step's `number`-th try failed, if it had the time to say so."""

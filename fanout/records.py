@@ -114,8 +114,9 @@ class Manifest(Record):
         chunks: Number of chunks.
         items: Number of items.
         input_bytes: Size of all chunks, encoded.
-        shards: Digest of each index object, in order.
+        shards: Digest of each index object, in order; none if the places of the chunks stand here.
         effort: Row of setup's `Effort`.
+        rows: The places of the chunks, if there are few.
     """
 
     kind: ClassVar[str] = "manifest"
@@ -125,6 +126,7 @@ class Manifest(Record):
     input_bytes: int
     shards: list[str]
     effort: list[Any]
+    rows: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

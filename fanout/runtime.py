@@ -6,9 +6,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from ._storage import ObjectStore
+from ._storage import ObjectStore, PackReader
 from .config import Config, Options
 from .declaration import TASKS, Declaration, Registry
 from .handle import Handle
@@ -47,6 +48,29 @@ class Carrier(Protocol):
         """
 
 
+class Bell(Protocol):
+    """Tells who waits for a job that it may have ended.
+
+    Attributes:
+        rings: Whether it tells at all, so that the store need not be asked often.
+    """
+
+    rings: bool
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when the job may have ended, at the latest after `timeout_s`."""
+
+
+class Silence:
+    """The bell of an engine that has none: nothing but time passes."""
+
+    rings = False
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep."""
+        time.sleep(timeout_s)
+
+
 class OpenJob:
     """A job that this process works on: its records, with what never changes kept at hand."""
 
@@ -56,6 +80,7 @@ class OpenJob:
         self._tasks = tasks
         self.options = Options().updated(intent.options)
         self.sent = Parameters(intent.inline, dict(intent.references))
+        self.packs = PackReader(ledger.store)
         self._parameters: dict[str, Any] = {}
         self._manifest: Manifest | None = None
         self.known_ended = False
@@ -93,6 +118,11 @@ class OpenJob:
             self._manifest = self.ledger.manifest()
         return self._manifest
 
+    def write_manifest(self, manifest: Manifest) -> Manifest:
+        """Write the manifest, and know from now on the one that stands."""
+        self._manifest = self.ledger.write_manifest(manifest)
+        return self._manifest
+
     def ended(self) -> bool:
         """Whether the job has an outcome, as of the last look: at most one request a second."""
         now = time.monotonic()
@@ -111,6 +141,7 @@ class Runtime:
         carrier: Sends what comes next.
         tasks: The declared tasks.
         on_error: Called with each exception that a user's step raised, before it becomes a record.
+        bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
     """
 
     def __init__(
@@ -121,12 +152,14 @@ class Runtime:
         *,
         tasks: Registry = TASKS,
         on_error: Callable[[BaseException], None] | None = None,
+        bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
     ) -> None:
         self.store = store
         self.config = config
         self.carrier = carrier
         self.tasks = tasks
         self.on_error = on_error or (lambda error: None)
+        self.bell = bell or (lambda job_id: nullcontext(Silence()))
         self._jobs: OrderedDict[str, OpenJob] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -143,8 +176,20 @@ class Runtime:
             if job_id in self._jobs:
                 self._jobs.move_to_end(job_id)
                 return self._jobs[job_id]
-        ledger = self.ledger(job_id)
-        opened = OpenJob(ledger, ledger.intent(), self.tasks)
+        return self.open(job_id, self.ledger(job_id).intent())
+
+    def launch(self, job_id: str, intent: Intent) -> OpenJob:
+        """Write a job's intent. One request; the job is then at hand."""
+        return self.open(job_id, self.ledger(job_id).write_intent(intent))
+
+    def forget(self, job_id: str) -> None:
+        """Keep nothing of that job at hand."""
+        with self._lock:
+            self._jobs.pop(job_id, None)
+
+    def open(self, job_id: str, intent: Intent) -> OpenJob:
+        """The job of that id, whose intent is known. No request."""
+        opened = OpenJob(self.ledger(job_id), intent, self.tasks)
         with self._lock:
             opened = self._jobs.setdefault(job_id, opened)
             while len(self._jobs) > OPEN_JOBS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,12 +17,11 @@ from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore
 from .barrier import missing_chunks
 from .errors import JobNotFound
 from .failure import Failure
-from .handle import Handle
-from .keys import PARAMETERS_PREFIX, SHARD_WIDTH, is_id, new_token, process_step
+from .keys import PARAMETERS_PREFIX, is_id, new_token, process_step
 from .ledger import Ledger
 from .records import Ending, Manifest, Note
 from .runtime import OpenJob, Runtime
-from .stages import awaits_setup, conclude, overdue, start_join
+from .stages import awaits_setup, conclude, overdue, send_again, start_join
 
 _LOG = logging.getLogger("fanout")
 
@@ -47,7 +45,6 @@ class _Survey:
 
     written_at: dict[str, float] = field(default_factory=dict)
     beats: dict[str, float] = field(default_factory=dict)
-    tries: Counter[str] = field(default_factory=Counter)
     nudges: int = 0
     progress_at: float = 0.0
 
@@ -64,9 +61,7 @@ class _Survey:
         if kind == "beat":
             self.beats[rest] = at
             return
-        if kind == "err":
-            self.tries[rest.rpartition("/")[0]] += 1
-        elif kind == "nudge":
+        if kind == "nudge":
             self.nudges += 1
         elif not rest:
             self.written_at[kind] = at
@@ -137,22 +132,7 @@ class _Stalled:
         idle = [chunk for chunk in missing if not self._beating(process_step(manifest.attempt, chunk))]
         if not idle or not self._nudge():
             return Move.NONE
-        for shard in sorted({chunk // SHARD_WIDTH for chunk in idle}):
-            record = self._job.ledger.shard(manifest, shard)
-            places = dict(enumerate(record.places, start=record.first_chunk))
-            handles = [
-                Handle(
-                    self._job.id,
-                    manifest.attempt,
-                    chunk,
-                    places[chunk],
-                    tries=self._survey.tries[process_step(manifest.attempt, chunk)],
-                    nudged=True,
-                )
-                for chunk in idle
-                if chunk in places
-            ]
-            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+        send_again(self._runtime, self._job, manifest, idle)
         return Move.CHUNKS_SENT
 
     def _join(self, move: Move) -> Move:

@@ -24,7 +24,7 @@ from .file import FileStore
 from .keys import check_key
 from .memory import MemoryStore
 from .once import put_once
-from .packs import PackWriter, Slice, read_slice
+from .packs import PackReader, PackWriter, Slice
 from .sequences import SequenceEncoder
 from .store import Body, Content, ObjectInfo, ObjectStore
 from .urls import create_bucket, open_store
@@ -44,6 +44,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
+    "PackReader",
     "PackWriter",
     "SequenceEncoder",
     "Slice",
@@ -59,5 +60,4 @@ __all__ = [
     "encode",
     "open_store",
     "put_once",
-    "read_slice",
 ]

@@ -102,7 +102,7 @@ def run_inline(runtime: Runtime, order: Order, job_id: str) -> Outcome:
 
 
 def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome:
-    runtime.ledger(job_id).write_intent(order.intent())
+    runtime.launch(job_id, order.intent())
     run_setup(runtime, job_id, streams=order.streams)
     crew.finish()
     outcome = run_join(runtime, job_id)

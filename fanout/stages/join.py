@@ -93,7 +93,7 @@ def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, *, 
 
 def _refuse_failed_chunks(ledger: Ledger, attempt: str) -> None:
     """Raise ChunkFailed if a chunk has failed, whether or not the user's join would come across it. One listing."""
-    for chunk in ledger.tried_chunks(attempt):
+    for chunk in ledger.tries_by_chunk(attempt):
         result = ledger.result(attempt, chunk)
         if result is not None and result.failed is not None:
             raise ChunkFailed(result.failed)
@@ -130,7 +130,7 @@ def results_of(ledger: Ledger, manifest: Manifest) -> Results:
     """The results of a complete job, lazily."""
 
     def first_items() -> list[int]:
-        shards = (ledger.shard(manifest, shard) for shard in range(len(manifest.shards)))
+        shards = (ledger.shard(manifest, shard) for shard in range(len(manifest.shards) or 1))
         return [place.first_item for shard in shards for place in shard.places]
 
     return Results(

@@ -12,7 +12,6 @@ from .. import barrier
 from .._storage import (
     SequenceEncoder,
     decode,
-    read_slice,
 )
 from ..effort import Effort
 from ..errors import JobNotFound
@@ -107,7 +106,7 @@ class _Run:
         first = place.first_item
         parameters = self._job.parameters(binding.parameters_for(binding.process))
         key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
-        items: list[dict[str, Any]] = decode(read_slice(self._job.ledger.store, key, place.piece), key=key)
+        items: list[dict[str, Any]] = decode(self._job.packs.read(key, place.piece), key=key)
         encoder = SequenceEncoder(path="results", first_index=first)
         for index, arguments in enumerate(items, start=first):
             if ended():

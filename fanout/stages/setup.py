@@ -9,17 +9,18 @@ from collections.abc import Generator, Iterable, Mapping, Sized
 from contextlib import closing, nullcontext
 from typing import Any
 
-from .._storage import PackWriter, SequenceEncoder
+from .._storage import PackWriter, SequenceEncoder, Slice
 from ..barrier import missing_chunks
 from ..chunking import chunk_sizes
 from ..effort import Effort
 from ..errors import InvalidItem, JobNotFound
 from ..failure import Failure
 from ..handle import ChunkPlace, Handle
-from ..keys import SHARD_WIDTH, new_token
+from ..keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
 from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
 from .ending import conclude, is_passing, overdue, start_join
+from .resending import send_again
 from .tries import Tries
 from .watch import Watch
 
@@ -35,10 +36,12 @@ def run_setup(
     *,
     streams: Mapping[str, Iterable[Any]] | None = None,
     redelivered: bool = False,
+    retried: bool = False,
 ) -> None:
     """Run setup; afterwards every chunk is in the store and its handle is on its way.
 
-    A setup that finds a manifest adopts it; one that finds an outcome has it delivered. If the user's setup raises, the
+    A setup that finds a manifest adopts it, and if an earlier run may have died sends again the chunks that have
+    no result; one that finds an outcome has it delivered. If the user's setup raises, the
     job ends with that failure. Memory: see `Config.pack_bytes`, plus what the user's setup holds.
 
     Args:
@@ -46,9 +49,10 @@ def run_setup(
         job_id: The job; its intent must be in the store.
         streams: Parameters that only this process has, by name.
         redelivered: Whether the broker has delivered the message before.
+        retried: Whether the store failed an earlier run for this message.
 
     Raises:
-        StorageError: The store does not answer; running setup again is safe.
+        StorageError: The store does not answer; running setup again, `retried`, is safe.
         CarrierUnavailable: The broker does not take the handles; running setup again is safe.
     """
     try:
@@ -61,7 +65,9 @@ def run_setup(
         start_join(runtime, job)
         return
     token = new_token()
-    if job.manifest() is None:
+    if job.manifest() is not None:
+        _go_on(runtime, job, token, resend=redelivered or retried)
+    else:
         tries = Tries(job.ledger, "setup")
         if not tries.admit(redelivered=redelivered, suspicious=False, limit=job.options.max_attempts):
             conclude(runtime, job, Ending.FAILED, tries.verdict(step="setup"))
@@ -70,16 +76,28 @@ def run_setup(
             with Watch(
                 job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=streams is not None
             ) as watch:
-                _Attempt(runtime, job, token, watch).run(streams or {})
+                attempt = _Attempt(runtime, job, token, watch)
+                attempt.run(streams or {})
         except Exception as error:
             if is_passing(error):
                 raise
             runtime.on_error(error)
             conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.number))
             return
+        if not attempt.is_followed:
+            _go_on(runtime, job, token, resend=False)
+
+
+def _go_on(runtime: Runtime, job: OpenJob, token: str, *, resend: bool) -> None:
+    """Go on from a manifest that stands, if one does: start the join, or send again what nobody may have sent."""
     manifest = job.manifest()
-    if manifest is not None and not missing_chunks(job.ledger, manifest, by=token):
+    if manifest is None:
+        return
+    missing = missing_chunks(job.ledger, manifest, by=token)
+    if not missing:
         start_join(runtime, job)
+    elif resend:
+        send_again(runtime, job, manifest, missing)
 
 
 class _Attempt:
@@ -99,6 +117,8 @@ class _Attempt:
         self._input_bytes = 0
         self._items = 0
         self._flushed_at = time.monotonic()
+        self.is_followed = False
+        """Whether it will be noticed when the last chunk is done: the manifest stood before the first was sent."""
 
     def run(self, streams: Mapping[str, Iterable[Any]]) -> None:
         job, config = self._job, self._runtime.config
@@ -118,20 +138,33 @@ class _Attempt:
         ) as writer:
             with closing(produced) if isinstance(produced, Generator) else nullcontext():
                 self._cut(produced, writer)
-            self._send(writer.close())
+            rest = self._handles(writer.close())
+        early = self._chunks_sent == len(rest)
+        if not early:
+            self._send(rest)
         if self._ended():
             return
+        manifest = self._manifest(started_at)
+        if job.write_manifest(manifest).attempt != self._attempt:
+            _LOG.info("job %s: setup attempt %s was not the first to finish; dropped", job.id, self._attempt)
+        elif early and rest:
+            self._send(rest)
+            self.is_followed = True
+
+    def _manifest(self, started_at: float) -> Manifest:
+        rows: list[Any] = []
+        if self._chunks_sent < INDEXED_CHUNKS:
+            rows, self._shard = [place.to_row() for place in self._shard], []
         self._write_shard()
-        manifest = Manifest(
+        return Manifest(
             attempt=self._attempt,
             chunks=self._chunks_sent,
             items=self._items,
             input_bytes=self._input_bytes,
             shards=self._shards,
             effort=Effort.since(started_at).to_row(),
+            rows=rows,
         )
-        if job.ledger.write_manifest(manifest).attempt != self._attempt:
-            _LOG.info("job %s: setup attempt %s was not the first to finish; dropped", job.id, self._attempt)
 
     def _cut(self, produced: Iterable[Any], writer: PackWriter) -> None:
         """Cut what setup yields into chunks."""
@@ -165,10 +198,14 @@ class _Attempt:
         if now - self._flushed_at >= LINGER_S:
             writer.flush()
             self._flushed_at = now
-        self._send(writer.stored())
+        self._send(self._handles(writer.stored()))
 
-    def _send(self, pieces: Iterable[Any]) -> None:
-        """Send the handles of chunks that have become durable, in order."""
+    def _send(self, handles: list[Handle]) -> None:
+        if handles:
+            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+
+    def _handles(self, pieces: Iterable[Slice]) -> list[Handle]:
+        """The handles of chunks that have become durable, in order."""
         handles = []
         for piece in pieces:
             place = ChunkPlace(piece, *self._waiting.popleft())
@@ -178,8 +215,7 @@ class _Attempt:
             self._shard.append(place)
             if len(self._shard) == SHARD_WIDTH:
                 self._write_shard()
-        if handles:
-            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+        return handles
 
     def _write_shard(self) -> None:
         if self._shard:

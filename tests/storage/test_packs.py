@@ -15,11 +15,11 @@ from storage import (
     CountingStore,
     MemoryStore,
     ObjectNotFound,
+    PackReader,
     PackWriter,
     Slice,
     StorageUnavailable,
     checksum,
-    read_slice,
 )
 
 
@@ -84,7 +84,7 @@ def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, uploads: int, d
             slices += writer.stored()
         slices += writer.close()
     assert store.requests["put"] == (slices[-1].pack + 1 if slices else 0)
-    assert [read_slice(store, key(piece.pack), piece) for piece in slices] == chunks
+    assert [PackReader(store).read(key(piece.pack), piece) for piece in slices] == chunks
     assert [(piece.pack, piece.offset) for piece in slices] == sorted((piece.pack, piece.offset) for piece in slices)
 
 
@@ -221,7 +221,7 @@ def test_nothing_written_is_nothing_stored() -> None:
     with PackWriter(store, key) as writer:
         writer.append(b"")
         (piece,) = writer.close()
-    assert read_slice(store, key(0), piece) == b""
+    assert PackReader(store).read(key(0), piece) == b""
 
 
 @pytest.mark.parametrize("sizes", [{"pack_bytes": 0}, {"uploads": 0}])
@@ -232,19 +232,47 @@ def test_sizes_must_be_positive(sizes: dict[str, int]) -> None:
 
 
 def test_reading_a_slice_is_one_verified_request() -> None:
-    """read_slice makes one ranged get, and finds a changed, shortened or missing pack."""
+    """Reading makes one ranged get, and finds a changed, shortened or missing pack."""
     store = CountingStore(MemoryStore())
     store.put(key(0), b"aaabbbccc")
     piece = Slice(0, 3, 3, checksum(b"bbb"))
     store.reset()
-    assert read_slice(store, key(0), piece) == b"bbb"
-    assert (store.requests, store.bytes_out) == ({"get": 1}, 3)
+    assert PackReader(store).read(key(0), piece) == b"bbb"
+    assert (store.requests, store.bytes_out) == ({"get": 1}, 6)
     store.put(key(0), b"aaabXbccc")
     with pytest.raises(CorruptObject, match=r"bytes 3 to 6 of 'packs/000000' .*digest") as caught:
-        read_slice(store, key(0), piece)
+        PackReader(store).read(key(0), piece)
     assert caught.value.key == key(0)
     store.put(key(0), b"aaab")
     with pytest.raises(CorruptObject, match="1 of 3 bytes"):
-        read_slice(store, key(0), piece)
+        PackReader(store).read(key(0), piece)
     with pytest.raises(ObjectNotFound):
-        read_slice(store, key(1), piece)
+        PackReader(store).read(key(1), piece)
+
+
+def test_small_slices_are_read_together() -> None:
+    """A reader of many small chunks asks once for 64 KiB of them, and for a large one exactly."""
+    store = CountingStore(MemoryStore())
+    with PackWriter(store, key) as writer:
+        for size in [10] * 5000 + [100_000]:
+            writer.append(b"x" * size)
+        slices = writer.close()
+    store.reset()
+    reader = PackReader(store)
+    for piece in slices[:5000]:
+        reader.read(key(0), piece)
+    assert (store.requests["get"], store.bytes_out) == (1, 64 * 1024)
+    reader.read(key(0), slices[5000])
+    assert (store.requests["get"], store.bytes_out) == (2, 64 * 1024 + 100_000)
+
+
+def test_damage_that_passes_is_read_anew() -> None:
+    """What was read ahead and is damaged is not kept: the next try asks the store again."""
+    store = MemoryStore()
+    reader = PackReader(store)
+    piece = Slice(0, 0, 3, checksum(b"abc"))
+    store.put(key(0), b"abX")
+    with pytest.raises(CorruptObject):
+        reader.read(key(0), piece)
+    store.put(key(0), b"abc")
+    assert reader.read(key(0), piece) == b"abc"

@@ -37,9 +37,9 @@ def joining(join: Callable[[Results], Any]) -> type[ForkJoinTask]:
     return Joining
 
 
-def ready(world: World, task: type[ForkJoinTask] = Numbers, **options: Any) -> Ledger:
+def ready(world: World, task: type[ForkJoinTask] = Numbers, *, items: int = 3, **options: Any) -> Ledger:
     """A job of which only the join is missing."""
-    ledger = world.prepare(task, {"numbers": [1, 2, 3]}, **options)
+    ledger = world.prepare(task, {"numbers": list(range(1, items + 1))}, **options)
     for handle in world.handles:
         run_process(world.runtime, handle)
     world.carrier.waiting = world.carrier.joins
@@ -233,7 +233,7 @@ def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
         def join(results, text):
             return results[0]
 
-    ledger = ready(world, Needy)
+    ledger = ready(world, Needy, items=65)
     (text,) = (key for key in world.store.keys("_params/") if len(world.store.get(key)) > 100)
     key = text if kind == "parameter" else f"{ledger.job_id}/" + kind.format(attempt=world.handles[0].attempt)
     world.store.delete([key])

@@ -3,6 +3,7 @@
 extension.py   what `connect` adds to an app: the runtime, the registered tasks
 tasks.py       the three Celery tasks of a declared task
 signature.py   a job as a Celery signature; submit
+bell.py        how a caller learns of a job's end without asking the store
 carrier.py     how handles and joins become messages
 values.py      what a value becomes on its way through Celery
 settings.py    what the app's settings should be, and the danger where they differ

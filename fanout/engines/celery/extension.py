@@ -15,6 +15,7 @@ from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
 from ...job import Job
 from ...runtime import Runtime
+from .bell import bell_of
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
 from .tasks import JoinTask, ProcessTask, SetupTask
@@ -53,7 +54,13 @@ class Extension:
         with self._lock:
             if self._runtime is None:
                 config = self.config
-                self._runtime = Runtime(open_store(config.store), config, CeleryCarrier(self.app), tasks=self._tasks)
+                self._runtime = Runtime(
+                    open_store(config.store),
+                    config,
+                    CeleryCarrier(self.app),
+                    tasks=self._tasks,
+                    bell=lambda job_id: bell_of(self.app, job_id),
+                )
             return self._runtime
 
     def job(self, job_id: str) -> Job:

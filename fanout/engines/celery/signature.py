@@ -104,11 +104,10 @@ def _streamed(runtime: Runtime, order: Order) -> Job:
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
     own = Runtime(runtime.store, runtime.config, runtime.carrier, tasks=runtime.tasks, on_error=errors.append)
-    ledger = own.ledger(job_id)
-    ledger.write_intent(order.intent())
+    own.open(job_id, runtime.launch(job_id, order.intent()).intent)
     run_setup(own, job_id, streams=order.streams)
     if errors:
-        outcome = ledger.outcome()
+        outcome = own.ledger(job_id).outcome()
         if outcome is not None and outcome.failure is not None:
             raise outcome.error(job_id) from errors[0]
     return Job(job_id, runtime)

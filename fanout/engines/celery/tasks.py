@@ -119,7 +119,7 @@ class SetupTask(StageTask):
             not_before=_moment(options.get("eta") or options.get("countdown")),
             expires_at=_moment(options.get("expires")),
         )
-        self.runtime.ledger(task_id).write_intent(intent)
+        self.runtime.launch(task_id, intent)
         return super().apply_async((), {}, task_id=task_id, producer=producer, **options)
 
     def run(self, *received: Any, order: dict[str, Any] | None = None) -> Any:
@@ -141,12 +141,12 @@ class SetupTask(StageTask):
                 parsed = wire.completed(parsed, received, runtime)
             except (InvalidInput, Unencodable) as error:
                 refused = error
-            ledger.write_intent(parsed.intent())
+            runtime.launch(job_id, parsed.intent())
         ledger.write_continuation(Continuation(message=self._continuation()))
         if refused is not None:
             conclude(runtime, runtime.job(job_id), Ending.FAILED, Failure.of("setup", refused))
             return
-        run_setup(runtime, job_id, redelivered=self.redelivered)
+        run_setup(runtime, job_id, redelivered=self.redelivered, retried=bool(self.request.retries))
 
     def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""

@@ -1,0 +1,64 @@
+"""How a caller learns of a job's end without asking the store: by the result backend, where that can tell."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from celery.backends.redis import RedisBackend
+
+from ...runtime import Bell, Silence
+
+_LOG = logging.getLogger("fanout")
+
+
+class RedisBell:
+    """Rings when Redis announces the result of the join's Celery task, which is stored after the outcome is written.
+
+    It listens to a channel of Redis and takes nothing away from anybody else who waits for that result.
+
+    Args:
+        backend: The app's result backend.
+        job_id: The job, and so the Celery task, to listen for.
+    """
+
+    rings = True
+
+    def __init__(self, backend: Any, job_id: str) -> None:
+        self._pubsub = backend.client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub.subscribe(backend.get_key_for_task(job_id))
+
+    def wait(self, timeout_s: float) -> None:
+        """Return at the announcement; after `timeout_s` if there is none, or if Redis is lost."""
+        ends_at = time.monotonic() + timeout_s
+        try:
+            while (left_s := ends_at - time.monotonic()) > 0:
+                if self._pubsub.get_message(timeout=left_s) is not None:
+                    return
+        except Exception as error:
+            # It only ever saves time: the store is asked all the same.
+            _LOG.debug("the result backend no longer tells when a job ends: %s", error)
+            time.sleep(max(0.0, ends_at - time.monotonic()))
+
+    def close(self) -> None:
+        self._pubsub.close()
+
+
+@contextmanager
+def bell_of(app: Celery, job_id: str) -> Iterator[Bell]:
+    """What rings when the job ends, if the app's result backend can tell; else nothing but time passes."""
+    bell = None
+    try:
+        if isinstance(app.backend, RedisBackend):
+            bell = RedisBell(app.backend, job_id)
+    except Exception as error:
+        _LOG.debug("the result backend does not tell when a job ends: %s", error)
+    try:
+        yield bell or Silence()
+    finally:
+        if bell is not None:
+            bell.close()
