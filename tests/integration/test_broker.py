@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fanout.engines.celery.wave import Wave
 from fanout.stack import CephGateway, RabbitMQ
 
-from .app import WordCounterTask
+from .app import SumTask, WordCounterTask
 from .cluster import Cluster, running_cluster
 
 MB = 1_000_000
@@ -80,3 +82,29 @@ def test_40_mb_in_32_chunks(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     assert count == sum(document.count("fox") for document in everything)
     assert job.progress().chunks == 32
     assert peak - before < 20 * MB
+
+
+def test_what_a_cut_connection_took_along_is_sent_again(
+    idle_cluster: Cluster, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks while hundreds of messages are unconfirmed: every chunk is in the queue afterwards."""
+    sent, cuts = Wave.sent, []
+
+    def sent_and_cut(wave: Wave, index: int) -> None:
+        if index == 300:
+            cuts.append(index)
+            wave.producer.channel.connection.transport.sock.shutdown(socket.SHUT_RDWR)
+        sent(wave, index)
+
+    monkeypatch.setattr(Wave, "sent", sent_and_cut)
+    messages, _ = weigh(rabbitmq, idle_cluster)
+    SumTask.submit({"numbers": iter(range(700))}, chunk_items=1)
+    assert cuts
+    queue = idle_cluster.environment["TEST_QUEUE"]
+    taken: set[int] = set()
+    with idle_cluster.app.connection_for_read() as connection, connection.SimpleQueue(queue) as waiting:
+        for _ in range(weigh(rabbitmq, idle_cluster)[0] - messages):
+            message = waiting.get(timeout=10)
+            taken.add(message.payload[0][2])
+            message.ack()
+    assert taken == set(range(700))

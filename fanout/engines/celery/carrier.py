@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Any, cast
 
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from kombu.utils import json
 from kombu.utils.uuid import uuid
@@ -13,6 +16,9 @@ from kombu.utils.uuid import uuid
 from ...errors import CarrierUnavailable
 from ...handle import Handle
 from ...records import Intent
+from .wave import Refused, Wave, is_confirmed
+
+_LOG = logging.getLogger("fanout")
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
 
@@ -39,19 +45,42 @@ class CeleryCarrier:
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
         # every member, one round trip each, although nobody will ever ask for one.
-        name, wave = celery_name(task, "process"), uuid()
+        group = uuid()
         with self._app.producer_or_acquire() as producer:
-            for index, handle in enumerate(handles):
-                self._send(
-                    name,
-                    handle.to_row(),
-                    {},
-                    producer=producer,
-                    group_id=wave,
-                    group_index=index,
-                    ignore_result=True,
-                    argsrepr=f"(chunk {handle.chunk})",
-                )
+            left: Iterable[int] = range(len(handles))
+            if len(handles) > 1 and is_confirmed(producer.connection):
+                left = self._send_wave(task, handles, group, producer.connection)
+            for index in left:
+                self._send_chunk(task, handles[index], group, index, producer=producer)
+
+    def _send_wave(self, task: str, handles: Sequence[Handle], group: str, connection: Connection) -> list[int]:
+        """Send these chunks without waiting for each; return those that are to be sent once more, patiently."""
+        lost = cast(Any, (*connection.connection_errors, *connection.channel_errors, CarrierUnavailable, Refused))
+        first_unsent = 0
+        wave: Wave | None = None
+        try:
+            with closing(Wave(connection)) as wave:
+                for index, handle in enumerate(handles):
+                    self._send_chunk(task, handle, group, index, producer=wave.producer, retry=False)
+                    first_unsent = index + 1
+                    wave.sent(index)
+                wave.settle()
+        except lost as error:
+            _LOG.warning("the broker did not confirm all chunks, the others are sent again: %s", error)
+            connection.collect()
+        return sorted((wave.unconfirmed if wave else set()) | set(range(first_unsent, len(handles))))
+
+    def _send_chunk(self, task: str, handle: Handle, group: str, index: int, **options: Any) -> None:
+        self._send(
+            celery_name(task, "process"),
+            handle.to_row(),
+            {},
+            group_id=group,
+            group_index=index,
+            ignore_result=True,
+            argsrepr=f"(chunk {handle.chunk})",
+            **options,
+        )
 
     def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
         options: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
