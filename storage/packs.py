@@ -53,6 +53,8 @@ class PackWriter:
         key: Number of a pack to its key.
         pack_bytes: A pack is uploaded when it reaches this size, or when the next chunk would exceed it.
         uploads: How many uploads may run at once.
+        first_bytes: Size of the first pack; each of the next is twice as large, up to `pack_bytes`. So whoever reads
+            the chunks can begin before much was made. `pack_bytes` if not given.
     """
 
     def __init__(
@@ -62,12 +64,15 @@ class PackWriter:
         *,
         pack_bytes: int = PACK_BYTES,
         uploads: int = UPLOADS,
+        first_bytes: int | None = None,
     ) -> None:
-        if pack_bytes < 1 or uploads < 1:
-            raise ValueError(f"pack_bytes and uploads must be positive, not {pack_bytes} and {uploads}")
+        first_bytes = pack_bytes if first_bytes is None else min(first_bytes, pack_bytes)
+        if first_bytes < 1 or uploads < 1:
+            raise ValueError(f"pack_bytes and uploads must be positive, not {first_bytes} and {uploads}")
         self._store = store
         self._key = key
-        self._pack_bytes = pack_bytes
+        self._pack_bytes = first_bytes
+        self._largest_bytes = pack_bytes
         self._uploads = uploads
         self._pool = ThreadPoolExecutor(uploads, thread_name_prefix="pack-upload")
         self._pack = 0
@@ -112,6 +117,7 @@ class PackWriter:
         upload = self._pool.submit(self._store.put, self._key(self._pack), self._buffer)
         self._begun.append((upload, self._slices))
         self._pack += 1
+        self._pack_bytes = min(2 * self._pack_bytes, self._largest_bytes)
         self._buffer = bytearray()
         self._slices = []
 

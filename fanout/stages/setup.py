@@ -26,6 +26,9 @@ from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
 
+FIRST_PART = 8
+"""Part of a pack's size that the first pack has: the sooner it is full, the sooner the workers begin."""
+
 LINGER_S = 0.2
 """Longest time that a finished chunk waits for its pack to fill, while setup yields slowly."""
 
@@ -135,6 +138,7 @@ class _Attempt:
             lambda pack: job.ledger.keys.pack(self._attempt, pack),
             pack_bytes=config.pack_bytes,
             uploads=config.uploads,
+            first_bytes=max(1, config.pack_bytes // FIRST_PART),
         ) as writer:
             with closing(produced) if isinstance(produced, Generator) else nullcontext():
                 self._cut(produced, writer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -276,3 +277,12 @@ def test_damage_that_passes_is_read_anew() -> None:
         reader.read(key(0), piece)
     store.put(key(0), b"abc")
     assert reader.read(key(0), piece) == b"abc"
+
+
+def test_packs_may_begin_small() -> None:
+    """With `first_bytes` the first chunks are durable early, and later packs are as large as without."""
+    writer = PackWriter(MemoryStore(), key, pack_bytes=40, first_bytes=10)
+    for _ in range(16):
+        writer.append(b"x" * 10)
+    sizes = Counter(piece.pack for piece in writer.close())
+    assert [sizes[pack] for pack in sorted(sizes)] == [1, 2, 4, 4, 4, 1]
