@@ -19,11 +19,14 @@ from .errors import (
     InvalidInput,
     InvalidItem,
     JobCancelled,
+    JobConflict,
     JobFailed,
     JobNotFound,
     JobTimeout,
+    RetryRefused,
     UnknownTask,
 )
+from .failure import FailedItem
 from .job import Job, JobState, Progress
 from .results import Results
 from .task import ForkJoinTask, fork_join
@@ -39,12 +42,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "DeclarationError",
+    "FailedItem",
     "FanoutError",
     "ForkJoinTask",
     "InvalidInput",
     "InvalidItem",
     "Job",
     "JobCancelled",
+    "JobConflict",
     "JobFailed",
     "JobNotFound",
     "JobState",
@@ -52,6 +57,7 @@ __all__ = [
     "Options",
     "Progress",
     "Results",
+    "RetryRefused",
     "UnknownTask",
     "attach",
     "connect",

@@ -8,6 +8,7 @@ write shows at least that write, so of several that finish together the last one
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from .keys import GROUP_WIDTH
 from .ledger import Ledger
@@ -52,21 +53,41 @@ def complete_after(
     return len(ledger.marked(attempt)) >= groups
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a job is.
+
+    Attributes:
+        missing: Chunks without a result, ascending; none of them means that the job is complete.
+        landed: The other chunks -> how many items of each failed.
+    """
+
+    missing: list[int]
+    landed: dict[int, int]
+
+
 def missing_chunks(ledger: Ledger, manifest: Manifest, *, by: str) -> list[int]:
-    """Chunks without a result, ascending; an empty list means that the job is complete.
+    """Chunks without a result, ascending; see `standing_of`."""
+    return standing_of(ledger, manifest, by=by).missing
+
+
+def standing_of(ledger: Ledger, manifest: Manifest, *, by: str) -> Standing:
+    """How far the job is, in the ledger's round.
 
     Marks the groups that are full but not marked: those that were finished before there was a manifest. One listing a
     1,000 chunks, and where there are several groups one or two of marks.
     """
     if not manifest.chunks:
-        return []
-    done = set(ledger.finished(manifest.attempt))
-    missing = [chunk for chunk in range(manifest.chunks) if chunk not in done]
+        return Standing([], {})
+    landed = ledger.landed(manifest.attempt)
+    missing = [chunk for chunk in range(manifest.chunks) if chunk not in landed]
     groups = groups_of(manifest.chunks)
     if not missing or groups == 1:
-        return missing
+        return Standing(missing, landed)
     full = set(range(groups)) - {chunk // GROUP_WIDTH for chunk in missing} - ledger.marked(manifest.attempt)
     for group in full:
         ledger.write_mark(manifest.attempt, group, Note(by=by))
     # The others may have marked theirs between our listing and our marks; then nobody else would notice.
-    return [] if full and len(ledger.marked(manifest.attempt)) >= groups else missing
+    if full and len(ledger.marked(manifest.attempt)) >= groups:
+        return Standing([], ledger.landed(manifest.attempt))
+    return Standing(missing, landed)

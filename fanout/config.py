@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .errors import ConfigError
+from .policy import Policy, Share
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -39,6 +40,7 @@ class Config:
         uploads: Packs that setup uploads at the same time.
         stall_s: Seconds without progress after which a sweep moves a job; doubled after each time.
         keep_s: Seconds after its outcome at which a sweep removes a job's objects.
+        sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
     """
 
     store: str
@@ -47,10 +49,11 @@ class Config:
     uploads: int = 4
     stall_s: float = 60.0
     keep_s: float = 7 * 24 * 3600.0
+    sweep_every_s: float | None = None
 
     def __post_init__(self) -> None:
         _counts(self, "pack_bytes", "uploads")
-        _positive(self, "stall_s", "keep_s")
+        _positive(self, "stall_s", "keep_s", "sweep_every_s")
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:
@@ -64,7 +67,7 @@ class Config:
             raw = next((s[field.name] for s in sources if s.get(field.name) not in (None, "")), None)
             if raw is None:
                 continue
-            kind = {"str": str, "int": int, "float": float}[str(field.type)]
+            kind = {"str": str, "int": int, "float": float}[str(field.type).removesuffix(" | None")]
             try:
                 found[field.name] = kind(raw)
             except (TypeError, ValueError) as error:
@@ -98,6 +101,9 @@ class Options:
         parallelism: Workers to plan for when neither of the first two is given: about 4 chunks a worker.
         max_attempts: Tries of a chunk, kills of its worker included, after which it counts as failed.
         deadline_s: Seconds after launch at which the job fails if it has not ended; None for never.
+        tolerate: Items that may fail without failing the job: a count (`int`) or a fraction (`float`). Then join is
+            given a `FailedItem` in the place of each. None, and no `min_success`: the first failed chunk fails the job.
+        min_success: The same said the other way: items that must succeed. Give one of the two.
     """
 
     chunk_items: int | None = None
@@ -106,12 +112,20 @@ class Options:
     parallelism: int = 32
     max_attempts: int = 3
     deadline_s: float | None = None
+    tolerate: Share | None = None
+    min_success: Share | None = None
 
     def __post_init__(self) -> None:
         _counts(self, "chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts")
         _positive(self, "deadline_s")
         if self.chunk_items is not None and self.groups is not None:
             raise ConfigError("chunk_items and groups both say how many chunks there are: give one of them")
+        _ = self.policy
+
+    @property
+    def policy(self) -> Policy:
+        """How many items may fail."""
+        return Policy(self.tolerate, self.min_success)
 
     def updated(self, changes: Mapping[str, Any]) -> Options:
         """These options with `changes` by name.

@@ -8,6 +8,8 @@
     ├── UnknownTask        (LookupError)    no task of that name is declared in this process
     ├── CarrierUnavailable (ConnectionError) the broker takes no messages
     ├── JobNotFound        (LookupError)    the store holds no job of that id
+    ├── JobConflict        (ValueError)     another job has that id already
+    ├── RetryRefused       (RuntimeError)   the job can't be run again
     ├── JobTimeout         (TimeoutError)   the job has not ended within the time the caller gave
     └── JobFailed          (RuntimeError)   the job ended without a value
         └── JobCancelled                    because somebody cancelled it
@@ -17,7 +19,7 @@ All of them survive pickling and Celery's JSON form of an exception: their state
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -75,6 +77,43 @@ class JobNotFound(FanoutError, LookupError):
             f"job {self.job_id} is not in the store {self.args[1]}: "
             "check the id and that caller and workers use the same store URL"
         )
+
+
+class JobConflict(FanoutError, ValueError):
+    """A job of that id exists already, and it is another one.
+
+    Attributes:
+        job_id: The id.
+        differences: What is not the same, a line each.
+    """
+
+    def __init__(self, job_id: str, differences: Sequence[str]) -> None:
+        self.job_id = job_id
+        self.differences = list(differences)
+        super().__init__(job_id, self.differences)
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} exists already, and is another one: {'; '.join(self.differences)}. "
+            "Give another job_id, or the same input and options"
+        )
+
+
+class RetryRefused(FanoutError, RuntimeError):
+    """The job can't be run again: there is nothing to run, or nothing left to run it on.
+
+    Attributes:
+        job_id: The job.
+        reason: Why not, and what to do instead.
+    """
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        self.job_id = job_id
+        self.reason = reason
+        super().__init__(job_id, reason)
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} can't be retried: {self.reason}"
 
 
 class JobTimeout(FanoutError, TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .errors import JobFailed
@@ -58,6 +58,47 @@ class Failure:
         """The failure inside a record, which lies there as a mapping."""
         return cls(**body) if isinstance(body, dict) else body
 
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """Stands among the results in the place of an item that failed, where the job tolerates that.
+
+    It is false, as None is: `filter(None, results)` passes it by, along with results that are false themselves;
+    `results.good()` passes by nothing else. A join that returns one returns its fields, as a dict.
+
+    Attributes:
+        item: Index of the item over the whole job.
+        chunk: Index of its chunk.
+        error: Name of the exception's type; `WorkerLost` if the chunk's worker died every time.
+        reason: Its message, shortened.
+        tries: How often its chunk was tried.
+    """
+
+    item: int
+    chunk: int
+    error: str
+    reason: str
+    tries: int = 1
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"item {self.item}: {self.error}: {self.reason}"
+
+    @classmethod
+    def of(cls, failure: Failure, *, item: int) -> FailedItem:
+        """The mark of one item of a chunk that failed for that reason."""
+        assert failure.chunk is not None
+        reason = shortened(failure.reason, limit=MARK_LIMIT)
+        return cls(item, failure.chunk, failure.error, reason, failure.tries)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+MARK_LIMIT = 200
+"""Characters that are kept of a failed item's message: there may be one for each item."""
 
 REASON_LIMIT = 2_000
 TRACEBACK_LIMIT = 16_000

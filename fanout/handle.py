@@ -42,6 +42,7 @@ class Handle:
         place: Where its input lies.
         tries: Tries already on record when this message was sent; 0 for a first message.
         nudged: Whether a sweep sent it, on the suspicion that an earlier message was lost.
+        round: The round of the job that it belongs to: 0, and one more for each retry.
     """
 
     job_id: str
@@ -50,9 +51,12 @@ class Handle:
     place: ChunkPlace
     tries: int = 0
     nudged: bool = False
+    round: int = 0
 
     def to_row(self) -> list[Any]:
-        return [self.job_id, self.attempt, self.chunk, *self.place.to_row(), self.tries, int(self.nudged)]
+        """The form in a message. A field that is added comes last, and is left out where it says nothing."""
+        row = [self.job_id, self.attempt, self.chunk, *self.place.to_row(), self.tries, int(self.nudged)]
+        return [*row, self.round] if self.round else row
 
     @classmethod
     def from_row(cls, row: object) -> Handle:
@@ -61,11 +65,13 @@ class Handle:
         Raises:
             ValueError: It is no handle.
         """
-        if not isinstance(row, list | tuple) or len(row) != 11:
-            raise ValueError(f"a handle has 11 fields, not {row!r:.80}")
-        job_id, attempt, chunk, *place, tries, nudged = row
-        if type(chunk) is not int or chunk < 0 or type(tries) is not int or tries < 0:
-            raise ValueError(f"chunk {chunk!r:.80} or tries {tries!r:.80} is not an index")
+        if not isinstance(row, list | tuple) or len(row) not in (11, 12):
+            raise ValueError(f"a handle has 11 or 12 fields, not {row!r:.80}")
+        job_id, attempt, chunk, *place, tries, nudged = row[:11]
+        round = row[11] if len(row) > 11 else 0
+        for name, number in (("chunk", chunk), ("tries", tries), ("round", round)):
+            if type(number) is not int or number < 0:
+                raise ValueError(f"{name} {number!r:.80} is not an index")
         if nudged not in (0, 1):
             raise ValueError(f"nudged is {nudged!r:.80}, not 0 or 1")
         return cls(
@@ -75,4 +81,5 @@ class Handle:
             ChunkPlace.from_row(place),
             tries,
             bool(nudged),
+            round,
         )

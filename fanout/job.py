@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,16 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from . import sweep
+from . import redrive, sweep
 from ._storage import ObjectInfo
-from .errors import CarrierUnavailable, JobTimeout
-from .failure import Failure
+from .errors import JobTimeout
+from .failure import FailedItem, Failure
 from .records import ChunkResult, Ending, Manifest, Outcome
-from .runtime import Runtime, Silence
+from .runtime import OpenJob, Runtime, Silence
 from .stages import conclude
 from .stages.join import ChunkFailed, chunk_values
-
-_LOG = logging.getLogger("fanout")
 
 FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
@@ -44,15 +41,17 @@ class Progress:
 
     Attributes:
         state: Where it stands.
-        chunks_done: Chunks that have a result.
+        chunks_done: Chunks that have a result, or whose failure is tolerated.
         chunks: Chunks there are; None until setup has finished.
         items: Items there are; None until setup has finished.
+        items_failed: Items that have failed.
     """
 
     state: JobState
     chunks_done: int
     chunks: int | None
     items: int | None
+    items_failed: int = 0
 
     @property
     def fraction(self) -> float | None:
@@ -64,6 +63,8 @@ class Progress:
 
 class Job:
     """One run of a task. Holds nothing but the id: everything else is in the store.
+
+    A job that is retried goes through several rounds under the same id; all that is asked of it is of the latest.
 
     Args:
         job_id: Id of the job.
@@ -80,6 +81,11 @@ class Job:
     def id(self) -> str:
         """The id by which any process can attach to the job; also the Celery task id of its signature."""
         return self._ledger.job_id
+
+    @property
+    def round(self) -> int:
+        """How often the job was retried, as far as this handle has seen."""
+        return self._ledger.round
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the job's end and return the join's value.
@@ -124,14 +130,24 @@ class Job:
         if outcome is None:
             self._ledger.intent()
         manifest = self._find_manifest()
-        done = len(self._ledger.finished(manifest.attempt)) if manifest else 0
+        landed = self._ledger.landed(manifest.attempt) if manifest else {}
+        done = len(landed)
         if outcome is not None:
             state = JobState(outcome.ending)
         elif manifest is None:
             state = JobState.LAUNCHED
         else:
             state = JobState.PROCESSING if done < manifest.chunks else JobState.JOINING
-        return Progress(state, done, manifest.chunks if manifest else None, manifest.items if manifest else None)
+        failed = sum(landed.values())
+        if manifest is None:
+            return Progress(state, done, None, None, failed)
+        return Progress(state, done, manifest.chunks, manifest.items, failed)
+
+    @property
+    def failures(self) -> list[FailedItem]:
+        """The failed items of a job that tolerates some, at most 1,000, in item order; none until it has ended."""
+        outcome = self._find_outcome()
+        return outcome.failed_items if outcome is not None else []
 
     def cancel(self) -> bool:
         """End the job, unless it has ended. Workers notice before their next chunk, and within seconds inside one.
@@ -143,12 +159,34 @@ class Job:
             JobNotFound: The store has no such job.
         """
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
-        job = self._runtime.job(self.id)
-        self._outcome = conclude(self._runtime, job, Ending.CANCELLED, failure)
+        self._find_outcome()
+        self._outcome = conclude(self._runtime, self._open(), Ending.CANCELLED, failure)
         return self._outcome.ending == Ending.CANCELLED
+
+    def retry(self, **options: Any) -> bool:
+        """Run the job once more, under the same id: only what failed or is missing; every good result is kept.
+
+        For a job that failed, was cancelled, or succeeded although items failed. It starts where it broke: with setup,
+        with the chunks that have no good result, or with the join. Afterwards everything that is asked of the job,
+        here and elsewhere, is of the new round, and what follows the job in its chain is sent the new outcome.
+
+        Args:
+            **options: Changes to `max_attempts`, `tolerate`, `min_success` or `deadline_s`, which counts from now.
+
+        Returns:
+            Whether a round was started; False if the job has not ended: somebody else may have retried it.
+
+        Raises:
+            RetryRefused: It has succeeded without a failure, or its input is gone.
+            ConfigError: An option can't be changed, or is out of range.
+            JobNotFound: The store has no such job.
+        """
+        return redrive.start_round(self._runtime, self.id, changes=options)
 
     def __iter__(self) -> Iterator[Any]:
         """The results of process in item order, each as soon as it and all before it are there.
+
+        In a job that tolerates failures, with a `FailedItem` in the place of each that failed.
 
         Raises:
             JobFailed: From the iterator, when the job has ended and the next result will never come.
@@ -157,11 +195,11 @@ class Job:
         for chunk in range(manifest.chunks):
             self._wait_for_chunk(manifest, chunk)
             try:
-                yield from chunk_values(self._ledger, manifest.attempt, chunk)
+                tolerant = self._open().options.policy.tolerant
+                yield from chunk_values(self._ledger, manifest.attempt, chunk, tolerant=tolerant)
             except ChunkFailed as error:
                 # Whoever gave the chunk up may not have written the outcome yet.
-                task = self._runtime.job(self.id).intent.task
-                raise error.failure.to_error(self.id, task) from None
+                raise error.failure.to_error(self.id, self._open().intent.task) from None
 
     def remove(self) -> int:
         """Delete everything the store holds of this job. Returns the number of objects deleted.
@@ -186,8 +224,10 @@ class Job:
     def chunk_results(self) -> Iterator[ChunkResult]:
         """The records of the chunks that are done, by index: times, memory, worker; for reports. One request each."""
         manifest = self._find_manifest()
-        for chunk in self._ledger.finished(manifest.attempt) if manifest else ():
-            found = self._ledger.result(manifest.attempt, chunk) if manifest else None
+        if manifest is None:
+            return
+        for chunk, failed in self._ledger.landed(manifest.attempt).items():
+            found = self._ledger.result(manifest.attempt, chunk, failed)
             if found is not None:
                 yield found
 
@@ -195,9 +235,18 @@ class Job:
         return f"<Job {self.id}>"
 
     def _find_outcome(self) -> Outcome | None:
+        """The outcome of the latest round. One request; one more for one that a retry may have overtaken."""
         if self._outcome is None:
             self._outcome = self._ledger.outcome()
+        if self._outcome is not None and not self._outcome.final:
+            latest = self._ledger.latest_round()
+            if latest > self._ledger.round:
+                self._ledger = self._runtime.ledger(self.id, latest)
+                self._outcome = self._ledger.outcome()
         return self._outcome
+
+    def _open(self) -> OpenJob:
+        return self._runtime.job(self.id, self._ledger.round)
 
     def _find_manifest(self) -> Manifest | None:
         if self._manifest is None:
@@ -228,13 +277,6 @@ class Job:
         if outcome is not None and outcome.failure is not None:
             raise outcome.error(self.id)
 
-    def _sweep(self) -> None:
-        try:
-            sweep.sweep_job(self._runtime, self.id)
-        except CarrierUnavailable as error:
-            # The outcome may come all the same; a later sweep sends what this one could not.
-            _LOG.warning("job %s: could not be moved: %s", self.id, error)
-
     def _polls(self, timeout: float | None, *, for_the_end: bool = False) -> Iterator[None]:
         """Beats to look at, ever slower: every fiftieth of a second at first, every second after ten.
 
@@ -245,7 +287,8 @@ class Job:
             JobNotFound: The store has no such job.
         """
         started_at = swept_at = time.monotonic()
-        deadline_at = self._runtime.job(self.id).intent.deadline_at
+        sweeping = sweep.Sweeping(self._runtime, self.id)
+        self._open()
         with self._runtime.bell(self.id) if for_the_end else nullcontext(Silence()) as bell:
             first_s = SPARE_POLL_S if bell.rings else FIRST_POLL_S
             while True:
@@ -257,7 +300,9 @@ class Job:
                     if left_s <= 0:
                         raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
                     pause_s = min(pause_s, left_s)
+                deadline_at = self._open().deadline_at
                 if now - swept_at >= self._runtime.config.stall_s / 2 or (deadline_at and time.time() > deadline_at):
-                    self._sweep()
+                    sweeping.start()
                     swept_at = now
+                sweeping.check()
                 bell.wait(pause_s)

@@ -9,7 +9,11 @@ key is either a literal, a checked job id or attempt id, or a number.
              claim · outcome · value       nudge/<n>                      delivered
     _params/<digest>                       parameters too large for a message, shared by content
 
-A `<step>` is `setup`, `join`, or `<attempt>/<chunk>` for process.
+A `<step>` is `setup`, `join`, or `<attempt>/<chunk>` for process. A result in which items failed lies beside where a
+good one would, as `out/<attempt>/<group>/<chunk>-<round>-<failed>`, so that one listing tells both, and a good result
+finds its place free. A job that is run again does so in a round of its own: `rounds/<n>` starts it, and what a round
+must say for itself (`claim`, `outcome`, `delivered`, `done`, `err`, `beat`, `nudge`) lies under `round/<n>/` from the
+second one on.
 """
 
 from __future__ import annotations
@@ -82,9 +86,16 @@ class JobKeys:
     """The keys of one job."""
 
     job_id: str
+    round: int = 0
 
     def __post_init__(self) -> None:
         checked_id(self.job_id, what="job id")
+        if type(self.round) is not int or self.round < 0:
+            raise ValueError(f"round {self.round!r:.80} is not a number from 0")
+
+    @property
+    def _scope(self) -> str:
+        return f"{self.job_id}/round/{self.round}/" if self.round else f"{self.job_id}/"
 
     @property
     def prefix(self) -> str:
@@ -104,23 +115,30 @@ class JobKeys:
 
     @property
     def claim(self) -> str:
-        return f"{self.job_id}/claim"
+        return f"{self._scope}claim"
 
     @property
     def outcome(self) -> str:
-        return f"{self.job_id}/outcome"
+        return f"{self._scope}outcome"
 
     @property
     def delivered(self) -> str:
-        return f"{self.job_id}/delivered"
+        return f"{self._scope}delivered"
 
     @property
     def nudges(self) -> str:
-        return f"{self.job_id}/nudge/"
+        return f"{self._scope}nudge/"
 
     @property
     def inputs(self) -> str:
         return f"{self.job_id}/in/"
+
+    @property
+    def rounds(self) -> str:
+        return f"{self.job_id}/rounds/"
+
+    def start_of(self, round: int) -> str:
+        return f"{self.rounds}{round:06d}"
 
     def value(self, digest: str) -> str:
         return f"{self.job_id}/value/{digest}"
@@ -129,10 +147,13 @@ class JobKeys:
         return f"{self.nudges}{number:06d}"
 
     def beat(self, step: str) -> str:
-        return f"{self.job_id}/beat/{step}"
+        return f"{self._scope}beat/{step}"
+
+    def packs(self, attempt: str) -> str:
+        return f"{self.inputs}{attempt}/"
 
     def pack(self, attempt: str, pack: int) -> str:
-        return f"{self.inputs}{attempt}/{pack:08d}"
+        return f"{self.packs(attempt)}{pack:08d}"
 
     def index(self, attempt: str, shard: int) -> str:
         return f"{self.inputs}{attempt}/index/{shard:06d}"
@@ -146,14 +167,17 @@ class JobKeys:
     def result(self, attempt: str, chunk: int) -> str:
         return f"{self.result_group(attempt, chunk // GROUP_WIDTH)}{chunk:08d}"
 
+    def bad_result(self, attempt: str, chunk: int, failed: int) -> str:
+        return f"{self.result(attempt, chunk)}-{self.round}-{failed:06d}"
+
     def marks(self, attempt: str) -> str:
-        return f"{self.job_id}/done/{attempt}/"
+        return f"{self._scope}done/{attempt}/"
 
     def mark(self, attempt: str, group: int) -> str:
         return f"{self.marks(attempt)}{group:06d}"
 
     def tries(self, step: str) -> str:
-        return f"{self.job_id}/err/{step}/"
+        return f"{self._scope}err/{step}/"
 
     def a_try(self, step: str, number: int) -> str:
         return f"{self.tries(step)}{number:03d}"
@@ -162,3 +186,34 @@ class JobKeys:
 def last_number(key: str) -> int:
     """The index that a key of a pack, result, mark, try or nudge ends with."""
     return int(key.rsplit("/", 1)[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What the key of a result tells.
+
+    Attributes:
+        chunk: Index of the chunk.
+        failed: Items of it that failed; 0 for a good result.
+        round: The round that a result with failed items belongs to; a good one belongs to all.
+    """
+
+    chunk: int
+    failed: int = 0
+    round: int | None = None
+
+    @classmethod
+    def read(cls, key: str) -> Landed:
+        chunk, *rest = key.rsplit("/", 1)[1].split("-")
+        if not rest:
+            return cls(int(chunk))
+        round, failed = rest
+        return cls(int(chunk), int(failed), int(round))
+
+
+def split_round(name: str) -> tuple[int, str]:
+    """The round that an object of a job belongs to, and its name in there, from its key without the job's id."""
+    if not name.startswith("round/"):
+        return 0, name
+    _, number, rest = name.split("/", 2)
+    return int(number), rest

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from . import keys
 from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore, decode, digest, put_once
 from .errors import JobNotFound
 from .failure import Failure
-from .records import ChunkResult, Continuation, IndexShard, Intent, Manifest, Note, Outcome, Record, Try
+from .records import ChunkResult, Continuation, IndexShard, Intent, Manifest, Note, Outcome, Record, Round, Try
 
 _LOG = logging.getLogger("fanout")
 
@@ -22,17 +23,18 @@ INLINE_VALUE_BYTES = 256 * 1024
 
 
 class Ledger:
-    """Reads and writes the records of one job.
+    """Reads and writes the records of one job, in one of its rounds.
 
     Every write is write-once: what stands first, stands. Writing the same again is success, so each method may be
     called again after a crash. One storage request a call unless said otherwise; a write that finds another
     record in its place costs one more.
     """
 
-    def __init__(self, store: ObjectStore, job_id: str) -> None:
+    def __init__(self, store: ObjectStore, job_id: str, round: int = 0) -> None:
         self.store = store
         self.job_id = job_id
-        self.keys = keys.JobKeys(job_id)
+        self.round = round
+        self.keys = keys.JobKeys(job_id, round)
 
     # What starts a job
 
@@ -56,6 +58,33 @@ class Ledger:
 
     def continuation(self) -> Continuation | None:
         return self._read(self.keys.continuation, Continuation)
+
+    # Rounds
+
+    def write_round(self, number: int, record: Round) -> bool:
+        """Start a round; True if the start that stands is this one."""
+        return self._write(self.keys.start_of(number), record).by == record.by
+
+    def round_start(self) -> Round | None:
+        """What started this round; None for the first, which the intent starts.
+
+        Raises:
+            JobNotFound: Nobody has started it, or the job was removed.
+        """
+        if self.round == 0:
+            return None
+        found = self._read(self.keys.start_of(self.round), Round)
+        if found is None:
+            raise JobNotFound(self.job_id, self.store.url)
+        return found
+
+    def latest_round(self) -> int:
+        """The number of the last round that was started; 0 for a job that was never retried."""
+        return max((keys.last_number(found.key) for found in self.store.list(self.keys.rounds)), default=0)
+
+    def superseded(self) -> bool:
+        """Whether a later round than this one was started."""
+        return self._exists(self.keys.start_of(self.round + 1))
 
     # What setup made
 
@@ -89,8 +118,18 @@ class Ledger:
     # What process made
 
     def write_result(self, attempt: str, result: ChunkResult) -> ChunkResult:
-        """Write a chunk's result; returns the one that stands. Says so in the log if a retry gave other bytes."""
-        standing = self._write(self.keys.result(attempt, result.chunk), result)
+        """Write a chunk's result; returns the one that stands. Says so in the log if a retry gave other bytes.
+
+        One in which items failed leaves the place of a good one free, and stands for this round only. Before it is
+        written, one request looks whether another run of the chunk has given a result.
+        """
+        key = self.keys.result(attempt, result.chunk)
+        if result.failed_count:
+            found = self.standing(attempt, result.chunk)
+            if found is not None:
+                return found
+            key = self.keys.bad_result(attempt, result.chunk, result.failed_count)
+        standing = self._write(key, result)
         if standing is not result and standing.content_digest() != result.content_digest():
             _LOG.warning(
                 "job %s: chunk %d gave another result on a retry; the first one stands. Is process deterministic?",
@@ -99,17 +138,40 @@ class Ledger:
             )
         return standing
 
-    def result(self, attempt: str, chunk: int) -> ChunkResult | None:
-        return self._read(self.keys.result(attempt, chunk), ChunkResult)
+    def result(self, attempt: str, chunk: int, failed: int = 0) -> ChunkResult | None:
+        """The chunk's good result, or that of this round in which so many items failed."""
+        key = self.keys.bad_result(attempt, chunk, failed) if failed else self.keys.result(attempt, chunk)
+        return self._read(key, ChunkResult)
+
+    def standing(self, attempt: str, chunk: int) -> ChunkResult | None:
+        """The chunk's result, good or bad, that counts in this round. One request to look, one to fetch."""
+        failed = self._landed(self.keys.result(attempt, chunk)).get(chunk)
+        return self.result(attempt, chunk, failed) if failed is not None else None
 
     def has_result(self, attempt: str, chunk: int) -> bool:
         """Whether the chunk has a result, good or bad; does not fetch it."""
-        return self._exists(self.keys.result(attempt, chunk))
+        return chunk in self._landed(self.keys.result(attempt, chunk))
+
+    def landed(self, attempt: str, group: int | None = None) -> dict[int, int]:
+        """The chunks that have a result -> how many items of each failed, ascending; of one group or of all.
+
+        One request for 1,000 results. A bad result of an earlier round is none. Where a chunk has several, the good
+        one counts, else the one in which the fewest items failed.
+        """
+        return self._landed(self.keys.results(attempt) if group is None else self.keys.result_group(attempt, group))
 
     def finished(self, attempt: str, group: int | None = None) -> list[int]:
-        """Indices of the chunks that have a result, ascending; of one group or of all. One request a 1,000."""
-        prefix = self.keys.results(attempt) if group is None else self.keys.result_group(attempt, group)
-        return [keys.last_number(found.key) for found in self.store.list(prefix)]
+        """Indices of the chunks that have a result, ascending; see `landed`."""
+        return list(self.landed(attempt, group))
+
+    def _landed(self, prefix: str) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for entry in self.store.list(prefix):
+            landed = keys.Landed.read(entry.key)
+            if landed.round in (None, self.round):
+                # In the order of keys a good result comes first, then the one with the fewest failures.
+                found.setdefault(landed.chunk, landed.failed)
+        return found
 
     def write_mark(self, attempt: str, group: int, note: Note) -> None:
         """Mark a group as full. Marking it twice is harmless."""
@@ -145,7 +207,7 @@ class Ledger:
         if outcome.value is not None and len(outcome.value) > INLINE_VALUE_BYTES:
             content = digest(outcome.value)
             self.store.put(self.keys.value(content), outcome.value)
-            outcome = Outcome(ending=outcome.ending, task=outcome.task, effort=outcome.effort, value_digest=content)
+            outcome = replace(outcome, value=None, value_digest=content)
         return self._write(self.keys.outcome, outcome)
 
     def outcome(self) -> Outcome | None:
@@ -200,16 +262,19 @@ class Ledger:
         return self._write(self.keys.nudge(number), note).by == note.by
 
     def remove(self) -> int:
-        """Delete everything of the job, the outcome last, so that a half-removed job never looks unfinished.
+        """Delete everything of the job, its first outcome last, so that a half-removed job never looks unfinished.
 
         Returns:
             The number of objects deleted.
         """
-        last = {self.keys.outcome, self.keys.intent}
+        first = keys.JobKeys(self.job_id)
+        last = {first.outcome, first.intent}
         doomed = [found.key for found in self.objects()]
-        self.store.delete([key for key in doomed if key not in last])
-        self.store.delete([self.keys.intent])
-        self.store.delete([self.keys.outcome])
+        # Without the starts of its later rounds, it is a job that ended in its first.
+        self.store.delete([key for key in doomed if key.startswith(first.rounds)])
+        self.store.delete([key for key in doomed if key not in last and not key.startswith(first.rounds)])
+        self.store.delete([first.intent])
+        self.store.delete([first.outcome])
         return len(doomed)
 
     def _exists(self, key: str) -> bool:

@@ -13,8 +13,11 @@ from typing import Any, ClassVar, Self
 
 from ._storage import Content, CorruptObject, decode, digest, encode
 from .errors import JobCancelled, JobFailed
-from .failure import Failure
+from .failure import FailedItem, Failure
 from .handle import ChunkPlace
+
+LISTED_FAILURES = 1_000
+"""Failed items that an outcome lists; it counts them all."""
 
 FORMAT = 1
 """Version of the records. A reader refuses what a newer one wrote."""
@@ -58,6 +61,8 @@ def _plain(value: object) -> object:
         return value.to_row()
     if isinstance(value, Failure):
         return {entry.name: getattr(value, entry.name) for entry in fields(value)}
+    if isinstance(value, FailedItem):
+        return value.to_dict()
     if isinstance(value, StrEnum):
         return value.value
     raise TypeError(f"{type(value).__name__} is no part of a record")
@@ -138,8 +143,10 @@ class ChunkResult(Record):
         first_item: Index of its first item over the whole job.
         items: How many it has.
         values: The encoded list of the results; empty when it failed.
-        failure: The failure, as a mapping; None when it succeeded.
         effort: Row of the `Effort`.
+        failure: Why all of them failed, as a mapping; else None.
+        marks: The items that failed while the others have results, as mappings; None stands in their places.
+        traceback_text: The worker's traceback for the first of these.
     """
 
     kind: ClassVar[str] = "result"
@@ -149,10 +156,25 @@ class ChunkResult(Record):
     values: bytes
     effort: list[Any]
     failure: dict[str, Any] | Failure | None = None
+    marks: list[Any] = field(default_factory=list)
+    traceback_text: str = ""
 
     @property
     def failed(self) -> Failure | None:
         return Failure.read(self.failure)
+
+    @property
+    def failed_count(self) -> int:
+        """How many of its items have no result."""
+        return self.items if self.failure is not None else len(self.marks)
+
+    @property
+    def failed_items(self) -> list[FailedItem]:
+        """A mark for each item without a result, in item order."""
+        failure = self.failed
+        if failure is None:
+            return [mark if isinstance(mark, FailedItem) else FailedItem(**mark) for mark in self.marks]
+        return [FailedItem.of(failure, item=self.first_item + place) for place in range(self.items)]
 
     def content_digest(self) -> str:
         """Digest of what the chunk gave, without when and where: equal for two runs that agree."""
@@ -187,6 +209,24 @@ class Try(Record):
         return Failure.read(self.failure)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round(Record):
+    """That a job which has ended is run once more. Written once by whoever retries it, and so starts the round.
+
+    Attributes:
+        by: Who wrote it: a token that tells two writers apart.
+        at: When.
+        options: The job's options from now on.
+        deadline_at: When the round fails if it has not ended; None for never.
+    """
+
+    kind: ClassVar[str] = "round"
+    by: str
+    at: float
+    options: dict[str, Any]
+    deadline_at: float | None = None
+
+
 class Ending(StrEnum):
     """How a job ended."""
 
@@ -206,6 +246,8 @@ class Outcome(Record):
         value_digest: Else the digest under which it lies in the store.
         failure: The failure, as a mapping, if there is no value.
         effort: Row of the join's `Effort`.
+        failed: How many items failed, in a job that tolerates it.
+        failures: The first of them, at most `LISTED_FAILURES`, as mappings.
     """
 
     kind: ClassVar[str] = "outcome"
@@ -215,6 +257,18 @@ class Outcome(Record):
     value: bytes | None = None
     value_digest: str | None = None
     failure: dict[str, Any] | Failure | None = None
+    failed: int = 0
+    failures: list[Any] = field(default_factory=list)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing is left to retry, so that no other round can follow."""
+        return self.ending == Ending.SUCCEEDED and not self.failed
+
+    @property
+    def failed_items(self) -> list[FailedItem]:
+        """The listed failures."""
+        return [entry if isinstance(entry, FailedItem) else FailedItem(**entry) for entry in self.failures]
 
     def error(self, job_id: str) -> JobFailed:
         """The error that a caller of this job gets."""

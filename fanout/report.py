@@ -50,6 +50,8 @@ class JobReport:
         state: How it stands.
         chunks: Number of chunks.
         items: Number of items.
+        items_failed: How many of them failed.
+        round: How often the job was retried.
         input_bytes: Size of all chunks, encoded.
         stored_bytes: Size of everything that the store holds of the job.
         objects: Number of objects that the store holds of it.
@@ -59,6 +61,8 @@ class JobReport:
     state: JobState
     chunks: int
     items: int
+    items_failed: int
+    round: int
     input_bytes: int
     stored_bytes: int
     objects: int
@@ -71,13 +75,15 @@ class JobReport:
         Raises:
             JobNotFound: The store has no such job.
         """
-        state = job.state
+        progress = job.progress()
         manifest, outcome = job.manifest(), job.outcome()
         sizes = [found.size for found in job.objects()]
         return cls(
-            state=state,
+            state=progress.state,
             chunks=manifest.chunks if manifest else 0,
             items=manifest.items if manifest else 0,
+            items_failed=progress.items_failed,
+            round=job.round,
             input_bytes=manifest.input_bytes if manifest else 0,
             stored_bytes=sum(sizes),
             objects=len(sizes),
@@ -91,8 +97,9 @@ class JobReport:
     def lines(self) -> list[str]:
         """The report for a terminal."""
         lines = [
-            f"state          {self.state}",
-            f"chunks         {self.chunks:,} of {self.items:,} items",
+            f"state          {self.state}" + (f" in round {self.round}" if self.round else ""),
+            f"chunks         {self.chunks:,} of {self.items:,} items"
+            + (f", {self.items_failed:,} of which failed" if self.items_failed else ""),
             f"in the store   {readable(self.stored_bytes)} in {self.objects:,} objects "
             f"(input {readable(self.input_bytes)})",
         ]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, overload
 
+from .failure import FailedItem
+
 WINDOW = 8
 """Chunks that are fetched ahead of the one being read."""
 
@@ -18,11 +20,18 @@ class Results(Sequence[Any]):
     A sequence that is fetched chunk by chunk as it is read: `for`, `len`, `sum`, indices and slices work, and it may
     be read more than once. Reading holds at most 8 chunks; `list(results)` holds them all.
 
+    In a job that tolerates failures a `FailedItem` stands in the place of each result that there is not; `good` passes
+    them by, `failures` gives them alone.
+
     Args:
         chunks: Number of chunks.
         items: Number of items.
         fetch: Gives the results of the chunk with that index.
         first_items: Gives the index of each chunk's first item, ascending; called if an index or a slice is asked for.
+        failed: How many items failed.
+
+    Attributes:
+        failed: How many of them are no results but a `FailedItem`.
     """
 
     def __init__(
@@ -31,7 +40,9 @@ class Results(Sequence[Any]):
         items: int,
         fetch: Callable[[int], list[Any]],
         first_items: Callable[[], list[int]],
+        failed: int = 0,
     ) -> None:
+        self.failed = failed
         self._chunks = chunks
         self._items = items
         self._fetch = fetch
@@ -45,6 +56,14 @@ class Results(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         for chunk in self.chunks():
             yield from chunk
+
+    def good(self) -> Iterator[Any]:
+        """The results of the items that did not fail, in item order."""
+        return (result for result in self if not isinstance(result, FailedItem))
+
+    def failures(self) -> Iterator[FailedItem]:
+        """The items that failed, in item order."""
+        return (result for result in self if isinstance(result, FailedItem)) if self.failed else iter(())
 
     def chunks(self) -> Iterator[list[Any]]:
         """The results chunk by chunk, fetching ahead."""

@@ -15,10 +15,14 @@ from .declaration import TASKS, Declaration, Registry
 from .handle import Handle
 from .ledger import Ledger
 from .parameters import Parameters
-from .records import Intent, Manifest
+from .records import Intent, Manifest, Round
 
 OPEN_JOBS = 8
 """Jobs whose intent and parameters a worker process keeps at hand."""
+
+RENEWED_S = 60.0
+"""A process looks at most this often whether a job that it has at hand is still the one of that id: a job can be
+removed, and its id be used again by whoever chose it."""
 
 ENDED_CHECK_S = 1.0
 """A worker looks at most this often whether a job has ended."""
@@ -31,13 +35,19 @@ class Carrier(Protocol):
     CarrierUnavailable if the message can't be sent.
     """
 
-    def send_setup(self, job_id: str, intent: Intent) -> None:
-        """Have setup run, again."""
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+        """Have setup run, again.
+
+        Args:
+            job_id: The job.
+            intent: What it is to be.
+            round: The job's round; the receiver must be told.
+        """
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         """Have process run on these chunks. Returns once they are safely on their way."""
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
         """Have join run, or only deliver an outcome that stands already.
 
         Args:
@@ -45,6 +55,7 @@ class Carrier(Protocol):
             task: Name of the task.
             continuation: What setup wrote down for after the join, if it did.
             again: Whether an earlier join is believed to be lost, so that its claim does not count.
+            round: The job's round; the receiver must be told.
         """
 
 
@@ -72,13 +83,21 @@ class Silence:
 
 
 class OpenJob:
-    """A job that this process works on: its records, with what never changes kept at hand."""
+    """A job that this process works on, in one of its rounds: its records, with what never changes kept at hand.
 
-    def __init__(self, ledger: Ledger, intent: Intent, tasks: Registry) -> None:
+    Attributes:
+        options: How it is cut and tried, in this round.
+        deadline_at: When this round fails if it has not ended; None for never.
+        expires_at: When it no longer makes sense to start; None for never, and in a round that somebody asked for.
+    """
+
+    def __init__(self, ledger: Ledger, intent: Intent, tasks: Registry, start: Round | None = None) -> None:
         self.ledger = ledger
         self.intent = intent
         self._tasks = tasks
-        self.options = Options().updated(intent.options)
+        self.options = Options().updated(intent.options if start is None else start.options)
+        self.deadline_at = intent.deadline_at if start is None else start.deadline_at
+        self.expires_at = intent.expires_at if start is None else None
         self.sent = Parameters(intent.inline, dict(intent.references))
         self.packs = PackReader(ledger.store)
         self._parameters: dict[str, Any] = {}
@@ -86,11 +105,17 @@ class OpenJob:
         self.known_ended = False
         """Whether this process knows that the job has ended; costs nothing to ask."""
         self._looked_at = float("-inf")
+        self.renewed_at = time.monotonic()
+        """When this process last saw that the job is still this one."""
         self._lock = threading.Lock()
 
     @property
     def id(self) -> str:
         return self.ledger.job_id
+
+    @property
+    def round(self) -> int:
+        return self.ledger.round
 
     @property
     def declaration(self) -> Declaration:
@@ -160,23 +185,25 @@ class Runtime:
         self.tasks = tasks
         self.on_error = on_error or (lambda error: None)
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
-        self._jobs: OrderedDict[str, OpenJob] = OrderedDict()
+        self._jobs: OrderedDict[tuple[str, int], OpenJob] = OrderedDict()
         self._lock = threading.Lock()
 
-    def ledger(self, job_id: str) -> Ledger:
-        return Ledger(self.store, job_id)
+    def ledger(self, job_id: str, round: int = 0) -> Ledger:
+        return Ledger(self.store, job_id, round)
 
-    def job(self, job_id: str) -> OpenJob:
-        """The job of that id. One request the first time.
+    def job(self, job_id: str, round: int = 0) -> OpenJob:
+        """The job of that id, in that round. One request the first time and once a minute; two for a later round.
 
         Raises:
-            JobNotFound: The store has no such job.
+            JobNotFound: The store has no such job, or it has no such round.
         """
+        known = (job_id, round)
         with self._lock:
-            if job_id in self._jobs:
-                self._jobs.move_to_end(job_id)
-                return self._jobs[job_id]
-        return self.open(job_id, self.ledger(job_id).intent())
+            found = self._jobs.get(known)
+            if found is not None and time.monotonic() - found.renewed_at < RENEWED_S:
+                self._jobs.move_to_end(known)
+                return found
+        return self.open(job_id, self.ledger(job_id).intent(), round)
 
     def launch(self, job_id: str, intent: Intent) -> OpenJob:
         """Write a job's intent. One request; the job is then at hand."""
@@ -185,13 +212,24 @@ class Runtime:
     def forget(self, job_id: str) -> None:
         """Keep nothing of that job at hand."""
         with self._lock:
-            self._jobs.pop(job_id, None)
+            for known in [known for known in self._jobs if known[0] == job_id]:
+                del self._jobs[known]
 
-    def open(self, job_id: str, intent: Intent) -> OpenJob:
-        """The job of that id, whose intent is known. No request."""
-        opened = OpenJob(self.ledger(job_id), intent, self.tasks)
+    def open(self, job_id: str, intent: Intent, round: int = 0) -> OpenJob:
+        """The job of that id, whose intent is known. No request; one for a later round."""
+        known = (job_id, round)
         with self._lock:
-            opened = self._jobs.setdefault(job_id, opened)
+            found = self._jobs.get(known)
+            if found is not None and found.intent == intent:
+                found.renewed_at = time.monotonic()
+                return found
+        ledger = self.ledger(job_id, round)
+        opened = OpenJob(ledger, intent, self.tasks, ledger.round_start())
+        with self._lock:
+            current = self._jobs.get(known)
+            if current is None or current.intent != intent:
+                current = self._jobs[known] = opened
+            self._jobs.move_to_end(known)
             while len(self._jobs) > OPEN_JOBS:
                 self._jobs.popitem(last=False)
-        return opened
+        return current

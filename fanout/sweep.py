@@ -8,6 +8,7 @@ not a thousand. Ages are told by the store's clock against this machine's; a few
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,15 +16,18 @@ from enum import StrEnum
 
 from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore
 from .barrier import missing_chunks
-from .errors import JobNotFound
+from .errors import CarrierUnavailable, JobNotFound
 from .failure import Failure
-from .keys import PARAMETERS_PREFIX, is_id, new_token, process_step
+from .keys import PARAMETERS_PREFIX, is_id, new_token, process_step, split_round
 from .ledger import Ledger
 from .records import Ending, Manifest, Note
 from .runtime import OpenJob, Runtime
 from .stages import awaits_setup, conclude, overdue, send_again, start_join
 
 _LOG = logging.getLogger("fanout")
+
+SHARED = ("intent", "continuation", "manifest")
+"""Records that all rounds of a job share."""
 
 
 class Move(StrEnum):
@@ -43,6 +47,7 @@ class Move(StrEnum):
 class _Survey:
     """What one listing of a job tells. Times are seconds since the epoch, 0 for never."""
 
+    round: int = 0
     written_at: dict[str, float] = field(default_factory=dict)
     beats: dict[str, float] = field(default_factory=dict)
     nudges: int = 0
@@ -50,10 +55,22 @@ class _Survey:
 
     @classmethod
     def of(cls, ledger: Ledger) -> _Survey:
-        survey = cls()
+        """What a listing tells of the job's latest round, and of what all rounds share."""
+        rounds: dict[int, _Survey] = {0: cls()}
         for found in ledger.objects():
-            survey._add(found.key[len(ledger.keys.prefix) :], found)
-        return survey
+            number, name = split_round(found.key[len(ledger.keys.prefix) :])
+            kind, _, rest = name.partition("/")
+            if kind == "rounds":
+                number, name = int(rest), ""
+            rounds.setdefault(number, cls(number))._add(name, found)
+        first = rounds[0]
+        # What is under way for a round that was never started, or whose start was removed, says nothing.
+        started = [number for number, survey in rounds.items() if number == 0 or "" in survey.written_at]
+        latest = rounds[max(started)]
+        if latest is not first:
+            latest.written_at |= {name: first.written_at[name] for name in SHARED if name in first.written_at}
+            latest.progress_at = max(latest.progress_at, first.progress_at)
+        return latest
 
     def _add(self, name: str, found: ObjectInfo) -> None:
         at = found.modified.timestamp()
@@ -76,11 +93,11 @@ def sweep_job(runtime: Runtime, job_id: str) -> Move:
     Raises:
         JobNotFound: The store has no such job.
     """
-    job = runtime.job(job_id)
-    survey = _Survey.of(job.ledger)
+    survey = _Survey.of(runtime.ledger(job_id))
     now = time.time()
     if "intent" not in survey.written_at:
         raise JobNotFound(job_id, runtime.store.url)
+    job = runtime.job(job_id, survey.round)
     if "outcome" not in survey.written_at and overdue(runtime, job):
         return Move.FAILED
     quiet_s = now - max(survey.progress_at, job.intent.not_before or 0.0)
@@ -119,12 +136,12 @@ class _Stalled:
             )
             conclude(self._runtime, self._job, Ending.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
-        if intent.expires_at is not None and self._now > intent.expires_at:
+        if self._job.expires_at is not None and self._now > self._job.expires_at:
             failure = Failure("setup", "Expired", "its message expired before a worker took it")
             conclude(self._runtime, self._job, Ending.FAILED, failure)
             return Move.FAILED
         if self._nudge():
-            self._runtime.carrier.send_setup(self._job.id, intent)
+            self._runtime.carrier.send_setup(self._job.id, intent, round=self._job.round)
             return Move.SETUP_SENT
         return Move.NONE
 
@@ -197,3 +214,33 @@ def _remove_old_parameters(runtime: Runtime) -> None:
     limit = time.time() - 2 * runtime.config.keep_s
     old = [found.key for found in runtime.store.list(PARAMETERS_PREFIX) if found.modified.timestamp() < limit]
     runtime.store.delete(old)
+
+
+class Sweeping:
+    """The sweeps of a caller that waits, one at a time and beside it: a broker that is down must not hold it up."""
+
+    def __init__(self, runtime: Runtime, job_id: str) -> None:
+        self._runtime = runtime
+        self._job_id = job_id
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    def start(self) -> None:
+        """Sweep, unless the last sweep is still at it."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="fanout-sweep", daemon=True)
+            self._thread.start()
+
+    def check(self) -> None:
+        """Raise what a sweep raised."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            sweep_job(self._runtime, self._job_id)
+        except CarrierUnavailable as error:
+            # The outcome may come all the same; a later sweep sends what this one could not.
+            _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
+        except Exception as error:
+            self._error = error

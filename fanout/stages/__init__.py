@@ -8,7 +8,17 @@ try the whole stage again.
 from .ending import awaits_setup, conclude, overdue, start_join
 from .join import run_join
 from .process import run_process
-from .resending import send_again
+from .resending import send_again, send_missing
 from .setup import run_setup
 
-__all__ = ["awaits_setup", "conclude", "overdue", "run_join", "run_process", "run_setup", "send_again", "start_join"]
+__all__ = [
+    "awaits_setup",
+    "conclude",
+    "overdue",
+    "run_join",
+    "run_process",
+    "run_setup",
+    "send_again",
+    "send_missing",
+    "start_join",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from .._storage import CorruptObject, ObjectNotFound, StorageError, Unencodable
 from ..effort import Effort
@@ -10,6 +11,7 @@ from ..errors import CarrierUnavailable
 from ..failure import Failure
 from ..records import Ending, Outcome
 from ..runtime import OpenJob, Runtime
+from .tally import Tally, too_many
 
 
 def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
@@ -21,21 +23,36 @@ def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
     if continuation is None and awaits_setup(job):
         return
     message = continuation.message if continuation is not None else None
-    runtime.carrier.send_join(job.id, job.intent.task, message, again=again)
+    runtime.carrier.send_join(job.id, job.intent.task, message, again=again, round=job.round)
 
 
 def awaits_setup(job: OpenJob) -> bool:
     """Whether a setup that has not begun yet is still to come, with what is to follow the join."""
-    expires_at = job.intent.expires_at
-    return job.intent.launch is not None and (expires_at is None or time.time() <= expires_at)
+    return job.intent.launch is not None and (job.expires_at is None or time.time() <= job.expires_at)
 
 
-def conclude(runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure) -> Outcome:
+def conclude(
+    runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure, *, tally: Tally | None = None
+) -> Outcome:
     """End the job without a value, and have the outcome delivered. Returns the outcome that stands.
 
     If the job has ended already, its outcome stands and nothing else happens.
+
+    Args:
+        runtime: Store, settings, carrier.
+        job: The job.
+        ending: How it ends.
+        failure: Why.
+        tally: Its failed items, if it ends because they are too many.
     """
-    outcome = Outcome(ending=ending, task=job.intent.task, effort=Effort.since(time.time()).to_row(), failure=failure)
+    outcome = Outcome(
+        ending=ending,
+        task=job.intent.task,
+        effort=Effort.since(time.time()).to_row(),
+        failure=failure,
+        failed=tally.failed if tally else 0,
+        failures=list(tally.listed) if tally else [],
+    )
     standing = job.ledger.write_outcome(outcome)
     job.known_ended = True
     if standing is outcome:
@@ -55,7 +72,26 @@ def is_passing(error: Exception) -> bool:
 
 def overdue(runtime: Runtime, job: OpenJob) -> bool:
     """Whether the job's deadline has passed; if so it has been concluded. No request before that."""
-    if job.intent.deadline_at is None or time.time() <= job.intent.deadline_at:
+    if job.deadline_at is None or time.time() <= job.deadline_at:
         return False
     conclude(runtime, job, Ending.FAILED, Failure("job", "DeadlineExceeded", "its deadline has passed"))
+    return True
+
+
+def conclude_excess(runtime: Runtime, job: OpenJob, attempt: str, landed: Mapping[int, int], items: int | None) -> bool:
+    """End the job if more of its items failed than may; returns whether that is so.
+
+    No request unless it is; then one for each chunk whose failed items the outcome lists.
+
+    Args:
+        runtime: Store, settings, carrier.
+        job: The job.
+        attempt: The setup attempt that counts.
+        landed: Chunk -> how many of its items failed.
+        items: How many items the job has; None while nobody knows.
+    """
+    if not too_many(job, landed, items):
+        return False
+    tally = Tally.of(job, attempt, landed)
+    conclude(runtime, job, Ending.FAILED, tally.excess(job, items), tally=tally)
     return True

@@ -7,16 +7,17 @@ import time
 from typing import Any
 
 from .._storage import CorruptObject, decode, encode
-from ..barrier import missing_chunks
+from ..barrier import standing_of
 from ..effort import Effort
 from ..errors import FanoutError, JobNotFound
-from ..failure import Failure
+from ..failure import FailedItem, Failure
 from ..keys import new_token
 from ..ledger import Ledger
 from ..records import Ending, Manifest, Note, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
 from .ending import is_passing
+from .tally import Tally, too_many
 from .tries import Tries
 from .watch import Watch
 
@@ -24,7 +25,13 @@ _LOG = logging.getLogger("fanout")
 
 
 def run_join(
-    runtime: Runtime, job_id: str, *, again: bool = False, redelivered: bool = False, retried: bool = False
+    runtime: Runtime,
+    job_id: str,
+    *,
+    again: bool = False,
+    redelivered: bool = False,
+    retried: bool = False,
+    round: int = 0,
 ) -> Outcome | None:
     """Bring the job to its outcome. Of those who are told to, one does.
 
@@ -34,6 +41,7 @@ def run_join(
         again: Whether an earlier join is believed to be lost, so that its claim does not count.
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
         retried: Whether the store failed an earlier run for this message, so that the claim may be its own.
+        round: The job's round; if a later one has begun, this one's outcome is of no interest any more.
 
     Returns:
         The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
@@ -42,45 +50,61 @@ def run_join(
         StorageError: The store does not answer; running the join again, `retried`, is safe.
     """
     try:
-        job = runtime.job(job_id)
+        job = runtime.job(job_id, round)
     except JobNotFound:
         _LOG.info("job %s is gone; its join dropped", job_id)
         return None
     ledger = job.ledger
     outcome = ledger.outcome()
-    manifest = None
+    manifest = standing = None
     token = new_token()
     if outcome is None:
         manifest = job.manifest()
-        if manifest is None or missing_chunks(ledger, manifest, by=token):
+        standing = standing_of(ledger, manifest, by=token) if manifest is not None else None
+        if standing is None or standing.missing:
             _LOG.warning("job %s: asked to join, but chunks are missing; ignored", job_id)
             return None
-    if not ledger.claim(Note(by=token)) and not (again or redelivered or retried):
+    elif ledger.superseded():
+        return None
+    claimed = ledger.claim(Note(by=token))
+    if not claimed and not (again or redelivered or retried):
         return None
     if (again or redelivered or retried) and ledger.delivered():
         return None
-    if outcome is None and manifest is not None:
-        outcome = ledger.write_outcome(_outcome(runtime, job, manifest, token, lost=again or redelivered))
+    if outcome is None and manifest is not None and standing is not None:
+        made = _outcome(runtime, job, manifest, standing.landed, token, lost=not claimed and (again or redelivered))
+        outcome = ledger.write_outcome(made)
+        if outcome.effort != made.effort and ledger.superseded():
+            return None
     return outcome
 
 
-def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, *, lost: bool) -> Outcome:
+def _outcome(
+    runtime: Runtime, job: OpenJob, manifest: Manifest, landed: dict[int, int], token: str, *, lost: bool
+) -> Outcome:
     """Run the user's join; `lost` says that an earlier run of it is believed dead."""
     tries = Tries(job.ledger, "join")
     task = job.intent.task
     started_at = time.time()
+    tally = Tally.of(job, manifest.attempt, landed)
     if not tries.admit(redelivered=lost, suspicious=False, limit=job.options.max_attempts):
         failure = tries.verdict(step="join")
     else:
         binding = job.declaration.binding
         try:
             parameters = job.parameters(binding.parameters_for(binding.join))
-            _refuse_failed_chunks(job.ledger, manifest.attempt)
+            _refuse_failed(job, manifest, landed, tally)
             with Watch(job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
-                value = binding.call_join(results_of(job.ledger, manifest), parameters)
-                body = encode(value, default=_results_as_list)
-            effort = Effort.since(started_at).to_row()
-            return Outcome(ending=Ending.SUCCEEDED, task=task, effort=effort, value=body)
+                value = binding.call_join(results_of(job.ledger, manifest, landed), parameters)
+                body = encode(value, default=_plain)
+            return Outcome(
+                ending=Ending.SUCCEEDED,
+                task=task,
+                effort=Effort.since(started_at).to_row(),
+                value=body,
+                failed=tally.failed,
+                failures=list(tally.listed),
+            )
         except ChunkFailed as error:
             failure = error.failure
         except Exception as error:
@@ -88,15 +112,21 @@ def _outcome(runtime: Runtime, job: OpenJob, manifest: Manifest, token: str, *, 
                 raise
             runtime.on_error(error)
             failure = Failure.of("join", error, tries=tries.number)
-    return Outcome(ending=Ending.FAILED, task=task, effort=Effort.since(started_at).to_row(), failure=failure)
+    return Outcome(
+        ending=Ending.FAILED,
+        task=task,
+        effort=Effort.since(started_at).to_row(),
+        failure=failure,
+        failed=tally.failed,
+        failures=list(tally.listed),
+    )
 
 
-def _refuse_failed_chunks(ledger: Ledger, attempt: str) -> None:
-    """Raise ChunkFailed if a chunk has failed, whether or not the user's join would come across it. One listing."""
-    for chunk in ledger.tries_by_chunk(attempt):
-        result = ledger.result(attempt, chunk)
-        if result is not None and result.failed is not None:
-            raise ChunkFailed(result.failed)
+def _refuse_failed(job: OpenJob, manifest: Manifest, landed: dict[int, int], tally: Tally) -> None:
+    """Raise ChunkFailed if more items failed than may, whether or not the user's join would come across them."""
+    if too_many(job, landed, manifest.items):
+        excess = tally.excess(job, manifest.items)
+        raise ChunkFailed(excess if job.options.policy.tolerant else tally.first or excess)
 
 
 class ChunkFailed(FanoutError):
@@ -107,27 +137,40 @@ class ChunkFailed(FanoutError):
         super().__init__(failure)
 
 
-def chunk_values(ledger: Ledger, attempt: str, chunk: int) -> list[Any]:
-    """The results of one chunk. One request.
+def chunk_values(
+    ledger: Ledger, attempt: str, chunk: int, *, failed: int | None = None, tolerant: bool = False
+) -> list[Any]:
+    """The results of one chunk, with a `FailedItem` in the place of each that failed. One request.
+
+    Args:
+        ledger: The job's records.
+        attempt: The setup attempt that counts.
+        chunk: Index of the chunk.
+        failed: How many of its items failed; None if nobody knows, which costs another request.
+        tolerant: Whether items may fail.
 
     Raises:
-        ChunkFailed: It has none.
+        ChunkFailed: Items failed that may not.
         CorruptObject: It is missing or damaged, although a listing showed it.
     """
-    result = ledger.result(attempt, chunk)
-    key = ledger.keys.result(attempt, chunk)
+    result = ledger.standing(attempt, chunk) if failed is None else ledger.result(attempt, chunk, failed)
+    key = ledger.keys.bad_result(attempt, chunk, failed) if failed else ledger.keys.result(attempt, chunk)
     if result is None:
         raise CorruptObject(f"{key} was listed but is not there: was it deleted?", key=key)
     if result.failed is not None:
-        raise ChunkFailed(result.failed)
+        if not tolerant:
+            raise ChunkFailed(result.failed)
+        return list(result.failed_items)
     values: list[Any] = decode(result.values, key=key)
     if len(values) != result.items:
         raise CorruptObject(f"{key} holds {len(values)} results for {result.items} items", key=key)
+    for mark in result.failed_items:
+        values[mark.item - result.first_item] = mark
     return values
 
 
-def results_of(ledger: Ledger, manifest: Manifest) -> Results:
-    """The results of a complete job, lazily."""
+def results_of(ledger: Ledger, manifest: Manifest, landed: dict[int, int]) -> Results:
+    """The results of a complete job, lazily; `landed` says how many items of each chunk failed."""
 
     def first_items() -> list[int]:
         shards = (ledger.shard(manifest, shard) for shard in range(len(manifest.shards) or 1))
@@ -136,13 +179,16 @@ def results_of(ledger: Ledger, manifest: Manifest) -> Results:
     return Results(
         manifest.chunks,
         manifest.items,
-        lambda chunk: chunk_values(ledger, manifest.attempt, chunk),
+        lambda chunk: chunk_values(ledger, manifest.attempt, chunk, failed=landed[chunk], tolerant=True),
         first_items,
+        failed=sum(landed.values()),
     )
 
 
-def _results_as_list(value: object) -> object:
-    """A join that returns what it was given means the list of it."""
+def _plain(value: object) -> object:
+    """A join that returns what it was given means the list of it; a failed item travels as its fields."""
     if isinstance(value, Results):
         return list(value)
+    if isinstance(value, FailedItem):
+        return value.to_dict()
     raise TypeError(f"{type(value).__name__} can't travel")

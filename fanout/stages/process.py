@@ -15,12 +15,12 @@ from .._storage import (
 )
 from ..effort import Effort
 from ..errors import JobNotFound
-from ..failure import Failure
+from ..failure import FailedItem, Failure
 from ..handle import Handle
 from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, is_passing, overdue, start_join
+from .ending import conclude, conclude_excess, is_passing, overdue, start_join
 from .tries import Tries
 from .watch import Watch
 
@@ -31,7 +31,8 @@ def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) 
     """Run process on the chunk that `handle` names, unless that is done or pointless.
 
     One ranged read, one write-once write and one listing, when nothing is amiss. If an item raises, the chunk is
-    sent again, and after `max_attempts` runs the job ends with that failure.
+    sent again. In its last run of `max_attempts`, that ends the job; in a job that tolerates failures the item is
+    marked instead and the others keep their results, at the cost of two listings.
 
     Args:
         runtime: Store, settings, carrier.
@@ -42,7 +43,7 @@ def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) 
         StorageError: The store does not answer; running the chunk again is safe.
     """
     try:
-        job = runtime.job(handle.job_id)
+        job = runtime.job(handle.job_id, handle.round)
     except JobNotFound:
         _LOG.info("job %s is gone; chunk %d dropped", handle.job_id, handle.chunk)
         return
@@ -68,12 +69,14 @@ class _Run:
         self._tries = Tries(job.ledger, self._step, known=handle.tries)
         self._item: int | None = None
         """The item that is being worked on, for the error that names it."""
+        self._marks: list[FailedItem] = []
+        self._traceback_text = ""
 
     def go(self, redelivered: bool) -> None:
         handle, job = self._handle, self._job
         suspicious = handle.nudged
         if redelivered or suspicious:
-            standing = job.ledger.result(handle.attempt, handle.chunk)
+            standing = job.ledger.standing(handle.attempt, handle.chunk)
             if standing is not None:
                 self._follow(standing)
                 return
@@ -108,12 +111,35 @@ class _Run:
         key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
         items: list[dict[str, Any]] = decode(self._job.packs.read(key, place.piece), key=key)
         encoder = SequenceEncoder(path="results", first_index=first)
+        lenient = self._job.options.policy.tolerant and self._last_try
         for index, arguments in enumerate(items, start=first):
             if ended():
                 return None
             self._item = index
-            encoder.add(binding.call_process(parameters, arguments))
+            try:
+                encoder.add(binding.call_process(parameters, arguments))
+            except Exception as error:
+                if not lenient or is_passing(error):
+                    raise
+                self._mark(error)
+                encoder.add(None)
         return encoder.finish()
+
+    @property
+    def _last_try(self) -> bool:
+        return self._tries.number >= self._job.options.max_attempts
+
+    def _mark(self, error: Exception) -> None:
+        """Put a mark in the place of the item that is being worked on."""
+        failure = self._failure_of(error)
+        if not self._marks:
+            self._runtime.on_error(error)
+            self._traceback_text = failure.traceback_text
+        assert self._item is not None
+        self._marks.append(FailedItem.of(failure, item=self._item))
+
+    def _failure_of(self, error: Exception) -> Failure:
+        return Failure.of("process", error, chunk=self._handle.chunk, item=self._item, tries=self._tries.number)
 
     def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> ChunkResult:
         place = self._handle.place
@@ -124,14 +150,16 @@ class _Run:
             values=values,
             effort=effort.to_row(),
             failure=failure,
+            marks=list(self._marks) if failure is None else [],
+            traceback_text=self._traceback_text,
         )
         return self._job.ledger.write_result(self._handle.attempt, result)
 
     def _failed(self, error: Exception) -> None:
         self._runtime.on_error(error)
-        failure = Failure.of("process", error, chunk=self._handle.chunk, item=self._item, tries=self._tries.number)
+        failure = self._failure_of(error)
         self._tries.raised(failure)
-        if self._tries.number >= self._job.options.max_attempts:
+        if self._last_try:
             self._give_up(failure)
             return
         again = replace(self._handle, tries=self._tries.number, nudged=False)
@@ -143,16 +171,28 @@ class _Run:
 
     def _follow(self, standing: ChunkResult) -> None:
         """Go on from the result that stands: fail the job, or look whether it is complete."""
-        if standing.failed is not None:
-            manifest = self._job.manifest()
-            if manifest is None or manifest.attempt == self._handle.attempt:
-                conclude(self._runtime, self._job, Ending.FAILED, standing.failed)
+        if standing.failed_count and (self._lost() or self._fatal(standing)):
             return
         complete = barrier.complete_after(
             self._job.ledger, self._handle.attempt, self._handle.chunk, self._job.manifest, by=self._token
         )
         if complete:
             start_join(self._runtime, self._job)
+
+    def _lost(self) -> bool:
+        manifest = self._job.manifest()
+        return manifest is not None and manifest.attempt != self._handle.attempt
+
+    def _fatal(self, standing: ChunkResult) -> bool:
+        """Whether the job failed with this chunk; if so it has been concluded."""
+        if self._job.options.policy.tolerant:
+            manifest, attempt = self._job.manifest(), self._handle.attempt
+            landed = self._job.ledger.landed(attempt)
+            return conclude_excess(self._runtime, self._job, attempt, landed, manifest.items if manifest else None)
+        failure = standing.failed
+        assert failure is not None
+        conclude(self._runtime, self._job, Ending.FAILED, failure)
+        return True
 
     def _at_work_elsewhere(self) -> bool:
         beat = self._job.ledger.last_beat(self._step)

@@ -1,26 +1,53 @@
-"""Chunks whose messages may be lost are sent again."""
+"""Sends what a job lacks, as the store shows it: its setup, some of its chunks, or its join."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from ..barrier import missing_chunks
 from ..handle import Handle
-from ..keys import SHARD_WIDTH
+from ..keys import SHARD_WIDTH, new_token
 from ..records import Manifest
 from ..runtime import OpenJob, Runtime
+from .ending import start_join
 
 
-def send_again(runtime: Runtime, job: OpenJob, manifest: Manifest, chunks: Collection[int]) -> None:
+def send_missing(runtime: Runtime, job: OpenJob) -> None:
+    """Begin a round: send what is missing of a job of which nothing was sent yet in the round that it is open in.
+
+    One request for the manifest, one for 1,000 chunks, and those of `send_again`. Sending it twice is harmless.
+    """
+    manifest = job.manifest()
+    if manifest is None:
+        runtime.carrier.send_setup(job.id, job.intent, round=job.round)
+        return
+    missing = missing_chunks(job.ledger, manifest, by=new_token())
+    if missing:
+        send_again(runtime, job, manifest, missing, nudged=False)
+    else:
+        start_join(runtime, job)
+
+
+def send_again(
+    runtime: Runtime, job: OpenJob, manifest: Manifest, chunks: Collection[int], *, nudged: bool = True
+) -> None:
     """Send these chunks, marked as nudged: whoever gets one looks first whether it is done or being worked on.
 
     One listing of the tries on record, and one request for each index object that holds one of the chunks.
+
+    Args:
+        runtime: Store, settings, carrier.
+        job: The job, in its round.
+        manifest: What setup made.
+        chunks: Their indices.
+        nudged: Whether earlier messages of this round may still be under way.
     """
     tries = job.ledger.tries_by_chunk(manifest.attempt)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in chunks}):
         record = job.ledger.shard(manifest, shard)
         places = dict(enumerate(record.places, start=record.first_chunk))
         handles = [
-            Handle(job.id, manifest.attempt, chunk, places[chunk], tries=tries[chunk], nudged=True)
+            Handle(job.id, manifest.attempt, chunk, places[chunk], tries=tries[chunk], nudged=nudged, round=job.round)
             for chunk in chunks
             if chunk in places
         ]

@@ -10,7 +10,7 @@ from contextlib import closing, nullcontext
 from typing import Any
 
 from .._storage import PackWriter, SequenceEncoder, Slice
-from ..barrier import missing_chunks
+from ..barrier import standing_of
 from ..chunking import chunk_sizes
 from ..effort import Effort
 from ..errors import InvalidItem, JobNotFound
@@ -19,7 +19,7 @@ from ..handle import ChunkPlace, Handle
 from ..keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
 from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, is_passing, overdue, start_join
+from .ending import conclude, conclude_excess, is_passing, overdue, start_join
 from .resending import send_again
 from .tries import Tries
 from .watch import Watch
@@ -40,6 +40,7 @@ def run_setup(
     streams: Mapping[str, Iterable[Any]] | None = None,
     redelivered: bool = False,
     retried: bool = False,
+    round: int = 0,
 ) -> None:
     """Run setup; afterwards every chunk is in the store and its handle is on its way.
 
@@ -53,13 +54,14 @@ def run_setup(
         streams: Parameters that only this process has, by name.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether the store failed an earlier run for this message.
+        round: The job's round.
 
     Raises:
         StorageError: The store does not answer; running setup again, `retried`, is safe.
         CarrierUnavailable: The broker does not take the handles; running setup again is safe.
     """
     try:
-        job = runtime.job(job_id)
+        job = runtime.job(job_id, round)
     except JobNotFound:
         _LOG.info("job %s is gone; its setup dropped", job_id)
         return
@@ -89,6 +91,11 @@ def run_setup(
             return
         if not attempt.is_followed:
             _go_on(runtime, job, token, resend=False)
+        elif job.options.policy.tolerant:
+            # Nothing has failed yet, but there may be fewer items than must succeed.
+            manifest = job.manifest()
+            assert manifest is not None
+            conclude_excess(runtime, job, manifest.attempt, {}, manifest.items)
 
 
 def _go_on(runtime: Runtime, job: OpenJob, token: str, *, resend: bool) -> None:
@@ -96,11 +103,14 @@ def _go_on(runtime: Runtime, job: OpenJob, token: str, *, resend: bool) -> None:
     manifest = job.manifest()
     if manifest is None:
         return
-    missing = missing_chunks(job.ledger, manifest, by=token)
-    if not missing:
+    standing = standing_of(job.ledger, manifest, by=token)
+    if job.options.policy.tolerant and conclude_excess(runtime, job, manifest.attempt, standing.landed, manifest.items):
+        return
+    if not standing.missing:
         start_join(runtime, job)
-    elif resend:
-        send_again(runtime, job, manifest, missing)
+    elif resend or (job.round and manifest.attempt != token):
+        # A manifest of an earlier round: its chunks were sent there, where nobody takes them any more.
+        send_again(runtime, job, manifest, standing.missing)
 
 
 class _Attempt:
@@ -213,7 +223,7 @@ class _Attempt:
         handles = []
         for piece in pieces:
             place = ChunkPlace(piece, *self._waiting.popleft())
-            handles.append(Handle(self._job.id, self._attempt, self._chunks_sent, place))
+            handles.append(Handle(self._job.id, self._attempt, self._chunks_sent, place, round=self._job.round))
             self._chunks_sent += 1
             self._input_bytes += piece.length
             self._shard.append(place)

@@ -24,9 +24,10 @@ class Setup:
 
     job_id: str
     redelivered: bool = False
+    round: int = 0
 
     def run(self, runtime: Runtime) -> None:
-        run_setup(runtime, self.job_id, redelivered=self.redelivered)
+        run_setup(runtime, self.job_id, redelivered=self.redelivered, round=self.round)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class Chunk:
     def job_id(self) -> str:
         return self.handle.job_id
 
+    @property
+    def round(self) -> int:
+        return self.handle.round
+
     def run(self, runtime: Runtime) -> None:
         run_process(runtime, self.handle, redelivered=self.redelivered)
 
@@ -54,9 +59,10 @@ class Join:
     continuation: str | None = None
     again: bool = False
     redelivered: bool = False
+    round: int = 0
 
     def run(self, runtime: Runtime) -> Outcome | None:
-        return run_join(runtime, self.job_id, again=self.again, redelivered=self.redelivered)
+        return run_join(runtime, self.job_id, again=self.again, redelivered=self.redelivered, round=self.round)
 
 
 Message = Setup | Chunk | Join
@@ -94,15 +100,15 @@ class RecordingCarrier:
     def joins(self) -> list[Join]:
         return [message for message in self.sent if isinstance(message, Join)]
 
-    def send_setup(self, job_id: str, intent: Intent) -> None:
-        self._send(Setup(job_id))
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+        self._send(Setup(job_id, round=round))
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         for handle in handles:
             self._send(Chunk(task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
-        self._send(Join(job_id, task, continuation, again))
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        self._send(Join(job_id, task, continuation, again, round=round))
 
     def lose(self, kind: type[Message] | None = None) -> None:
         """Drop what waits: everything, or all messages of one kind."""
@@ -124,7 +130,7 @@ class RecordingCarrier:
             raise
         if outcome is not None:
             self.deliveries.append(outcome)
-            runtime.ledger(message.job_id).write_delivered(Note(by=new_token()))
+            runtime.ledger(message.job_id, message.round).write_delivered(Note(by=new_token()))
         return outcome
 
     def drain(

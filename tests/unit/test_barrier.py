@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.barrier import complete_after, groups_of, missing_chunks, width_of
+from fanout.barrier import complete_after, groups_of, missing_chunks, standing_of, width_of
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Manifest
 from storage import CountingStore, MemoryStore
@@ -136,21 +136,42 @@ def test_a_narrow_group_that_was_full_before_the_manifest_is_marked_later() -> N
     assert (workers.starts, workers.early) == (1, 0)
 
 
+def test_what_landed_while_it_looked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that becomes complete between the listing of results and that of marks is told with all of its results."""
+    workers = Workers(70)
+    for chunk in [*range(63), *range(64, 70)]:
+        workers.finish(chunk)
+    marked = workers.ledger.marked
+
+    def marking(attempt: str) -> set[int]:
+        monkeypatch.undo()
+        found = marked(attempt)
+        workers.finish(63)
+        return found
+
+    workers.set_up()
+    monkeypatch.setattr(workers.ledger, "marked", marking)
+    workers.ledger.store.delete([workers.ledger.keys.mark("a", 1)])
+    standing = standing_of(workers.ledger, manifest_of(70), by="x")
+    assert standing.missing == []
+    assert list(standing.landed) == list(range(70))
+
+
 def test_a_group_that_fills_while_setup_marks_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup lists, the last worker finishes and sees no mark of the narrow group, setup marks it: setup must start."""
     workers = Workers(70)
     for chunk in [*range(63), *range(64, 70)]:
         workers.finish(chunk)
-    finished = workers.ledger.finished
+    landed = workers.ledger.landed
 
-    def listing(attempt: str, group: int | None = None) -> list[int]:
-        found = finished(attempt, group)
+    def listing(attempt: str, group: int | None = None) -> dict[int, int]:
+        found = landed(attempt, group)
         if group is None:
             monkeypatch.undo()
             workers.finish(63)
         return found
 
-    monkeypatch.setattr(workers.ledger, "finished", listing)
+    monkeypatch.setattr(workers.ledger, "landed", listing)
     workers.set_up()
     assert workers.starts >= 1
     assert workers.early == 0

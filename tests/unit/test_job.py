@@ -73,6 +73,40 @@ def test_get_sweeps_while_it_waits() -> None:
     assert len(world.carrier.setups) >= 2
 
 
+def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
+    """A sweep that hangs in a broker that does not answer holds no caller up, and there is one of it at a time."""
+    world = World(stall_s=0.01)
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.carrier.lose()
+    back, hanging = threading.Event(), []
+
+    def hang(job_id: str, intent: Any, *, round: int = 0) -> None:
+        hanging.append(job_id)
+        assert back.wait(30)
+
+    world.carrier.send_setup = hang  # type: ignore[method-assign]
+    with pytest.raises(JobTimeout):
+        job.get(timeout=0.3)
+    back.set()
+    assert hanging == [job.id]
+
+
+def test_get_says_that_the_job_is_gone() -> None:
+    """A job that is removed while a caller waits is not found, instead of waited for."""
+    world = World(stall_s=0.01)
+    ledger = world.launch(Numbers, {"numbers": [1]})
+    job = world.job(ledger)
+
+    def remove(verb: str, key: str) -> None:
+        if (verb, key) == ("list", ledger.keys.prefix):
+            world.store.before = lambda verb, key: None
+            ledger.remove()
+
+    world.store.before = remove
+    with pytest.raises(JobNotFound):
+        job.get(timeout=30)
+
+
 def test_get_raises_the_failure(world: World) -> None:
     """The error names task, job, step, chunk and item, and has the worker's traceback."""
     job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))

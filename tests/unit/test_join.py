@@ -147,6 +147,15 @@ def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: W
     assert failure_of(ledger).error == "WorkerLost"
 
 
+@pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}])
+def test_a_join_whose_message_was_lost_has_lost_no_try(world: World, how: dict[str, bool]) -> None:
+    """Where nobody had claimed the join, nobody has run it: it runs, however few tries it has."""
+    ledger = ready(world, max_attempts=1)
+    outcome = run_join(world.process(), ledger.job_id, **how)
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+
+
 def test_a_value_that_cannot_travel_fails_the_job(world: World) -> None:
     """The failure names the path inside the value."""
     ledger = ready(world, joining(lambda results: {"rows": [1, object()]}))

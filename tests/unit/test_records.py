@@ -179,7 +179,10 @@ FORGED = [
     {},
     [],
     ROW[:-1],
-    [*ROW, 0],
+    [*ROW, -1],
+    [*ROW, True],
+    [*ROW, "1"],
+    [*ROW, 1, 0],
     *([*ROW[:at], bad, *ROW[at + 1 :]] for at in NUMERIC for bad in (-1, True, False, 1.0, "1", None, [], 10.5)),
     *(
         [*ROW[:at], bad, *ROW[at + 1 :]]

@@ -38,9 +38,9 @@ class CeleryCarrier:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send_setup(self, job_id: str, intent: Intent) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id}
-        self._send(celery_name(intent.task, "setup"), (), {}, **launch)
+        self._send(celery_name(intent.task, "setup"), (), _said(round=round), **launch)
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
@@ -82,9 +82,9 @@ class CeleryCarrier:
             **options,
         )
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
         options: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
-        self._send(celery_name(task, "join"), (job_id,), {"again": True} if again else {}, **options)
+        self._send(celery_name(task, "join"), (job_id,), _said(again=again, round=round), **options)
 
     def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:
         options = {"serializer": "json", "retry": True, "retry_policy": RETRY_POLICY, **options}
@@ -92,3 +92,8 @@ class CeleryCarrier:
             self._app.send_task(name, list(args), kwargs, add_to_parent=False, **options)
         except OperationalError as error:
             raise CarrierUnavailable(f"the broker takes no messages: {error}") from error
+
+
+def _said(**arguments: Any) -> dict[str, Any]:
+    """Those arguments that say something."""
+    return {name: value for name, value in arguments.items() if value}

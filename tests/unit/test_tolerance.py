@@ -1,0 +1,423 @@
+"""A job that tolerates failures marks the items that failed, keeps all other results, and knows when it is too many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from fanout import FailedItem, ForkJoinTask, JobFailed, JobState, Options, Progress, Results
+from fanout.failure import Failure
+from fanout.ledger import Ledger
+from fanout.records import Ending, Outcome
+from fanout.report import JobReport
+from fanout.stages import run_process
+from fanout.sweep import Move, sweep_job
+from storage import StorageUnavailable
+
+from .carrier import WorkerDied
+from .world import World
+
+
+def failing(
+    bad: Callable[[int], bool], *, error: type[BaseException] = ValueError, join: Callable[[Results], Any] = list
+) -> type[ForkJoinTask]:
+    """A task whose process raises for some of its numbers; ten of them a chunk."""
+
+    class Failing(ForkJoinTask):
+        input_schema = {"numbers": {"type": "list"}}
+        chunk_items = 10
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number):
+            runs.append(number)
+            if bad(number):
+                raise error(f"no {number}")
+            return number
+
+        def join(results):
+            return join(results)
+
+    runs: list[int] = []
+    Failing.runs = runs  # type: ignore[attr-defined]
+    return Failing
+
+
+def launched(world: World, task: type[ForkJoinTask], items: int, **options: Any) -> Ledger:
+    ledger = world.launch(task, {"numbers": list(range(items))}, **options)
+    world.carrier.drain(world.runtime)
+    return ledger
+
+
+def outcome_of(ledger: Ledger) -> Outcome:
+    outcome = ledger.outcome()
+    assert outcome is not None
+    return outcome
+
+
+def split(results: Results) -> Any:
+    """A join that gives what it may want to know of failures."""
+    return {
+        "good": list(results.good()),
+        "marked": [place for place, result in enumerate(results) if isinstance(result, FailedItem)],
+        "failures": [(mark.item, mark.chunk, mark.error, mark.reason, mark.tries) for mark in results.failures()],
+        "failed": results.failed,
+        "length": len(results),
+        "at": isinstance(results[13], FailedItem),
+    }
+
+
+def test_failed_items_are_marked(world: World) -> None:
+    """Each failed item has a mark in its place; every other result of its chunk and of others is kept, in order."""
+    ledger = launched(world, failing(lambda number: number in (3, 13, 14), join=split), 30, tolerate=3)
+    value: Any = ledger.value(outcome_of(ledger))
+    assert value["good"] == [number for number in range(30) if number not in (3, 13, 14)]
+    assert value["marked"] == [3, 13, 14]
+    assert value["failures"] == [(n, n // 10, "ValueError", f"no {n}", 3) for n in (3, 13, 14)]
+    assert (value["failed"], value["length"], value["at"]) == (3, 30, True)
+    assert len(world.carrier.deliveries) == 1
+
+
+def test_the_outcome_lists_them(world: World) -> None:
+    """Job, progress and report say how many items failed, and which."""
+    ledger = launched(world, failing(lambda number: number % 10 == 4), 30, tolerate=0.1)
+    job = world.job(ledger)
+    assert job.state is JobState.SUCCEEDED
+    assert job.progress() == Progress(JobState.SUCCEEDED, 3, 3, 30, 3)
+    assert [(mark.item, mark.chunk) for mark in job.failures] == [(4, 0), (14, 1), (24, 2)]
+    assert outcome_of(ledger).failed == 3
+    assert "3 of which failed" in "\n".join(JobReport.of(job).lines())
+
+
+def test_the_list_is_bounded(world: World) -> None:
+    """An outcome counts all failures and lists the first thousand."""
+    ledger = launched(world, failing(lambda number: True, join=len), 1500, tolerate=1.0, max_attempts=1)
+    outcome = outcome_of(ledger)
+    assert (ledger.value(outcome), outcome.failed) == (1500, 1500)
+    assert [mark.item for mark in outcome.failed_items] == list(range(1000))
+
+
+def test_a_mark_is_false_and_travels_as_its_fields(world: World) -> None:
+    """`filter(None, …)` passes it by; a join that returns it returns a dict."""
+    ledger = launched(world, failing(lambda number: number == 2, join=lambda results: results[2:4]), 10, tolerate=1)
+    assert ledger.value(outcome_of(ledger)) == [
+        {"item": 2, "chunk": 0, "error": "ValueError", "reason": "no 2", "tries": 3},
+        3,
+    ]
+    assert not FailedItem(2, 0, "ValueError", "no 2")
+    assert str(FailedItem(2, 0, "ValueError", "no 2")) == "item 2: ValueError: no 2"
+
+
+def test_items_are_marked_on_the_last_try_only(world: World) -> None:
+    """A chunk in which an item raises is tried to the end before the item is given up."""
+    calls: list[int] = []
+
+    def bad(number: int) -> bool:
+        calls.append(number)
+        return number == 1 and calls.count(1) < 3
+
+    ledger = launched(world, failing(bad), 3, tolerate=1)
+    outcome = outcome_of(ledger)
+    assert (ledger.value(outcome), outcome.failed) == ([0, 1, 2], 0)
+    assert calls == [0, 1, 0, 1, 0, 1, 2]
+
+
+def test_a_chunk_that_kills_its_worker_fails_as_a_whole(world: World) -> None:
+    """All of its items are marked as lost; all others keep their results."""
+    task = failing(lambda number: number == 12, error=WorkerDied, join=split)
+    ledger = launched(world, task, 30, tolerate=10)
+    value: Any = ledger.value(outcome_of(ledger))
+    assert value["good"] == [*range(10), *range(20, 30)]
+    assert [entry[:3] for entry in value["failures"]] == [(n, 1, "WorkerLost") for n in range(10, 20)]
+
+
+def test_what_cannot_travel_is_a_failed_item(world: World) -> None:
+    """A result that can't be encoded is marked, with the path that says why."""
+
+    class Odd(ForkJoinTask):
+        input_schema: Any = {}
+        tolerate = 1
+        chunk_items = 3
+
+        def setup():
+            return [{"number": number} for number in range(3)]
+
+        def process(number):
+            return object() if number == 1 else number
+
+        def join(results):
+            return list(results.good())
+
+    ledger = world.launch(Odd, {})
+    world.carrier.drain(world.runtime)
+    assert ledger.value(outcome_of(ledger)) == [0, 2]
+    assert outcome_of(ledger).failed_items[0].reason.startswith("results[1] is a builtins.object")
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"tolerate": 4}, "at most 4 may (tolerate=4)"),
+        ({"tolerate": 0.2}, "at most 4 may (tolerate=0.2)"),
+        ({"min_success": 16}, "at most 4 may (min_success=16)"),
+        ({"min_success": 0.8}, "at most 4 may (min_success=0.8)"),
+    ],
+)
+@pytest.mark.parametrize("chunk_items", [1, 3, 20])
+def test_too_many_failures_fail_the_job(world: World, options: dict[str, Any], limit: str, chunk_items: int) -> None:
+    """The error says how many failed, how many may, and names the first with the traceback of one."""
+    task = failing(lambda number: number >= 15)
+    job = world.job(launched(world, task, 20, chunk_items=chunk_items, max_attempts=1, **options))
+    with pytest.raises(JobFailed) as caught:
+        job.get()
+    assert "of 20 items failed, " + limit in caught.value.reason
+    assert "item 15: ValueError: no 15; item 16: ValueError: no 16" in caught.value.reason
+    assert "in process" in caught.value.traceback_text
+    assert [mark.item for mark in job.failures] == [15, 16, 17, 18, 19]
+    assert job.state is JobState.FAILED
+
+
+@pytest.mark.parametrize("failed", [4, 5])
+@pytest.mark.parametrize("options", [{"tolerate": 4}, {"tolerate": 0.2}, {"min_success": 16}, {"min_success": 0.8}])
+def test_the_limit_is_exact(world: World, options: dict[str, Any], failed: int) -> None:
+    """As many as may fail do no harm, one more fails the job."""
+    task = failing(lambda number: number < failed, join=lambda results: sum(results.good()))
+    ledger = launched(world, task, 20, chunk_items=2, max_attempts=1, **options)
+    assert outcome_of(ledger).ending == (Ending.SUCCEEDED if failed == 4 else Ending.FAILED)
+
+
+def test_a_count_is_known_early(world: World) -> None:
+    """The job fails with the first chunk that exceeds the count; the rest of it is not run."""
+    task = failing(lambda number: True)
+    launched(world, task, 1000, chunk_items=1, tolerate=3, max_attempts=1)
+    assert len(task.runs) == 4  # type: ignore[attr-defined]
+
+
+def test_a_fraction_is_known_with_the_manifest(world: World) -> None:
+    """Chunks that failed before anyone knew how many items there are fail the job as soon as setup knows."""
+    ran: list[int] = []
+
+    class Eager(ForkJoinTask):
+        input_schema: Any = {}
+        chunk_items = 1
+        max_attempts = 1
+        tolerate = 0.5
+
+        def setup():
+            for number in range(4):
+                yield {"number": number}
+                for handle in world.handles[len(ran) :]:
+                    run_process(world.runtime, handle)
+
+        def process(number):
+            ran.append(number)
+            raise ValueError("no")
+
+        def join(results):
+            return list(results)
+
+    world = World(pack_bytes=1)
+    ledger = world.launch(Eager, {})
+    world.carrier.deliver(world.runtime)
+    for handle in world.handles[len(ran) : 3]:
+        run_process(world.runtime, handle)
+    outcome = outcome_of(ledger)
+    assert outcome.ending == Ending.FAILED
+    assert "of 4 items failed, at most 2 may" in outcome.error("j").reason
+
+
+def test_fewer_items_than_must_succeed(world: World) -> None:
+    """A job that can't have as many results as it must fails when its setup ends; nothing has to fail for that."""
+    ledger = world.prepare(failing(lambda number: False), {"numbers": [1, 2]}, min_success=3)
+    with pytest.raises(JobFailed, match=r"there are 2 items, fewer than must succeed \(min_success=3\)"):
+        world.job(ledger).get()
+
+
+@pytest.mark.parametrize("options", [{"tolerate": 0.5}, {"tolerate": 2}, {"min_success": 0.5}, {"min_success": 0}])
+def test_a_job_without_items_succeeds(world: World, options: dict[str, Any]) -> None:
+    """Nothing can fail where there is nothing."""
+    assert outcome_of(launched(world, failing(lambda number: True), 0, **options)).ending == Ending.SUCCEEDED
+
+
+def test_a_chunk_costs_no_more_when_nothing_is_amiss(world: World) -> None:
+    """Tolerance costs a good chunk nothing: one write, one listing, and a read that its neighbour has made for it."""
+    world.prepare(failing(lambda number: False), {"numbers": list(range(1000))}, tolerate=0.1)
+    runtime = world.process()
+    run_process(runtime, world.handles[0])
+    world.store.log.clear()
+    run_process(runtime, world.handles[1])
+    assert [(verb, key.split("/")[1]) for verb, key in world.store.log] == [("put", "out"), ("list", "out")]
+
+
+def test_iteration_gives_marks(world: World) -> None:
+    """A caller who iterates gets each result, and each mark in its place."""
+    job = world.job(launched(world, failing(lambda number: number == 11), 20, tolerate=1))
+    results = list(job)
+    assert results[:11] + results[12:] == [*range(11), *range(12, 20)]
+    assert results[11] == FailedItem(11, 1, "ValueError", "no 11", 3)
+
+
+def test_a_worker_that_dies_after_its_marks_loses_none(world: World) -> None:
+    """A worker may die between a result with marks and what follows from it: whoever comes next goes on from there."""
+
+    def die(verb: str, key: str) -> None:
+        if verb == "put" and key.split("/")[-1].count("-"):
+            world.store.after = lambda verb, key: None
+            raise WorkerDied
+
+    world.store.after = die
+    ledger = launched(world, failing(lambda number: number == 5), 20, tolerate=0)
+    outcome = outcome_of(ledger)
+    assert outcome.ending == Ending.FAILED
+    assert "1 of 20 items failed" in outcome.error("j").reason
+
+
+def test_a_good_result_beats_a_bad_one(world: World) -> None:
+    """Of two runs of a chunk one succeeds later than the other fails: before the join, the good one counts."""
+    task = failing(lambda number: number == 5 and len(task.runs) < 10)  # type: ignore[attr-defined]
+    ledger = world.prepare(task, {"numbers": list(range(20))}, tolerate=1, max_attempts=1)
+    first, second = world.handles
+    run_process(world.runtime, first)
+    assert ledger.landed(first.attempt) == {0: 1}
+    run_process(world.runtime, first)
+    assert ledger.landed(first.attempt) == {0: 0}
+    run_process(world.runtime, second)
+    world.carrier.drain(world.runtime)
+    outcome = outcome_of(ledger)
+    assert (ledger.value(outcome), outcome.failed) == (list(range(20)), 0)
+
+
+def test_a_join_that_was_lost_finds_the_marks(world: World) -> None:
+    """A sweep sees a job whose only failed chunk is marked as complete, and has it joined."""
+    ledger = world.prepare(failing(lambda number: number == 5), {"numbers": list(range(20))}, tolerate=1)
+    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    world.carrier.lose()
+    world.store.age(61)
+    assert sweep_job(world.process(), ledger.job_id) == Move.JOIN_SENT
+    world.carrier.drain(world.runtime)
+    assert outcome_of(ledger).failed == 1
+
+
+def test_a_damaged_result_with_marks_is_named(world: World) -> None:
+    """One flipped byte in the record of a chunk with failed items is found by the join that reads it."""
+    ledger = world.prepare(failing(lambda number: number == 5), {"numbers": list(range(20))}, tolerate=1)
+    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    key = ledger.keys.bad_result(world.handles[0].attempt, 0, 1)
+    world.store.flip(key)
+    world.carrier.drain(world.runtime)
+    failure = Failure.read(outcome_of(ledger).failure)
+    assert failure is not None
+    assert (failure.step, failure.error) == ("join", "CorruptObject")
+    assert key in failure.reason
+
+
+@pytest.mark.parametrize("number", range(1, 14))
+def test_a_store_that_fails_at_any_request_passes_through(world: World, number: int) -> None:
+    """Whichever request fails while items are marked, the outcome is right when the message comes again."""
+    ledger = world.prepare(
+        failing(lambda number: number == 5), {"numbers": list(range(10))}, tolerate=1, max_attempts=2
+    )
+    requests = iter(range(1, 10**6))
+
+    def fail(verb: str, key: str) -> None:
+        if next(requests) == number:
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.before = fail
+    for _ in range(10):
+        if not world.carrier.waiting:
+            break
+        try:
+            world.carrier.deliver(world.process())
+        except StorageUnavailable:
+            continue
+    outcome = outcome_of(ledger)
+    # A message that came again counts as a run that died, so the chunk may be given up as a whole.
+    assert outcome.ending == Ending.SUCCEEDED or outcome.failed == 10
+
+
+NUMBERS = some.lists(some.booleans(), max_size=40)
+
+
+@given(NUMBERS, some.integers(1, 7), some.integers(1, 3), some.randoms(use_true_random=False), some.integers(1, 3))
+def test_marks_stand_where_items_failed(
+    fails: Sequence[bool], chunk_items: int, copies: int, order: random.Random, attempts: int
+) -> None:
+    """Whatever fails, however it is cut, doubled and shuffled: results in item order, marks exactly at what failed."""
+    world = World(copies=copies)
+    task = failing(lambda number: fails[number])
+    ledger = world.launch(
+        task,
+        {"numbers": list(range(len(fails)))},
+        chunk_items=chunk_items,
+        tolerate=1.0,
+        max_attempts=attempts,
+    )
+    world.carrier.drain(world.runtime, order=order)
+    outcome = outcome_of(ledger)
+    value: Any = ledger.value(outcome)
+    assert outcome.failed == sum(fails)
+    assert [entry["item"] if isinstance(entry, dict) else -1 for entry in value] == [
+        number if bad else -1 for number, bad in enumerate(fails)
+    ]
+    assert [entry for entry in value if not isinstance(entry, dict)] == [n for n, bad in enumerate(fails) if not bad]
+    assert len(world.carrier.deliveries) == 1
+
+
+@given(NUMBERS, some.integers(1, 5), some.integers(0, 10), some.randoms(use_true_random=False))
+def test_a_limit_holds_in_any_order(fails: Sequence[bool], chunk_items: int, limit: int, order: random.Random) -> None:
+    """The job succeeds if and only if no more items failed than may, in whatever order its messages arrive."""
+    world = World()
+    ledger = world.launch(
+        failing(lambda number: fails[number]),
+        {"numbers": list(range(len(fails)))},
+        chunk_items=chunk_items,
+        tolerate=limit,
+        max_attempts=1,
+    )
+    world.carrier.drain(world.runtime, order=order)
+    assert (outcome_of(ledger).ending == Ending.SUCCEEDED) == (sum(fails) <= limit)
+
+
+# Here and now
+
+
+class Fussy(ForkJoinTask):
+    """Refuses odd numbers."""
+
+    input_schema = {"numbers": {"type": "list"}}
+    chunk_items = 2
+    max_attempts = 1
+    tolerate = 0.5
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number):
+        if number % 2:
+            raise ValueError(f"{number} is odd")
+        return number
+
+    def join(results):
+        return {"sum": sum(results.good()), "failed": [mark.item for mark in results.failures()]}
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
+def test_run_tolerates(executor: Any) -> None:
+    """Each executor marks what failed, and fails with the same words when it is too much."""
+    assert Fussy.run({"numbers": [0, 1, 2, 3]}, executor=executor, workers=2) == {"sum": 2, "failed": [1, 3]}
+    with pytest.raises(JobFailed, match=r"at most 1 may \(tolerate=1\): item \d: ValueError: \d is odd"):
+        Fussy.run({"numbers": [1, 3, 5, 7]}, executor=executor, workers=2, tolerate=1)
+    with pytest.raises(JobFailed, match=r"Fussy.process, chunk 0, item 1: ValueError: 1 is odd"):
+        Fussy.run({"numbers": [0, 1]}, executor=executor, workers=2, tolerate=None)
+
+
+def test_the_class_says_the_policy() -> None:
+    """It is an option like any other."""
+    assert Fussy.declaration.options == Options(chunk_items=2, max_attempts=1, tolerate=0.5)
