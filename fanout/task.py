@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from .engines.celery import ForkJoinSignature
 
 STEPS = ("setup", "process", "join")
-OPTIONS = ("chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts", "deadline_s")
+OPTIONS = (
+    "chunk_items",
+    "groups",
+    "chunk_bytes",
+    "parallelism",
+    "max_attempts",
+    "deadline_s",
+    "tolerate",
+    "min_success",
+)
 
 
 class ForkJoinTask:
@@ -49,7 +58,7 @@ class ForkJoinTask:
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
         name: The task's name, unique in a process; module and class name if not given.
-        chunk_items, groups, chunk_bytes, parallelism, max_attempts, deadline_s: See `Options`.
+        chunk_items, groups, chunk_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success: See `Options`.
 
     Raises:
         DeclarationError: When the class is declared; names the class, the step and the argument.
@@ -63,6 +72,8 @@ class ForkJoinTask:
     parallelism: ClassVar[int] = 32
     max_attempts: ClassVar[int] = 3
     deadline_s: ClassVar[float | None] = None
+    tolerate: ClassVar[int | float | None] = None
+    min_success: ClassVar[int | float | None] = None
 
     declaration: ClassVar[Declaration]
 
@@ -156,7 +167,9 @@ class ForkJoinTask:
         return celery.signature(cls.declaration, values or {}, receives=receives, app=app, options=options)
 
     @classmethod
-    def submit(cls, values: Mapping[str, Any], *, app: Celery | None = None, **options: Any) -> Job:
+    def submit(
+        cls, values: Mapping[str, Any], *, job_id: str | None = None, app: Celery | None = None, **options: Any
+    ) -> Job:
         """Launch a job over Celery and return its handle.
 
         If a value is an iterator, setup runs here and streams: each chunk is on its way to a worker while the next
@@ -165,18 +178,21 @@ class ForkJoinTask:
 
         Args:
             values: The input by name.
+            job_id: An id of your own, such as an order's. Submitting the same input and options under it once more
+                makes no second job but returns the first one's handle. What a stream holds is not compared.
             app: The Celery app; the current one if not given.
             **options: See `Options`.
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
+            JobConflict: A job of that id exists, with another input or other options.
             JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
             ConfigError: No store is configured.
             Unencodable: A value can't travel.
         """
         from .engines import celery
 
-        return celery.submit(cls.declaration, values, app=app, options=options)
+        return celery.submit(cls.declaration, values, job_id=job_id, app=app, options=options)
 
 
 def fork_join(

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._storage import ObjectStore
+from .._storage import ObjectStore, decode, digest
 from ..config import Config, Options
 from ..declaration import Declaration
-from ..errors import InvalidInput
+from ..errors import InvalidInput, JobConflict
+from ..ledger import Ledger
 from ..parameters import Parameters
 from ..records import Intent
+from ..runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class Order:
                     for name in streams
                 },
             )
+        if receives is not None and receives in values:
+            raise InvalidInput(
+                task.name,
+                {receives: ["is given here, and named as what receives the value of the step before: do one of them"]},
+            )
         if receives is not None and receives not in task.schema.fields:
             raise InvalidInput(
                 task.name, {receives: ["unknown field, so it can't receive the value of the step before"]}
@@ -91,6 +98,59 @@ class Order:
             expires_at=expires_at,
             launch=launch,
         )
+
+
+def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> bool:
+    """Write a job's intent, and so make it a job. Launching the same one twice makes one.
+
+    Args:
+        runtime: The store; the job is at hand there afterwards.
+        job_id: The id.
+        intent: What it is to be.
+
+    Returns:
+        Whether this made it; False if the same job was launched before under this id.
+
+    Raises:
+        JobConflict: Another job was. Names what is different.
+    """
+    standing = runtime.launch(job_id, intent).intent
+    if standing is intent:
+        return True
+    found = _differences(standing, intent)
+    if found:
+        raise JobConflict(job_id, found)
+    return False
+
+
+def has_begun(ledger: Ledger) -> bool:
+    """Whether anybody has taken up a job that was launched. One request."""
+    return any(found.key != ledger.keys.intent for found in ledger.objects())
+
+
+def _differences(standing: Intent, intent: Intent) -> list[str]:
+    """What a launch wants otherwise than the job that stands; never a parameter's value."""
+    if standing.task != intent.task:
+        return [f"its task is {standing.task}, not {intent.task}"]
+    found = []
+    there, wanted = _contents(standing), _contents(intent)
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            found.append(f"its parameter {name!r} is another")
+    for name in sorted(set(standing.streams) ^ set(intent.streams)):
+        found.append(f"its parameter {name!r} is {'' if name in standing.streams else 'not '}streamed")
+    there_options, wanted_options = (asdict(Options().updated(entry.options)) for entry in (standing, intent))
+    for name, value in wanted_options.items():
+        known = there_options[name]
+        if (type(known), known) != (type(value), value):
+            found.append(f"its option {name} is {known!r}, not {value!r}")
+    return found
+
+
+def _contents(intent: Intent) -> dict[str, str]:
+    """Digest of each parameter, wherever it lies."""
+    inline: dict[str, bytes] = decode(intent.inline)
+    return {name: digest(body) for name, body in inline.items()} | dict(intent.references)
 
 
 CARRIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)

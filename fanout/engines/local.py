@@ -25,7 +25,7 @@ from ..keys import new_id
 from ..records import Intent, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
-from .launch import Order, local_config
+from .launch import Order, local_config, put_on_record
 
 ExecutorName = Literal["inline", "threads", "processes"]
 
@@ -101,8 +101,18 @@ def run_inline(runtime: Runtime, order: Order, job_id: str) -> Outcome:
     return _driven(crew.runtime, crew, order, job_id)
 
 
+def inline_runtime(runtime: Runtime) -> Runtime:
+    """A runtime that runs in the caller's thread whatever it is told to send; for handles in another's eager mode."""
+    crew = _Eager()
+    crew.runtime = Runtime(runtime.store, runtime.config, crew, tasks=runtime.tasks)
+    return crew.runtime
+
+
 def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome:
-    runtime.launch(job_id, order.intent())
+    if not put_on_record(runtime, job_id, order.intent()):
+        standing = runtime.ledger(job_id, runtime.ledger(job_id).latest_round()).outcome()
+        if standing is not None:
+            return standing
     run_setup(runtime, job_id, streams=order.streams)
     crew.finish()
     outcome = run_join(runtime, job_id)
@@ -116,10 +126,10 @@ class _Crew(abc.ABC):
 
     runtime: Runtime
 
-    def send_setup(self, job_id: str, intent: Intent) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         raise AssertionError("a local job is not swept: its setup runs in the caller")
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
         """Nothing to send: `run` joins once nothing is left to do."""
         return
 
@@ -153,6 +163,16 @@ class _Inline(_Crew):
 
     def finish(self) -> None:
         """All has run by the time that send_chunks returned."""
+
+
+class _Eager(_Inline):
+    """Runs the other steps at once, too."""
+
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+        run_setup(self.runtime, job_id, round=round)
+
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        run_join(self.runtime, job_id, again=again, round=round)
 
 
 class _Pool(_Crew):

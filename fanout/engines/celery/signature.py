@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,13 @@ from celery import Celery
 from celery.canvas import Signature
 
 from ...declaration import Declaration
+from ...errors import ConfigError
 from ...job import Job
-from ...keys import new_id
+from ...keys import is_id, new_id
 from ...runtime import Runtime
 from ...stages import run_setup
 from .. import local
-from ..launch import Order
+from ..launch import Order, put_on_record
 from . import wire
 from .carrier import celery_name
 from .extension import Extension, extension_of
@@ -54,18 +56,29 @@ def signature(
 
 
 def submit(
-    task: Declaration, values: Mapping[str, Any], *, app: Celery | None = None, options: Mapping[str, Any]
+    task: Declaration,
+    values: Mapping[str, Any],
+    *,
+    job_id: str | None = None,
+    app: Celery | None = None,
+    options: Mapping[str, Any],
 ) -> Job:
     """See `ForkJoinTask.submit`."""
     extension = extension_of(app)
+    if job_id is not None and not is_id(job_id):
+        raise ConfigError(
+            f"job_id {job_id!r:.80} can't be the id of a job: letters, digits, '.', '_' and '-', "
+            "at most 128, starting with a letter or digit"
+        )
+    job_id = job_id or new_id()
     order = _order(extension, task, values, options=options)
-    if not order.streams:
-        return _signature_of(extension, order)()
     if extension.app.conf.task_always_eager:
-        job_id = new_id()
         local.run_inline(extension.runtime, order, job_id)
-        return extension.job(job_id)
-    return _streamed(extension.runtime, order)
+    elif not order.streams:
+        _signature_of(extension, order).apply_async(task_id=job_id)
+    else:
+        _stream(extension.runtime, order, job_id)
+    return extension.job(job_id)
 
 
 def _order(
@@ -98,16 +111,25 @@ def _signature_of(extension: Extension, order: Order) -> ForkJoinSignature:
     )
 
 
-def _streamed(runtime: Runtime, order: Order) -> Job:
-    """Run setup here, on a stream that only this process has."""
-    job_id = new_id()
+def _stream(runtime: Runtime, order: Order, job_id: str) -> None:
+    """Run setup here, on a stream that only this process has; not if that is done, or another caller is at it."""
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
     own = Runtime(runtime.store, runtime.config, runtime.carrier, tasks=runtime.tasks, on_error=errors.append)
-    own.open(job_id, runtime.launch(job_id, order.intent()).intent)
+    if not put_on_record(runtime, job_id, order.intent()) and _is_set_up(own, job_id):
+        return
+    own.open(job_id, runtime.job(job_id).intent)
     run_setup(own, job_id, streams=order.streams)
     if errors:
         outcome = own.ledger(job_id).outcome()
         if outcome is not None and outcome.failure is not None:
             raise outcome.error(job_id) from errors[0]
-    return Job(job_id, runtime)
+
+
+def _is_set_up(runtime: Runtime, job_id: str) -> bool:
+    """Whether a job that was launched before has its input, or another caller is streaming it."""
+    ledger = runtime.ledger(job_id)
+    if ledger.has_outcome() or ledger.manifest() is not None:
+        return True
+    seen_at = max(ledger.last_beat("setup") or 0.0, ledger.intent().created_at)
+    return time.time() - seen_at < runtime.config.stall_s

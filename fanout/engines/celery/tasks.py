@@ -23,7 +23,7 @@ from kombu.utils.functional import maybe_list
 from kombu.utils.uuid import uuid
 
 from ..._storage import StorageUnavailable, Unencodable
-from ...errors import CarrierUnavailable, InvalidInput, JobFailed
+from ...errors import CarrierUnavailable, InvalidInput, JobConflict, JobFailed
 from ...failure import Failure
 from ...handle import Handle
 from ...keys import new_id
@@ -31,6 +31,7 @@ from ...records import Continuation, Ending, Note
 from ...runtime import Runtime
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
+from ..launch import has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
 
@@ -102,6 +103,12 @@ class SetupTask(StageTask):
 
         The value of the step before, if there is one, goes to the store with the rest. An input that does not fit
         is sent as it is, for setup to fail with: this may be running in a worker that just ended another task.
+
+        Launched a second time under the same id, it is the same job. Its message is sent again as long as nobody has
+        taken it up, since whoever launched it first may have died before he sent it.
+
+        Raises:
+            JobConflict: A job of that id exists, with another input or other options.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         if self.app.conf.task_always_eager or "order" not in kwargs:
@@ -119,19 +126,29 @@ class SetupTask(StageTask):
             not_before=_moment(options.get("eta") or options.get("countdown")),
             expires_at=_moment(options.get("expires")),
         )
-        self.runtime.launch(task_id, intent)
+        # Launched by a worker that has ended the step before it, which may be done twice.
+        follows = "parent_id" in options
+        try:
+            first = put_on_record(self.runtime, task_id, intent)
+        except JobConflict as conflict:
+            if not follows:
+                raise
+            _LOG.warning("the step before gave another value when it was run again; the first one stands: %s", conflict)
+            first = False
+        if not first and not follows and has_begun(self.runtime.ledger(task_id)):
+            return self.AsyncResult(task_id)
         return super().apply_async((), {}, task_id=task_id, producer=producer, **options)
 
-    def run(self, *received: Any, order: dict[str, Any] | None = None) -> Any:
+    def run(self, *received: Any, order: dict[str, Any] | None = None, round: int = 0) -> Any:
         if self.request.is_eager:
             return self._run_here(received, order)
         job_id = self.request.id
         assert job_id is not None
         with self.outages_survived():
-            self._run_job(job_id, received, order)
+            self._run_job(job_id, received, order, round)
         raise Ignore
 
-    def _run_job(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any] | None) -> None:
+    def _run_job(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any] | None, round: int) -> None:
         runtime = self.runtime
         ledger = runtime.ledger(job_id)
         refused: Exception | None = None
@@ -144,9 +161,9 @@ class SetupTask(StageTask):
             runtime.launch(job_id, parsed.intent())
         ledger.write_continuation(Continuation(message=self._continuation()))
         if refused is not None:
-            conclude(runtime, runtime.job(job_id), Ending.FAILED, Failure.of("setup", refused))
+            conclude(runtime, runtime.job(job_id, round), Ending.FAILED, Failure.of("setup", refused))
             return
-        run_setup(runtime, job_id, redelivered=self.redelivered, retried=bool(self.request.retries))
+        run_setup(runtime, job_id, redelivered=self.redelivered, retried=bool(self.request.retries), round=round)
 
     def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""
@@ -207,20 +224,23 @@ class JoinTask(StageTask):
     abstract = True
     step = "join"
 
-    def run(self, job_id: str, again: bool = False) -> Any:
+    def run(self, job_id: str, again: bool = False, round: int = 0) -> Any:
         with self.outages_survived():
             retried = bool(self.request.retries)
-            outcome = run_join(self.runtime, job_id, again=again, redelivered=self.redelivered, retried=retried)
+            outcome = run_join(
+                self.runtime, job_id, again=again, redelivered=self.redelivered, retried=retried, round=round
+            )
             if outcome is None:
                 raise Ignore
             if outcome.failure is not None:
                 raise outcome.error(job_id)
-            return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id)
+            return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id, round)
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
         if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed)):
-            self.runtime.ledger(args[0]).write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
+            round = kwargs.get("round", 0)
+            self.runtime.ledger(args[0], round).write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
 
 
 _NOT_KEPT = (

@@ -18,7 +18,12 @@ from .values import opened
 def to_wire(order: Order) -> dict[str, Any]:
     """JSON-plain, small whatever the size of the input: large parameters are in the store."""
     defaults = asdict(order.task.options)
-    options = {name: value for name, value in asdict(order.options).items() if value != defaults[name]}
+    # A count is not a fraction: 1 and 1.0 are equal, and say different things.
+    options = {
+        name: value
+        for name, value in asdict(order.options).items()
+        if (type(value), value) != (type(defaults[name]), defaults[name])
+    }
     return {
         "inline": base64.b64encode(order.parameters.inline).decode("ascii"),
         "references": order.parameters.references,
