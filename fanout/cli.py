@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__, sweep
+from ._storage import StorageUnavailable
 from .bench.command import bench
-from .errors import FanoutError
+from .errors import CarrierUnavailable, FanoutError
 from .job import Job
 from .report import JobReport
 
 if TYPE_CHECKING:
     from .engines.celery import Extension
+
+SHOWN_FAILURES = 20
+"""Failed items that `show` prints."""
 
 
 class _Command(click.Group):
@@ -55,10 +60,13 @@ def demo(path: Path | None, chunks: int, times: int) -> None:
     sys.exit(0 if right else 1)
 
 
-@main.group()
-@click.option(
+_app_option = click.option(
     "-A", "--app", "app", required=True, help="The connected Celery app, as for `celery -A`: `package.module:app`."
 )
+
+
+@main.group()
+@_app_option
 @click.pass_context
 def jobs(context: click.Context, app: str) -> None:
     """Look after the jobs of an app."""
@@ -74,6 +82,10 @@ def show(extension: Extension, job_id: str) -> None:
     for line in JobReport.of(job).lines():
         click.echo(line)
     outcome = job.outcome()
+    for failed in job.failures[:SHOWN_FAILURES]:
+        click.echo(f"  {failed}")
+    if outcome is not None and outcome.failed > SHOWN_FAILURES:
+        click.echo(f"  and {outcome.failed - SHOWN_FAILURES:,} more")
     if outcome is not None and outcome.failure is not None:
         click.echo(str(outcome.error(job_id)))
 
@@ -87,10 +99,52 @@ def cancel(extension: Extension, job_id: str) -> None:
     click.echo("cancelled" if job.cancel() else f"had ended before: {job.state}")
 
 
+def _share(text: str) -> int | float:
+    """A count of items, or a fraction of them if it is written with a point."""
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a count, such as 5, nor a fraction, such as 0.05") from None
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.option("--max-attempts", type=click.IntRange(1), help="Runs of a chunk, from now on.")
+@click.option("--tolerate", type=_share, help="Items that may fail, from now on: a count, or a fraction as 0.05.")
+@click.option("--min-success", type=_share, help="Items that must succeed, from now on.")
+@click.option("--deadline-s", type=float, help="Seconds from now at which the job fails if it has not ended.")
+@click.pass_obj
+def retry(extension: Extension, /, job_id: str, **options: Any) -> None:
+    """Run what failed or is missing of a job that has ended, under the same id."""
+    changes = {name: value for name, value in options.items() if value is not None}
+    started = extension.job(job_id).retry(**changes)
+    click.echo("runs again" if started else "has not ended, so there is nothing to retry")
+
+
 @jobs.command(name="sweep")
 @click.pass_obj
-def sweep_command(extension: Extension) -> None:
+def sweep_of_jobs(extension: Extension) -> None:
+    """The same as `fanout sweep`, once."""
+    _sweep(extension)
+
+
+@main.command(name="sweep")
+@_app_option
+@click.option("--every", "every_s", type=click.FloatRange(0, min_open=True), help="Go on, every so many seconds.")
+def sweep_command(app: str, every_s: float | None) -> None:
     """Move every job that has stalled; remove what is older than keep_s."""
+    extension = _extension(app)
+    _sweep(extension)
+    while every_s is not None:
+        time.sleep(every_s)
+        try:
+            _sweep(extension)
+        except (StorageUnavailable, CarrierUnavailable) as error:
+            # It will be there again some time, and then this is needed most.
+            click.echo(f"could not sweep: {error}", err=True)
+
+
+def _sweep(extension: Extension) -> None:
     for job_id, move in sweep.sweep(extension.runtime):
         if move is not sweep.Move.NONE:
             click.echo(f"{job_id}  {move}")

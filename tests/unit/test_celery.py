@@ -18,6 +18,7 @@ from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
 from fanout.declaration import TASKS
 from fanout.engines.celery import Extension, advice, extension_of, opened, wire
 from fanout.engines.celery.extension import ATTRIBUTE
+from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
 from fanout.engines.launch import Order
@@ -223,6 +224,19 @@ def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
     assert fanout.opened([1, {REFERENCE: job_id}, [{REFERENCE: job_id}]], app=app) == [1, value, [value]]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [{REFERENCE: "nobody"}, {REFERENCE: "nobody", "round": 1}, [1, {REFERENCE: "nobody"}], [[({REFERENCE: 1},)]]],
+)
+def test_a_value_that_looks_like_a_reference_is_none(app: Celery, value: Any) -> None:
+    """A join may return what reads like a reference: it arrives as it is, and is not taken for one."""
+    for round in (0, 2):
+        ledger = Ledger(extension_of(app).runtime.store, new_id(), round)
+        ledger.write_outcome(Outcome(ending=Ending.SUCCEEDED, task="t", effort=[], value=encode(value)))
+        travelling = json.loads(json.dumps(sent(value, app, ledger.job_id, round)))
+        assert opened(travelling, extension_of(app).runtime) == value
+
+
 def test_a_reference_to_nothing_says_so(app: Celery) -> None:
     """A job that was removed, and a reference that is forged, are errors."""
     runtime = extension_of(app).runtime
@@ -230,7 +244,15 @@ def test_a_reference_to_nothing_says_so(app: Celery) -> None:
         opened({REFERENCE: "gone"}, runtime)
     with pytest.raises(ValueError, match="is not an id"):
         opened({REFERENCE: "../x"}, runtime)
+    with pytest.raises(ValueError, match="is not a number from 0"):
+        opened({REFERENCE: "gone", "round": "../x"}, runtime)
     assert opened({REFERENCE: "gone", "more": 1}, runtime) == {REFERENCE: "gone", "more": 1}
+
+
+def test_a_field_receives_or_is_given(world: World) -> None:
+    """A value for the very field that receives the one of the step before would be lost: it is refused."""
+    with pytest.raises(InvalidInput, match="numbers: is given here, and named as what receives"):
+        order_of(world, Numbers, {"numbers": [1]}, receives="numbers")
 
 
 # Settings
@@ -382,6 +404,33 @@ def test_two_apps_are_kept_apart() -> None:
         each.finalize()
     stores = [each.tasks[f"{Words.name}.join"].runtime.store.url for each in apps]
     assert stores == ["memory://apart-0", "memory://apart-1"]
+
+
+def test_a_sweep_is_scheduled_when_asked_for(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sweep_every_s` puts the task that sweeps on beat's schedule, where it can't pile up; else nothing does."""
+    app.finalize()
+    assert SweepTask.name in app.tasks
+    assert app.conf.beat_schedule == {}
+    monkeypatch.setenv("FANOUT_SWEEP_EVERY_S", "30")
+    other = Celery("other", broker="memory://", set_as_current=False)
+    fanout.connect(other, store="memory://x")
+    other.finalize()
+    (entry,) = other.conf.beat_schedule.values()
+    assert (entry["task"], entry["schedule"], entry["options"]) == (SweepTask.name, 30.0, {"expires": 30.0})
+
+
+def test_the_task_that_sweeps_moves_what_has_stalled(app: Celery, store: ScriptedStore) -> None:
+    """It does what the command does."""
+    app.finalize()
+    queue = uuid.uuid4().hex
+    app.conf.task_default_queue = queue
+    job = Numbers.signature({"numbers": [1]}, app=app)()
+    store.age(10**5)
+    app.tasks[SweepTask.name].apply().get()
+    with app.connection_for_read() as connection:
+        messages = connection.SimpleQueue(queue)
+        assert messages.qsize() == 2
+        assert [messages.get(timeout=5).headers["id"] for _ in range(2)] == [job.id] * 2
 
 
 # Eager mode

@@ -10,9 +10,12 @@ from click.testing import CliRunner, Result
 from fanout.cli import main
 from fanout.engines.celery import extension_of
 from fanout.job import JobState
+from storage import StorageUnavailable
 
 from . import cli_app
+from .stores import ScriptedStore
 from .tasks import Numbers
+from .test_tolerance import Fussy
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,10 @@ def _store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def command(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["jobs", "-A", "tests.unit.cli_app:app", *arguments])
+
+
+def sweep(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["sweep", "-A", "tests.unit.cli_app:app", *arguments])
 
 
 def launched() -> str:
@@ -46,6 +53,31 @@ def test_cancel_a_job() -> None:
     assert "cancelled by its caller" in command("show", job_id).output
 
 
+def test_retry_a_job() -> None:
+    """`retry` runs a job that has ended once more, with other options if they are given."""
+    job_id = launched()
+    assert command("retry", job_id).output == "has not ended, so there is nothing to retry\n"
+    command("cancel", job_id)
+    assert command("retry", job_id, "--tolerate", "0.5", "--max-attempts", "1").output == "runs again\n"
+    options = extension_of(cli_app.app).runtime.job(job_id, 1).options
+    assert (options.tolerate, options.max_attempts) == (0.5, 1)
+    assert "launched in round 1" in command("show", job_id).output
+    assert "'lots' is neither a count" in command("retry", job_id, "--min-success", "lots").output
+
+
+def test_show_failed_items() -> None:
+    """`show` says how many items failed, and names the first."""
+    cli_app.app.conf.task_always_eager = True
+    try:
+        job = Fussy.submit({"numbers": [1] * 25}, tolerate=1.0, app=cli_app.app)
+    finally:
+        cli_app.app.conf.task_always_eager = False
+    lines = command("show", job.id).output.splitlines()
+    assert "13 chunks of 25 items, 25 of which failed" in lines[1].replace("chunks         13", "13 chunks")
+    assert "  item 0: ValueError: 1 is odd" in lines
+    assert "  and 5 more" in lines
+
+
 def test_sweep_says_what_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sweep` prints each job that it moved, and nothing of those that go well."""
     job_id = launched()
@@ -53,11 +85,39 @@ def test_sweep_says_what_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANOUT_STALL_S", "0.000001")
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
     assert command("sweep").output == f"{job_id}  setup sent again\n"
+    cancelled = launched()
+    command("cancel", cancelled)
+    assert f"{cancelled}  setup sent again\n" in sweep().output
+
+
+def test_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--every` it sweeps again after each pause; a store that is silent for a while does not end it."""
+    runtime = extension_of(cli_app.app).runtime
+    store = ScriptedStore()
+    monkeypatch.setattr(runtime, "store", store)
+    pauses: list[float] = []
+
+    def be_silent(verb: str, key: str) -> None:
+        raise StorageUnavailable("no answer", key=key)
+
+    def pause(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) == 1:
+            store.before = be_silent
+        elif len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("fanout.cli.time.sleep", pause)
+    result = sweep("--every", "7")
+    assert pauses == [7.0] * 3
+    assert result.output.count("could not sweep: no answer") == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["sweep", "-A", "tests.unit.cli_app:unconnected"], "not connected"),
+        (["jobs", "-A", "tests.unit.cli_app:app", "retry", "nobody"], "nobody is not in the store"),
         (["jobs", "-A", "tests.unit.cli_app:app", "show", "nobody"], "nobody is not in the store"),
         (["jobs", "-A", "tests.unit.cli_app:unconnected", "sweep"], "not connected"),
         (["jobs", "-A", "no.such.module:app", "sweep"], "no Celery app at 'no.such.module:app'"),

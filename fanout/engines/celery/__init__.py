@@ -2,6 +2,7 @@
 
 extension.py   what `connect` adds to an app: the runtime, the registered tasks
 tasks.py       the three Celery tasks of a declared task
+sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit
 bell.py        how a caller learns of a job's end without asking the store
 carrier.py     how handles and joins become messages

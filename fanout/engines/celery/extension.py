@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, current_app
@@ -15,9 +16,11 @@ from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
 from ...job import Job
 from ...runtime import Runtime
+from .. import local
 from .bell import bell_of
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
+from .sweeper import SweepTask
 from .tasks import JoinTask, ProcessTask, SetupTask
 
 ATTRIBUTE = "fanout"
@@ -46,7 +49,11 @@ class Extension:
         Raises:
             ConfigError: No store is configured, or a setting is wrong.
         """
-        return Config.read(from_celery(self.app.conf), from_environment(os.environ))
+        return Config.read(*self._sources)
+
+    @property
+    def _sources(self) -> tuple[Mapping[str, Any], ...]:
+        return from_celery(self.app.conf), from_environment(os.environ)
 
     @property
     def runtime(self) -> Runtime:
@@ -64,7 +71,9 @@ class Extension:
             return self._runtime
 
     def job(self, job_id: str) -> Job:
-        return Job(job_id, self.runtime)
+        """The handle of a job; in eager mode what it sends, such as a retry, runs here."""
+        eager = self.app.conf.task_always_eager
+        return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime)
 
     def _declared(self, task: Declaration) -> None:
         # Before the app is final its settings may still change, and a task reads them when it is registered.
@@ -74,6 +83,12 @@ class Extension:
     def _finalized(self, **_: Any) -> None:
         for task in self._tasks:
             self._register(task)
+        sweeper = SweepTask.of(lambda: self.runtime)
+        self.app.register_task(sweeper)
+        every_s = Config.read({"store": "-"}, *self._sources).sweep_every_s
+        if every_s is not None:
+            # A sweep that nobody has begun by the time of the next one is not worth doing any more.
+            self.app.add_periodic_task(every_s, sweeper.s(), name=SweepTask.name, expires=every_s)
 
     def _register(self, task: Declaration) -> None:
         # A task that is declared anew needs no new Celery tasks: these look it up by name whenever they run.

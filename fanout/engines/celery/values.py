@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from celery import Celery
@@ -16,19 +17,35 @@ LIMIT_BYTES = 64 * 1024
 """A value whose serialised form is larger travels as a reference."""
 
 REFERENCE = "fanout_value_of"
+ROUND = "round"
+"""Keys of a reference: the job, and which of its rounds if it was retried."""
 
 
-def sent(value: Any, app: Celery, job_id: str) -> Any:
+def sent(value: Any, app: Celery, job_id: str, round: int = 0) -> Any:
     """The value itself, if the app's serializer takes it and it is small; else a reference to the job's outcome.
 
     What goes through the app's serializer becomes what that makes of it: with JSON, a tuple becomes a list and a
-    Counter a dict. `Job.get` gives the exact types.
+    Counter a dict. `Job.get` gives the exact types. A value that could be taken for a reference travels as one.
     """
+    reference = {REFERENCE: job_id, ROUND: round} if round else {REFERENCE: job_id}
+    if _misleads(value):
+        return reference
     try:
         _, _, body = serialization.dumps(value, serializer=app.conf.result_serializer)
     except EncodeError:
-        return {REFERENCE: job_id}
-    return value if len(body) <= LIMIT_BYTES else {REFERENCE: job_id}
+        return reference
+    return value if len(body) <= LIMIT_BYTES else reference
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, dict) and REFERENCE in value and value.keys() <= {REFERENCE, ROUND}
+
+
+def _misleads(value: Any) -> bool:
+    """Whether `opened` would take a value, or something in it, for a reference."""
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return any(map(_misleads, value))
+    return _is_reference(value)
 
 
 def opened(value: Any, runtime: Runtime) -> Any:
@@ -40,8 +57,8 @@ def opened(value: Any, runtime: Runtime) -> Any:
     """
     if isinstance(value, list):
         return [opened(element, runtime) for element in value]
-    if isinstance(value, dict) and value.keys() == {REFERENCE}:
-        ledger = Ledger(runtime.store, checked_id(value[REFERENCE], what="job id"))
+    if _is_reference(value):
+        ledger = Ledger(runtime.store, checked_id(value[REFERENCE], what="job id"), value.get(ROUND, 0))
         outcome = ledger.outcome()
         if outcome is None:
             raise LookupError(f"the value of job {ledger.job_id} is no longer in the store")
