@@ -119,7 +119,7 @@ class PoisonTask(ForkJoinTask):
         return number
 
     def join(numbers):
-        return sum(numbers)
+        return sum(numbers.good())
 
 
 class BrittleTask(ForkJoinTask):
@@ -142,6 +142,26 @@ class BrittleTask(ForkJoinTask):
         if step == "join":
             raise ValueError("join was told to fail")
         return list(numbers)
+
+
+class StormyTask(ForkJoinTask):
+    """Fails for the numbers that are named in a directory, as long as their files stand there."""
+
+    input_schema = {"numbers": {"type": "list"}, "storm": {"type": "string"}, "trace": {"type": "string"}}
+    chunk_items = 2
+    max_attempts = 2
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number, storm, trace):
+        leave(trace, f"process-{number}")
+        if Path(storm, str(number)).exists():
+            raise ValueError(f"{number} in a storm")
+        return number
+
+    def join(results):
+        return {"sum": sum(results.good()), "failed": [failed.item for failed in results.failures()]}
 
 
 def leave(trace: str, name: str) -> None:

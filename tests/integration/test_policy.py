@@ -1,0 +1,128 @@
+"""Tolerated failures, retries and repeated submissions over real workers, a real broker and a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chain
+from celery.result import AsyncResult
+
+from fanout import JobConflict, JobFailed, JobState, attach
+from fanout.engines.launch import Order
+
+from .app import PoisonTask, StormyTask, SumTask, gathered, noted
+from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered
+
+
+@pytest.fixture
+def cluster(redis_cluster: Cluster) -> Cluster:
+    redis_cluster.app.set_current()
+    return redis_cluster
+
+
+@pytest.fixture
+def stormy(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Makes an input of which some numbers fail until `calm` is called."""
+
+    def make(*bad: int, items: int = 10) -> dict[str, Any]:
+        storm, trace = tmp_path / "storm", tmp_path / "trace"
+        storm.mkdir()
+        trace.mkdir()
+        for number in bad:
+            (storm / str(number)).touch()
+        return {"numbers": list(range(items)), "storm": str(storm), "trace": str(trace)}
+
+    return make
+
+
+def calm(values: dict[str, Any]) -> None:
+    """End the storm, and forget what has run."""
+    for path in (*Path(values["storm"]).iterdir(), *Path(values["trace"]).iterdir()):
+        path.unlink()
+
+
+def ran(values: dict[str, Any]) -> list[int]:
+    """The numbers that process has run on, each as often as it has."""
+    return sorted(int(path.name.split(".")[0].split("-")[1]) for path in Path(values["trace"]).iterdir())
+
+
+def test_a_tolerant_job(cluster: Cluster, stormy: Callable[..., dict[str, Any]]) -> None:
+    """Failed items are marked and listed, all others count; one more than may fail fails the job, and says so."""
+    values = stormy(3, 7)
+    job = StormyTask.submit(values, tolerate=0.2)
+    assert job.get(60) == {"sum": 45 - 10, "failed": [3, 7]}
+    assert [(failed.item, failed.reason) for failed in job.failures] == [(3, "3 in a storm"), (7, "7 in a storm")]
+    assert ran(values).count(3) == 2
+    with pytest.raises(JobFailed, match=r"items failed, at most 1 may \(tolerate=1\): item 3: ValueError: 3 in"):
+        StormyTask.submit(values, tolerate=1).get(60)
+
+
+def test_a_poison_chunk_is_tolerated(cluster: Cluster, tmp_path: Path) -> None:
+    """An item that kills its worker is given up after `max_attempts` runs; the others keep their results."""
+    values = {"numbers": list(range(10)), "poison": 4, "trace": str(tmp_path)}
+    job = PoisonTask.submit(values, tolerate=1)
+    assert job.get(120) == 45 - 4
+    assert [(failed.item, failed.error, failed.tries) for failed in job.failures] == [(4, "WorkerLost", 3)]
+    assert len(list(tmp_path.glob("process-4.*"))) == 3
+
+
+def test_a_retry_goes_on_with_the_chain(
+    cluster: Cluster, stormy: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """A job that failed inside a chain is retried: its AsyncResult, its callback and the rest of the chain follow."""
+    values = stormy(3)
+    after = tmp_path / "after"
+    signature = StormyTask.signature(values)
+    signature.link(noted.s(str(after)))
+    last = chain(signature, gathered.s())()
+    first: AsyncResult[Any] = last.parent
+    with pytest.raises(JobFailed, match="3 in a storm"):
+        first.get(timeout=60)
+    job = attach(first.id)
+    wait_until_delivered(job)
+    calm(values)
+    assert job.retry()
+    assert job.get(60) == {"sum": 45, "failed": []}
+    assert {2, 3} <= set(ran(values))
+    assert len(ran(values)) == len(set(ran(values))) < 10
+    wait_until(lambda: AsyncResult(first.id, app=cluster.app).state == "SUCCESS", "the result followed")
+    assert AsyncResult(first.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
+    assert AsyncResult(last.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
+    wait_until(lambda: len(lines(after)) == 1, "the callback was called")
+    assert not AsyncResult(first.id, app=cluster.app).failed()
+
+
+def test_a_job_submitted_twice(cluster: Cluster, stormy: Callable[..., dict[str, Any]]) -> None:
+    """The second submission is the first one's job, before its end and after; another input is refused."""
+    values = stormy()
+    jobs = [StormyTask.submit(values, job_id=f"order-{values['trace'].replace('/', '-')}") for _ in range(2)]
+    assert [job.get(60)["sum"] for job in jobs] == [45, 45]
+    again = StormyTask.submit(values, job_id=jobs[0].id)
+    assert (again.state, again.get(60)["sum"]) == (JobState.SUCCEEDED, 45)
+    with pytest.raises(JobConflict, match="its parameter 'numbers' is another"):
+        StormyTask.submit({**values, "numbers": [1]}, job_id=jobs[0].id)
+    outcomes = [found.key for found in jobs[0].objects() if found.key.endswith("/outcome")]
+    assert len(outcomes) == 1
+
+
+def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
+    """With `sweep_every_s`, a job whose launch message was lost runs although nobody waits for it."""
+    environment = {
+        **ceph_gateway.environment,
+        "TEST_BROKER": rabbitmq.url,
+        "FANOUT_SWEEP_EVERY_S": "0.5",
+    }
+    args = ("--without-gossip", "--without-mingle", "--beat", "--schedule", str(tmp_path / "schedule"))
+    with running_cluster(tmp_path, environment, workers=1, args=args, stall_s=1.0) as cluster:
+        extension = cluster.app.fanout  # type: ignore[attr-defined]
+        runtime = extension.runtime
+        order = Order.of(
+            SumTask.declaration, {"numbers": [1, 2, 3]}, store=runtime.store, inline_bytes=4096, options={}
+        )
+        runtime.ledger("lost").write_intent(order.intent())
+        job = extension.job("lost")
+        wait_until(lambda: job.ready, "a sweep found it")
+        assert job.get(0) == 6
