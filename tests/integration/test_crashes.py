@@ -109,6 +109,7 @@ def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
     job = launch(cluster, numbers, pause_s=0.5)
     queue = cluster.environment["TEST_QUEUE"]
     wait_until(lambda: job.manifest() is not None, "setup is done")
+    cluster.pid_of("process-*")
     with cluster.app.connection_for_write() as connection:
         purged = connection.default_channel.queue_purge(queue)
     assert purged > 0
