@@ -5,14 +5,16 @@ Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported
 
 from __future__ import annotations
 
-from .codec import checksum, decode, digest, encode
+from .codec import decode, encode
 from .counting import CountingStore
+from .envelope import checksum, digest
 from .errors import (
     BucketNotFound,
     ConditionalWriteUnsupported,
     CorruptObject,
     InvalidKey,
     InvalidStoreUrl,
+    MissingPackage,
     ObjectExists,
     ObjectNotFound,
     StorageDenied,
@@ -40,6 +42,7 @@ __all__ = [
     "InvalidKey",
     "InvalidStoreUrl",
     "MemoryStore",
+    "MissingPackage",
     "ObjectExists",
     "ObjectInfo",
     "ObjectNotFound",

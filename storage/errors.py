@@ -10,6 +10,7 @@
     ├── InvalidKey                   (ValueError)           a key that not every store can hold
     ├── InvalidStoreUrl              (ValueError)           a URL that names no store
     ├── CorruptObject                (ValueError)           bytes that are not what was written
+    ├── MissingPackage               (ImportError)          a value needs a package that is not installed
     └── Unencodable                  (TypeError)            a value that cannot travel
 
 Every error carries its facts as attributes, says the remedy in its text, and survives pickling.
@@ -100,6 +101,22 @@ class CorruptObject(StorageError, ValueError):
     remedy = "Read it again; if it stays so the object is damaged and must be written anew."
 
 
+class MissingPackage(StorageError, ImportError):
+    """What is to be written or read needs a package that is not installed here.
+
+    Attributes:
+        extra: The extra of fanout that brings the package.
+    """
+
+    remedy = "Install it wherever such values are written and read."
+
+    def __init__(self, message: str, *, extra: str = "", key: str | None = None, remedy: str | None = None) -> None:
+        if extra and remedy is None:
+            remedy = f"Install it: pip install 'fanout[{extra}]'."
+        super().__init__(message, key=key, remedy=remedy)
+        self.extra = extra
+
+
 class Unencodable(StorageError, TypeError):
     """A value holds something that cannot travel.
 
@@ -110,8 +127,8 @@ class Unencodable(StorageError, TypeError):
     remedy = (
         "What travels: None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, "
         "frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, range, datetime, date, time, "
-        "timedelta, Decimal, Fraction and UUID. Convert anything else first (array.tolist(), "
-        "dataclasses.asdict(), member.value)."
+        "timedelta, Decimal, Fraction, UUID, arrays and scalars of NumPy, and tables, record batches and arrays of "
+        "Arrow. Convert anything else first (dataclasses.asdict(), member.value)."
     )
 
     def __init__(self, message: str, *, path: str = "value", key: str | None = None, remedy: str | None = None) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from .errors import MissingPackage
 
 _FACTORIES: Final[dict[str, Any]] = {
     "none": None,
@@ -38,6 +43,8 @@ class Kind:
         put_together: The reverse.
         is_unordered: The plainer value is a list whose order means nothing.
         is_framed: The plainer value is a pair: the contents, and a plain scalar about them.
+        is_buffered: The plainer value is a list of plain values and, last, an `annex.Buffer`, in whose place
+            `put_together` is given a memoryview: where the bytes were fetched to, not a copy.
     """
 
     code: int
@@ -46,6 +53,7 @@ class Kind:
     put_together: Callable[[Any], Any]
     is_unordered: bool = False
     is_framed: bool = False
+    is_buffered: bool = False
 
 
 def _bytes_of_int(value: int) -> bytes:
@@ -153,3 +161,51 @@ KINDS: Final = (
 )
 KIND_BY_TYPE: Final[dict[type[Any], Kind]] = {kind.type: kind for kind in KINDS}
 KIND_BY_CODE: Final[dict[int, Kind]] = {kind.code: kind for kind in KINDS}
+
+# Kinds of packages that need not be there: package -> extra, module that knows its kinds, and their codes.
+_OPTIONAL: Final = {
+    "numpy": ("numpy", "arrays", range(32, 40)),
+    "pyarrow": ("arrow", "tables", range(40, 48)),
+}
+
+
+def kind_of(of: type[Any]) -> Kind | None:
+    """Return the kind of values of exactly this type, or None.
+
+    A package that the program has not imported itself is not imported for it.
+    """
+    return KIND_BY_TYPE.get(of) or _optional_kind(of)
+
+
+def kind_of_code(code: int) -> Kind:
+    """Return the kind with this code, importing the package it belongs to.
+
+    Raises:
+        KeyError: There is none.
+        MissingPackage: The package is not installed.
+    """
+    for package, (extra, module, codes) in _OPTIONAL.items():
+        if code in codes:
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise MissingPackage(
+                    f"a value of {package} came, and {package} is not installed here", extra=extra
+                ) from error
+            known: dict[int, Kind] = _kinds_of(module).KIND_BY_CODE
+            return known[code]
+    return KIND_BY_CODE[code]
+
+
+@cache
+def _kinds_of(module: str) -> Any:
+    return importlib.import_module(f".{module}", __package__)
+
+
+def _optional_kind(of: type[Any]) -> Kind | None:
+    home = of.__module__
+    package = home.partition(".")[0] if isinstance(home, str) else ""
+    if package not in _OPTIONAL or package not in sys.modules:
+        return None
+    kind: Kind | None = _kinds_of(_OPTIONAL[package][1]).kind_of(of)
+    return kind

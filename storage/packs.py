@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from .codec import checksum
+from .envelope import checksum
 from .errors import CorruptObject
 from .store import Content, ObjectStore
 

@@ -3,30 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import SEEK_END, BytesIO
+from typing import Final
 
-from .codec import Encoder, array_header, seal
+from .annex import annex_start, seal_apart
+from .codec import Encoder
+from .envelope import HEADER, Compression, blank, seal
+
+_LIST: Final = b"\xdd"
+_LIST_HEADER_BYTES: Final = 5
+_ITEMS_START: Final = HEADER.size + _LIST_HEADER_BYTES
+_ANNEX_START: Final = annex_start(HEADER.size)
 
 
 class SequenceEncoder:
     """Encodes one item at a time into chunks; `decode` of a chunk gives the list of its items.
 
     Each item is encoded once, when it is added, so the size of the chunk is known as it grows. Memory:
-    twice the chunk, while it is finished. Not for use from several threads.
+    the chunk, which is not copied when it is finished, and twice the largest item. Not for use from
+    several threads.
 
     Args:
         path: What the whole sequence is called in an error: `items[17].document`.
         first_index: The index of the first item, for the same purpose; it goes on from chunk to chunk.
         default: As in `encode`.
+        compression: As in `encode`; of each chunk.
     """
 
     def __init__(
-        self, path: str = "items", first_index: int = 0, default: Callable[[object], object] | None = None
+        self,
+        path: str = "items",
+        first_index: int = 0,
+        default: Callable[[object], object] | None = None,
+        *,
+        compression: Compression = "none",
     ) -> None:
         self._path = path
-        self._next_index = first_index
-        self._encoder = Encoder(default)
+        self._first_index = first_index
+        self._default = default
+        self._compression: Compression = compression
+        self._begin()
+
+    def _begin(self) -> None:
         self._items = 0
-        self._packed = bytearray()
+        self._encoder = Encoder(self._default)
+        self._stream = blank()
+        # Buffers are copied as their item is added, hence before it is known where the payload will end.
+        self._apart: BytesIO | None = None
+        # The number of items comes last.
+        self._stream.write(bytes(_LIST_HEADER_BYTES))
 
     def __len__(self) -> int:
         """Items in the current chunk."""
@@ -34,8 +59,11 @@ class SequenceEncoder:
 
     @property
     def size_bytes(self) -> int:
-        """Encoded bytes of the items in the current chunk; a chunk adds at most 35 bytes to them."""
-        return len(self._packed)
+        """Encoded bytes of the items in the current chunk.
+
+        An uncompressed chunk adds 35 bytes to them, and 74 more if there are arrays that lie apart.
+        """
+        return self._stream.tell() - _ITEMS_START + self._encoder.annex.size
 
     def add(self, item: object) -> None:
         """Encode one item into the current chunk; later changes to the item do not matter.
@@ -43,13 +71,30 @@ class SequenceEncoder:
         Raises:
             Unencodable: Something in it does not travel. The chunk is as it was before.
         """
-        self._packed += self._encoder.pack(item, path=f"{self._path}[{self._next_index}]")
+        encoder = self._encoder
+        self._stream.write(encoder.pack(item, self._name))
+        if encoder.annex.size:
+            self._apart = self._apart or BytesIO()
+            encoder.annex.pour(self._apart, start=_ANNEX_START)
         self._items += 1
-        self._next_index += 1
 
     def finish(self) -> bytes:
         """Return the current chunk, possibly of no items, and begin the next one."""
-        chunk = seal(array_header(self._items), self._packed)
-        self._items = 0
-        self._packed = bytearray()
+        stream, apart = self._stream, self._apart
+        end = stream.tell()
+        stream.seek(HEADER.size)
+        stream.write(_LIST + self._items.to_bytes(_LIST_HEADER_BYTES - len(_LIST), "big"))
+        if apart is None:
+            chunk = seal(stream, compression=self._compression)
+        else:
+            start = apart.seek(0, SEEK_END)
+            with stream.getbuffer() as whole:
+                apart.write(whole[HEADER.size :])
+            payload = (start, start + end - HEADER.size)
+            chunk = seal_apart(apart, payload=payload, annex=_ANNEX_START, compression=self._compression)
+        self._first_index += self._items
+        self._begin()
         return chunk
+
+    def _name(self) -> str:
+        return f"{self._path}[{self._first_index + self._items}]"

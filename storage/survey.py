@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .errors import Unencodable
-from .kinds import KIND_BY_TYPE, Kind, KindError
+from .kinds import Kind, KindError, kind_of
 
 # Shared with the packer and the decoder: a level costs each of them some Python frames, and what was
 # written at the bottom of one stack must be readable deep in another.
@@ -73,10 +73,12 @@ class Survey:
             return self._members(value, path)
         if type(value) is dict:
             return self._entries(value, path)
-        kind = KIND_BY_TYPE.get(type(value))
+        kind = kind_of(type(value))
         if kind is None:
             return self.spell_out(self._replace(value), path=path)
         plain = kind.take_apart(value)
+        if kind.is_buffered:
+            return self._extend(kind, plain)
         if kind.is_framed:
             contents, about = plain
             return self._extend(kind, [self._opened(contents, path), about])

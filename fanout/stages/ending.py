@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from .._storage import CorruptObject, ObjectNotFound, StorageError, Unencodable
+from .._storage import CorruptObject, MissingPackage, ObjectNotFound, StorageError, Unencodable
 from ..effort import Effort
 from ..errors import CarrierUnavailable
 from ..failure import Failure
@@ -63,9 +63,9 @@ def conclude(
 def is_passing(error: Exception) -> bool:
     """Whether store or broker are to blame, so that the stage should run again later; else the job has to fail.
 
-    What can't travel, is damaged or is gone will be so the next time.
+    What can't travel, is damaged or is gone will be so the next time, and nobody installs a package meanwhile.
     """
-    if isinstance(error, Unencodable | CorruptObject | ObjectNotFound):
+    if isinstance(error, Unencodable | CorruptObject | ObjectNotFound | MissingPackage):
         return False
     return isinstance(error, StorageError | CarrierUnavailable)
 

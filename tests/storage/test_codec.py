@@ -7,7 +7,7 @@ import enum
 import math
 import struct
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import CorruptObject, SequenceEncoder, Unencodable, checksum, decode, digest, encode
-from storage.codec import seal
+from storage.envelope import blank, seal
 
 # Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
 law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -355,11 +355,18 @@ def test_a_damaged_value_is_found(value: Any, data: st.DataObject) -> None:
             decode(damaged)
 
 
+def sealed(payload: bytes) -> bytes:
+    """The payload in an envelope whose checksum is right."""
+    stream = blank()
+    stream.write(payload)
+    return seal(stream)
+
+
 @law
 @given(st.binary(max_size=400))
 def test_hostile_bytes_raise_one_error(payload: bytes) -> None:
     """Random bytes, bare or as a payload whose digest is right, decode or raise CorruptObject."""
-    for data in (payload, seal(payload)):
+    for data in (payload, sealed(payload)):
         with contextlib.suppress(CorruptObject):
             decode(data)
 
@@ -385,7 +392,7 @@ def test_hostile_bytes_raise_one_error(payload: bytes) -> None:
 def test_crafted_payloads_raise_one_error(payload: bytes) -> None:
     """Huge lengths, deep nesting, unhashable keys, unknown codes, zero divisors: all are corrupt."""
     with pytest.raises(CorruptObject, match="upgrade"):
-        decode(seal(payload))
+        decode(sealed(payload))
 
 
 def test_deeply_nested_extensions_raise_one_error() -> None:
@@ -394,7 +401,70 @@ def test_deeply_nested_extensions_raise_one_error() -> None:
     for _ in range(3000):
         payload = b"\xc9" + len(payload).to_bytes(4, "big") + b"\x02" + payload
     with pytest.raises(CorruptObject):
-        decode(seal(payload))
+        decode(sealed(payload))
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (
+            "9f6f626a010000000000000000325279972d63d9ad8a1f6674846688f22a84a1619301a374776fc70b0292cb4008000000000000"
+            "c0a162c70305c40178a163c70303920405a164c7060c93cd07e8021d",
+            {"a": [1, "two", (3.0, None)], "b": bytearray(b"x"), "c": {4, 5}, "d": date(2024, 2, 29)},
+        ),
+        ("9f6f626a0100000000000000000996a41de4e2b6c15d5c47fcf2a19b68059281a16e0181a16e02", [{"n": 1}, {"n": 2}]),
+    ],
+)
+def test_what_the_first_release_wrote_stays(written: str, value: Any) -> None:
+    """Bytes that an earlier version wrote are read, and a plain value still gives the same bytes."""
+    assert same(decode(bytes.fromhex(written)), value)
+    assert encode(value).hex() == written
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a" * 700_000,
+        "ä€😀" * 300_000,
+        "x" * 300_000 + "\ud800",
+        b"\xc4" * 700_000,
+        ["y" * 70_000, b"z" * 70_000, 1] * 20,
+        list(range(100_000)),
+        {number: str(number) for number in range(100_000)},
+        [*range(500), "x" * 400_000, *range(500), {"deep": {"er": [b"y" * 400_000, (1, bytearray(2))]}}],
+        {**{f"key {number}": number for number in range(20)}, "large": b"x" * 2**20, "last": [None] * 70_000},
+        [[[[[[[[[["a" * 70_000]]]]]]]]]],
+        ["x" * 70_000, (b"y" * 70_000, ["z" * 70_000])],
+        [bytearray(300_000), "x" * 300_000],
+        [{"n": number, "text": "Ā" * 40} for number in range(5000)],
+    ],
+    ids=range(13),
+)
+def test_large_values_are_packed_as_small_ones_are(value: Any) -> None:
+    """What is written in pieces is byte for byte what the packer makes of it in one, and comes back."""
+    encoded = encode(value)
+    assert same(decode(encoded), value)
+    encoder = SequenceEncoder()
+    encoder.add(value)
+    assert encoder.finish()[35:] == encoded[30:]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda thing: [*range(300), thing],
+        lambda thing: {"a" * 70_000: 1, "b": ["x" * 70_000, {"c": thing}]},
+        lambda thing: [{"n": number} for number in range(5000)] + [{"n": thing}],
+        lambda thing: ["ascii only " * 50] * 500 + [thing],
+    ],
+    ids=range(4),
+)
+def test_nothing_hides_in_a_large_value(where: Callable[[object], object]) -> None:
+    """A bytearray keeps its type among thousands of others, and what packers confuse is refused there as well."""
+    assert same(decode(encode(where(bytearray(b"x")))), where(bytearray(b"x")))
+    for foreign in (memoryview(b"x"), msgpack.ExtType(1, b"x"), msgpack.Timestamp(1), Thing()):
+        with pytest.raises(Unencodable):
+            encode(where(foreign))
 
 
 def test_a_newer_version_says_upgrade() -> None:

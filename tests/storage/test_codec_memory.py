@@ -1,0 +1,57 @@
+"""A large value is held once more while it is encoded, and no more than once while it is decoded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VALUES = {
+    "bytes": "b'x' * size",
+    "str": "'x' * size",
+    "text": "'ä' * (size // 2)",
+    "list": "['x' * (size // 32) for _ in range(32)]",
+    "record": "{'kind': 'result', 'number': 7, 'values': b'x' * size, 'effort': [1, 2, 3]}",
+    "array": "numpy.ones(size // 8)",
+    "strided": "numpy.ones((size // 8, 2))[:, 0]",
+    "table": "pyarrow.table({'a': numpy.ones(size // 8)})",
+}
+VIEWS = {"array", "strided", "table"}
+
+PROGRAM = """if True:
+    import numpy, pyarrow
+    from storage import SequenceEncoder, decode, encode
+
+    def peak_mib():
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+    def growth_mib(act):
+        with open("/proc/self/clear_refs", "w") as peak:
+            peak.write("5")
+        before = peak_mib()
+        made = act()
+        return made, peak_mib() - before
+
+    size = 64 * 2**20
+    decode(encode([numpy.ones(100), pyarrow.table({"a": [1]})]))
+    value = VALUE
+    encoded, to_encode = growth_mib(lambda: encode(value))
+    del value
+    decoded, to_decode = growth_mib(lambda: decode(encoded))
+    print(len(encoded) / 2**20, to_encode, to_decode)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
+@pytest.mark.parametrize("kind", VALUES)
+def test_peaks(kind: str) -> None:
+    """64 MiB of anything large: encoding takes its 64 MiB and a few, decoding as much, and nothing for arrays."""
+    program = PROGRAM.replace("VALUE", VALUES[kind])
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    size, to_encode, to_decode = map(float, ran.stdout.split())
+    assert 63 < size < 65
+    assert to_encode < size + 4
+    assert to_decode < (4 if kind in VIEWS else size + 4)

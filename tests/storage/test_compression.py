@@ -1,0 +1,117 @@
+"""Compressed values are the same values, and can't be made to fill the memory of whoever reads them."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from backports import zstd
+
+from storage import CorruptObject, MissingPackage, SequenceEncoder, compression, decode, encode
+from storage.envelope import COMPRESSED, HEADER
+
+MIB = 2**20
+WORDS = ["some words that repeat themselves"] * 1000
+
+
+def forged(body: bytes, *, length: int) -> bytes:
+    """A compressed value whose header says what it likes, with the right checksum."""
+    import xxhash
+
+    return HEADER.pack(b"\x9fobj", 1, COMPRESSED, length, xxhash.xxh3_128_digest(body, COMPRESSED)) + body
+
+
+@pytest.mark.parametrize("value", [WORDS, "ä" * 2**20, {"a": np.zeros(5000), "b": (np.arange(10),)}, 1, b"", [[]]])
+def test_a_compressed_value_comes_back(value: Any) -> None:
+    """Whatever is compressed decodes to the same, whether or not it was worth it."""
+    encoded = encode(value, compression="zstd")
+    np.testing.assert_equal(decode(encoded), value)
+    assert len(encoded) <= len(encode(value))
+    assert encode(value, compression="zstd") == encoded
+
+
+def test_a_chunk_may_be_compressed() -> None:
+    """Each chunk of a sequence is compressed for itself."""
+    encoder = SequenceEncoder(compression="zstd")
+    for _ in range(2):
+        for word in WORDS:
+            encoder.add({"word": word})
+        chunk = encoder.finish()
+        assert decode(chunk) == [{"word": word} for word in WORDS]
+        assert len(chunk) < 1000
+
+
+def test_what_does_not_shrink_stays_as_it_is() -> None:
+    """Random bytes, and values too small to gain, are stored plainly; no reader needs zstd for them."""
+    for value in (random.Random(1).randbytes(100_000), "short"):
+        assert encode(value, compression="zstd") == encode(value)
+
+
+def test_an_unknown_compression_is_refused() -> None:
+    """Only the two that there are can be asked for."""
+    with pytest.raises(ValueError, match="'none' or 'zstd', not 'gzip'"):
+        encode(1, compression="gzip")  # type: ignore[arg-type]
+
+
+def test_a_reader_allows_so_many_bytes() -> None:
+    """A value that says it is larger than the reader allows is refused before memory is taken, with the remedy."""
+    bomb = encode(bytes(64 * MIB), compression="zstd")
+    assert len(bomb) < 10_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptObject, match=r"in/1.*is 67108869 bytes .*1048576 are allowed.*limit_bytes"):
+            decode(bomb, key="in/1", limit_bytes=MIB)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+    assert decode(bomb) == bytes(64 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [
+        (zstd.compress(bytes(64 * MIB), level=1), 1000),
+        (zstd.compress(bytes(1000), level=1), 999),
+        (zstd.compress(bytes(1000), level=1), 1001),
+        (zstd.compress(b"\xc0", level=1) + zstd.compress(b"\xc0", level=1), 1),
+        (zstd.compress(bytes(1000), level=1)[:-1], 1000),
+        (zstd.compress(bytes(1000), options={zstd.CompressionParameter.content_size_flag: 0}), 1000),
+        # A frame that announces 1,000 bytes and holds a megabyte.
+        (b"\x28\xb5\x2f\xfd\x60\xe8\x02" + b"".join([b"\x02\x00\x10\x00"] * 7) + b"\x03\x00\x10\x00", 1000),
+        (b"no zstd at all", 14),
+        (b"", 0),
+    ],
+)
+def test_a_frame_that_lies_is_refused(body: bytes, length: int) -> None:
+    """A frame of another length than the header says, cut short, doubled or none at all takes no memory to speak of."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptObject):
+            decode(forged(body, length=length))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * MIB
+
+
+def test_zstd_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without zstd, to write and to read compressed values says which extra to install; plain ones are read."""
+    compressed, plain = encode(WORDS, compression="zstd"), encode(WORDS)
+    for module in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, module, None)
+    compression._zstd.cache_clear()
+    try:
+        with pytest.raises(MissingPackage, match=r"fanout\[zstd\]"):
+            encode(WORDS, compression="zstd")
+        with pytest.raises(MissingPackage, match=r"fanout\[zstd\]"):
+            decode(compressed)
+        assert decode(plain) == WORDS
+    finally:
+        compression._zstd.cache_clear()
+        importlib.invalidate_caches()
