@@ -22,6 +22,8 @@ def _the_right_one(module: ModuleType) -> None:
 _the_right_one(importlib.import_module("storage"))
 
 from storage import (  # noqa: E402
+    COMPRESSIONS,
+    Compression,
     Content,
     CorruptObject,
     MemoryStore,
@@ -45,6 +47,8 @@ from storage import (  # noqa: E402
 )
 
 __all__ = [
+    "COMPRESSIONS",
+    "Compression",
     "Content",
     "CorruptObject",
     "MemoryStore",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ._storage import COMPRESSIONS, Compression
 from .errors import ConfigError
 from .policy import Policy, Share
 
@@ -104,6 +105,8 @@ class Options:
         tolerate: Items that may fail without failing the job: a count (`int`) or a fraction (`float`). Then join is
             given a `FailedItem` in the place of each. None, and no `min_success`: the first failed chunk fails the job.
         min_success: The same said the other way: items that must succeed. Give one of the two.
+        compression: "zstd" compresses parameters, chunks and results, each where that saves an eighth. It is worth
+            it where store and workers are apart by a network of less than about 150 MB/s.
     """
 
     chunk_items: int | None = None
@@ -114,10 +117,13 @@ class Options:
     deadline_s: float | None = None
     tolerate: Share | None = None
     min_success: Share | None = None
+    compression: Compression = "none"
 
     def __post_init__(self) -> None:
         _counts(self, "chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts")
         _positive(self, "deadline_s")
+        if self.compression not in COMPRESSIONS:
+            raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
         if self.chunk_items is not None and self.groups is not None:
             raise ConfigError("chunk_items and groups both say how many chunks there are: give one of them")
         _ = self.policy

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._storage import CorruptObject, ObjectStore, decode, digest, encode
+from ._storage import Compression, CorruptObject, ObjectStore, decode, digest, encode
 from .keys import parameter_key
 
 
@@ -23,7 +23,9 @@ class Parameters:
     references: dict[str, str]
 
     @classmethod
-    def stored(cls, values: Mapping[str, Any], store: ObjectStore, *, inline_bytes: int) -> Parameters:
+    def stored(
+        cls, values: Mapping[str, Any], store: ObjectStore, *, inline_bytes: int, compression: Compression = "none"
+    ) -> Parameters:
         """Encode `values`; those larger than `inline_bytes` are written to the store, one request each.
 
         Equal values have equal keys, so launching the same input again writes the same object again.
@@ -31,7 +33,7 @@ class Parameters:
         Raises:
             Unencodable: A value can't travel; names its path, such as `documents[3].meta`.
         """
-        encoded = {name: encode(value, path=name) for name, value in values.items()}
+        encoded = {name: encode(value, path=name, compression=compression) for name, value in values.items()}
         references: dict[str, str] = {}
         inline: dict[str, bytes] = {}
         for name, body in encoded.items():

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ._storage import Compression
 from .config import MIB
 from .declaration import TASKS, Declaration
 from .engines import local
@@ -29,6 +30,7 @@ OPTIONS = (
     "deadline_s",
     "tolerate",
     "min_success",
+    "compression",
 )
 
 
@@ -58,7 +60,8 @@ class ForkJoinTask:
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
         name: The task's name, unique in a process; module and class name if not given.
-        chunk_items, groups, chunk_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success: See `Options`.
+        chunk_items, groups, chunk_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success, compression: See
+            `Options`.
 
     Raises:
         DeclarationError: When the class is declared; names the class, the step and the argument.
@@ -74,6 +77,7 @@ class ForkJoinTask:
     deadline_s: ClassVar[float | None] = None
     tolerate: ClassVar[int | float | None] = None
     min_success: ClassVar[int | float | None] = None
+    compression: ClassVar[Compression] = "none"
 
     declaration: ClassVar[Declaration]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .codec import decode, encode
 from .counting import CountingStore
-from .envelope import checksum, digest
+from .envelope import COMPRESSIONS, Compression, checksum, digest
 from .errors import (
     BucketNotFound,
     ConditionalWriteUnsupported,
@@ -32,8 +32,10 @@ from .store import Body, Content, ObjectInfo, ObjectStore
 from .urls import create_bucket, open_store
 
 __all__ = [
+    "COMPRESSIONS",
     "Body",
     "BucketNotFound",
+    "Compression",
     "ConditionalWriteUnsupported",
     "Content",
     "CorruptObject",

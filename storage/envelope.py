@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from io import BytesIO
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import xxhash
 
@@ -19,6 +19,7 @@ from . import compression as zstd
 from .errors import CorruptObject
 
 Compression = Literal["none", "zstd"]
+COMPRESSIONS: Final[tuple[Compression, ...]] = get_args(Compression)
 
 HEADER: Final = struct.Struct(">4sBBQ16s")
 COMPRESSED: Final = 1
@@ -68,7 +69,7 @@ def seal(stream: BytesIO, *, flags: int = 0, compression: Compression = "none") 
         ValueError: There is no such compression.
         MissingPackage: zstd is wanted and not installed.
     """
-    if compression not in ("none", "zstd"):
+    if compression not in COMPRESSIONS:
         raise ValueError(f"compression must be 'none' or 'zstd', not {compression!r}")
     with stream.getbuffer() as whole, whole[HEADER.size :] as body:
         if compression == "zstd" and len(body) >= _WORTH_TRYING_BYTES:

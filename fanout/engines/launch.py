@@ -76,7 +76,7 @@ class Order:
             )
         absent = frozenset(streams) | ({receives} if receives else frozenset())
         document = task.parameters(values, absent=absent)
-        parameters = Parameters.stored(document, store, inline_bytes=inline_bytes)
+        parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
         return cls(task, parameters, chosen, streams, receives)
 
     def intent(

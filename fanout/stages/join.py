@@ -96,7 +96,7 @@ def _outcome(
             _refuse_failed(job, manifest, landed, tally)
             with Watch(job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
                 value = binding.call_join(results_of(job.ledger, manifest, landed), parameters)
-                body = encode(value, default=_plain)
+                body = encode(value, default=_plain, compression=job.options.compression)
             return Outcome(
                 ending=Ending.SUCCEEDED,
                 task=task,

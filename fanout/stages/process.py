@@ -110,7 +110,7 @@ class _Run:
         parameters = self._job.parameters(binding.parameters_for(binding.process))
         key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
         items: list[dict[str, Any]] = decode(self._job.packs.read(key, place.piece), key=key)
-        encoder = SequenceEncoder(path="results", first_index=first)
+        encoder = SequenceEncoder(path="results", first_index=first, compression=self._job.options.compression)
         lenient = self._job.options.policy.tolerant and self._last_try
         for index, arguments in enumerate(items, start=first):
             if ended():

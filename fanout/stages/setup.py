@@ -122,7 +122,7 @@ class _Attempt:
         self._attempt = attempt
         self._watch = watch
         self._binding = job.declaration.binding
-        self._encoder = SequenceEncoder(path="items")
+        self._encoder = SequenceEncoder(path="items", compression=job.options.compression)
         self._waiting: deque[tuple[int, int]] = deque()
         self._shard: list[Any] = []
         self._shards: list[str] = []

@@ -53,6 +53,13 @@ def test_options_are_changed_by_name() -> None:
         options.updated({"b": 1, "a": 2})
 
 
+def test_a_compression_must_be_known() -> None:
+    """There are two; anything else is refused where it is said."""
+    assert Options().updated({"compression": "zstd"}).compression == "zstd"
+    with pytest.raises(ConfigError, match="compression must be one of none, zstd, not 'gzip'"):
+        Options().updated({"compression": "gzip"})
+
+
 def test_two_options_that_contradict_each_other_are_refused() -> None:
     """`chunk_items` of the class and `groups` of the call can't both hold, unless the call takes the first back."""
     with pytest.raises(ConfigError, match="give one of them"):

@@ -73,5 +73,7 @@ def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Orde
         )
     document = order.parameters.load(sorted(order.parameters.names()), runtime.store)
     document = task.schema.completed(document, order.receives, opened(received[0], runtime))
-    parameters = Parameters.stored(document, runtime.store, inline_bytes=runtime.config.inline_bytes)
+    parameters = Parameters.stored(
+        document, runtime.store, inline_bytes=runtime.config.inline_bytes, compression=order.options.compression
+    )
     return replace(order, parameters=parameters, receives=None)
