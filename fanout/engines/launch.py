@@ -154,7 +154,7 @@ def _contents(intent: Intent) -> dict[str, str]:
 
 
 CARRIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)
-"""Iterables that travel as values. Any other iterable is a stream."""
+"""Iterables that travel as values, as do arrays and tables of any package. Any other iterable is a stream."""
 
 
 def _streams(task: Declaration, values: Mapping[str, Any]) -> dict[str, Iterator[Any]]:
@@ -164,7 +164,7 @@ def _streams(task: Declaration, values: Mapping[str, Any]) -> dict[str, Iterator
     streams = {
         name: task.schema.stream(name, iter(value))
         for name, value in values.items()
-        if isinstance(value, Iterable) and not isinstance(value, CARRIED)
+        if isinstance(value, Iterable) and not isinstance(value, CARRIED) and not hasattr(value, "__array__")
     }
     binding = task.binding
     for name in streams:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples.column_means import ColumnMeans, means_serially
 from examples.edit_design import EditDesign, design_serially
 from examples.simulated_edits import simulate
 from examples.sum_numbers import SumNumbers
@@ -39,6 +41,16 @@ def test_word_count_of_any_documents(task: type[ForkJoinTask], documents: list[s
     given_delimiter = {} if delimiter is None else {"delimiter": delimiter}
     found = task.run({"documents": documents, **given_delimiter})
     assert found == count_serially(documents, **given_delimiter)
+
+
+@on_every_executor
+@pytest.mark.parametrize("block_rows", [1, 7, 1000])
+def test_column_means(block_rows: int, executor: ExecutorName) -> None:
+    """However the matrix is cut, its means are those of the whole, and come as an array."""
+    matrix = np.random.default_rng(1).normal(size=(50, 3))
+    means = ColumnMeans.run({"matrix": matrix, "block_rows": block_rows}, executor=executor, workers=2)
+    np.testing.assert_allclose(means, means_serially(matrix))
+    assert (type(means), means.dtype, means.shape) == (np.ndarray, np.float64, (3,))
 
 
 @on_every_executor
@@ -76,6 +88,7 @@ def test_edit_design(executor: ExecutorName) -> None:
     [
         ("word_count", "modules of Python's email package"),
         ("sum_numbers", "numbers[2]: must be of integer type"),
+        ("column_means", "in blocks of 1,000 rows: [0.994389 1.992859 2.996601 3.99634 ]"),
         ("edit_design", "edits on 5 contigs, 500,000 bases"),
         ("celery_app", "commonest words: so, long, and\nsum of 1 to 100: 5050\n600 edits: "),
     ],

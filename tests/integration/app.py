@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from celery import Celery, shared_task
 
 import fanout
@@ -101,6 +102,26 @@ class SlowTask(ForkJoinTask):
         leave(trace, "join")
         time.sleep(join_pause_s)
         return sum(numbers)
+
+
+class BlocksTask(ForkJoinTask):
+    """Arrays in every place: a parameter for each of two steps, items, results, and in the value."""
+
+    input_schema = {"matrix": {"required": True}, "weights": {"required": True}, "columns": {"required": True}}
+    chunk_items = 2
+
+    def setup(matrix, columns):
+        size = len(matrix) // columns.num_rows
+        names = columns.column("name")
+        return [{"block": matrix[size * row : size * (row + 1)], "name": names[row : row + 1]} for row in range(8)]
+
+    def process(block, weights, name):
+        facts = {"writeable": block.flags.writeable, "aligned": block.flags.aligned, "dtype": block.dtype.str}
+        return block @ weights, block[0, 0], name, facts
+
+    def join(blocks):
+        products, firsts, names, facts = zip(*blocks, strict=True)
+        return {"product": np.concatenate(products), "firsts": firsts, "names": names, "facts": facts}
 
 
 class PoisonTask(ForkJoinTask):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
 from fanout.engines.launch import Order
-from storage import MemoryStore
+from storage import MemoryStore, Unencodable
 
 from .tasks import KINDS, Brittle, Killing, Kinds, Numbers, Squares, Words
 
@@ -138,3 +139,52 @@ def test_a_list_or_a_tuple_is_no_stream(documents: Any) -> None:
             return (list(results), documents)
 
     assert Counting.run({"documents": documents}) == (["a b", "b"], documents)
+
+
+def test_an_array_is_a_value_and_no_stream() -> None:
+    """What can be iterated over and is an array is a parameter for any step; of a foreign kind, it is refused."""
+
+    class Scaled(ForkJoinTask):
+        input_schema = {"factors": {"required": True}, "numbers": {"type": "list"}}
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number, factors):
+            return number * factors
+
+        def join(products, factors):
+            return [*products, factors]
+
+    found = Scaled.run({"factors": np.array([1.0, 2.0]), "numbers": [1, 10]})
+    assert [factors.tolist() for factors in found] == [[1, 2], [10, 20], [1, 2]]
+    with pytest.raises(Unencodable, match=r"factors is a numpy\.ma.*MaskedArray"):
+        Scaled.run({"factors": np.ma.masked_array([1, 2], [True, False]), "numbers": [1]})
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_what_is_compressed_is_the_same(executor: Any) -> None:
+    """A job whose parameters, chunks and results are compressed has the same value, and takes less room."""
+    documents = ["the same words over and over " * 500] * 20
+    found = Words.run({"documents": documents}, executor=executor, workers=2, compression="zstd")
+    assert found == Words.run({"documents": documents})
+
+
+def test_compression_saves_room() -> None:
+    """What lies in the store of a task that compresses is a fraction of what would lie there."""
+
+    class Packed(Words):
+        compression = "zstd"
+
+    sizes = []
+    for task in (Words, Packed):
+        store = MemoryStore()
+        Order.of(
+            task.declaration,
+            {"documents": ["the same words over and over " * 500] * 20},
+            store=store,
+            inline_bytes=0,
+            options={},
+        )
+        sizes.append(sum(entry.size for entry in store.list()))
+    assert sizes[1] * 50 < sizes[0]

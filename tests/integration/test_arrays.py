@@ -1,0 +1,63 @@
+"""Arrays of NumPy and Arrow reach real workers, and come back, as what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fanout.stack import CephGateway, RabbitMQ
+
+from .app import BlocksTask
+from .cluster import Cluster, running_cluster
+
+MATRIX = np.random.default_rng(1).normal(size=(4000, 25)).astype(">f8")
+WEIGHTS = np.arange(25, dtype=np.float64)
+COLUMNS = pa.table({"name": [f"block {row}" for row in range(8)]})
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """Two workers, no result backend."""
+    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
+    with running_cluster(tmp_path_factory.mktemp("arrays"), environment, concurrency=1) as cluster:
+        yield cluster
+
+
+def check(value: dict[str, Any]) -> None:
+    np.testing.assert_allclose(value["product"], MATRIX @ WEIGHTS)
+    assert value["firsts"] == tuple(MATRIX[::500, 0])
+    assert {type(first) for first in value["firsts"]} == {np.float64}
+    assert [name.to_pylist() for name in value["names"]] == [[name] for name in COLUMNS.column("name").to_pylist()]
+    assert {type(name) for name in value["names"]} == {pa.ChunkedArray}
+    assert value["facts"] == ({"writeable": False, "aligned": True, "dtype": ">f8"},) * 8
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_arrays_arrive_at_workers(compression: str, cluster: Cluster) -> None:
+    """A matrix, weights and a table come to the steps exactly, and so do the results and the value."""
+    job = BlocksTask.submit(
+        {"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}, app=cluster.app, compression=compression
+    )
+    check(job.get(timeout=60))
+    assert job.progress().chunks == 4
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
+def test_arrays_arrive_here(executor: Any) -> None:
+    """The same without servers."""
+    check(BlocksTask.run({"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}, executor=executor, workers=2))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_arrays_in_a_signature() -> None:
+    """An array is stored when the signature is made: a message has its reference alone."""
+    inputs = {"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}
+    signature = BlocksTask.signature(inputs)
+    assert len(str(dict(signature))) < 3000
+    check(signature().get(timeout=60))
