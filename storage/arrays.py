@@ -98,13 +98,12 @@ def _scalar_apart(scalar: np.generic) -> list[Any]:
     # As the str and the bytes they are: NumPy's own ways drop the zeros at their end.
     if isinstance(scalar, np.str_ | np.bytes_):
         return [scalar.dtype.char, scalar[:]]
-    return [_spelled(scalar.dtype), _array_bytes(scalar)]
-
-
-def _array_bytes(scalar: np.generic) -> bytes:
+    known = _SPELLED_SCALARS.get(type(scalar))
+    if known is not None:
+        return [known, scalar.tobytes()]
     content = bytearray(scalar.nbytes)
     _buffer(np.asarray(scalar), is_fortran=False).fill(memoryview(content))
-    return bytes(content)
+    return [_spelled(scalar.dtype), bytes(content)]
 
 
 def _scalar_together(plain: list[Any]) -> Any:
@@ -119,6 +118,14 @@ def _scalar_together(plain: list[Any]) -> Any:
 _ARRAY: Final = Kind(32, np.ndarray, _array_apart, _array_together, is_buffered=True)
 _SCALAR: Final = Kind(33, np.generic, _scalar_apart, _scalar_together)
 _SCALAR_TYPES: Final = frozenset(np.sctypeDict.values())
+# Those whose type says it all; a value may hold many.
+_SPELLED_SCALARS: Final[dict[type[Any], str]] = {
+    of: _spelled(np.dtype(of))
+    for of in _SCALAR_TYPES
+    if issubclass(of, np.number | np.bool_)
+    and not issubclass(of, np.timedelta64)
+    and np.dtype(of).char not in _LONG_DOUBLES
+}
 
 KIND_BY_CODE: Final = {kind.code: kind for kind in (_ARRAY, _SCALAR)}
 

@@ -81,7 +81,8 @@ def decode(data: bytes | bytearray | memoryview, *, key: str | None = None, limi
     """Return the value that `encode` or `SequenceEncoder` was given.
 
     Verifies magic, version, length and checksum before it reads the value. Safe on bytes of any origin:
-    none of their code runs, and no container they announce is made larger than their number allows.
+    none of their code runs, and no container they announce is made larger than their number allows. One
+    exception: a table that was forged to say that Arrow compressed it is inflated by Arrow, without limit.
 
     Arrays of NumPy (from 512 bytes on) and Arrow are views of `data`: nothing of them is copied, they are
     read-only (`array.copy()` to write), and each keeps all of `data` alive. Only where `data` does not begin
