@@ -41,7 +41,7 @@ def test_all_is_what_is_public() -> None:
         for name, value in vars(storage).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
     ]
-    assert storage.__all__ == sorted(public)
+    assert sorted(storage.__all__) == sorted(public)
     assert {kind.__name__ for kind in ERRORS} <= set(storage.__all__)
 
 
