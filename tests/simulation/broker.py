@@ -1,0 +1,191 @@
+"""Messages and the workers that take them, as Celery delivers: at least once, with late acknowledgement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fanout.errors import CarrierUnavailable
+from fanout.handle import Handle
+from fanout.records import Intent
+from fanout.runtime import Runtime
+
+from .loop import Process
+from .shape import STALL_S
+
+if TYPE_CHECKING:
+    from .world import World
+
+RETURNS_S = 3.0
+"""The message of a worker that died comes back within this time."""
+
+LATE_S = 4 * STALL_S
+"""A late message arrives within this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the broker holds.
+
+    Attributes:
+        step: `setup`, `process` or `join`.
+        job_id: The job.
+        handle: The chunk, for process.
+        continuation: What is to follow the join.
+        again: Whether an earlier join is believed to be lost.
+        redelivered: Whether a worker was given it before.
+        retries: Times that it was put off because of the store.
+        expires_at: When the broker forgets it.
+    """
+
+    step: str
+    job_id: str
+    handle: Handle | None = None
+    continuation: str | None = None
+    again: bool = False
+    redelivered: bool = False
+    retries: int = 0
+    expires_at: float | None = None
+
+    def __str__(self) -> str:
+        about = "" if self.handle is None else f" {self.handle.attempt[:4]}/{self.handle.chunk}"
+        nudged = self.again or (self.handle is not None and self.handle.nudged)
+        marks = ("!" if nudged else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
+        return f"{self.step}{about}{marks}"
+
+    @property
+    def work(self) -> tuple[str, ...]:
+        """Names the step of the job that it asks for."""
+        if self.handle is None:
+            return (self.job_id, self.step)
+        return (self.job_id, self.handle.attempt, str(self.handle.chunk))
+
+    @property
+    def leaves_no_record(self) -> bool:
+        """Whether a process step that gets it runs without putting that on record first."""
+        return self.handle is not None and not self.redelivered and not self.handle.nudged
+
+
+class WorldCarrier:
+    """The carrier of a process."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def send_setup(self, job_id: str, intent: Intent) -> None:
+        self._send(Message("setup", job_id))
+
+    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self._send(Message("process", handle.job_id, Handle.from_row(handle.to_row())))
+
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
+        self._send(Message("join", job_id, continuation=continuation, again=again))
+
+    def _send(self, message: Message) -> None:
+        self._world.invariants.sending(self._world.loop.current().process, message)
+        self._world.broker.send(message)
+
+
+class Worker(Process):
+    """A process that takes one message at a time."""
+
+    def __init__(self, name: str, runtime: Runtime) -> None:
+        super().__init__(name)
+        self.runtime = runtime
+        self.message: Message | None = None
+        self.sent = 0
+        """Messages sent since it took the one at hand."""
+        self.acknowledges = True
+        """Whether the broker would still listen."""
+
+
+class Broker:
+    """The queue."""
+
+    def __init__(self, world: World) -> None:
+        self.waiting: list[Message] = []
+        self.on_the_way = 0
+        self.idle: list[Worker] = []
+        self._world = world
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.waiting and not self.on_the_way
+
+    def post(self, message: Message, *, after_s: float) -> None:
+        """Take a message; it can be delivered once the time has passed."""
+        self.on_the_way += 1
+        self._world.loop.at(self._world.loop.now + after_s, lambda: self._arrive(message))
+
+    def purge(self) -> None:
+        self.waiting.clear()
+
+    def returned(self, worker: Worker) -> None:
+        """The broker believes the worker dead: its message is for another."""
+        message, world = worker.message, self._world
+        if message is None or not worker.acknowledges:
+            return
+        worker.acknowledges = False
+        if worker.dead and world.faults.strikes("message lost with its worker"):
+            world.faults.record("message lost with its worker")
+            world.note("lost", str(message), "with its worker")
+            return
+        self.post(replace(message, redelivered=True), after_s=world.rng.random() * RETURNS_S)
+
+    def offer(self, worker: Worker) -> None:
+        """A worker is free."""
+        worker.message = None
+        worker.acknowledges = True
+        self.idle.append(worker)
+        self._dispatch()
+
+    def send(self, message: Message, *, after_s: float = 0.0) -> None:
+        """Publish a message, from a fiber, to be delivered after some time at the earliest.
+
+        Raises:
+            CarrierUnavailable: The broker did not take it, or did not say so.
+        """
+        world = self._world
+        world.loop.sleep(world.latency() / 10)
+        fault = world.faults.at_a_send()
+        world.note("send", str(message), fault or "")
+        if fault is not None:
+            world.faults.record(fault)
+        if fault == "killed before a send":
+            world.die()
+        if fault == "send refused":
+            raise CarrierUnavailable("refused")
+        if fault != "message lost":
+            for _ in range(world.rng.choice((2, 2, 3, 5)) if fault == "message doubled" else 1):
+                longest_s = LATE_S if fault == "message late" else world.shape.message_s
+                self.post(message, after_s=after_s + world.rng.random() * longest_s)
+        if fault == "killed after a send":
+            world.die()
+        if fault == "confirmation lost":
+            raise CarrierUnavailable("not confirmed")
+
+    def sends_callbacks(self) -> bool:
+        """Whether the broker takes the callbacks of a task that ends on this fiber's worker."""
+        world = self._world
+        fault = world.faults.at_a_send()
+        if fault not in ("killed before a send", "send refused"):
+            return True
+        world.faults.record(fault)
+        world.note("callbacks", "", fault)
+        if fault == "killed before a send":
+            world.die()
+        return False
+
+    def _arrive(self, message: Message) -> None:
+        self.on_the_way -= 1
+        self.waiting.append(message)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        rng = self._world.rng
+        while self.waiting and self.idle:
+            worker = self.idle.pop(rng.randrange(len(self.idle)))
+            message = self.waiting.pop(rng.randrange(len(self.waiting)))
+            self._world.serve(worker, message)

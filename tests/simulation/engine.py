@@ -1,0 +1,107 @@
+"""What the Celery engine does with a message: `fanout.engines.celery.tasks`, without Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fanout.errors import CarrierUnavailable
+from fanout.keys import new_token
+from fanout.records import Continuation, Note, Outcome
+from fanout.stages import run_join, run_process, run_setup
+from storage import StorageUnavailable
+
+from .broker import Message, Worker
+
+if TYPE_CHECKING:
+    from .world import World
+
+STORE_RETRIES = 10
+FOLLOWS = "what follows the join"
+
+
+class Engine:
+    """Runs the stage that a message asks for, on the worker that took it; from a fiber of that worker."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def serve(self, worker: Worker, message: Message) -> None:
+        """Run the stage, then acknowledge."""
+        world = self._world
+        stages: dict[str, Callable[[Worker, Message], None]] = {
+            "setup": self._setup,
+            "process": self._process,
+            "join": self._join,
+        }
+        if message.expires_at is None or world.loop.clock() <= message.expires_at:
+            stages[message.step](worker, message)
+        # The last moment at which a killed worker's message comes back although its work is done.
+        world.loop.sleep(world.latency() / 10)
+        world.invariants.served(worker, message)
+        world.broker.offer(worker)
+
+    @contextmanager
+    def _outages_survived(self, worker: Worker, message: Message) -> Iterator[None]:
+        """A silent store puts the stage off, and a silent broker gets its message back."""
+        world = self._world
+        try:
+            yield
+        except StorageUnavailable:
+            self._put_off(message)
+        except CarrierUnavailable:
+            world.note("reject", str(message))
+            if worker.acknowledges:
+                world.broker.post(replace(message, redelivered=True), after_s=world.rng.random())
+
+    def _put_off(self, message: Message) -> None:
+        """What `Task.retry` does: another message, for later. If that can't be sent, this one is dropped."""
+        world = self._world
+        if message.retries >= STORE_RETRIES:
+            world.note("given up", str(message))
+            return
+        later = replace(message, redelivered=False, retries=message.retries + 1)
+        try:
+            world.broker.send(later, after_s=min(2**message.retries, 60))
+        except CarrierUnavailable:
+            world.note("dropped", str(later))
+
+    def _setup(self, worker: Worker, message: Message) -> None:
+        with self._outages_survived(worker, message):
+            worker.runtime.ledger(message.job_id).write_continuation(Continuation(message=FOLLOWS))
+            run_setup(worker.runtime, message.job_id, redelivered=message.redelivered)
+
+    def _process(self, worker: Worker, message: Message) -> None:
+        assert message.handle is not None
+        with self._outages_survived(worker, message):
+            run_process(worker.runtime, message.handle, redelivered=message.redelivered)
+
+    def _join(self, worker: Worker, message: Message) -> None:
+        ready: Outcome | None = None
+        with self._outages_survived(worker, message):
+            outcome = run_join(
+                worker.runtime,
+                message.job_id,
+                again=message.again,
+                redelivered=message.redelivered,
+                retried=bool(message.retries),
+            )
+            if outcome is not None and outcome.failure is None:
+                worker.runtime.ledger(message.job_id).value(outcome)
+            ready = outcome
+        if ready is not None:
+            self._deliver(worker, message, ready)
+
+    def _deliver(self, worker: Worker, message: Message, outcome: Outcome) -> None:
+        """Send callbacks and store the result, as Celery does when a task returns; then `JoinTask.after_return`."""
+        world = self._world
+        world.loop.sleep(world.latency())
+        if not world.broker.sends_callbacks():
+            return
+        world.invariants.delivered(worker, message, outcome)
+        try:
+            worker.runtime.ledger(message.job_id).write_delivered(Note(by=new_token()))
+        except StorageUnavailable:
+            world.invariants.interrupted(worker)

@@ -1,0 +1,229 @@
+"""What must hold, whatever happens. Checked while a schedule is played and when it is over."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from fanout.barrier import missing_chunks
+from fanout.failure import Failure
+from fanout.ledger import Ledger
+from fanout.records import Ending, Outcome
+from fanout.stages.join import chunk_values
+
+from .broker import Message, Worker
+from .engine import FOLLOWS
+from .loop import Process
+from .shape import STALL_S
+from .task import SCRIPTS
+
+if TYPE_CHECKING:
+    from .world import World
+
+OVERWRITTEN = {"beat", "done", "err"}
+"""What a job may write more than once; everything else stands as it was first written."""
+
+NOTICE_S = 3 * STALL_S
+
+
+class Violation(Exception):
+    """Something that must hold does not.
+
+    Attributes:
+        law: The law that was broken, in a few words.
+    """
+
+    def __init__(self, law: str, details: str) -> None:
+        self.law = law
+        super().__init__(f"{law}: {details}")
+
+
+class Invariants:
+    """Watches one schedule."""
+
+    def __init__(self, world: World) -> None:
+        self.violation: Violation | None = None
+        self.deliveries: defaultdict[str, list[tuple[Message, Outcome]]] = defaultdict(list)
+        self.strikes: Counter[tuple[str, ...]] = Counter()
+        """Runs of a step that raised, or that may have died."""
+        self.cancelled: set[str] = set()
+        self._world = world
+        self._interrupted: set[str] = set()
+        """Jobs of which a worker was interrupted at a join."""
+        self._unrecorded: Counter[tuple[str, ...]] = Counter()
+        self._runs: Counter[tuple[str, ...]] = Counter()
+        self._joining: defaultdict[str, set[Process]] = defaultdict(set)
+
+    def violate(self, law: str, details: str) -> None:
+        """Put a violation on record; the first one counts."""
+        self._world.note("VIOLATION", law, details)
+        if self.violation is None:
+            self.violation = Violation(law, details)
+
+    # While it is played
+
+    def asked(self, process: Process, verb: str, key: str) -> None:
+        """A process asks the store for something."""
+        if not verb.startswith("put") and verb != "delete":
+            return
+        if isinstance(process, Worker) and process.message is not None:
+            job_id = process.message.job_id
+            if not key.startswith(f"{job_id}/"):
+                self.violate("a worker writes nothing of another job", f"{verb} {key} for {job_id}")
+
+    def written(self, key: str, before: bytes | None, after: bytes) -> None:
+        """An object was written."""
+        if before is not None and before != after and key.split("/")[1] not in OVERWRITTEN:
+            self.violate("what is written once stays as it is", key)
+
+    def taken(self, worker: Worker, message: Message) -> None:
+        """A worker begins with a message."""
+        self._runs[message.work] += 1
+        self._unrecorded[message.work] += message.leaves_no_record
+
+    def interrupted(self, process: Process) -> None:
+        """A process dies, or others may take it for dead."""
+        if isinstance(process, Worker) and process.message is not None:
+            self.strikes[process.message.work] += 1
+            if process.message.step == "join":
+                self._interrupted.add(process.message.job_id)
+
+    def raised(self, worker: Worker) -> None:
+        """A step of the task raised."""
+        assert worker.message is not None
+        self.strikes[worker.message.work] += 1
+
+    def sending(self, process: Process, message: Message) -> None:
+        """A stage sends a message."""
+        if not isinstance(process, Worker) or process.message is None:
+            return
+        process.sent += 1
+        script = SCRIPTS[self._world.number(message.job_id)]
+        limits = {"setup": script.count(script.runs["setup"]) + 1, "process": 1, "join": 0}
+        if process.sent > limits[process.message.step]:
+            self.violate("a message causes few others", f"{process.message} sent {process.sent}, the last {message}")
+
+    def joining(self, process: Process) -> None:
+        """The user's join begins."""
+        assert isinstance(process, Worker)
+        assert process.message is not None
+        job_id = process.message.job_id
+        others = {other for other in self._joining[job_id] if not other.dead}
+        if others and job_id not in self._interrupted:
+            self.violate("join runs once at a time", f"{job_id} on {process.name} while on {others}")
+        self._joining[job_id].add(process)
+
+    def served(self, worker: Worker, message: Message) -> None:
+        """A worker has done what a message asked for."""
+        self._joining[message.job_id].discard(worker)
+
+    def delivered(self, worker: Worker, message: Message, outcome: Outcome) -> None:
+        """Callbacks are sent with an outcome."""
+        job_id = message.job_id
+        self.deliveries[job_id].append((message, outcome))
+        self._world.note("delivered", job_id, outcome.ending)
+        standing = self._ledger(job_id).outcome()
+        if standing is None or standing.to_bytes() != outcome.to_bytes():
+            self.violate("what is delivered is the outcome", f"{job_id}: {outcome} and not {standing}")
+        if len(self.deliveries[job_id]) > 1 and job_id not in self._interrupted:
+            self.violate("callbacks fire once while no worker is lost", job_id)
+        if message.continuation is None and self._world.shape.launched and self._world.shape.expires_s is None:
+            self.violate("what follows the join is delivered to", job_id)
+
+    # When it is over
+
+    def check(self) -> None:
+        """Everything that must hold in the end."""
+        for job_id in self._world.job_ids:
+            self._check_job(job_id)
+
+    def _check_job(self, job_id: str) -> None:
+        ledger = self._ledger(job_id)
+        outcome = ledger.outcome()
+        if outcome is None:
+            self.violate("every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later")
+            return
+        if not self.deliveries[job_id] or not ledger.delivered():
+            self.violate("every outcome is delivered", job_id)
+        if outcome.failure is None:
+            self._check_value(job_id, ledger, outcome)
+        else:
+            failure = Failure.read(outcome.failure)
+            assert failure is not None
+            self._check_failure(job_id, ledger, outcome, failure)
+        if job_id in self.cancelled and outcome.ending != Ending.CANCELLED:
+            self.violate("cancelled is cancelled", job_id)
+        self._check_effort(job_id, ledger)
+
+    def _check_value(self, job_id: str, ledger: Ledger, outcome: Outcome) -> None:
+        world = self._world
+        shape, script = world.shape, SCRIPTS[world.number(job_id)]
+        doomed = {"broken", "poison"} & {*shape.items, shape.setup, shape.join}
+        if doomed:
+            self.violate("a job with a step that never works fails", f"{job_id} has {doomed}")
+        manifest = ledger.manifest()
+        value = ledger.value(outcome)
+        assert isinstance(value, list)
+        if manifest is None or missing_chunks(ledger, manifest, by="check"):
+            self.violate("a job that succeeds is complete", job_id)
+            return
+        stored = [row for chunk in range(manifest.chunks) for row in chunk_values(ledger, manifest.attempt, chunk)]
+        if value != stored:
+            self.violate("join gets the results that stand", f"{job_id}: {value} and not {stored}")
+        salt = value[0][1] if value else 0
+        right = [[index, salt] for index in range(script.count(salt))]
+        if [row[:2] for row in value] != right or any(tuple(row) not in script.gave[row[0]] for row in value):
+            self.violate("the value is what a serial run gives", f"{job_id}: {value}")
+
+    def _check_failure(self, job_id: str, ledger: Ledger, outcome: Outcome, failure: Failure) -> None:
+        world = self._world
+        shape = world.shape
+        if failure.error == "JobCancelled":
+            true = shape.cancel_s is not None and outcome.ending == Ending.CANCELLED
+        elif failure.error == "DeadlineExceeded":
+            true = shape.deadline_s is not None and outcome.effort[1] >= world.began_at + shape.deadline_s
+        elif failure.error == "Expired":
+            true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
+        elif failure.step == "process":
+            true = self._is_true_of_chunk(job_id, ledger, failure)
+        elif failure.error == "WorkerLost":
+            true = self.strikes[job_id, failure.step] >= shape.max_attempts
+        else:
+            true = failure.error == "ValueError" and getattr(shape, failure.step) == "broken"
+        if not true:
+            self.violate("a failure says what was the matter", f"{job_id}: {failure}")
+
+    def _is_true_of_chunk(self, job_id: str, ledger: Ledger, failure: Failure) -> bool:
+        shape = self._world.shape
+        manifest = ledger.manifest()
+        attempts = {key[1] for key in self.strikes if len(key) == 3} if manifest is None else {manifest.attempt}
+        struck = max((self.strikes[job_id, attempt, str(failure.chunk)] for attempt in attempts), default=0)
+        if failure.error == "ValueError":
+            kinds = dict(enumerate(shape.items))
+            if failure.item is None or kinds.get(failure.item) not in ("broken", "flaky"):
+                return False
+            if failure.item // shape.chunk_items != failure.chunk:
+                return False
+        elif failure.error != "WorkerLost":
+            return False
+        return struck >= shape.max_attempts
+
+    def _check_effort(self, job_id: str, ledger: Ledger) -> None:
+        world = self._world
+        nudges = sum(1 for _ in ledger.store.list(ledger.keys.nudges))
+        lasted_s = world.loop.now - world.began_at
+        if nudges > math.log2(max(lasted_s / STALL_S, 1)) + 2:
+            self.violate("nudges become rarer", f"{job_id}: {nudges} in {lasted_s:.0f} s")
+        if world.shape.is_calm and nudges and not self._is_slow():
+            self.violate("a job with which nothing is amiss needs no nudge", f"{job_id}: {nudges}")
+
+    def _is_slow(self) -> bool:
+        shape = self._world.shape
+        return max(shape.latency_s, shape.message_s) * 4 > STALL_S
+
+    def _ledger(self, job_id: str) -> Ledger:
+        return Ledger(self._world.objects, job_id)
+
+
+__all__ = ["FOLLOWS", "Invariants", "Violation"]

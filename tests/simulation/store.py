@@ -1,0 +1,113 @@
+"""The store as a process sees it: each call takes time, may fail, and may be the last thing that the process does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from storage import Body, MemoryStore, ObjectExists, ObjectInfo, ObjectStore, StorageUnavailable
+
+if TYPE_CHECKING:
+    from .world import World
+
+T = TypeVar("T")
+
+LATE_S = 20.0
+"""A put that lands late does so within this time."""
+
+
+class TimedStore(MemoryStore):
+    """Objects in memory, dated by the schedule's clock. Watches that what is written once stays as it is."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__("simulation")
+        self._world = world
+        self._dates: dict[str, datetime] = {}
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        before = self._objects.get(key)
+        super().put(key, body, if_absent=if_absent)
+        self._dates[key] = datetime.fromtimestamp(self._world.loop.now, UTC)
+        self._world.invariants.written(key, None if before is None else before[0], bytes(body))
+
+    def head(self, key: str) -> ObjectInfo:
+        return self._dated(super().head(key))
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        return map(self._dated, super().list(prefix, start_after=start_after))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._objects
+
+    def _dated(self, info: ObjectInfo) -> ObjectInfo:
+        return ObjectInfo(info.key, info.size, self._dates[info.key])
+
+
+class FaultyStore(ObjectStore):
+    """The store that the product's code gets; one step of the schedule a request."""
+
+    def __init__(self, world: World, inner: ObjectStore) -> None:
+        self.url = inner.url
+        self._world = world
+        self._inner = inner
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        content = bytes(body)
+        self._call("put" if not if_absent else "put once", key, lambda: self._inner.put(key, content, if_absent=if_absent))
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        return self._call("get", key, lambda: self._inner.get(key, offset=offset, length=length))
+
+    def head(self, key: str) -> ObjectInfo:
+        return self._call("head", key, lambda: self._inner.head(key))
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        # Our jobs hold less than a page of objects, so that a listing is one request and one moment.
+        found = self._call("list", prefix, lambda: list(self._inner.list(prefix, start_after=start_after)))
+        return iter(found)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        # A batch is not atomic: others may look between two keys.
+        for key in keys:
+            self._call("delete", key, lambda key=key: self._inner.delete([key]))  # type: ignore[misc]
+
+    def _call(self, verb: str, key: str, act: Callable[[], T]) -> T:
+        world = self._world
+        world.invariants.asked(world.loop.current().process, verb, key)
+        world.loop.sleep(world.latency())
+        fault = world.faults.at_a_call()
+        if fault is None:
+            world.note(verb, key)
+            return act()
+        world.note(verb, key, fault)
+        if fault == "own write met" and verb != "put once":
+            return act()
+        if fault == "put lands late" and not verb.startswith("put"):
+            fault = "call refused"
+        world.faults.record(fault)
+        if fault == "killed before a call":
+            world.die()
+        if fault == "call refused":
+            raise StorageUnavailable(f"refused: {verb} {key}", key=key)
+        if fault == "frozen":
+            world.freeze()
+        elif fault == "cut off":
+            world.cut_off()
+        if fault == "put lands late":
+            world.loop.at(world.loop.now + world.rng.random() * LATE_S, lambda: self._land(act))
+            raise StorageUnavailable(f"no answer yet: {verb} {key}", key=key)
+        answer = act()
+        if fault == "killed after a call":
+            world.die()
+        if fault == "answer lost":
+            raise StorageUnavailable(f"answer lost: {verb} {key}", key=key)
+        if fault == "own write met":
+            raise ObjectExists(f"met: {key}", key=key)
+        return answer
+
+    @staticmethod
+    def _land(act: Callable[[], object]) -> None:
+        with suppress(ObjectExists):
+            act()

@@ -1,0 +1,321 @@
+"""One schedule: a store, a broker, workers, sweepers and callers, stepped by one seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fanout import Config
+from fanout.engines.launch import Order
+from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout
+from fanout.job import Job
+from fanout.keys import new_id
+from fanout.ledger import Ledger
+from fanout.records import Ending
+from fanout.runtime import Runtime
+from fanout.sweep import Move, sweep, sweep_job
+from storage import StorageUnavailable
+
+from .broker import Broker, Message, Worker, WorldCarrier
+from .engine import Engine
+from .faults import Faults
+from .invariants import Invariants, Violation
+from .loop import EPOCH, Fiber, Killed, Loop, Process
+from .shape import STALL_S, Shape
+from .store import FaultyStore, TimedStore
+from .task import SCRIPTS, Script, Scripted
+from .threads import installed
+
+RESTARTS_S = 2.0
+"""A process that died is replaced within this time."""
+
+FROZEN_S = 6 * STALL_S
+"""The longest time that a process stands still."""
+
+KEEP_S = 100_000 * STALL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of a schedule."""
+
+    shape: Shape
+    violation: Violation | None
+    faults: Counter[str]
+    faults_drawn: int
+    endings: Counter[str]
+    lasted_s: float
+    trace: list[str]
+
+
+def play(shape: Shape, *, traced: bool = False) -> Played:
+    """Play one schedule. Equal shapes play equally, wherever and however often."""
+    return World(shape, traced=traced).play()
+
+
+class World:
+    """Everything that one schedule is made of."""
+
+    def __init__(self, shape: Shape, *, traced: bool = False) -> None:
+        self.shape = shape
+        self.rng = random.Random(f"schedule {shape.seed}")
+        self.loop = Loop(self.rng, self._uncaught)
+        self.faults = Faults(self.rng, shape.rates, skipped=frozenset(shape.skipped))
+        self.invariants = Invariants(self)
+        self.trace: list[str] = []
+        self.job_ids: list[str] = []
+        self.began_at = EPOCH
+        self.fair_at = EPOCH + shape.trouble_s
+        self._traced = traced
+        self._processes: list[Process] = []
+        self._births = 0
+
+    # What happens to processes
+
+    def latency(self) -> float:
+        return self.rng.random() * self.shape.latency_s
+
+    def die(self) -> None:
+        """Kill the process of the running fiber."""
+        process = self.loop.current().process
+        self.invariants.interrupted(process)
+        process.dead = True
+        self.loop.at(self.loop.now, lambda: self._bury(process))
+        raise Killed
+
+    def freeze(self) -> None:
+        """Have the process of the running fiber stand still for a time."""
+        process = self.loop.current().process
+        self.invariants.interrupted(process)
+        process.frozen_until = self.loop.now + self.rng.random() * FROZEN_S
+        if self.rng.random() < 0.5:
+            self.cut_off()
+        self.loop.sleep(0)
+
+    def cut_off(self) -> None:
+        """Have the broker lose touch with the worker of the running fiber."""
+        process = self.loop.current().process
+        self.invariants.interrupted(process)
+        if isinstance(process, Worker):
+            self.broker.returned(process)
+
+    def serve(self, worker: Worker, message: Message) -> None:
+        """Have a worker begin with a message."""
+        worker.message, worker.sent = message, 0
+        self.note("take", str(message), worker.name)
+        self.invariants.taken(worker, message)
+        self.loop.spawn(worker, self.engine.serve, worker, message)
+
+    def note(self, what: str, about: str = "", remark: str = "") -> None:
+        """Put a line into the trace."""
+        if not self._traced:
+            return
+        current = self.loop.current()
+        who = current.process.name if isinstance(current, Fiber) else "-"
+        for number, job_id in enumerate(self.job_ids):
+            about, remark = about.replace(job_id, f"job{number}"), remark.replace(job_id, f"job{number}")
+        self.trace.append(f"{self.loop.now - EPOCH:9.3f} {who:10} {what:9} {about} {remark and f'  <- {remark}'}".rstrip())
+
+    def number(self, job_id: str) -> int:
+        return self.job_ids.index(job_id)
+
+    # The schedule
+
+    def play(self) -> Played:
+        """Play it: trouble first, then peace, until everything has come to rest or should have."""
+        with installed(self.loop, GROUP_WIDTH=2, SHARD_WIDTH=3):
+            self.objects = TimedStore(self)
+            self.store = FaultyStore(self, self.objects)
+            self.broker = Broker(self)
+            self.engine = Engine(self)
+            self._begin()
+            try:
+                self.loop.run(self._is_over)
+                if self.invariants.violation is None:
+                    self._end()
+            finally:
+                for process in self._processes:
+                    self.loop.kill(process)
+            endings = Counter(str(outcome.ending) for job in self.job_ids if (outcome := self._ledger(job).outcome()))
+        SCRIPTS.clear()
+        return Played(
+            self.shape,
+            self.invariants.violation,
+            self.faults.injected,
+            self.faults.drawn,
+            endings,
+            self.loop.now - EPOCH,
+            self.trace,
+        )
+
+    def _begin(self) -> None:
+        shape = self.shape
+        self.loop.at(self.fair_at, self._make_peace)
+        for number in range(shape.jobs):
+            SCRIPTS[number] = Script(self, shape)
+            self._launch(number)
+        for _ in range(shape.workers):
+            self._hire()
+        for _ in range(shape.sweepers):
+            self._start("sweeper", self._sweep)
+        for job_id in self.job_ids:
+            for _ in range(shape.callers):
+                self._start("caller", lambda runtime, job_id=job_id: self._wait(runtime, job_id))
+            if shape.cancel_s is not None:
+                self._start("canceller", lambda runtime, job_id=job_id: self._cancel(runtime, job_id))
+        if self.faults.strikes("queue purged"):
+            self.faults.record("queue purged")
+            self.loop.at(EPOCH + self.rng.random() * shape.trouble_s, self._purge)
+
+    def _launch(self, number: int) -> None:
+        shape = self.shape
+        config = Config(store=self.objects.url)
+        order = Order.of(
+            Scripted.declaration,
+            {"number": number},
+            store=self.objects,
+            inline_bytes=config.inline_bytes,
+            options={
+                "chunk_items": shape.chunk_items,
+                "max_attempts": shape.max_attempts,
+                "deadline_s": shape.deadline_s,
+            },
+        )
+        job_id = new_id()
+        self.job_ids.append(job_id)
+        expires_at = EPOCH + shape.expires_s if shape.expires_s is not None else None
+        intent = order.intent(launch="{}" if shape.launched else None, expires_at=expires_at)
+        self._ledger(job_id).write_intent(intent)
+        message = Message("setup", job_id, expires_at=expires_at)
+        self._start("launcher", lambda runtime: self.broker.send(message), once=True)
+
+    def _make_peace(self) -> None:
+        self.note("peace")
+        self.faults.over = True
+        for process in self._processes:
+            process.frozen_until = min(process.frozen_until, self.loop.now)
+
+    def _purge(self) -> None:
+        self.note("purge", ", ".join(map(str, self.broker.waiting)))
+        self.broker.purge()
+
+    def _is_over(self) -> bool:
+        if self.invariants.violation is not None:
+            return True
+        if self.loop.now > self._limit():
+            return True
+        return self._is_at_rest()
+
+    def _limit(self) -> float:
+        """When a job must have ended: nudges become rarer the more there were."""
+        return self.fair_at + STALL_S * 2**10 + 100 * (self.fair_at - EPOCH)
+
+    def _is_at_rest(self) -> bool:
+        busy = len(self.broker.idle) < self.shape.workers or not self.broker.is_empty
+        return not busy and all(f"{job_id}/delivered" in self.objects for job_id in self.job_ids)
+
+    def _end(self) -> None:
+        self.invariants.check()
+        if self.invariants.violation is not None:
+            return
+        runtime = Runtime(self.objects, self._config(), WorldCarrier(self))
+        for job_id in self.job_ids:
+            if (move := sweep_job(runtime, job_id)) != Move.NONE:
+                self.invariants.violate("a job that is done is left alone", f"{job_id}: {move}")
+
+    # Processes
+
+    def _config(self) -> Config:
+        return Config(store=self.objects.url, stall_s=STALL_S, keep_s=KEEP_S, pack_bytes=32, uploads=2)
+
+    def _runtime(self) -> Runtime:
+        return Runtime(self.store, self._config(), WorldCarrier(self), on_error=self._raised)
+
+    def _raised(self, error: BaseException) -> None:
+        process = self.loop.current().process
+        self.note("raised", repr(error))
+        assert isinstance(process, Worker)
+        self.invariants.raised(process)
+
+    def _hire(self) -> None:
+        self._births += 1
+        worker = Worker(f"worker{self._births}", self._runtime())
+        self._processes.append(worker)
+        self.broker.offer(worker)
+
+    def _start(self, name: str, body: Callable[[Runtime], object], *, once: bool = False) -> None:
+        self._births += 1
+        process = Process(f"{name}{self._births}")
+        process.again = None if once else lambda: self._start(name, body)
+        self._processes.append(process)
+        self.loop.spawn(process, self._live, body)
+
+    def _live(self, body: Callable[[Runtime], object]) -> None:
+        with self._outages_borne():
+            body(self._runtime())
+
+    def _bury(self, process: Process) -> None:
+        self.note("died", process.name)
+        self.loop.kill(process)
+        after_s = self.rng.random() * RESTARTS_S
+        if isinstance(process, Worker):
+            self.broker.returned(process)
+            self.loop.at(self.loop.now + after_s, self._hire)
+        elif process.again is not None:
+            self.loop.at(self.loop.now + after_s, process.again)
+
+    def _sweep(self, runtime: Runtime) -> None:
+        while True:
+            # In peace we have time: what is stuck stays stuck.
+            quiet_s = max(STALL_S, (self.loop.now - self.fair_at) / 4)
+            self.loop.sleep(quiet_s * self.rng.random())
+            with self._outages_borne():
+                if self.rng.random() < 0.3:
+                    for job_id, move in sweep(runtime):
+                        self.note("swept", job_id, move)
+                else:
+                    for job_id in self.job_ids:
+                        self.note("swept", job_id, sweep_job(runtime, job_id))
+
+    def _wait(self, runtime: Runtime, job_id: str) -> None:
+        """A caller that waits for the job, and may look at it again and again."""
+        while True:
+            with self._outages_borne():
+                try:
+                    Job(job_id, runtime).get(timeout=5 * STALL_S)
+                    ended = Ending.SUCCEEDED
+                except JobTimeout:
+                    continue
+                except JobFailed:
+                    ended = Ending.FAILED
+                outcome = self._ledger(job_id).outcome()
+                if outcome is None or (outcome.ending == Ending.SUCCEEDED) != (ended == Ending.SUCCEEDED):
+                    self.invariants.violate("a caller is told the outcome", f"{job_id}: {ended} and not {outcome}")
+                return
+
+    def _cancel(self, runtime: Runtime, job_id: str) -> None:
+        assert self.shape.cancel_s is not None
+        self.loop.sleep(self.shape.cancel_s)
+        if Job(job_id, runtime).cancel():
+            self.invariants.cancelled.add(job_id)
+
+    @contextmanager
+    def _outages_borne(self) -> Iterator[None]:
+        """Within it, a store or a broker that does not answer is a matter for the next time."""
+        try:
+            yield
+        except (StorageUnavailable, CarrierUnavailable, JobNotFound) as error:
+            self.note("gave up", repr(error))
+
+    def _uncaught(self, fiber: Fiber, error: BaseException) -> None:
+        self.invariants.violate("a stage raises nothing but outages", f"{fiber.process.name}: {error!r}")
+        if self._traced:
+            import traceback
+
+            self.trace += traceback.format_exception(error)
+
+    def _ledger(self, job_id: str) -> Ledger:
+        return Ledger(self.objects, job_id)
