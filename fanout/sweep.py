@@ -136,7 +136,8 @@ class _Stalled:
             )
             conclude(self._runtime, self._job, Ending.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
-        if self._job.expires_at is not None and self._now > self._job.expires_at:
+        unbegun = "continuation" not in self._survey.written_at
+        if unbegun and self._job.expires_at is not None and self._now > self._job.expires_at:
             failure = Failure("setup", "Expired", "its message expired before a worker took it")
             conclude(self._runtime, self._job, Ending.FAILED, failure)
             return Move.FAILED

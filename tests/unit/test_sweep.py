@@ -12,7 +12,7 @@ from fanout import JobCancelled, JobFailed, JobNotFound
 from fanout.failure import Failure
 from fanout.keys import process_step
 from fanout.ledger import Ledger
-from fanout.records import Ending, Note, Try, TryState
+from fanout.records import Continuation, Ending, Note, Try, TryState
 from fanout.stages import run_process
 from fanout.sweep import Move, job_ids, sweep, sweep_job
 from storage import MemoryStore
@@ -182,6 +182,15 @@ def test_a_job_whose_message_expired_fails(world: World) -> None:
     assert moved(world, ledger) == Move.FAILED
     with pytest.raises(JobFailed, match="expired before a worker took it"):
         value_of(ledger)
+
+
+def test_a_setup_that_began_in_time_does_not_expire(world: World) -> None:
+    """Only a message that nobody took can expire: a setup whose worker died later is sent again."""
+    ledger = launched(world, expires_at=time.time() - 1)
+    world.carrier.lose()
+    ledger.write_continuation(Continuation(message="begun"))
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.SETUP_SENT
 
 
 def test_an_expired_job_is_ended_once(world: World) -> None:
