@@ -6,7 +6,7 @@ key is either a literal, a checked job id or attempt id, or a number.
     <job_id>/intent                        in/<attempt>/<pack>            out/<attempt>/<group>/<chunk>
              continuation                  in/<attempt>/index/<shard>     err/<step>/<try>
              manifest                      beat/<step>                    done/<attempt>/<group>
-             claim · outcome · value       nudge/<n>                      delivered
+             outcome · value               nudge/<n> · claim/<n>          delivered
     _params/<digest>                       parameters too large for a message, shared by content
 
 A `<step>` is `setup`, `join`, or `<attempt>/<chunk>` for process. A result in which items failed lies beside where a
@@ -114,8 +114,11 @@ class JobKeys:
         return f"{self.job_id}/manifest"
 
     @property
-    def claim(self) -> str:
-        return f"{self._scope}claim"
+    def claims(self) -> str:
+        return f"{self._scope}claim/"
+
+    def claim(self, number: int) -> str:
+        return f"{self.claims}{number:03d}"
 
     @property
     def outcome(self) -> str:
@@ -181,6 +184,9 @@ class JobKeys:
 
     def a_try(self, step: str, number: int) -> str:
         return f"{self.tries(step)}{number:03d}"
+
+    def put_off(self, step: str, token: str) -> str:
+        return f"{self.tries(step)}off-{token}"
 
 
 def last_number(key: str) -> int:

@@ -187,9 +187,24 @@ class Ledger:
         """Put a try on record as the step's `number`-th, from 1; overwrites what the same try said before."""
         self.store.put(self.keys.a_try(step, number), record.to_bytes())
 
+    def begin_try(self, step: str, number: int, record: Try) -> Try:
+        """Put a try on record unless one stands as the step's `number`-th; returns the one that stands."""
+        return self._write(self.keys.a_try(step, number), record)
+
+    def try_times(self, step: str) -> tuple[list[float], int]:
+        """When each try on record was last written, by number and by the store's clock; and how many were put off."""
+        found = list(self.store.list(self.keys.tries(step)))
+        off = self.keys.put_off(step, "")
+        times = [entry.modified.timestamp() for entry in found if not entry.key.startswith(off)]
+        return times, len(found) - len(times)
+
     def tries(self, step: str) -> int:
         """How many tries of the step are on record."""
-        return sum(1 for _ in self.store.list(self.keys.tries(step)))
+        return len(self.try_times(step)[0])
+
+    def write_put_off(self, step: str, note: Note) -> None:
+        """Put on record that a run of the step was put off, so that it does not count as a try."""
+        self.store.put(self.keys.put_off(step, note.by), note.to_bytes())
 
     def tries_by_chunk(self, attempt: str) -> Counter[int]:
         """How many tries each chunk has on record: one that raised, or whose worker was lost. Ascending."""
@@ -232,9 +247,17 @@ class Ledger:
 
     # Marks
 
-    def claim(self, note: Note) -> bool:
-        """Claim the join; True if the claim that stands is this one."""
-        return self._write(self.keys.claim, note).by == note.by
+    def claim(self, number: int, note: Note) -> bool:
+        """Make the join's `number`-th claim; True if the one that stands is this one."""
+        return self._write(self.keys.claim(number), note).by == note.by
+
+    def last_claim(self) -> tuple[int, Note, float] | None:
+        """The number of the join's last claim, the claim and when it was made, by the store's clock. Two requests."""
+        found = max(self.store.list(self.keys.claims), key=lambda info: info.key, default=None)
+        note = self._read(found.key, Note) if found is not None else None
+        if found is None or note is None:
+            return None
+        return keys.last_number(found.key), note, found.modified.timestamp()
 
     def write_delivered(self, note: Note) -> None:
         self._write(self.keys.delivered, note)

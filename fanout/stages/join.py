@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from typing import Any
 
 from .._storage import CorruptObject, decode, encode
@@ -13,12 +14,13 @@ from ..errors import FanoutError, JobNotFound
 from ..failure import FailedItem, Failure
 from ..keys import new_token
 from ..ledger import Ledger
-from ..records import Ending, Manifest, Note, Outcome
+from ..records import Ending, Manifest, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
+from .claim import claim_join
 from .ending import is_passing
 from .tally import Tally, too_many
-from .tries import Tries
+from .tries import Admission, Tries
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
@@ -30,7 +32,8 @@ def run_join(
     *,
     again: bool = False,
     redelivered: bool = False,
-    retried: bool = False,
+    token: str | None = None,
+    held: Collection[str] = (),
     round: int = 0,
 ) -> Outcome | None:
     """Bring the job to its outcome. Of those who are told to, one does.
@@ -38,16 +41,17 @@ def run_join(
     Args:
         runtime: Store, settings, carrier.
         job_id: The job.
-        again: Whether an earlier join is believed to be lost, so that its claim does not count.
+        again: Whether a sweep believes an earlier join to be lost. Its claim does not count if it is.
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
-        retried: Whether the store failed an earlier run for this message, so that the claim may be its own.
+        token: Who runs it; another for each run.
+        held: Tokens of earlier runs for this message that the store failed, so that the claim may be its own.
         round: The job's round; if a later one has begun, this one's outcome is of no interest any more.
 
     Returns:
         The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
 
     Raises:
-        StorageError: The store does not answer; running the join again, `retried`, is safe.
+        StorageError: The store does not answer; running the join again, with the token among those `held`, is safe.
     """
     try:
         job = runtime.job(job_id, round)
@@ -57,7 +61,7 @@ def run_join(
     ledger = job.ledger
     outcome = ledger.outcome()
     manifest = standing = None
-    token = new_token()
+    token = token or new_token()
     if outcome is None:
         manifest = job.manifest()
         standing = standing_of(ledger, manifest, by=token) if manifest is not None else None
@@ -66,13 +70,18 @@ def run_join(
             return None
     elif ledger.superseded():
         return None
-    claimed = ledger.claim(Note(by=token))
-    if not claimed and not (again or redelivered or retried):
+    claim = claim_join(
+        ledger, token=token, again=again, redelivered=redelivered, held=held, stall_s=runtime.config.stall_s
+    )
+    if claim is None or (claim.number and ledger.delivered()):
         return None
-    if (again or redelivered or retried) and ledger.delivered():
-        return None
+    if outcome is None and claim.number:
+        # Whoever held the claim before may have written one since we looked.
+        outcome = ledger.outcome()
     if outcome is None and manifest is not None and standing is not None:
-        made = _outcome(runtime, job, manifest, standing.landed, token, lost=not claimed and (again or redelivered))
+        made = _outcome(runtime, job, manifest, standing.landed, token, lost=claim.lost)
+        if made is None:
+            return None
         outcome = ledger.write_outcome(made)
         if outcome.effort != made.effort and ledger.superseded():
             return None
@@ -81,13 +90,19 @@ def run_join(
 
 def _outcome(
     runtime: Runtime, job: OpenJob, manifest: Manifest, landed: dict[int, int], token: str, *, lost: bool
-) -> Outcome:
-    """Run the user's join; `lost` says that an earlier run of it is believed dead."""
+) -> Outcome | None:
+    """Run the user's join; `lost` says that a worker who may have run it is believed dead.
+
+    Returns None if that worker goes on after all, and has just begun another try.
+    """
     tries = Tries(job.ledger, "join")
     task = job.intent.task
     started_at = time.time()
     tally = Tally.of(job, manifest.attempt, landed)
-    if not tries.admit(redelivered=lost, suspicious=False, limit=job.options.max_attempts):
+    admission = tries.admit(redelivered=lost, limit=job.options.max_attempts)
+    if admission is Admission.LEAVE:
+        return None
+    if admission is Admission.GIVE_UP:
         failure = tries.verdict(step="join")
     else:
         binding = job.declaration.binding

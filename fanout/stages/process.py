@@ -21,13 +21,13 @@ from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
 from .ending import conclude, conclude_excess, is_passing, overdue, start_join
-from .tries import Tries
+from .tries import Admission, Tries
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
 
 
-def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) -> None:
+def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False, retried: bool = False) -> None:
     """Run process on the chunk that `handle` names, unless that is done or pointless.
 
     One ranged read, one write-once write and one listing, when nothing is amiss. If an item raises, the chunk is
@@ -38,9 +38,10 @@ def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) 
         runtime: Store, settings, carrier.
         handle: Names the chunk.
         redelivered: Whether the broker has delivered the message before.
+        retried: Whether the store failed an earlier run for this message.
 
     Raises:
-        StorageError: The store does not answer; running the chunk again is safe.
+        StorageError: The store does not answer; running the chunk again, `retried`, is safe.
     """
     try:
         job = runtime.job(handle.job_id, handle.round)
@@ -49,7 +50,7 @@ def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False) 
         return
     if job.ended() or _lost_attempt(job, handle) or overdue(runtime, job):
         return
-    _Run(runtime, job, handle).go(redelivered)
+    _Run(runtime, job, handle).go(redelivered, retried)
 
 
 def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
@@ -72,17 +73,26 @@ class _Run:
         self._marks: list[FailedItem] = []
         self._traceback_text = ""
 
-    def go(self, redelivered: bool) -> None:
+    def go(self, redelivered: bool, retried: bool) -> None:
         handle, job = self._handle, self._job
-        suspicious = handle.nudged
-        if redelivered or suspicious:
+        suspicious = handle.nudged and not redelivered and not retried
+        if redelivered or retried or handle.nudged:
             standing = job.ledger.standing(handle.attempt, handle.chunk)
             if standing is not None:
                 self._follow(standing)
                 return
-            if suspicious and not redelivered and self._at_work_elsewhere():
+            if suspicious and self._at_work_elsewhere():
                 return
-        if not self._tries.admit(redelivered=redelivered, suspicious=suspicious, limit=job.options.max_attempts):
+        admission = self._tries.admit(
+            redelivered=redelivered,
+            suspicious=suspicious,
+            retried=retried,
+            limit=job.options.max_attempts,
+            stall_s=self._runtime.config.stall_s,
+        )
+        if admission is Admission.LEAVE:
+            return
+        if admission is Admission.GIVE_UP:
             self._give_up(self._tries.verdict(step="process", chunk=handle.chunk))
             return
         started_at = time.time()
@@ -92,7 +102,7 @@ class _Run:
                 self._step,
                 stall_s=self._runtime.config.stall_s,
                 by=self._token,
-                at_once=suspicious,
+                at_once=handle.nudged,
             ) as watch:
                 values = self._values(lambda: watch.ended)
         except Exception as error:

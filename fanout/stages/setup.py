@@ -13,7 +13,7 @@ from .._storage import PackWriter, SequenceEncoder, Slice
 from ..barrier import standing_of
 from ..chunking import chunk_sizes
 from ..effort import Effort
-from ..errors import InvalidItem, JobNotFound
+from ..errors import CarrierUnavailable, InvalidItem, JobNotFound
 from ..failure import Failure
 from ..handle import ChunkPlace, Handle
 from ..keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
@@ -21,7 +21,7 @@ from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
 from .ending import conclude, conclude_excess, is_passing, overdue, start_join
 from .resending import send_again
-from .tries import Tries
+from .tries import Admission, Tries
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
@@ -74,7 +74,10 @@ def run_setup(
         _go_on(runtime, job, token, resend=redelivered or retried)
     else:
         tries = Tries(job.ledger, "setup")
-        if not tries.admit(redelivered=redelivered, suspicious=False, limit=job.options.max_attempts):
+        admission = tries.admit(redelivered=redelivered, retried=retried, limit=job.options.max_attempts)
+        if admission is Admission.LEAVE:
+            return
+        if admission is Admission.GIVE_UP:
             conclude(runtime, job, Ending.FAILED, tries.verdict(step="setup"))
             return
         try:
@@ -84,6 +87,9 @@ def run_setup(
                 attempt = _Attempt(runtime, job, token, watch)
                 attempt.run(streams or {})
         except Exception as error:
+            if isinstance(error, CarrierUnavailable):
+                # The message comes back as if its worker had died.
+                tries.put_off(by=token)
             if is_passing(error):
                 raise
             runtime.on_error(error)

@@ -2,16 +2,28 @@
 
 A first delivery costs nothing: it leaves a record only if it raises. Whoever gets a message that was delivered
 before, or that a sweep sent, first puts on record that it starts; so the number of records is the number of runs,
-and a step that kills its worker is stopped after exactly `limit` of them.
+and a step that kills its worker is stopped after exactly `limit` of them. Starts are write-once: of several who are
+sent to the same step at once, one starts. What store or broker put off is no try.
 """
 
 from __future__ import annotations
 
 import time
+from enum import Enum, auto
 
 from ..failure import Failure
 from ..ledger import Ledger
-from ..records import Try, TryState
+from ..records import Note, Try, TryState
+
+
+class Admission(Enum):
+    """Whether a step may run once more."""
+
+    RUN = auto()
+    LEAVE = auto()
+    """Somebody else has just begun it."""
+    GIVE_UP = auto()
+    """It has used up its tries."""
 
 
 class Tries:
@@ -30,27 +42,44 @@ class Tries:
         self.number = known + 1
         """Number of the try that is under way, from 1."""
 
-    def admit(self, *, redelivered: bool, suspicious: bool, limit: int) -> bool:
+    def admit(
+        self, *, redelivered: bool, limit: int, suspicious: bool = False, retried: bool = False, stall_s: float = 0.0
+    ) -> Admission:
         """Whether the step may run once more.
 
         Args:
             redelivered: The broker has delivered this very message before: an earlier run died, or never began.
-            suspicious: The message may be one of several for the same step.
             limit: Runs that there may be.
+            suspicious: The message may be one of several for the same step.
+            retried: The store failed an earlier run for this message, which goes on as the same try.
+            stall_s: Seconds for which a try that began is taken to be at work.
         """
-        if not redelivered and not suspicious:
-            return True
-        found = self._ledger.tries(self._step)
+        if not redelivered and not suspicious and not retried:
+            return Admission.RUN
+        times, put_off = self._ledger.try_times(self._step)
+        found = len(times)
+        if retried and not redelivered:
+            self.number = max(found, self._known + 1)
+            return Admission.RUN
         if redelivered and found == self._known:
             # The first delivery of this message left no trace, so its worker is gone.
             found += 1
-            self._record(found, TryState.LOST)
+            if not self._begin(found, TryState.LOST):
+                return Admission.LEAVE
+        elif suspicious and times and time.time() - times[-1] < stall_s:
+            return Admission.LEAVE
         self.number = found
-        if found >= limit:
-            return False
+        if found - put_off >= limit:
+            return Admission.GIVE_UP
         self.number += 1
-        self._record(self.number, TryState.STARTED)
-        return True
+        return Admission.RUN if self._begin(self.number, TryState.STARTED) else Admission.LEAVE
+
+    def put_off(self, *, by: str) -> None:
+        """Put on record that the run under way ended because the broker took no messages.
+
+        Its message will come back as if its worker had died, so that one more try may be on record than there were.
+        """
+        self._ledger.write_put_off(self._step, Note(by=by))
 
     def raised(self, failure: Failure) -> None:
         """Put on record that the try under way has raised."""
@@ -68,6 +97,12 @@ class Tries:
             chunk=chunk,
             tries=self.number,
         )
+
+    def _begin(self, number: int, state: TryState) -> bool:
+        """Take the `number`-th try; False if somebody else has begun it."""
+        begun = Try(state=state, at=time.time())
+        standing = self._ledger.begin_try(self._step, number, begun)
+        return standing is begun or standing.state == state == TryState.LOST
 
     def _record(self, number: int, state: TryState, failure: Failure | None = None) -> None:
         self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure))

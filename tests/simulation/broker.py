@@ -36,6 +36,7 @@ class Message:
         again: Whether an earlier join is believed to be lost.
         redelivered: Whether a worker was given it before.
         retries: Times that it was put off because of the store.
+        held: Tokens of the runs that were put off.
         expires_at: When the broker forgets it.
     """
 
@@ -46,12 +47,15 @@ class Message:
     again: bool = False
     redelivered: bool = False
     retries: int = 0
+    held: tuple[str, ...] = ()
     expires_at: float | None = None
 
     def __str__(self) -> str:
         about = "" if self.handle is None else f" {self.handle.attempt[:4]}/{self.handle.chunk}"
         nudged = self.again or (self.handle is not None and self.handle.nudged)
-        marks = ("!" if nudged else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
+        marks = (
+            ("!" if nudged else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
+        )
         return f"{self.step}{about}{marks}"
 
     @property

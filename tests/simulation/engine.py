@@ -44,13 +44,13 @@ class Engine:
         world.broker.offer(worker)
 
     @contextmanager
-    def _outages_survived(self, worker: Worker, message: Message) -> Iterator[None]:
+    def _outages_survived(self, worker: Worker, message: Message, *, held: tuple[str, ...] = ()) -> Iterator[None]:
         """A silent store puts the stage off, and a silent broker gets its message back."""
         world = self._world
         try:
             yield
         except StorageUnavailable:
-            self._put_off(message)
+            self._put_off(replace(message, held=held))
         except CarrierUnavailable:
             world.note("reject", str(message))
             if worker.acknowledges:
@@ -59,6 +59,7 @@ class Engine:
     def _put_off(self, message: Message) -> None:
         """What `Task.retry` does: another message, for later. If that can't be sent, this one is dropped."""
         world = self._world
+        world.invariants.put_off(message)
         if message.retries >= STORE_RETRIES:
             world.note("given up", str(message))
             return
@@ -71,22 +72,24 @@ class Engine:
     def _setup(self, worker: Worker, message: Message) -> None:
         with self._outages_survived(worker, message):
             worker.runtime.ledger(message.job_id).write_continuation(Continuation(message=FOLLOWS))
-            run_setup(worker.runtime, message.job_id, redelivered=message.redelivered)
+            run_setup(worker.runtime, message.job_id, redelivered=message.redelivered, retried=bool(message.retries))
 
     def _process(self, worker: Worker, message: Message) -> None:
         assert message.handle is not None
         with self._outages_survived(worker, message):
-            run_process(worker.runtime, message.handle, redelivered=message.redelivered)
+            run_process(worker.runtime, message.handle, redelivered=message.redelivered, retried=bool(message.retries))
 
     def _join(self, worker: Worker, message: Message) -> None:
         ready: Outcome | None = None
-        with self._outages_survived(worker, message):
+        token = new_token()
+        with self._outages_survived(worker, message, held=(*message.held, token)):
             outcome = run_join(
                 worker.runtime,
                 message.job_id,
                 again=message.again,
                 redelivered=message.redelivered,
-                retried=bool(message.retries),
+                token=token,
+                held=message.held,
             )
             if outcome is not None and outcome.failure is None:
                 worker.runtime.ledger(message.job_id).value(outcome)

@@ -13,7 +13,7 @@ from fanout.records import Ending, Outcome
 from fanout.stages.join import chunk_values
 
 from .broker import Message, Worker
-from .engine import FOLLOWS
+from .faults import FAULTS
 from .loop import Process
 from .shape import STALL_S
 from .task import SCRIPTS
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 OVERWRITTEN = {"beat", "done", "err"}
 """What a job may write more than once; everything else stands as it was first written."""
 
-NOTICE_S = 3 * STALL_S
+MAY_LOSE_A_MESSAGE = {
+    *(fault for fault in FAULTS if fault.startswith(("killed", "message", "queue", "send"))),
+    "confirmation lost",
+    "frozen",
+}
 
 
 class Violation(Exception):
@@ -89,6 +93,11 @@ class Invariants:
             if process.message.step == "join":
                 self._interrupted.add(process.message.job_id)
 
+    def put_off(self, message: Message) -> None:
+        """The store failed a run. If what comes in its place is lost, nobody can tell that from a worker's death."""
+        if self._world.shape.rates.keys() & MAY_LOSE_A_MESSAGE:
+            self.strikes[message.work] += 1
+
     def raised(self, worker: Worker) -> None:
         """A step of the task raised."""
         assert worker.message is not None
@@ -100,7 +109,7 @@ class Invariants:
             return
         process.sent += 1
         script = SCRIPTS[self._world.number(message.job_id)]
-        limits = {"setup": script.count(script.runs["setup"]) + 1, "process": 1, "join": 0}
+        limits = {"setup": script.count(script.runs["setup"]) + 2, "process": 1, "join": 0}
         if process.sent > limits[process.message.step]:
             self.violate("a message causes few others", f"{process.message} sent {process.sent}, the last {message}")
 
@@ -142,7 +151,9 @@ class Invariants:
         ledger = self._ledger(job_id)
         outcome = ledger.outcome()
         if outcome is None:
-            self.violate("every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later")
+            self.violate(
+                "every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later"
+            )
             return
         if not self.deliveries[job_id] or not ledger.delivered():
             self.violate("every outcome is delivered", job_id)
@@ -151,7 +162,7 @@ class Invariants:
         else:
             failure = Failure.read(outcome.failure)
             assert failure is not None
-            self._check_failure(job_id, ledger, outcome, failure)
+            self._check_failure(job_id, outcome, failure)
         if job_id in self.cancelled and outcome.ending != Ending.CANCELLED:
             self.violate("cancelled is cancelled", job_id)
         self._check_effort(job_id, ledger)
@@ -176,7 +187,7 @@ class Invariants:
         if [row[:2] for row in value] != right or any(tuple(row) not in script.gave[row[0]] for row in value):
             self.violate("the value is what a serial run gives", f"{job_id}: {value}")
 
-    def _check_failure(self, job_id: str, ledger: Ledger, outcome: Outcome, failure: Failure) -> None:
+    def _check_failure(self, job_id: str, outcome: Outcome, failure: Failure) -> None:
         world = self._world
         shape = world.shape
         if failure.error == "JobCancelled":
@@ -186,7 +197,7 @@ class Invariants:
         elif failure.error == "Expired":
             true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
         elif failure.step == "process":
-            true = self._is_true_of_chunk(job_id, ledger, failure)
+            true = self._is_true_of_chunk(job_id, failure)
         elif failure.error == "WorkerLost":
             true = self.strikes[job_id, failure.step] >= shape.max_attempts
         else:
@@ -194,10 +205,10 @@ class Invariants:
         if not true:
             self.violate("a failure says what was the matter", f"{job_id}: {failure}")
 
-    def _is_true_of_chunk(self, job_id: str, ledger: Ledger, failure: Failure) -> bool:
+    def _is_true_of_chunk(self, job_id: str, failure: Failure) -> bool:
         shape = self._world.shape
-        manifest = ledger.manifest()
-        attempts = {key[1] for key in self.strikes if len(key) == 3} if manifest is None else {manifest.attempt}
+        # The outcome may be older than the manifest, and so of an attempt that was not to count.
+        attempts = {key[1] for key in self.strikes if len(key) == 3}
         struck = max((self.strikes[job_id, attempt, str(failure.chunk)] for attempt in attempts), default=0)
         if failure.error == "ValueError":
             kinds = dict(enumerate(shape.items))
@@ -224,6 +235,3 @@ class Invariants:
 
     def _ledger(self, job_id: str) -> Ledger:
         return Ledger(self._world.objects, job_id)
-
-
-__all__ = ["FOLLOWS", "Invariants", "Violation"]

@@ -94,7 +94,7 @@ class Shape:
             callers=int(rng.random() < 0.15),
             launched=rng.random() < 0.75,
             max_attempts=rng.choice((1, 2, 3, 3, 3)),
-            latency_s=_spread(rng, 0.01, 3.0) if trouble else 0.02,
+            latency_s=_spread(rng, 0.01, STALL_S / 10) if trouble else 0.02,
             message_s=_spread(rng, 0.01, 3.0) if trouble else 0.1,
             trouble_s=_spread(rng, 2.0, 20 * STALL_S),
             rates=_rates(rng) if trouble else {},

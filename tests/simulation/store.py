@@ -55,7 +55,9 @@ class FaultyStore(ObjectStore):
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         content = bytes(body)
-        self._call("put" if not if_absent else "put once", key, lambda: self._inner.put(key, content, if_absent=if_absent))
+        self._call(
+            "put" if not if_absent else "put once", key, lambda: self._inner.put(key, content, if_absent=if_absent)
+        )
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         return self._call("get", key, lambda: self._inner.get(key, offset=offset, length=length))

@@ -124,9 +124,7 @@ class Event:
 class Thread:
     """A fiber of the process that starts it."""
 
-    def __init__(
-        self, loop: Loop, *, target: Callable[..., object], args: tuple[Any, ...] = (), **_: Any
-    ) -> None:
+    def __init__(self, loop: Loop, *, target: Callable[..., object], args: tuple[Any, ...] = (), **_: Any) -> None:
         self._loop = loop
         self._target = target
         self._args = args

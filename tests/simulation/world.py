@@ -117,7 +117,9 @@ class World:
         who = current.process.name if isinstance(current, Fiber) else "-"
         for number, job_id in enumerate(self.job_ids):
             about, remark = about.replace(job_id, f"job{number}"), remark.replace(job_id, f"job{number}")
-        self.trace.append(f"{self.loop.now - EPOCH:9.3f} {who:10} {what:9} {about} {remark and f'  <- {remark}'}".rstrip())
+        self.trace.append(
+            f"{self.loop.now - EPOCH:9.3f} {who:10} {what:9} {about} {remark and f'  <- {remark}'}".rstrip()
+        )
 
     def number(self, job_id: str) -> int:
         return self.job_ids.index(job_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -19,14 +19,14 @@ from fanout.declaration import TASKS
 from fanout.engines.celery import Extension, advice, extension_of, opened, wire
 from fanout.engines.celery.extension import ATTRIBUTE
 from fanout.engines.celery.sweeper import SweepTask
-from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
+from fanout.engines.celery.tasks import STORE_RETRIES, JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
 from fanout.engines.launch import Order
 from fanout.keys import new_id
 from fanout.ledger import Ledger
 from fanout.records import Ending, Note, Outcome
 from fanout.sweep import Move, sweep_job
-from storage import StorageDenied, encode
+from storage import StorageDenied, StorageUnavailable, encode
 
 from .carrier import Chunk
 from .stores import ScriptedStore
@@ -524,6 +524,37 @@ def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: Scripted
     assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).state == "FAILURE"
     store.before = lambda verb, key: None
     assert ledger.outcome() is None
+    store.age(10**6)
+    assert sweep_job(extension_of(app).runtime, ledger.job_id) == Move.JOIN_SENT
+
+
+def silent(times: int) -> Callable[[str, str], None]:
+    """A store that does not give results, so often."""
+    left = iter(range(times))
+
+    def refuse(verb: str, key: str) -> None:
+        if verb == "get" and "/out/" in key and next(left, None) is not None:
+            raise StorageUnavailable("no answer", key=key)
+
+    return refuse
+
+
+def test_a_join_that_is_put_off_keeps_its_claim(app: Celery, store: ScriptedStore) -> None:
+    """It takes its own claim over each time, and its runs are no tries."""
+    ledger = complete(app, store)
+    store.before = silent(3)
+    assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).get() == [1, 2]
+    assert len(store.keys(ledger.keys.claims)) == 4
+    assert ledger.tries("join") == 0
+
+
+def test_a_join_that_is_put_off_too_often_has_no_result(app: Celery, store: ScriptedStore) -> None:
+    """No error is stored and no errback called for a job that has not ended: a sweep goes on with it."""
+    ledger = complete(app, store)
+    store.before = silent(10**6)
+    result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES)
+    assert result.state == "IGNORED"
+    store.before = lambda verb, key: None
     store.age(10**6)
     assert sweep_job(extension_of(app).runtime, ledger.job_id) == Move.JOIN_SENT
 

@@ -85,13 +85,57 @@ def test_of_two_joins_one_runs(world: World) -> None:
 def test_a_join_that_was_lost_is_run_again(world: World, how: dict[str, bool]) -> None:
     """A claim whose holder is gone does not count for who was told so; the outcome that stands is given again."""
     ledger = ready(world)
-    assert ledger.claim(Note(by="gone"))
+    assert ledger.claim(0, Note(by="gone"))
+    world.store.age(10**6)
     assert run_join(world.runtime, ledger.job_id) is None
     first = run_join(world.process(), ledger.job_id, **how)
+    world.store.age(10**6)
     second = run_join(world.process(), ledger.job_id, **how)
     assert isinstance(first, Outcome)
     assert isinstance(second, Outcome)
     assert ledger.value(first) == ledger.value(second) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("sign", ["claim", "beat"])
+def test_a_join_at_work_is_not_run_a_second_time(world: World, sign: str) -> None:
+    """What a sweep believed may be long ago: its join does nothing while the one at work gives signs of life."""
+    ledger = ready(world)
+    ledger.claim(0, Note(by="at work"))
+    if sign == "beat":
+        world.store.age(10**6)
+        ledger.beat("join", Note(by="at work"))
+    for _ in range(5):
+        assert run_join(world.process(), ledger.job_id, again=True) is None
+    assert ledger.outcome() is None
+    assert ledger.tries("join") == 0
+
+
+def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
+    """When a long queue moves at last, those that were sent meanwhile do not count as tries of each other."""
+    runs: list[Any] = []
+
+    def join(results: Results) -> Any:
+        runs.append("run")
+        assert all(run_join(world.process(), ledger.job_id, again=True) is None for _ in range(4))
+        return sum(results)
+
+    ledger = ready(world, joining(join))
+    ledger.claim(0, Note(by="gone"))
+    world.store.age(10**6)
+    outcome = run_join(world.process(), ledger.job_id, again=True)
+    assert outcome is not None
+    assert ledger.value(outcome) == 6
+    assert runs == ["run"]
+
+
+def test_a_join_that_was_put_off_takes_no_claim_but_its_own(world: World) -> None:
+    """A run for a message that the store failed goes on with that message's claim, and with nobody else's."""
+    ledger = ready(world)
+    ledger.claim(0, Note(by="somebody"))
+    assert run_join(world.process(), ledger.job_id, held=["a", "b"]) is None
+    assert run_join(world.process(), ledger.job_id, held=["a", "somebody"], token="c") is not None
+    assert run_join(world.process(), ledger.job_id, held=["a", "somebody"]) is None
+    assert ledger.tries("join") == 0
 
 
 @pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}, {}])
@@ -142,7 +186,7 @@ def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: W
         try:
             run_join(world.process(), ledger.job_id, again=number > 0)
         except WorkerDied:
-            continue
+            world.store.age(10**6)
     assert len(runs) == 3
     assert failure_of(ledger).error == "WorkerLost"
 
@@ -287,9 +331,9 @@ def test_a_join_that_the_store_failed_can_be_run_again(world: World, failures: i
     world.store.before = fail
     for failed in range(failures):
         with pytest.raises(StorageUnavailable):
-            run_join(world.process(), ledger.job_id, retried=failed > 0)
+            run_join(world.process(), ledger.job_id, token=f"{failed}", held=[str(run) for run in range(failed)])
     world.store.before = lambda verb, key: None
-    outcome = run_join(world.process(), ledger.job_id, retried=True)
+    outcome = run_join(world.process(), ledger.job_id, held=[str(run) for run in range(failures)])
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
 

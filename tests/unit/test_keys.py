@@ -61,7 +61,7 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
         keys.intent,
         keys.continuation,
         keys.manifest,
-        keys.claim,
+        keys.claim(2),
         keys.outcome,
         keys.delivered,
         keys.value(digest),

@@ -78,9 +78,13 @@ def test_a_retry_with_another_result_is_reported(ledger: Ledger, caplog: pytest.
 def test_of_two_claims_one_holds(ledger: Ledger) -> None:
     """Whoever claims first has the join, also when it asks again."""
     first, second = Note(by="x"), Note(by="y")
-    assert ledger.claim(first)
-    assert not ledger.claim(second)
-    assert ledger.claim(first)
+    assert ledger.last_claim() is None
+    assert ledger.claim(0, first)
+    assert not ledger.claim(0, second)
+    assert ledger.claim(0, first)
+    assert ledger.claim(1, second)
+    number, note, _ = ledger.last_claim() or (None, None, None)
+    assert (number, note) == (1, second)
 
 
 def test_of_two_nudges_one_is_given(ledger: Ledger) -> None:

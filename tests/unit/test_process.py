@@ -198,6 +198,63 @@ def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> No
     assert ledger.finished(handle.attempt) == [0]
 
 
+def test_of_many_nudged_messages_one_runs_its_chunk(world: World) -> None:
+    """Those that arrive while a try has just begun, its first beat not written yet, are neither runs nor tries."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    handle = replace(world.handles[0], nudged=True)
+
+    def crowd(verb: str, key: str) -> None:
+        if verb == "put" and "/beat/" in key:
+            world.store.after = lambda verb, key: None
+            world.store.delete([key])
+            for _ in range(5):
+                run_process(world.process(), handle)
+
+    world.store.after = crowd
+    run_process(world.process(), handle)
+    assert deed.runs == [1]
+    assert ledger.finished(handle.attempt) == [0]
+    assert ledger.tries(process_step(handle.attempt, 0)) == 1
+
+
+@pytest.mark.parametrize("outages", [1, 5])
+def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> None:
+    """A message that a sweep sent is put off as often as the store is silent, and then gives its result."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    handle = replace(world.handles[0], nudged=True)
+
+    def fail(verb: str, key: str) -> None:
+        if verb == "put" and "/out/" in key:
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.before = fail
+    for outage in range(outages):
+        with pytest.raises(StorageUnavailable):
+            run_process(world.process(), handle, retried=outage > 0)
+    world.store.before = lambda verb, key: None
+    run_process(world.process(), handle, retried=True)
+    assert ledger.finished(handle.attempt) == [0]
+    assert ledger.tries(process_step(handle.attempt, 0)) == 1
+
+
+def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None:
+    """Of several whose workers died, the one that puts the try on record first runs it."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    handle = world.handles[0]
+
+    def overtake(verb: str, key: str) -> None:
+        if verb == "put" and key == ledger.keys.a_try(process_step(handle.attempt, 0), 2):
+            world.store.before = lambda verb, key: None
+            run_process(world.process(), handle, redelivered=True)
+
+    world.store.before = overtake
+    run_process(world.process(), handle, redelivered=True)
+    assert deed.runs == [1]
+
+
 def test_a_message_of_an_attempt_that_lost_is_dropped(world: World) -> None:
     """A worker that knows the manifest does not even read the pack of another attempt."""
     deed = Deed()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, JobFailed
+from fanout.errors import CarrierUnavailable
 from fanout.failure import Failure
 from fanout.keys import JobKeys
 from fanout.records import Ending
@@ -380,6 +381,27 @@ def test_a_store_that_fails_at_any_request_passes_through(number: int) -> None:
     world.store.before = lambda verb, key: None
     assert ledger.outcome() is None
     assert failed == any(isinstance(message, Setup) for message in world.carrier.waiting)
+    world.carrier.drain(world.process())
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 3, 7])
+def test_a_silent_broker_is_no_try_of_setup(refusals: int) -> None:
+    """However often a setup is given back because its handles could not be sent, it is not its worker's death."""
+    world = World(pack_bytes=1)
+    ledger = world.launch(Numbers, {"numbers": [1, 2, 3]}, max_attempts=2)
+    send = world.carrier.send_chunks
+
+    def refuse(*_: object, **__: object) -> None:
+        raise CarrierUnavailable("no broker")
+
+    world.carrier.send_chunks = refuse  # type: ignore[method-assign]
+    for _ in range(refusals):
+        with pytest.raises(CarrierUnavailable):
+            world.carrier.deliver(world.process())
+    world.carrier.send_chunks = send  # type: ignore[method-assign]
     world.carrier.drain(world.process())
     outcome = ledger.outcome()
     assert outcome is not None

@@ -129,7 +129,7 @@ def test_a_lost_join_is_sent_again(world: World) -> None:
     ledger = prepared(world)
     world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
     world.carrier.lose()
-    ledger.claim(Note(by="gone"))
+    ledger.claim(0, Note(by="gone"))
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.JOIN_SENT
     assert world.carrier.waiting == [Join(ledger.job_id, Numbers.name, None, again=True)]

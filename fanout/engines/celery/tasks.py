@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,7 @@ from ..._storage import StorageUnavailable, Unencodable
 from ...errors import CarrierUnavailable, InvalidInput, JobConflict, JobFailed
 from ...failure import Failure
 from ...handle import Handle
-from ...keys import new_id
+from ...keys import new_id, new_token
 from ...records import Continuation, Ending, Note
 from ...runtime import Runtime
 from ...stages import conclude, run_join, run_process, run_setup
@@ -73,14 +73,27 @@ class StageTask(Task[Any, Any]):
     def redelivered(self) -> bool:
         return bool((self.request.delivery_info or {}).get("redelivered"))
 
+    @property
+    def retried(self) -> bool:
+        return bool(self.request.retries)
+
     @contextmanager
-    def outages_survived(self) -> Iterator[None]:
-        """Within it, a silent store puts the stage off, and a silent broker gets its message back."""
+    def outages_survived(self, **remembered: Any) -> Iterator[None]:
+        """Within it, a silent store puts the stage off, and a silent broker gets its message back.
+
+        Args:
+            **remembered: Arguments that the stage gets when it runs again.
+        """
         try:
             yield
         except StorageUnavailable as error:
+            if self.request.retries >= STORE_RETRIES:
+                # No result, good or bad: the job has not ended, and a sweep will send this again.
+                _LOG.error("%s: put off %d times, now dropped: %s", self.name, STORE_RETRIES, error)
+                raise Ignore from error
             wait_s = min(2**self.request.retries, 60)
-            raise self.retry(exc=error, countdown=wait_s) from error
+            kwargs = {**(self.request.kwargs or {}), **remembered}
+            raise self.retry(exc=error, countdown=wait_s, kwargs=kwargs) from error
         except CarrierUnavailable as error:
             raise Reject(error, requeue=True) from error
 
@@ -163,7 +176,7 @@ class SetupTask(StageTask):
         if refused is not None:
             conclude(runtime, runtime.job(job_id, round), Ending.FAILED, Failure.of("setup", refused))
             return
-        run_setup(runtime, job_id, redelivered=self.redelivered, retried=bool(self.request.retries), round=round)
+        run_setup(runtime, job_id, redelivered=self.redelivered, retried=self.retried, round=round)
 
     def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""
@@ -215,7 +228,7 @@ class ProcessTask(StageTask):
             _LOG.warning("%s: dropped a message that is no handle: %s", self.name, error)
             return
         with self.outages_survived():
-            run_process(self.runtime, handle, redelivered=self.redelivered)
+            run_process(self.runtime, handle, redelivered=self.redelivered, retried=self.retried)
 
 
 class JoinTask(StageTask):
@@ -224,11 +237,17 @@ class JoinTask(StageTask):
     abstract = True
     step = "join"
 
-    def run(self, job_id: str, again: bool = False, round: int = 0) -> Any:
-        with self.outages_survived():
-            retried = bool(self.request.retries)
+    def run(self, job_id: str, again: bool = False, round: int = 0, held: Sequence[str] = ()) -> Any:
+        token = new_token()
+        with self.outages_survived(held=[*held, token]):
             outcome = run_join(
-                self.runtime, job_id, again=again, redelivered=self.redelivered, retried=retried, round=round
+                self.runtime,
+                job_id,
+                again=again,
+                redelivered=self.redelivered,
+                token=token,
+                held=held,
+                round=round,
             )
             if outcome is None:
                 raise Ignore
