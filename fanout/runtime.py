@@ -152,8 +152,9 @@ class OpenJob:
         """Whether the job has an outcome, as of the last look: at most one request a second."""
         now = time.monotonic()
         if not self.known_ended and now - self._looked_at >= ENDED_CHECK_S:
-            self._looked_at = now
             self.known_ended = self.ledger.has_outcome()
+            # Only now: a store that did not answer is asked again.
+            self._looked_at = now
         return self.known_ended
 
 

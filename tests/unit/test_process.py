@@ -255,6 +255,25 @@ def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None
     assert deed.runs == [1]
 
 
+def test_a_silent_store_does_not_hide_that_the_job_has_ended(world: World) -> None:
+    """A worker whose look for the outcome got no answer looks again before its next chunk."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    runtime = world.process()
+    conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+
+    def refuse(verb: str, key: str) -> None:
+        if key == ledger.keys.outcome:
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.before = refuse
+    with pytest.raises(StorageUnavailable):
+        run_process(runtime, world.handles[0])
+    world.store.before = lambda verb, key: None
+    run_process(runtime, world.handles[0])
+    assert deed.runs == []
+
+
 def test_a_message_of_an_attempt_that_lost_is_dropped(world: World) -> None:
     """A worker that knows the manifest does not even read the pack of another attempt."""
     deed = Deed()
