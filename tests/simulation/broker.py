@@ -67,8 +67,12 @@ class Message:
 
     @property
     def leaves_no_record(self) -> bool:
-        """Whether a process step that gets it runs without putting that on record first."""
-        return self.handle is not None and not self.redelivered and not self.handle.nudged
+        """Whether a step that gets it may run without putting that on record first."""
+        if self.redelivered:
+            return False
+        if self.step == "join":
+            return bool(self.held)
+        return bool(self.retries) or self.handle is None or not self.handle.nudged
 
 
 class WorldCarrier:
@@ -103,6 +107,7 @@ class Worker(Process):
         """Messages sent since it took the one at hand."""
         self.acknowledges = True
         """Whether the broker would still listen."""
+        self.taken_at = 0.0
 
 
 class Broker:

@@ -53,6 +53,7 @@ class Engine:
             self._put_off(replace(message, held=held))
         except CarrierUnavailable:
             world.note("reject", str(message))
+            world.invariants.given_back(message)
             if worker.acknowledges:
                 world.broker.post(replace(message, redelivered=True), after_s=world.rng.random())
 

@@ -10,6 +10,7 @@ from fanout.barrier import missing_chunks
 from fanout.failure import Failure
 from fanout.ledger import Ledger
 from fanout.records import Ending, Outcome
+from fanout.runtime import ENDED_CHECK_S
 from fanout.stages.join import chunk_values
 
 from .broker import Message, Worker
@@ -56,7 +57,6 @@ class Invariants:
         self._interrupted: set[str] = set()
         """Jobs of which a worker was interrupted at a join."""
         self._unrecorded: Counter[tuple[str, ...]] = Counter()
-        self._runs: Counter[tuple[str, ...]] = Counter()
         self._joining: defaultdict[str, set[Process]] = defaultdict(set)
 
     def violate(self, law: str, details: str) -> None:
@@ -83,7 +83,6 @@ class Invariants:
 
     def taken(self, worker: Worker, message: Message) -> None:
         """A worker begins with a message."""
-        self._runs[message.work] += 1
         self._unrecorded[message.work] += message.leaves_no_record
 
     def interrupted(self, process: Process) -> None:
@@ -97,6 +96,10 @@ class Invariants:
         """The store failed a run. If what comes in its place is lost, nobody can tell that from a worker's death."""
         if self._world.shape.rates.keys() & MAY_LOSE_A_MESSAGE:
             self.strikes[message.work] += 1
+
+    def given_back(self, message: Message) -> None:
+        """A worker gives a message back, because the broker took none of its own."""
+        self._unrecorded[message.work] += 1
 
     def raised(self, worker: Worker) -> None:
         """A step of the task raised."""
@@ -112,6 +115,14 @@ class Invariants:
         limits = {"setup": script.count(script.runs["setup"]) + 2, "process": 1, "join": 0}
         if process.sent > limits[process.message.step]:
             self.violate("a message causes few others", f"{process.message} sent {process.sent}, the last {message}")
+
+    def processing(self, process: Process) -> None:
+        """The user's process begins with an item."""
+        assert isinstance(process, Worker)
+        assert process.message is not None
+        ended_at = self._world.objects.written_at(f"{process.message.job_id}/outcome")
+        if ended_at is not None and ended_at < process.taken_at - ENDED_CHECK_S:
+            self.violate("nobody begins with a chunk of a job that has ended", str(process.message))
 
     def joining(self, process: Process) -> None:
         """The user's join begins."""
@@ -155,7 +166,7 @@ class Invariants:
                 "every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later"
             )
             return
-        if not self.deliveries[job_id] or not ledger.delivered():
+        if not self.deliveries[job_id] or ledger.keys.delivered not in self._world.objects:
             self.violate("every outcome is delivered", job_id)
         if outcome.failure is None:
             self._check_value(job_id, ledger, outcome)
@@ -226,8 +237,22 @@ class Invariants:
         lasted_s = world.loop.now - world.began_at
         if nudges > math.log2(max(lasted_s / STALL_S, 1)) + 2:
             self.violate("nudges become rarer", f"{job_id}: {nudges} in {lasted_s:.0f} s")
+        self._check_runs(job_id)
         if world.shape.is_calm and nudges and not self._is_slow():
             self.violate("a job with which nothing is amiss needs no nudge", f"{job_id}: {nudges}")
+
+    def _check_runs(self, job_id: str) -> None:
+        """Runs that are put on record are at most `max_attempts`, and those that are not have each a message."""
+        shape, runs = self._world.shape, SCRIPTS[self._world.number(job_id)].runs
+        limits: Counter[int | str] = Counter({"setup": shape.max_attempts, "join": shape.max_attempts})
+        for work, unrecorded in self._unrecorded.items():
+            if work[0] == job_id:
+                step = work[1] if len(work) == 2 else int(work[2])
+                limits[step] += unrecorded + (shape.max_attempts if len(work) == 3 else 0)
+        for step, count in runs.items():
+            limit = limits[step if isinstance(step, str) else step // shape.chunk_items]
+            if count > limit:
+                self.violate("a step runs no more often than it may", f"{job_id}: {step} ran {count} > {limit} times")
 
     def _is_slow(self) -> bool:
         shape = self._world.shape

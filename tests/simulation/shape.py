@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from .faults import FAULTS
 
@@ -44,7 +43,7 @@ class Shape:
         skipped: Numbers of faults that do not strike after all.
     """
 
-    seed: int
+    seed: int = 0
     items: tuple[str, ...] = ("well", "well", "well")
     chunk_items: int = 1
     setup: str = "well"
@@ -81,7 +80,7 @@ class Shape:
     def drawn(cls, seed: int) -> Shape:
         """The shape that belongs to a seed."""
         rng = random.Random(f"shape {seed}")
-        trouble = rng.random() > 0.1
+        trouble = rng.random() > 0.15
         return cls(
             seed=seed,
             items=_items(rng),
@@ -94,8 +93,8 @@ class Shape:
             callers=int(rng.random() < 0.15),
             launched=rng.random() < 0.75,
             max_attempts=rng.choice((1, 2, 3, 3, 3)),
-            latency_s=_spread(rng, 0.01, STALL_S / 10) if trouble else 0.02,
-            message_s=_spread(rng, 0.01, 3.0) if trouble else 0.1,
+            latency_s=_spread(rng, 0.01, STALL_S / 10 if trouble else STALL_S / 50),
+            message_s=_spread(rng, 0.01, 3.0 if trouble else 0.5),
             trouble_s=_spread(rng, 2.0, 20 * STALL_S),
             rates=_rates(rng) if trouble else {},
             deadline_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.06 else None,
@@ -112,7 +111,7 @@ class Shape:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
 
     def __str__(self) -> str:
-        plain: dict[str, Any] = asdict(Shape(seed=0))
+        plain = asdict(Shape())
         return json.dumps({name: value for name, value in asdict(self).items() if value != plain[name]})
 
 

@@ -38,6 +38,10 @@ class TimedStore(MemoryStore):
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         return map(self._dated, super().list(prefix, start_after=start_after))
 
+    def written_at(self, key: str) -> float | None:
+        """When the object was written; None if there is none."""
+        return self._dates[key].timestamp() if key in self._objects else None
+
     def __contains__(self, key: str) -> bool:
         return key in self._objects
 

@@ -37,8 +37,7 @@ class Script:
         salt = self.runs["setup"] if self._shape.setup == "fickle" else 0
         for index in range(self.count(salt)):
             yield {"index": index, "salt": salt}
-            if index == 0:
-                self._take(self._shape.setup, "setup")
+            self._take(self._shape.setup if index == 0 else "well", "setup")
         if not self.count(salt):
             self._take(self._shape.setup, "setup")
 
@@ -48,6 +47,7 @@ class Script:
 
     def process(self, index: int, salt: int) -> list[int]:
         self.runs[index] += 1
+        self._world.invariants.processing(self._world.loop.current().process)
         kind = self._shape.items[index] if index < len(self._shape.items) else "well"
         self._take(kind, index)
         value = (index, salt, self.runs[index] if kind == "fickle" else index * index)

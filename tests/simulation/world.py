@@ -104,7 +104,7 @@ class World:
 
     def serve(self, worker: Worker, message: Message) -> None:
         """Have a worker begin with a message."""
-        worker.message, worker.sent = message, 0
+        worker.message, worker.sent, worker.taken_at = message, 0, self.loop.now
         self.note("take", str(message), worker.name)
         self.invariants.taken(worker, message)
         self.loop.spawn(worker, self.engine.serve, worker, message)

@@ -1,0 +1,212 @@
+"""The protocol without one of its parts: what a simulation worth its name must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from fanout import barrier
+from fanout.ledger import Ledger
+from fanout.records import Manifest, Note, Try
+from fanout.runtime import OpenJob, Runtime
+from fanout.stages import ending, setup
+from fanout.stages.tries import Admission, Tries
+from fanout.stages.watch import Watch
+from fanout.sweep import Move
+from storage import Body, ObjectExists, ObjectStore
+
+from .store import TimedStore
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A part taken out.
+
+    Attributes:
+        made: Within it, the part is missing.
+        where: Fields of `Shape` in which its absence shows soonest.
+    """
+
+    made: Callable[[], AbstractContextManager[Any]]
+    where: dict[str, Any]
+
+
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def mutation(**where: Any) -> Callable[[Callable[[], Any]], None]:
+    def put(make: Callable[[], Any]) -> None:
+        MUTATIONS[make.__name__] = Mutation(make, where)
+
+    return put
+
+
+@mutation()
+def conditional_put() -> Any:
+    """The store ignores that a write is conditional: the last one wins."""
+    put = TimedStore.put
+    return patch.object(TimedStore, "put", lambda self, key, body, *, if_absent=False: put(self, key, body))
+
+
+@mutation()
+def read_and_compare() -> Any:
+    """Whoever finds a record in its place believes that it is its own."""
+
+    def put_once(store: ObjectStore, key: str, body: Body) -> None:
+        try:
+            store.put(key, body, if_absent=True)
+        except ObjectExists:
+            return
+
+    return patch("fanout.ledger.put_once", put_once)
+
+
+@mutation(setup="fickle", items=("well",) * 2, workers=3, rates={"message doubled": 0.6})
+def adoption() -> Any:
+    """A setup that was not the first to finish believes in its own manifest, and so does its process."""
+    write, read = Ledger.write_manifest, Ledger.manifest
+
+    def write_manifest(self: Ledger, manifest: Manifest) -> Manifest:
+        write(self, manifest)
+        self.own_manifest = manifest  # type: ignore[attr-defined]
+        return manifest
+
+    def manifest(self: Ledger) -> Manifest | None:
+        return getattr(self, "own_manifest", None) or read(self)
+
+    return _all(patch.object(Ledger, "write_manifest", write_manifest), patch.object(Ledger, "manifest", manifest))
+
+
+@mutation()
+def sweeps() -> Any:
+    """Nobody moves what is stuck."""
+
+    def idle(runtime: Runtime, job_id: str) -> Move:
+        return Move.NONE
+
+    return _all(
+        patch("fanout.sweep.sweep_job", idle),
+        patch("tests.simulation.world.sweep_job", idle),
+        patch("tests.simulation.world.sweep", lambda runtime: iter(())),
+    )
+
+
+@mutation()
+def claims() -> Any:
+    """Whoever is asked to join does."""
+    return patch.object(Ledger, "claim", lambda self, number, note: True)
+
+
+@mutation(join="slow", rates={"message late": 0.5, "message doubled": 0.3})
+def signs_of_life() -> Any:
+    """A join that a sweep sent takes over without asking whether the holder of the claim lives."""
+    last_claim = Ledger.last_claim
+
+    def long_ago(self: Ledger) -> tuple[int, Note, float] | None:
+        found = last_claim(self)
+        return found and (found[0], found[1], 0.0)
+
+    return _all(
+        patch.object(Ledger, "last_claim", long_ago), patch.object(Ledger, "last_beat", lambda self, step: None)
+    )
+
+
+@mutation(join="slow")
+def beats() -> Any:
+    """A step that takes long does not say that it is at work."""
+    return patch.object(Watch, "_beat", lambda self: None)
+
+
+@mutation(rates={})
+def look_after_the_manifest() -> Any:
+    """Setup does not look whether everyone has finished before it."""
+    return patch.object(setup, "missing_chunks", lambda *_, **__: [0])
+
+
+@mutation(rates={}, items=("well",) * 5, chunk_items=1)
+def marks_of_early_groups() -> Any:
+    """Nobody marks the groups that were full before there was a manifest."""
+
+    def missing_chunks(ledger: Ledger, manifest: Manifest, *, by: str) -> list[int]:
+        done = set(ledger.finished(manifest.attempt))
+        return [chunk for chunk in range(manifest.chunks) if chunk not in done]
+
+    return patch.object(setup, "missing_chunks", missing_chunks)
+
+
+@mutation()
+def completeness() -> Any:
+    """Join takes what there is."""
+    return _all(
+        patch("fanout.stages.join.missing_chunks", lambda *_, **__: []),
+        patch.object(barrier, "width_of", lambda group, chunks: 1),
+    )
+
+
+@mutation()
+def counting_of_lost_tries() -> Any:
+    """A step whose workers die is run again and again."""
+    return patch.object(Tries, "admit", lambda self, **_: Admission.RUN)
+
+
+@mutation(items=("slow",) * 4 + ("well",) * 3, workers=1, rates={"call refused": 0.15})
+def put_off_is_no_try() -> Any:
+    """A run that the store failed counts as one that died."""
+    admit = Tries.admit
+
+    def counting(self: Tries, *, retried: bool = False, suspicious: bool = False, **said: Any) -> Admission:
+        return admit(self, suspicious=suspicious or retried, **{**said, "stall_s": 0.0})
+
+    return patch.object(Tries, "admit", counting)
+
+
+@mutation(items=("poison",), workers=4, latency_s=1.0, rates={"cut off": 0.1, "message doubled": 0.6})
+def starts_are_written_once() -> Any:
+    """Several who are sent to the same step at once all start."""
+
+    def begin_try(self: Ledger, step: str, number: int, record: Try) -> Try:
+        self.write_try(step, number, record)
+        return record
+
+    return patch.object(Ledger, "begin_try", begin_try)
+
+
+@mutation()
+def attempts_apart() -> Any:
+    """Two runs of setup write to the same place."""
+    return patch.object(setup, "new_token", lambda: "attempt")
+
+
+@mutation(rates={}, items=("broken", "well"))
+def delivery_of_failures() -> Any:
+    """Whoever ends a job without a join leaves it at that."""
+    return patch.object(ending, "start_join", lambda *_, **__: None)
+
+
+@mutation(cancel_s=0.3, message_s=3.0, launched=True)
+def waiting_for_setup() -> Any:
+    """A job that ended before its setup began is delivered without what follows."""
+    return patch.object(ending, "awaits_setup", lambda job: False)
+
+
+@mutation()
+def delivered() -> Any:
+    """Nobody puts on record that an outcome was delivered."""
+    return patch.object(Ledger, "write_delivered", lambda self, note: None)
+
+
+@mutation()
+def notice_of_the_end() -> Any:
+    """A worker does not look whether the job has ended."""
+    return patch.object(OpenJob, "ended", lambda self: False)
+
+
+@contextmanager
+def _all(*patches: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        yield

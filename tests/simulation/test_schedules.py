@@ -1,0 +1,142 @@
+"""Whatever happens to messages, workers and requests, a job ends once, rightly, and its outcome is delivered.
+
+Every failure prints the schedule that shows it; `python -m tests.simulation --replay …` plays it again, with its trace.
+`python -m pytest tests/simulation --hypothesis-seed=N` tries the same schedules again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from .faults import FAULTS
+from .mutations import MUTATIONS, Mutation
+from .shape import ITEM_KINDS, STALL_S, STEP_KINDS, Shape
+from .world import play
+
+TRIES = 600
+"""Schedules within which a mutation must be found."""
+
+
+def tried(times: int) -> settings:
+    return settings(
+        max_examples=times,
+        deadline=None,
+        derandomize="CI" in os.environ,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> Iterator[None]:
+    """What the product logs of faults is right, and too much."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def shapes() -> st.SearchStrategy[Shape]:
+    """Schedules that shrink: to fewer items, fewer kinds of faults, fewer processes."""
+    times = st.sampled_from((0.3, 3.0, 3 * STALL_S))
+    return st.builds(
+        Shape,
+        seed=st.integers(0, 2**32),
+        items=st.lists(st.sampled_from(ITEM_KINDS), max_size=7).map(tuple),
+        chunk_items=st.integers(1, 3),
+        setup=st.sampled_from(("well", *STEP_KINDS, "fickle")),
+        join=st.sampled_from(("well", *STEP_KINDS)),
+        workers=st.integers(1, 4),
+        sweepers=st.integers(1, 2),
+        callers=st.integers(0, 1),
+        launched=st.booleans(),
+        max_attempts=st.integers(1, 3),
+        latency_s=st.sampled_from((0.02, 0.2, 1.0)),
+        message_s=st.sampled_from((0.02, 0.5, 3.0)),
+        trouble_s=st.sampled_from((3.0, 30.0, 200.0)),
+        rates=st.dictionaries(st.sampled_from(sorted(FAULTS)), st.sampled_from((0.01, 0.05, 0.2)), max_size=8),
+        deadline_s=st.none() | times,
+        expires_s=st.none() | times,
+        cancel_s=st.none() | times,
+    )
+
+
+def check(shape: Shape) -> None:
+    played = play(shape)
+    if played.violation is not None:
+        pytest.fail(f"{played.violation}\nsee it with: python -m tests.simulation --replay '{shape}'", pytrace=False)
+
+
+@tried(600)
+@given(shapes())
+def test_every_schedule_keeps_the_laws(shape: Shape) -> None:
+    """Each of `invariants` holds, whatever hypothesis thinks of."""
+    check(shape)
+
+
+@tried(2000)
+@given(st.integers(0, 2**48))
+def test_every_seed_keeps_the_laws(seed: int) -> None:
+    """Each of `invariants` holds in the schedules that a campaign draws."""
+    check(Shape.drawn(seed))
+
+
+def test_the_schedules_are_worth_playing() -> None:
+    """A few hundred of them have every fault and every ending, and most jobs succeed in spite of them."""
+    faults: Counter[str] = Counter()
+    endings: Counter[str] = Counter()
+    for seed in range(400):
+        played = play(Shape.drawn(seed))
+        faults.update(played.faults)
+        endings.update(played.endings)
+    assert set(faults) == set(FAULTS)
+    assert set(endings) == {"succeeded", "failed", "cancelled"}
+    assert endings["succeeded"] > sum(endings.values()) / 2
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_missing_part_is_noticed(name: str) -> None:
+    """Without any one part of the protocol, a law is broken within a bounded number of schedules."""
+    mutation: Mutation = MUTATIONS[name]
+    with mutation.made():
+        played = (play(replace(Shape.drawn(seed), **mutation.where)) for seed in range(TRIES))
+        found = next((one for one in played if one.violation is not None), None)
+    assert found is not None
+
+
+def test_a_schedule_plays_equally_everywhere() -> None:
+    """Its trace is the same in processes that hash strings differently, so that a seed replays what it showed."""
+    code = (
+        "import logging, sys; logging.disable(50)\n"
+        "from tests.simulation.shape import Shape\n"
+        "from tests.simulation.world import play\n"
+        "for seed in range(40): print('\\n'.join(play(Shape.drawn(seed), traced=True).trace))\n"
+    )
+    traces = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hashing},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashing in ("1", "2")
+    ]
+    assert len(traces[0].splitlines()) > 1000
+    assert traces[0] == traces[1]
+
+
+def test_a_shape_is_what_it_prints() -> None:
+    """What a failed test prints plays the same schedule again."""
+    for seed in range(50):
+        shape = Shape.drawn(seed)
+        assert Shape.read(str(shape)) == shape
+        assert Shape.read(str(seed)) == shape
