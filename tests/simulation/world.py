@@ -128,7 +128,7 @@ class World:
 
     def play(self) -> Played:
         """Play it: trouble first, then peace, until everything has come to rest or should have."""
-        with installed(self.loop, GROUP_WIDTH=2, SHARD_WIDTH=3):
+        with installed(self.loop, GROUP_WIDTH=2, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
             self.objects = TimedStore(self)
             self.store = FaultyStore(self, self.objects)
             self.broker = Broker(self)
