@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,11 @@ class Binding:
         """The schema's fields that are bound to `step`."""
         results = self.results_argument if step is self.join else None
         return tuple(field for field in self.fields if step.takes(field) and field != results)
+
+    def setup_only(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that neither process nor join takes."""
+        elsewhere = {*self.parameters_for(self.process), *self.parameters_for(self.join)}
+        return [name for name in names if name not in elsewhere]
 
     def check_item(self, index: int, item: object, parameters: frozenset[str]) -> None:
         """Refuse an item that `process` can't be called with.

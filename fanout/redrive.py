@@ -76,10 +76,10 @@ def _check_input(job: OpenJob) -> None:
     intent, manifest = job.intent, job.manifest()
     if intent.receives is not None:
         raise RetryRefused(job.id, f"the value that {intent.receives!r} was to receive was refused: launch it again")
-    if manifest is None and intent.streams:
+    if manifest is None and intent.kept:
         raise RetryRefused(
             job.id,
-            f"{', '.join(intent.streams)} was streamed by its caller, and not to its end: submit it again under "
+            f"{', '.join(intent.kept)} was with its caller, who did not come to its end: submit it again under "
             "another id",
         )
     keys = [parameter_key(content) for content in intent.references.values()]

@@ -130,10 +130,8 @@ class _Stalled:
         if self._beating("setup"):
             return Move.NONE
         intent = self._job.intent
-        if intent.streams:
-            reason = (
-                f"the process that streamed {', '.join(intent.streams)} is gone, and its input with it: submit again"
-            )
+        if intent.kept:
+            reason = f"the process that had {', '.join(intent.kept)} is gone, and its input with it: submit again"
             conclude(self._runtime, self._job, Ending.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
         unbegun = "continuation" not in self._survey.written_at

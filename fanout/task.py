@@ -172,7 +172,13 @@ class ForkJoinTask:
 
     @classmethod
     def submit(
-        cls, values: Mapping[str, Any], *, job_id: str | None = None, app: Celery | None = None, **options: Any
+        cls,
+        values: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        setup_here: bool = False,
+        app: Celery | None = None,
+        **options: Any,
     ) -> Job:
         """Launch a job over Celery and return its handle.
 
@@ -183,7 +189,9 @@ class ForkJoinTask:
         Args:
             values: The input by name.
             job_id: An id of your own, such as an order's. Submitting the same input and options under it once more
-                makes no second job but returns the first one's handle. What a stream holds is not compared.
+                makes no second job but returns the first one's handle. What stays with the caller is not compared.
+            setup_here: Run setup in this process although no value is an iterator. Values that only setup declares are
+                then not stored first, for a worker to fetch them: a large list that is at hand is cut and sent at once.
             app: The Celery app; the current one if not given.
             **options: See `Options`.
 
@@ -196,7 +204,7 @@ class ForkJoinTask:
         """
         from .engines import celery
 
-        return celery.submit(cls.declaration, values, job_id=job_id, app=app, options=options)
+        return celery.submit(cls.declaration, values, job_id=job_id, setup_here=setup_here, app=app, options=options)
 
 
 def fork_join(

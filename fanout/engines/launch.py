@@ -26,14 +26,15 @@ class Order:
         task: The task.
         parameters: Its parameters, the large ones in the store already.
         options: How the job is cut and tried.
-        streams: Parameters that stay in this process, checked element by element as they are read.
+        kept: Parameters that stay in this process, for a setup that runs here: streams, checked element by element
+            as they are read, and with `setup_here` whatever only setup declares.
         receives: Name of the parameter that an earlier step of a chain supplies.
     """
 
     task: Declaration
     parameters: Parameters
     options: Options
-    streams: dict[str, Iterator[Any]]
+    kept: dict[str, Any]
     receives: str | None = None
 
     @classmethod
@@ -47,6 +48,7 @@ class Order:
         options: Mapping[str, Any],
         receives: str | None = None,
         may_stream: bool = True,
+        setup_here: bool = False,
     ) -> Order:
         """Validate, then store what is large. Nothing is stored if anything is refused.
 
@@ -76,8 +78,9 @@ class Order:
             )
         absent = frozenset(streams) | ({receives} if receives else frozenset())
         document = task.parameters(values, absent=absent)
+        kept = {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_here else {}
         parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
-        return cls(task, parameters, chosen, streams, receives)
+        return cls(task, parameters, chosen, {**kept, **streams}, receives)
 
     def intent(
         self, *, launch: str | None = None, not_before: float | None = None, expires_at: float | None = None
@@ -92,7 +95,7 @@ class Order:
             options=asdict(self.options),
             created_at=now,
             deadline_at=max(now, not_before or 0.0) + deadline_s if deadline_s is not None else None,
-            streams=tuple(self.streams),
+            kept=tuple(self.kept),
             receives=self.receives,
             not_before=not_before,
             expires_at=expires_at,
@@ -137,8 +140,8 @@ def _differences(standing: Intent, intent: Intent) -> list[str]:
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
             found.append(f"its parameter {name!r} is another")
-    for name in sorted(set(standing.streams) ^ set(intent.streams)):
-        found.append(f"its parameter {name!r} is {'' if name in standing.streams else 'not '}streamed")
+    for name in sorted(set(standing.kept) ^ set(intent.kept)):
+        found.append(f"its parameter {name!r} is {'' if name in standing.kept else 'not '}kept by the caller")
     there_options, wanted_options = (asdict(Options().updated(entry.options)) for entry in (standing, intent))
     for name, value in wanted_options.items():
         known = there_options[name]

@@ -113,7 +113,7 @@ def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome
         standing = runtime.ledger(job_id, runtime.ledger(job_id).latest_round()).outcome()
         if standing is not None:
             return standing
-    run_setup(runtime, job_id, streams=order.streams)
+    run_setup(runtime, job_id, kept=order.kept)
     crew.finish()
     outcome = run_join(runtime, job_id)
     if outcome is None:

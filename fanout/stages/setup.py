@@ -37,7 +37,7 @@ def run_setup(
     runtime: Runtime,
     job_id: str,
     *,
-    streams: Mapping[str, Iterable[Any]] | None = None,
+    kept: Mapping[str, Any] | None = None,
     redelivered: bool = False,
     retried: bool = False,
     round: int = 0,
@@ -51,7 +51,7 @@ def run_setup(
     Args:
         runtime: Store, settings, carrier.
         job_id: The job; its intent must be in the store.
-        streams: Parameters that only this process has, by name.
+        kept: Parameters that only this process has, by name, if setup runs where the job was submitted.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether the store failed an earlier run for this message.
         round: The job's round.
@@ -82,10 +82,10 @@ def run_setup(
             return
         try:
             with Watch(
-                job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=streams is not None
+                job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=kept is not None
             ) as watch:
                 attempt = _Attempt(runtime, job, token, watch)
-                attempt.run(streams or {})
+                attempt.run(kept or {})
         except Exception as error:
             if isinstance(error, CarrierUnavailable):
                 # The message comes back as if its worker had died.
@@ -139,11 +139,11 @@ class _Attempt:
         self.is_followed = False
         """Whether it will be noticed when the last chunk is done: the manifest stood before the first was sent."""
 
-    def run(self, streams: Mapping[str, Iterable[Any]]) -> None:
+    def run(self, kept: Mapping[str, Any]) -> None:
         job, config = self._job, self._runtime.config
         started_at = time.time()
         parameters = job.parameters(self._binding.parameters_for(self._binding.setup))
-        produced = self._binding.call_setup({**parameters, **streams})
+        produced = self._binding.call_setup({**parameters, **kept})
         if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | Mapping):
             raise InvalidItem(
                 f"{self._binding.owner}.setup: must return or yield dicts of arguments for process, "
@@ -189,7 +189,7 @@ class _Attempt:
     def _cut(self, produced: Iterable[Any], writer: PackWriter) -> None:
         """Cut what setup yields into chunks."""
         options = self._job.options
-        # What process is given besides the item; streams go to setup alone.
+        # What process is given besides the item; what the caller kept goes to setup alone.
         bound = frozenset(self._binding.parameters_for(self._binding.process)) & self._job.sent.names()
         sizes = chunk_sizes(options, len(produced) if isinstance(produced, Sized) else None)
         size = next(sizes)

@@ -94,7 +94,7 @@ def test_a_signature_with_its_task_id_set(app: Celery) -> None:
         (Words, {"documents": ["a"], "delimiter": "-"}, {}, "its parameter 'delimiter' is another"),
         (Words, {"documents": ["a"]}, {"chunk_items": 2}, "its option chunk_items is None, not 2"),
         (Words, {"documents": ["a"]}, {"tolerate": 1}, "its option tolerate is None, not 1"),
-        (Words, {"documents": iter(["a"])}, {}, "its parameter 'documents' is not streamed"),
+        (Words, {"documents": iter(["a"])}, {}, "its parameter 'documents' is not kept by the caller"),
         (Numbers, {"numbers": [1]}, {}, f"its task is {Words.name}, not {Numbers.name}"),
     ],
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fanout import ForkJoinTask, JobFailed
+from fanout import ForkJoinTask, InvalidInput, JobFailed
+from fanout.engines.launch import Order
 from fanout.errors import CarrierUnavailable
 from fanout.failure import Failure
 from fanout.keys import JobKeys
@@ -507,3 +508,40 @@ def test_nothing_is_written_outside_the_job(world: World) -> None:
     prefix = JobKeys(ledger.job_id).prefix
     written = {key for verb, key in world.store.log if verb == "put"}
     assert {key for key in written if not key.startswith((prefix, "_params/"))} == set()
+
+
+def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
+    """With `setup_here` a list that setup cuts is never stored as a whole; what process or join take is."""
+
+    class Scaled(ForkJoinTask):
+        input_schema: Any = {"numbers": {"type": "list"}, "factor": {"type": "string"}}
+
+        def setup(numbers):
+            return [{"number": number} for number in numbers]
+
+        def process(number, factor):
+            return number * len(factor)
+
+        def join(results):
+            return list(results)
+
+    values = {"numbers": list(range(10_000)), "factor": "x" * 10_000}
+    order = Order.of(Scaled.declaration, values, store=world.store, inline_bytes=100, options={}, setup_here=True)
+    assert order.kept == {"numbers": values["numbers"]}
+    assert set(order.parameters.references) == {"factor"}
+    assert len(world.store.keys("_params/")) == 1
+    ledger = world.runtime.launch("here", order.intent()).ledger
+    run_setup(world.runtime, "here", kept=order.kept)
+    world.carrier.drain(world.runtime)
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert ledger.value(outcome) == [number * 10_000 for number in range(10_000)]
+
+
+def test_a_caller_that_sets_up_still_validates(world: World) -> None:
+    """`setup_here` refuses what does not fit before anything is stored."""
+    with pytest.raises(InvalidInput, match="numbers"):
+        Order.of(
+            Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_here=True
+        )
+    assert world.store.keys() == []

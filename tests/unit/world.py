@@ -57,8 +57,8 @@ class World:
         order = self.order(task, values, **options)
         ledger = self.runtime.ledger(job_id or new_id())
         intent = ledger.write_intent(order.intent(not_before=not_before, expires_at=expires_at))
-        if order.streams:
-            run_setup(self.runtime, ledger.job_id, streams=order.streams)
+        if order.kept:
+            run_setup(self.runtime, ledger.job_id, kept=order.kept)
         else:
             self.carrier.send_setup(ledger.job_id, intent)
         return ledger

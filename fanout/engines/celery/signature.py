@@ -60,6 +60,7 @@ def submit(
     values: Mapping[str, Any],
     *,
     job_id: str | None = None,
+    setup_here: bool = False,
     app: Celery | None = None,
     options: Mapping[str, Any],
 ) -> Job:
@@ -71,13 +72,13 @@ def submit(
             "at most 128, starting with a letter or digit"
         )
     job_id = job_id or new_id()
-    order = _order(extension, task, values, options=options)
+    order = _order(extension, task, values, options=options, setup_here=setup_here)
     if extension.app.conf.task_always_eager:
         local.run_inline(extension.runtime, order, job_id)
-    elif not order.streams:
+    elif not (order.kept or setup_here):
         _signature_of(extension, order).apply_async(task_id=job_id)
     else:
-        _stream(extension.runtime, order, job_id)
+        _set_up(extension.runtime, order, job_id)
     return extension.job(job_id)
 
 
@@ -89,6 +90,7 @@ def _order(
     options: Mapping[str, Any],
     receives: str | None = None,
     may_stream: bool = True,
+    setup_here: bool = False,
 ) -> Order:
     runtime = extension.runtime
     return Order.of(
@@ -99,6 +101,7 @@ def _order(
         options=options,
         receives=receives,
         may_stream=may_stream,
+        setup_here=setup_here,
     )
 
 
@@ -111,15 +114,15 @@ def _signature_of(extension: Extension, order: Order) -> ForkJoinSignature:
     )
 
 
-def _stream(runtime: Runtime, order: Order, job_id: str) -> None:
-    """Run setup here, on a stream that only this process has; not if that is done, or another caller is at it."""
+def _set_up(runtime: Runtime, order: Order, job_id: str) -> None:
+    """Run setup here, on what only this process has; not if that is done, or another caller is at it."""
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
     own = Runtime(runtime.store, runtime.config, runtime.carrier, tasks=runtime.tasks, on_error=errors.append)
     if not put_on_record(runtime, job_id, order.intent()) and _is_set_up(own, job_id):
         return
     own.open(job_id, runtime.job(job_id).intent)
-    run_setup(own, job_id, streams=order.streams)
+    run_setup(own, job_id, kept=order.kept)
     if errors:
         outcome = own.ledger(job_id).outcome()
         if outcome is not None and outcome.failure is not None:
@@ -127,7 +130,7 @@ def _stream(runtime: Runtime, order: Order, job_id: str) -> None:
 
 
 def _is_set_up(runtime: Runtime, job_id: str) -> bool:
-    """Whether a job that was launched before has its input, or another caller is streaming it."""
+    """Whether a job that was launched before has its input, or another caller is making it."""
     ledger = runtime.ledger(job_id)
     if ledger.has_outcome() or ledger.manifest() is not None:
         return True
