@@ -1,5 +1,6 @@
-"""`fanout bench`: what a word count costs broker, store and processes, with bare Canvas and with fanout.
+"""`fanout bench`: what jobs cost and how fast they are, on servers started for it.
 
-`command` is the face; `memory` and `scale` plan the cases; `trial` runs one of them in fresh processes and
-`sampler` and `counters` watch; `record`, `table` and `pictures` are what is left of it.
+Each benchmark has a room: `memory` compares a word count over bare Canvas with one over fanout. Common to
+them are the servers (`site`), processes that are driven line by line (`driven`), the watching (`sampler`, `counters`,
+`machine`), the input (`text`), and the style of figures (`chart`, `spread`). `command` and `options` are the face.
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .summary import Spread
+from .spread import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

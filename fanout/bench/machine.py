@@ -6,20 +6,37 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from ..stack import StackError
 from ..stack.process import find_program
-from .record import Context
 from .sampler import machine_bytes, processors
 
-PACKAGES = ("fanout", "celery", "kombu", "boto3", "redis")
+PACKAGES = ("fanout", "celery", "kombu", "boto3", "obstore", "redis", "dask", "ray", "lithops")
 _PROGRAMS = {
     "rabbitmq-server": ("rabbitmqctl", "version"),
     "redis-server": ("redis-server", "--version"),
     "ceph": ("radosgw", "--version"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a line was measured on.
+
+    Attributes:
+        date: ISO date and time, UTC.
+        command: The command line.
+        machine: Processors, memory, kernel, Python.
+        versions: By program or package.
+    """
+
+    date: str
+    command: str
+    machine: dict[str, str | int]
+    versions: dict[str, str]
 
 
 def context(arguments: Sequence[str]) -> Context:

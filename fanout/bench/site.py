@@ -1,23 +1,19 @@
-"""The servers of a benchmark: a store that lasts for the whole run, and a fresh cluster for each case."""
+"""The servers of a benchmark: a store that lasts for the whole run, and a fresh cluster for each trial."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._storage import create_bucket, open_store
 from ..stack import CeleryWorker, CephGateway, RabbitMQ, Redis
-from .cases import BARE, Case
 from .counters import CEPH_ARGS
-
-WORKERS = {"setup": "setup", "process-1": "process", "process-2": "process", "join": "join"}
-"""Name of each worker -> its queue. Each is prefork with one child."""
 
 BROKER_SETTINGS = {
     # RabbitMQ stops all publishers at 40 % of the machine's memory and writes queues to disk from half of that on.
@@ -28,6 +24,28 @@ BROKER_SETTINGS = {
 }
 
 _WORKER_ARGS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+_REAPERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The Celery workers of a cluster, and what they need.
+
+    Attributes:
+        app: The application, as for `celery -A`.
+        queues: Name of each worker -> its queues, comma-separated; None for the app's default queue.
+        concurrency: Pool children, or threads, of each.
+        pool: A pool of Celery.
+        results: Whether there is a result backend: a Redis.
+        variables: Environment variables of workers and callers.
+    """
+
+    app: str
+    queues: Mapping[str, str | None]
+    concurrency: int = 1
+    pool: str = "prefork"
+    results: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +54,13 @@ class Site:
 
     Attributes:
         directory: For data and logs.
-        store_url: Each case works below it.
+        store_url: Each trial works below it.
         environment: How boto3 reaches the store.
         reaper: Ends workers. They die at once, but some systems take seconds to reap what is left of them.
         gateway: The private gateway, if it is one.
         gateway_conf: Its configuration, for its counters.
         broker_url: A broker of the user's own, whose memory and counters we can't see; a fresh private node for each
-            case if None, so that no case inherits the memory of another.
+            cluster if None, so that no trial inherits the memory of another.
     """
 
     directory: Path
@@ -64,7 +82,7 @@ class Site:
             StackError: A server is not installed, or did not come up.
         """
         with ExitStack() as stack:
-            reaper = stack.enter_context(ThreadPoolExecutor(len(WORKERS)))
+            reaper = stack.enter_context(ThreadPoolExecutor(_REAPERS))
             if store_url is not None:
                 yield cls(directory, store_url.rstrip("/"), {}, reaper, broker_url=broker_url)
                 return
@@ -78,9 +96,10 @@ class Site:
             yield cls(directory, url, dict(gateway.environment), reaper, gateway, conf, broker_url)
 
     @contextmanager
-    def store_of(self, case: Case) -> Iterator[str]:
-        """A place in the store for one case, emptied at the end."""
-        url = f"{self.store_url}/{case.name}-{uuid.uuid4().hex[:8]}"
+    def place(self, name: str) -> Iterator[str]:
+        """The URL of a place of its own in the store, emptied at the end."""
+        bucket, _, options = self.store_url.partition("?")
+        url = f"{bucket.rstrip('/')}/{name}-{uuid.uuid4().hex[:8]}{'?' if options else ''}{options}"
         try:
             yield url
         finally:
@@ -89,13 +108,18 @@ class Site:
             store.delete(found.key for found in store.list())
 
     @contextmanager
-    def cluster(self, case: Case, store_url: str) -> Iterator[Cluster]:
-        """A broker, a Redis and workers for one case. At the end they are killed: there is nothing to save.
+    def cluster(self, name: str, crew: Crew, store_url: str) -> Iterator[Cluster]:
+        """A broker, workers, perhaps a Redis. At the end they are killed: there is nothing to save.
+
+        Args:
+            name: Of the trial, for the directory of data and logs.
+            crew: The workers.
+            store_url: Where they work.
 
         Raises:
             StackError: A server is not installed, or did not come up.
         """
-        directory = self.directory / case.name
+        directory = self.directory / name
         with ExitStack() as stack:
             broker = None
             if self.broker_url is None:
@@ -104,25 +128,23 @@ class Site:
                 stack.callback(shutil.rmtree, directory / "rabbitmq" / "data", ignore_errors=True)
                 stack.callback(broker.stop)
                 stack.callback(broker.kill)
-            # fanout needs no result backend, and is given none.
-            results = None
-            if case.variant in BARE:
-                results = stack.enter_context(Redis.start(directory / "redis"))
+            results = stack.enter_context(Redis.start(directory / "redis")) if crew.results else None
             environment = {
                 **self.environment,
                 "CELERY_BROKER_URL": broker.url if broker is not None else str(self.broker_url),
                 "CELERY_RESULT_BACKEND": results.url if results is not None else "",
                 "FANOUT_STORE": store_url,
-                "FANOUT_BENCH_VARIANT": case.variant,
+                **crew.variables,
             }
 
-            def start(name: str) -> CeleryWorker:
+            def start(worker_name: str) -> CeleryWorker:
                 worker = CeleryWorker.start(
-                    "fanout.bench.app:app",
-                    directory=directory / name,
+                    crew.app,
+                    directory=directory / worker_name,
                     environment=environment,
-                    concurrency=1,
-                    queues=WORKERS[name],
+                    concurrency=crew.concurrency,
+                    pool=crew.pool,
+                    queues=crew.queues[worker_name],
                     args=_WORKER_ARGS,
                 )
                 started.append(worker)
@@ -130,19 +152,19 @@ class Site:
 
             started: list[CeleryWorker] = []
             stack.callback(lambda: [self.reaper.submit(worker.kill) for worker in started])
-            with ThreadPoolExecutor(len(WORKERS)) as pool:
-                workers = dict(zip(WORKERS, pool.map(start, WORKERS), strict=True))
+            with ThreadPoolExecutor(len(crew.queues)) as pool:
+                workers = dict(zip(crew.queues, pool.map(start, crew.queues), strict=True))
             yield Cluster(environment, broker, results, workers)
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What one case runs on.
+    """What one trial runs on.
 
     Attributes:
         environment: How its processes find each other.
         broker: The private node, if it is one.
-        results: The result backend of bare Canvas.
+        results: The result backend, if there is one.
         workers: By name.
     """
 

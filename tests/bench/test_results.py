@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fanout.bench import pictures, table
-from fanout.bench.cases import COMPARED, MB, Case, Variant, quick, streams, sweep
-from fanout.bench.command import Numbers, Sizes, bench
+from fanout.bench.command import bench
 from fanout.bench.counters import Requests, Traffic
-from fanout.bench.record import POINTS, Context, Status, Trial
+from fanout.bench.machine import Context
+from fanout.bench.memory import pictures, table
+from fanout.bench.memory.cases import COMPARED, MB, Case, Variant, quick, streams, sweep
+from fanout.bench.memory.record import POINTS, Trial
+from fanout.bench.memory.summary import broker_growth, summaries, wall
+from fanout.bench.options import Numbers, Sizes
 from fanout.bench.sampler import Footprint
-from fanout.bench.summary import Spread, broker_growth, summaries, wall
+from fanout.bench.spread import Spread
+from fanout.bench.status import Status
 from fanout.bench.text import DOCUMENT_BYTES, count_words, documents, fingerprint, serial_count
 
 ROLES = ("broker", "caller", "setup", "process-1", "process-2", "join")
@@ -155,7 +159,7 @@ def test_results_are_drawn_again_from_their_lines(tmp_path: Path) -> None:
 
 def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without matplotlib the command says what is missing, and how to get it."""
-    monkeypatch.setattr("fanout.bench.command.NEEDED", ("matplotlib_that_is_not_there",))
+    monkeypatch.setattr("fanout.bench.options.NEEDED", ("matplotlib_that_is_not_there",))
     result = CliRunner().invoke(bench, ["memory", "--quick"])
     assert result.exit_code == 1
     assert "matplotlib_that_is_not_there not installed: pip install 'fanout[bench]'" in result.output

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from fanout.bench import sweep
-from fanout.bench.cases import BARE, MB, Case, Variant
 from fanout.bench.counters import Requests
 from fanout.bench.machine import context
-from fanout.bench.record import Status, Trial, read
+from fanout.bench.memory import sweep
+from fanout.bench.memory.cases import BARE, MB, Case, Variant
+from fanout.bench.memory.record import Trial, read
+from fanout.bench.memory.trial import GB, run
 from fanout.bench.site import Site
-from fanout.bench.trial import GB, run
+from fanout.bench.status import Status
 from fanout.stack import RabbitMQ, Redis, ServerUnavailable
 from storage import create_bucket, open_store
 
@@ -96,7 +97,7 @@ def test_larger_cases_of_a_stopped_variant_are_skipped(
         status = Status.STOPPED if case.variant is Variant.CANVAS else Status.DONE
         return Trial(case, status, "stopped at 8.0 GB" if status is Status.STOPPED else "")
 
-    monkeypatch.setattr("fanout.bench.trial.run", stops)
+    monkeypatch.setattr("fanout.bench.memory.trial.run", stops)
     small = Case(Variant.CANVAS, 40 * MB, 32)
     planned = [
         small,

@@ -1,4 +1,4 @@
-"""The caller, in a process of its own: `python -m fanout.bench.caller CASE`, driven through its standard streams.
+"""The caller, a process of its own: `python -m fanout.bench.memory.caller CASE`, driven through its standard streams.
 
 First it runs a tiny case of the same variant, so that every process has its connections and modules, as in a service
 that has been up for a while, and prints one JSON line with the time that took. It prints another when it is ready,
@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..text import fingerprint
 from .app import prepared
 from .cases import Case
-from .text import fingerprint
 
 
 def main() -> None:
     """Run one case."""
-    parser = argparse.ArgumentParser(prog="python -m fanout.bench.caller", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fanout.bench.memory.caller", description=__doc__)
     parser.add_argument("case", help="a case by its name: VARIANT-BYTES-CHUNKS-REPEAT")
     parser.add_argument("--document-bytes", type=int, required=True)
     parser.add_argument("--timeout-s", type=float, required=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .text import DOCUMENT_BYTES
+from ..text import DOCUMENT_BYTES
 
 MB = 1_000_000
 

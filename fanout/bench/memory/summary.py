@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
+from ..spread import Spread
+from ..status import Status
 from .cases import Variant
-from .record import Status, Trial
+from .record import Trial
 
 Point = tuple[Variant, int, int]
 """Variant, size of the input in bytes, number of chunks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A figure over repeated trials.
-
-    Attributes:
-        median: The middle one.
-        low: The smallest.
-        high: The largest.
-    """
-
-    median: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +45,7 @@ class Summary:
 
     def of(self, figure: Callable[[Trial], float | None]) -> Spread | None:
         """A figure over the trials that ended well and have it."""
-        found = [value for trial in self.done if (value := figure(trial)) is not None]
-        return Spread(median(found), min(found), max(found)) if found else None
+        return Spread.of(value for trial in self.done if (value := figure(trial)) is not None)
 
 
 def summaries(trials: Iterable[Trial]) -> list[Summary]:

@@ -5,46 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..counters import Requests, Traffic
+from ..machine import Context
+from ..sampler import Footprint
+from ..status import Status
 from .cases import Case, Variant
-from .counters import Requests, Traffic
-from .sampler import Footprint
 
 FORMAT = 1
 """Version of the lines. A reader refuses any other."""
 
 POINTS = 300
 """Samples that are kept of a series."""
-
-
-class Status(StrEnum):
-    """How a case ended."""
-
-    DONE = "done"
-    STOPPED = "stopped"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a line was measured on.
-
-    Attributes:
-        date: ISO date and time, UTC.
-        command: The command line.
-        machine: Processors, memory, kernel, Python.
-        versions: By program or package.
-    """
-
-    date: str
-    command: str
-    machine: dict[str, str | int]
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

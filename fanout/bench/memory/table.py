@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..report import readable
+from ...report import readable
+from ..spread import Spread, shown
 from . import summary as figures
 from .record import Trial
-from .summary import Spread, Summary, summaries
+from .summary import Summary, summaries
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-NOTHING = "–"
 PROCESSES = ("process-1", "process-2")
 
 
@@ -134,19 +134,12 @@ def _over(value: float | None, number: int) -> float | None:
 
 
 def _size(found: Spread | None) -> str:
-    return _spread(found, lambda value: readable(max(0, int(value))))
+    return shown(found, lambda value: readable(max(0, int(value))))
 
 
 def _count(found: Spread | None) -> str:
-    return _spread(found, lambda value: f"{value:,.0f}")
+    return shown(found, lambda value: f"{value:,.0f}")
 
 
 def _seconds(found: Spread | None) -> str:
-    return _spread(found, lambda value: f"{value:.2f} s")
-
-
-def _spread(found: Spread | None, shown: Callable[[float], str]) -> str:
-    if found is None:
-        return NOTHING
-    low, high = shown(found.low), shown(found.high)
-    return shown(found.median) if low == high else f"{shown(found.median)} ({low} … {high})"
+    return shown(found, lambda value: f"{value:.2f} s")

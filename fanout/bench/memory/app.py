@@ -12,8 +12,8 @@ from celery import Celery, chain, chord, group
 
 import fanout
 
+from ..text import count_words, documents
 from .cases import BARE, Case, Variant
-from .text import count_words, documents
 
 VARIANT = "FANOUT_BENCH_VARIANT"
 """Environment variable that names the variant, for the settings that differ."""

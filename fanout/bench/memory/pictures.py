@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..report import readable
-from . import chart
+from ...report import readable
+from .. import chart
+from ..chart import Line
+from ..spread import Spread
 from . import summary as figures
 from .cases import CHUNKS_SIZE, COMPARED, SIZES_CHUNKS, Variant
-from .chart import Line
 from .record import Trial
-from .summary import Spread, Summary, summaries
+from .summary import Summary, summaries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,7 +197,7 @@ def _log_axes(axes: Axes, lines: Sequence[Line], tick: Callable[[float], str]) -
 
 
 def _in_mb(spread: Spread) -> Spread:
-    return Spread(spread.median / MB, spread.low / MB, spread.high / MB)
+    return spread.mapped(lambda size: size / MB)
 
 
 def _broker_peak(trial: Trial) -> float | None:

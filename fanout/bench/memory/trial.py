@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import queue
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
+from ..counters import Requests, Traffic
+from ..driven import CaseStopped, Driven
+from ..sampler import Sampler, available_bytes, kill_tree
+from ..site import Crew, Site
+from ..status import Status
+from ..text import fingerprint, serial_count
 from .cases import BARE, Case
-from .counters import Requests, Traffic
-from .record import Status, Trial
-from .sampler import Sampler, available_bytes, kill_tree
-from .site import Cluster, Site
-from .text import fingerprint, serial_count
+from .record import Trial
 
 GB = 1_000_000_000
 RESERVE_BYTES = GB // 2
 """Memory that is left to the machine: with less a case is stopped, whatever its broker takes."""
 
-_POLL_S = 0.05
+WORKERS = {"setup": "setup", "process-1": "process", "process-2": "process", "join": "join"}
+"""Name of each worker -> its queue. Each is prefork with one child."""
+
 _SETTLE_S = 0.3
 _READY_S = 120.0
-
-
-class CaseStopped(Exception):
-    """A case took too much memory or time. Says what, as in "stopped at 8.0 GB"."""
 
 
 @dataclass(slots=True)
@@ -69,9 +61,13 @@ def run(case: Case, site: Site, *, limit_bytes: int, timeout_s: float) -> Trial:
         StackError: A server is not installed, or did not come up.
     """
     with ExitStack() as stack:
-        store_url = stack.enter_context(site.store_of(case))
-        cluster = stack.enter_context(site.cluster(case, store_url))
-        caller = stack.enter_context(_Caller.started(case, cluster, site.directory / case.name, timeout_s))
+        store_url = stack.enter_context(site.place(case.name))
+        cluster = stack.enter_context(site.cluster(case.name, _crew(case), store_url))
+        arguments = [case.name, "--document-bytes", str(case.document_bytes), "--timeout-s", str(timeout_s)]
+        log = site.directory / case.name / "caller.log"
+        caller = stack.enter_context(
+            Driven.started("fanout.bench.memory.caller", arguments, environment=cluster.environment, log=log)
+        )
         limit = _Limit(cluster.pids())
         sampler = None
         try:
@@ -86,7 +82,7 @@ def run(case: Case, site: Site, *, limit_bytes: int, timeout_s: float) -> Trial:
                 on_limit=limit,
             )
             sampler.start()
-            caller.go()
+            caller.tell("go")
             answer = caller.line(timeout_s + 10, limit.check)
             time.sleep(_SETTLE_S)
             memory = sampler.stop()
@@ -113,76 +109,14 @@ def run(case: Case, site: Site, *, limit_bytes: int, timeout_s: float) -> Trial:
     )
 
 
+def _crew(case: Case) -> Crew:
+    # fanout needs no result backend, and is given none.
+    variables = {"FANOUT_BENCH_VARIANT": str(case.variant)}
+    return Crew("fanout.bench.memory.app:app", WORKERS, results=case.variant in BARE, variables=variables)
+
+
 def _requests(case: Case, site: Site, *, since: Requests | None = None) -> Requests | None:
     if site.gateway_conf is None or case.variant in BARE:
         return None
     counted = Requests.of(site.gateway_conf)
     return counted - since if since is not None else counted
-
-
-class _Caller:
-    """The caller's process; see `caller`."""
-
-    def __init__(self, popen: subprocess.Popen[str], log: Path) -> None:
-        self._popen = popen
-        self._log = log
-        self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
-        threading.Thread(target=self._read, name="caller", daemon=True).start()
-
-    @classmethod
-    @contextmanager
-    def started(cls, case: Case, cluster: Cluster, directory: Path, timeout_s: float) -> Iterator[_Caller]:
-        """Start it; it is killed at the end."""
-        log = directory / "caller.log"
-        command = [sys.executable, "-m", "fanout.bench.caller", case.name]
-        command += ["--document-bytes", str(case.document_bytes), "--timeout-s", str(timeout_s)]
-        with log.open("wb") as errors:
-            popen = subprocess.Popen(  # noqa: S603
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**os.environ, **cluster.environment},
-            )
-        with popen:
-            try:
-                yield cls(popen, log)
-            finally:
-                popen.kill()
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    def go(self) -> None:
-        """Let it run the case."""
-        assert self._popen.stdin is not None
-        self._popen.stdin.write("go\n")
-        self._popen.stdin.flush()
-
-    def line(self, timeout_s: float, check: Callable[[], None]) -> dict[str, Any]:
-        """What it says next; empty when it has ended instead.
-
-        Raises:
-            CaseStopped: `check` says so, or the time is up.
-        """
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            check()
-            try:
-                return self._lines.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-        raise CaseStopped(f"stopped after {timeout_s:.0f} s")
-
-    def complaint(self) -> str:
-        """The last line it wrote to its standard error."""
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "the caller ended without a word"
-
-    def _read(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            self._lines.put(json.loads(line))
-        self._lines.put({})

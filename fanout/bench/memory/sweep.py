@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..machine import Context
+from ..site import Site
+from ..status import Status
 from . import trial as trials
 from .cases import Case
-from .record import Context, Status, Trial
-from .site import Site
+from .record import Trial
 
 
 def run(
