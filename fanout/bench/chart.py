@@ -66,6 +66,62 @@ def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
             axes.errorbar(xs, ys, yerr=[below, above], **look)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a picture whose rows are compared.
+
+    Attributes:
+        label: Its name.
+        colour, marker: How it looks.
+        spread: Its figure; None draws the remark instead.
+        text: The figure as it is written, or the remark.
+    """
+
+    label: str
+    colour: str
+    marker: str
+    spread: Spread | None
+    text: str
+
+
+def draw_dots(axes: Axes, rows: Sequence[Row], *, log: bool = True) -> None:
+    """Draw a row each, the first at the top: a dot at the median, a line from the lowest to the highest, the figure."""
+    drawn = [row.spread for row in rows if row.spread is not None]
+    low = min((spread.low for spread in drawn), default=1.0)
+    high = max((spread.high for spread in drawn), default=1.0)
+    for place, row in enumerate(rows):
+        spread = row.spread
+        if spread is None:
+            axes.annotate(row.text, (low, place), va="center", color=FAINT, fontsize=11)
+            continue
+        axes.hlines(place, low / 1.25 if log else 0, spread.median, color=row.colour, linewidth=2.2, alpha=0.35)
+        axes.hlines(place, spread.low, spread.high, color=row.colour, linewidth=5, alpha=0.35)
+        axes.plot([spread.median], [place], row.marker, color=row.colour, markersize=9)
+        axes.annotate(
+            row.text,
+            (spread.high, place),
+            xytext=(12, 0),
+            textcoords="offset points",
+            va="center",
+            color=row.colour,
+            weight="bold",
+            annotation_clip=False,
+        )
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    if log:
+        from matplotlib.ticker import LogLocator, NullLocator
+
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.25, high * (high / low) ** 0.22 * 1.2)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    else:
+        axes.set_xlim(0, high * 1.2)
+
+
 def log_x(axes: Axes, places: dict[float, str]) -> None:
     """A logarithmic horizontal axis with a tick at each place."""
     from matplotlib.ticker import NullLocator
@@ -126,15 +182,15 @@ def reference(axes: Axes, value: float, label: str) -> None:
 
 
 @contextmanager
-def figure(*, columns: int = 1) -> Iterator[Figure]:
-    """A figure in our style, without a window, that is closed at the end."""
+def figure(*, columns: int = 1, height: float = 5.2) -> Iterator[Figure]:
+    """A figure in our style, without a window, that is closed at the end. Height in inches."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     with matplotlib.rc_context(_STYLE):
-        made = pyplot.figure(figsize=(9.5, 5.2) if columns == 1 else (13, 5.2), layout="constrained")
+        made = pyplot.figure(figsize=(9.5 if columns == 1 else 13, height), layout="constrained")
         try:
             yield made
         finally:

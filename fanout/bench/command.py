@@ -8,6 +8,7 @@ import click
 
 from .memory import command as memory
 from .options import check
+from .race import command as race
 
 
 @click.group()
@@ -21,7 +22,8 @@ def draw(directory: Path) -> None:
     """Show the tables and draw the pictures of earlier results again."""
     check()
     memory.draw(directory)
+    race.draw(directory)
 
 
-for _command in (memory.memory, memory.scale):
+for _command in (memory.memory, memory.scale, *race.COMMANDS):
     bench.add_command(_command)

@@ -128,6 +128,11 @@ class CephGateway(Server):
         """The variables with which boto3 reaches it as its one user."""
         return s3_environment(endpoint=self.endpoint, access_key=_ACCESS_KEY, secret_key=_SECRET_KEY)
 
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the three daemons."""
+        return [process.pid for process in self._processes]
+
     def rss_bytes(self) -> int:
         """Return the resident memory of the three daemons, in bytes; all objects are in it."""
         return sum(process.rss_bytes() for process in self._processes)

@@ -1,0 +1,28 @@
+"""How each entry runs a work. A module an engine, each with one `opened(entry)`, imported where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any
+
+from ..entries import Entry
+from ..works import Load
+
+Run = Callable[[float], Any]
+"""Does the work, within so many seconds, and returns the answer."""
+
+Engine = Callable[[Load], Run]
+"""Makes what the caller has before the clock starts, and returns what is to be timed."""
+
+PROCESSES = 2
+"""Worker processes of every entry."""
+THREADS = 32
+"""Worker threads of every entry, for work that waits."""
+
+
+def opened(entry: Entry) -> AbstractContextManager[Engine]:
+    """The engine of an entry, for as long as the context lasts."""
+    made: AbstractContextManager[Engine] = import_module(f".{entry.engine}", __name__).opened(entry)
+    return made

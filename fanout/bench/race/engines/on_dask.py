@@ -1,0 +1,48 @@
+"""Dask, with a cluster of its own on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..entries import Entry
+from ..works import WORKS, Load, cut
+from . import PROCESSES, Engine, Run
+
+
+@contextmanager
+def opened(entry: Entry) -> Iterator[Engine]:
+    """The engine."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield lambda load: _prepared(load, client)
+
+
+def _prepared(load: Load, client: Any) -> Run:
+    work = WORKS[load.work]
+    whole = work.whole(load)
+    if work.item is not None:
+        return lambda timeout_s: _bag(whole, work.item).compute()
+    parts = cut(whole, load.chunks)
+
+    def run(timeout_s: float) -> Any:
+        # Large parts go to the workers themselves; as arguments they would all pass through the scheduler.
+        given = client.scatter(parts) if load.size_bytes else parts
+        # Not pure: or a second run would be given the results of the first.
+        return client.submit(work.total, client.map(work.step, given, pure=False), pure=False).result(timeout_s)
+
+    return run
+
+
+def _bag(whole: list[Any], item: Any) -> Any:
+    """The sum over items, cut as Dask sees fit."""
+    from dask import bag
+
+    return bag.from_sequence(whole).map(item).sum()
