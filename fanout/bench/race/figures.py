@@ -20,12 +20,14 @@ class Figure:
         of: Seconds of one run -> the figure.
         show: The figure as text.
         rising: Whether more is better.
+        is_derived: Whether it is not simply the time of a run.
     """
 
     name: str
     of: Callable[[Load, float], float]
     show: Callable[[float], str]
     rising: bool = False
+    is_derived: bool = True
 
     def spread(self, one: Standing) -> Spread | None:
         """The figure of a standing."""
@@ -56,9 +58,9 @@ def _milliseconds(value: float) -> str:
 
 
 FIGURES = {
-    "job": Figure("seconds a job", lambda load, wall_s: wall_s, _seconds),
-    "overhead": Figure("milliseconds a chunk", lambda load, wall_s: 1000 * wall_s / load.chunks, _milliseconds),
-    "wordcount": Figure("seconds", lambda load, wall_s: wall_s, _seconds),
+    "job": Figure("a job", lambda load, wall_s: wall_s, _seconds, is_derived=False),
+    "overhead": Figure("ms a chunk", lambda load, wall_s: 1000 * wall_s / load.chunks, _milliseconds),
+    "wordcount": Figure("seconds", lambda load, wall_s: wall_s, _seconds, is_derived=False),
     "store": Figure(
         "MB a second",
         lambda load, wall_s: load.size_bytes / 1e6 / wall_s,
@@ -71,7 +73,9 @@ FIGURES = {
         lambda value: f"{value:.1f} ×",
         rising=True,
     ),
-    "tiny": Figure("seconds", lambda load, wall_s: wall_s, _seconds),
+    "tiny": Figure(
+        "microseconds an item", lambda load, wall_s: 1e6 * wall_s / load.items, lambda value: f"{value:.2f} µs"
+    ),
 }
 """By name of the race."""
 

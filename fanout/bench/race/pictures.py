@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from .. import chart
@@ -58,7 +59,7 @@ def _compared(axes: Axes, race: str, found: Sequence[Standing]) -> None:
                 ENTRIES[one.entry].colour,
                 ENTRIES[one.entry].marker,
                 spread,
-                figure.median_text(one),
+                shorten(figure.median_text(one), 60),
             )
             for spread, one in ranked
         ],

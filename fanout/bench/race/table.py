@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ...report import readable
@@ -36,17 +37,18 @@ def results(race: str, laps: Sequence[Lap]) -> list[Table]:
 def _figures(race: str, laps: Sequence[Lap]) -> Table:
     figure = figures.FIGURES[race]
     roles = [role for role in ROLES if any(role in lap.cpu_s for lap in laps)]
-    columns = ["load", "entry", figure.name, "wall", *(f"CPU {role}" for role in roles), "S3 requests", "right"]
-    table = _table(race, columns)
-    for one in sorted(standings(laps), key=lambda one: (_place(laps, one.load), list(ENTRIES).index(one.entry))):
+    loads = list(dict.fromkeys(lap.load for lap in laps))
+    columns = ["load", "entry", figure.name, *(["wall"] if figure.is_derived else [])]
+    table = _table(race, [*columns, *(f"CPU {role}" for role in roles), "S3 requests", "right"])
+    for one in sorted(standings(laps), key=lambda one: (loads.index(one.load), list(ENTRIES).index(one.entry))):
         heading = [named(one.load), ENTRIES[one.entry].label]
         if not one.done:
-            table.add_row(*heading, f"[yellow]{one.remark}[/]")
+            table.add_row(*heading, f"[yellow]{shorten(one.remark, 40)}[/]")
             continue
         table.add_row(
             *heading,
             figure.text(one),
-            shown(one.wall, lambda value: f"{value:.3f} s"),
+            *([shown(one.wall, lambda value: f"{value:.2f} s")] if figure.is_derived else []),
             *(_cpu(one.cpu(role)) for role in roles),
             f"{one.requests.median:,.0f}" if one.requests else NOTHING,
             "yes" if one.right else "[red]NO[/]",
@@ -88,10 +90,6 @@ def named(load: Load) -> str:
     if load.chunks:
         parts.append(f"{load.chunks:,} {'steps' if load.work == 'wait' else 'chunks' if load.chunks > 1 else 'chunk'}")
     return f"{load.work} {' × '.join(parts)}"
-
-
-def _place(laps: Sequence[Lap], load: Load) -> int:
-    return list(dict.fromkeys(lap.load for lap in laps)).index(load)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

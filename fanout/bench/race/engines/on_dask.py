@@ -33,9 +33,9 @@ def _prepared(load: Load, client: Any) -> Run:
     parts = cut(whole, load.chunks)
 
     def run(timeout_s: float) -> Any:
-        # Large parts go to the workers themselves; as arguments they would all pass through the scheduler.
-        given = client.scatter(parts) if load.size_bytes else parts
-        # Not pure: or a second run would be given the results of the first.
+        # Large parts go to the workers themselves; as arguments they would all pass through the scheduler. Not by
+        # their hash, and not pure: or a second run would be given what the first is just being rid of.
+        given = client.scatter(parts, hash=False) if load.size_bytes else parts
         return client.submit(work.total, client.map(work.step, given, pure=False), pure=False).result(timeout_s)
 
     return run

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,12 +17,12 @@ from . import PROCESSES, Engine, Run
 
 @contextmanager
 def opened(entry: Entry) -> Iterator[Engine]:
-    """The engine. All but where things are is at its default."""
+    """The engine. All is at its default but where things are, and the limit of 4 MiB for the input of a job."""
     from lithops import FunctionExecutor
 
     executor = FunctionExecutor(
         config={
-            "lithops": {"backend": "localhost", "storage": "ceph", "telemetry": False},
+            "lithops": {"backend": "localhost", "storage": "ceph", "telemetry": False, "data_limit": False},
             "localhost": {"runtime": sys.executable, "worker_processes": PROCESSES},
             "ceph": {
                 "endpoint": os.environ["AWS_ENDPOINT_URL_S3"],
@@ -41,10 +42,19 @@ def opened(entry: Entry) -> Iterator[Engine]:
 def _prepared(load: Load, executor: Any) -> Run:
     work = WORKS[load.work]
     parts = cut(work.whole(load), load.chunks)
+    step = _alone(work.step)
 
     def run(timeout_s: float) -> Any:
         # A tuple is one call's arguments.
-        futures = executor.map(work.step, [(part,) for part in parts])
+        futures = executor.map(step, [(part,) for part in parts])
         return work.total(executor.get_result(futures, timeout=int(timeout_s)))
 
     return run
+
+
+def _alone(function: Any) -> Any:
+    """The function by itself, as if it stood in a script: or each call would import all of fanout to find it."""
+    names = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    alone = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    alone.__module__ = "__main__"
+    return alone
