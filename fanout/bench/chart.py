@@ -106,6 +106,7 @@ def draw_dots(axes: Axes, rows: Sequence[Row], *, log: bool = True) -> None:
             color=row.colour,
             weight="bold",
             annotation_clip=False,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
         )
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -176,6 +177,22 @@ def reference(axes: Axes, value: float, label: str) -> None:
         xycoords=("axes fraction", "data"),
         xytext=(0, -15),
         textcoords="offset points",
+        color=FAINT,
+        fontsize=11,
+    )
+
+
+def upright(axes: Axes, value: float, label: str) -> None:
+    """A dashed upright line with its name above it."""
+    axes.axvline(value, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    axes.annotate(
+        label,
+        (value, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
         color=FAINT,
         fontsize=11,
     )

@@ -43,7 +43,7 @@ class Entry:
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PINK = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-_GREY, _DARK = "#888888", "#444444"
+_VIOLET, _GREY, _DARK = "#7A5195", "#888888", "#444444"
 
 ENTRIES = {
     entry.name: entry
@@ -69,7 +69,7 @@ ENTRIES = {
         Entry("pool", "multiprocessing.Pool", "here", _DARK, "P"),
         Entry("threads", "threads of one process", "here", _DARK, "P"),
         Entry("ray", "Ray", "on_ray", _PINK, "v", package="ray"),
-        Entry("dask", "Dask", "on_dask", _ORANGE, "*", package="distributed"),
+        Entry("dask", "Dask", "on_dask", _VIOLET, "*", package="distributed"),
         Entry("lithops", "Lithops", "on_lithops", _GREY, "X", store=True, package="lithops"),
         Entry("packs", "fanout with obstore", "packs", _BLUE, "D", store=True, package="obstore"),
         Entry("packs-boto3", "fanout with boto3", "packs", _SKY, "v", store=True, store_options="client=boto3"),

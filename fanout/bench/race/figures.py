@@ -73,9 +73,7 @@ FIGURES = {
         lambda value: f"{value:.1f} ×",
         rising=True,
     ),
-    "tiny": Figure(
-        "microseconds an item", lambda load, wall_s: 1e6 * wall_s / load.items, lambda value: f"{value:.2f} µs"
-    ),
+    "tiny": Figure("µs an item", lambda load, wall_s: 1e6 * wall_s / load.items, lambda value: f"{value:.2f} µs"),
 }
 """By name of the race."""
 

@@ -43,7 +43,8 @@ def run(race: Race, name: str, turn: int, site: Site, *, timeout_s: float, profi
     """
     entry = ENTRIES[name]
     if entry.missing:
-        yield from (Lap(race.name, name, course.load, turn, Status.SKIPPED, entry.missing) for course in race.courses)
+        for course in race.courses:
+            yield Lap(race.name, name, course.load, turn, Status.SKIPPED, entry.missing, recorded=profile)
         return
     directory = site.directory / f"{race.name}-{name}-{turn}{'-profiled' if profile else ''}"
     recorded = directory / "spans" if profile else None
@@ -84,7 +85,7 @@ class _Heat:
             if not stopped and slowest is not None:
                 stopped = self._hopeless(course.load, *slowest)
             if stopped:
-                yield Lap(self.race.name, self.entry.name, course.load, self.turn, Status.SKIPPED, stopped)
+                yield replace(self._begun(course.load), status=Status.SKIPPED, reason=stopped)
                 continue
             spent_s = 0.0
             for number in range(self.race.laps):
@@ -115,7 +116,7 @@ class _Heat:
         return f"not run: it would take about {expected_s:.0f} s" if expected_s > self.timeout_s else ""
 
     def _lap(self, course: Course, *, count: bool) -> Lap:
-        lap = Lap(self.race.name, self.entry.name, course.load, self.turn, Status.STOPPED)
+        lap = self._begun(course.load)
         try:
             self.runner.tell(json.dumps({"load": course.load.to_row(), "times": course.times}))
             if not self.runner.line(_READY_S):
@@ -146,6 +147,10 @@ class _Heat:
             right=found["right"],
             cpu_s={role: round((after_s[role] - before_s[role]) / course.times, 4) for role in before_s},
         )
+
+    def _begun(self, load: Load) -> Lap:
+        recorded = self.recorded is not None
+        return Lap(self.race.name, self.entry.name, load, self.turn, Status.STOPPED, recorded=recorded)
 
     def _cpu(self) -> dict[str, float]:
         found = {"caller": cpu.process_s(self.runner.pid), "workers": cpu.descendants_s(self.runner.pid)}

@@ -47,7 +47,8 @@ class Lap:
         right: Whether every answer was the expected one.
         cpu_s: CPU seconds of a run by role: `caller`, `workers`, `broker`, `results`, `store`.
         requests: Requests to the store in a run, by kind; empty where they were not counted.
-        stages: Where the time of a run went; empty where it was not recorded.
+        recorded: Whether it was recorded where the time went, which takes time itself.
+        stages: Where the time of a run went, if it was recorded.
         context: What it was measured on.
     """
 
@@ -61,6 +62,7 @@ class Lap:
     right: bool | None = None
     cpu_s: dict[str, float] = field(default_factory=dict)
     requests: dict[str, float] = field(default_factory=dict)
+    recorded: bool = False
     stages: dict[str, Stage] = field(default_factory=dict)
     context: Context | None = None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .. import chart
 from ..chart import Line, Row
 from ..spread import Spread
+from .engines import THREADS
 from .entries import ENTRIES
 from .figures import FIGURES
 from .lap import Lap, Standing, standings
@@ -27,17 +28,20 @@ TITLES = {
     "upload": "Encode and upload {}",
     "download": "Read back and decode {}",
 }
+ARTICLE_SPEED_UP = 8.7
+"""What the article that the shape is from reports for 32 threads."""
+
 _WAITING = ("queue", "notify")
 
 
 def draw(race: str, laps: Sequence[Lap], out: Path) -> list[Path]:
     """Draw what the results of a race suffice for."""
-    found = standings(lap for lap in laps if not lap.stages)
+    found = standings(lap for lap in laps if not lap.recorded)
     paths: list[Path] = []
     if race == "overhead":
         paths += _drawn(out / race, lambda axes: _against_chunks(axes, found))
     elif race == "job":
-        recorded = standings(lap for lap in laps if lap.stages)
+        recorded = standings(lap for lap in laps if lap.recorded)
         paths += _stages(out / "job", recorded)
     elif race == "store":
         paths += _side_by_side(out / race, race, found)
@@ -70,7 +74,8 @@ def _compared(axes: Axes, race: str, found: Sequence[Standing]) -> None:
     axes.set_title(title.format(_amount(load)))
     axes.set_xlabel(figure.name)
     if race == "shape":
-        axes.axvline(32, color=chart.FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        chart.upright(axes, THREADS, f"{THREADS} threads")
+        chart.upright(axes, ARTICLE_SPEED_UP, f"the article: {ARTICLE_SPEED_UP}")
 
 
 def _rank(spread: Spread | None, *, rising: bool) -> float:

@@ -26,11 +26,11 @@ RIVALS = {"packs": "raw-obstore", "packs-boto3": "raw-boto3"}
 
 def results(race: str, laps: Sequence[Lap]) -> list[Table]:
     """The tables of a race: figures and CPU time, ratios where they are the point, stages where they were recorded."""
-    made = [_figures(race, [lap for lap in laps if not lap.stages])]
+    made = [_figures(race, [lap for lap in laps if not lap.recorded])]
     if race == "store":
         made.append(_ratios(laps))
-    plain = {(one.entry, one.load): one for one in standings(lap for lap in laps if not lap.stages)}
-    recorded = standings(lap for lap in laps if lap.stages)
+    plain = {(one.entry, one.load): one for one in standings(lap for lap in laps if not lap.recorded)}
+    recorded = standings(lap for lap in laps if lap.recorded)
     return made + [_stages(one, plain.get((one.entry, one.load))) for one in recorded]
 
 
@@ -38,10 +38,14 @@ def _figures(race: str, laps: Sequence[Lap]) -> Table:
     figure = figures.FIGURES[race]
     roles = [role for role in ROLES if any(role in lap.cpu_s for lap in laps)]
     loads = list(dict.fromkeys(lap.load for lap in laps))
-    columns = ["load", "entry", figure.name, *(["wall"] if figure.is_derived else [])]
-    table = _table(race, [*columns, *(f"CPU {role}" for role in roles), "S3 requests", "right"])
+    columns = ["entry", figure.name, *(["wall"] if figure.is_derived else [])]
+    # With one load its name is above the table, with several in front of each row.
+    several = len(loads) > 1
+    title = race if several else f"{race}: {', '.join(map(named, loads))}"
+    columns = [*(["load"] if several else []), *columns, *(f"CPU {role}" for role in roles), "S3 requests", "right"]
+    table = _table(title, columns)
     for one in sorted(standings(laps), key=lambda one: (loads.index(one.load), list(ENTRIES).index(one.entry))):
-        heading = [named(one.load), ENTRIES[one.entry].label]
+        heading = [*([named(one.load)] if several else []), ENTRIES[one.entry].label]
         if not one.done:
             table.add_row(*heading, f"[yellow]{shorten(one.remark, 40)}[/]")
             continue

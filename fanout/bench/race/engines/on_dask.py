@@ -8,7 +8,7 @@ from typing import Any
 
 from ..entries import Entry
 from ..works import WORKS, Load, cut
-from . import PROCESSES, Engine, Run
+from . import BATCH_ITEMS, PROCESSES, Engine, Run
 
 
 @contextmanager
@@ -27,22 +27,12 @@ def opened(entry: Entry) -> Iterator[Engine]:
 
 def _prepared(load: Load, client: Any) -> Run:
     work = WORKS[load.work]
-    whole = work.whole(load)
-    if work.item is not None:
-        return lambda timeout_s: _bag(whole, work.item).compute()
-    parts = cut(whole, load.chunks)
+    parts = cut(work.whole(load), load.chunks or max(1, load.items // BATCH_ITEMS))
 
     def run(timeout_s: float) -> Any:
         # Large parts go to the workers themselves; as arguments they would all pass through the scheduler. Not by
         # their hash, and not pure: or a second run would be given what the first is just being rid of.
-        given = client.scatter(parts, hash=False) if load.size_bytes else parts
+        given = client.scatter(parts, hash=False) if load.size_bytes or load.items else parts
         return client.submit(work.total, client.map(work.step, given, pure=False), pure=False).result(timeout_s)
 
     return run
-
-
-def _bag(whole: list[Any], item: Any) -> Any:
-    """The sum over items, cut as Dask sees fit."""
-    from dask import bag
-
-    return bag.from_sequence(whole).map(item).sum()

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 
 from ..entries import Entry
 from ..works import WORKS, Load, cut
-from . import PROCESSES, Engine, Run
-
-BATCH_ITEMS = 1000
-"""Items in a task, for work that is given item by item: a task an item would take ten minutes for a million."""
+from . import BATCH_ITEMS, PROCESSES, Engine, Run
 
 
 @contextmanager
