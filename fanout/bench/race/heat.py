@@ -25,6 +25,8 @@ from .works import WORKS, Load
 _READY_S = 120.0
 _SETTLE_S = 0.3
 _END_S = 20.0
+_GRACE_S = 10.0
+"""A run is given its time by its own engine; the runner so much longer."""
 
 
 def run(race: Race, name: str, turn: int, site: Site, *, timeout_s: float, profile: bool = False) -> Iterator[Lap]:
@@ -125,7 +127,7 @@ class _Heat:
             requests = Requests.of(conf) if conf is not None else None
             before_s = self._cpu()
             self.runner.tell("go")
-            found = self.runner.line(self.timeout_s * course.times + 10)
+            found = self.runner.line(self.timeout_s * course.times + _GRACE_S)
             # What is written after the answer, such as the note that it was delivered, is part of the job.
             time.sleep(_SETTLE_S)
             after_s = self._cpu()
