@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import barrier, job
-from ..._storage import ObjectInfo, ObjectStore, SequenceEncoder, decode, encode, open_store, read_slice
+from ..._storage import ObjectInfo, ObjectStore, PackReader, SequenceEncoder, decode, encode, open_store
 from ...binding import Binding
 from ...declaration import Declaration
 from ...engines.celery.carrier import CeleryCarrier
@@ -135,6 +135,7 @@ def installed(directory: Path, app: Any) -> Recorder:
         (Binding, "check_item", "validate"),
         (SequenceEncoder, "add", "encode"),
         (SequenceEncoder, "finish", "encode"),
+        (PackReader, "read", "get"),
         (Binding, "call_setup", "run"),
         (Binding, "call_process", "run"),
         (Binding, "call_join", "join"),
@@ -149,9 +150,9 @@ def installed(directory: Path, app: Any) -> Recorder:
     for function, stage, whole in (
         (encode, "encode", False),
         (decode, "decode", False),
-        (read_slice, "get", False),
         (barrier.complete_after, "barrier", True),
         (barrier.missing_chunks, "barrier", True),
+        (barrier.standing_of, "barrier", True),
         (run_setup, "setup", False),
         (run_process, "process", False),
         (run_join, "join", False),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...._storage import ObjectStore, PackWriter, Slice, decode, open_store, read_slice
+from ...._storage import ObjectStore, PackReader, PackWriter, Slice, decode, open_store
 from ..entries import Entry
 from ..volume import THREADS, chunks_of, threads
 from ..works import Load
@@ -39,9 +39,11 @@ def _uploaded(load: Load, store: ObjectStore, slices: list[Slice]) -> int:
 def _downloaded(store: ObjectStore, slices: list[Slice]) -> int:
     """Read everything back; returns the number of documents' characters."""
 
+    reader = PackReader(store)
+
     def characters(piece: Slice) -> int:
         key = _key(piece.pack)
-        return sum(len(item["document"]) for item in decode(read_slice(store, key, piece), key=key))
+        return sum(len(item["document"]) for item in decode(reader.read(key, piece), key=key))
 
     with threads() as pool:
         return sum(pool.map(characters, slices))
