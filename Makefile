@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean bench-memory bench-scale
+.PHONY: demo test check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/fanout demo $(ARGS)
@@ -12,11 +12,13 @@ demo: $(VENV)/demo
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
 
-bench-memory: $(VENV)/bench
-	$(BIN)/fanout bench memory --out docs/benchmarks $(ARGS)
+# bench-memory, bench-scale; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
+bench-memory bench-scale: bench-%: $(VENV)/bench
+	$(BIN)/fanout bench $* --out docs/benchmarks $(ARGS)
 
-bench-scale: $(VENV)/bench
-	$(BIN)/fanout bench scale --out docs/benchmarks $(ARGS)
+# These compare with Dask, Ray and Lithops too.
+bench-%: $(VENV)/compare
+	$(BIN)/fanout bench $* --out docs/benchmarks $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -43,6 +45,10 @@ $(VENV)/demo: $(BIN)/pip pyproject.toml
 $(VENV)/bench: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	touch $@ $(VENV)/demo
+
+$(VENV)/compare: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[compare]'
+	touch $@ $(VENV)/demo $(VENV)/bench
 
 $(VENV)/dev: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
