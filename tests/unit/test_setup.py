@@ -541,7 +541,5 @@ def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
 def test_a_caller_that_sets_up_still_validates(world: World) -> None:
     """`setup_here` refuses what does not fit before anything is stored."""
     with pytest.raises(InvalidInput, match="numbers"):
-        Order.of(
-            Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_here=True
-        )
+        Order.of(Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_here=True)
     assert world.store.keys() == []

@@ -24,21 +24,21 @@ STREAM_ITEMS = 4
 class Variant(StrEnum):
     """How the word count is put together.
 
-    `canvas`, `presliced` and `fanout` are given the input as one list, `streamed` slice by slice from that list;
-    for `stream-caller` and `stream-worker` nobody ever has it whole.
+    `canvas`, `presliced`, `fanout` and `here` are given the input as one list. In `presliced` and `here`
+    the caller cuts it, by hand or by running setup, in the others a worker does. For `stream-caller` and `stream-worker` nobody ever has it whole.
     """
 
     CANVAS = "canvas"
     PRESLICED = "presliced"
     FANOUT = "fanout"
-    STREAMED = "streamed"
+    HERE = "here"
     STREAM_CALLER = "stream-caller"
     STREAM_WORKER = "stream-worker"
 
 
 BARE = (Variant.CANVAS, Variant.PRESLICED)
 """Bare Canvas: with a result backend, without a store."""
-COMPARED = (*BARE, Variant.FANOUT, Variant.STREAMED)
+COMPARED = (*BARE, Variant.FANOUT, Variant.HERE)
 FROM_GENERATOR = (Variant.STREAM_CALLER, Variant.STREAM_WORKER)
 
 
@@ -109,7 +109,7 @@ def quick() -> list[Case]:
             for size in (1 * MB, 10 * MB, 40 * MB)
             for variant in (*BARE, Variant.FANOUT)
         ),
-        Case(Variant.STREAMED, 40 * MB, SIZES_CHUNKS),
+        Case(Variant.HERE, 40 * MB, SIZES_CHUNKS),
         *(Case(Variant.FANOUT, CHUNKS_SIZE, number) for number in (8, 128)),
     ]
 

@@ -23,14 +23,14 @@ COLOURS = {
     Variant.CANVAS: "#D55E00",
     Variant.PRESLICED: "#B07AA1",
     Variant.FANOUT: "#0072B2",
-    Variant.STREAMED: "#009E73",
+    Variant.HERE: "#009E73",
 }
-MARKERS = {Variant.CANVAS: "o", Variant.PRESLICED: "s", Variant.FANOUT: "D", Variant.STREAMED: "^"}
+MARKERS = {Variant.CANVAS: "o", Variant.PRESLICED: "s", Variant.FANOUT: "D", Variant.HERE: "^"}
 LABELS = {
     Variant.CANVAS: "bare Canvas",
     Variant.PRESLICED: "Canvas, sliced by hand",
     Variant.FANOUT: "fanout",
-    Variant.STREAMED: "fanout, streamed",
+    Variant.HERE: "fanout, set up by the caller",
 }
 ROLES = [
     ("caller", "#D55E00", "o", ("caller",)),

@@ -110,9 +110,8 @@ def run(case: Case, site: Site, *, limit_bytes: int, timeout_s: float) -> Trial:
 
 
 def _crew(case: Case) -> Crew:
-    # fanout needs no result backend, and is given none.
     variables = {"FANOUT_BENCH_VARIANT": str(case.variant)}
-    return Crew("fanout.bench.memory.app:app", WORKERS, results=case.variant in BARE, variables=variables)
+    return Crew("fanout.bench.memory.app:app", WORKERS, results=True, variables=variables)
 
 
 def _requests(case: Case, site: Site, *, since: Requests | None = None) -> Requests | None:
