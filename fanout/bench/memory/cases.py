@@ -24,8 +24,9 @@ STREAM_ITEMS = 4
 class Variant(StrEnum):
     """How the word count is put together.
 
-    `canvas`, `presliced`, `fanout` and `here` are given the input as one list. In `presliced` and `here`
-    the caller cuts it, by hand or by running setup, in the others a worker does. For `stream-caller` and `stream-worker` nobody ever has it whole.
+    `canvas`, `presliced`, `fanout` and `here` have the input as one list. In `presliced` and `here` the caller cuts
+    it, by hand or by running setup, in the others a worker does. For `stream-caller` and `stream-worker` nobody ever
+    has it whole.
     """
 
     CANVAS = "canvas"
