@@ -31,6 +31,7 @@ class Message:
     Attributes:
         step: `setup`, `process` or `join`.
         job_id: The job.
+        round: The job's round.
         handle: The chunk, for process.
         continuation: What is to follow the join.
         again: Whether an earlier join is believed to be lost.
@@ -42,6 +43,7 @@ class Message:
 
     step: str
     job_id: str
+    round: int = 0
     handle: Handle | None = None
     continuation: str | None = None
     again: bool = False
@@ -56,14 +58,15 @@ class Message:
         marks = (
             ("!" if nudged else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
         )
-        return f"{self.step}{about}{marks}"
+        number = f"#{self.round}" if self.round else ""
+        return f"{self.step}{number}{about}{marks}"
 
     @property
     def work(self) -> tuple[str, ...]:
-        """Names the step of the job that it asks for."""
+        """Names the step of the job that it asks for: its id, the round, and a step or an attempt and a chunk."""
         if self.handle is None:
-            return (self.job_id, self.step)
-        return (self.job_id, self.handle.attempt, str(self.handle.chunk))
+            return (self.job_id, str(self.round), self.step)
+        return (self.job_id, str(self.round), self.handle.attempt, str(self.handle.chunk))
 
     @property
     def leaves_no_record(self) -> bool:
@@ -81,15 +84,15 @@ class WorldCarrier:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send_setup(self, job_id: str, intent: Intent) -> None:
-        self._send(Message("setup", job_id))
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+        self._send(Message("setup", job_id, round))
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         for handle in handles:
-            self._send(Message("process", handle.job_id, Handle.from_row(handle.to_row())))
+            self._send(Message("process", handle.job_id, handle.round, Handle.from_row(handle.to_row())))
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
-        self._send(Message("join", job_id, continuation=continuation, again=again))
+    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        self._send(Message("join", job_id, round, continuation=continuation, again=again))
 
     def _send(self, message: Message) -> None:
         self._world.invariants.sending(self._world.loop.current().process, message)

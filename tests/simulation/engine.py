@@ -73,7 +73,13 @@ class Engine:
     def _setup(self, worker: Worker, message: Message) -> None:
         with self._outages_survived(worker, message):
             worker.runtime.ledger(message.job_id).write_continuation(Continuation(message=FOLLOWS))
-            run_setup(worker.runtime, message.job_id, redelivered=message.redelivered, retried=bool(message.retries))
+            run_setup(
+                worker.runtime,
+                message.job_id,
+                redelivered=message.redelivered,
+                retried=bool(message.retries),
+                round=message.round,
+            )
 
     def _process(self, worker: Worker, message: Message) -> None:
         assert message.handle is not None
@@ -91,6 +97,7 @@ class Engine:
                 redelivered=message.redelivered,
                 token=token,
                 held=message.held,
+                round=message.round,
             )
             if outcome is not None and outcome.failure is None:
                 worker.runtime.ledger(message.job_id).value(outcome)
@@ -106,6 +113,6 @@ class Engine:
             return
         world.invariants.delivered(worker, message, outcome)
         try:
-            worker.runtime.ledger(message.job_id).write_delivered(Note(by=new_token()))
+            worker.runtime.ledger(message.job_id, message.round).write_delivered(Note(by=new_token()))
         except StorageUnavailable:
             world.invariants.interrupted(worker)

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from fanout.barrier import missing_chunks
-from fanout.failure import Failure
+from fanout.failure import FailedItem, Failure
+from fanout.keys import JobKeys, split_round
 from fanout.ledger import Ledger
 from fanout.records import Ending, Outcome
 from fanout.runtime import ENDED_CHECK_S
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 OVERWRITTEN = {"beat", "done", "err"}
 """What a job may write more than once; everything else stands as it was first written."""
+
+LOST = "WorkerLost"
+NEVER = {"broken", "poison"}
+"""Steps and items that never work."""
+RAISES = {"broken", "mended", "flaky"}
 
 MAY_LOSE_A_MESSAGE = {
     *(fault for fault in FAULTS if fault.startswith(("killed", "message", "queue", "send"))),
@@ -49,15 +55,16 @@ class Invariants:
 
     def __init__(self, world: World) -> None:
         self.violation: Violation | None = None
-        self.deliveries: defaultdict[str, list[tuple[Message, Outcome]]] = defaultdict(list)
+        self.deliveries: Counter[tuple[str, int]] = Counter()
+        """Times that the outcome of a job's round was delivered."""
         self.strikes: Counter[tuple[str, ...]] = Counter()
         """Runs of a step that raised, or that may have died."""
         self.cancelled: set[str] = set()
         self._world = world
-        self._interrupted: set[str] = set()
-        """Jobs of which a worker was interrupted at a join."""
+        self._interrupted: set[tuple[str, int]] = set()
+        """Rounds of a job in which a worker was interrupted at a join."""
         self._unrecorded: Counter[tuple[str, ...]] = Counter()
-        self._joining: defaultdict[str, set[Process]] = defaultdict(set)
+        self._joining: defaultdict[tuple[str, int], set[Process]] = defaultdict(set)
 
     def violate(self, law: str, details: str) -> None:
         """Put a violation on record; the first one counts."""
@@ -78,8 +85,13 @@ class Invariants:
 
     def written(self, key: str, before: bytes | None, after: bytes) -> None:
         """An object was written."""
-        if before is not None and before != after and key.split("/")[1] not in OVERWRITTEN:
+        job_id, _, rest = key.partition("/")
+        name = split_round(rest)[1]
+        kind, _, number = name.partition("/")
+        if before is not None and before != after and kind not in OVERWRITTEN:
             self.violate("what is written once stays as it is", key)
+        if kind == "rounds":
+            self._world.rounds[job_id] = max(self._world.rounds[job_id], int(number))
 
     def taken(self, worker: Worker, message: Message) -> None:
         """A worker begins with a message."""
@@ -90,7 +102,7 @@ class Invariants:
         if isinstance(process, Worker) and process.message is not None:
             self.strikes[process.message.work] += 1
             if process.message.step == "join":
-                self._interrupted.add(process.message.job_id)
+                self._interrupted.add((process.message.job_id, process.message.round))
 
     def put_off(self, message: Message) -> None:
         """The store failed a run. If what comes in its place is lost, nobody can tell that from a worker's death."""
@@ -112,7 +124,8 @@ class Invariants:
             return
         process.sent += 1
         script = SCRIPTS[self._world.number(message.job_id)]
-        limits = {"setup": script.count(script.runs["setup"]) + 2, "process": 1, "join": 0}
+        # A setup may send its own chunks, and then those of the attempt that was first.
+        limits = {"setup": 2 * script.count(script.runs["setup"]) + 2, "process": 1, "join": 0}
         if process.sent > limits[process.message.step]:
             self.violate("a message causes few others", f"{process.message} sent {process.sent}, the last {message}")
 
@@ -120,7 +133,8 @@ class Invariants:
         """The user's process begins with an item."""
         assert isinstance(process, Worker)
         assert process.message is not None
-        ended_at = self._world.objects.written_at(f"{process.message.job_id}/outcome")
+        message = process.message
+        ended_at = self._world.objects.written_at(JobKeys(message.job_id, message.round).outcome)
         if ended_at is not None and ended_at < process.taken_at - ENDED_CHECK_S:
             self.violate("nobody begins with a chunk of a job that has ended", str(process.message))
 
@@ -128,26 +142,26 @@ class Invariants:
         """The user's join begins."""
         assert isinstance(process, Worker)
         assert process.message is not None
-        job_id = process.message.job_id
-        others = {other for other in self._joining[job_id] if not other.dead}
-        if others and job_id not in self._interrupted:
-            self.violate("join runs once at a time", f"{job_id} on {process.name} while on {others}")
-        self._joining[job_id].add(process)
+        job = (process.message.job_id, process.message.round)
+        others = {other for other in self._joining[job] if not other.dead}
+        if others and job not in self._interrupted:
+            self.violate("join runs once at a time", f"{job} on {process.name} while on {others}")
+        self._joining[job].add(process)
 
     def served(self, worker: Worker, message: Message) -> None:
         """A worker has done what a message asked for."""
-        self._joining[message.job_id].discard(worker)
+        self._joining[message.job_id, message.round].discard(worker)
 
     def delivered(self, worker: Worker, message: Message, outcome: Outcome) -> None:
         """Callbacks are sent with an outcome."""
-        job_id = message.job_id
-        self.deliveries[job_id].append((message, outcome))
+        job_id, job = message.job_id, (message.job_id, message.round)
+        self.deliveries[job] += 1
         self._world.note("delivered", job_id, outcome.ending)
-        standing = self._ledger(job_id).outcome()
+        standing = Ledger(self._world.objects, *job).outcome()
         if standing is None or standing.to_bytes() != outcome.to_bytes():
             self.violate("what is delivered is the outcome", f"{job_id}: {outcome} and not {standing}")
-        if len(self.deliveries[job_id]) > 1 and job_id not in self._interrupted:
-            self.violate("callbacks fire once while no worker is lost", job_id)
+        if self.deliveries[job] > 1 and job not in self._interrupted:
+            self.violate("callbacks fire once while no worker is lost", str(job))
         if message.continuation is None and self._world.shape.launched and self._world.shape.expires_s is None:
             self.violate("what follows the join is delivered to", job_id)
 
@@ -159,46 +173,69 @@ class Invariants:
             self._check_job(job_id)
 
     def _check_job(self, job_id: str) -> None:
-        ledger = self._ledger(job_id)
+        ledger = self._world.latest(job_id)
         outcome = ledger.outcome()
         if outcome is None:
             self.violate(
                 "every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later"
             )
             return
-        if not self.deliveries[job_id] or ledger.keys.delivered not in self._world.objects:
+        if not self.deliveries[job_id, ledger.round] or ledger.keys.delivered not in self._world.objects:
             self.violate("every outcome is delivered", job_id)
         if outcome.failure is None:
             self._check_value(job_id, ledger, outcome)
         else:
             failure = Failure.read(outcome.failure)
             assert failure is not None
-            self._check_failure(job_id, outcome, failure)
-        if job_id in self.cancelled and outcome.ending != Ending.CANCELLED:
-            self.violate("cancelled is cancelled", job_id)
+            self._check_failure(job_id, ledger.round, outcome, failure)
+        if job_id in self.cancelled:
+            rounds = (Ledger(ledger.store, job_id, round).outcome() for round in range(ledger.round + 1))
+            if all(round is None or round.ending != Ending.CANCELLED for round in rounds):
+                self.violate("cancelled is cancelled", job_id)
         self._check_effort(job_id, ledger)
 
     def _check_value(self, job_id: str, ledger: Ledger, outcome: Outcome) -> None:
         world = self._world
         shape, script = world.shape, SCRIPTS[world.number(job_id)]
-        doomed = {"broken", "poison"} & {*shape.items, shape.setup, shape.join}
-        if doomed:
-            self.violate("a job with a step that never works fails", f"{job_id} has {doomed}")
+        never = sum(kind in NEVER for kind in shape.items)
+        if never > (shape.tolerate or 0) or {shape.setup, shape.join} & NEVER:
+            self.violate("a job with steps that never work fails", f"{job_id}: {shape.items}")
         manifest = ledger.manifest()
         value = ledger.value(outcome)
         assert isinstance(value, list)
         if manifest is None or missing_chunks(ledger, manifest, by="check"):
             self.violate("a job that succeeds is complete", job_id)
             return
-        stored = [row for chunk in range(manifest.chunks) for row in chunk_values(ledger, manifest.attempt, chunk)]
-        if value != stored:
+        stored = [
+            row.to_dict() if isinstance(row, FailedItem) else row
+            for chunk in range(manifest.chunks)
+            for row in chunk_values(ledger, manifest.attempt, chunk, tolerant=True)
+        ]
+        # A good result may have come after the join had been told that there is none.
+        if len(value) != len(stored) or any(
+            a != b and not isinstance(a, dict) for a, b in zip(value, stored, strict=False)
+        ):
             self.violate("join gets the results that stand", f"{job_id}: {value} and not {stored}")
-        salt = value[0][1] if value else 0
-        right = [[index, salt] for index in range(script.count(salt))]
-        if [row[:2] for row in value] != right or any(tuple(row) not in script.gave[row[0]] for row in value):
+        salt = next((row[1] for row in value if isinstance(row, list)), None)
+        if salt is not None and len(value) != script.count(salt):
             self.violate("the value is what a serial run gives", f"{job_id}: {value}")
+        for index, row in enumerate(value):
+            if isinstance(row, dict):
+                self._check_failed_item(job_id, ledger, index, row)
+            elif row[:2] != [index, salt] or tuple(row) not in script.gave[index]:
+                self.violate("the value is what a serial run gives", f"{job_id}: {row} at {index}")
+        failed = sum(isinstance(row, dict) for row in value)
+        if outcome.failed != failed or failed > (shape.tolerate or 0):
+            self.violate("no more items fail than may, and all are counted", f"{job_id}: {failed}, {outcome.failed}")
 
-    def _check_failure(self, job_id: str, outcome: Outcome, failure: Failure) -> None:
+    def _check_failed_item(self, job_id: str, ledger: Ledger, index: int, row: dict[str, object]) -> None:
+        struck = self._struck(job_id, ledger.round, index // self._world.shape.chunk_items)
+        kinds = dict(enumerate(self._world.shape.items))
+        raises = row["error"] == "ValueError" and kinds.get(index) in RAISES
+        if row["item"] != index or struck < self._world.shape.max_attempts or not (raises or row["error"] == LOST):
+            self.violate("a failed item says what was the matter", f"{job_id}: {row} at {index}")
+
+    def _check_failure(self, job_id: str, round: int, outcome: Outcome, failure: Failure) -> None:
         world = self._world
         shape = world.shape
         if failure.error == "JobCancelled":
@@ -208,28 +245,41 @@ class Invariants:
         elif failure.error == "Expired":
             true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
         elif failure.step == "process":
-            true = self._is_true_of_chunk(job_id, failure)
-        elif failure.error == "WorkerLost":
-            true = self.strikes[job_id, failure.step] >= shape.max_attempts
+            true = self._is_true_of_chunks(job_id, round, failure)
+        elif failure.error == LOST:
+            true = self.strikes[job_id, str(round), failure.step] >= shape.max_attempts
         else:
             true = failure.error == "ValueError" and getattr(shape, failure.step) == "broken"
         if not true:
             self.violate("a failure says what was the matter", f"{job_id}: {failure}")
 
-    def _is_true_of_chunk(self, job_id: str, failure: Failure) -> bool:
+    def _is_true_of_chunks(self, job_id: str, round: int, failure: Failure) -> bool:
         shape = self._world.shape
-        # The outcome may be older than the manifest, and so of an attempt that was not to count.
-        attempts = {key[1] for key in self.strikes if len(key) == 3}
-        struck = max((self.strikes[job_id, attempt, str(failure.chunk)] for attempt in attempts), default=0)
-        if failure.error == "ValueError":
-            kinds = dict(enumerate(shape.items))
-            if failure.item is None or kinds.get(failure.item) not in ("broken", "flaky"):
-                return False
-            if failure.item // shape.chunk_items != failure.chunk:
-                return False
-        elif failure.error != "WorkerLost":
+        if failure.error == "TooManyFailed":
+            chunks = [
+                chunk for chunk in range(shape.chunks + 10) if self._struck(job_id, round, chunk) >= shape.max_attempts
+            ]
+            return shape.tolerate is not None and len(chunks) * shape.chunk_items > shape.tolerate
+        if failure.chunk is None or self._struck(job_id, round, failure.chunk) < shape.max_attempts:
             return False
-        return struck >= shape.max_attempts
+        if failure.error == LOST:
+            return True
+        kinds = dict(enumerate(shape.items))
+        if failure.error != "ValueError" or failure.item is None or kinds.get(failure.item) not in RAISES:
+            return False
+        return failure.item // shape.chunk_items == failure.chunk
+
+    def _struck(self, job_id: str, round: int, chunk: int) -> int:
+        """Runs of a chunk in a round that raised or may have died, of whichever attempt had most.
+
+        The outcome may be older than the manifest, and so of an attempt that was not to count.
+        """
+        found = (
+            count
+            for work, count in self.strikes.items()
+            if len(work) == 4 and work[3] == str(chunk) and work[:2] == (job_id, str(round))
+        )
+        return max(found, default=0)
 
     def _check_effort(self, job_id: str, ledger: Ledger) -> None:
         world = self._world
@@ -247,8 +297,8 @@ class Invariants:
         limits: Counter[int | str] = Counter({"setup": shape.max_attempts, "join": shape.max_attempts})
         for work, unrecorded in self._unrecorded.items():
             if work[0] == job_id:
-                step = work[1] if len(work) == 2 else int(work[2])
-                limits[step] += unrecorded + (shape.max_attempts if len(work) == 3 else 0)
+                step = work[2] if len(work) == 3 else int(work[3])
+                limits[step] += unrecorded + (shape.max_attempts if len(work) == 4 or work[1] != "0" else 0)
         for step, count in runs.items():
             limit = limits[step if isinstance(step, str) else step // shape.chunk_items]
             if count > limit:
@@ -257,6 +307,3 @@ class Invariants:
     def _is_slow(self) -> bool:
         shape = self._world.shape
         return max(shape.latency_s, shape.message_s) * 4 > STALL_S
-
-    def _ledger(self, job_id: str) -> Ledger:
-        return Ledger(self._world.objects, job_id)

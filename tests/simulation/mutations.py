@@ -12,7 +12,7 @@ from fanout import barrier
 from fanout.ledger import Ledger
 from fanout.records import Manifest, Note, Try
 from fanout.runtime import OpenJob, Runtime
-from fanout.stages import ending, setup
+from fanout.stages import ending, join, setup
 from fanout.stages.tries import Admission, Tries
 from fanout.stages.watch import Watch
 from fanout.sweep import Move
@@ -123,27 +123,31 @@ def beats() -> Any:
 @mutation(rates={})
 def look_after_the_manifest() -> Any:
     """Setup does not look whether everyone has finished before it."""
-    return patch.object(setup, "missing_chunks", lambda *_, **__: [0])
+    return patch.object(setup, "standing_of", lambda *_, **__: barrier.Standing([0], {}))
 
 
 @mutation(rates={}, items=("well",) * 5, chunk_items=1)
 def marks_of_early_groups() -> Any:
     """Nobody marks the groups that were full before there was a manifest."""
 
-    def missing_chunks(ledger: Ledger, manifest: Manifest, *, by: str) -> list[int]:
-        done = set(ledger.finished(manifest.attempt))
-        return [chunk for chunk in range(manifest.chunks) if chunk not in done]
+    def standing_of(ledger: Ledger, manifest: Manifest, *, by: str) -> barrier.Standing:
+        landed = ledger.landed(manifest.attempt)
+        return barrier.Standing([chunk for chunk in range(manifest.chunks) if chunk not in landed], landed)
 
-    return patch.object(setup, "missing_chunks", missing_chunks)
+    return patch.object(setup, "standing_of", standing_of)
 
 
 @mutation()
 def completeness() -> Any:
     """Join takes what there is."""
-    return _all(
-        patch("fanout.stages.join.missing_chunks", lambda *_, **__: []),
-        patch.object(barrier, "width_of", lambda group, chunks: 1),
-    )
+    standing_of = barrier.standing_of
+
+    def complete(ledger: Ledger, manifest: Manifest, *, by: str) -> barrier.Standing:
+        return barrier.Standing(
+            [], dict.fromkeys(range(manifest.chunks), 0) | standing_of(ledger, manifest, by=by).landed
+        )
+
+    return _all(patch.object(join, "standing_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1))
 
 
 @mutation()

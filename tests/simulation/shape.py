@@ -12,7 +12,7 @@ from .faults import FAULTS
 STALL_S = 10.0
 """The simulated `stall_s`."""
 
-ITEM_KINDS = ("well", "slow", "flaky", "fickle", "broken", "poison")
+ITEM_KINDS = ("well", "slow", "flaky", "fickle", "broken", "mended", "poison")
 STEP_KINDS = ("well", "slow", "broken", "poison")
 
 
@@ -23,7 +23,8 @@ class Shape:
     Attributes:
         seed: Where all choices come from.
         items: Items of a job, each of one kind: `well` gives its value, `slow` takes longer than `stall_s`, `flaky`
-            raises once, `fickle` gives another value each time, `broken` always raises, `poison` kills its worker.
+            raises once, `fickle` gives another value each time, `broken` always raises, `mended` does until the job is
+            retried, `poison` kills its worker.
         chunk_items: Items a chunk.
         setup: What setup is like: `well`, `slow`, `broken`, `poison`, or `fickle`: each run gives other items.
         join: What join is like.
@@ -33,6 +34,9 @@ class Shape:
         callers: Processes that wait in `Job.get`.
         launched: Whether the jobs were launched as a Celery signature, so that setup's message says what follows.
         max_attempts: Tries of a chunk.
+        tolerate: How many items may fail; None for a job that fails with the first.
+        retry_s: Seconds between two looks of somebody who retries the job when it has failed, until the trouble is
+            over; None for nobody.
         latency_s: A store call takes at most as long.
         message_s: A message usually takes at most as long.
         trouble_s: Faults stop after this time.
@@ -54,6 +58,8 @@ class Shape:
     callers: int = 0
     launched: bool = True
     max_attempts: int = 3
+    tolerate: int | None = None
+    retry_s: float | None = None
     latency_s: float = 0.05
     message_s: float = 0.5
     trouble_s: float = 60.0
@@ -93,6 +99,8 @@ class Shape:
             callers=int(rng.random() < 0.15),
             launched=rng.random() < 0.75,
             max_attempts=rng.choice((1, 2, 3, 3, 3)),
+            tolerate=rng.choice((0, 1, 2)) if rng.random() < 0.2 else None,
+            retry_s=_spread(rng, 0.5, 2 * STALL_S) if rng.random() < 0.2 else None,
             latency_s=_spread(rng, 0.01, STALL_S / 10 if trouble else STALL_S / 50),
             message_s=_spread(rng, 0.01, 3.0 if trouble else 0.5),
             trouble_s=_spread(rng, 2.0, 20 * STALL_S),

@@ -49,6 +49,8 @@ class Script:
         self.runs[index] += 1
         self._world.invariants.processing(self._world.loop.current().process)
         kind = self._shape.items[index] if index < len(self._shape.items) else "well"
+        if kind == "mended":
+            kind = "well" if self._world.round_of(self._world.loop.current().process) else "broken"
         self._take(kind, index)
         value = (index, salt, self.runs[index] if kind == "fickle" else index * index)
         self.gave[index].add(value)

@@ -59,6 +59,8 @@ def shapes() -> st.SearchStrategy[Shape]:
         callers=st.integers(0, 1),
         launched=st.booleans(),
         max_attempts=st.integers(1, 3),
+        tolerate=st.none() | st.integers(0, 2),
+        retry_s=st.none() | st.sampled_from((0.5, 5.0)),
         latency_s=st.sampled_from((0.02, 0.2, 1.0)),
         message_s=st.sampled_from((0.02, 0.5, 3.0)),
         trouble_s=st.sampled_from((3.0, 30.0, 200.0)),

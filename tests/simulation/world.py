@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fanout import Config
 from fanout.engines.launch import Order
-from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout
+from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
 from fanout.job import Job
 from fanout.keys import new_id
 from fanout.ledger import Ledger
@@ -72,6 +72,10 @@ class World:
         self._traced = traced
         self._processes: list[Process] = []
         self._births = 0
+        self._retriers = 0
+        """Those who may still retry a job."""
+        self.rounds: Counter[str] = Counter()
+        """The latest round of each job."""
 
     # What happens to processes
 
@@ -141,7 +145,7 @@ class World:
             finally:
                 for process in self._processes:
                     self.loop.kill(process)
-            endings = Counter(str(outcome.ending) for job in self.job_ids if (outcome := self._ledger(job).outcome()))
+            endings = Counter(str(outcome.ending) for job in self.job_ids if (outcome := self.latest(job).outcome()))
         SCRIPTS.clear()
         return Played(
             self.shape,
@@ -166,6 +170,9 @@ class World:
         for job_id in self.job_ids:
             for _ in range(shape.callers):
                 self._start("caller", lambda runtime, job_id=job_id: self._wait(runtime, job_id))
+            if shape.retry_s is not None:
+                self._retriers += 1
+                self._start("retrier", lambda runtime, job_id=job_id: self._retry(runtime, job_id))
             if shape.cancel_s is not None:
                 self._start("canceller", lambda runtime, job_id=job_id: self._cancel(runtime, job_id))
         if self.faults.strikes("queue purged"):
@@ -184,13 +191,14 @@ class World:
                 "chunk_items": shape.chunk_items,
                 "max_attempts": shape.max_attempts,
                 "deadline_s": shape.deadline_s,
+                "tolerate": shape.tolerate,
             },
         )
         job_id = new_id()
         self.job_ids.append(job_id)
         expires_at = EPOCH + shape.expires_s if shape.expires_s is not None else None
         intent = order.intent(launch="{}" if shape.launched else None, expires_at=expires_at)
-        self._ledger(job_id).write_intent(intent)
+        self.latest(job_id).write_intent(intent)
         message = Message("setup", job_id, expires_at=expires_at)
         self._start("launcher", lambda runtime: self.broker.send(message), once=True)
 
@@ -216,8 +224,9 @@ class World:
         return self.fair_at + STALL_S * 2**10 + 100 * (self.fair_at - EPOCH)
 
     def _is_at_rest(self) -> bool:
-        busy = len(self.broker.idle) < self.shape.workers or not self.broker.is_empty
-        return not busy and all(f"{job_id}/delivered" in self.objects for job_id in self.job_ids)
+        if self._retriers or len(self.broker.idle) < self.shape.workers or not self.broker.is_empty:
+            return False
+        return all(self.latest(job_id).keys.delivered in self.objects for job_id in self.job_ids)
 
     def _end(self) -> None:
         self.invariants.check()
@@ -293,10 +302,26 @@ class World:
                     continue
                 except JobFailed:
                     ended = Ending.FAILED
-                outcome = self._ledger(job_id).outcome()
-                if outcome is None or (outcome.ending == Ending.SUCCEEDED) != (ended == Ending.SUCCEEDED):
+                outcome = self.latest(job_id).outcome()
+                if self.shape.retry_s is None and (
+                    outcome is None or (outcome.ending == Ending.SUCCEEDED) != (ended == Ending.SUCCEEDED)
+                ):
                     self.invariants.violate("a caller is told the outcome", f"{job_id}: {ended} and not {outcome}")
                 return
+
+    def _retry(self, runtime: Runtime, job_id: str) -> None:
+        """Somebody who runs a job again that has failed, or in which items failed."""
+        assert self.shape.retry_s is not None
+        while self.loop.now < self.fair_at:
+            self.loop.sleep(self.shape.retry_s * self.rng.random())
+            with self._outages_borne():
+                try:
+                    outcome = Job(job_id, runtime).outcome()
+                    if outcome is not None and Job(job_id, runtime).retry():
+                        self.note("retried", job_id)
+                except RetryRefused:
+                    break
+        self._retriers -= 1
 
     def _cancel(self, runtime: Runtime, job_id: str) -> None:
         assert self.shape.cancel_s is not None
@@ -319,5 +344,12 @@ class World:
 
             self.trace += traceback.format_exception(error)
 
-    def _ledger(self, job_id: str) -> Ledger:
-        return Ledger(self.objects, job_id)
+    def latest(self, job_id: str) -> Ledger:
+        """The job's records, in its latest round."""
+        return Ledger(self.objects, job_id, self.rounds[job_id])
+
+    def round_of(self, process: Process) -> int:
+        """The round for which a worker is at work."""
+        assert isinstance(process, Worker)
+        assert process.message is not None
+        return process.message.round
