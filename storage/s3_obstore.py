@@ -91,7 +91,9 @@ class ObstoreS3Store(ObjectStore):
             try:
                 obstore.put(client, self._name(key), body, mode=mode, use_multipart=False)
             except AlreadyExistsError as error:
-                raise ObjectExists(f"writing {key!r} in {self.url}: an object stands there", key=key) from error
+                # To obstore a conflict of two writers is the same; but then neither may have won.
+                if "status code: 409" not in str(error):
+                    raise ObjectExists(f"writing {key!r} in {self.url}: an object stands there", key=key) from error
             except (BaseError, FileNotFoundError) as error:
                 self._misunderstood(error)
             else:

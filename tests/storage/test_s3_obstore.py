@@ -81,6 +81,14 @@ def test_a_put_whose_answer_was_lost_finds_itself(script: Script) -> None:
         ObstoreS3Store("s3://bucket").put("a", b"1", if_absent=True)
 
 
+def test_a_conflict_is_no_object(script: Script) -> None:
+    """Where two conditional writes meet, neither has won: the put is repeated, and writes."""
+    conflict = Answer(409, "ConditionalRequestConflict")
+    server = script(conflict, conflict, Answer(200))
+    ObstoreS3Store("s3://bucket").put("a", b"1", if_absent=True)
+    assert len(server.requests) == 3
+
+
 def test_a_store_it_does_not_get_on_with_is_left_to_boto3(script: Script, caplog: pytest.LogCaptureFixture) -> None:
     """A server that ignores ranges is read through boto3, at last without asking obstore first; it is logged once."""
     server = script(Answer(200, body=b"0123456789"))
