@@ -1,0 +1,51 @@
+"""`python -m tests.campaign`: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from .fault import LANES, Plan
+from .faults import FAULTS
+from .site import Site
+from .table import Record, render
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out the campaign; returns 1 if a gate was missed."""
+    names = [fault.name for fault in FAULTS]
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few trials of each fault, in under four minutes")
+    parser.add_argument("--only", action="append", choices=names, metavar="FAULT", help=f"one of {', '.join(names)}")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first trial")
+    parser.add_argument("--trials", type=int, help="number of trials, instead of the fault's own")
+    parser.add_argument("--jobs", type=int, default=LANES, help="trials at once, where they do not disturb each other")
+    parser.add_argument("--out", type=Path, help="a JSON file to keep the rows in; those of other faults stay")
+    parser.add_argument("--show", type=Path, metavar="FILE.json", help="print the table of a record, and do nothing")
+    chosen = parser.parse_args(arguments)
+    if chosen.show:
+        print(render(Record.read(chosen.show).rows, markdown=True))
+        return 0
+    record = Record.begun(quick=chosen.quick, command=" ".join(sys.argv[1:]))
+    with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as directory:
+        with Site(Path(directory) / "site") as site:
+            for fault in FAULTS:
+                if chosen.only and fault.name not in chosen.only:
+                    continue
+                trials = chosen.trials or (fault.quick if chosen.quick else fault.full)
+                row = fault.carry_out(site, Plan(chosen.seed, trials, chosen.quick, chosen.jobs))
+                record.add(row)
+                print(render([row], header=False), flush=True)
+                for violation in row.violations:
+                    print(f"    {violation}", flush=True)
+                if chosen.out:
+                    record.write(chosen.out)
+    print()
+    print(render(record.rows))
+    return 0 if all(row.met for row in record.rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

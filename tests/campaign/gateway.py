@@ -1,0 +1,137 @@
+"""Between clients and the S3 server: passes requests on unchanged, except for those that it fails, by seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import Self
+
+from .proxy import Proxy, reset
+
+UNAVAILABLE_BODY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFaults:
+    """How often a request meets which fault; each a fraction of the requests that it can happen to.
+
+    Attributes:
+        unavailable: 503 for an answer, and nothing is done.
+        dropped: The answer to a PUT that succeeded never arrives: the connection is cut instead.
+        truncated: The body of an answer to a GET ends in the middle.
+        resets: The connection is cut before anything is done.
+    """
+
+    unavailable: float = 0.0
+    dropped: float = 0.0
+    truncated: float = 0.0
+    resets: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """First line and fields of a request or an answer, with the bytes they came as."""
+
+    raw: bytes
+    first: str
+    fields: dict[str, str]
+
+    @classmethod
+    async def read(cls, reader: asyncio.StreamReader) -> Self:
+        raw = await reader.readuntil(b"\r\n\r\n")
+        first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
+        pairs = (line.partition(":") for line in lines)
+        return cls(raw, first, {name.strip().lower(): value.strip() for name, _, value in pairs})
+
+    def without(self, field: str) -> bytes:
+        lines = self.raw.split(b"\r\n")
+        return b"\r\n".join(line for line in lines if not line.lower().startswith(field.encode() + b":"))
+
+    async def body(self, reader: asyncio.StreamReader) -> bytes:
+        """The body as it came, chunked or whole."""
+        if self.fields.get("transfer-encoding", "").lower() == "chunked":
+            parts = []
+            while True:
+                line = await reader.readuntil(b"\r\n")
+                size = int(line.split(b";")[0], 16)
+                parts += [line, await reader.readexactly(size + 2)]
+                if size == 0:
+                    return b"".join(parts)
+        return await reader.readexactly(int(self.fields.get("content-length", 0)))
+
+
+class FaultyGateway(Proxy):
+    """A proxy that fails requests as `faults` says.
+
+    The Host field passes unchanged, since signatures cover it.
+
+    Attributes:
+        faults: May be set at any time, from any thread.
+        counts: Requests, and faults of each kind.
+    """
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self.faults = StoreFaults()
+        self.counts: Counter[str] = Counter()
+        self._random = random.Random(0)
+
+    def set(self, faults: StoreFaults, *, seed: int) -> None:
+        """Fail requests from now on in a sequence that the seed gives; counts begin at zero."""
+        self.counts = Counter()
+        self._random = random.Random(seed)
+        self.faults = faults
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back: asyncio.StreamReader | None = None
+        forth: asyncio.StreamWriter | None = None
+        try:
+            while True:
+                request = await Head.read(reader)
+                if request.fields.get("expect", "").lower() == "100-continue":
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                body = await request.body(reader)
+                method = request.first.partition(" ")[0]
+                self.counts["requests"] += 1
+                if self._meets("resets"):
+                    reset(writer)
+                    return
+                if self._meets("unavailable"):
+                    writer.write(_unavailable(method))
+                    await writer.drain()
+                    continue
+                if back is None or forth is None or back.at_eof():
+                    back, forth = await self.upstream()
+                forth.write(request.without("expect") + body)
+                answer = await Head.read(back)
+                status = answer.first.split()[1]
+                content = b"" if method == "HEAD" or status in ("204", "304") else await answer.body(back)
+                if method == "PUT" and status == "200" and self._meets("dropped"):
+                    reset(writer)
+                    return
+                if method == "GET" and status in ("200", "206") and len(content) > 1 and self._meets("truncated"):
+                    writer.write(answer.raw + content[: len(content) // 2])
+                    await writer.drain()
+                    return
+                writer.write(answer.raw + content)
+                await writer.drain()
+        finally:
+            if forth is not None:
+                forth.close()
+
+    def _meets(self, fault: str) -> bool:
+        rate = getattr(self.faults, fault)
+        met: bool = rate > 0 and self._random.random() < rate
+        if met:
+            self.counts[fault] += 1
+        return met
+
+
+def _unavailable(method: str) -> bytes:
+    body = b"" if method == "HEAD" else UNAVAILABLE_BODY
+    head = f"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+

@@ -1,0 +1,65 @@
+"""Between clients and the broker: passes bytes on, and cuts a connection in the middle of a message when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from .proxy import READ_BYTES, Proxy, reset
+
+
+class Wire(Proxy):
+    """A proxy that can cut the connection that publishes."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._limit: int | None = None
+        self._arming = 0
+        self._cut = threading.Event()
+
+    def arm(self, after_bytes: int) -> threading.Event:
+        """Cut the first connection over which clients send so many bytes from now on. Returns an event: it is cut.
+
+        Whoever consumes sends a few bytes to acknowledge a message; whoever publishes sends over a thousand for one.
+        """
+        self._cut = threading.Event()
+        self._arming += 1
+        self._limit = after_bytes
+        return self._cut
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await self.upstream()
+        pumps = [asyncio.ensure_future(self._publish(reader, forth, writer)), asyncio.ensure_future(pump(back, writer))]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in pumps:
+                task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            forth.close()
+
+    async def _publish(
+        self, reader: asyncio.StreamReader, forth: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
+        arming, sent = self._arming, 0
+        while data := await reader.read(READ_BYTES):
+            if arming != self._arming:
+                arming, sent = self._arming, 0
+            sent += len(data)
+            if self._limit is not None and sent >= self._limit:
+                forth.write(data[: len(data) - (sent - self._limit)])
+                self._limit = None
+                await forth.drain()
+                reset(client)
+                reset(forth)
+                self._cut.set()
+                return
+            forth.write(data)
+            await forth.drain()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass bytes on until there are no more."""
+    while data := await reader.read(READ_BYTES):
+        writer.write(data)
+        await writer.drain()
