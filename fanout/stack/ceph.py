@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -137,11 +138,23 @@ class CephGateway(Server):
         """Return the resident memory of the three daemons, in bytes; all objects are in it."""
         return sum(process.rss_bytes() for process in self._processes)
 
+    def suspend(self) -> None:
+        """Stop the gateway's clock (SIGSTOP): connections are taken and nothing answers."""
+        self._gateway.signal(signal.SIGSTOP, group=True)
+
+    def resume(self) -> None:
+        """Let a suspended gateway run on; it then answers what it was asked meanwhile."""
+        self._gateway.signal(signal.SIGCONT, group=True)
+
     def stop(self) -> None:
         """End the daemons, and with them all objects; idempotent."""
         # The gateway first: it would log the loss of the others. Nothing is worth a graceful end.
         for process in reversed(self._processes):
             process.kill()
+
+    @property
+    def _gateway(self) -> Process:
+        return next(process for process in self._processes if process.name == "radosgw")
 
     def _start_monitor(self, *, fsid: str, port: int) -> None:
         monmap = self._directory / "monmap"

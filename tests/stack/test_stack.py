@@ -162,6 +162,21 @@ def test_a_conditional_write_has_one_winner(name: str, request: pytest.FixtureRe
     assert client.get_object(Bucket="one-winner", Key="key")["Body"].read() == str(winners[0]).encode()
 
 
+def test_a_suspended_gateway_answers_when_resumed(ceph_gateway: CephGateway) -> None:
+    """A request to a suspended gateway gets no answer, until the gateway is resumed."""
+    client = s3_client(ceph_gateway.environment)
+    client.list_buckets()
+    with ThreadPoolExecutor(1) as pool:
+        ceph_gateway.suspend()
+        try:
+            answer = pool.submit(client.list_buckets)
+            with pytest.raises(TimeoutError):
+                answer.result(timeout=1.0)
+        finally:
+            ceph_gateway.resume()
+        assert answer.result(timeout=30)["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
 def test_ceph_refuses_a_wrong_signature(ceph_gateway: CephGateway) -> None:
     """A client with a wrong secret is refused: this server authenticates."""
     client = s3_client({**ceph_gateway.environment, "AWS_SECRET_ACCESS_KEY": "wrong"})
