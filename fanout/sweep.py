@@ -148,8 +148,8 @@ class _Stalled:
         idle = [chunk for chunk in missing if not self._beating(process_step(manifest.attempt, chunk))]
         if not idle or not self._nudge():
             return Move.NONE
-        send_again(self._runtime, self._job, manifest, idle)
-        return Move.CHUNKS_SENT
+        sent = send_again(self._runtime, self._job, manifest, idle)
+        return Move.CHUNKS_SENT if sent else Move.FAILED
 
     def _join(self, move: Move) -> Move:
         if self._beating("join") or not self._nudge():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from .._storage import CorruptObject, ObjectNotFound
 from ..barrier import missing_chunks
+from ..failure import Failure
 from ..handle import Handle
 from ..keys import SHARD_WIDTH, new_token
-from ..records import Manifest
+from ..records import Ending, Manifest
 from ..runtime import OpenJob, Runtime
-from .ending import start_join
+from .ending import conclude, start_join
 
 
 def send_missing(runtime: Runtime, job: OpenJob) -> None:
@@ -30,7 +32,7 @@ def send_missing(runtime: Runtime, job: OpenJob) -> None:
 
 def send_again(
     runtime: Runtime, job: OpenJob, manifest: Manifest, chunks: Collection[int], *, nudged: bool = True
-) -> None:
+) -> bool:
     """Send these chunks, marked as nudged: whoever gets one looks first whether it is done or being worked on.
 
     One listing of the tries on record, and one request for each index object that holds one of the chunks.
@@ -41,10 +43,18 @@ def send_again(
         manifest: What setup made.
         chunks: Their indices.
         nudged: Whether earlier messages of this round may still be under way.
+
+    Returns:
+        False if an index object is damaged or gone: the job has been concluded, for nothing else says where its chunks
+        lie.
     """
     tries = job.ledger.tries_by_chunk(manifest.attempt)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in chunks}):
-        record = job.ledger.shard(manifest, shard)
+        try:
+            record = job.ledger.shard(manifest, shard)
+        except (CorruptObject, ObjectNotFound) as error:
+            conclude(runtime, job, Ending.FAILED, Failure.of("setup", error))
+            return False
         places = dict(enumerate(record.places, start=record.first_chunk))
         handles = [
             Handle(job.id, manifest.attempt, chunk, places[chunk], tries=tries[chunk], nudged=nudged, round=job.round)
@@ -52,3 +62,4 @@ def send_again(
             if chunk in places
         ]
         runtime.carrier.send_chunks(job.intent.task, handles)
+    return True

@@ -124,6 +124,28 @@ def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
     assert value_of(ledger) == list(range(1030))
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_missing_chunks_behind_a_damaged_index_end_the_job(world: World, gone: bool) -> None:
+    """Chunks that are to be sent again, but whose places can't be read, fail the job with the key of the index."""
+    ledger = world.prepare(Numbers, {"numbers": list(range(70))})
+    manifest = ledger.manifest()
+    assert manifest is not None
+    world.carrier.lose()
+    key = ledger.keys.index(manifest.attempt, 0)
+    body = world.store.get(key)
+    world.store.delete([key])
+    if not gone:
+        world.store.put(key, body[:-1] + bytes([body[-1] ^ 1]))
+    world.store.age(STALL_S + 1)
+    assert moved(world, ledger) == Move.FAILED
+    outcome = ledger.outcome()
+    assert outcome is not None
+    failure = Failure.read(outcome.failure)
+    assert failure is not None
+    assert key in failure.reason
+    assert failure.error == ("ObjectNotFound" if gone else "CorruptObject")
+
+
 def test_a_lost_join_is_sent_again(world: World) -> None:
     """A complete job whose join was lost, claimed or not, gets one that does not mind the claim."""
     ledger = prepared(world)
