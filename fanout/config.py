@@ -16,6 +16,7 @@ from .policy import Policy, Share
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 CONSUMER_TIMEOUT_S = 30 * 60
 """RabbitMQ closes the channel of a consumer that has not acknowledged a message for this long."""
@@ -99,6 +100,8 @@ class Options:
         chunk_items: Items a chunk, exactly (the last one may have fewer).
         groups: Number of chunks, as even as can be; `setup` must return a sized collection.
         chunk_bytes: A chunk is closed when its encoded items reach this size.
+        item_bytes: Largest encoded form of one item; setup refuses a larger one, since its worker could hold it only in
+            full, and a store takes at most 5 GiB in one request.
         parallelism: Workers to plan for when neither of the first two is given: about 4 chunks a worker.
         max_attempts: Tries of a chunk, kills of its worker included, after which it counts as failed.
         deadline_s: Seconds after launch at which the job fails if it has not ended; None for never.
@@ -112,6 +115,7 @@ class Options:
     chunk_items: int | None = None
     groups: int | None = None
     chunk_bytes: int = 8 * MIB
+    item_bytes: int = GIB
     parallelism: int = 32
     max_attempts: int = 3
     deadline_s: float | None = None
@@ -120,7 +124,7 @@ class Options:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _counts(self, "chunk_items", "groups", "chunk_bytes", "parallelism", "max_attempts")
+        _counts(self, "chunk_items", "groups", "chunk_bytes", "item_bytes", "parallelism", "max_attempts")
         _positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._storage import Compression
-from .config import MIB
+from .config import GIB, MIB
 from .declaration import TASKS, Declaration
 from .engines import local
 from .errors import DeclarationError
@@ -25,6 +25,7 @@ OPTIONS = (
     "chunk_items",
     "groups",
     "chunk_bytes",
+    "item_bytes",
     "parallelism",
     "max_attempts",
     "deadline_s",
@@ -60,8 +61,8 @@ class ForkJoinTask:
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
         name: The task's name, unique in a process; module and class name if not given.
-        chunk_items, groups, chunk_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success, compression: See
-            `Options`.
+        chunk_items, groups, chunk_bytes, item_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success,
+            compression: See `Options`.
 
     Raises:
         DeclarationError: When the class is declared; names the class, the step and the argument.
@@ -72,6 +73,7 @@ class ForkJoinTask:
     chunk_items: ClassVar[int | None] = None
     groups: ClassVar[int | None] = None
     chunk_bytes: ClassVar[int] = 8 * MIB
+    item_bytes: ClassVar[int] = GIB
     parallelism: ClassVar[int] = 32
     max_attempts: ClassVar[int] = 3
     deadline_s: ClassVar[float | None] = None

@@ -196,7 +196,9 @@ class _Attempt:
         encoder = self._encoder
         for item in produced:
             self._binding.check_item(self._items, item, bound)
+            before = encoder.size_bytes
             encoder.add(item)
+            self._check_size(encoder.size_bytes - before)
             self._items += 1
             if len(encoder) >= size or encoder.size_bytes >= options.chunk_bytes:
                 self._close_chunk(writer)
@@ -205,6 +207,14 @@ class _Attempt:
                     return
         if len(encoder):
             self._close_chunk(writer)
+
+    def _check_size(self, size_bytes: int) -> None:
+        limit = self._job.options.item_bytes
+        if size_bytes > limit:
+            raise InvalidItem(
+                f"{self._binding.owner}.setup: items[{self._items}] takes {size_bytes:,} bytes, over the limit of "
+                f"{limit:,}: yield smaller items, put a reference to the data into the item, or raise item_bytes"
+            )
 
     def _ended(self) -> bool:
         """Whether the job has ended while setup was at work, as far as is known without asking."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -334,6 +335,24 @@ def test_a_chunk_is_closed_at_its_size_in_bytes(world: World) -> None:
     assert manifest is not None
     assert [handle.place.items for handle in world.handles] == [3, 3, 3, 1]
     assert manifest.input_bytes == sum(handle.place.piece.length for handle in world.handles)
+
+
+def test_an_item_over_the_limit_is_refused(world: World) -> None:
+    """An item larger than `item_bytes` ends the job; the error names the item, its size and the remedy."""
+    outcome = world.run(Words, {"documents": ["a", "x" * 5000, "b"]}, item_bytes=1000)
+    failure = Failure.read(outcome.failure)
+    assert failure is not None
+    assert (failure.step, failure.error) == ("setup", "InvalidItem")
+    assert re.search(r"items\[1\] takes 5,\d\d\d bytes, over the limit of 1,000: .*item_bytes", failure.reason)
+
+
+def test_an_item_of_just_the_limit_passes(world: World) -> None:
+    """The limit itself is allowed, and it is each item that counts, not the chunk."""
+    values = {"documents": ["x" * 100] * 20}
+    # A map of one, a key of 8, a text of 100.
+    size = 1 + 1 + 8 + 2 + 100
+    assert world.run(Words, values, chunk_items=20, item_bytes=size).ending == Ending.SUCCEEDED
+    assert world.run(Words, values, chunk_items=20, item_bytes=size - 1).ending == Ending.FAILED
 
 
 @pytest.mark.parametrize(("groups", "expected"), [(1, [7]), (3, [3, 2, 2]), (7, [1] * 7), (20, [1] * 7)])
