@@ -83,7 +83,8 @@ def run_join(
         if made is None:
             return None
         outcome = ledger.write_outcome(made)
-        if outcome.effort != made.effort and ledger.superseded():
+        if outcome.effort != made.effort and (ledger.delivered() or ledger.superseded()):
+            _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
             return None
     return outcome
 

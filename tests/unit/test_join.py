@@ -147,6 +147,25 @@ def test_a_delivered_outcome_is_not_delivered_again(world: World, how: dict[str,
     assert run_join(world.process(), ledger.job_id, **how) is None
 
 
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, delivered: bool) -> None:
+    """A join that wakes up after another one has written and delivered the outcome leaves it at that."""
+
+    def join(results: Results) -> Any:
+        if not (values := others):
+            values.append(None)
+            values[0] = run_join(world.process(), ledger.job_id, again=True)
+            if delivered:
+                ledger.write_delivered(Note(by="another"))
+        return sum(results)
+
+    others: list[Outcome | None] = []
+    ledger = ready(world, joining(join))
+    woken = run_join(world.runtime, ledger.job_id)
+    assert others[0] is not None
+    assert woken == (None if delivered else others[0])
+
+
 def test_a_join_that_raises_fails_the_job(world: World) -> None:
     """It is not tried again; the failure has the type, the message and the traceback."""
     ledger = world.launch(Brittle, {"step": "join", "numbers": [1]})
