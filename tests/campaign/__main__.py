@@ -29,19 +29,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(render(Record.read(chosen.show).rows, markdown=True))
         return 0
     record = Record.begun(quick=chosen.quick, command=" ".join(sys.argv[1:]))
-    with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as directory:
-        with Site(Path(directory) / "site") as site:
-            for fault in FAULTS:
-                if chosen.only and fault.name not in chosen.only:
-                    continue
-                trials = chosen.trials or (fault.quick if chosen.quick else fault.full)
-                row = fault.carry_out(site, Plan(chosen.seed, trials, chosen.quick, chosen.jobs))
-                record.add(row)
-                print(render([row], header=False), flush=True)
-                for violation in row.violations:
-                    print(f"    {violation}", flush=True)
-                if chosen.out:
-                    record.write(chosen.out)
+    with (
+        tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as directory,
+        Site(Path(directory) / "site") as site,
+    ):
+        for fault in FAULTS:
+            if chosen.only and fault.name not in chosen.only:
+                continue
+            trials = chosen.trials or (fault.quick if chosen.quick else fault.full)
+            row = fault.carry_out(site, Plan(chosen.seed, trials, chosen.quick, chosen.jobs))
+            record.add(row)
+            print(render([row], header=False), flush=True)
+            for violation in row.violations:
+                print(f"    {violation}", flush=True)
+            if chosen.out:
+                record.write(chosen.out)
     print()
     print(render(record.rows))
     return 0 if all(row.met for row in record.rows) else 1

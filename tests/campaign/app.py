@@ -128,13 +128,13 @@ class PoisonTask(ForkJoinTask):
         return tally(list(results), 0)
 
 
-class EmptyTask(ForkJoinTask):
-    """Its items hold nothing: no argument at all, or values that are empty."""
+class ValuesTask(ForkJoinTask):
+    """Gives back what it was given. An item of nothing holds no argument at all."""
 
-    input_schema = {"values": {"type": "list"}}
+    input_schema = {"numbers": {"type": "list"}, "trace": {"type": "string"}}
 
-    def setup(values):
-        return [{} if value is None else {"value": value} for value in values]
+    def setup(numbers):
+        return [{} if value is None else {"value": value} for value in numbers]
 
     def process(value=None):
         return value

@@ -7,12 +7,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fanout import ForkJoinTask, JobFailed, JobTimeout
 from fanout.engines.celery.values import REFERENCE
+from fanout.job import Job
 from fanout.ledger import Ledger
+from fanout.records import Manifest
 from fanout.sweep import sweep_job
 from storage import StorageUnavailable
 
@@ -54,13 +56,19 @@ class Errand:
     Args:
         site: Where it runs.
         seed: The trial's; gives the job's numbers.
-        chunks: How many it has.
+        chunks: How many numbers, and so chunks.
+        numbers: The numbers, or whatever else the task takes by that name, instead of those that the seed gives.
+        expected: What the job must give, if not the tally of its numbers.
         trap: Where a worker is to die over it.
         relayed: Whether a worker launches it, as the step before it in a chain does, and not the caller.
         patient: Whether the caller asks again when the store does not answer, even after the client's own tries.
         task: Its task.
         options: Options for this call.
         **values: Parameters of the task besides `numbers` and `trace`.
+
+    Attributes:
+        verdict: What became of it; whole after `finish` and `settle`.
+        error: How it failed, if it did. That is a wrong answer, unless the fault says otherwise.
     """
 
     def __init__(
@@ -69,6 +77,8 @@ class Errand:
         seed: int,
         *,
         chunks: int = 12,
+        numbers: list[Any] | None = None,
+        expected: Any = None,
         trap: Trap | None = None,
         relayed: bool = False,
         patient: bool = False,
@@ -79,13 +89,21 @@ class Errand:
         self.site = site
         self.job_id = str(uuid.uuid4())
         self.chunks = chunks
-        self.numbers = random.Random(f"numbers {seed}").sample(range(10 * chunks), chunks)
-        self.expected: Any = tasks.answer_of(self.numbers, values.get("pad", 0))
+        self.numbers = (
+            random.Random(f"numbers {seed}").sample(range(10 * chunks), chunks) if numbers is None else numbers
+        )
+        self.expected = tasks.answer_of(self.numbers, values.get("pad", 0)) if expected is None else expected
         self.verdict = Verdict(seed)
+        self.error: JobFailed | None = None
         self._trap, self._relayed, self._patient = trap, relayed, patient
-        self._task, self._options, self._values = task, options or {}, values
-        self._deadline = 0.0
+        self._task, self._options, self.values = task, options or {}, values
+        self._deadline = time.monotonic() + BOUND_S
         self._outcome = b""
+
+    @property
+    def job(self) -> Job:
+        """A new handle of it, with nothing at hand."""
+        return self.site.job(self.job_id)
 
     @property
     def ledger(self) -> Ledger:
@@ -96,7 +114,7 @@ class Errand:
         self._deadline = time.monotonic() + bound_s
         if self._trap is not None:
             self._trap.set(self.site.traps, self.job_id)
-        values = {"numbers": self.numbers, "trace": str(self.site.traces / self.job_id), **self._values}
+        values = {"numbers": self.numbers, "trace": str(self.site.traces / self.job_id), **self.values}
 
         def send() -> None:
             signature = self._task.signature(values, app=self.site.app, **self._options)
@@ -125,6 +143,7 @@ class Errand:
         except JobTimeout:
             verdict.hung = True
         except JobFailed as error:
+            self.error = error
             verdict.wrong = f"failed: {str(error).splitlines()[0]}"
         except StorageUnavailable as error:
             verdict.wrong = f"the store's failure reached the caller: {error}"
@@ -136,7 +155,9 @@ class Errand:
         told = self.site.calls.of(self.job_id)
         if self._outcome:
             right = (self.expected, {REFERENCE: self.job_id})
-            verdict.doubled = self._outcome != self._patiently(self._stored_outcome) or any(t not in right for t in told)
+            verdict.doubled = self._outcome != self._patiently(self._stored_outcome) or any(
+                t not in right for t in told
+            )
         verdict.repeated = max(0, len(told) - 1)
         verdict.extra = extra_runs(self.runs())
         if self._trap is not None and not sprung(self.site.traps, self.job_id) and not verdict.wrong:
@@ -155,13 +176,21 @@ class Errand:
             time.sleep(0.02)
         return runs
 
+    def await_manifest(self) -> Manifest:
+        """Wait until its setup is done; raises TimeoutError when the job's time is up."""
+        while (manifest := self.ledger.manifest()) is None:
+            if time.monotonic() > self._deadline:
+                raise TimeoutError(f"{self.job_id}: no manifest")
+            time.sleep(0.02)
+        return manifest
+
     def _get(self) -> Any:
         # A job that a worker launches is not in the store at first.
         while self._relayed and not any(found.key == self.ledger.keys.intent for found in self.ledger.objects()):
             if time.monotonic() > self._deadline:
                 raise JobTimeout("it was never launched")
             time.sleep(0.05)
-        return self.site.job(self.job_id).get(max(0.1, self._deadline - time.monotonic()))
+        return self.job.get(max(0.1, self._deadline - time.monotonic()))
 
     def _stored_outcome(self) -> bytes:
         return self.ledger.store.get(self.ledger.keys.outcome)

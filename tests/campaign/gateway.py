@@ -10,7 +10,9 @@ from typing import Self
 
 from .proxy import Proxy, reset
 
-UNAVAILABLE_BODY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+UNAVAILABLE_BODY = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +135,3 @@ def _unavailable(method: str) -> bytes:
     body = b"" if method == "HEAD" else UNAVAILABLE_BODY
     head = f"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -159,9 +160,16 @@ class Site:
             purged: int = connection.default_channel.queue_purge(self.queue)
         return purged
 
-    def dismiss(self) -> None:
-        """Send the crew home; the next fault gets a new one."""
-        self._dismiss()
+    def await_quiet(self, *, timeout_s: float = 120.0) -> None:
+        """Wait until the crew's queue is empty, messages that a worker has taken included.
+
+        Raises:
+            TimeoutError: Some are left.
+        """
+        deadline = time.monotonic() + timeout_s
+        while left := self.broker.messages().get(self.queue, 0):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left} messages are left after {timeout_s:g} s")
 
     def _dismiss(self) -> None:
         if self._under is not None:
@@ -184,6 +192,8 @@ class Site:
             "CAMPAIGN_SWITCHES": str(self.switches),
             "FANOUT_STORE": f"s3://campaign-{self._name}/jobs{conditions.client}",
             "FANOUT_STALL_S": str(conditions.stall_s),
+            # What killed workers leave behind goes with the rest.
+            "TMPDIR": str(self.directory),
         }
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():

@@ -10,7 +10,18 @@ from typing import Any, Self
 
 from .fault import Row
 
-COLUMNS = ("fault", "trials", "wrong", "hung", "double outcomes", "callbacks again", "extra runs", "gate", "met", "time")
+COLUMNS = (
+    "fault",
+    "trials",
+    "wrong",
+    "hung",
+    "double outcomes",
+    "callbacks again",
+    "extra runs",
+    "gate",
+    "met",
+    "time",
+)
 
 
 @dataclass(slots=True)

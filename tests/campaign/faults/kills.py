@@ -54,7 +54,9 @@ class RandomKills(Fault):
         thread.join()
         settled(errands, row)
         row.trials = sum(killer.kills.values())
-        row.notes.append(f"{len(errands)} jobs; " + ", ".join(f"{n} × {what}" for what, n in sorted(killer.kills.items())))
+        row.notes.append(
+            f"{len(errands)} jobs; " + ", ".join(f"{n} × {what}" for what, n in sorted(killer.kills.items()))
+        )
         row.require(row.trials >= plan.trials, f"only {row.trials} kills of {plan.trials}")
         row.require(len(errands) >= jobs, f"only {len(errands)} jobs of {jobs}")
 

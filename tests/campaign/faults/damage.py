@@ -1,0 +1,139 @@
+"""Objects that are not what was written, or not there any more.
+
+No workers: the stages run here, over the real store, so that an object can be damaged between two of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from fanout.engines.launch import Order
+from fanout.failure import Failure
+from fanout.keys import new_id
+from fanout.ledger import Ledger
+from fanout.records import Ending
+from fanout.runtime import Runtime
+from fanout.sweep import sweep_job
+from tests.unit.carrier import RecordingCarrier
+
+from .. import app as tasks
+from ..errand import Verdict
+from ..fault import Fault, Plan, Row, in_lanes
+from ..site import Site
+
+CHUNKS = 3
+KINDS = ("pack", "index", "result")
+WAYS = ("flipped", "deleted")
+
+
+class Bench:
+    """A job whose messages are kept here."""
+
+    def __init__(self, site: Site, seeded: random.Random) -> None:
+        self.site = site
+        self.seeded = seeded
+        self.carrier = RecordingCarrier()
+        self.runtime = Runtime(site.runtime.store, site.runtime.config, self.carrier)
+        self.ledger: Ledger = self.runtime.ledger(new_id())
+        self.numbers = self.seeded.sample(range(1000), CHUNKS)
+
+    def set_up(self) -> str:
+        """Run setup; returns the attempt."""
+        trace = str(self.site.traces / self.ledger.job_id)
+        store, inline_bytes = self.runtime.store, self.runtime.config.inline_bytes
+        values = {"numbers": self.numbers, "trace": trace}
+        declared = tasks.TallyTask.declaration
+        order = Order.of(declared, values, store=store, inline_bytes=inline_bytes, options={"max_attempts": 2})
+        self.carrier.send_setup(self.ledger.job_id, self.ledger.write_intent(order.intent()))
+        self.carrier.deliver(self.runtime)
+        manifest = self.ledger.manifest()
+        assert manifest is not None
+        return manifest.attempt
+
+    def process(self) -> None:
+        """Run all chunks, but not the join."""
+        self.carrier.drain(self.runtime, until=lambda: bool(self.carrier.joins))
+
+    def sweep(self) -> None:
+        """Sweep, as if the job had been quiet for long."""
+        impatient = replace(self.runtime.config, stall_s=1e-9)
+        sweep_job(Runtime(self.runtime.store, impatient, self.carrier), self.ledger.job_id)
+
+    def damage(self, key: str, way: str) -> None:
+        """Flip one bit of an object, or delete it."""
+        store = self.runtime.store
+        if way == "deleted":
+            store.delete([key])
+            return
+        body = bytearray(store.get(key))
+        bit = self.seeded.randrange(8 * len(body))
+        body[bit // 8] ^= 1 << bit % 8
+        store.put(key, body)
+
+
+class Damage(Fault):
+    """A trial is one job with one damaged object; consecutive seeds take turns in what is damaged, and how."""
+
+    name = "damage"
+    title = (
+        "One bit flipped in a pack, an index or a result, or the object deleted (stages run here, on the real store)"
+    )
+    gate = "300: all detected, the key named, or the result made again"
+    full = 300
+    quick = 12
+
+    def run(self, site: Site, plan: Plan, row: Row) -> None:
+        again = 0
+        for verdict, remade in in_lanes(lambda seed: self._trial(site, seed), plan.seeds, lanes=2):
+            row.add(verdict)
+            again += remade
+        row.notes.append(
+            f"{row.trials - row.wrong - again} × the error named the key, {again} × a deleted result was made again"
+        )
+
+    def _trial(self, site: Site, seed: int) -> tuple[Verdict, bool]:
+        verdict = Verdict(seed)
+        kind, way = KINDS[seed % 3], WAYS[seed // 3 % 2]
+        bench = Bench(site, self.random(seed))
+        attempt = bench.set_up()
+        chunk = bench.seeded.randrange(CHUNKS)
+        keys = bench.ledger.keys
+        key = {"pack": keys.pack(attempt, 0), "index": keys.index(attempt, 0), "result": keys.result(attempt, chunk)}[
+            kind
+        ]
+        {"pack": self._pack, "index": self._index, "result": self._result}[kind](bench, lambda: bench.damage(key, way))
+        outcome = bench.ledger.outcome()
+        failure = Failure.read(outcome.failure) if outcome is not None else None
+        if outcome is None:
+            verdict.hung = True
+        elif outcome.ending == Ending.SUCCEEDED:
+            remade = (kind, way) == ("result", "deleted")
+            right = bench.ledger.value(outcome) == tasks.answer_of(bench.numbers)
+            if not (remade and right):
+                verdict.wrong = f"{key} was {way}, and nobody noticed"
+            return verdict, remade and right
+        elif failure is None or key not in failure.reason:
+            verdict.wrong = f"{key} was {way}, but the error does not name it: {failure and failure.reason}"
+        return verdict, False
+
+    def _pack(self, bench: Bench, damage: Callable[[], None]) -> None:
+        damage()
+        bench.carrier.drain(bench.runtime)
+
+    def _index(self, bench: Bench, damage: Callable[[], None]) -> None:
+        # The index is read when messages are lost: by the sweep that sends them again.
+        bench.carrier.lose()
+        damage()
+        bench.sweep()
+        bench.carrier.drain(bench.runtime)
+
+    def _result(self, bench: Bench, damage: Callable[[], None]) -> None:
+        bench.process()
+        damage()
+        bench.carrier.drain(bench.runtime)
+        if bench.ledger.outcome() is None:
+            # The join found the chunk missing, and left the job to a sweep.
+            bench.sweep()
+            bench.carrier.drain(bench.runtime)
