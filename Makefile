@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test campaign check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/fanout demo $(ARGS)
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
+
+campaign: $(VENV)/dev
+	$(BIN)/python -m tests.campaign $(ARGS)
 
 # bench-memory, bench-scale; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
 bench-memory bench-scale: bench-%: $(VENV)/bench

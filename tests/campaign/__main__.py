@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .fault import LANES, Plan
 from .faults import FAULTS
 from .site import Site
-from .table import Record, render
+from .table import Record, header, line, markdown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,30 +26,43 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, help="number of trials, instead of the fault's own")
     parser.add_argument("--jobs", type=int, default=LANES, help="trials at once, where they do not disturb each other")
     parser.add_argument("--out", type=Path, help="a JSON file to keep the rows in; those of other faults stay")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="a new directory in which all logs stay")
     parser.add_argument("--show", type=Path, metavar="FILE.json", help="print the table of a record, and do nothing")
     chosen = parser.parse_args(arguments)
     if chosen.show:
-        print(render(Record.read(chosen.show).rows, markdown=True))
+        print(markdown(Record.read(chosen.show).rows))
         return 0
     record = Record.begun(quick=chosen.quick, command=" ".join(sys.argv[1:]))
+    print(header())
     with (
-        tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as directory,
-        Site(Path(directory) / "site") as site,
+        _directory(chosen.keep) as directory,
+        Site(directory) as site,
     ):
+        # What the library says to callers; the workers' logs lie beside it.
+        logging.basicConfig(filename=directory / "caller.log", format="%(asctime)s %(levelname)s %(message)s")
         for fault in FAULTS:
             if chosen.only and fault.name not in chosen.only:
                 continue
             trials = chosen.trials or (fault.quick if chosen.quick else fault.full)
+            if not trials:
+                continue
             row = fault.carry_out(site, Plan(chosen.seed, trials, chosen.quick, chosen.jobs))
             record.add(row)
-            print(render([row], header=False), flush=True)
-            for violation in row.violations:
-                print(f"    {violation}", flush=True)
+            print(line(row), flush=True)
             if chosen.out:
                 record.write(chosen.out)
-    print()
-    print(render(record.rows))
-    return 0 if all(row.met for row in record.rows) else 1
+    missed = [row.name for row in record.rows if not row.met]
+    print(f"missed: {', '.join(missed)}" if missed else f"{len(record.rows)} gates met")
+    return 1 if missed else 0
+
+
+@contextmanager
+def _directory(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 if __name__ == "__main__":

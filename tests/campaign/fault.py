@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from .errand import Errand, Verdict
 from .site import Conditions, Site
@@ -103,16 +103,16 @@ class Fault(abc.ABC):
         title: What is done, for the table.
         gate: What must hold, for the table.
         full: Trials of a full run.
-        quick: Trials of a quick one.
+        quick: Trials of a quick one; 0 leaves it out.
         conditions: What it asks of the crew; None if it needs none.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    gate: ClassVar[str]
-    full: ClassVar[int]
-    quick: ClassVar[int]
-    conditions: ClassVar[Conditions | None] = Conditions()
+    name: str
+    title: str
+    gate: str
+    full: int
+    quick: int
+    conditions: Conditions | None = Conditions()
 
     def carry_out(self, site: Site, plan: Plan) -> Row:
         """Do all trials and return the row."""

@@ -30,6 +30,9 @@ from .wire import Wire
 STALL_S = 2.0
 """Short, so that sweeps act soon; the default is a minute."""
 
+UNSWEPT_S = 60.0
+"""Long enough for no sweep to act."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -40,7 +43,7 @@ class Conditions:
         faulty: Whether they reach the store through the proxy that fails requests.
         stall_s: Seconds without progress after which a sweep moves a job.
         workers: Number of workers, of two pool children each.
-        client: Query of the store's URL, where another S3 client than the first is asked for.
+        client: The S3 client; the one that the library picks if empty.
     """
 
     cuttable: bool = False
@@ -185,12 +188,13 @@ class Site:
         store = dict(self.store.environment)
         if conditions.faulty:
             store["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{self.gateway.port}"
+        client = f"?client={conditions.client}" if conditions.client else ""
         environment = {
             **store,
             "CAMPAIGN_BROKER": broker,
             "CAMPAIGN_QUEUE": self.queue,
             "CAMPAIGN_SWITCHES": str(self.switches),
-            "FANOUT_STORE": f"s3://campaign-{self._name}/jobs{conditions.client}",
+            "FANOUT_STORE": f"s3://campaign-{self._name}/jobs{client}",
             "FANOUT_STALL_S": str(conditions.stall_s),
             # What killed workers leave behind goes with the rest.
             "TMPDIR": str(self.directory),

@@ -10,19 +10,6 @@ from typing import Any, Self
 
 from .fault import Row
 
-COLUMNS = (
-    "fault",
-    "trials",
-    "wrong",
-    "hung",
-    "double outcomes",
-    "callbacks again",
-    "extra runs",
-    "gate",
-    "met",
-    "time",
-)
-
 
 @dataclass(slots=True)
 class Record:
@@ -67,30 +54,32 @@ class Record:
         path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
 
 
-def render(rows: list[Row], *, header: bool = True, markdown: bool = False) -> str:
-    """The rows as a table, with what was measured besides below it."""
-    cells = [
-        (
-            row.title,
-            f"{row.trials:,}",
-            str(row.wrong),
-            str(row.hung),
-            str(row.doubled),
-            str(row.repeated),
-            str(row.extra),
-            row.gate,
-            "yes" if row.met else "NO",
-            f"{row.seconds:.0f} s",
-        )
-        for row in rows
+COUNTS = ("trials", "wrong", "hung", "double outcomes", "callbacks again", "extra runs")
+
+
+def header() -> str:
+    """The line above the rows on a terminal."""
+    return f"{'fault':24}" + "".join(f"{name:>17}" for name in COUNTS) + f"{'time':>8}  gate"
+
+
+def line(row: Row) -> str:
+    """A row on a terminal, what was measured besides below it, and what went wrong."""
+    counts = "".join(f"{count:>17,}" for count in _counts(row))
+    gate = f"{'met' if row.met else 'MISSED'}: {row.gate}"
+    notes = [f"    {note}" for note in row.notes]
+    wrong = [f"  ! {violation}" for violation in row.violations]
+    return "\n".join([f"{row.name:24}{counts}{row.seconds:>6.0f} s  {gate}", *notes, *wrong])
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table for the documentation, what was measured besides below it."""
+    lines = [("fault", *COUNTS, "gate", "met"), ("---", *("--:" for _ in COUNTS), "---", "---")]
+    lines += [
+        (row.title, *(f"{count:,}" for count in _counts(row)), row.gate, "yes" if row.met else "**no**") for row in rows
     ]
-    if markdown:
-        lines = [COLUMNS, ("---",) + ("--:",) * 6 + ("---",) * 2 + ("--:",), *cells]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return table + "\n\n" + "\n".join(f"- {row.title}: {note}" for row in rows for note in row.notes)
-    lines = [f"{'; '.join(COLUMNS)}"] if header else []
-    for row, cell in zip(rows, cells, strict=True):
-        counts = ", ".join(f"{name} {value}" for name, value in zip(COLUMNS[1:7], cell[1:7], strict=True))
-        lines.append(f"{'ok  ' if row.met else 'MISS'} {row.name}: {counts}; {cell[9]}")
-        lines += [f"       {note}" for note in row.notes]
-    return "\n".join(lines)
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return table + "\n\n" + "\n".join(f"- {row.title}: {note}" for row in rows for note in row.notes)
+
+
+def _counts(row: Row) -> tuple[int, ...]:
+    return row.trials, row.wrong, row.hung, row.doubled, row.repeated, row.extra

@@ -12,28 +12,23 @@ from .messages import Doubled, Expired, Purged, Unregistered
 from .simulation import MODULE, Simulation
 from .sizes import Sizes
 from .steps import Fickle, Poison, Zombies
-from .store import DroppedAnswers, Resets, Stopped, Truncated, Unavailable5, Unavailable20, Unavailable50
+from .store import CLIENTS, store_faults
 
 FAULTS: list[Fault] = [
     RandomKills(),
     BoundaryKills(),
-    Poison(),
     Zombies(),
-    Doubled(),
     Purged(),
     Expired(),
     Unregistered(),
-    Fickle(),
-    Sizes(),
     Damage(),
     BrokerKills(),
+    Poison(),
+    Fickle(),
+    Doubled(),
+    Sizes(),
     WireCuts(),
-    Unavailable5(),
-    Unavailable20(),
-    Unavailable50(),
-    DroppedAnswers(),
-    Truncated(),
-    Resets(),
-    Stopped(),
+    *store_faults(CLIENTS[0]),
+    *store_faults(CLIENTS[1], brief=True),
     *([Simulation()] if find_spec(MODULE) else []),
 ]

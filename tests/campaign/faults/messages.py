@@ -13,7 +13,7 @@ from fanout.stack import CeleryWorker
 from ..crew import ARGS
 from ..errand import Errand
 from ..fault import Fault, Plan, Row, in_lanes, settled
-from ..site import Site
+from ..site import UNSWEPT_S, Conditions, Site
 
 BATCH = 10
 """Jobs that lose messages at the same time."""
@@ -27,6 +27,7 @@ class Doubled(Fault):
     gate = "100 jobs: one outcome each"
     full = 100
     quick = 6
+    conditions = Conditions(stall_s=UNSWEPT_S)
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
         def errand(seed: int) -> Errand:

@@ -7,7 +7,7 @@ import time
 from .. import app as tasks
 from ..errand import Errand
 from ..fault import Fault, Plan, Row, settled
-from ..site import Site
+from ..site import UNSWEPT_S, Conditions, Site
 
 MANY, SOME = 10_000, 300
 EMPTY = [None, "", [], {}, b"", 0, False]
@@ -21,6 +21,7 @@ class Sizes(Fault):
     gate = "right answer, or an early refusal that names the item"
     full = 6
     quick = 6
+    conditions = Conditions(stall_s=UNSWEPT_S)
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
         seed, values = plan.seed, tasks.ValuesTask

@@ -10,14 +10,31 @@ from ..fault import Fault, Plan, Row, in_lanes, settled
 from ..gateway import StoreFaults
 from ..site import Conditions, Site
 
-FAULTY = Conditions(faulty=True, stall_s=5.0)
-"""Longer than the client's own pauses between its tries, or a sweep would repeat what is under way."""
+STALL_S = 5.0
+"""Longer than most of the client's own pauses between its tries, or a sweep would repeat what is under way."""
+
+CLIENTS = ("obstore", "boto3")
 
 
-class FaultyStore(Fault):
+class StoreFault(Fault):
+    """A fault of the store, as one S3 client meets it.
+
+    Args:
+        client: One of `CLIENTS`.
+        quick: Trials of a quick run, if not the fault's own.
+    """
+
+    def __init__(self, client: str, *, quick: int | None = None) -> None:
+        self.name = f"{self.name}-{client}"
+        self.title = f"{self.title} ({client})"
+        self.conditions = Conditions(faulty=True, stall_s=STALL_S, client=client)
+        if quick is not None:
+            self.quick = quick
+
+
+class FaultyStore(StoreFault):
     """Jobs on a store whose requests fail at random, while callers and workers alike know nothing of it."""
 
-    conditions = FAULTY
     faults: StoreFaults
     patient = False
     bound_s = 180.0
@@ -56,7 +73,7 @@ class Unavailable5(FaultyStore):
     title = "The store answers 5 % of requests with 503"
     gate = "all jobs succeed"
     full = 100
-    quick = 6
+    quick = 5
     faults = StoreFaults(unavailable=0.05)
 
 
@@ -67,7 +84,7 @@ class Unavailable20(FaultyStore):
     title = "The store answers 20 % of requests with 503"
     gate = "all jobs succeed"
     full = 100
-    quick = 6
+    quick = 5
     faults = StoreFaults(unavailable=0.2)
 
 
@@ -78,7 +95,7 @@ class Unavailable50(FaultyStore):
     title = "The store answers 50 % of requests with 503"
     gate = "0 wrong"
     full = 40
-    quick = 4
+    quick = 3
     faults = StoreFaults(unavailable=0.5)
     patient = True
     bound_s = 600.0
@@ -116,7 +133,7 @@ class Truncated(FaultyStore):
     title = "20 % of bodies read from the store end in the middle"
     gate = "all jobs succeed"
     full = 100
-    quick = 6
+    quick = 5
     faults = StoreFaults(truncated=0.2)
 
 
@@ -127,11 +144,11 @@ class Resets(FaultyStore):
     title = "10 % of requests meet a reset connection"
     gate = "all jobs succeed"
     full = 100
-    quick = 6
+    quick = 5
     faults = StoreFaults(resets=0.1)
 
 
-class Stopped(Fault):
+class Stopped(StoreFault):
     """The store's process stands still; connections are taken and nothing answers. A trial is a stop."""
 
     name = "store-stopped"
@@ -139,7 +156,6 @@ class Stopped(Fault):
     gate = "all jobs succeed"
     full = 3
     quick = 1
-    conditions = FAULTY
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
         errands: list[Errand] = []
@@ -158,3 +174,16 @@ class Stopped(Fault):
         settled(errands, row)
         row.trials = plan.trials
         row.notes.append(f"{len(errands)} jobs; stopped for {stop_s:g} s each time")
+
+
+def store_faults(client: str, *, brief: bool = False) -> list[Fault]:
+    """All of them for a client; of the second one a quick run does only those that are the client's own business."""
+    return [
+        Unavailable5(client, quick=0 if brief else None),
+        Unavailable20(client, quick=3 if brief else None),
+        Unavailable50(client, quick=0 if brief else None),
+        DroppedAnswers(client),
+        Truncated(client, quick=3 if brief else None),
+        Resets(client, quick=3 if brief else None),
+        Stopped(client, quick=0 if brief else None),
+    ]
