@@ -144,6 +144,8 @@ class Errand:
             verdict.hung = True
         except JobFailed as error:
             self.error = error
+            with (self.site.directory / "failures.txt").open("a") as file:
+                file.write(f"{error}\n\n")
             verdict.wrong = f"failed: {str(error).splitlines()[0]}"
         except StorageUnavailable as error:
             verdict.wrong = f"the store's failure reached the caller: {error}"

@@ -1,9 +1,9 @@
-"""What is done to a worker from inside: its store and carrier step on traps, its messages go out more than once."""
+"""What is done to a worker from inside: it steps on traps around its calls, and sends its messages more than once."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from celery.app.amqp import AMQP
 
 from fanout.engines.celery.extension import Extension
 from fanout.handle import Handle
-from fanout.records import Intent
-from fanout.runtime import Carrier, Runtime
+from fanout.runtime import Runtime
 from storage import ObjectInfo, ObjectStore
 from storage.store import Body
 
@@ -55,29 +54,6 @@ class TrappedStore(ObjectStore):
             step_on(self._traps, job_id, point, when, *indices)
 
 
-class TrappedCarrier:
-    """Passes every message on to another carrier, and steps on the traps that lie around its calls."""
-
-    def __init__(self, carrier: Carrier, traps: Path) -> None:
-        self._carrier = carrier
-        self._traps = traps
-
-    def send_setup(self, job_id: str, intent: Intent) -> None:
-        self._carrier.send_setup(job_id, intent)
-
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
-        # One by one, so that a worker can die between two of them.
-        for handle in handles:
-            step_on(self._traps, handle.job_id, "handles sent", "before", handle.chunk)
-            self._carrier.send_chunks(task, [handle])
-            step_on(self._traps, handle.job_id, "handles sent", "after", handle.chunk)
-
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool) -> None:
-        step_on(self._traps, job_id, "join sent", "before")
-        self._carrier.send_join(job_id, task, continuation, again=again)
-        step_on(self._traps, job_id, "join sent", "after")
-
-
 class SabotagedExtension(Extension):
     """fanout's part of an app whose workers are to die at given places."""
 
@@ -89,13 +65,12 @@ class SabotagedExtension(Extension):
     def runtime(self) -> Runtime:
         runtime = super().runtime
         if not isinstance(runtime.store, TrappedStore):
-            runtime.carrier = TrappedCarrier(runtime.carrier, self._traps)
             runtime.store = TrappedStore(runtime.store, self._traps)
         return runtime
 
 
 class SabotagedAMQP(AMQP):
-    """Publishes as ever, unless a file in `switches` says otherwise; steps on the traps around a setup's message.
+    """Publishes as ever, unless a file in `switches` says otherwise; steps on the traps around each message.
 
     `copies`: every task message goes out twice, a tenth of them five times.
     `ttl`: the messages of process steps expire after so many seconds.
@@ -108,19 +83,30 @@ class SabotagedAMQP(AMQP):
         send = super()._create_task_sender()
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
-            task_id = message.headers["id"]
-            is_setup = name.endswith(".setup")
-            if is_setup and self.traps is not None:
-                step_on(self.traps, task_id, "setup sent", "before")
-            if (self.switches / "ttl").exists() and name.endswith(".process"):
+            if name.endswith(".process") and (self.switches / "ttl").exists():
                 options["expiration"] = float((self.switches / "ttl").read_text())
-            for _ in range(self._copies(task_id)):
-                sent = send(producer, name, message, **options)
-            if is_setup and self.traps is not None:
-                step_on(self.traps, task_id, "setup sent", "after")
+            self._step("before", name, message)
+            sent = send(producer, name, message, **options)
+            for _ in range(1, self._copies(message.headers["id"])):
+                # Over another channel: whoever counts confirmations on this one counts its own messages only.
+                with self.app.producer_pool.acquire(block=True) as another:
+                    send(another, name, message, **options)
+            self._step("after", name, message)
             return sent
 
         return send_task_message
+
+    def _step(self, when: str, name: str, message: Any) -> None:
+        args = message.body[0]
+        if self.traps is None:
+            return
+        if name.endswith(".setup"):
+            step_on(self.traps, message.headers["id"], "setup sent", when)
+        elif name.endswith(".process"):
+            handle = Handle.from_row(args)
+            step_on(self.traps, handle.job_id, "handle sent", when, handle.chunk)
+        elif name.endswith(".join"):
+            step_on(self.traps, args[0], "join sent", when)
 
     def _copies(self, task_id: str) -> int:
         if not (self.switches / "copies").exists():

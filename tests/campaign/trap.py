@@ -25,7 +25,7 @@ WRITES = (
     "setup sent",
     "continuation",
     "pack",
-    "handles sent",
+    "handle sent",
     "index",
     "manifest",
     "result",
@@ -104,11 +104,16 @@ def point_of(verb: str, key: str) -> tuple[str, str, tuple[int, ...]] | None:
         if kind == "in":
             return job_id, "index", (int(rest[2]),)
         if kind in ("out", "done"):
-            return job_id, {"out": "result", "done": "mark"}[kind], (int(rest[-1]),)
+            return job_id, {"out": "result", "done": "mark"}[kind], (_number(rest[-1]),)
     if verb == "get" and kind in ("in", "out") and "index" not in rest:
-        return job_id, {"in": "slice read", "out": "results read"}[kind], (int(rest[-1]),)
+        return job_id, {"in": "slice read", "out": "results read"}[kind], (_number(rest[-1]),)
     if verb == "list" and kind == "out" and len(rest) == 3:
         return job_id, "group listed", (int(rest[1]),)
     if verb == "list" and kind == "done":
         return job_id, "marks listed", ()
     return None
+
+
+def _number(name: str) -> int:
+    """The number that a key's last part begins with; what follows it is the product's own business."""
+    return int(name[: len(name) - len(name.lstrip("0123456789"))])

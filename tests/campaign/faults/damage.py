@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from fanout.engines.launch import Order
 from fanout.failure import Failure
-from fanout.keys import new_id
+from fanout.keys import INDEXED_CHUNKS, new_id
 from fanout.ledger import Ledger
 from fanout.records import Ending
 from fanout.runtime import Runtime
@@ -24,6 +24,9 @@ from ..fault import Fault, Plan, Row, in_lanes
 from ..site import Site
 
 CHUNKS = 3
+MANY = INDEXED_CHUNKS + 5
+"""Chunks of a job that has an index; a smaller one has it in its manifest."""
+
 KINDS = ("pack", "index", "result")
 WAYS = ("flipped", "deleted")
 
@@ -31,13 +34,13 @@ WAYS = ("flipped", "deleted")
 class Bench:
     """A job whose messages are kept here."""
 
-    def __init__(self, site: Site, seeded: random.Random) -> None:
+    def __init__(self, site: Site, seeded: random.Random, chunks: int) -> None:
         self.site = site
         self.seeded = seeded
         self.carrier = RecordingCarrier()
         self.runtime = Runtime(site.runtime.store, site.runtime.config, self.carrier)
         self.ledger: Ledger = self.runtime.ledger(new_id())
-        self.numbers = self.seeded.sample(range(1000), CHUNKS)
+        self.numbers = self.seeded.sample(range(1000), chunks)
 
     def set_up(self) -> str:
         """Run setup; returns the attempt."""
@@ -96,7 +99,7 @@ class Damage(Fault):
     def _trial(self, site: Site, seed: int) -> tuple[Verdict, bool]:
         verdict = Verdict(seed)
         kind, way = KINDS[seed % 3], WAYS[seed // 3 % 2]
-        bench = Bench(site, self.random(seed))
+        bench = Bench(site, self.random(seed), MANY if kind == "index" else CHUNKS)
         attempt = bench.set_up()
         chunk = bench.seeded.randrange(CHUNKS)
         keys = bench.ledger.keys

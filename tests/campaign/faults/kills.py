@@ -13,6 +13,8 @@ from itertools import product
 
 import psutil
 
+from fanout.keys import INDEXED_CHUNKS
+
 from ..errand import Errand
 from ..fault import Fault, Plan, Row, in_lanes, settled
 from ..site import Site
@@ -133,9 +135,11 @@ class BoundaryKills(Fault):
     def _errand(self, site: Site, seed: int, plan: Plan) -> Errand:
         (point, when), victim = CASES[self._case(seed, plan)]
         seeded = self.random(seed)
-        chunks = seeded.choice([1, 2, 8, 12])
-        index = {"result": seeded.randrange(chunks), "handles sent": seeded.randrange(chunks)}.get(point)
-        slow_setup = 0.04 if point in ("pack", "handles sent") else 0.0
+        # A small job has its index in the manifest, and one group needs no mark.
+        is_large = point in ("index", "mark", "marks listed")
+        chunks = INDEXED_CHUNKS + 5 if is_large else seeded.choice([1, 2, 8, 12])
+        index = {"result": seeded.randrange(chunks), "handle sent": seeded.randrange(chunks)}.get(point)
+        slow_setup = 0.04 if point in ("pack", "handle sent") else 0.0
         errand = Errand(
             site,
             seed,
