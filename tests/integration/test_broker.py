@@ -119,3 +119,16 @@ def test_what_a_cut_connection_took_along_is_sent_again(
             taken.add(message.payload[0][2])
             message.ack()
     assert taken == set(range(700))
+
+
+def test_a_connection_that_was_given_up_is_opened_again(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """Chunks are sent although the connection that the pool hands out was closed while the broker was away."""
+    app = idle_cluster.app
+    with app.producer_or_acquire() as producer:
+        producer.connection.ensure_connection()
+        given_up = producer.connection
+    given_up._close()
+    messages, _ = weigh(rabbitmq, idle_cluster)
+    WordCounterTask.submit({"documents": iter(documents(1000, 8))}, chunk_items=1)
+    now, _ = weigh(rabbitmq, idle_cluster)
+    assert now - messages == 8

@@ -49,6 +49,7 @@ class CeleryCarrier:
         with self._app.producer_or_acquire() as producer:
             left: Iterable[int] = range(len(handles))
             if len(handles) > 1 and is_confirmed(producer.connection):
+                _open(producer.connection)
                 left = self._send_wave(task, handles, group, producer.connection)
             for index in left:
                 self._send_chunk(task, handles[index], group, index, producer=producer)
@@ -97,3 +98,11 @@ class CeleryCarrier:
 def _said(**arguments: Any) -> dict[str, Any]:
     """Those arguments that say something."""
     return {name: value for name, value in arguments.items() if value}
+
+
+def _open(connection: Connection) -> None:
+    """Open a connection of the pool's that was given up while the broker was away; a new channel alone does not."""
+    try:
+        connection.ensure_connection(**RETRY_POLICY)  # type: ignore[arg-type]
+    except OperationalError as error:
+        raise CarrierUnavailable(f"the broker takes no messages: {error}") from error
