@@ -59,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
 @contextmanager
 def _directory(kept: Path | None) -> Iterator[Path]:
     if kept is not None:
-        yield kept
+        if kept.exists():
+            sys.exit(f"{kept} exists: name a new directory for --keep, or remove it")
+        yield kept.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
