@@ -162,9 +162,14 @@ class Errand:
             )
         verdict.repeated = max(0, len(told) - 1)
         verdict.extra = extra_runs(self.runs())
-        if self._trap is not None and not sprung(self.site.traps, self.job_id) and not verdict.wrong:
-            verdict.wrong = f"nobody died {self._trap.when} {self._trap.point}: the trial is void"
+        if self.is_void and not verdict.wrong:
+            verdict.wrong = "nobody stepped on its trap: the trial is void"
         return verdict
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it had a trap that killed nobody."""
+        return self._trap is not None and not sprung(self.site.traps, self.job_id)
 
     def nudges(self) -> int:
         """How often a sweep has moved the job."""

@@ -114,6 +114,7 @@ class _Killer:
 
 
 CASES = list(product(BOUNDARIES, Victim))
+VOIDS = 3
 
 
 class BoundaryKills(Fault):
@@ -127,13 +128,32 @@ class BoundaryKills(Fault):
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
         """A trial is a job with a trap; consecutive seeds go through all boundaries."""
-        errands = list(in_lanes(lambda seed: self._errand(site, seed, plan), plan.seeds, lanes=plan.lanes))
+        tried = list(in_lanes(lambda seed: self._tried(site, seed), plan.seeds, lanes=plan.lanes))
+        errands = [errand for errand, _ in tried]
         settled(errands, row)
-        reached = {CASES[self._case(seed, plan)] for seed in plan.seeds}
+        reached = {case_of(seed) for seed in plan.seeds}
+        again = Counter(
+            " ".join(case_of(errand.verdict.seed)[0][::-1]) for errand in errands if errand.verdict.repeated
+        )
         row.notes.append(f"{len(reached)} of {len(CASES)} cases; {site.crew.deaths} whole workers died")
+        if again:
+            row.notes.append(
+                "callbacks were sent again in trials with a kill "
+                + ", ".join(f"{place} ({count})" for place, count in again.most_common())
+            )
+        if voids := sum(voids for _, voids in tried):
+            row.notes.append(f"{voids} trials were begun anew, because another trial's kill came before theirs")
 
-    def _errand(self, site: Site, seed: int, plan: Plan) -> Errand:
-        (point, when), victim = CASES[self._case(seed, plan)]
+    def _tried(self, site: Site, seed: int) -> tuple[Errand, int]:
+        """A trial, and how often it had to be begun anew: workers are shared, so another's kill may come first."""
+        for voids in range(VOIDS):
+            errand = self._errand(site, seed)
+            if not errand.is_void:
+                return errand, voids
+        return errand, VOIDS
+
+    def _errand(self, site: Site, seed: int) -> Errand:
+        (point, when), victim = case_of(seed)
         seeded = self.random(seed)
         # A small job has its index in the manifest, and one group needs no mark.
         is_large = point in ("index", "mark", "marks listed")
@@ -152,6 +172,8 @@ class BoundaryKills(Fault):
         errand.launch().finish()
         return errand
 
-    def _case(self, seed: int, plan: Plan) -> int:
-        # 7 shares no factor with the number of cases, so that a quick run is spread over all of a job.
-        return seed * 7 % len(CASES)
+
+def case_of(seed: int) -> tuple[tuple[str, str], Victim]:
+    """The boundary of a trial, and who dies there."""
+    # 7 shares no factor with the number of cases, so that a quick run is spread over all of a job.
+    return CASES[seed * 7 % len(CASES)]
