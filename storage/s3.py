@@ -100,8 +100,10 @@ class S3Store(ObjectStore):
         def request() -> bytes:
             answer = self._client.get_object(Bucket=self._bucket, Key=name, **wanted)
             content = _content_of(answer)
-            # A server may ignore the range and send everything; the status is how it says so.
-            if wanted and answer["ResponseMetadata"]["HTTPStatusCode"] == 200:
+            # A server may ignore the range and send everything; the status is how it says so. rclone's gateway
+            # says 200 to ranges too, but names the range that it sends.
+            whole = answer["ResponseMetadata"]["HTTPStatusCode"] == 200 and not answer.get("ContentRange")
+            if wanted and whole:
                 return content[offset : None if length is None else offset + length]
             return content
 

@@ -199,6 +199,12 @@ def test_a_server_that_ignores_ranges_is_cut_to_size(
     assert new_store().get("a", offset=offset, length=length) == expected
 
 
+def test_a_range_under_the_wrong_status_is_taken_as_it_is(script: Script) -> None:
+    """Status 200 with a Content-Range means that range, as rclone's gateway sends it."""
+    script(Answer(200, body=b"345", headers={"Content-Range": "bytes 3-5/10"}))
+    assert new_store().get("a", offset=3, length=3) == b"345"
+
+
 @pytest.mark.parametrize("code", ["InvalidRange", ""])
 def test_a_range_past_the_end_is_empty(script: Script, code: str) -> None:
     """416 to a ranged GET is nothing to read, with an error body or without."""
