@@ -33,6 +33,8 @@ from storage import (  # noqa: E402
     ObjectStore,
     PackReader,
     PackWriter,
+    ProbeReport,
+    PromiseBroken,
     SequenceEncoder,
     Slice,
     StorageError,
@@ -42,8 +44,11 @@ from storage import (  # noqa: E402
     decode,
     digest,
     encode,
+    open_proven,
     open_store,
+    probe,
     put_once,
+    write_verdict,
 )
 
 __all__ = [
@@ -58,6 +63,8 @@ __all__ = [
     "ObjectStore",
     "PackReader",
     "PackWriter",
+    "ProbeReport",
+    "PromiseBroken",
     "SequenceEncoder",
     "Slice",
     "StorageError",
@@ -67,6 +74,9 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "open_proven",
     "open_store",
+    "probe",
     "put_once",
+    "write_verdict",
 ]

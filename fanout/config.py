@@ -6,7 +6,7 @@ A setting is read, first found first taken, from what the code says, from the Ce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -31,6 +31,18 @@ RECOMMENDED: dict[str, Any] = {
 rejection when a worker is lost, JSON, no results of process steps) they set themselves."""
 
 
+def _switch(raw: object) -> bool:
+    """Whether a setting is on, as code or an environment variable says it."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return words[str(raw).strip().lower()]
+    except KeyError:
+        raise ValueError(f"{raw!r} is neither on nor off") from None
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float, "bool": _switch}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Settings of one process; the workers and the callers of a job must agree on `store`.
@@ -43,6 +55,8 @@ class Config:
         stall_s: Seconds without progress after which a sweep moves a job; doubled after each time.
         keep_s: Seconds after its outcome at which a sweep removes a job's objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
+        unsafe_write_once: Whether a store that ignores or refuses write-once puts is used all the same; only for tasks
+            whose steps are deterministic. See "Stores" in docs/operations.md for what is lost.
     """
 
     store: str
@@ -52,6 +66,7 @@ class Config:
     stall_s: float = 60.0
     keep_s: float = 7 * 24 * 3600.0
     sweep_every_s: float | None = None
+    unsafe_write_once: bool = False
 
     def __post_init__(self) -> None:
         _counts(self, "pack_bytes", "uploads")
@@ -69,9 +84,8 @@ class Config:
             raw = next((s[field.name] for s in sources if s.get(field.name) not in (None, "")), None)
             if raw is None:
                 continue
-            kind = {"str": str, "int": int, "float": float}[str(field.type).removesuffix(" | None")]
             try:
-                found[field.name] = kind(raw)
+                found[field.name] = _KINDS[str(field.type).removesuffix(" | None")](raw)
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"setting {field.name}: {raw!r} is not of type {field.type}") from error
         if "store" not in found:

@@ -17,6 +17,7 @@ from .errors import (
     MissingPackage,
     ObjectExists,
     ObjectNotFound,
+    PromiseBroken,
     StorageDenied,
     StorageError,
     StorageUnavailable,
@@ -27,6 +28,8 @@ from .keys import check_key
 from .memory import MemoryStore
 from .once import put_once
 from .packs import PackReader, PackWriter, Slice
+from .probe import ProbeReport, Promise, probe, write_verdict
+from .proven import ProvenStore, open_proven
 from .sequences import SequenceEncoder
 from .store import Body, Content, ObjectInfo, ObjectStore
 from .urls import create_bucket, open_store
@@ -51,6 +54,10 @@ __all__ = [
     "ObjectStore",
     "PackReader",
     "PackWriter",
+    "ProbeReport",
+    "Promise",
+    "PromiseBroken",
+    "ProvenStore",
     "SequenceEncoder",
     "Slice",
     "StorageDenied",
@@ -63,6 +70,9 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "open_proven",
     "open_store",
+    "probe",
     "put_once",
+    "write_verdict",
 ]

@@ -6,7 +6,8 @@
     ├── BucketNotFound               (FileNotFoundError)    the bucket itself is missing
     ├── StorageUnavailable           (ConnectionError)      the store does not answer; later it may
     ├── StorageDenied                (PermissionError)      the store refuses these credentials
-    ├── ConditionalWriteUnsupported  (NotImplementedError)  the store cannot do a write-once put
+    ├── PromiseBroken                (NotImplementedError)  the store does not keep what the port promises
+    │   └── ConditionalWriteUnsupported                     it refuses or ignores write-once puts
     ├── InvalidKey                   (ValueError)           a key that not every store can hold
     ├── InvalidStoreUrl              (ValueError)           a URL that names no store
     ├── CorruptObject                (ValueError)           bytes that are not what was written
@@ -17,6 +18,11 @@ Every error carries its facts as attributes, says the remedy in its text, and su
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .probe import ProbeReport
 
 
 class StorageError(Exception):
@@ -74,10 +80,35 @@ class StorageDenied(StorageError, PermissionError):
     remedy = "Check the credentials (AWS_ACCESS_KEY_ID, profile or role), the bucket policy and the clock."
 
 
-class ConditionalWriteUnsupported(StorageError, NotImplementedError):
-    """The store answers that it cannot put an object only if it is absent."""
+class PromiseBroken(StorageError, NotImplementedError):
+    """The store answers, but a probe has shown that it does not keep what the port promises.
 
-    remedy = "Write-once puts need a store that honours If-None-Match: upgrade it, or use another one."
+    Attributes:
+        report: What the probe saw; None where no probe was needed to tell.
+    """
+
+    remedy = "Use another store. If this one has been mended, `fanout doctor` probes it afresh."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str | None = None,
+        remedy: str | None = None,
+        report: ProbeReport | None = None,
+    ) -> None:
+        super().__init__(message, key=key, remedy=remedy)
+        self.report = report
+
+
+class ConditionalWriteUnsupported(PromiseBroken, NotImplementedError):
+    """The store refuses to put an object only if it is absent, or lets more than one writer do so."""
+
+    remedy = (
+        "Write-once puts need a store that honours If-None-Match under concurrency: AWS S3 and Ceph do. Upgrade this "
+        "one and run `fanout doctor`, which probes it afresh, or use another. If every step is deterministic, "
+        "unsafe_write_once makes do without."
+    )
 
 
 class InvalidKey(StorageError, ValueError):

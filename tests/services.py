@@ -14,6 +14,7 @@ from fanout.stack import (
     LocalStack,
     MotoServer,
     RabbitMQ,
+    Rclone,
     Redis,
     Server,
     ServerUnavailable,
@@ -50,6 +51,12 @@ def ceph_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephGatew
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
     """A private moto server; tests share it, so each uses a bucket of its own and counts differences."""
     yield from running(MotoServer.start, tmp_path_factory.mktemp("moto"))
+
+
+@pytest.fixture(scope="session")
+def rclone_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
+    """A private rclone gateway, which ignores conditions; tests share it, so each uses a bucket of its own."""
+    yield from running(Rclone.start, tmp_path_factory.mktemp("rclone"))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from .localstack import LocalStack
 from .moto import MotoServer
 from .process import Process
 from .rabbitmq import RabbitMQ
+from .rclone import Rclone
 from .redis import Redis
 from .server import Server
 from .worker import CeleryWorker
@@ -26,6 +27,7 @@ __all__ = [
     "MotoServer",
     "Process",
     "RabbitMQ",
+    "Rclone",
     "Redis",
     "Server",
     "ServerFailed",

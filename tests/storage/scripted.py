@@ -1,12 +1,14 @@
-"""A server that answers as a test has written down: one answer a request, in order."""
+"""Servers that answer as a test has written down, or as a real one would but for what it does not support."""
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,63 @@ def serving(answers: list[Answer]) -> Iterator[ScriptedServer]:
         thread.start()
         try:
             yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _RefusingHandler(BaseHTTPRequestHandler):
+    """Passes requests on to a server behind it, all but those with a condition, as OpenStack Swift would."""
+
+    protocol_version = "HTTP/1.1"
+    behind: str
+
+    def _answer(self) -> None:
+        self.close_connection = True
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("If-None-Match"):
+            code = (
+                "<Error><Code>NotImplemented</Code><Message>Conditional writes are not implemented.</Message></Error>"
+            )
+            self._send(501, {}, code.encode())
+            return
+        connection = http.client.HTTPConnection(self.behind, timeout=30)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+            connection.request(self.command, self.path, body=body, headers=headers)
+            answer = connection.getresponse()
+            self._send(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response(status)
+        own = {"content-length", "connection", "date", "server", "transfer-encoding"}
+        for name, value in headers.items():
+            if name.lower() not in own or (self.command == "HEAD" and name.lower() == "content-length"):
+                self.send_header(name, value)
+        if self.command != "HEAD" and status != 204:
+            self.send_header("Content-Length", str(len(content)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def refusing_conditions(endpoint: str) -> Iterator[str]:
+    """Serve what the server at `endpoint` serves, but answer 501 to whatever has a condition; gives the endpoint."""
+    handler = type("Handler", (_RefusingHandler,), {"behind": urlsplit(endpoint).netloc})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()

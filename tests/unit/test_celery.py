@@ -26,7 +26,7 @@ from fanout.keys import new_id
 from fanout.ledger import Ledger
 from fanout.records import Ending, Note, Outcome
 from fanout.sweep import Move, sweep_job
-from storage import StorageDenied, StorageUnavailable, encode
+from storage import ProvenStore, StorageDenied, StorageUnavailable, encode
 
 from .carrier import Chunk
 from .stores import ScriptedStore
@@ -592,3 +592,14 @@ def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: Scripte
     assert intent.launch is not None
     assert json.loads(intent.launch)["task_id"] == result.id
     Ledger(store, result.id).write_delivered(Note(by="x"))
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_a_bucket_is_proven_before_it_is_relied_on(unsafe: bool) -> None:
+    """The runtime's store over a network is one that is probed first, with the fallback only where it was asked for."""
+    made = Celery("proven", broker="memory://", set_as_current=False)
+    fanout.connect(made, store="s3://bucket/root", unsafe_write_once=unsafe)
+    store = extension_of(made).runtime.store
+    assert isinstance(store, ProvenStore)
+    assert store.unsafe_write_once is unsafe
+    assert store.url == "s3://bucket/root"

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, current_app
 from celery.signals import worker_ready
 
-from ..._storage import open_store
+from ..._storage import open_proven
 from ...config import Config, from_celery, from_environment
 from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
@@ -62,7 +62,7 @@ class Extension:
             if self._runtime is None:
                 config = self.config
                 self._runtime = Runtime(
-                    open_store(config.store),
+                    open_proven(config.store, unsafe_write_once=config.unsafe_write_once),
                     config,
                     CeleryCarrier(self.app),
                     tasks=self._tasks,

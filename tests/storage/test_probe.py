@@ -1,0 +1,357 @@
+"""A store's promises are tried out: what breaks them is found, said, and looked for once."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+
+from storage import (
+    Body,
+    ConditionalWriteUnsupported,
+    CountingStore,
+    FileStore,
+    MemoryStore,
+    ObjectExists,
+    ObjectInfo,
+    ObjectStore,
+    PromiseBroken,
+    ProvenStore,
+    StorageDenied,
+    StorageUnavailable,
+    create_bucket,
+    open_proven,
+    open_store,
+    probe,
+    put_once,
+)
+from storage.probe import PREFIX, VERDICT_KEY, known_verdict, write_verdict
+
+from .scripted import refusing_conditions
+
+WRITERS, ROUNDS = 32, 3
+
+
+class Careless(MemoryStore):
+    """Ignores the condition: every writer wins."""
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        super().put(key, body)
+
+
+class Racing(MemoryStore):
+    """Looks first and writes then: writers that look at the same time all win."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all_have_looked = threading.Barrier(WRITERS)
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        if not if_absent:
+            super().put(key, body)
+            return
+        stands = any(info.key == key for info in self.list(key))
+        self._all_have_looked.wait()
+        if stands:
+            raise ObjectExists("an object stands", key=key)
+        super().put(key, body)
+
+
+class Refusing(MemoryStore):
+    """Says that it can't."""
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        if if_absent:
+            raise ConditionalWriteUnsupported("writing was answered with NotImplemented, status 501", key=key)
+        super().put(key, body)
+
+
+class LosingAnswers(MemoryStore):
+    """Writes, loses the answer, and meets its own object when it writes again: a winner looks like a loser."""
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        super().put(key, body, if_absent=if_absent)
+        if if_absent:
+            raise ObjectExists("an object stands", key=key)
+
+
+class Overwriting(MemoryStore):
+    """Tells the truth about who was first, but keeps what came last."""
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        try:
+            super().put(key, body, if_absent=if_absent)
+        except ObjectExists:
+            super().put(key, body)
+            raise
+
+
+class ReadingLate(MemoryStore):
+    """Reads what stood there first, for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[str, bytes] = {}
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        super().put(key, body, if_absent=if_absent)
+        self._first.setdefault(key, bytes(body))
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        super().get(key)
+        return self._first[key][offset : None if length is None else offset + length]
+
+
+class WithoutRanges(MemoryStore):
+    """Sends everything whatever was asked for."""
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        return super().get(key)
+
+
+class ListingLate(MemoryStore):
+    """Lists nothing yet."""
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        return iter(())
+
+
+class ListingTheDead(MemoryStore):
+    """Lists what has been deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead: dict[str, ObjectInfo] = {}
+
+    def delete(self, keys: Iterable[str]) -> None:
+        doomed = [*keys]
+        self.dead |= {info.key: info for info in super().list() if info.key in doomed}
+        super().delete(doomed)
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        yield from super().list(prefix)
+        yield from (info for key, info in self.dead.items() if key.startswith(prefix))
+
+
+def broken(store: ObjectStore) -> dict[str, str]:
+    """What a probe finds broken, with what it saw."""
+    return {promise.name: promise.seen for promise in probe(store).broken}
+
+
+def left(store: ObjectStore) -> list[str]:
+    return [info.key for info in store.list()]
+
+
+def test_every_store_keeps_its_promises(store: ObjectStore) -> None:
+    """Memory, directory, moto and Ceph keep all six promises, and nothing of the probe is left."""
+    report = probe(store)
+    assert (report.broken, report.error()) == ((), None)
+    assert len(report.promises) == 6
+    assert report.promises[0].seen == f"1 of {WRITERS} writers won, {ROUNDS} times"
+    assert left(store) == []
+
+
+def test_a_probe_makes_as_many_requests_as_it_says() -> None:
+    """110 requests, deletions and listings included."""
+    store = CountingStore(MemoryStore())
+    probe(store)
+    assert sum(store.requests.values()) == ROUNDS * (WRITERS + 1) + 11
+    store.reset()
+    probe(store, writers=2, rounds=1)
+    assert sum(store.requests.values()) == 14
+
+
+@pytest.mark.parametrize(
+    ("store", "name", "seen"),
+    [
+        (Careless(), "write once", "32 of 32 writers won"),
+        (Racing(), "write once", "32 of 32 writers won"),
+        (Refusing(), "write once", "the store refuses it: writing was answered with NotImplemented, status 501"),
+        (Overwriting(), "write once", "1 of 32 writers won, but something else stands"),
+        (ReadingLate(), "overwrite", "what was overwritten is still read"),
+        (WithoutRanges(), "ranged read", "4096 other bytes came for a range of 500"),
+        (ListingLate(), "list after write", "an object that was just written is not listed"),
+        (ListingTheDead(), "list after delete", "an object that was just deleted is listed"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ObjectStore) else "",
+)
+def test_a_broken_promise_is_found(store: ObjectStore, name: str, seen: str) -> None:
+    """Each promise that a store breaks is named, with what was seen of it."""
+    assert broken(store).get(name) == seen
+
+
+def test_a_lost_answer_is_no_broken_promise() -> None:
+    """No winner at all, where one of the bodies stands, is what a winner without an answer looks like."""
+    report = probe(LosingAnswers())
+    assert report.broken == ()
+    assert report.promises[0].seen.startswith("0 of 32")
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable, StorageDenied])
+def test_silence_is_no_verdict(error: type[Exception]) -> None:
+    """A store that fails one writer of many has broken nothing: the probe raises, and no verdict is written."""
+
+    class Silent(MemoryStore):
+        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+            if bytes(body).startswith(b"17 of"):
+                raise error("no answer")
+            super().put(key, body, if_absent=if_absent)
+
+    store = Silent()
+    with pytest.raises(error):
+        probe(store)
+    with pytest.raises(error):
+        ProvenStore(store).put("key", b"body", if_absent=True)
+    assert known_verdict(store) is None
+
+
+def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
+    """The error has the promise, what was seen, the remedy and the report, and survives pickling with them."""
+    error = probe(Careless()).error()
+    assert isinstance(error, ConditionalWriteUnsupported)
+    again = pickle.loads(pickle.dumps(error))
+    for each in (error, again):
+        assert "write once: 32 of 32 writers won" in str(each)
+        assert "If-None-Match" in str(each)
+        assert "unsafe_write_once" in str(each)
+        assert each.report == error.report
+    other = probe(WithoutRanges()).error()
+    assert type(other) is PromiseBroken
+
+
+def test_a_verdict_is_found_again() -> None:
+    """A verdict comes back from the store as it was written; a damaged one, or one of another version, does not."""
+    store = Careless()
+    report = probe(store)
+    assert known_verdict(store) is None
+    write_verdict(store, report)
+    assert known_verdict(store) == report
+    body = bytearray(store.get(VERDICT_KEY))
+    body[-1] ^= 1
+    store.put(VERDICT_KEY, body)
+    assert known_verdict(store) is None
+    store.put(VERDICT_KEY, b"not ours")
+    assert known_verdict(store) is None
+
+
+def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
+    """A process probes before its first write-once put, the next process reads the verdict, and that is all."""
+    counting = CountingStore(MemoryStore())
+    first = ProvenStore(counting)
+    first.put("a", b"1")
+    assert first.get("a") == b"1"
+    assert first.head("a").size == 1
+    assert [info.key for info in first.list()] == ["a"]
+    assert sum(counting.requests.values()) == 4, "reading and plain writing ask for no verdict"
+    first.put("b", b"1", if_absent=True)
+    assert counting.requests["put"] > ROUNDS * WRITERS
+    second = ProvenStore(counting)
+    for key, requests in (("c", {"get": 1, "put": 1}), ("d", {"put": 1})):
+        counting.reset()
+        second.put(key, b"1", if_absent=True)
+        assert counting.requests == requests
+    assert left(counting) == [VERDICT_KEY, "a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("kind", [Careless, Refusing])
+def test_a_store_that_breaks_its_promise_is_refused(kind: type[MemoryStore]) -> None:
+    """A write-once put raises before anything is written, in this process and in the next."""
+    store = kind()
+    for _ in range(2):
+        with pytest.raises(ConditionalWriteUnsupported, match="write once"):
+            put_once(ProvenStore(store), "key", b"body")
+    assert left(store) == [VERDICT_KEY]
+
+
+def test_a_store_that_was_mended_is_used_again() -> None:
+    """Once a fresh probe has left a good verdict, a process that had refused the store uses it."""
+    store = MemoryStore()
+    write_verdict(store, probe(Careless()))
+    proven = ProvenStore(store)
+    with pytest.raises(ConditionalWriteUnsupported):
+        proven.put("key", b"body", if_absent=True)
+    write_verdict(store, probe(store))
+    proven.put("key", b"body", if_absent=True)
+    assert store.get("key") == b"body"
+
+
+@pytest.mark.parametrize("kind", [Careless, Refusing])
+def test_whoever_asks_for_it_gets_the_fallback(kind: type[MemoryStore], caplog: pytest.LogCaptureFixture) -> None:
+    """With `unsafe_write_once` the first of two writers in turn wins, the second is told, and the log says so once."""
+    proven = ProvenStore(kind(), unsafe_write_once=True)
+    assert put_once(proven, "key", b"first") is None
+    assert put_once(proven, "key", b"second") == b"first"
+    assert put_once(proven, "key", bytearray(b"first")) is None
+    assert proven.get("key") == b"first"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "unsafe_write_once" in caplog.text
+
+
+def test_a_writer_that_is_overtaken_is_told() -> None:
+    """In the fallback, a writer that does not find its own bytes when it reads back has lost."""
+
+    class Overtaken(Careless):
+        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+            super().put(key, body)
+            if key == "key":
+                super().put(key, b"somebody else's")
+
+    assert put_once(ProvenStore(Overtaken(), unsafe_write_once=True), "key", b"ours") == b"somebody else's"
+
+
+def test_the_fallback_is_not_for_stores_that_do_better() -> None:
+    """With `unsafe_write_once` a store that keeps its promise is used as ever, one request a put."""
+    counting = CountingStore(MemoryStore())
+    proven = ProvenStore(counting, unsafe_write_once=True)
+    proven.put("a", b"1", if_absent=True)
+    counting.reset()
+    proven.put("b", b"1", if_absent=True)
+    assert counting.requests == {"put": 1}
+
+
+def test_the_fallback_is_for_nothing_else() -> None:
+    """With `unsafe_write_once` a store that breaks any other promise is refused all the same."""
+    with pytest.raises(PromiseBroken, match="ranged read"):
+        ProvenStore(WithoutRanges(), unsafe_write_once=True).put("key", b"body", if_absent=True)
+
+
+def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) -> None:
+    """Memory and directory keep their promises by construction, and come as they are."""
+    assert type(open_proven("memory://unproven")) is MemoryStore
+    assert type(open_proven(f"file://{tmp_path}")) is FileStore
+    proven = open_proven(moto_url)
+    assert type(proven) is ProvenStore
+    assert proven.url == open_store(moto_url).url
+
+
+def test_a_server_that_refuses(moto_endpoint: str, aws_environment: Callable[[str], None]) -> None:
+    """A server that answers 501 to conditions is refused with that answer, and used if the fallback is asked for."""
+    with refusing_conditions(moto_endpoint) as endpoint:
+        aws_environment(endpoint)
+        url = "s3://refusing/root"
+        create_bucket(url)
+        with pytest.raises(ConditionalWriteUnsupported, match=r"the store refuses it: .* NotImplemented, status 501"):
+            open_proven(url).put("key", b"body", if_absent=True)
+        proven = open_proven(url, unsafe_write_once=True)
+        assert put_once(proven, "key", b"first") is None
+        assert put_once(proven, "key", b"second") == b"first"
+        assert [info.key for info in proven.list()] == [f"{PREFIX}verdict-1", "key"]
+
+
+def test_a_server_that_ignores(
+    request: pytest.FixtureRequest, no_aws_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rclone's gateway lets every writer win: it is caught, refused, and used if the fallback is asked for."""
+    gateway = request.getfixturevalue("rclone_gateway")
+    for name, value in gateway.environment.items():
+        monkeypatch.setenv(name, value)
+    url = "s3://ignoring/root"
+    create_bucket(url)
+    assert broken(open_store(url)) == {"write once": "32 of 32 writers won"}
+    with pytest.raises(ConditionalWriteUnsupported, match="32 of 32 writers won"):
+        open_proven(url).put("key", b"body", if_absent=True)
+    proven = open_proven(url, unsafe_write_once=True)
+    assert put_once(proven, "key", b"first") is None
+    assert put_once(proven, "key", b"second") == b"first"
