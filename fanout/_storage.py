@@ -46,7 +46,7 @@ from storage import (  # noqa: E402
     encode,
     open_proven,
     open_store,
-    probe,
+    probe_store,
     put_once,
     write_verdict,
 )
@@ -76,7 +76,7 @@ __all__ = [
     "encode",
     "open_proven",
     "open_store",
-    "probe",
+    "probe_store",
     "put_once",
     "write_verdict",
 ]

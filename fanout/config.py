@@ -24,6 +24,7 @@ CONSUMER_TIMEOUT_S = 30 * 60
 RECOMMENDED: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "broker_transport_options": {"confirm_publish": True},
+    "broker_channel_error_retry": True,
     "accept_content": ["json"],
     "task_time_limit": CONSUMER_TIMEOUT_S - 5 * 60,
 }

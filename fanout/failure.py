@@ -43,10 +43,17 @@ class Failure:
         tries: int = 1,
     ) -> Failure:
         text = "".join(traceback.format_exception(error))
-        reason = shortened(redacted(str(error)), limit=REASON_LIMIT)
+        # What was noted on the exception is meant for whoever reads of it.
+        told = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        reason = shortened(redacted(told), limit=REASON_LIMIT)
         return cls(
             step, type(error).__name__, reason, shortened(redacted(text), limit=TRACEBACK_LIMIT), chunk, item, tries
         )
+
+    @classmethod
+    def overran(cls, step: str, limit_s: float, *, chunk: int | None = None, tries: int = 1) -> Failure:
+        """The step was stopped at its time limit."""
+        return cls(step, "TimeLimitExceeded", too_long(step, limit_s), chunk=chunk, tries=tries)
 
     def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
         """The error that says so to a caller."""
@@ -103,6 +110,15 @@ MARK_LIMIT = 200
 REASON_LIMIT = 2_000
 TRACEBACK_LIMIT = 16_000
 """Characters that are kept of an exception's message and of its traceback: both travel through result backends."""
+
+
+def too_long(step: str, limit_s: float, *, setting: str = "task_time_limit") -> str:
+    """What a step that hit a time limit is told: the limit, and the remedy."""
+    smaller = "make its chunks smaller (chunk_items, chunk_bytes), or " if step == "process" else ""
+    return (
+        f"took longer than its time limit, {setting} = {limit_s:g} s: {smaller}raise that, but keep it below the time "
+        "for which the broker waits"
+    )
 
 
 def shortened(text: str, *, limit: int) -> str:

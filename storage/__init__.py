@@ -28,7 +28,7 @@ from .keys import check_key
 from .memory import MemoryStore
 from .once import put_once
 from .packs import PackReader, PackWriter, Slice
-from .probe import ProbeReport, Promise, probe, write_verdict
+from .probe import ProbeReport, Promise, probe_store, write_verdict
 from .proven import ProvenStore, open_proven
 from .sequences import SequenceEncoder
 from .store import Body, Content, ObjectInfo, ObjectStore
@@ -72,7 +72,7 @@ __all__ = [
     "encode",
     "open_proven",
     "open_store",
-    "probe",
+    "probe_store",
     "put_once",
     "write_verdict",
 ]

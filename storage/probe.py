@@ -88,7 +88,7 @@ class ProbeReport:
         return encode([VERSION, self.at, [[each.name, each.kept, each.seen] for each in self.promises]])
 
 
-def probe(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> ProbeReport:
+def probe_store(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> ProbeReport:
     """Try out a store's promises, through the port, below a prefix of the probe's own.
 
     At most `rounds × (writers + 1) + 11` requests, 110 as it stands, `writers` of them at a time. What it wrote is

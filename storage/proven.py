@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from .errors import ObjectExists, ObjectNotFound
-from .probe import WRITE_ONCE, known_verdict, probe, write_verdict
+from .probe import WRITE_ONCE, known_verdict, probe_store, write_verdict
 from .store import Body, Content, ObjectInfo, ObjectStore
 from .urls import open_store
 
@@ -80,7 +80,7 @@ class ProvenStore(ObjectStore):
         """Whether write-once puts must be emulated; raises if the store can't be used at all."""
         report = known_verdict(self._store)
         if report is None:
-            report = probe(self._store)
+            report = probe_store(self._store)
             write_verdict(self._store, report)
         error = report.error()
         if error is None:

@@ -20,7 +20,7 @@ from ..runtime import OpenJob, Runtime
 from .claim import claim_join
 from .ending import is_passing
 from .tally import Tally, too_many
-from .tries import Admission, Tries
+from .tries import Admission, Tries, overran
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
@@ -35,6 +35,8 @@ def run_join(
     token: str | None = None,
     held: Collection[str] = (),
     round: int = 0,
+    overran_s: float | None = None,
+    given_back: bool = False,
 ) -> Outcome | None:
     """Bring the job to its outcome. Of those who are told to, one does.
 
@@ -46,6 +48,8 @@ def run_join(
         token: Who runs it; another for each run.
         held: Tokens of earlier runs for this message that the store failed, so that the claim may be its own.
         round: The job's round; if a later one has begun, this one's outcome is of no interest any more.
+        overran_s: The time limit at which an earlier run for this message was stopped, if one was.
+        given_back: Whether an earlier run for this message was stopped because its worker shut down.
 
     Returns:
         The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
@@ -70,16 +74,25 @@ def run_join(
             return None
     elif ledger.superseded():
         return None
-    claim = claim_join(
-        ledger, token=token, again=again, redelivered=redelivered, held=held, stall_s=runtime.config.stall_s
-    )
+    redelivered = redelivered or overran_s is not None
+    gone = redelivered or given_back
+    claim = claim_join(ledger, token=token, again=again, redelivered=gone, held=held, stall_s=runtime.config.stall_s)
     if claim is None or (claim.number and ledger.delivered()):
         return None
     if outcome is None and claim.number:
         # Whoever held the claim before may have written one since we looked.
         outcome = ledger.outcome()
     if outcome is None and manifest is not None and standing is not None:
-        made = _outcome(runtime, job, manifest, standing.landed, token, lost=claim.lost)
+        made = _outcome(
+            runtime,
+            job,
+            manifest,
+            standing.landed,
+            token,
+            lost=claim.lost and not given_back,
+            given_back=given_back,
+            overran_s=overran_s,
+        )
         if made is None:
             return None
         outcome = ledger.write_outcome(made)
@@ -90,7 +103,15 @@ def run_join(
 
 
 def _outcome(
-    runtime: Runtime, job: OpenJob, manifest: Manifest, landed: dict[int, int], token: str, *, lost: bool
+    runtime: Runtime,
+    job: OpenJob,
+    manifest: Manifest,
+    landed: dict[int, int],
+    token: str,
+    *,
+    lost: bool,
+    given_back: bool,
+    overran_s: float | None,
 ) -> Outcome | None:
     """Run the user's join; `lost` says that a worker who may have run it is believed dead.
 
@@ -100,7 +121,8 @@ def _outcome(
     task = job.intent.task
     started_at = time.time()
     tally = Tally.of(job, manifest.attempt, landed)
-    admission = tries.admit(redelivered=lost, limit=job.options.max_attempts)
+    limit, why = job.options.max_attempts, overran("join", overran_s)
+    admission = tries.admit(redelivered=lost, retried=given_back, limit=limit, why=why)
     if admission is Admission.LEAVE:
         return None
     if admission is Admission.GIVE_UP:

@@ -21,13 +21,20 @@ from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
 from .ending import conclude, conclude_excess, is_passing, overdue, start_join
-from .tries import Admission, Tries
+from .tries import Admission, Tries, overran
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
 
 
-def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False, retried: bool = False) -> None:
+def run_process(
+    runtime: Runtime,
+    handle: Handle,
+    *,
+    redelivered: bool = False,
+    retried: bool = False,
+    overran_s: float | None = None,
+) -> None:
     """Run process on the chunk that `handle` names, unless that is done or pointless.
 
     One ranged read, one write-once write and one listing, when nothing is amiss. If an item raises, the chunk is
@@ -38,7 +45,8 @@ def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False, 
         runtime: Store, settings, carrier.
         handle: Names the chunk.
         redelivered: Whether the broker has delivered the message before.
-        retried: Whether the store failed an earlier run for this message.
+        retried: Whether an earlier run for this message ended without being to blame.
+        overran_s: The time limit at which an earlier run for this message was stopped, if one was.
 
     Raises:
         StorageError: The store does not answer; running the chunk again, `retried`, is safe.
@@ -50,7 +58,7 @@ def run_process(runtime: Runtime, handle: Handle, *, redelivered: bool = False, 
         return
     if job.ended() or _lost_attempt(job, handle) or overdue(runtime, job):
         return
-    _Run(runtime, job, handle).go(redelivered, retried)
+    _Run(runtime, job, handle).go(redelivered or overran_s is not None, retried, overran_s)
 
 
 def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
@@ -73,7 +81,7 @@ class _Run:
         self._marks: list[FailedItem] = []
         self._traceback_text = ""
 
-    def go(self, redelivered: bool, retried: bool) -> None:
+    def go(self, redelivered: bool, retried: bool, overran_s: float | None) -> None:
         handle, job = self._handle, self._job
         suspicious = handle.nudged and not redelivered and not retried
         if redelivered or retried or handle.nudged:
@@ -89,6 +97,7 @@ class _Run:
             retried=retried,
             limit=job.options.max_attempts,
             stall_s=self._runtime.config.stall_s,
+            why=overran("process", overran_s, chunk=handle.chunk),
         )
         if admission is Admission.LEAVE:
             return

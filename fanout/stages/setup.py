@@ -21,7 +21,7 @@ from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
 from .ending import conclude, conclude_excess, is_passing, overdue, start_join
 from .resending import send_again
-from .tries import Admission, Tries
+from .tries import Admission, Tries, overran
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
@@ -41,6 +41,7 @@ def run_setup(
     redelivered: bool = False,
     retried: bool = False,
     round: int = 0,
+    overran_s: float | None = None,
 ) -> None:
     """Run setup; afterwards every chunk is in the store and its handle is on its way.
 
@@ -53,8 +54,9 @@ def run_setup(
         job_id: The job; its intent must be in the store.
         kept: Parameters that only this process has, by name, if setup runs where the job was submitted.
         redelivered: Whether the broker has delivered the message before.
-        retried: Whether the store failed an earlier run for this message.
+        retried: Whether an earlier run for this message ended without being to blame.
         round: The job's round.
+        overran_s: The time limit at which an earlier run for this message was stopped, if one was.
 
     Raises:
         StorageError: The store does not answer; running setup again, `retried`, is safe.
@@ -69,12 +71,14 @@ def run_setup(
         # It may have been cancelled before its setup began; then the outcome has waited for us to be delivered.
         start_join(runtime, job)
         return
+    redelivered = redelivered or overran_s is not None
     token = new_token()
     if job.manifest() is not None:
         _go_on(runtime, job, token, resend=redelivered or retried)
     else:
         tries = Tries(job.ledger, "setup")
-        admission = tries.admit(redelivered=redelivered, retried=retried, limit=job.options.max_attempts)
+        limit, why = job.options.max_attempts, overran("setup", overran_s)
+        admission = tries.admit(redelivered=redelivered, retried=retried, limit=limit, why=why)
         if admission is Admission.LEAVE:
             return
         if admission is Admission.GIVE_UP:

@@ -9,6 +9,7 @@ sent to the same step at once, one starts. What store or broker put off is no tr
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import Enum, auto
 
 from ..failure import Failure
@@ -43,7 +44,14 @@ class Tries:
         """Number of the try that is under way, from 1."""
 
     def admit(
-        self, *, redelivered: bool, limit: int, suspicious: bool = False, retried: bool = False, stall_s: float = 0.0
+        self,
+        *,
+        redelivered: bool,
+        limit: int,
+        suspicious: bool = False,
+        retried: bool = False,
+        stall_s: float = 0.0,
+        why: Callable[[int], Failure] | None = None,
     ) -> Admission:
         """Whether the step may run once more.
 
@@ -51,8 +59,10 @@ class Tries:
             redelivered: The broker has delivered this very message before: an earlier run died, or never began.
             limit: Runs that there may be.
             suspicious: The message may be one of several for the same step.
-            retried: The store failed an earlier run for this message, which goes on as the same try.
+            retried: An earlier run for this message ended without being to blame (the store failed it, or its worker
+                shut down), and goes on as the same try.
             stall_s: Seconds for which a try that began is taken to be at work.
+            why: Why the earlier run was lost, by its number, where that is known.
         """
         if not redelivered and not suspicious and not retried:
             return Admission.RUN
@@ -64,8 +74,11 @@ class Tries:
         if redelivered and found == self._known:
             # The first delivery of this message left no trace, so its worker is gone.
             found += 1
-            if not self._begin(found, TryState.LOST):
+            if not self._begin(found, TryState.LOST, why(found) if why else None):
                 return Admission.LEAVE
+        elif redelivered and why:
+            # It had put on record that it starts.
+            self._record(found, TryState.LOST, why(found))
         elif suspicious and times and time.time() - times[-1] < stall_s:
             return Admission.LEAVE
         self.number = found
@@ -93,16 +106,24 @@ class Tries:
         return Failure(
             step,
             "WorkerLost",
-            "its worker died while running it: killed, out of memory, or crashed",
+            "its worker died while running it (killed, out of memory, or crashed), or it took longer than the broker "
+            "waits for an answer",
             chunk=chunk,
             tries=self.number,
         )
 
-    def _begin(self, number: int, state: TryState) -> bool:
+    def _begin(self, number: int, state: TryState, failure: Failure | None = None) -> bool:
         """Take the `number`-th try; False if somebody else has begun it."""
-        begun = Try(state=state, at=time.time())
+        begun = Try(state=state, at=time.time(), failure=failure)
         standing = self._ledger.begin_try(self._step, number, begun)
         return standing is begun or standing.state == state == TryState.LOST
 
     def _record(self, number: int, state: TryState, failure: Failure | None = None) -> None:
         self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure))
+
+
+def overran(step: str, limit_s: float | None, *, chunk: int | None = None) -> Callable[[int], Failure] | None:
+    """Why a run that was stopped at a time limit was lost, by its number; None if there was no such limit."""
+    if limit_s is None:
+        return None
+    return lambda number: Failure.overran(step, limit_s, chunk=chunk, tries=number)

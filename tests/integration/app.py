@@ -84,6 +84,7 @@ class SlowTask(ForkJoinTask):
         "pause_s": {"type": "float", "default": 0.2},
         "setup_pause_s": {"type": "float", "default": 0.0},
         "join_pause_s": {"type": "float", "default": 0.0},
+        "only_while": {"type": "string", "default": ""},
     }
     chunk_items = 1
 
@@ -93,9 +94,11 @@ class SlowTask(ForkJoinTask):
             time.sleep(setup_pause_s)
             yield {"number": number}
 
-    def process(number, trace, pause_s):
+    def process(number, trace, pause_s, only_while):
+        """Slow, or slow only while there is a file of that name."""
+        slow = not only_while or Path(only_while).exists()
         leave(trace, f"process-{number}")
-        time.sleep(pause_s)
+        time.sleep(pause_s if slow else 0.0)
         return number
 
     def join(numbers, trace, join_pause_s):

@@ -24,7 +24,7 @@ from storage import (
     create_bucket,
     open_proven,
     open_store,
-    probe,
+    probe_store,
     put_once,
 )
 from storage.probe import PREFIX, VERDICT_KEY, known_verdict, write_verdict
@@ -137,7 +137,7 @@ class ListingTheDead(MemoryStore):
 
 def broken(store: ObjectStore) -> dict[str, str]:
     """What a probe finds broken, with what it saw."""
-    return {promise.name: promise.seen for promise in probe(store).broken}
+    return {promise.name: promise.seen for promise in probe_store(store).broken}
 
 
 def left(store: ObjectStore) -> list[str]:
@@ -146,7 +146,7 @@ def left(store: ObjectStore) -> list[str]:
 
 def test_every_store_keeps_its_promises(store: ObjectStore) -> None:
     """Memory, directory, moto and Ceph keep all six promises, and nothing of the probe is left."""
-    report = probe(store)
+    report = probe_store(store)
     assert (report.broken, report.error()) == ((), None)
     assert len(report.promises) == 6
     assert report.promises[0].seen == f"1 of {WRITERS} writers won, {ROUNDS} times"
@@ -156,10 +156,10 @@ def test_every_store_keeps_its_promises(store: ObjectStore) -> None:
 def test_a_probe_makes_as_many_requests_as_it_says() -> None:
     """110 requests, deletions and listings included."""
     store = CountingStore(MemoryStore())
-    probe(store)
+    probe_store(store)
     assert sum(store.requests.values()) == ROUNDS * (WRITERS + 1) + 11
     store.reset()
-    probe(store, writers=2, rounds=1)
+    probe_store(store, writers=2, rounds=1)
     assert sum(store.requests.values()) == 14
 
 
@@ -184,7 +184,7 @@ def test_a_broken_promise_is_found(store: ObjectStore, name: str, seen: str) -> 
 
 def test_a_lost_answer_is_no_broken_promise() -> None:
     """No winner at all, where one of the bodies stands, is what a winner without an answer looks like."""
-    report = probe(LosingAnswers())
+    report = probe_store(LosingAnswers())
     assert report.broken == ()
     assert report.promises[0].seen.startswith("0 of 32")
 
@@ -201,7 +201,7 @@ def test_silence_is_no_verdict(error: type[Exception]) -> None:
 
     store = Silent()
     with pytest.raises(error):
-        probe(store)
+        probe_store(store)
     with pytest.raises(error):
         ProvenStore(store).put("key", b"body", if_absent=True)
     assert known_verdict(store) is None
@@ -209,7 +209,7 @@ def test_silence_is_no_verdict(error: type[Exception]) -> None:
 
 def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
     """The error has the promise, what was seen, the remedy and the report, and survives pickling with them."""
-    error = probe(Careless()).error()
+    error = probe_store(Careless()).error()
     assert isinstance(error, ConditionalWriteUnsupported)
     again = pickle.loads(pickle.dumps(error))
     for each in (error, again):
@@ -217,14 +217,14 @@ def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
         assert "If-None-Match" in str(each)
         assert "unsafe_write_once" in str(each)
         assert each.report == error.report
-    other = probe(WithoutRanges()).error()
+    other = probe_store(WithoutRanges()).error()
     assert type(other) is PromiseBroken
 
 
 def test_a_verdict_is_found_again() -> None:
     """A verdict comes back from the store as it was written; a damaged one, or one of another version, does not."""
     store = Careless()
-    report = probe(store)
+    report = probe_store(store)
     assert known_verdict(store) is None
     write_verdict(store, report)
     assert known_verdict(store) == report
@@ -268,11 +268,11 @@ def test_a_store_that_breaks_its_promise_is_refused(kind: type[MemoryStore]) -> 
 def test_a_store_that_was_mended_is_used_again() -> None:
     """Once a fresh probe has left a good verdict, a process that had refused the store uses it."""
     store = MemoryStore()
-    write_verdict(store, probe(Careless()))
+    write_verdict(store, probe_store(Careless()))
     proven = ProvenStore(store)
     with pytest.raises(ConditionalWriteUnsupported):
         proven.put("key", b"body", if_absent=True)
-    write_verdict(store, probe(store))
+    write_verdict(store, probe_store(store))
     proven.put("key", b"body", if_absent=True)
     assert store.get("key") == b"body"
 

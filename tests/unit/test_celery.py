@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import Queue
 from kombu.utils import json as kombu_json
 
 import fanout
@@ -270,28 +271,95 @@ def test_an_app_as_recommended_needs_no_advice() -> None:
 
 
 def test_each_dangerous_setting_is_named_with_its_danger() -> None:
-    """Pickle, lost messages, long tasks and prefetching are advised against."""
+    """Whatever loses messages, tries or workers is advised against, the most dangerous first."""
     app = Celery("bad", broker="amqp://", set_as_current=False)
-    app.conf.update(accept_content=["json", "pickle"], task_time_limit=3600)
+    app.conf.update(
+        accept_content=["json", "pickle"],
+        task_time_limit=3600,
+        task_default_delivery_mode="transient",
+        task_queues=[Queue("fleeting", durable=False), Queue("quorate", queue_arguments={"x-queue-type": "quorum"})],
+        task_protocol=1,
+        task_always_eager=True,
+        broker_connection_retry_on_startup=False,
+        worker_detect_quorum_queues=False,
+    )
     assert settings_of(app) == [
         "accept_content",
         "broker_transport_options['confirm_publish']",
+        "task_default_delivery_mode",
+        "task_queues['fleeting']",
+        "task_protocol",
+        "task_always_eager",
         "task_time_limit",
         "worker_prefetch_multiplier",
+        "broker_connection_retry_on_startup",
+        "broker_channel_error_retry",
+        "worker_detect_quorum_queues",
     ]
     assert all(entry.setting in str(entry) and entry.danger in str(entry) for entry in advice(app))
 
 
+def test_an_annotation_that_takes_from_a_stage_what_it_needs_is_named(app: Celery) -> None:
+    """What an app says of every task must not undo late acknowledgement; a stage's own settings are stronger."""
+    app.conf.update(task_acks_late=False, task_reject_on_worker_lost=False, task_retry_on_worker_lost=True)
+    app.finalize()
+    assert not [name for name in settings_of(app) if "annotations" in name]
+    annotated = Celery("annotated", broker="memory://", set_as_current=False)
+    annotated.conf.task_annotations = {"*": {"acks_late": False, "retry_on_worker_lost": True}}
+    fanout.connect(annotated, store="memory://annotated")
+    annotated.finalize()
+    assert f"task_annotations['{Words.name}.process']['acks_late']" in settings_of(annotated)
+    assert f"task_annotations['{Words.name}.join']['retry_on_worker_lost']" in settings_of(annotated)
+
+
 @pytest.mark.parametrize(
-    ("limit_s", "timeout_s", "expected"), [(None, None, 1), (3599, None, 0), (3600, None, 1), (100, 60, 1), (50, 60, 0)]
+    ("limit_s", "timeout_s", "expected"), [(None, None, 0), (3599, None, 0), (3600, None, 1), (100, 60, 1), (50, 60, 0)]
 )
 def test_redis_needs_a_limit_below_its_visibility_timeout(limit_s: Any, timeout_s: Any, expected: int) -> None:
     """A chunk that outlives the timeout would be delivered twice."""
-    app = Celery("redis", broker="redis://", set_as_current=False)
-    app.conf.update(worker_prefetch_multiplier=1, task_time_limit=limit_s)
+    app = redis_app(worker_soft_shutdown_timeout=10, worker_enable_soft_shutdown_on_idle=True, task_time_limit=limit_s)
     if timeout_s:
         app.conf.broker_transport_options = {"visibility_timeout": timeout_s}
     assert settings_of(app) == ["task_time_limit"] * expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ["worker_soft_shutdown_timeout"]),
+        ({"worker_soft_shutdown_timeout": 5}, ["worker_enable_soft_shutdown_on_idle"]),
+    ],
+)
+def test_redis_needs_a_soft_shutdown(settings: dict[str, Any], expected: list[str]) -> None:
+    """Without one, what a worker held when it was told to quit stays away until the visibility timeout."""
+    assert settings_of(redis_app(**settings)) == expected
+
+
+def redis_app(**settings: Any) -> Celery:
+    app = Celery("redis", broker="redis://", set_as_current=False)
+    app.conf.update(worker_prefetch_multiplier=1, **settings)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("broker", "settings", "expected"),
+    [
+        ("amqp://", {}, 1500),
+        ("amqp://", {"task_time_limit": 7}, 7),
+        ("amqp://", {"task_queues": [Queue("short", queue_arguments={"x-consumer-timeout": 60_000})]}, 50),
+        ("redis://", {}, 3000),
+        ("redis://", {"broker_transport_options": {"visibility_timeout": 60}}, 50),
+        ("memory://", {}, None),
+    ],
+)
+def test_a_stage_gives_up_before_its_broker_does(broker: str, settings: dict[str, Any], expected: float | None) -> None:
+    """A stage has the app's time limit, or else five sixths of the time for which the broker waits."""
+    app = Celery("limited", broker=broker, set_as_current=False)
+    app.conf.update(settings)
+    fanout.connect(app, store="memory://limited")
+    app.finalize()
+    for step in ("setup", "process", "join"):
+        assert app.tasks[f"{Words.name}.{step}"].time_limit == expected
 
 
 # The extension

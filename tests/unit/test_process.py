@@ -468,3 +468,38 @@ def test_an_undeclared_task_fails_the_job(world: World) -> None:
     failure = failure_of(ledger)
     assert failure.error == "UnknownTask"
     assert "import its module here" in failure.reason
+
+
+def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
+    """Runs that overran count as tries, each with the limit in its record; after the last the job fails with it."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
+    handle = world.handles[0]
+    step = process_step(handle.attempt, 0)
+
+    def die(number: int, run: int) -> None:
+        raise WorkerDied
+
+    deed.act = die
+    for run in (1, 2):
+        with pytest.raises(WorkerDied):
+            run_process(world.process(), handle, overran_s=30.0)
+        assert ledger.tries(step) == run + 1
+        noted = ledger.last_failure(step, run)
+        assert noted is not None
+        assert (noted.error, noted.chunk, noted.tries) == ("TimeLimitExceeded", 0, run)
+    run_process(world.process(), handle, overran_s=30.0)
+    assert deed.runs == [1, 1], "a first run that left no record, and two that are seen here"
+    assert ledger.tries(step) == 3
+    failure = failure_of(ledger)
+    assert (failure.error, failure.tries) == ("TimeLimitExceeded", 3)
+    assert "task_time_limit = 30 s" in failure.reason
+    assert "chunk_items" in failure.reason
+
+
+def test_what_was_noted_on_an_exception_is_part_of_its_reason() -> None:
+    """Notes that were added to an exception reach whoever reads of the failure."""
+    error = ValueError("wrong")
+    error.add_note("try less")
+    assert Failure.of("process", error).reason == "wrong; try less"
+    assert Failure.of("process", ValueError("wrong")).reason == "wrong"

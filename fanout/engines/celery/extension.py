@@ -7,13 +7,15 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery, current_app
+from celery import Celery, current_app, current_task
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_ready
 
 from ..._storage import open_proven
 from ...config import Config, from_celery, from_environment
 from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
+from ...failure import too_long
 from ...job import Job
 from ...runtime import Runtime
 from .. import local
@@ -21,7 +23,7 @@ from .bell import bell_of
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
 from .sweeper import SweepTask
-from .tasks import JoinTask, ProcessTask, SetupTask
+from .tasks import JoinTask, ProcessTask, SetupTask, StageTask
 
 ATTRIBUTE = "fanout"
 
@@ -66,6 +68,7 @@ class Extension:
                     config,
                     CeleryCarrier(self.app),
                     tasks=self._tasks,
+                    on_error=_explain,
                     bell=lambda job_id: bell_of(self.app, job_id),
                 )
             return self._runtime
@@ -149,6 +152,13 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
         ConfigError: The app is not connected, or no store is configured.
     """
     return extension_of(app).job(job_id)
+
+
+def _explain(error: BaseException) -> None:
+    """Say what an error of Celery's means for a fork-join task."""
+    if isinstance(error, SoftTimeLimitExceeded) and isinstance(current_task, StageTask):
+        limit_s = (current_task.request.timelimit or (None, None))[1] or current_task.soft_time_limit
+        error.add_note(too_long(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
 
 
 @worker_ready.connect

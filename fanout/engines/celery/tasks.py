@@ -34,6 +34,8 @@ from .. import local
 from ..launch import has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
+from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from .settings import default_limit_s
 
 _LOG = logging.getLogger("fanout")
 
@@ -45,11 +47,17 @@ class StageTask(Task[Any, Any]):
     """What the three have in common: a killed worker's message comes back, and a silent store puts the stage off."""
 
     abstract = True
+    Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
     _runtime: Callable[[], Runtime]
     acks_late = True
     reject_on_worker_lost = True
+    # A retry would be a new message, whose run no one could tell from a first one: tries would not be counted.
+    retry_on_worker_lost = False
+    # A stage that ends with an error has said all there is to say.
+    acks_on_failure_or_timeout = True
+    acks_on_failure = True
     serializer = "json"
     typing = False
     max_retries = STORE_RETRIES
@@ -69,13 +77,31 @@ class StageTask(Task[Any, Any]):
     def runtime(self) -> Runtime:
         return self._runtime()
 
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Where the app has no time limit, take one that the broker can live with."""
+        if cls.time_limit is None:
+            cls.time_limit = default_limit_s(app)
+
     @property
     def redelivered(self) -> bool:
         return bool((self.request.delivery_info or {}).get("redelivered"))
 
     @property
     def retried(self) -> bool:
-        return bool(self.request.retries)
+        """Whether an earlier run for this message ended without being to blame, and goes on here."""
+        return bool(self.request.retries) or self.given_back
+
+    @property
+    def given_back(self) -> bool:
+        """Whether a worker that was told to shut down sent this message again."""
+        return bool(self.request.get(GIVEN_BACK_HEADER)) and not self.redelivered
+
+    @property
+    def overran_s(self) -> float | None:
+        """The time limit at which an earlier run for this message was stopped, if one was."""
+        limit_s = self.request.get(OVERRAN_HEADER)
+        return float(limit_s) if isinstance(limit_s, int | float) else None
 
     @contextmanager
     def outages_survived(self, **remembered: Any) -> Iterator[None]:
@@ -176,7 +202,14 @@ class SetupTask(StageTask):
         if refused is not None:
             conclude(runtime, runtime.job(job_id, round), Ending.FAILED, Failure.of("setup", refused))
             return
-        run_setup(runtime, job_id, redelivered=self.redelivered, retried=self.retried, round=round)
+        run_setup(
+            runtime,
+            job_id,
+            redelivered=self.redelivered,
+            retried=self.retried,
+            round=round,
+            overran_s=self.overran_s,
+        )
 
     def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""
@@ -228,7 +261,9 @@ class ProcessTask(StageTask):
             _LOG.warning("%s: dropped a message that is no handle: %s", self.name, error)
             return
         with self.outages_survived():
-            run_process(self.runtime, handle, redelivered=self.redelivered, retried=self.retried)
+            run_process(
+                self.runtime, handle, redelivered=self.redelivered, retried=self.retried, overran_s=self.overran_s
+            )
 
 
 class JoinTask(StageTask):
@@ -248,6 +283,8 @@ class JoinTask(StageTask):
                 token=token,
                 held=held,
                 round=round,
+                overran_s=self.overran_s,
+                given_back=self.given_back,
             )
             if outcome is None:
                 raise Ignore
