@@ -23,6 +23,7 @@ _the_right_one(importlib.import_module("storage"))
 
 from storage import (  # noqa: E402
     COMPRESSIONS,
+    BucketNotFound,
     Compression,
     Content,
     CorruptObject,
@@ -33,10 +34,9 @@ from storage import (  # noqa: E402
     ObjectStore,
     PackReader,
     PackWriter,
-    ProbeReport,
-    PromiseBroken,
     SequenceEncoder,
     Slice,
+    StorageDenied,
     StorageError,
     StorageUnavailable,
     Unencodable,
@@ -53,6 +53,7 @@ from storage import (  # noqa: E402
 
 __all__ = [
     "COMPRESSIONS",
+    "BucketNotFound",
     "Compression",
     "Content",
     "CorruptObject",
@@ -63,10 +64,9 @@ __all__ = [
     "ObjectStore",
     "PackReader",
     "PackWriter",
-    "ProbeReport",
-    "PromiseBroken",
     "SequenceEncoder",
     "Slice",
+    "StorageDenied",
     "StorageError",
     "StorageUnavailable",
     "Unencodable",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,7 +15,9 @@ import click
 from . import __version__, sweep
 from ._storage import StorageUnavailable
 from .bench.command import bench
+from .doctor import check_all, plain, report_lines
 from .errors import CarrierUnavailable, FanoutError
+from .finding import Finding, Verdict
 from .job import Job
 from .report import JobReport
 
@@ -58,6 +62,28 @@ def demo(path: Path | None, chunks: int, times: int) -> None:
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed: pip install 'fanout[demo]'") from error
     sys.exit(0 if right else 1)
+
+
+@main.command()
+@click.option("-A", "--app", "app", help="The connected Celery app, as for `celery -A`: `package.module:app`.")
+@click.option("--store", help="The store to look at instead of the app's: `s3://bucket/prefix`.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(app: str | None, store: str | None, as_json: bool) -> None:
+    """Look at everything that jobs rely on: store, settings, broker and workers.
+
+    Ends with status 1 if something is broken.
+    """
+    if app is None and store is None:
+        raise click.UsageError("Nothing to look at: give --app, or --store.")
+    findings = check_all(_extension(app) if app is not None else None, store_url=store)
+    kept: list[Finding] = []
+    for finding in findings:
+        kept.append(finding)
+        for line in () if as_json else report_lines([finding], width=shutil.get_terminal_size((120, 24)).columns):
+            click.echo(line)
+    if as_json:
+        click.echo(json.dumps(plain(kept), indent=2, ensure_ascii=False))
+    sys.exit(1 if any(finding.verdict is Verdict.BROKEN for finding in kept) else 0)
 
 
 _app_option = click.option(

@@ -150,10 +150,10 @@ class _Run:
 
     def _mark(self, error: Exception) -> None:
         """Put a mark in the place of the item that is being worked on."""
-        failure = self._failure_of(error)
         if not self._marks:
             self._runtime.on_error(error)
-            self._traceback_text = failure.traceback_text
+        failure = self._failure_of(error)
+        self._traceback_text = self._traceback_text or failure.traceback_text
         assert self._item is not None
         self._marks.append(FailedItem.of(failure, item=self._item))
 

@@ -7,9 +7,12 @@ signature.py   a job as a Celery signature; submit
 bell.py        how a caller learns of a job's end without asking the store
 carrier.py     how handles and joins become messages
 values.py      what a value becomes on its way through Celery
+request.py     a stage's message in the worker's main process: time limits and shutdowns
 settings.py    what the app's settings should be, and the danger where they differ
+checkup.py     what `fanout doctor` finds out about the app, its broker and its workers
 """
 
+from .checkup import check_app
 from .extension import Extension, attach, connect, extension_of
 from .settings import Advice, advice
 from .signature import ForkJoinSignature, signature, submit
@@ -21,6 +24,7 @@ __all__ = [
     "ForkJoinSignature",
     "advice",
     "attach",
+    "check_app",
     "connect",
     "extension_of",
     "opened",

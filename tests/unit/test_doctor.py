@@ -1,0 +1,278 @@
+"""`fanout doctor` names what is wrong with store, settings and workers, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from click.testing import CliRunner, Result
+from kombu import Queue
+
+import fanout
+from fanout.cli import main
+from fanout.declaration import TASKS
+from fanout.doctor import check_all, check_store, plain, report_lines
+from fanout.engines.celery import checkup, extension_of
+from fanout.finding import Finding, Verdict
+from storage import Body, BucketNotFound, StorageDenied, StorageError, StorageUnavailable
+
+from .stores import ScriptedStore
+from .tasks import Words
+
+PROMISES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
+
+
+@pytest.fixture(autouse=True)
+def _no_listener_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apps of one test are not told of the tasks that other tests declare."""
+    monkeypatch.setattr(TASKS, "_listeners", [])
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    made = Celery("doctored", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.update(fanout.RECOMMENDED, broker_transport_options={})
+    fanout.connect(made, store="memory://doctored")
+    yield made
+    made.close()
+
+
+class Careless(ScriptedStore):
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+        super().put(key, body)
+
+
+# The store
+
+
+def test_a_good_store() -> None:
+    """Each promise is tried afresh and good, the clocks agree, and nothing is left behind."""
+    store = ScriptedStore()
+    findings = [*check_store(store, stall_s=60)]
+    assert [finding.check for finding in findings] == ["store", *(f"store: {p}" for p in PROMISES), "store: clock"]
+    assert {finding.verdict for finding in findings} == {Verdict.OK}
+    assert {finding.remedy for finding in findings} == {""}
+    assert store.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "check"),
+    [
+        (BucketNotFound("no bucket"), "store: bucket"),
+        (StorageDenied("no entry"), "store: credentials"),
+        (StorageUnavailable("no answer"), "store: reachable"),
+        (StorageError("no idea", remedy="Think."), "store: answers"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["list", "get"])
+def test_a_store_that_does_not_answer(error: StorageError, check: str, verb: str) -> None:
+    """What a store says to listing or to reading is one finding, with the error's remedy, and the last."""
+    store = ScriptedStore()
+
+    def answer(asked: str, key: str) -> None:
+        if asked == verb:
+            raise error
+
+    store.before = answer
+    last = [*check_store(store, stall_s=60)][-1]
+    assert last == Finding(check, str(error.args[0]), Verdict.BROKEN, error.remedy)
+
+
+def test_a_store_that_breaks_its_promise() -> None:
+    """The promise, what was seen and the remedy; with the fallback it is something to know, and not broken."""
+    for unsafe, verdict, said in ((False, Verdict.BROKEN, "If-None-Match"), (True, Verdict.CHANGE, "delivered twice")):
+        findings = {f.check: f for f in check_store(Careless(), stall_s=60, unsafe_write_once=unsafe)}
+        finding = findings["store: write once"]
+        assert (finding.found, finding.verdict) == ("32 of 32 writers won", verdict)
+        assert said in finding.remedy
+        assert [f.check for f in findings.values() if f.verdict is not Verdict.OK] == ["store: write once"]
+
+
+@pytest.mark.parametrize(
+    ("older_s", "verdict", "said"),
+    [
+        (0.0, Verdict.OK, "agrees"),
+        (5.0, Verdict.OK, "4 s behind"),
+        (-5.0, Verdict.OK, "5 s ahead of"),
+        (20.0, Verdict.CHANGE, "19 s behind"),
+        (-20.0, Verdict.CHANGE, "20 s ahead of"),
+        (100.0, Verdict.BROKEN, "99 s behind"),
+        (-100.0, Verdict.BROKEN, "100 s ahead of"),
+    ],
+)
+def test_clocks_that_differ(older_s: float, verdict: Verdict, said: str) -> None:
+    """A clock that is off by much of `stall_s` is named with the direction; a second is nobody's fault."""
+    store = ScriptedStore()
+    store.after = lambda verb, key: store.age(older_s, key) if "clock" in key else None
+    finding = [*check_store(store, stall_s=60)][-1]
+    assert finding.verdict is verdict
+    assert said in finding.found
+    assert bool(finding.remedy) is (verdict is not Verdict.OK)
+    assert store.keys() == []
+
+
+# An app
+
+
+def test_settings_are_named_with_their_remedy(app: Celery) -> None:
+    """A setting that should be another is something to change, with what it should be and why."""
+    app.conf.worker_prefetch_multiplier = 7
+    found = {finding.check: finding for finding in checkup.check_settings(app)}
+    finding = found["setting worker_prefetch_multiplier"]
+    assert (finding.found, finding.verdict) == ("7", Verdict.CHANGE)
+    assert finding.remedy.startswith("Should be 1: ")
+    assert found["result backend"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        ({}, Verdict.UNKNOWN),
+        ({"x-consumer-timeout": 60_000}, Verdict.BROKEN),
+        ({"x-consumer-timeout": 1_600_000}, Verdict.OK),
+    ],
+)
+def test_the_consumer_timeout_where_it_is_known(settings: dict[str, Any], verdict: Verdict) -> None:
+    """What a queue says of its consumer timeout is compared with the time limit; else it can't be told."""
+    app = Celery("timed", broker="amqp://", set_as_current=False)
+    app.conf.update(task_time_limit=1500, task_queues=[Queue("q", queue_arguments=settings)])
+    assert checkup._consumer_timeout(app).verdict is verdict
+
+
+class Inspected:
+    """What workers answer to `inspect`, in the shapes in which they do."""
+
+    def __init__(self, app: Celery, *workers: str) -> None:
+        known = [f"{name} [rate_limit=1/s]" for name in app.tasks]
+        self.answers: dict[str, dict[str, Any]] = {
+            "stats": {
+                worker: {"pool": {"implementation": "celery.concurrency.prefork:TaskPool"}} for worker in workers
+            },
+            "registered": dict.fromkeys(workers, known),
+            "active_queues": {worker: [{"name": "celery"}] for worker in workers},
+            "conf": {worker: {"fanout_store": "memory://doctored"} for worker in workers},
+        }
+
+    def __call__(self, timeout: float) -> Inspected:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self.answers[name] or None
+
+
+def worker_findings(app: Celery, monkeypatch: pytest.MonkeyPatch, inspected: Inspected) -> Mapping[str, Finding]:
+    monkeypatch.setattr(app.control, "inspect", inspected)
+    return {finding.check: finding for finding in checkup._check_workers(app)}
+
+
+def test_workers_that_answer(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that knows the tasks of its queues is good."""
+    found = worker_findings(app, monkeypatch, Inspected(app, "a@here", "b@here"))
+    assert [(check, finding.verdict) for check, finding in found.items()] == [
+        ("worker a@here", Verdict.OK),
+        ("worker b@here", Verdict.OK),
+    ]
+
+
+def test_no_worker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is something to change, not a broken thing: workers may come later."""
+    assert worker_findings(app, monkeypatch, Inspected(app))["workers"].verdict is Verdict.CHANGE
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "verdict", "said"),
+    [
+        ("registered", ["celery.chord"], Verdict.BROKEN, f"does not know .*{Words.name}.process"),
+        ("conf", {"fanout_store": "s3://other/root"}, Verdict.BROKEN, "keeps its jobs in s3://other/root"),
+        ("conf", {}, Verdict.OK, "answers"),
+        (
+            "stats",
+            {"pool": {"implementation": "celery.concurrency.thread:TaskPool"}},
+            Verdict.CHANGE,
+            "celery.concurrency.thread",
+        ),
+    ],
+)
+def test_a_worker_that_will_not_do(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, question: str, answer: Any, verdict: Verdict, said: str
+) -> None:
+    """A worker that does not know the tasks, uses another store, or can't stop a step is named."""
+    inspected = Inspected(app, "a@here")
+    inspected.answers[question]["a@here"] = answer
+    finding = worker_findings(app, monkeypatch, inspected)["worker a@here"]
+    assert finding.verdict is verdict
+    assert re.search(said, finding.found)
+
+
+def test_a_queue_that_nobody_serves(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that are routed to a queue from which no worker takes would wait for ever."""
+    app.conf.task_routes = {f"{Words.name}.process": {"queue": "elsewhere"}}
+    app.finalize()
+    found = worker_findings(app, monkeypatch, Inspected(app, "a@here"))
+    assert found["worker a@here"].verdict is Verdict.OK
+    assert found["queue elsewhere"].verdict is Verdict.BROKEN
+    assert f"{Words.name}.process" in found["queue elsewhere"].found
+
+
+# The command
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["doctor", *arguments])
+
+
+def test_the_command_prints_and_ends_well(tmp_path: Path) -> None:
+    """A store alone can be looked at; the status is 0 if nothing is broken."""
+    result = command("--store", tmp_path.as_uri())
+    assert result.exit_code == 0, result.output
+    assert "store: write once" in result.output
+    assert "1 of 32 writers won" in result.output
+
+
+def test_the_command_ends_badly_if_something_is_broken() -> None:
+    """The status is 1 if something is broken, and the remedy is printed."""
+    result = command("--store", "ftp://nowhere")
+    assert result.exit_code == 1
+    assert "broken" in result.output
+    assert "→ Use s3://bucket/prefix" in result.output
+
+
+def test_the_command_speaks_json(tmp_path: Path) -> None:
+    """With --json the findings come as a list of check, found, verdict and remedy."""
+    findings = json.loads(command("--store", tmp_path.as_uri(), "--json").output)
+    assert findings[0]["verdict"] == "ok"
+    assert all(set(finding) == {"check", "found", "verdict", "remedy"} for finding in findings)
+
+
+def test_the_command_wants_something_to_look_at() -> None:
+    """Without an app or a store there is nothing to look at."""
+    result = command()
+    assert result.exit_code == 2
+    assert "--store" in result.output
+
+
+def test_an_app_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That no store is configured is a finding, and the rest of the app is looked at all the same."""
+    monkeypatch.delenv("FANOUT_STORE", raising=False)
+    bare = Celery("bare", broker="memory://bare", set_as_current=False)
+    fanout.connect(bare)
+    findings = [*check_all(extension_of(bare))]
+    assert findings[0].verdict is Verdict.BROKEN
+    assert "FANOUT_STORE" in findings[0].found
+    assert "result backend" in [finding.check for finding in findings]
+
+
+def test_lines_fit_the_terminal() -> None:
+    """Each line has at most the width of the terminal, and none is lost."""
+    finding = Finding("check", "found " * 40, Verdict.BROKEN, "remedy " * 40)
+    lines = [*report_lines([finding], width=80)]
+    assert max(map(len, lines)) <= 80
+    text = " ".join(lines)
+    assert (text.count("found"), text.count("remedy")) == (40, 40)
+    assert plain([finding])[0]["verdict"] == "broken"
