@@ -29,6 +29,7 @@ from fanout.stack import (
     MotoServer,
     Process,
     RabbitMQ,
+    Rclone,
     Redis,
     ServerFailed,
     ServerUnavailable,
@@ -215,7 +216,7 @@ def test_localstack_serves_s3(localstack_server: LocalStack) -> None:
     assert listening == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("start", [RabbitMQ.start, Redis.start, CephGateway.start, MotoServer.start])
+@pytest.mark.parametrize("start", [RabbitMQ.start, Redis.start, CephGateway.start, MotoServer.start, Rclone.start])
 def test_a_server_leaves_no_process_behind(start: Callable[[Path], Any], tmp_path: Path) -> None:
     """Once stopped, none of a server's processes is left; stopping twice is harmless."""
     before = below()

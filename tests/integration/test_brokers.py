@@ -1,0 +1,181 @@
+"""Brokers and their ways: quorum queues, Redis, a consumer timeout, workers that are told to go. Right, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanout import JobFailed
+from fanout.keys import process_step
+from fanout.stack import CephGateway, RabbitMQ, Rclone, Redis
+from storage import StorageError
+
+from .app import PoisonTask, SlowTask, SumTask
+from .cluster import Cluster, running_cluster, wait_until
+
+QUORUM = {
+    "task_default_queue_type": "quorum",
+    "task_default_exchange_type": "topic",
+    "worker_detect_quorum_queues": True,
+}
+# Celery takes up to 10 s to notice the death of a child: a lower limit may be what it notices first.
+REDIS = {
+    "broker_transport_options": {"visibility_timeout": 20},
+    "task_time_limit": 15,
+    "worker_soft_shutdown_timeout": 1.0,
+    "worker_enable_soft_shutdown_on_idle": True,
+}
+
+
+@pytest.fixture(scope="module", params=["quorum", "redis"])
+def shared(
+    request: pytest.FixtureRequest,
+    ceph_gateway: CephGateway,
+    redis_server: Redis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
+    """RabbitMQ's quorum queues, or Redis as the broker."""
+    settings: dict[str, Any] = QUORUM if request.param == "quorum" else REDIS
+    broker = request.getfixturevalue("rabbitmq").url if request.param == "quorum" else redis_server.url
+    environment = {
+        **ceph_gateway.environment,
+        "TEST_BROKER": broker,
+        "TEST_BACKEND": redis_server.url,
+        "TEST_SETTINGS": json.dumps(settings),
+    }
+    with running_cluster(tmp_path_factory.mktemp(request.param), environment, workers=0, stall_s=5) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared: Cluster, tmp_path: Path) -> Cluster:
+    """Two workers that a test may kill, and a place of its own for traces."""
+    while sum(worker.alive for worker in shared.workers) < 2:
+        shared.start_worker()
+    shared.app.set_current()
+    return replace(shared, trace=tmp_path)
+
+
+def launch(cluster: Cluster, numbers: list[int], **values: Any) -> Any:
+    cluster.app.set_current()
+    options = {name: values.pop(name) for name in ("max_attempts",) if name in values}
+    return SlowTask.submit({"numbers": numbers, "trace": str(cluster.trace), **values}, **options)
+
+
+def tries(cluster: Cluster, job: Any, chunk: int) -> int:
+    """How many tries of a chunk are on record."""
+    ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
+    return int(ledger.tries(process_step(job.manifest().attempt, chunk)))
+
+
+def test_kills_are_survived(cluster: Cluster) -> None:
+    """SIGKILL of a child, and then of a whole worker: the right answer."""
+    job = launch(cluster, list(range(12)), pause_s=0.7)
+    os.kill(cluster.pid_of("process-2"), signal.SIGKILL)
+    cluster.worker_of(cluster.pid_of("process-6")).kill()
+    assert job.get(120) == sum(range(12))
+
+
+def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
+    """A poison chunk is run `max_attempts` times and no more, whoever counts deliveries, and the error names it."""
+    job = PoisonTask.submit({"numbers": list(range(6)), "poison": 3, "trace": str(cluster.trace)}, max_attempts=4)
+    with pytest.raises(JobFailed, match="WorkerLost") as caught:
+        job.get(120)
+    assert (caught.value.step, caught.value.chunk, caught.value.tries) == ("process", 3, 4)
+    assert len(cluster.traces("process-3")) == 4
+
+
+def test_a_chunk_that_takes_too_long(redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
+    """With Redis, too, a chunk is stopped before its broker gives up on it, and the error says so."""
+    environment = {
+        **ceph_gateway.environment,
+        "TEST_BROKER": redis_server.url,
+        "TEST_BACKEND": "",
+        "TEST_SETTINGS": json.dumps({**REDIS, "task_time_limit": 2}),
+    }
+    with running_cluster(tmp_path, environment, workers=1, concurrency=1) as cluster:
+        job = launch(cluster, [1], pause_s=600.0, max_attempts=2)
+        with pytest.raises(JobFailed, match=r"TimeLimitExceeded.*task_time_limit = 2 s"):
+            job.get(60)
+        assert len(cluster.traces("process-1")) == 2
+
+
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_worker_that_is_told_to_go(cluster: Cluster, way: signal.Signals) -> None:
+    """SIGTERM lets it finish its chunks; SIGQUIT has it give them back: nothing is lost, and no try is counted."""
+    quick = way is signal.SIGQUIT
+    (cluster.trace / "slow").touch()
+    pause = {"pause_s": 60.0 if quick and "quorum" in cluster.environment["TEST_SETTINGS"] else 2.0}
+    job = launch(cluster, [1], only_while=str(cluster.trace / "slow"), max_attempts=1, **pause)
+    worker = cluster.worker_of(cluster.pid_of("process-1"))
+    (cluster.trace / "slow").unlink()
+    os.kill(worker.pid, way)
+    assert job.get(60) == 1
+    wait_until(lambda: not worker.alive, "the worker is gone")
+    assert len(cluster.traces("process-1")) == (2 if quick else 1)
+    assert tries(cluster, job, 0) == 0
+
+
+@contextmanager
+def impatient(directory: Path, *, after_s: int) -> Iterator[RabbitMQ]:
+    """A RabbitMQ with a short consumer timeout, which looks twice a second instead of once a minute."""
+    with RabbitMQ.start(directory, settings={"consumer_timeout": str(after_s * 1000)}) as broker:
+        broker.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
+        yield broker
+
+
+def test_a_worker_lives_through_the_consumer_timeout(
+    ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path
+) -> None:
+    """Where a chunk outlives RabbitMQ's patience, its worker takes up work again, and the job gets its answer.
+
+    A time limit below the consumer timeout fails such a chunk clearly; this is what happens without one.
+    """
+    with impatient(tmp_path / "broker", after_s=2) as broker:
+        environment = {**ceph_gateway.environment, "TEST_BROKER": broker.url, "TEST_BACKEND": redis_server.url}
+        with running_cluster(tmp_path, environment, workers=1, concurrency=1, stall_s=5) as cluster:
+            job = launch(cluster, [1], pause_s=6.0, max_attempts=9)
+            assert job.get(90) == 1
+            (worker,) = cluster.workers
+            assert worker.alive
+            assert "delivery acknowledgement" in worker.log()
+            assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3
+
+
+def test_a_limit_below_the_consumer_timeout(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
+    """A chunk that would outlive RabbitMQ's patience is stopped before, and the job says so."""
+    with impatient(tmp_path / "broker", after_s=5) as broker:
+        environment = {
+            **ceph_gateway.environment,
+            "TEST_BROKER": broker.url,
+            "TEST_BACKEND": redis_server.url,
+            "TEST_SETTINGS": json.dumps({"task_time_limit": 2}),
+        }
+        with running_cluster(tmp_path, environment, workers=1, concurrency=1) as cluster:
+            job = launch(cluster, [1], pause_s=600.0, max_attempts=1)
+            with pytest.raises(JobFailed, match=r"TimeLimitExceeded.*task_time_limit = 2 s"):
+                job.get(60)
+            (worker,) = cluster.workers
+            assert "delivery acknowledgement" not in worker.log()
+
+
+def test_a_store_without_write_once_puts(
+    rclone_gateway: Rclone, rabbitmq: RabbitMQ, redis_server: Redis, tmp_path: Path
+) -> None:
+    """On rclone's gateway a launch is refused with the reason; with the fallback a job gives the right answer."""
+    environment = {**rclone_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": redis_server.url}
+    (tmp_path / "refused").mkdir()
+    with running_cluster(tmp_path / "refused", environment, workers=0), pytest.raises(StorageError, match="32 of 32"):
+        SumTask.submit({"numbers": [1, 2, 3]})
+    unsafe = {**environment, "FANOUT_UNSAFE_WRITE_ONCE": "yes"}
+    (tmp_path / "unsafe").mkdir()
+    with running_cluster(tmp_path / "unsafe", unsafe, workers=1):
+        assert SumTask.submit({"numbers": list(range(20))}).get(60) == sum(range(20))

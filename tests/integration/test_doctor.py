@@ -1,0 +1,133 @@
+"""`fanout doctor` on real servers: what is good is said to be, what is wrong is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from celery import Task
+from click.testing import CliRunner
+from kombu import Queue
+
+from fanout.cli import main
+from fanout.doctor import check_store
+from fanout.engines.celery import check_app
+from fanout.finding import Finding, Verdict
+from fanout.stack import CephGateway, RabbitMQ, Rclone, Redis
+from storage import create_bucket, open_store
+
+from .cluster import Cluster, running_cluster
+
+
+class Stranger(Task):  # type: ignore[type-arg]
+    """A task of fanout's, as far as a doctor sees, that no worker knows."""
+
+    name = "tests.stranger.process"
+    fanout_task = "tests.stranger"
+
+    def run(self) -> None: ...
+
+
+@pytest.fixture
+def cluster(redis_cluster: Cluster) -> Cluster:
+    redis_cluster.app.set_current()
+    return redis_cluster
+
+
+def findings(cluster: Cluster) -> Mapping[str, Finding]:
+    return {finding.check: finding for finding in check_app(cluster.app)}
+
+
+def test_a_good_installation(cluster: Cluster) -> None:
+    """With everything as recommended nothing is broken or to be changed, and the status is 0."""
+    command = [sys.executable, "-m", "fanout", "doctor", "-A", "tests.integration.app:app", "--json"]
+    environment = {**os.environ, **cluster.environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert {each["verdict"] for each in found.values()} == {"ok", "can't tell"}
+    assert found["store: write once"]["found"] == "1 of 32 writers won, 3 times"
+    assert found["broker"]["found"].startswith("RabbitMQ 3.")
+    assert found["broker: consumer timeout"]["verdict"] == "can't tell"
+    workers = [each for check, each in found.items() if check.startswith("worker ")]
+    assert len(workers) == 2
+    assert "guest:guest" not in done.stdout
+
+
+def test_the_verdict_is_left_for_workers(cluster: Cluster) -> None:
+    """What the doctor saw stands in the store, so that no worker has to probe."""
+    store = open_store(cluster.environment["FANOUT_STORE"])
+    store.delete(["_probe/verdict-1"])
+    assert {finding.verdict for finding in check_store(store, stall_s=60)} == {Verdict.OK}
+    assert [info.key for info in store.list("_probe/")] == ["_probe/verdict-1"]
+
+
+def test_a_queue_of_another_type(cluster: Cluster) -> None:
+    """A queue that is classic, where the app says quorum, is broken; one that is not there yet is not made."""
+    name = cluster.environment["TEST_QUEUE"]
+    before = findings(cluster)[f"queue {name}"]
+    assert before.verdict is Verdict.OK
+    assert before.found.startswith("classic, 0 messages wait, 2 consumers")
+    queues = cluster.app.amqp.queues
+    missing = f"{name}-missing"
+    queues.add(Queue(name, queue_arguments={"x-queue-type": "quorum"}))
+    queues.add(Queue(missing))
+    queues.select([name, missing])
+    try:
+        found = findings(cluster)
+        assert found[f"queue {name}"].verdict is Verdict.BROKEN
+        assert "x-queue-type" in found[f"queue {name}"].found
+        for _ in range(2):
+            assert "not there yet" in findings(cluster)[f"queue {missing}"].found
+    finally:
+        del cluster.app.amqp.queues
+
+
+def test_a_worker_without_the_tasks(cluster: Cluster) -> None:
+    """A task that callers know, and the workers do not, is named with the workers."""
+    cluster.app.register_task(Stranger())
+    try:
+        workers = [finding for check, finding in findings(cluster).items() if check.startswith("worker ")]
+        assert len(workers) == 2
+        for finding in workers:
+            assert (finding.verdict, finding.found) == (Verdict.BROKEN, "does not know tests.stranger.process")
+    finally:
+        cluster.app.tasks.unregister("tests.stranger.process")
+
+
+def test_redis_as_the_broker(redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
+    """Of a Redis the version is told, and that it throws nothing away."""
+    environment = {**ceph_gateway.environment, "TEST_BROKER": redis_server.url, "TEST_BACKEND": redis_server.url}
+    with running_cluster(tmp_path, environment, workers=1, concurrency=1) as cluster:
+        found = findings(cluster)
+    assert found["broker"].found.startswith("Redis ")
+    assert found["broker: eviction"].verdict is Verdict.OK
+    assert found["setting worker_soft_shutdown_timeout"].verdict is Verdict.CHANGE
+
+
+def test_a_wrong_password(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> None:
+    """A broker that refuses the credentials is broken, and the password is not printed."""
+    broker = rabbitmq.url.replace("guest:guest", "guest:sesame")
+    environment = {**ceph_gateway.environment, "TEST_BROKER": broker, "TEST_BACKEND": ""}
+    with running_cluster(tmp_path, environment, workers=0) as cluster:
+        found = findings(cluster)
+    finding = found["broker: reachable"]
+    assert finding.verdict is Verdict.BROKEN
+    assert "sesame" not in finding.found + finding.remedy
+
+
+def test_a_gateway_that_ignores_conditions(rclone_gateway: Rclone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rclone's gateway is broken, for its write-once puts and for nothing else."""
+    for name, value in rclone_gateway.environment.items():
+        monkeypatch.setenv(name, value)
+    create_bucket("s3://doctor/root")
+    result = CliRunner().invoke(main, ["doctor", "--store", "s3://doctor/root"])
+    assert result.exit_code == 1
+    broken = [line for line in result.output.splitlines() if line.startswith("broken")]
+    assert len(broken) == 1
+    assert "32 of 32 writers won" in broken[0]

@@ -1,0 +1,132 @@
+"""What a worker's main process does with the message of a stage that it has to stop."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import TimeLimitExceeded
+from celery import Celery
+
+import fanout
+from fanout.declaration import TASKS
+from fanout.engines.celery.request import OVERRAN_HEADER, StageRequest
+
+from .tasks import Words
+
+NAME = f"{Words.name}.process"
+ROW = ["job", "attempt", 3]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    """A connected app whose broker is in memory."""
+    monkeypatch.setattr(TASKS, "_listeners", [])
+    made = Celery("requests", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.task_default_queue = f"requests-{uuid.uuid4().hex}"
+    fanout.connect(made, store="memory://requests")
+    made.finalize()
+    yield made
+    made.close()
+
+
+class Pool:
+    def terminate_job(self, pid: int, signal: int) -> None:
+        """There is no child to stop."""
+
+
+class Received(StageRequest):
+    """A message of a chunk, with what becomes of it."""
+
+    def __init__(self, app: Celery) -> None:
+        headers = {"id": "the-id", "task": NAME, "group": "the-wave", "retries": 2, "argsrepr": "", "kwargsrepr": ""}
+        message = SimpleNamespace(
+            headers=headers,
+            body=b"",
+            payload=(ROW, {}, {}),
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_info={"exchange": "", "routing_key": app.conf.task_default_queue, "redelivered": True},
+            properties={"correlation_id": "the-id"},
+        )
+        self.fate: list[str] = []
+        super().__init__(
+            message,
+            app=app,
+            task=app.tasks[NAME],
+            on_ack=lambda *_: self.fate.append("acknowledged"),
+            on_reject=lambda logger, errors, requeue: self.fate.append(f"rejected, requeue={requeue}"),
+        )
+
+
+def sent(app: Celery) -> list[Any]:
+    """The messages that wait in the queue."""
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
+        return list(iter(lambda: queue.get(no_ack=True), None))
+
+
+def refuse_to_send(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no broker")
+
+    monkeypatch.setattr(app.tasks[NAME], "signature_from_request", refuse)
+
+
+def overran() -> ExceptionInfo:
+    try:
+        raise TimeLimitExceeded(30)
+    except TimeLimitExceeded:
+        return ExceptionInfo()
+
+
+def test_a_step_at_its_limit_goes_out_again_with_the_reason(app: Celery) -> None:
+    """The same message, with the limit in a header, and once: the pool reports a time limit in two ways."""
+    received = Received(app)
+    received.on_failure(overran())
+    received.on_timeout(soft=False, timeout=30)
+    assert received.fate == ["acknowledged"]
+    (message,) = sent(app)
+    assert message.headers[OVERRAN_HEADER] == 30
+    assert (message.headers["id"], message.headers["task"], message.headers["group"]) == ("the-id", NAME, "the-wave")
+    assert message.headers["retries"] == 2
+    assert message.payload[0] == ROW
+
+
+def test_a_step_at_its_limit_without_a_broker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be sent again is handed back to the broker: it must not be lost."""
+    refuse_to_send(app, monkeypatch)
+    received = Received(app)
+    received.on_timeout(soft=False, timeout=30)
+    assert received.fate == ["rejected, requeue=True"]
+
+
+def test_the_soft_limit_is_the_childs_to_deal_with(app: Celery) -> None:
+    """At the soft limit the main process does nothing: the step itself is told."""
+    received = Received(app)
+    received.on_timeout(soft=True, timeout=30)
+    assert (received.fate, sent(app)) == ([], [])
+
+
+def test_a_shutdown_gives_back_a_message_as_new(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker holds when it shuts down goes out again without a mark; if that fails, the broker has it."""
+    received = Received(app)
+    received.cancel(Pool(), emit_retry=False)
+    assert received.fate == ["acknowledged"]
+    (message,) = sent(app)
+    assert OVERRAN_HEADER not in message.headers
+    refuse_to_send(app, monkeypatch)
+    received = Received(app)
+    received.cancel(Pool(), emit_retry=False)
+    assert received.fate == []
+
+
+def test_a_lost_connection_is_the_brokers_to_deal_with(app: Celery) -> None:
+    """After the loss of a connection the broker delivers again by itself: nothing is sent."""
+    received = Received(app)
+    received.cancel(Pool(), emit_retry=True)
+    assert (received.fate, sent(app)) == ([], [])
