@@ -14,7 +14,7 @@ from celery import Celery
 
 import fanout
 from fanout.declaration import TASKS
-from fanout.engines.celery.request import OVERRAN_HEADER, StageRequest
+from fanout.engines.celery.request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 
 from .tasks import Words
 
@@ -112,12 +112,13 @@ def test_the_soft_limit_is_the_childs_to_deal_with(app: Celery) -> None:
     assert (received.fate, sent(app)) == ([], [])
 
 
-def test_a_shutdown_gives_back_a_message_as_new(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker holds when it shuts down goes out again without a mark; if that fails, the broker has it."""
+def test_a_shutdown_gives_back_a_message(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker holds when it shuts down goes out again, marked so; if that fails, the broker has it."""
     received = Received(app)
     received.cancel(Pool(), emit_retry=False)
     assert received.fate == ["acknowledged"]
     (message,) = sent(app)
+    assert message.headers[GIVEN_BACK_HEADER] == 1
     assert OVERRAN_HEADER not in message.headers
     refuse_to_send(app, monkeypatch)
     received = Received(app)

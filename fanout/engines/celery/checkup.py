@@ -126,11 +126,12 @@ def _check_workers(app: Celery) -> Iterator[Finding]:
     if not expected:
         remedy = "Import the modules of your ForkJoinTask classes with the app (include=[…])."
         yield Finding("tasks", "this app knows no fork-join task", Verdict.CHANGE, remedy)
-    inspect = app.control.inspect(timeout=ANSWER_S)
-    stats: Mapping[str, Any] = inspect.stats() or {}
+    stats: Mapping[str, Any] = app.control.inspect(timeout=ANSWER_S).stats() or {}
     if not stats:
         yield Finding("workers", f"none answered within {ANSWER_S:g} s", Verdict.CHANGE, "Start one, or wait for it.")
         return
+    # Those who answered will do so again, and need not be waited for longer than it takes.
+    inspect = app.control.inspect(destination=sorted(stats), timeout=ANSWER_S, limit=len(stats))
     registered = {name: {task.split()[0] for task in tasks} for name, tasks in (inspect.registered() or {}).items()}
     queues = {name: {q["name"] for q in each} for name, each in (inspect.active_queues() or {}).items()}
     stores = {name: conf.get("fanout_store") for name, conf in (inspect.conf() or {}).items()}

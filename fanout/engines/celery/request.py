@@ -12,6 +12,7 @@ import logging
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded
+from celery import Task
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
@@ -79,7 +80,9 @@ class StageRequest(Request):
         """Send the message once more, with all that it says about what follows; whether that went well."""
         try:
             context = self._context  # type: ignore[attr-defined]
-            self.task.signature_from_request(context, headers=headers, **_SENDING).apply_async()
+            again = self.task.signature_from_request(context, headers=headers, **_SENDING)
+            # Celery's own, since that of setup may write to the store: not from a process that is to be forked.
+            Task.apply_async(self.task, again.args, again.kwargs, **again.options)
         except Exception as error:
             _LOG.warning("%s[%s] could not be sent again, so the broker has to: %s", self.name, self.id, error)
             return False
