@@ -154,7 +154,7 @@ def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, deliv
     def join(results: Results) -> Any:
         if not (values := others):
             values.append(None)
-            values[0] = run_join(world.process(), ledger.job_id, again=True)
+            values[0] = run_join(world.process(), ledger.job_id, redelivered=True)
             if delivered:
                 ledger.write_delivered(Note(by="another"))
         return sum(results)
