@@ -88,22 +88,23 @@ class SlowTask(ForkJoinTask):
     }
     chunk_items = 1
 
-    def setup(numbers, trace, setup_pause_s):
+    def setup(numbers, trace, setup_pause_s, only_while):
+        pause_s = paused(setup_pause_s, only_while)
         leave(trace, "setup")
         for number in numbers:
-            time.sleep(setup_pause_s)
+            time.sleep(pause_s)
             yield {"number": number}
 
     def process(number, trace, pause_s, only_while):
-        """Slow, or slow only while there is a file of that name."""
-        slow = not only_while or Path(only_while).exists()
+        pause_s = paused(pause_s, only_while)
         leave(trace, f"process-{number}")
-        time.sleep(pause_s if slow else 0.0)
+        time.sleep(pause_s)
         return number
 
-    def join(numbers, trace, join_pause_s):
+    def join(numbers, trace, join_pause_s, only_while):
+        pause_s = paused(join_pause_s, only_while)
         leave(trace, "join")
-        time.sleep(join_pause_s)
+        time.sleep(pause_s)
         return sum(numbers)
 
 
@@ -186,6 +187,11 @@ class StormyTask(ForkJoinTask):
 
     def join(results):
         return {"sum": sum(results.good()), "failed": [failed.item for failed in results.failures()]}
+
+
+def paused(pause_s: float, only_while: str) -> float:
+    """How long to take: the time given, but if a file is named no time unless that is there."""
+    return pause_s if not only_while or Path(only_while).exists() else 0.0
 
 
 def leave(trace: str, name: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from fanout import JobFailed
 from fanout.keys import process_step
-from fanout.stack import CephGateway, RabbitMQ, Rclone, Redis
+from fanout.stack import CeleryWorker, CephGateway, RabbitMQ, Rclone, Redis
 from storage import StorageError
 
 from .app import PoisonTask, SlowTask, SumTask
@@ -70,12 +70,6 @@ def launch(cluster: Cluster, numbers: list[int], **values: Any) -> Any:
     return SlowTask.submit({"numbers": numbers, "trace": str(cluster.trace), **values}, **options)
 
 
-def tries(cluster: Cluster, job: Any, chunk: int) -> int:
-    """How many tries of a chunk are on record."""
-    ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
-    return int(ledger.tries(process_step(job.manifest().attempt, chunk)))
-
-
 def test_kills_are_survived(cluster: Cluster) -> None:
     """SIGKILL of a child, and then of a whole worker: the right answer."""
     job = launch(cluster, list(range(12)), pause_s=0.7)
@@ -112,16 +106,34 @@ def test_a_chunk_that_takes_too_long(redis_server: Redis, ceph_gateway: CephGate
 def test_a_worker_that_is_told_to_go(cluster: Cluster, way: signal.Signals) -> None:
     """SIGTERM lets it finish its chunks; SIGQUIT has it give them back: nothing is lost, and no try is counted."""
     quick = way is signal.SIGQUIT
-    (cluster.trace / "slow").touch()
-    pause = {"pause_s": 60.0 if quick and "quorum" in cluster.environment["TEST_SETTINGS"] else 2.0}
-    job = launch(cluster, [1], only_while=str(cluster.trace / "slow"), max_attempts=1, **pause)
-    worker = cluster.worker_of(cluster.pid_of("process-1"))
-    (cluster.trace / "slow").unlink()
+    job, worker = at_work(cluster, "process-1", pause_s=60.0 if quick else 2.0)
     os.kill(worker.pid, way)
     assert job.get(60) == 1
     wait_until(lambda: not worker.alive, "the worker is gone")
     assert len(cluster.traces("process-1")) == (2 if quick else 1)
-    assert tries(cluster, job, 0) == 0
+    ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
+    assert ledger.tries(process_step(job.manifest().attempt, 0)) == 0
+
+
+@pytest.mark.parametrize("step", ["setup", "join"])
+def test_a_step_that_is_given_back(cluster: Cluster, step: str) -> None:
+    """Setup and join, too, go on elsewhere when their worker is told to go at once, and without a try being counted."""
+    job, worker = at_work(cluster, step, pause_s=0.0, **{f"{step}_pause_s": 60.0})
+    os.kill(worker.pid, signal.SIGQUIT)
+    assert job.get(60) == 1
+    wait_until(lambda: not worker.alive, "the worker is gone")
+    assert len(cluster.traces(step)) == 2
+    assert cluster.app.fanout.runtime.ledger(job.id).tries(step) == 0  # type: ignore[attr-defined]
+
+
+def at_work(cluster: Cluster, step: str, **pauses: float) -> tuple[Any, CeleryWorker]:
+    """A job that is to fail at its first lost try, and the worker that is at its step; the next run will be quick."""
+    slow = cluster.trace / "slow"
+    slow.touch()
+    job = launch(cluster, [1], only_while=str(slow), max_attempts=1, **pauses)
+    worker = cluster.worker_of(cluster.pid_of(step))
+    slow.unlink()
+    return job, worker
 
 
 @contextmanager

@@ -219,6 +219,44 @@ def test_a_join_whose_message_was_lost_has_lost_no_try(world: World, how: dict[s
     assert ledger.value(outcome) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times: int) -> None:
+    """A join whose worker shut down passes over its claim, and no try is put on record, however often it happens."""
+    runs: list[int] = []
+
+    def join(results: Results) -> Any:
+        runs.append(1)
+        if len(runs) <= times:
+            raise WorkerDied
+        return len(runs)
+
+    ledger = ready(world, joining(join), max_attempts=1)
+    for number in range(times):
+        with pytest.raises(WorkerDied):
+            run_join(world.process(), ledger.job_id, given_back=number > 0)
+    outcome = run_join(world.process(), ledger.job_id, given_back=True)
+    assert outcome is not None
+    assert ledger.value(outcome) == times + 1
+    assert ledger.tries("join") == 0
+
+
+def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:
+    """A join that was stopped at its time limit for the last time fails the job, and the failure names the limit."""
+
+    def join(results: Results) -> Any:
+        raise WorkerDied
+
+    ledger = ready(world, joining(join), max_attempts=2)
+    with pytest.raises(WorkerDied):
+        run_join(world.process(), ledger.job_id)
+    with pytest.raises(WorkerDied):
+        run_join(world.process(), ledger.job_id, overran_s=30.0)
+    run_join(world.process(), ledger.job_id, overran_s=30.0)
+    failure = failure_of(ledger)
+    assert (failure.error, failure.tries) == ("TimeLimitExceeded", 2)
+    assert "task_time_limit = 30 s" in failure.reason
+
+
 def test_a_value_that_cannot_travel_fails_the_job(world: World) -> None:
     """The failure names the path inside the value."""
     ledger = ready(world, joining(lambda results: {"rows": [1, object()]}))
