@@ -10,6 +10,7 @@ from celery import chain, chord, group
 from celery.result import AsyncResult
 
 from fanout import Job, JobCancelled, JobFailed, attach
+from fanout import job as job_module
 
 from .app import BrittleTask, SumTask, WordCounterTask, failed, gathered, noted, top, words
 from .cluster import Cluster, lines, wait_until, wait_until_delivered
@@ -182,3 +183,13 @@ def test_an_errback_of_a_job_cancelled_before_it_began(cluster: Cluster, tmp_pat
     wait_until(lambda: bool(lines(errors)), "the errback was called")
     wait_until_delivered(attach(result.id))
     assert len(lines(errors)) == 1
+
+
+def test_a_caller_is_told_by_redis(redis_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Redis as result backend `get` learns of the end without looking at the store again, and takes nothing away."""
+    redis_cluster.app.set_current()
+    monkeypatch.setattr(job_module, "SPARE_POLL_S", 60.0)
+    monkeypatch.setattr(job_module, "LAST_POLL_S", 60.0)
+    job = SumTask.signature({"numbers": [1, 2]})()
+    assert job.get(timeout=50) == 3
+    assert AsyncResult(job.id, app=redis_cluster.app).get(timeout=10) == 3

@@ -35,3 +35,15 @@ def test_another_storage_in_front(tmp_path: Path) -> None:
     assert run.returncode != 0
     assert str(tmp_path / "storage.py") in run.stderr
     assert "Rename that module" in run.stderr
+
+
+def test_the_celery_engine_needs_no_redis() -> None:
+    """An app on RabbitMQ without a result backend works where the package redis is not installed."""
+    program = (
+        "import sys; sys.modules['redis'] = None\n"
+        "import celery, fanout\n"
+        "app = fanout.connect(celery.Celery(set_as_current=False), store='memory://x')\n"
+        "from fanout.engines.celery.bell import bell_of\n"
+        "with bell_of(app, 'job') as bell: assert not bell.rings\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(fanout.__file__).parents[1])

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from celery.backends.redis import RedisBackend
 
 from ...runtime import Bell, Silence
 
@@ -48,12 +47,17 @@ class RedisBell:
         self._pubsub.close()
 
 
+def _is_redis(backend: object) -> bool:
+    """Whether a backend is Celery's for Redis; by name, for without the package redis it can't be imported."""
+    return any(kind.__module__ == "celery.backends.redis" for kind in type(backend).__mro__)
+
+
 @contextmanager
 def bell_of(app: Celery, job_id: str) -> Iterator[Bell]:
     """What rings when the job ends, if the app's result backend can tell; else nothing but time passes."""
     bell = None
     try:
-        if isinstance(app.backend, RedisBackend):
+        if _is_redis(app.backend):
             bell = RedisBell(app.backend, job_id)
     except Exception as error:
         _LOG.debug("the result backend does not tell when a job ends: %s", error)
