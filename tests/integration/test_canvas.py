@@ -186,7 +186,7 @@ def test_an_errback_of_a_job_cancelled_before_it_began(cluster: Cluster, tmp_pat
 
 
 def test_a_caller_is_told_by_redis(redis_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With Redis as result backend `get` learns of the end without looking at the store again, and takes nothing away."""
+    """With Redis as result backend `get` learns of the end without asking the store again, and takes nothing away."""
     redis_cluster.app.set_current()
     monkeypatch.setattr(job_module, "SPARE_POLL_S", 60.0)
     monkeypatch.setattr(job_module, "LAST_POLL_S", 60.0)
