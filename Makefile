@@ -14,6 +14,7 @@ test: $(VENV)/dev
 
 campaign: $(VENV)/dev
 	$(BIN)/python -m tests.campaign $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m tests.simulation --schedules 100000 --jobs 2)
 
 # bench-memory, bench-scale; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
 bench-memory bench-scale: bench-%: $(VENV)/bench
