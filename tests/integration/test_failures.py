@@ -8,7 +8,7 @@ from fanout import InvalidInput, Job, JobCancelled, JobFailed, JobNotFound, JobS
 from storage import Unencodable
 
 from .app import BrittleTask, SlowTask, SumTask
-from .cluster import Cluster, wait_until
+from .cluster import Cluster, wait_until, wait_until_delivered
 
 
 @pytest.fixture
@@ -116,5 +116,6 @@ def test_removing_a_job(cluster: Cluster) -> None:
     """A removed job leaves no object."""
     job: Job = SumTask.submit({"numbers": [1, 2, 3]})
     job.get(60)
+    wait_until_delivered(job)
     assert job.remove() > 0
     assert list(job.objects()) == []
