@@ -152,6 +152,9 @@ def prepared(case: Case) -> Callable[[float], dict[str, int]]:
     if case.variant is Variant.FANOUT:
         values = {"texts": texts, "chunks": case.chunks}
         return lambda timeout_s: WordCount.signature(values, chunk_items=1)().get(timeout_s)
+    if case.variant is Variant.STREAMED:
+        parts = iter(sliced(texts, case.chunks))
+        return lambda timeout_s: StreamedWordCount.submit({"parts": parts}, chunk_items=1).get(timeout_s)
     if case.variant is Variant.HERE:
         values = {"texts": texts, "chunks": case.chunks}
         return lambda timeout_s: WordCount.submit(values, setup_here=True, chunk_items=1).get(timeout_s)

@@ -24,14 +24,15 @@ STREAM_ITEMS = 4
 class Variant(StrEnum):
     """How the word count is put together.
 
-    `canvas`, `presliced`, `fanout` and `here` have the input as one list. In `presliced` and `here` the caller cuts
-    it, by hand or by running setup, in the others a worker does. For `stream-caller` and `stream-worker` nobody ever
-    has it whole.
+    `canvas`, `presliced`, `fanout` and `here` have the input as one list, `streamed` slice by slice from that list.
+    In `presliced` the caller cuts it by hand, in `here` and `streamed` by running setup; in the others a worker does.
+    For `stream-caller` and `stream-worker` nobody ever has it whole.
     """
 
     CANVAS = "canvas"
     PRESLICED = "presliced"
     FANOUT = "fanout"
+    STREAMED = "streamed"
     HERE = "here"
     STREAM_CALLER = "stream-caller"
     STREAM_WORKER = "stream-worker"
@@ -39,7 +40,7 @@ class Variant(StrEnum):
 
 BARE = (Variant.CANVAS, Variant.PRESLICED)
 """Bare Canvas: with a result backend, without a store."""
-COMPARED = (*BARE, Variant.FANOUT, Variant.HERE)
+COMPARED = (*BARE, Variant.FANOUT, Variant.STREAMED, Variant.HERE)
 FROM_GENERATOR = (Variant.STREAM_CALLER, Variant.STREAM_WORKER)
 
 

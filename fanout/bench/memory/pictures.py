@@ -23,13 +23,21 @@ COLOURS = {
     Variant.CANVAS: "#D55E00",
     Variant.PRESLICED: "#B07AA1",
     Variant.FANOUT: "#0072B2",
-    Variant.HERE: "#009E73",
+    Variant.STREAMED: "#009E73",
+    Variant.HERE: "#E69F00",
 }
-MARKERS = {Variant.CANVAS: "o", Variant.PRESLICED: "s", Variant.FANOUT: "D", Variant.HERE: "^"}
+MARKERS = {
+    Variant.CANVAS: "o",
+    Variant.PRESLICED: "s",
+    Variant.FANOUT: "D",
+    Variant.STREAMED: "^",
+    Variant.HERE: "v",
+}
 LABELS = {
     Variant.CANVAS: "bare Canvas",
     Variant.PRESLICED: "Canvas, sliced by hand",
     Variant.FANOUT: "fanout",
+    Variant.STREAMED: "fanout, streamed",
     Variant.HERE: "fanout, set up by the caller",
 }
 ROLES = [
