@@ -75,7 +75,7 @@ def test_a_broker_of_ones_own_is_used(site: Site, rabbitmq: RabbitMQ) -> None:
     found = run(Case(Variant.HERE, MB, 4), given, limit_bytes=2 * GB, timeout_s=60)
     assert (found.status, found.reason, found.right) == (Status.DONE, "", True)
     assert found.traffic is None
-    assert set(found.memory) == {"caller", "setup", "process-1", "process-2", "join"}
+    assert set(found.memory) == {"caller", "setup", "process-1", "process-2", "join", "results"}
     assert found.requests is not None
     assert found.requests.uploaded_bytes > MB
 
