@@ -261,7 +261,9 @@ def _new_client(checksums: str) -> S3Client:
     session = boto3.session.Session()
     mode = cast(Any, checksums)
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": _REQUEST_ATTEMPTS},
+        # In standard mode retries draw on a quota that only successes refill: who polls for what is not there yet,
+        # which is a 404, uses it up in a bad hour, and after that no request is tried again at all.
+        retries={"mode": "legacy", "total_max_attempts": _REQUEST_ATTEMPTS},
         connect_timeout=_CONNECT_TIMEOUT_S,
         read_timeout=_READ_TIMEOUT_S,
         max_pool_connections=_CONNECTIONS,

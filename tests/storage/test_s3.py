@@ -288,6 +288,17 @@ def test_a_malformed_endpoint_is_named(aws_environment: Callable[[str], None]) -
         open_store("s3://bucket?client=boto3").get("a")
 
 
+def test_polling_a_store_in_trouble_uses_nothing_up(script: Script) -> None:
+    """After hundreds of hiccups, each before a 404, a request is still tried again."""
+    hiccup = Answer(503, "SlowDown")
+    script(*[hiccup, Answer(404, "NoSuchKey")] * 150, hiccup, hiccup, Answer(200))
+    store = new_store()
+    for _ in range(150):
+        with pytest.raises(ObjectNotFound):
+            store.get("outcome")
+    store.put("a", b"x")
+
+
 def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's tests may run a store under moto's decorator, with AWS's own endpoint and addressing."""
     aws_environment("")
