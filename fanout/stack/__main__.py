@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("names", nargs="+", choices=sorted(SERVERS), metavar="NAME", help=", ".join(sorted(SERVERS)))
     command.add_argument("--directory", type=Path, help="for data and logs; a temporary one when not given")
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Whoever is started in the background of a script has Ctrl-C ignored from the outset.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)
     try:
         with contextlib.ExitStack() as scope:
             directory = arguments.directory or Path(
