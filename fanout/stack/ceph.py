@@ -25,6 +25,8 @@ _OSD_STARTS = 10
 # - The monitor waits for `paxos propose interval` before each of some twenty map changes.
 # - Without `osd class load list` the gateway's server-side classes are refused.
 # - Without `tcp_nodelay` every small answer stalls for 40 ms.
+# - An index of one shard: to list a bucket is to ask all of them, and eleven serve who has more than one disk.
+# - Checksums between the daemons, and the storage daemon's notes on each request, serve who has a network.
 # - An empty `admin socket`: its path could exceed the 107 bytes a socket may have.
 # - Deleted objects are collected after minutes instead of hours: it is memory that they fill.
 _CONFIGURATION = """\
@@ -52,6 +54,10 @@ osd data = {directory}/osd
 rgw data = {directory}/rgw
 paxos propose interval = 0.01
 rgw frontends = beast endpoint={host}:{gateway_port} tcp_nodelay=1
+rgw override bucket index max shards = 1
+rgw dynamic resharding = false
+ms crc data = false
+osd enable op tracker = false
 rgw gc obj min wait = 300
 rgw gc processor period = 300
 keyring = {directory}/keyring
@@ -62,6 +68,8 @@ admin socket =
 log file =
 log to stderr = true
 debug mon = 0
+debug ms = 0
+debug objecter = 0
 debug osd = 0
 debug rgw = 0
 debug rocksdb = 0
