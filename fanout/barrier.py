@@ -1,8 +1,9 @@
 """Is this job complete?
 
-Results lie in groups of 64. Whoever finishes a chunk lists its own group; whoever sees a group full marks it; whoever
-sees every group marked starts the join. The manifest alone says how many chunks there are. Listing after one's own
-write shows at least that write, so of several that finish together the last one sees them all.
+Results lie in groups of 64. Whoever finishes a chunk lists its own group, at once or when it has finished others of
+the group too; whoever sees a group full marks it; whoever sees every group marked starts the join. The manifest alone
+says how many chunks there are. Listing after one's own write shows at least that write, so of several that finish
+together the last one sees them all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from .keys import GROUP_WIDTH
 from .ledger import Ledger
 from .records import Manifest, Note
 
+NEAR_END = 4
+"""Chunks at the end of a group, in the order in which they are sent."""
+
 
 def groups_of(chunks: int) -> int:
     """Number of groups that hold `chunks` chunks."""
@@ -23,6 +27,12 @@ def groups_of(chunks: int) -> int:
 def width_of(group: int, chunks: int) -> int:
     """Number of chunks in a group, of `chunks` in all."""
     return min(GROUP_WIDTH, chunks - group * GROUP_WIDTH)
+
+
+def is_near_end(chunk: int, chunks: int) -> bool:
+    """Whether a chunk is among the last of its group, so that its group is probably full when it is done."""
+    group = chunk // GROUP_WIDTH
+    return chunk - group * GROUP_WIDTH >= width_of(group, chunks) - NEAR_END
 
 
 def complete_after(

@@ -251,6 +251,10 @@ class Ledger:
         """Make the join's `number`-th claim; True if the one that stands is this one."""
         return self._write(self.keys.claim(number), note).by == note.by
 
+    def is_claimed(self) -> bool:
+        """Whether anybody has claimed the join."""
+        return self._exists(self.keys.claim(0))
+
     def last_claim(self) -> tuple[int, Note, float] | None:
         """The number of the join's last claim, the claim and when it was made, by the store's clock. Two requests."""
         found = max(self.store.list(self.keys.claims), key=lambda info: info.key, default=None)

@@ -13,6 +13,7 @@ from ._storage import ObjectStore, PackReader
 from .config import Config, Options
 from .declaration import TASKS, Declaration, Registry
 from .handle import Handle
+from .idle import Idle
 from .ledger import Ledger
 from .parameters import Parameters
 from .records import Intent, Manifest, Round
@@ -168,6 +169,7 @@ class Runtime:
         tasks: The declared tasks.
         on_error: Called with each exception that a user's step raised, before it becomes a record.
         bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
+        idle: Does what can wait until this process has nothing better to do; without it, nothing waits.
     """
 
     def __init__(
@@ -179,6 +181,7 @@ class Runtime:
         tasks: Registry = TASKS,
         on_error: Callable[[BaseException], None] | None = None,
         bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
+        idle: Idle | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -186,6 +189,7 @@ class Runtime:
         self.tasks = tasks
         self.on_error = on_error or (lambda error: None)
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
+        self.idle = idle
         self._jobs: OrderedDict[tuple[str, int], OpenJob] = OrderedDict()
         self._lock = threading.Lock()
 

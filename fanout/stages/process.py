@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from .. import barrier
 from .._storage import (
     SequenceEncoder,
     decode,
@@ -20,7 +20,8 @@ from ..handle import Handle
 from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, conclude_excess, is_passing, overdue, start_join
+from .ending import conclude, conclude_excess, is_passing, overdue
+from .look import look_after
 from .tries import Admission, Tries, overran
 from .watch import Watch
 
@@ -37,8 +38,8 @@ def run_process(
 ) -> None:
     """Run process on the chunk that `handle` names, unless that is done or pointless.
 
-    One ranged read, one write-once write and one listing, when nothing is amiss. If an item raises, the chunk is
-    sent again. In its last run of `max_attempts`, that ends the job; in a job that tolerates failures the item is
+    One ranged read, one write-once write and at most one listing, when nothing is amiss. If an item raises, the chunk
+    is sent again. In its last run of `max_attempts`, that ends the job; in a job that tolerates failures the item is
     marked instead and the others keep their results, at the cost of two listings.
 
     Args:
@@ -58,7 +59,8 @@ def run_process(
         return
     if job.ended() or _lost_attempt(job, handle) or overdue(runtime, job):
         return
-    _Run(runtime, job, handle).go(redelivered or overran_s is not None, retried, overran_s)
+    with runtime.idle.work() if runtime.idle else nullcontext():
+        _Run(runtime, job, handle).go(redelivered or overran_s is not None, retried, overran_s)
 
 
 def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
@@ -192,11 +194,7 @@ class _Run:
         """Go on from the result that stands: fail the job, or look whether it is complete."""
         if standing.failed_count and (self._lost() or self._fatal(standing)):
             return
-        complete = barrier.complete_after(
-            self._job.ledger, self._handle.attempt, self._handle.chunk, self._job.manifest, by=self._token
-        )
-        if complete:
-            start_join(self._runtime, self._job)
+        look_after(self._runtime, self._job, self._handle, by=self._token)
 
     def _lost(self) -> bool:
         manifest = self._job.manifest()

@@ -11,7 +11,7 @@ from fanout.handle import Handle
 from fanout.records import Intent
 from fanout.runtime import Runtime
 
-from .loop import Process
+from .loop import Fiber, Process
 from .shape import STALL_S
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class Worker(Process):
         self.acknowledges = True
         """Whether the broker would still listen."""
         self.taken_at = 0.0
+        self.serving: Fiber | None = None
+        """What serves the message at hand. Others do what was put off."""
+        self.served: set[str] = set()
+        """Jobs that it was given messages of."""
 
 
 class Broker:

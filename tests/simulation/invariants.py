@@ -78,10 +78,8 @@ class Invariants:
         """A process asks the store for something."""
         if not verb.startswith("put") and verb != "delete":
             return
-        if isinstance(process, Worker) and process.message is not None:
-            job_id = process.message.job_id
-            if not key.startswith(f"{job_id}/"):
-                self.violate("a worker writes nothing of another job", f"{verb} {key} for {job_id}")
+        if isinstance(process, Worker) and process.message is not None and key.partition("/")[0] not in process.served:
+            self.violate("a worker writes nothing of another job", f"{verb} {key} for {process.message.job_id}")
 
     def written(self, key: str, before: bytes | None, after: bytes) -> None:
         """An object was written."""
@@ -121,6 +119,10 @@ class Invariants:
     def sending(self, process: Process, message: Message) -> None:
         """A stage sends a message."""
         if not isinstance(process, Worker) or process.message is None:
+            return
+        if self._world.loop.current() is not process.serving:
+            if message.step != "join":
+                self.violate("what was put off sends joins at most", str(message))
             return
         process.sent += 1
         script = SCRIPTS[self._world.number(message.job_id)]

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout import barrier
+from fanout.idle import Idle
 from fanout.ledger import Ledger
 from fanout.records import Manifest, Note, Try
 from fanout.runtime import OpenJob, Runtime
@@ -124,6 +125,12 @@ def beats() -> Any:
 def look_after_the_manifest() -> Any:
     """Setup does not look whether everyone has finished before it."""
     return patch.object(setup, "standing_of", lambda *_, **__: barrier.Standing([0], {}))
+
+
+@mutation(rates={}, items=("well",) * 6, chunk_items=1)
+def looks_that_wait() -> Any:
+    """Whoever puts off its look at a group never looks."""
+    return patch.object(Idle, "put_off", lambda self, name, action: None)
 
 
 @mutation(rates={}, items=("well",) * 5, chunk_items=1)

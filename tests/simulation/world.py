@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fanout import Config
 from fanout.engines.launch import Order
 from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
+from fanout.idle import Idle
 from fanout.job import Job
 from fanout.keys import new_id
 from fanout.ledger import Ledger
@@ -111,7 +112,8 @@ class World:
         worker.message, worker.sent, worker.taken_at = message, 0, self.loop.now
         self.note("take", str(message), worker.name)
         self.invariants.taken(worker, message)
-        self.loop.spawn(worker, self.engine.serve, worker, message)
+        worker.served.add(message.job_id)
+        worker.serving = self.loop.spawn(worker, self.engine.serve, worker, message)
 
     def note(self, what: str, about: str = "", remark: str = "") -> None:
         """Put a line into the trace."""
@@ -132,7 +134,7 @@ class World:
 
     def play(self) -> Played:
         """Play it: trouble first, then peace, until everything has come to rest or should have."""
-        with installed(self.loop, GROUP_WIDTH=2, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
+        with installed(self.loop, GROUP_WIDTH=2, NEAR_END=1, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
             self.objects = TimedStore(self)
             self.store = FaultyStore(self, self.objects)
             self.broker = Broker(self)
@@ -243,7 +245,7 @@ class World:
         return Config(store=self.objects.url, stall_s=STALL_S, keep_s=KEEP_S, pack_bytes=32, uploads=2)
 
     def _runtime(self) -> Runtime:
-        return Runtime(self.store, self._config(), WorldCarrier(self), on_error=self._raised)
+        return Runtime(self.store, self._config(), WorldCarrier(self), on_error=self._raised, idle=Idle())
 
     def _raised(self, error: BaseException) -> None:
         process = self.loop.current().process

@@ -10,6 +10,7 @@ import pytest
 
 from fanout import ForkJoinTask
 from fanout.failure import Failure
+from fanout.idle import Idle
 from fanout.keys import process_step
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Ending, Outcome
@@ -76,6 +77,65 @@ def test_a_chunk_costs_three_requests_when_nothing_is_amiss(world: World, size: 
     kinds = [(verb, key.split("/")[1]) for verb, key in world.store.log]
     assert kinds == [("get", "in"), ("put", "out"), ("list", "out")][size == 1 :]
     assert ledger.finished(world.handles[0].attempt) == [0, 1]
+
+
+def test_a_worker_that_has_more_of_a_group_looks_once(world: World) -> None:
+    """After any but the last chunks of a group the look waits until the worker is idle; one does for all of them."""
+    world.prepare(Numbers, {"numbers": list(range(12))}, chunk_items=1)
+    runtime = world.process()
+    runtime.idle = Idle()
+    with runtime.idle.work():
+        for handle in world.handles[:8]:
+            run_process(runtime, handle)
+        assert not [key for verb, key in world.store.log if verb == "list"]
+        runtime.idle.flush()
+        assert len([key for verb, key in world.store.log if verb == "list"]) == 1
+        assert not world.carrier.joins
+        for handle in world.handles[8:]:
+            run_process(runtime, handle)
+        # The last four look at once, and the last of them sees all.
+        assert len([key for verb, key in world.store.log if verb == "list"]) == 5
+        assert len(world.carrier.joins) == 1
+
+
+def test_whoever_looks_late_sees_that_the_join_has_begun(world: World) -> None:
+    """A look that waited while others completed the job starts no second join."""
+    world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
+    slow, quick = world.process(), world.process()
+    slow.idle = Idle()
+    with slow.idle.work():
+        run_process(slow, world.handles[0])
+        for handle in world.handles[1:]:
+            run_process(quick, handle)
+        [join] = world.carrier.joins
+        join.run(quick)
+        slow.idle.flush()
+    assert world.carrier.joins == [join]
+
+
+def test_whoever_is_last_and_looks_late_starts_the_join(world: World) -> None:
+    """The last result of all is not one of the last chunks: the look that waited completes the job."""
+    world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
+    runtime = world.process()
+    runtime.idle = Idle()
+    with runtime.idle.work():
+        for handle in reversed(world.handles):
+            run_process(runtime, handle)
+        assert not world.carrier.joins
+        runtime.idle.flush()
+    assert len(world.carrier.joins) == 1
+
+
+def test_a_chunk_that_a_sweep_sent_is_looked_after_at_once(world: World) -> None:
+    """Somebody has waited long enough."""
+    world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
+    runtime = world.process()
+    runtime.idle = Idle()
+    with runtime.idle.work():
+        for handle in world.handles[1:]:
+            run_process(world.runtime, handle)
+        run_process(runtime, replace(world.handles[0], nudged=True))
+    assert len(world.carrier.joins) == 1
 
 
 def test_a_step_that_raises_is_tried_again(world: World) -> None:

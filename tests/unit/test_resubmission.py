@@ -37,6 +37,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     fanout.connect(made, store=f"memory://unit-{queue}")
     made.finalize()
     extension_of(made).runtime.store = ScriptedStore()
+    # The tests are its workers, and look at the carrier at once.
+    extension_of(made).runtime.idle = None
     yield made
     made.close()
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from celery import Celery, current_app, current_task
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.signals import worker_ready
+from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
 from ..._storage import open_proven
 from ...config import Config, from_celery, from_environment
 from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
 from ...failure import too_long
+from ...idle import Idle
 from ...job import Job
 from ...runtime import Runtime
 from .. import local
@@ -63,6 +64,9 @@ class Extension:
         with self._lock:
             if self._runtime is None:
                 config = self.config
+                idle = Idle()
+                for ending in (worker_process_shutdown, worker_shutdown):
+                    ending.connect(lambda **_: idle.flush(), weak=False)
                 self._runtime = Runtime(
                     open_proven(config.store, unsafe_write_once=config.unsafe_write_once),
                     config,
@@ -70,6 +74,7 @@ class Extension:
                     tasks=self._tasks,
                     on_error=_explain,
                     bell=lambda job_id: bell_of(self.app, job_id),
+                    idle=idle,
                 )
             return self._runtime
 

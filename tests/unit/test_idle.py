@@ -1,0 +1,145 @@
+"""What was put off is done once, soon after the process has nothing else to do, and before it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fanout import idle as idle_module
+from fanout.idle import Idle
+from storage import StorageUnavailable
+
+
+class Deeds:
+    """Notes what is done, by name."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, name: str) -> Callable[[], None]:
+        def do() -> None:
+            with self._changed:
+                self.done.append(name)
+                self._changed.notify_all()
+
+        return do
+
+    def wait(self, count: int) -> list[str]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.done) >= count, timeout=30)
+            return self.done
+
+
+@pytest.fixture
+def deeds() -> Deeds:
+    return Deeds()
+
+
+def test_what_was_put_off_is_done(deeds: Deeds) -> None:
+    """In a process that does nothing else, and again after its thread has gone."""
+    idle = Idle()
+    for count in (1, 2):
+        idle.put_off("look", deeds("look"))
+        assert deeds.wait(count) == ["look"] * count
+        time.sleep(5 * idle_module.PAUSE_S)
+
+
+def test_only_the_last_of_a_name_is_done(deeds: Deeds) -> None:
+    """What is put off under the same name takes the place of the earlier one; other names are apart."""
+    idle = Idle()
+    with idle.work():
+        for name, deed in (("a", "a1"), ("b", "b1"), ("a", "a2")):
+            idle.put_off(name, deeds(deed))
+    assert sorted(deeds.wait(2)) == ["a2", "b1"]
+
+
+def test_it_waits_while_the_process_works(deeds: Deeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is not disturbed before the longest time has passed."""
+    monkeypatch.setattr(idle_module, "LONGEST_S", 3600.0)
+    idle = Idle()
+    with idle.work():
+        idle.put_off("look", deeds("look"))
+        time.sleep(20 * idle_module.PAUSE_S)
+        assert deeds.done == []
+    assert deeds.wait(1) == ["look"]
+
+
+def test_it_waits_only_so_long(deeds: Deeds) -> None:
+    """It is done although the process works without a pause."""
+    idle = Idle()
+    with idle.work():
+        idle.put_off("look", deeds("look"))
+        assert deeds.wait(1) == ["look"]
+
+
+def test_what_is_dropped_is_not_done(deeds: Deeds) -> None:
+    """Somebody has done it; another name is not touched."""
+    idle = Idle()
+    with idle.work():
+        idle.put_off("a", deeds("a"))
+        idle.put_off("b", deeds("b"))
+        idle.drop("a")
+        idle.drop("never put off")
+    idle.flush()
+    assert deeds.done == ["b"]
+
+
+def test_a_process_that_ends_does_it_first(deeds: Deeds) -> None:
+    """`flush` waits for nothing, and leaves nothing to do."""
+    idle = Idle()
+    with idle.work():
+        idle.put_off("look", deeds("look"))
+        idle.flush()
+        assert deeds.done == ["look"]
+        idle.flush()
+    assert deeds.done == ["look"]
+
+
+def test_a_silent_store_is_asked_again(deeds: Deeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again later, and each time after a longer pause."""
+    pauses: list[float] = []
+    monkeypatch.setattr(idle_module, "min", lambda *several: pauses.append(min(several)) or 0.0, raising=False)
+    answers: list[Any] = [StorageUnavailable("silent"), StorageUnavailable("silent"), None]
+
+    def look() -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        deeds("look")()
+
+    Idle().put_off("look", look)
+    assert deeds.wait(1) == ["look"]
+    assert pauses == [2, 4]
+
+
+def test_after_many_tries_it_is_left_to_a_sweep(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """The tries are limited, and the log names what was given up."""
+    monkeypatch.setattr(idle_module, "min", lambda *several: 0.0, raising=False)
+    tries: list[int] = []
+
+    def look() -> None:
+        tries.append(1)
+        raise StorageUnavailable("silent")
+
+    idle = Idle()
+    idle.put_off("group 7", look)
+    thread = idle._thread
+    assert thread is not None
+    thread.join(30)
+    assert len(tries) == idle_module.TRIES
+    assert "group 7" in caplog.text
+
+
+def test_an_error_is_logged_and_harms_nothing_else(deeds: Deeds, caplog: Any) -> None:
+    """What else was put off is done."""
+    idle = Idle()
+    with idle.work():
+        idle.put_off("a", lambda: 1 / 0)
+        idle.put_off("b", deeds("b"))
+    assert deeds.wait(1) == ["b"]
+    assert "ZeroDivisionError" in caplog.text
