@@ -53,8 +53,8 @@ class PackWriter:
         key: Number of a pack to its key.
         pack_bytes: A pack is uploaded when it reaches this size, or when the next chunk would exceed it.
         uploads: How many uploads may run at once.
-        first_bytes: Size of the first pack; each of the next is twice as large, up to `pack_bytes`. So whoever reads
-            the chunks can begin before much was made. `pack_bytes` if not given.
+        first_bytes: Size of the first pack, which is uploaded alone; each of the next is twice as large, up to
+            `pack_bytes`. So whoever reads the chunks can begin before much was made. `pack_bytes` if not given.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class PackWriter:
         uploads: int = UPLOADS,
         first_bytes: int | None = None,
     ) -> None:
+        self._leads = first_bytes is not None
         first_bytes = pack_bytes if first_bytes is None else min(first_bytes, pack_bytes)
         if first_bytes < 1 or uploads < 1:
             raise ValueError(f"pack_bytes and uploads must be positive, not {first_bytes} and {uploads}")
@@ -110,7 +111,8 @@ class PackWriter:
         if not self._slices:
             return
         running = {upload for upload, _ in self._begun if not upload.done()}
-        while len(running) >= self._uploads:
+        at_once = 1 if self._leads and self._pack == 1 else self._uploads
+        while len(running) >= at_once:
             running = wait(running, return_when=FIRST_COMPLETED).not_done
         self._raise_failure()
         # The buffer itself is handed over, not a copy: that is what keeps the memory bound.

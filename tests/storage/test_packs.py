@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -286,3 +287,27 @@ def test_packs_may_begin_small() -> None:
         writer.append(b"x" * 10)
     sizes = Counter(piece.pack for piece in writer.close())
     assert [sizes[pack] for pack in sorted(sizes)] == [1, 2, 4, 4, 4, 1]
+
+
+def test_a_small_first_pack_is_uploaded_alone() -> None:
+    """Nothing else goes up until it is durable; then as many at once as may."""
+    store = GatedStore()
+    begun: list[list[str]] = []
+
+    def produce() -> None:
+        with PackWriter(store, key, pack_bytes=1, first_bytes=1, uploads=3) as writer:
+            for chunk in (b"a", b"b", b"c", b"d"):
+                writer.append(chunk)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    store.wait_for_begun(1)
+    time.sleep(0.05)
+    begun.append(list(store.begun))
+    store.let_end(0)
+    store.wait_for_begun(4)
+    begun.append(list(store.begun))
+    store.let_end(1, 2, 3)
+    producer.join(30)
+    assert not producer.is_alive()
+    assert begun == [[key(0)], [key(pack) for pack in range(4)]]
