@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from ._storage import ObjectStore, PackReader
+from .alarms import Alarms
 from .config import Config, Options
 from .declaration import TASKS, Declaration, Registry
 from .handle import Handle
@@ -190,6 +191,7 @@ class Runtime:
         self.on_error = on_error or (lambda error: None)
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
         self.idle = idle
+        self.alarms = Alarms()
         self._jobs: OrderedDict[tuple[str, int], OpenJob] = OrderedDict()
         self._lock = threading.Lock()
 

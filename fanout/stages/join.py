@@ -132,7 +132,7 @@ def _outcome(
         try:
             parameters = job.parameters(binding.parameters_for(binding.join))
             _refuse_failed(job, manifest, landed, tally)
-            with Watch(job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
+            with Watch(runtime.alarms, job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
                 value = binding.call_join(results_of(job.ledger, manifest, landed), parameters)
                 body = encode(value, default=_plain, compression=job.options.compression)
             return Outcome(

@@ -109,6 +109,7 @@ class _Run:
         started_at = time.time()
         try:
             with Watch(
+                self._runtime.alarms,
                 job.ledger,
                 self._step,
                 stall_s=self._runtime.config.stall_s,

@@ -86,7 +86,7 @@ def run_setup(
             return
         try:
             with Watch(
-                job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=kept is not None
+                runtime.alarms, job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=kept is not None
             ) as watch:
                 attempt = _Attempt(runtime, job, token, watch)
                 attempt.run(kept or {})

@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 
 from .._storage import StorageError
+from ..alarms import Alarms
 from ..ledger import Ledger
 from ..records import Note
 
@@ -17,12 +18,13 @@ TICK_S = 5.0
 
 
 class Watch:
-    """A context in which a background thread beats for a step, two requests a tick.
+    """A context in which a background thread beats for a step, two requests a tick. A short step needs no thread.
 
     Attributes:
         ended: True once the job was seen to have ended; a step that notices may stop.
 
     Args:
+        alarms: Tell when the first tick has passed.
         ledger: The job's records.
         step: The step that is at work.
         stall_s: Seconds without a beat after which others may believe the step dead; beats come three times as often.
@@ -30,36 +32,46 @@ class Watch:
         at_once: Whether to beat before the first tick, because others already suspect the step.
     """
 
-    def __init__(self, ledger: Ledger, step: str, *, stall_s: float, by: str, at_once: bool = False) -> None:
+    def __init__(
+        self, alarms: Alarms, ledger: Ledger, step: str, *, stall_s: float, by: str, at_once: bool = False
+    ) -> None:
         self.ended = False
+        self._alarms = alarms
         self._ledger = ledger
         self._step = step
         self._by = by
         self._tick_s = min(TICK_S, stall_s / 3)
         self._at_once = at_once
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"fanout-watch-{step}", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Watch:
         if self._at_once:
             self._beat()
-        self._thread.start()
+        self._alarm = self._alarms.set(self._tick_s, self._begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        if not self._alarm.call_off() and self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"fanout-watch-{self._step}", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._tick_s):
+        while True:
             try:
                 self._beat()
                 self.ended = self.ended or self._ledger.has_outcome()
             except StorageError as error:
                 # The step itself will meet the store soon enough, and knows better what to do about it.
                 _LOG.warning("job %s: %s: could not beat: %s", self._ledger.job_id, self._step, error)
+            if self._stop.wait(self._tick_s):
+                return
 
     def _beat(self) -> None:
         self._ledger.beat(self._step, Note(by=self._by))

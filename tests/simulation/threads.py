@@ -108,6 +108,9 @@ class Event:
             self._loop.wake(fiber)
         self._waiting.clear()
 
+    def clear(self) -> None:
+        self._set = False
+
     def wait(self, timeout: float | None = None) -> bool:
         if not self._set:
             fiber = self._loop.current()
