@@ -40,7 +40,7 @@ class Handle:
         attempt: The setup attempt that wrote the chunk.
         chunk: The chunk's index.
         place: Where its input lies.
-        tries: Tries already on record when this message was sent; 0 for a first message.
+        tries: Number of the last try that was on record when this message was sent; 0 for a first message.
         nudged: Whether a sweep sent it, on the suspicion that an earlier message was lost.
         round: The round of the job that it belongs to: 0, and one more for each retry.
     """

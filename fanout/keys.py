@@ -5,8 +5,9 @@ key is either a literal, a checked job id or attempt id, or a number.
 
     <job_id>/intent                        in/<attempt>/<pack>            out/<attempt>/<group>/<chunk>
              continuation                  in/<attempt>/index/<shard>     err/<step>/<try>
-             manifest                      beat/<step>                    done/<attempt>/<group>
-             outcome · value               nudge/<n> · claim/<n>          delivered
+             manifest                      beat/<step>                    err/<step>/<try>-off
+             outcome · value               claim/<n> · claim/<n>-off      done/<attempt>/<group>
+             delivered                     nudge/<n>
     _params/<digest>                       parameters too large for a message, shared by content
 
 A `<step>` is `setup`, `join`, or `<attempt>/<chunk>` for process. A result in which items failed lies beside where a
@@ -120,6 +121,9 @@ class JobKeys:
     def claim(self, number: int) -> str:
         return f"{self.claims}{number:03d}"
 
+    def claim_put_off(self, number: int) -> str:
+        return f"{self.claim(number)}-off"
+
     @property
     def outcome(self) -> str:
         return f"{self._scope}outcome"
@@ -185,13 +189,26 @@ class JobKeys:
     def a_try(self, step: str, number: int) -> str:
         return f"{self.tries(step)}{number:03d}"
 
-    def put_off(self, step: str, token: str) -> str:
-        return f"{self.tries(step)}off-{token}"
+    def put_off(self, step: str, number: int) -> str:
+        return f"{self.a_try(step, number)}-off"
 
 
 def last_number(key: str) -> int:
     """The index that a key of a pack, result, mark, try or nudge ends with."""
     return int(key.rsplit("/", 1)[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """What the key of a try or a claim tells: its number, and whether it says that the run was put off."""
+
+    number: int
+    put_off: bool
+
+    @classmethod
+    def read(cls, key: str) -> Numbered:
+        number, _, off = key.rsplit("/", 1)[1].partition("-")
+        return cls(int(number), bool(off))
 
 
 @dataclass(frozen=True, slots=True)

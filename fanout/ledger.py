@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from . import keys
@@ -20,6 +20,46 @@ R = TypeVar("R", bound=Record)
 
 INLINE_VALUE_BYTES = 256 * 1024
 """A join's value up to this size lies in the outcome itself; a larger one beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriesOnRecord:
+    """What one listing tells of the tries of a step.
+
+    Attributes:
+        written_at: Number of each try -> when it was last written, by the store's clock.
+        put_off: Numbers of those that were put off, and so do not count. One that had left no record is among them.
+    """
+
+    written_at: dict[int, float]
+    put_off: frozenset[int]
+
+    @property
+    def last(self) -> int:
+        """The highest number; 0 if nothing is on record."""
+        return max((*self.written_at, *self.put_off), default=0)
+
+    @property
+    def count(self) -> int:
+        """How many count."""
+        return self.last - len(self.put_off)
+
+
+@dataclass(frozen=True, slots=True)
+class LastClaim:
+    """The join's last claim.
+
+    Attributes:
+        number: How many there were before.
+        by: Token of its holder.
+        made_at: When it was made, by the store's clock.
+        put_off: Whether its holder said that the store failed it.
+    """
+
+    number: int
+    by: str
+    made_at: float
+    put_off: bool
 
 
 class Ledger:
@@ -191,24 +231,28 @@ class Ledger:
         """Put a try on record unless one stands as the step's `number`-th; returns the one that stands."""
         return self._write(self.keys.a_try(step, number), record)
 
-    def try_times(self, step: str) -> tuple[list[float], int]:
-        """When each try on record was last written, by number and by the store's clock; and how many were put off."""
-        found = list(self.store.list(self.keys.tries(step)))
-        off = self.keys.put_off(step, "")
-        times = [entry.modified.timestamp() for entry in found if not entry.key.startswith(off)]
-        return times, len(found) - len(times)
+    def tries(self, step: str) -> TriesOnRecord:
+        """The tries of the step that are on record."""
+        found = [
+            (keys.Numbered.read(entry.key), entry.modified.timestamp())
+            for entry in self.store.list(self.keys.tries(step))
+        ]
+        return TriesOnRecord(
+            {tried.number: at for tried, at in found if not tried.put_off},
+            frozenset(tried.number for tried, _ in found if tried.put_off),
+        )
 
-    def tries(self, step: str) -> int:
-        """How many tries of the step are on record."""
-        return len(self.try_times(step)[0])
+    def write_put_off(self, step: str, number: int, note: Note) -> None:
+        """Put on record that the step's `number`-th try was put off, so that it does not count."""
+        self.store.put(self.keys.put_off(step, number), note.to_bytes())
 
-    def write_put_off(self, step: str, note: Note) -> None:
-        """Put on record that a run of the step was put off, so that it does not count as a try."""
-        self.store.put(self.keys.put_off(step, note.by), note.to_bytes())
-
-    def tries_by_chunk(self, attempt: str) -> Counter[int]:
-        """How many tries each chunk has on record: one that raised, or whose worker was lost. Ascending."""
-        return Counter(int(entry.key.split("/")[-2]) for entry in self.store.list(self.keys.tries(attempt)))
+    def last_tries(self, attempt: str) -> defaultdict[int, int]:
+        """The number of the last try that each chunk has on record; 0 for one that has none."""
+        last: defaultdict[int, int] = defaultdict(int)
+        for entry in self.store.list(self.keys.tries(attempt)):
+            chunk = int(entry.key.split("/")[-2])
+            last[chunk] = max(last[chunk], keys.Numbered.read(entry.key).number)
+        return last
 
     def last_failure(self, step: str, number: int) -> Failure | None:
         """Why the step's `number`-th try failed, if it had the time to say so."""
@@ -255,13 +299,18 @@ class Ledger:
         """Whether anybody has claimed the join."""
         return self._exists(self.keys.claim(0))
 
-    def last_claim(self) -> tuple[int, Note, float] | None:
-        """The number of the join's last claim, the claim and when it was made, by the store's clock. Two requests."""
-        found = max(self.store.list(self.keys.claims), key=lambda info: info.key, default=None)
-        note = self._read(found.key, Note) if found is not None else None
-        if found is None or note is None:
-            return None
-        return keys.last_number(found.key), note, found.modified.timestamp()
+    def last_claim(self) -> LastClaim | None:
+        """The join's last claim, if there is one. Two requests."""
+        found = [(keys.Numbered.read(info.key), info) for info in self.store.list(self.keys.claims)]
+        number = max((key.number for key, _ in found), default=0)
+        put_off = any(key == keys.Numbered(number, put_off=True) for key, _ in found)
+        made_at = next((info.modified.timestamp() for key, info in found if key == keys.Numbered(number, False)), None)
+        note = self._read(self.keys.claim(number), Note) if made_at is not None else None
+        return LastClaim(number, note.by, made_at, put_off) if note is not None and made_at is not None else None
+
+    def write_claim_put_off(self, number: int, note: Note) -> None:
+        """Put on record that the store failed the holder of the join's `number`-th claim, which is not dead."""
+        self.store.put(self.keys.claim_put_off(number), note.to_bytes())
 
     def write_delivered(self, note: Note) -> None:
         self._write(self.keys.delivered, note)

@@ -7,11 +7,14 @@ several who try one succeeds.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from .._storage import StorageError
 from ..ledger import Ledger
 from ..records import Note
+from .ending import is_passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,34 @@ class Claim:
 
     Attributes:
         number: How many claims were made before.
-        lost: Whether an earlier holder is believed dead; then it may have run the join.
+        lost: Whether an earlier holder is believed dead, and that is not on record; then it may have run the join.
     """
 
     number: int
     lost: bool = False
+
+    @contextmanager
+    def held(self, ledger: Ledger, *, by: str) -> Iterator[None]:
+        """Within it, a holder that the store fails is put on record as put off, if the store takes that.
+
+        Args:
+            ledger: The job's records.
+            by: Token of the holder.
+        """
+        try:
+            yield
+        except Exception as error:
+            if is_passing(error):
+                self.put_off(ledger, by=by)
+            raise
+
+    def put_off(self, ledger: Ledger, *, by: str) -> None:
+        """Put on record that the store failed the holder, so that whoever takes over does not believe it dead."""
+        if self.lost:
+            # The next one would not learn that an earlier holder died.
+            return
+        with suppress(StorageError):
+            ledger.write_claim_put_off(self.number, Note(by=by))
 
 
 def claim_join(
@@ -43,7 +69,7 @@ def claim_join(
         held: Tokens of earlier runs for this message that the store failed: their claim is ours.
         stall_s: Seconds without a sign of life after which a holder may be believed dead.
     """
-    if ledger.claim(0, Note(by=token)):
+    if _taken(ledger, Claim(0), token):
         return Claim(0)
     if not (again or redelivered or held):
         return None
@@ -51,10 +77,23 @@ def claim_join(
     if last is None:
         # The job has just been removed.
         return None
-    number, note, claimed_at = last
-    ours = note.by in held
+    ours = last.by in held
     if not ours and not redelivered:
-        alive_at = max(claimed_at, ledger.last_beat("join") or 0.0)
+        alive_at = max(last.made_at, ledger.last_beat("join") or 0.0)
         if not again or time.time() - alive_at < stall_s:
             return None
-    return Claim(number + 1, lost=not ours) if ledger.claim(number + 1, Note(by=token)) else None
+    claim = Claim(last.number + 1, lost=not ours and not last.put_off)
+    return claim if _taken(ledger, claim, token) else None
+
+
+def _taken(ledger: Ledger, claim: Claim, token: str) -> bool:
+    """Make the claim; False if somebody else has."""
+    note = Note(by=token)
+    try:
+        return ledger.claim(claim.number, note)
+    except StorageError:
+        with suppress(StorageError):
+            # The answer may have been lost, and the claim may stand.
+            if ledger.claim(claim.number, note):
+                claim.put_off(ledger, by=token)
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from .._storage import CorruptObject, decode, encode
@@ -77,28 +78,36 @@ def run_join(
     redelivered = redelivered or overran_s is not None
     gone = redelivered or given_back
     claim = claim_join(ledger, token=token, again=again, redelivered=gone, held=held, stall_s=runtime.config.stall_s)
-    if claim is None or (claim.number and ledger.delivered()):
+    if claim is None:
         return None
-    if outcome is None and claim.number:
-        # Whoever held the claim before may have written one since we looked.
-        outcome = ledger.outcome()
-    if outcome is None and manifest is not None and standing is not None:
-        made = _outcome(
-            runtime,
-            job,
-            manifest,
-            standing.landed,
-            token,
-            lost=claim.lost and not given_back,
-            given_back=given_back,
-            overran_s=overran_s,
+    with claim.held(ledger, by=token):
+        if claim.number and ledger.delivered():
+            return None
+        if outcome is None and claim.number:
+            # Whoever held the claim before may have written one since we looked.
+            outcome = ledger.outcome()
+        if outcome is not None or manifest is None or standing is None:
+            return outcome
+        tries = Tries(ledger, "join", by=token)
+        admission = tries.admit(
+            redelivered=claim.lost and not given_back,
+            retried=claim.number > 0,
+            limit=job.options.max_attempts,
+            why=overran("join", overran_s),
         )
-        if made is None:
-            return None
+    if admission is Admission.LEAVE:
+        # The worker that was believed dead goes on after all, and has just begun another try.
+        return None
+    lost = None
+    if admission is Admission.GIVE_UP:
+        lost = tries.verdict(step="join", silent_s=None if gone else runtime.config.stall_s)
+    # That an earlier holder was lost is on record now.
+    with replace(claim, lost=False).held(ledger, by=token):
+        made = _outcome(runtime, job, manifest, standing.landed, token, tries=tries.count, lost=lost)
         outcome = ledger.write_outcome(made)
-        if outcome.effort != made.effort and (ledger.delivered() or ledger.superseded()):
-            _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
-            return None
+    if outcome.effort != made.effort and (ledger.delivered() or ledger.superseded()):
+        _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
+        return None
     return outcome
 
 
@@ -109,25 +118,15 @@ def _outcome(
     landed: dict[int, int],
     token: str,
     *,
-    lost: bool,
-    given_back: bool,
-    overran_s: float | None,
-) -> Outcome | None:
-    """Run the user's join; `lost` says that a worker who may have run it is believed dead.
-
-    Returns None if that worker goes on after all, and has just begun another try.
-    """
-    tries = Tries(job.ledger, "join")
+    tries: int,
+    lost: Failure | None,
+) -> Outcome:
+    """What the user's join makes of the results, in its so many-th try; nothing if it was `lost` too often."""
     task = job.intent.task
     started_at = time.time()
     tally = Tally.of(job, manifest.attempt, landed)
-    limit, why = job.options.max_attempts, overran("join", overran_s)
-    admission = tries.admit(redelivered=lost, retried=given_back, limit=limit, why=why)
-    if admission is Admission.LEAVE:
-        return None
-    if admission is Admission.GIVE_UP:
-        failure = tries.verdict(step="join")
-    else:
+    failure = lost
+    if failure is None:
         binding = job.declaration.binding
         try:
             parameters = job.parameters(binding.parameters_for(binding.join))
@@ -149,7 +148,7 @@ def _outcome(
             if is_passing(error):
                 raise
             runtime.on_error(error)
-            failure = Failure.of("join", error, tries=tries.number)
+            failure = Failure.of("join", error, tries=tries)
     return Outcome(
         ending=Ending.FAILED,
         task=task,

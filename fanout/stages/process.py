@@ -77,7 +77,7 @@ class _Run:
         self._handle = handle
         self._token = new_token()
         self._step = process_step(handle.attempt, handle.chunk)
-        self._tries = Tries(job.ledger, self._step, known=handle.tries)
+        self._tries = Tries(job.ledger, self._step, by=self._token, known=handle.tries)
         self._item: int | None = None
         """The item that is being worked on, for the error that names it."""
         self._marks: list[FailedItem] = []
@@ -85,17 +85,14 @@ class _Run:
 
     def go(self, redelivered: bool, retried: bool, overran_s: float | None) -> None:
         handle, job = self._handle, self._job
-        suspicious = handle.nudged and not redelivered and not retried
         if redelivered or retried or handle.nudged:
             standing = job.ledger.standing(handle.attempt, handle.chunk)
             if standing is not None:
                 self._follow(standing)
                 return
-            if suspicious and self._at_work_elsewhere():
-                return
         admission = self._tries.admit(
             redelivered=redelivered,
-            suspicious=suspicious,
+            nudged=handle.nudged,
             retried=retried,
             limit=job.options.max_attempts,
             stall_s=self._runtime.config.stall_s,
@@ -104,18 +101,22 @@ class _Run:
         if admission is Admission.LEAVE:
             return
         if admission is Admission.GIVE_UP:
-            self._give_up(self._tries.verdict(step="process", chunk=handle.chunk))
+            silent_s = None if redelivered else self._runtime.config.stall_s
+            self._give_up(self._tries.verdict(step="process", chunk=handle.chunk, silent_s=silent_s))
             return
         started_at = time.time()
         try:
-            with Watch(
-                self._runtime.alarms,
-                job.ledger,
-                self._step,
-                stall_s=self._runtime.config.stall_s,
-                by=self._token,
-                at_once=handle.nudged,
-            ) as watch:
+            with (
+                self._tries.under_way(),
+                Watch(
+                    self._runtime.alarms,
+                    job.ledger,
+                    self._step,
+                    stall_s=self._runtime.config.stall_s,
+                    by=self._token,
+                    at_once=handle.nudged,
+                ) as watch,
+            ):
                 values = self._values(lambda: watch.ended)
         except Exception as error:
             if is_passing(error):
@@ -123,7 +124,9 @@ class _Run:
             self._failed(error)
         else:
             if values is not None:
-                self._follow(self._write(values, Effort.since(started_at)))
+                with self._tries.under_way():
+                    standing = self._write(values, Effort.since(started_at))
+                self._follow(standing)
 
     def _values(self, ended: Callable[[], bool]) -> bytes | None:
         """The encoded list of results, or None if the job ended while we worked."""
@@ -149,7 +152,7 @@ class _Run:
 
     @property
     def _last_try(self) -> bool:
-        return self._tries.number >= self._job.options.max_attempts
+        return self._tries.count >= self._job.options.max_attempts
 
     def _mark(self, error: Exception) -> None:
         """Put a mark in the place of the item that is being worked on."""
@@ -161,7 +164,7 @@ class _Run:
         self._marks.append(FailedItem.of(failure, item=self._item))
 
     def _failure_of(self, error: Exception) -> Failure:
-        return Failure.of("process", error, chunk=self._handle.chunk, item=self._item, tries=self._tries.number)
+        return Failure.of("process", error, chunk=self._handle.chunk, item=self._item, tries=self._tries.count)
 
     def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> ChunkResult:
         place = self._handle.place
@@ -211,7 +214,3 @@ class _Run:
         assert failure is not None
         conclude(self._runtime, self._job, Ending.FAILED, failure)
         return True
-
-    def _at_work_elsewhere(self) -> bool:
-        beat = self._job.ledger.last_beat(self._step)
-        return beat is not None and time.time() - beat < self._runtime.config.stall_s

@@ -48,7 +48,7 @@ def send_again(
         False if an index object is damaged or gone: the job has been concluded, for nothing else says where its chunks
         lie.
     """
-    tries = job.ledger.tries_by_chunk(manifest.attempt)
+    tries = job.ledger.last_tries(manifest.attempt)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in chunks}):
         try:
             record = job.ledger.shard(manifest, shard)

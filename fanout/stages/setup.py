@@ -13,7 +13,7 @@ from .._storage import PackWriter, SequenceEncoder, Slice
 from ..barrier import standing_of
 from ..chunking import chunk_sizes
 from ..effort import Effort
-from ..errors import CarrierUnavailable, InvalidItem, JobNotFound
+from ..errors import InvalidItem, JobNotFound
 from ..failure import Failure
 from ..handle import ChunkPlace, Handle
 from ..keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
@@ -76,7 +76,7 @@ def run_setup(
     if job.manifest() is not None:
         _go_on(runtime, job, token, resend=redelivered or retried)
     else:
-        tries = Tries(job.ledger, "setup")
+        tries = Tries(job.ledger, "setup", by=token)
         limit, why = job.options.max_attempts, overran("setup", overran_s)
         admission = tries.admit(redelivered=redelivered, retried=retried, limit=limit, why=why)
         if admission is Admission.LEAVE:
@@ -85,19 +85,24 @@ def run_setup(
             conclude(runtime, job, Ending.FAILED, tries.verdict(step="setup"))
             return
         try:
-            with Watch(
-                runtime.alarms, job.ledger, "setup", stall_s=runtime.config.stall_s, by=token, at_once=kept is not None
-            ) as watch:
+            with (
+                tries.under_way(),
+                Watch(
+                    runtime.alarms,
+                    job.ledger,
+                    "setup",
+                    stall_s=runtime.config.stall_s,
+                    by=token,
+                    at_once=kept is not None,
+                ) as watch,
+            ):
                 attempt = _Attempt(runtime, job, token, watch)
                 attempt.run(kept or {})
         except Exception as error:
-            if isinstance(error, CarrierUnavailable):
-                # The message comes back as if its worker had died.
-                tries.put_off(by=token)
             if is_passing(error):
                 raise
             runtime.on_error(error)
-            conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.number))
+            conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.count))
             return
         if not attempt.is_followed:
             _go_on(runtime, job, token, resend=False)

@@ -112,7 +112,7 @@ def test_a_worker_that_is_told_to_go(cluster: Cluster, way: signal.Signals) -> N
     wait_until(lambda: not worker.alive, "the worker is gone")
     assert len(cluster.traces("process-1")) == (2 if quick else 1)
     ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
-    assert ledger.tries(process_step(job.manifest().attempt, 0)) == 0
+    assert ledger.tries(process_step(job.manifest().attempt, 0)).count == 0
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])
@@ -123,7 +123,7 @@ def test_a_step_that_is_given_back(cluster: Cluster, step: str) -> None:
     assert job.get(60) == 1
     wait_until(lambda: not worker.alive, "the worker is gone")
     assert len(cluster.traces(step)) == 2
-    assert cluster.app.fanout.runtime.ledger(job.id).tries(step) == 0  # type: ignore[attr-defined]
+    assert cluster.app.fanout.runtime.ledger(job.id).tries(step).count == 0  # type: ignore[attr-defined]
 
 
 def at_work(cluster: Cluster, step: str, **pauses: float) -> tuple[Any, CeleryWorker]:

@@ -115,6 +115,12 @@ class Worker(Process):
         """What serves the message at hand. Others do what was put off."""
         self.served: set[str] = set()
         """Jobs that it was given messages of."""
+        self.has_begun = False
+        """Whether it has asked for a record that it is at work on the message at hand."""
+        self.has_said_so = False
+        """Whether it is on record that the store, or the broker, failed its run."""
+        self.refusals = 0
+        """Requests that the store did not answer since it took the message at hand."""
 
 
 class Broker:

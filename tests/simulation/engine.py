@@ -50,17 +50,17 @@ class Engine:
         try:
             yield
         except StorageUnavailable:
-            self._put_off(replace(message, held=held))
+            self._put_off(worker, replace(message, held=held))
         except CarrierUnavailable:
             world.note("reject", str(message))
-            world.invariants.given_back(message)
+            world.invariants.given_back(worker, message)
             if worker.acknowledges:
                 world.broker.post(replace(message, redelivered=True), after_s=world.rng.random())
 
-    def _put_off(self, message: Message) -> None:
+    def _put_off(self, worker: Worker, message: Message) -> None:
         """What `Task.retry` does: another message, for later. If that can't be sent, this one is dropped."""
         world = self._world
-        world.invariants.put_off(message)
+        world.invariants.put_off(worker, message)
         if message.retries >= STORE_RETRIES:
             world.note("given up", str(message))
             return

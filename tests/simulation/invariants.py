@@ -15,8 +15,7 @@ from fanout.runtime import ENDED_CHECK_S
 from fanout.stages.join import chunk_values
 
 from .broker import Message, Worker
-from .faults import FAULTS
-from .loop import Process
+from .loop import Fiber, Process
 from .shape import STALL_S
 from .task import SCRIPTS
 
@@ -30,12 +29,6 @@ LOST = "WorkerLost"
 NEVER = {"broken", "poison"}
 """Steps and items that never work."""
 RAISES = {"broken", "mended", "flaky"}
-
-MAY_LOSE_A_MESSAGE = {
-    *(fault for fault in FAULTS if fault.startswith(("killed", "message", "queue", "send"))),
-    "confirmation lost",
-    "frozen",
-}
 
 
 class Violation(Exception):
@@ -78,8 +71,11 @@ class Invariants:
         """A process asks the store for something."""
         if not verb.startswith("put") and verb != "delete":
             return
-        if isinstance(process, Worker) and process.message is not None and key.partition("/")[0] not in process.served:
-            self.violate("a worker writes nothing of another job", f"{verb} {key} for {process.message.job_id}")
+        if isinstance(process, Worker) and process.message is not None:
+            if key.partition("/")[0] not in process.served:
+                self.violate("a worker writes nothing of another job", f"{verb} {key} for {process.message.job_id}")
+            kind = split_round(key.partition("/")[2])[1].partition("/")[0]
+            process.has_begun |= kind in ("err", "claim") and key not in self._world.objects
 
     def written(self, key: str, before: bytes | None, after: bytes) -> None:
         """An object was written."""
@@ -90,6 +86,9 @@ class Invariants:
             self.violate("what is written once stays as it is", key)
         if kind == "rounds":
             self._world.rounds[job_id] = max(self._world.rounds[job_id], int(number))
+        fiber = self._world.loop.current()
+        if key.endswith("-off") and isinstance(fiber, Fiber) and isinstance(fiber.process, Worker):
+            fiber.process.has_said_so = True
 
     def taken(self, worker: Worker, message: Message) -> None:
         """A worker begins with a message."""
@@ -102,14 +101,21 @@ class Invariants:
             if process.message.step == "join":
                 self._interrupted.add((process.message.job_id, process.message.round))
 
-    def put_off(self, message: Message) -> None:
-        """The store failed a run. If what comes in its place is lost, nobody can tell that from a worker's death."""
-        if self._world.shape.rates.keys() & MAY_LOSE_A_MESSAGE:
-            self.strikes[message.work] += 1
+    def refused(self, process: Process) -> None:
+        """The store did not answer a process."""
+        if isinstance(process, Worker):
+            process.refusals += 1
 
-    def given_back(self, message: Message) -> None:
+    def put_off(self, worker: Worker, message: Message) -> None:
+        """The store failed a run. If it failed the record of that, too, a run that had begun looks like a death."""
+        self._unrecorded[message.work] += worker.has_said_so
+        self.strikes[message.work] += worker.has_begun and worker.refusals > 1 and not worker.has_said_so
+
+    def given_back(self, worker: Worker, message: Message) -> None:
         """A worker gives a message back, because the broker took none of its own."""
         self._unrecorded[message.work] += 1
+        # It comes again as if its worker had died.
+        self.strikes[message.work] += message.step == "setup" and worker.refusals > 0 and not worker.has_said_so
 
     def raised(self, worker: Worker) -> None:
         """A step of the task raised."""

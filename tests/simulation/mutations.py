@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
 from fanout import barrier
 from fanout.idle import Idle
-from fanout.ledger import Ledger
-from fanout.records import Manifest, Note, Try
+from fanout.ledger import LastClaim, Ledger
+from fanout.records import Manifest, Try
 from fanout.runtime import OpenJob, Runtime
 from fanout.stages import ending, join, setup
 from fanout.stages.tries import Admission, Tries
@@ -106,9 +106,9 @@ def signs_of_life() -> Any:
     """A join that a sweep sent takes over without asking whether the holder of the claim lives."""
     last_claim = Ledger.last_claim
 
-    def long_ago(self: Ledger) -> tuple[int, Note, float] | None:
+    def long_ago(self: Ledger) -> LastClaim | None:
         found = last_claim(self)
-        return found and (found[0], found[1], 0.0)
+        return found and replace(found, made_at=0.0)
 
     return _all(
         patch.object(Ledger, "last_claim", long_ago), patch.object(Ledger, "last_beat", lambda self, step: None)
@@ -168,10 +168,24 @@ def put_off_is_no_try() -> Any:
     """A run that the store failed counts as one that died."""
     admit = Tries.admit
 
-    def counting(self: Tries, *, retried: bool = False, suspicious: bool = False, **said: Any) -> Admission:
-        return admit(self, suspicious=suspicious or retried, **{**said, "stall_s": 0.0})
+    def counting(self: Tries, *, retried: bool = False, nudged: bool = False, **said: Any) -> Admission:
+        return admit(self, nudged=nudged or retried, **{**said, "stall_s": 0.0})
 
     return patch.object(Tries, "admit", counting)
+
+
+@mutation(
+    max_attempts=1,
+    items=("well",),
+    cancel_s=None,
+    rates={"answer lost": 0.12, "call refused": 0.1, "message late": 0.2},
+)
+def records_of_what_was_put_off() -> Any:
+    """Nobody puts on record that the store failed a run: others take its silence for a death."""
+    return _all(
+        patch.object(Ledger, "write_put_off", lambda self, step, number, note: None),
+        patch.object(Ledger, "write_claim_put_off", lambda self, number, note: None),
+    )
 
 
 @mutation(items=("poison",), workers=4, latency_s=1.0, rates={"cut off": 0.1, "message doubled": 0.6})

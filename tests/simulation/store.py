@@ -93,6 +93,8 @@ class FaultyStore(ObjectStore):
         if fault == "put lands late" and not verb.startswith("put"):
             fault = "call refused"
         world.faults.record(fault)
+        if fault in ("call refused", "answer lost", "put lands late"):
+            world.invariants.refused(world.loop.current().process)
         if fault == "killed before a call":
             world.die()
         if fault == "call refused":

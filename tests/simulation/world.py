@@ -110,6 +110,8 @@ class World:
     def serve(self, worker: Worker, message: Message) -> None:
         """Have a worker begin with a message."""
         worker.message, worker.sent, worker.taken_at = message, 0, self.loop.now
+        worker.has_begun = worker.has_said_so = False
+        worker.refusals = 0
         self.note("take", str(message), worker.name)
         self.invariants.taken(worker, message)
         worker.served.add(message.job_id)

@@ -107,7 +107,7 @@ def test_a_join_at_work_is_not_run_a_second_time(world: World, sign: str) -> Non
     for _ in range(5):
         assert run_join(world.process(), ledger.job_id, again=True) is None
     assert ledger.outcome() is None
-    assert ledger.tries("join") == 0
+    assert ledger.tries("join").count == 0
 
 
 def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
@@ -135,7 +135,7 @@ def test_a_join_that_was_put_off_takes_no_claim_but_its_own(world: World) -> Non
     assert run_join(world.process(), ledger.job_id, held=["a", "b"]) is None
     assert run_join(world.process(), ledger.job_id, held=["a", "somebody"], token="c") is not None
     assert run_join(world.process(), ledger.job_id, held=["a", "somebody"]) is None
-    assert ledger.tries("join") == 0
+    assert ledger.tries("join").count == 0
 
 
 @pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}, {}])
@@ -210,6 +210,93 @@ def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: W
     assert failure_of(ledger).error == "WorkerLost"
 
 
+@pytest.mark.parametrize("outages", [1, 4])
+def test_a_join_that_the_store_failed_is_not_lost(world: World, outages: int) -> None:
+    """Whether its own message or a sweep's goes on, and however late: it has used up no try."""
+    ledger = ready(world, max_attempts=1)
+    for outage in range(outages):
+        world.store.before = refusing("/out/")
+        with pytest.raises(StorageUnavailable):
+            run_join(world.process(), ledger.job_id, token=f"{outage}", held=[f"{outage - 1}"], again=outage == 2)
+        world.store.before = lambda verb, key: None
+        world.store.age(10**6)
+    assert ledger.tries("join").count == 0
+    outcome = run_join(world.process(), ledger.job_id, again=True)
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("way", ["by a sweep", "by its own message"])
+@pytest.mark.parametrize("pattern", ["odd", "dod", "ood", "dood"])
+def test_outages_do_not_add_to_the_runs_of_a_join_that_kills(world: World, pattern: str, way: str) -> None:
+    """However runs that the store fails (o) and runs that die (d) alternate, `max_attempts` of them die."""
+    runs: list[str] = []
+
+    def join(results: Results) -> Any:
+        fate = pattern[len(runs)] if len(runs) < len(pattern) else "d"
+        runs.append(fate)
+        raise StorageUnavailable("no answer", key="k") if fate == "o" else WorkerDied
+
+    ledger = ready(world, joining(join), max_attempts=3)
+    for number in range(10):
+        own = way == "by its own message" and runs[-1:] == ["o"]
+        held = [str(number - 1)] if own else []
+        try:
+            run_join(world.process(), ledger.job_id, token=str(number), again=number > 0 and not own, held=held)
+        except (WorkerDied, StorageUnavailable):
+            world.store.age(10**6)
+    assert runs.count("d") == 3
+    assert (failure_of(ledger).error, failure_of(ledger).tries) == ("WorkerLost", 3)
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_claim_whose_answer_was_lost_is_no_lost_try(world: World, earlier: int) -> None:
+    """Its holder, which never began, puts on record that it was put off; that an earlier one died is still counted."""
+    ledger = ready(world, max_attempts=1 + earlier)
+    if earlier:
+        ledger.claim(0, Note(by="dead"))
+        world.store.age(10**6)
+
+    def lose(verb: str, key: str) -> None:
+        if verb == "put" and key == ledger.keys.claim(earlier):
+            world.store.after = lambda verb, key: None
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    world.store.after = lose
+    with pytest.raises(StorageUnavailable):
+        run_join(world.process(), ledger.job_id, again=earlier > 0)
+    world.store.age(10**6)
+    outcome = run_join(world.process(), ledger.job_id, again=True)
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+    assert ledger.tries("join").count == 2 * earlier, "the one that died, and the one that was begun for it"
+
+
+def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: World) -> None:
+    """Where the store took no record of an outage, the failure says that there was silence, and what may explain it."""
+    ledger = ready(world, max_attempts=1)
+    world.store.before = refusing("/out/", "-off")
+    with pytest.raises(StorageUnavailable):
+        run_join(world.process(), ledger.job_id)
+    world.store.before = lambda verb, key: None
+    world.store.age(10**6)
+    run_join(world.process(), ledger.job_id, again=True)
+    failure = failure_of(ledger)
+    assert (failure.error, failure.tries) == ("WorkerLost", 1)
+    assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
+    assert "could not reach the store" in failure.reason
+
+
+def refusing(*parts: str) -> Callable[[str, str], None]:
+    """A store that answers nothing about keys that contain one of these."""
+
+    def refuse(verb: str, key: str) -> None:
+        if any(part in key for part in parts) and verb != "list":
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    return refuse
+
+
 @pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}])
 def test_a_join_whose_message_was_lost_has_lost_no_try(world: World, how: dict[str, bool]) -> None:
     """Where nobody had claimed the join, nobody has run it: it runs, however few tries it has."""
@@ -237,7 +324,7 @@ def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times:
     outcome = run_join(world.process(), ledger.job_id, given_back=True)
     assert outcome is not None
     assert ledger.value(outcome) == times + 1
-    assert ledger.tries("join") == 0
+    assert ledger.tries("join").count == 0
 
 
 def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.keys import JobKeys, checked_id, last_number, new_id, new_token, parameter_key, process_step
+from fanout.keys import JobKeys, Numbered, checked_id, last_number, new_id, new_token, parameter_key, process_step
 from storage import check_key
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(lambda text: ".." not in text)
@@ -61,7 +61,8 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
         keys.intent,
         keys.continuation,
         keys.manifest,
-        keys.claim(2),
+        keys.claim(number),
+        keys.claim_put_off(number),
         keys.outcome,
         keys.delivered,
         keys.value(digest),
@@ -72,6 +73,7 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
         keys.result(attempt, number),
         keys.mark(attempt, number),
         *(keys.a_try(name, number) for name in ("setup", "join", step)),
+        *(keys.put_off(name, number) for name in ("setup", "join", step)),
     ]
     assert len(set(made)) == len(made)
     for key in made:
@@ -85,6 +87,14 @@ def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
     keys = JobKeys("job")
     assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // 64))
     assert last_number(keys.result(attempt, chunk)) == chunk
+
+
+@given(attempt=IDS, number=st.integers(1, 10**4))
+def test_a_try_can_be_read_from_its_key(attempt: str, number: int) -> None:
+    """Both records of a try tell its number, and which of the two they are."""
+    keys, step = JobKeys("job"), process_step(attempt, 7)
+    assert Numbered.read(keys.a_try(step, number)) == Numbered(number, put_off=False)
+    assert Numbered.read(keys.put_off(step, number)) == Numbered(number, put_off=True)
 
 
 @given(first=st.integers(0, 10**7), second=st.integers(0, 10**7))

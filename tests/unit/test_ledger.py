@@ -83,8 +83,14 @@ def test_of_two_claims_one_holds(ledger: Ledger) -> None:
     assert not ledger.claim(0, second)
     assert ledger.claim(0, first)
     assert ledger.claim(1, second)
-    number, note, _ = ledger.last_claim() or (None, None, None)
-    assert (number, note) == (1, second)
+    ledger.write_claim_put_off(0, first)
+    last = ledger.last_claim()
+    assert last is not None
+    assert (last.number, last.by, last.put_off) == (1, "y", False)
+    ledger.write_claim_put_off(1, second)
+    last = ledger.last_claim()
+    assert last is not None
+    assert (last.number, last.by, last.put_off) == (1, "y", True)
 
 
 def test_of_two_nudges_one_is_given(ledger: Ledger) -> None:
@@ -130,7 +136,7 @@ def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore
     ledger.write_mark("a", 0, Note(by="x"))
     assert ledger.marked("a") == {0}
     cost({"put": 1, "list": 1})
-    assert ledger.tries("setup") == 0
+    assert ledger.tries("setup").count == 0
     cost({"list": 1})
     assert ledger.last_beat("setup") is None
     cost({"head": 1})
@@ -184,10 +190,23 @@ def test_tries_are_counted_and_remembered(ledger: Ledger) -> None:
     ledger.write_try("setup", 1, Try(state=TryState.RAISED, at=1.0, failure=Failure("setup", "E", "why")))
     ledger.write_try("setup", 2, Try(state=TryState.LOST, at=1.0))
     ledger.write_try("a/00000001", 1, Try(state=TryState.LOST, at=1.0))
-    assert ledger.tries("setup") == 2
+    assert ledger.tries("setup").count == ledger.tries("setup").last == 2
     assert ledger.last_failure("setup", 1) == Failure("setup", "E", "why")
     assert ledger.last_failure("setup", 2) is None
     assert ledger.last_failure("setup", 3) is None
+
+
+def test_a_try_that_was_put_off_does_not_count(ledger: Ledger) -> None:
+    """It keeps its number, whether or not it had left a record of its own."""
+    step = "a/00000001"
+    ledger.write_try(step, 1, Try(state=TryState.STARTED, at=1.0))
+    ledger.write_put_off(step, 1, Note(by="x"))
+    ledger.write_try(step, 2, Try(state=TryState.LOST, at=1.0))
+    ledger.write_put_off(step, 3, Note(by="x"))
+    tries = ledger.tries(step)
+    assert (tries.last, tries.count, tries.put_off, set(tries.written_at)) == (3, 1, {1, 3}, {1, 2})
+    assert ledger.last_tries("a") == {1: 3}
+    assert ledger.last_tries("a")[0] == 0
 
 
 def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> None:

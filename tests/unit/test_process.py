@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -238,7 +239,7 @@ def test_a_redelivered_chunk_that_is_done_is_not_run(world: World) -> None:
     run_process(world.process(), world.handles[0], redelivered=True)
     assert deed.runs == [1]
     assert len(world.carrier.joins) == 2
-    assert ledger.tries(process_step(world.handles[0].attempt, 0)) == 0
+    assert ledger.tries(process_step(world.handles[0].attempt, 0)).count == 0
 
 
 def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> None:
@@ -275,7 +276,7 @@ def test_of_many_nudged_messages_one_runs_its_chunk(world: World) -> None:
     run_process(world.process(), handle)
     assert deed.runs == [1]
     assert ledger.finished(handle.attempt) == [0]
-    assert ledger.tries(process_step(handle.attempt, 0)) == 1
+    assert ledger.tries(process_step(handle.attempt, 0)).count == 1
 
 
 @pytest.mark.parametrize("outages", [1, 5])
@@ -296,7 +297,102 @@ def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> No
     world.store.before = lambda verb, key: None
     run_process(world.process(), handle, retried=True)
     assert ledger.finished(handle.attempt) == [0]
-    assert ledger.tries(process_step(handle.attempt, 0)) == 1
+    assert ledger.tries(process_step(handle.attempt, 0)).count == 1
+
+
+def test_a_redelivered_message_of_a_sweep_that_never_began_is_no_lost_try(world: World) -> None:
+    """A run that such a message began would be on record; the one that is was begun by another, who is at work."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=2)
+    handle = replace(world.handles[0], nudged=True)
+    step = process_step(handle.attempt, 0)
+
+    def act(number: int, run: int) -> int:
+        if run == 1:
+            world.store.age(10**6, ledger.keys.tries(step))
+            run_process(world.process(), replace(handle, tries=1), redelivered=True)
+            run_process(world.process(), replace(handle, tries=1), redelivered=True, retried=True)
+        return number
+
+    deed.act = act
+    run_process(world.process(), handle)
+    assert deed.runs == [1]
+    assert ledger.tries(step).count == 1
+    assert ledger.finished(handle.attempt) == [0]
+
+
+@pytest.mark.parametrize("how", ["nudged", "redelivered"])
+def test_a_chunk_that_the_store_failed_is_not_lost(world: World, how: str) -> None:
+    """Once it is on record that a run was put off, it is no try, whoever goes on with the chunk and however late."""
+    deed = Deed()
+    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=1 if how == "nudged" else 2)
+    handle = replace(world.handles[0], nudged=how == "nudged")
+    step = process_step(handle.attempt, 0)
+    world.store.before = refusing("/out/")
+    with pytest.raises(StorageUnavailable):
+        run_process(world.process(), handle, redelivered=how == "redelivered")
+    world.store.before = lambda verb, key: None
+    world.store.age(10**6)
+    run_process(world.process(), replace(handle, nudged=True, tries=ledger.last_tries(handle.attempt)[0]))
+    assert ledger.finished(handle.attempt) == [0]
+    assert len(deed.runs) == 2
+    assert ledger.tries(step).count == (1 if how == "nudged" else 2)
+
+
+@pytest.mark.parametrize("way", ["by a sweep", "by its own message"])
+@pytest.mark.parametrize("pattern", ["odd", "dod", "ood", "dodo", "ror", "rord", "doror"])
+def test_outages_do_not_add_to_the_runs_of_a_chunk(world: World, pattern: str, way: str) -> None:
+    """However runs that the store fails (o), that die (d) and that raise (r) alternate, all but the first count."""
+    deed = Deed()
+
+    def act(number: int, run: int) -> Any:
+        fate = pattern[(run - 1) % len(pattern)]
+        raise {"d": WorkerDied, "r": ValueError("no"), "o": StorageUnavailable("no answer", key="k")}[fate]
+
+    deed.act = act
+    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
+    handle, how = world.handles[0], {}
+    while not ledger.has_outcome():
+        sent = len(world.carrier.chunks)
+        try:
+            run_process(world.process(), handle, **how)
+            handle, how = (world.handles[-1] if len(world.carrier.chunks) > sent else handle), {}
+        except WorkerDied:
+            how = {"redelivered": True}
+        except StorageUnavailable:
+            how = {"retried": True}
+            if way == "by a sweep":
+                world.store.age(10**6)
+                how, handle = {}, replace(handle, nudged=True, tries=ledger.last_tries(handle.attempt)[0])
+    fates = [pattern[run % len(pattern)] for run in range(len(deed.runs))]
+    assert len(fates) - fates.count("o") == 3
+    assert failure_of(ledger).tries == 3
+
+
+def test_a_chunk_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: World) -> None:
+    """Where the store took no record of an outage, the failure says that there was silence, and what may explain it."""
+    ledger = world.prepare(doing(Deed()), {"numbers": [1]}, max_attempts=1)
+    handle = replace(world.handles[0], nudged=True)
+    world.store.before = refusing("/out/", "-off")
+    with pytest.raises(StorageUnavailable):
+        run_process(world.process(), handle)
+    world.store.before = lambda verb, key: None
+    world.store.age(10**6)
+    run_process(world.process(), replace(handle, tries=1))
+    failure = failure_of(ledger)
+    assert (failure.error, failure.chunk, failure.tries) == ("WorkerLost", 0, 1)
+    assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
+    assert "could not reach the store" in failure.reason
+
+
+def refusing(*parts: str) -> Callable[[str, str], None]:
+    """A store that answers nothing about keys that contain one of these."""
+
+    def refuse(verb: str, key: str) -> None:
+        if any(part in key for part in parts) and verb != "list":
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    return refuse
 
 
 def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None:
@@ -544,13 +640,13 @@ def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
     for run in (1, 2):
         with pytest.raises(WorkerDied):
             run_process(world.process(), handle, overran_s=30.0)
-        assert ledger.tries(step) == run + 1
+        assert ledger.tries(step).count == run + 1
         noted = ledger.last_failure(step, run)
         assert noted is not None
         assert (noted.error, noted.chunk, noted.tries) == ("TimeLimitExceeded", 0, run)
     run_process(world.process(), handle, overran_s=30.0)
     assert deed.runs == [1, 1], "a first run that left no record, and two that are seen here"
-    assert ledger.tries(step) == 3
+    assert ledger.tries(step).count == 3
     failure = failure_of(ledger)
     assert (failure.error, failure.tries) == ("TimeLimitExceeded", 3)
     assert "task_time_limit = 30 s" in failure.reason
