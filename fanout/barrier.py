@@ -1,6 +1,6 @@
 """Is this job complete?
 
-Results lie in groups of 64. Whoever finishes a chunk lists its own group; whoever sees a group full marks it; whoever
+Results lie in groups of 32. Whoever finishes a chunk lists its own group; whoever sees a group full marks it; whoever
 sees every group marked starts the join. The manifest alone says how many chunks there are. Listing after one's own
 write shows at least that write, so of several that finish together the last one sees them all.
 """

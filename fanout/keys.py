@@ -24,8 +24,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TypeGuard
 
-GROUP_WIDTH = 64
-"""Chunks whose results lie under one prefix, so that one listing of at most 64 keys tells whether they are all in."""
+GROUP_WIDTH = 32
+"""Chunks whose results lie under one prefix, so that one listing of at most 32 keys tells whether they are all in."""
 
 SHARD_WIDTH = 1024
 """Chunks whose places are kept in one index object."""

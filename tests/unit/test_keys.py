@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.keys import JobKeys, checked_id, last_number, new_id, new_token, parameter_key, process_step
+from fanout.keys import GROUP_WIDTH, JobKeys, checked_id, last_number, new_id, new_token, parameter_key, process_step
 from storage import check_key
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(lambda text: ".." not in text)
@@ -83,7 +83,7 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
 def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
     """The listing of a chunk's group finds its result, and its index can be read from the key."""
     keys = JobKeys("job")
-    assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // 64))
+    assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // GROUP_WIDTH))
     assert last_number(keys.result(attempt, chunk)) == chunk
 
 
