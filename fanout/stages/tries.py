@@ -1,9 +1,9 @@
 """How often a step has been tried, kills of its worker included.
 
-A first delivery costs nothing: it leaves a record only if it raises. Whoever gets a message that was delivered
-before, or that a sweep sent, first puts on record that it starts; so the number of records is the number of runs,
-and a step that kills its worker is stopped after exactly `limit` of them. Starts are write-once: of several who are
-sent to the same step at once, one starts. What store or broker put off is no try.
+A first delivery costs nothing: it leaves a record only if it raises (but see `climb`). Whoever gets a message that was
+delivered before, or that a sweep sent, first puts on record that it starts; so the number of records is the number of
+runs, and a step that kills its worker is stopped after exactly `limit` of them. Starts are write-once: of several who
+are sent to the same step at once, one starts. What store or broker put off is no try.
 """
 
 from __future__ import annotations
@@ -34,14 +34,20 @@ class Tries:
         ledger: The job's records.
         step: `setup`, `join` or `keys.process_step(…)`.
         known: Tries that were on record when the message was sent.
+        by: Whose they are, where that matters to those who come later.
     """
 
-    def __init__(self, ledger: Ledger, step: str, *, known: int = 0) -> None:
+    def __init__(self, ledger: Ledger, step: str, *, known: int = 0, by: str = "") -> None:
         self._ledger = ledger
         self._step = step
         self._known = known
+        self._by = by
         self.number = known + 1
         """Number of the try that is under way, from 1."""
+
+    def begin(self) -> bool:
+        """Take the first try and put it on record; False if somebody else has begun it. One request."""
+        return self._begin(self.number, TryState.STARTED)
 
     def admit(
         self,
@@ -114,12 +120,12 @@ class Tries:
 
     def _begin(self, number: int, state: TryState, failure: Failure | None = None) -> bool:
         """Take the `number`-th try; False if somebody else has begun it."""
-        begun = Try(state=state, at=time.time(), failure=failure)
+        begun = Try(state=state, at=time.time(), failure=failure, by=self._by)
         standing = self._ledger.begin_try(self._step, number, begun)
         return standing is begun or standing.state == state == TryState.LOST
 
     def _record(self, number: int, state: TryState, failure: Failure | None = None) -> None:
-        self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure))
+        self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure, by=self._by))
 
 
 def overran(step: str, limit_s: float | None, *, chunk: int | None = None) -> Callable[[int], Failure] | None:

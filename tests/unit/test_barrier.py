@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.barrier import complete_after, groups_of, missing_chunks, standing_of, width_of
+from fanout.barrier import Standing, complete_after, groups_of, levels_of, standing_of, width_of
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Manifest
 from storage import CountingStore, MemoryStore
@@ -19,6 +19,11 @@ from storage import CountingStore, MemoryStore
 from .stores import ScriptedStore
 
 WIDTHS = [0, 1, 2, 31, 32, 33, 64, 100]
+
+
+def looked(ledger: Ledger, manifest: Manifest, *, by: str = "x") -> Standing:
+    """How a job without a combine stands."""
+    return standing_of(ledger, manifest, combines=False, by=by)
 
 
 def manifest_of(chunks: int, attempt: str = "a") -> Manifest:
@@ -56,7 +61,7 @@ class Workers:
     def set_up(self) -> None:
         """Write the manifest and look for the end."""
         self.ledger.write_manifest(manifest_of(self.chunks))
-        if not missing_chunks(self.ledger, manifest_of(self.chunks), by="setup"):
+        if not looked(self.ledger, manifest_of(self.chunks), by="setup").due:
             self._start()
 
     def _start(self) -> None:
@@ -72,6 +77,23 @@ def test_groups_hold_all_chunks(chunks: int) -> None:
     assert sum(widths) == chunks
     assert all(width == 32 for width in widths[:-1])
     assert all(widths)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        (0, [0]),
+        (1, [1]),
+        (32, [32]),
+        (33, [33, 2]),
+        (1024, [1024, 32]),
+        (1025, [1025, 33, 2]),
+        (32**3 + 1, [32769, 1025, 33, 2]),
+    ],
+)
+def test_levels_go_up_to_a_fan_in_of_32(chunks: int, expected: list[int]) -> None:
+    """Each level has a node for each group of the one below, up to the first that join can be given whole."""
+    assert levels_of(chunks) == expected
 
 
 @pytest.mark.parametrize("chunks", WIDTHS)
@@ -152,7 +174,7 @@ def test_what_landed_while_it_looked_is_told(monkeypatch: pytest.MonkeyPatch) ->
     workers.set_up()
     monkeypatch.setattr(workers.ledger, "marked", marking)
     workers.ledger.store.delete([workers.ledger.keys.mark("a", 1)])
-    standing = standing_of(workers.ledger, manifest_of(38), by="x")
+    standing = looked(workers.ledger, manifest_of(38))
     assert standing.missing == []
     assert list(standing.landed) == list(range(38))
 
@@ -260,7 +282,7 @@ def test_results_of_another_attempt_do_not_count() -> None:
     workers.ledger.write_manifest(manifest_of(1, "b"))
     workers.finish(0)
     assert workers.starts == 0
-    assert missing_chunks(workers.ledger, manifest_of(1, "b"), by="x") == [0]
+    assert looked(workers.ledger, manifest_of(1, "b")).missing == [0]
 
 
 def test_a_chunk_in_the_middle_costs_one_listing() -> None:
