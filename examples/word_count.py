@@ -1,8 +1,11 @@
-"""Word count: the smallest useful task, written as a class and from three loose functions.
+"""Word count: a useful task of few lines, written as a class and from three loose functions.
 
     setup    one item a document
     process  counts the words of one document
-    join     adds the counters up
+    combine  adds counters up, on the workers; only the class has it
+    join     adds up what is left: at most 32 counters, however many documents there are
+
+The loose functions have no `combine`: their `join` is given a counter for each document, and does all the adding.
 
 A parameter reaches each step that names it: `documents` goes to setup, `delimiter` to process.
 
@@ -41,6 +44,12 @@ class WordCounterTask(ForkJoinTask):
 
     def process(document, delimiter=" "):
         return Counter(document.split(delimiter))
+
+    def combine(word_counters):
+        total = Counter()
+        for counter in word_counters:
+            total.update(counter)
+        return total
 
     def join(word_counters):
         return {"word_count": sum(word_counters, Counter())}

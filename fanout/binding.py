@@ -20,7 +20,7 @@ class Step:
     """One step of a task: a function of named arguments.
 
     Attributes:
-        name: `setup`, `process` or `join`.
+        name: `setup`, `process`, `combine` or `join`.
         function: Called with keyword arguments only.
         arguments: Names it declares, in order.
         required: Those of them without a default.
@@ -70,9 +70,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The three steps of a task and how its parameters reach them.
+    """The steps of a task and how its parameters reach them.
 
     `join` is given the results as its first argument that is no field of the schema; if all are, as its first.
+    `combine`, if there is one, is given values as those of its required arguments that are no fields: one, for a list
+    of values, or two, for a value and the one that follows it.
     """
 
     owner: str
@@ -80,9 +82,12 @@ class Binding:
     setup: Step
     process: Step
     join: Step
+    combine: Step | None = None
 
     @classmethod
-    def of(cls, owner: str, fields: tuple[str, ...], setup: Any, process: Any, join: Any) -> Binding:
+    def of(
+        cls, owner: str, fields: tuple[str, ...], setup: Any, process: Any, join: Any, combine: Any = None
+    ) -> Binding:
         """Check what can be known when a task is declared.
 
         Raises:
@@ -94,6 +99,7 @@ class Binding:
             Step.of(owner, "setup", setup),
             Step.of(owner, "process", process),
             Step.of(owner, "join", join),
+            Step.of(owner, "combine", combine) if combine is not None else None,
         )
         if not binding.join.arguments:
             raise DeclarationError(
@@ -107,13 +113,48 @@ class Binding:
                         f"{owner}.{step.name}: nobody supplies its argument {argument!r}: add it to the input_schema "
                         f"(which has {', '.join(fields) or 'no fields'}) or give it a default"
                     )
+        binding._check_combine()
         if not binding.process.arguments and not binding.process.takes_any:
             raise DeclarationError(f"{owner}.process: must declare at least one argument, a key of setup's items")
         return binding
 
+    def _check_combine(self) -> None:
+        if self.combine is None or len(self.combined_arguments) in (1, 2):
+            return
+        forms = "one of them, for a list of values, or two, for a value and the one that follows it"
+        if self.combined_arguments:
+            raise DeclarationError(
+                f"{self.owner}.combine: nobody supplies its argument {self.combined_arguments[2]!r}: of arguments "
+                f"without a default that are no fields of the input_schema it may have {forms}; add the others to the "
+                f"input_schema (which has {', '.join(self.fields) or 'no fields'}) or give them defaults"
+            )
+        shadowed = next((name for name in self.combine.arguments if name in self.fields), None)
+        found = (
+            f"its argument {shadowed!r} is a field of the input_schema: rename it"
+            if shadowed is not None
+            else "it has no such argument: add one, without a default"
+        )
+        raise DeclarationError(
+            f"{self.owner}.combine: must declare arguments for the values, as in combine(results) or combine(a, b), "
+            f"which are no fields of the input_schema, {forms}; {found}"
+        )
+
     @property
     def results_argument(self) -> str:
         return next((name for name in self.join.arguments if name not in self.fields), self.join.arguments[0])
+
+    @property
+    def combined_arguments(self) -> tuple[str, ...]:
+        """The arguments by which `combine` is given values; none if there is no combine."""
+        if self.combine is None:
+            return ()
+        step = self.combine
+        return tuple(name for name in step.arguments if name in step.required and name not in self.fields)
+
+    @property
+    def combine_parameters(self) -> tuple[str, ...]:
+        """The schema's fields that are bound to `combine`; none if there is no combine."""
+        return self.parameters_for(self.combine) if self.combine is not None else ()
 
     @property
     def required_fields(self) -> dict[str, tuple[str, ...]]:
@@ -122,8 +163,8 @@ class Binding:
         for field in self.fields:
             steps = tuple(
                 step.name
-                for step in (self.setup, self.join)
-                if field in step.required and field in self.parameters_for(step)
+                for step in (self.setup, self.combine, self.join)
+                if step is not None and field in step.required and field in self.parameters_for(step)
             )
             if steps:
                 found[field] = steps
@@ -135,8 +176,8 @@ class Binding:
         return tuple(field for field in self.fields if step.takes(field) and field != results)
 
     def setup_only(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` that neither process nor join takes."""
-        elsewhere = {*self.parameters_for(self.process), *self.parameters_for(self.join)}
+        """Those of `names` that no other step takes."""
+        elsewhere = {*self.parameters_for(self.process), *self.combine_parameters, *self.parameters_for(self.join)}
         return [name for name in names if name not in elsewhere]
 
     def check_item(self, index: int, item: object, parameters: frozenset[str]) -> None:
@@ -179,6 +220,35 @@ class Binding:
     def call_process(self, parameters: Mapping[str, Any], item: Mapping[str, Any]) -> Any:
         """Run `process` on one item; a key of the item wins over a parameter of the same name."""
         return self.process.function(**{**parameters, **item})
+
+    def call_combine(self, values: Iterable[Any], parameters: Mapping[str, Any]) -> list[Any]:
+        """Combine values into one, in their order.
+
+        Args:
+            values: Results of process, or of other combines. Of a `combine(a, b)` two are held at a time.
+            parameters: The fields that are bound to combine.
+
+        Returns:
+            The one value, as a list; one that is alone is not touched, and of none none is made.
+
+        Raises:
+            DeclarationError: The task has no combine.
+        """
+        if self.combine is None:
+            raise DeclarationError(
+                f"{self.owner}: the job was launched by a process where this task has a combine, and here it has none: "
+                "let all processes have the same code"
+            )
+        function, arguments = self.combine.function, self.combined_arguments
+        if len(arguments) == 1:
+            several = list(values)
+            return several if len(several) < 2 else [function(**{arguments[0]: several, **parameters})]
+        combined: list[Any] = []
+        for value in values:
+            combined = [
+                function(**{arguments[0]: combined[0], arguments[1]: value, **parameters}) if combined else value
+            ]
+        return combined
 
     def call_join(self, results: Any, parameters: Mapping[str, Any]) -> Any:
         return self.join.function(**{self.results_argument: results, **parameters})

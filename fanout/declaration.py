@@ -53,7 +53,9 @@ class Declaration:
             chosen = Options().updated(options)
         except ConfigError as error:
             raise DeclarationError(f"{name}: {error}") from error
-        binding = Binding.of(name, checked.fields, steps["setup"], steps["process"], steps["join"])
+        binding = Binding.of(
+            name, checked.fields, steps["setup"], steps["process"], steps["join"], steps.get("combine")
+        )
         return cls(name, module, tuple(_place(steps[step]) for step in sorted(steps)), binding, checked, chosen)
 
     def parameters(self, values: Mapping[str, Any], *, absent: frozenset[str] = frozenset()) -> dict[str, Any]:

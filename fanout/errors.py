@@ -126,7 +126,7 @@ class JobFailed(FanoutError, RuntimeError):
     Attributes:
         job_id: Id of the job.
         task: Name of the task.
-        step: `setup`, `process`, `join`, or `job` when no step is to blame (a deadline, a cancellation).
+        step: `setup`, `process`, `combine`, `join`, or `job` when no step is to blame (a deadline, a cancellation).
         reason: What happened, in one line.
         chunk: Index of the failed chunk, if a chunk failed.
         item: Index of the failed item over the whole job, if known.

@@ -15,11 +15,11 @@ class Failure:
     """Why a step did not give a value.
 
     Attributes:
-        step: `setup`, `process`, `join` or `job`.
+        step: `setup`, `process`, `combine`, `join` or `job`.
         error: Name of the exception's type.
         reason: Its message.
         traceback_text: The worker's traceback, credentials removed.
-        chunk: Index of the chunk, for process.
+        chunk: Index of the chunk, for process, and for combine within a chunk.
         item: Index of the item over the whole job, where known.
         tries: How often the step was tried.
     """

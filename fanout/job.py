@@ -13,10 +13,10 @@ from . import redrive, sweep
 from ._storage import ObjectInfo
 from .errors import JobTimeout
 from .failure import FailedItem, Failure
-from .records import ChunkResult, Ending, Manifest, Outcome
+from .records import ChunkResult, Ending, Manifest, Node, Outcome
 from .runtime import OpenJob, Runtime, Silence
 from .stages import conclude
-from .stages.join import ChunkFailed, chunk_values
+from .stages.values import ChunkFailed, chunk_values
 
 FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
@@ -186,7 +186,8 @@ class Job:
     def __iter__(self) -> Iterator[Any]:
         """The results of process in item order, each as soon as it and all before it are there.
 
-        In a job that tolerates failures, with a `FailedItem` in the place of each that failed.
+        In a job that tolerates failures, with a `FailedItem` in the place of each that failed. In a job with `combine`
+        it is one combined value a chunk, and after it a `FailedItem` for each of the chunk's items that failed.
 
         Raises:
             JobFailed: From the iterator, when the job has ended and the next result will never come.
@@ -230,6 +231,17 @@ class Job:
             found = self._ledger.result(manifest.attempt, chunk, failed)
             if found is not None:
                 yield found
+
+    def nodes(self) -> Iterator[Node]:
+        """The records of what was combined above the chunks, by level; for reports. One request each."""
+        manifest = self._find_manifest()
+        if manifest is None:
+            return
+        for level, nodes in self._ledger.tree(manifest.attempt).items():
+            for index, failed in nodes.items():
+                found = self._ledger.node(manifest.attempt, level, index, failed)
+                if found is not None:
+                    yield found
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"

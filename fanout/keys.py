@@ -7,14 +7,14 @@ key is either a literal, a checked job id or attempt id, or a number.
              continuation                  in/<attempt>/index/<shard>     err/<step>/<try>
              manifest                      beat/<step>                    err/<step>/<try>-off
              outcome · value               claim/<n> · claim/<n>-off      done/<attempt>/<group>
-             delivered                     nudge/<n>
+             delivered                     nudge/<n>                      node/<attempt>/<level>/<group>/<node>
     _params/<digest>                       parameters too large for a message, shared by content
 
-A `<step>` is `setup`, `join`, or `<attempt>/<chunk>` for process. A result in which items failed lies beside where a
-good one would, as `out/<attempt>/<group>/<chunk>-<round>-<failed>`, so that one listing tells both, and a good result
-finds its place free. A job that is run again does so in a round of its own: `rounds/<n>` starts it, and what a round
-must say for itself (`claim`, `outcome`, `delivered`, `done`, `err`, `beat`, `nudge`) lies under `round/<n>/` from the
-second one on.
+A `<step>` is `setup`, `join`, `<attempt>/<chunk>` for process, or `combine/<attempt>/<level>/<node>`. A result in
+which items failed lies beside where a good one would, as `out/<attempt>/<group>/<chunk>-<round>-<failed>`, so that one
+listing tells both, and a good result finds its place free; a node of combined results likewise. A job that is run again
+does so in a round of its own: `rounds/<n>` starts it, and what a round must say for itself (`claim`, `outcome`,
+`delivered`, `done`, `err`, `beat`, `nudge`) lies under `round/<n>/` from the second one on.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import uuid
 from dataclasses import dataclass
 from typing import TypeGuard
 
-GROUP_WIDTH = 64
-"""Chunks whose results lie under one prefix, so that one listing of at most 64 keys tells whether they are all in."""
+GROUP_WIDTH = 32
+"""Chunks whose results lie under one prefix, so that one listing of at most 32 keys tells whether they are all in. As
+many are combined at once, and as many combined values at most is join given."""
 
 SHARD_WIDTH = 1024
 """Chunks whose places are kept in one index object."""
@@ -53,6 +54,11 @@ def new_token() -> str:
 def process_step(attempt: str, chunk: int) -> str:
     """Name of a chunk's process step, under which its tries and its beat lie."""
     return f"{attempt}/{chunk:08d}"
+
+
+def combine_step(attempt: str, level: int, node: int) -> str:
+    """Name of the step that makes a node of combined results, under which its tries and its beat lie."""
+    return f"combine/{attempt}/{level:02d}/{node:08d}"
 
 
 def is_id(text: object) -> TypeGuard[str]:
@@ -177,6 +183,18 @@ class JobKeys:
     def bad_result(self, attempt: str, chunk: int, failed: int) -> str:
         return f"{self.result(attempt, chunk)}-{self.round}-{failed:06d}"
 
+    def nodes(self, attempt: str) -> str:
+        return f"{self.job_id}/node/{attempt}/"
+
+    def node_group(self, attempt: str, level: int, group: int) -> str:
+        return f"{self.nodes(attempt)}{level:02d}/{group:06d}/"
+
+    def node(self, attempt: str, level: int, node: int) -> str:
+        return f"{self.node_group(attempt, level, node // GROUP_WIDTH)}{node:08d}"
+
+    def bad_node(self, attempt: str, level: int, node: int, failed: int) -> str:
+        return f"{self.node(attempt, level, node)}-{self.round}-{failed:06d}"
+
     def marks(self, attempt: str) -> str:
         return f"{self._scope}done/{attempt}/"
 
@@ -213,25 +231,30 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What the key of a result tells.
+    """What the key of a result, or of a node of combined results, tells.
 
     Attributes:
-        chunk: Index of the chunk.
-        failed: Items of it that failed; 0 for a good result.
-        round: The round that a result with failed items belongs to; a good one belongs to all.
+        index: Index of the chunk, or of the node on its level.
+        failed: Items of it that failed; 0 for a good one.
+        round: The round that it belongs to if items failed; a good one belongs to all.
     """
 
-    chunk: int
+    index: int
     failed: int = 0
     round: int | None = None
 
     @classmethod
     def read(cls, key: str) -> Landed:
-        chunk, *rest = key.rsplit("/", 1)[1].split("-")
+        index, *rest = key.rsplit("/", 1)[1].split("-")
         if not rest:
-            return cls(int(chunk))
+            return cls(int(index))
         round, failed = rest
-        return cls(int(chunk), int(failed), int(round))
+        return cls(int(index), int(failed), int(round))
+
+
+def level_of(key: str) -> int:
+    """The level of a node, from its key."""
+    return int(key.rsplit("/", 3)[1])
 
 
 def split_round(name: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from . import keys
 from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore, decode, digest, put_once
 from .errors import JobNotFound
 from .failure import Failure
-from .records import ChunkResult, Continuation, IndexShard, Intent, Manifest, Note, Outcome, Record, Round, Try
+from .records import ChunkResult, Continuation, IndexShard, Intent, Manifest, Node, Note, Outcome, Record, Round, Try
 
 _LOG = logging.getLogger("fanout")
 
@@ -210,7 +210,47 @@ class Ledger:
             landed = keys.Landed.read(entry.key)
             if landed.round in (None, self.round):
                 # In the order of keys a good result comes first, then the one with the fewest failures.
-                found.setdefault(landed.chunk, landed.failed)
+                found.setdefault(landed.index, landed.failed)
+        return found
+
+    # What combine made of it
+
+    def write_node(self, attempt: str, node: Node) -> Node:
+        """Write a node of combined results; returns the one that stands, as `write_result` does."""
+        key = self.keys.node(attempt, node.level, node.index)
+        if node.failed:
+            failed = self._landed(key).get(node.index)
+            found = self.node(attempt, node.level, node.index, failed) if failed is not None else None
+            if found is not None:
+                return found
+            key = self.keys.bad_node(attempt, node.level, node.index, node.failed)
+        standing = self._write(key, node)
+        if standing is not node and standing.content_digest() != node.content_digest():
+            _LOG.warning(
+                "job %s: combining the same results again (level %d, node %d) gave another value; the first one "
+                "stands. Is combine deterministic?",
+                self.job_id,
+                node.level,
+                node.index,
+            )
+        return standing
+
+    def node(self, attempt: str, level: int, index: int, failed: int = 0) -> Node | None:
+        """The node with only good results below it, or that of this round with so many failed items below it."""
+        good, bad = self.keys.node(attempt, level, index), self.keys.bad_node(attempt, level, index, failed)
+        return self._read(bad if failed else good, Node)
+
+    def nodes(self, attempt: str, level: int, group: int) -> dict[int, int]:
+        """The nodes of one group of a level -> how many items below each failed, ascending; see `landed`."""
+        return self._landed(self.keys.node_group(attempt, level, group))
+
+    def tree(self, attempt: str) -> dict[int, dict[int, int]]:
+        """Level -> its nodes -> how many items below each failed, all ascending. One request for 1,000 nodes."""
+        found: dict[int, dict[int, int]] = {}
+        for entry in self.store.list(self.keys.nodes(attempt)):
+            landed = keys.Landed.read(entry.key)
+            if landed.round in (None, self.round):
+                found.setdefault(keys.level_of(entry.key), {}).setdefault(landed.index, landed.failed)
         return found
 
     def write_mark(self, attempt: str, group: int, note: Note) -> None:
@@ -221,7 +261,7 @@ class Ledger:
         """The groups that are marked as full."""
         return {keys.last_number(found.key) for found in self.store.list(self.keys.marks(attempt))}
 
-    # Tries of a step: `setup`, `join` or `keys.process_step(…)`
+    # Tries of a step: `setup`, `join`, `keys.process_step(…)` or `keys.combine_step(…)`
 
     def write_try(self, step: str, number: int, record: Try) -> None:
         """Put a try on record as the step's `number`-th, from 1; overwrites what the same try said before."""
@@ -256,8 +296,12 @@ class Ledger:
 
     def last_failure(self, step: str, number: int) -> Failure | None:
         """Why the step's `number`-th try failed, if it had the time to say so."""
-        record = self._read(self.keys.a_try(step, number), Try)
+        record = self.a_try(step, number)
         return record.failed if record is not None else None
+
+    def a_try(self, step: str, number: int) -> Try | None:
+        """The step's `number`-th try, if it is on record."""
+        return self._read(self.keys.a_try(step, number), Try)
 
     # How it ended
 

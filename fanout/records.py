@@ -81,6 +81,7 @@ class Intent(Record):
         not_before: When setup is to start at the earliest; None for at once.
         expires_at: When it no longer makes sense to start; None for never.
         launch: The engine's own form of the message that starts setup, so that a sweep can send it again.
+        combines: Whether the task has a `combine`, so that whoever moves the job need not know the task.
     """
 
     kind: ClassVar[str] = "intent"
@@ -95,6 +96,7 @@ class Intent(Record):
     not_before: float | None = None
     expires_at: float | None = None
     launch: str | None = None
+    combines: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +138,19 @@ class Manifest(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkResult(Record):
-    """The results of a chunk's items in item order, or why there are none. Written once.
+    """The results of a chunk's items in item order, or combined, or why there are none. Written once.
 
     Attributes:
         chunk: The chunk's index.
         first_item: Index of its first item over the whole job.
         items: How many it has.
-        values: The encoded list of the results; empty when it failed.
+        values: The encoded list of the results; empty when it failed. In a job with `combine` a list of one value, or
+            of none if all items failed.
         effort: Row of the `Effort`.
         failure: Why all of them failed, as a mapping; else None.
         marks: The items that failed while the others have results, as mappings; None stands in their places.
         traceback_text: The worker's traceback for the first of these.
+        combined: Whether the results are combined.
     """
 
     kind: ClassVar[str] = "result"
@@ -158,6 +162,7 @@ class ChunkResult(Record):
     failure: dict[str, Any] | Failure | None = None
     marks: list[Any] = field(default_factory=list)
     traceback_text: str = ""
+    combined: bool = False
 
     @property
     def failed(self) -> Failure | None:
@@ -181,6 +186,30 @@ class ChunkResult(Record):
         return digest(self.values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node(Record):
+    """The results of consecutive chunks, combined: a node of the tree between the chunks and join. Written once.
+
+    Attributes:
+        level: How far it is above the chunks: 1 combines results of chunks, 2 combines nodes of level 1.
+        index: Its place on the level.
+        failed: Items below it that failed.
+        values: The encoded list of the one value; of none if all items below it failed.
+        effort: Row of the `Effort`.
+    """
+
+    kind: ClassVar[str] = "node"
+    level: int
+    index: int
+    failed: int
+    values: bytes
+    effort: list[Any]
+
+    def content_digest(self) -> str:
+        """Digest of the value, without when and where: equal for two runs that agree."""
+        return digest(self.values)
+
+
 class TryState(StrEnum):
     """What is known of a try that gave no result."""
 
@@ -197,12 +226,14 @@ class Try(Record):
         state: One of `TryState`.
         at: When this was written.
         failure: The failure, as a mapping, if it raised.
+        by: Who began it, where that matters: for a node of combined results, the chunk whose message it was.
     """
 
     kind: ClassVar[str] = "try"
     state: str
     at: float
     failure: dict[str, Any] | Failure | None = None
+    by: str = ""
 
     @property
     def failed(self) -> Failure | None:

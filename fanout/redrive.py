@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ._storage import ObjectNotFound
-from .barrier import missing_chunks
+from .barrier import standing_of
 from .config import Options
 from .errors import ConfigError, RetryRefused
 from .keys import SHARD_WIDTH, new_token, parameter_key
@@ -95,8 +95,8 @@ def _check_input(job: OpenJob) -> None:
 def _check_packs(job: OpenJob, manifest: Manifest) -> None:
     # Also what failed in the round that has ended is missing in the next one.
     ledger = job.ledger
-    bad = [chunk for chunk, failed in ledger.landed(manifest.attempt).items() if failed]
-    chunks = [*missing_chunks(ledger, manifest, by=new_token()), *bad]
+    standing = standing_of(ledger, manifest, combines=job.intent.combines, by=new_token())
+    chunks = [*standing.missing, *(chunk for chunk, failed in standing.landed.items() if failed)]
     there = {found.key for found in ledger.store.list(ledger.keys.packs(manifest.attempt))}
     for key in _packs(job, manifest, chunks):
         if key not in there:

@@ -14,7 +14,7 @@ class StageCost:
     """What one stage of a job cost.
 
     Attributes:
-        runs: How often it ran to its end: 1, or once a chunk.
+        runs: How often it ran to its end: 1, once a chunk, or once a node of combined results.
         wall_s: From the first start to the last end.
         busy_s: Sum of the times that each run took.
         peak_bytes: The largest resident size of a process that ran it.
@@ -55,7 +55,8 @@ class JobReport:
         input_bytes: Size of all chunks, encoded.
         stored_bytes: Size of everything that the store holds of the job.
         objects: Number of objects that the store holds of it.
-        stages: Cost by stage, in the order in which they run; a stage that has not run has no runs.
+        stages: Cost by stage, in the order in which they run; a stage that has not run has no runs. `combine` is what
+            was combined above the chunks; within one it is part of `process`.
     """
 
     state: JobState
@@ -70,7 +71,7 @@ class JobReport:
 
     @classmethod
     def of(cls, job: Job) -> JobReport:
-        """Read a job's records: a listing of the job, and one request a chunk.
+        """Read a job's records: a listing of the job, and one request a chunk and a node.
 
         Raises:
             JobNotFound: The store has no such job.
@@ -90,6 +91,7 @@ class JobReport:
             stages={
                 "setup": StageCost.of([Effort(*manifest.effort)] if manifest else []),
                 "process": StageCost.of(Effort(*result.effort) for result in job.chunk_results()),
+                "combine": StageCost.of(Effort(*node.effort) for node in job.nodes()),
                 "join": StageCost.of([Effort(*outcome.effort)] if outcome else []),
             },
         )

@@ -17,11 +17,14 @@ WINDOW = 8
 class Results(Sequence[Any]):
     """The results of `process`, one an item, in the order in which `setup` yielded the items.
 
+    In a job whose task has a `combine`: what that made of them, at most 32 values in the same order.
+
     A sequence that is fetched chunk by chunk as it is read: `for`, `len`, `sum`, indices and slices work, and it may
     be read more than once. Reading holds at most 8 chunks; `list(results)` holds them all.
 
     In a job that tolerates failures a `FailedItem` stands in the place of each result that there is not; `good` passes
-    them by, `failures` gives them alone.
+    them by, `failures` gives them alone. Where results are combined, those that there are not are left out; `failed`
+    says how many.
 
     Args:
         chunks: Number of chunks.

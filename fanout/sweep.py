@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore
-from .barrier import missing_chunks
+from .barrier import Standing, standing_of
 from .errors import CarrierUnavailable, JobNotFound
 from .failure import Failure
-from .keys import PARAMETERS_PREFIX, is_id, new_token, process_step, split_round
+from .keys import PARAMETERS_PREFIX, is_id, new_token, split_round
 from .ledger import Ledger
 from .records import Ending, Manifest, Note
 from .runtime import OpenJob, Runtime
@@ -123,8 +123,9 @@ class _Stalled:
         manifest = self._job.manifest()
         if manifest is None:
             return self._setup()
-        missing = missing_chunks(self._job.ledger, manifest, by=self._token)
-        return self._chunks(manifest, missing) if missing else self._join(Move.JOIN_SENT)
+        combines = self._job.intent.combines
+        standing = standing_of(self._job.ledger, manifest, combines=combines, by=self._token)
+        return self._chunks(manifest, standing) if standing.due else self._join(Move.JOIN_SENT)
 
     def _setup(self) -> Move:
         if self._beating("setup"):
@@ -144,8 +145,8 @@ class _Stalled:
             return Move.SETUP_SENT
         return Move.NONE
 
-    def _chunks(self, manifest: Manifest, missing: list[int]) -> Move:
-        idle = [chunk for chunk in missing if not self._beating(process_step(manifest.attempt, chunk))]
+    def _chunks(self, manifest: Manifest, standing: Standing) -> Move:
+        idle = [chunk for chunk, step in standing.due.items() if not self._beating(step)]
         if not idle or not self._nudge():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)

@@ -1,4 +1,4 @@
-"""What a user writes: a task of three steps, checked when it is declared."""
+"""What a user writes: a task of three steps or four, checked when it is declared."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .engines.celery import ForkJoinSignature
 
 STEPS = ("setup", "process", "join")
+COMBINE = "combine"
 OPTIONS = (
     "chunk_items",
     "groups",
@@ -38,7 +39,7 @@ OPTIONS = (
 class ForkJoinTask:
     """A task that forks its work over a cluster and joins the results.
 
-    A subclass writes three steps as plain functions of named arguments:
+    A subclass writes its steps as plain functions of named arguments:
 
         class WordCounterTask(ForkJoinTask):
             input_schema = {"documents": {"type": "list", "required": True}, "delimiter": {"type": "string"}}
@@ -52,11 +53,22 @@ class ForkJoinTask:
             def join(word_counters):                    # once, with the results in item order
                 return {"word_count": sum(word_counters, Counter())}
 
+    It may write a fourth, so that join has little to do however many items there are:
+
+            def combine(word_counters):                 # or combine(a, b): results in order, of which it makes one
+                return sum(word_counters, Counter())
+
+    `combine` is run where the results are, on those of each chunk, and above 32 chunks on what it made of 32 others,
+    and so on; `join` is then given at most 32 values. So it must be associative: how values are grouped must not
+    matter. Their order is kept. It is not called for one value alone.
+
     A field of the schema is bound by name to every step that declares it; the keys of an item are arguments of
     `process`, and win over a parameter of the same name. `join` is given the results, a lazy `Results` sequence, as
-    its first argument that is no field. A step may be a static or a class method, or take `self`; then it gets a
-    fresh instance. Steps may run more than once, so what they do besides returning a value must bear repetition; and
-    they must not change their arguments, for a worker keeps a parameter at hand for the next item.
+    its first argument that is no field; `combine` is given a list of values as the only one of its required
+    arguments that is no field, or a value and the one that follows it as the two that are none. A step may be a
+    static or a class method, or take `self`; then it gets a fresh instance. Steps may run more than once, so what
+    they do besides returning a value must bear repetition; and they must not change their arguments, for a worker
+    keeps a parameter at hand for the next item.
 
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
@@ -87,6 +99,7 @@ class ForkJoinTask:
     if TYPE_CHECKING:
         setup: Any
         process: Any
+        combine: Any
         join: Any
 
     def __init_subclass__(cls, *, abstract: bool = False, **keywords: Any) -> None:
@@ -99,11 +112,12 @@ class ForkJoinTask:
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
         cls.name = name
+        optional = [COMBINE] if getattr(cls, COMBINE, None) is not None else []
         cls.declaration = Declaration.of(
             name,
             module=module,
             schema=cls.get_input_schema(),
-            steps={step: _bound(cls, step) for step in STEPS},
+            steps={step: _bound(cls, step) for step in (*STEPS, *optional)},
             options={option: getattr(cls, option) for option in OPTIONS},
         )
         made_anew = given is None and (module == "__main__" or "<locals>" in cls.__qualname__)
@@ -216,9 +230,10 @@ def fork_join(
     process: Callable[..., Any],
     join: Callable[..., Any],
     input_schema: Mapping[str, Any],
+    combine: Callable[..., Any] | None = None,
     **options: Any,
 ) -> type[ForkJoinTask]:
-    """A task of three loose functions; what it returns is used like a class that was written out.
+    """A task of loose functions; what it returns is used like a class that was written out.
 
     Args:
         name: The task's name, unique in a process. Workers must import the module that calls this.
@@ -226,6 +241,7 @@ def fork_join(
         process: Called once an item.
         join: Called once, with the results in item order.
         input_schema: The input in Cerberus form.
+        combine: Makes one of several results, if given; see `ForkJoinTask`.
         **options: See `Options`.
 
     Raises:
@@ -234,7 +250,8 @@ def fork_join(
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise DeclarationError(f"{name}: no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
-    steps = {"setup": staticmethod(setup), "process": staticmethod(process), "join": staticmethod(join)}
+    given = {"setup": setup, "process": process, "join": join, COMBINE: combine}
+    steps = {step: staticmethod(function) for step, function in given.items() if function is not None}
     # The module that makes the task is the one to import for it, as for a class; a namedtuple looks there as well.
     module = sys._getframe(1).f_globals.get("__name__", "__main__")
     body = {"name": name, "input_schema": input_schema, "__module__": module, **steps, **options}

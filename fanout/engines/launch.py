@@ -100,6 +100,7 @@ class Order:
             not_before=not_before,
             expires_at=expires_at,
             launch=launch,
+            combines=self.task.binding.combine is not None,
         )
 
 
@@ -171,8 +172,8 @@ def _streams(task: Declaration, values: Mapping[str, Any]) -> dict[str, Iterator
     }
     binding = task.binding
     for name in streams:
-        for step in (binding.process, binding.join):
-            if name in binding.parameters_for(step) and not step.takes_any:
+        for step in (binding.process, binding.combine, binding.join):
+            if step is not None and name in binding.parameters_for(step) and not step.takes_any:
                 raise InvalidInput(
                     task.name,
                     {name: [f"is a stream, which only setup can read, but {step.name} declares it too"]},

@@ -6,15 +6,13 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
-from .._storage import CorruptObject, decode, encode
-from ..barrier import standing_of
+from .._storage import encode
+from ..barrier import Standing, standing_of
 from ..effort import Effort
-from ..errors import FanoutError, JobNotFound
+from ..errors import JobNotFound
 from ..failure import FailedItem, Failure
 from ..keys import new_token
-from ..ledger import Ledger
 from ..records import Ending, Manifest, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
@@ -22,6 +20,7 @@ from .claim import claim_join
 from .ending import is_passing
 from .tally import Tally, too_many
 from .tries import Admission, Tries, overran
+from .values import ChunkFailed, join_results
 from .watch import Watch
 
 _LOG = logging.getLogger("fanout")
@@ -69,8 +68,10 @@ def run_join(
     token = token or new_token()
     if outcome is None:
         manifest = job.manifest()
-        standing = standing_of(ledger, manifest, by=token) if manifest is not None else None
-        if standing is None or standing.missing:
+        standing = (
+            standing_of(ledger, manifest, combines=job.intent.combines, by=token) if manifest is not None else None
+        )
+        if standing is None or standing.due:
             _LOG.warning("job %s: asked to join, but chunks are missing; ignored", job_id)
             return None
     elif ledger.superseded():
@@ -103,7 +104,7 @@ def run_join(
         lost = tries.verdict(step="join", silent_s=None if gone else runtime.config.stall_s)
     # That an earlier holder was lost is on record now.
     with replace(claim, lost=False).held(ledger, by=token):
-        made = _outcome(runtime, job, manifest, standing.landed, token, tries=tries.count, lost=lost)
+        made = _outcome(runtime, job, manifest, standing, token, tries=tries.count, lost=lost)
         outcome = ledger.write_outcome(made)
     if outcome.effort != made.effort and (ledger.delivered() or ledger.superseded()):
         _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
@@ -115,7 +116,7 @@ def _outcome(
     runtime: Runtime,
     job: OpenJob,
     manifest: Manifest,
-    landed: dict[int, int],
+    standing: Standing,
     token: str,
     *,
     tries: int,
@@ -124,15 +125,16 @@ def _outcome(
     """What the user's join makes of the results, in its so many-th try; nothing if it was `lost` too often."""
     task = job.intent.task
     started_at = time.time()
-    tally = Tally.of(job, manifest.attempt, landed)
+    tally = Tally.of(job, manifest.attempt, standing.landed, failed=sum(standing.top.values()))
     failure = lost
     if failure is None:
         binding = job.declaration.binding
         try:
             parameters = job.parameters(binding.parameters_for(binding.join))
-            _refuse_failed(job, manifest, landed, tally)
+            _refuse_failed(job, manifest, standing, tally)
             with Watch(runtime.alarms, job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
-                value = binding.call_join(results_of(job.ledger, manifest, landed), parameters)
+                results = join_results(job.ledger, manifest, standing, combines=job.intent.combines)
+                value = binding.call_join(results, parameters)
                 body = encode(value, default=_plain, compression=job.options.compression)
             return Outcome(
                 ending=Ending.SUCCEEDED,
@@ -159,67 +161,11 @@ def _outcome(
     )
 
 
-def _refuse_failed(job: OpenJob, manifest: Manifest, landed: dict[int, int], tally: Tally) -> None:
+def _refuse_failed(job: OpenJob, manifest: Manifest, standing: Standing, tally: Tally) -> None:
     """Raise ChunkFailed if more items failed than may, whether or not the user's join would come across them."""
-    if too_many(job, landed, manifest.items):
+    if too_many(job, standing.top, manifest.items):
         excess = tally.excess(job, manifest.items)
         raise ChunkFailed(excess if job.options.policy.tolerant else tally.first or excess)
-
-
-class ChunkFailed(FanoutError):
-    """A chunk whose result is wanted has failed."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-        super().__init__(failure)
-
-
-def chunk_values(
-    ledger: Ledger, attempt: str, chunk: int, *, failed: int | None = None, tolerant: bool = False
-) -> list[Any]:
-    """The results of one chunk, with a `FailedItem` in the place of each that failed. One request.
-
-    Args:
-        ledger: The job's records.
-        attempt: The setup attempt that counts.
-        chunk: Index of the chunk.
-        failed: How many of its items failed; None if nobody knows, which costs another request.
-        tolerant: Whether items may fail.
-
-    Raises:
-        ChunkFailed: Items failed that may not.
-        CorruptObject: It is missing or damaged, although a listing showed it.
-    """
-    result = ledger.standing(attempt, chunk) if failed is None else ledger.result(attempt, chunk, failed)
-    key = ledger.keys.bad_result(attempt, chunk, failed) if failed else ledger.keys.result(attempt, chunk)
-    if result is None:
-        raise CorruptObject(f"{key} was listed but is not there: was it deleted?", key=key)
-    if result.failed is not None:
-        if not tolerant:
-            raise ChunkFailed(result.failed)
-        return list(result.failed_items)
-    values: list[Any] = decode(result.values, key=key)
-    if len(values) != result.items:
-        raise CorruptObject(f"{key} holds {len(values)} results for {result.items} items", key=key)
-    for mark in result.failed_items:
-        values[mark.item - result.first_item] = mark
-    return values
-
-
-def results_of(ledger: Ledger, manifest: Manifest, landed: dict[int, int]) -> Results:
-    """The results of a complete job, lazily; `landed` says how many items of each chunk failed."""
-
-    def first_items() -> list[int]:
-        shards = (ledger.shard(manifest, shard) for shard in range(len(manifest.shards) or 1))
-        return [place.first_item for shard in shards for place in shard.places]
-
-    return Results(
-        manifest.chunks,
-        manifest.items,
-        lambda chunk: chunk_values(ledger, manifest.attempt, chunk, failed=landed[chunk], tolerant=True),
-        first_items,
-        failed=sum(landed.values()),
-    )
 
 
 def _plain(value: object) -> object:

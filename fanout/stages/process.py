@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from .._storage import (
-    SequenceEncoder,
-    decode,
-)
+from .._storage import SequenceEncoder, decode, encode
 from ..effort import Effort
 from ..errors import JobNotFound
 from ..failure import FailedItem, Failure
@@ -20,6 +18,7 @@ from ..handle import Handle
 from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
+from .climb import Delivery
 from .ending import conclude, conclude_excess, is_passing, overdue
 from .look import look_after
 from .tries import Admission, Tries, overran
@@ -59,8 +58,9 @@ def run_process(
         return
     if job.ended() or _lost_attempt(job, handle) or overdue(runtime, job):
         return
+    delivery = Delivery(redelivered or overran_s is not None, retried, overran_s)
     with runtime.idle.work() if runtime.idle else nullcontext():
-        _Run(runtime, job, handle).go(redelivered or overran_s is not None, retried, overran_s)
+        _Run(runtime, job, handle, delivery).go()
 
 
 def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
@@ -71,20 +71,26 @@ def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
 class _Run:
     """One run of one chunk."""
 
-    def __init__(self, runtime: Runtime, job: OpenJob, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, job: OpenJob, handle: Handle, delivery: Delivery) -> None:
         self._runtime = runtime
         self._job = job
         self._handle = handle
+        self._delivery = delivery
         self._token = new_token()
         self._step = process_step(handle.attempt, handle.chunk)
         self._tries = Tries(job.ledger, self._step, by=self._token, known=handle.tries)
         self._item: int | None = None
-        """The item that is being worked on, for the error that names it."""
+        """The item that is being worked on, for the error that names it; None while combine is at work."""
+        self._at = "process"
+        """The step that is at work."""
+        self._stopped = False
+        """Whether the job ended before all items were worked on."""
         self._marks: list[FailedItem] = []
         self._traceback_text = ""
 
-    def go(self, redelivered: bool, retried: bool, overran_s: float | None) -> None:
+    def go(self) -> None:
         handle, job = self._handle, self._job
+        redelivered, retried = self._delivery.redelivered, self._delivery.retried
         if redelivered or retried or handle.nudged:
             standing = job.ledger.standing(handle.attempt, handle.chunk)
             if standing is not None:
@@ -96,7 +102,7 @@ class _Run:
             retried=retried,
             limit=job.options.max_attempts,
             stall_s=self._runtime.config.stall_s,
-            why=overran("process", overran_s, chunk=handle.chunk),
+            why=overran("process", self._delivery.overran_s, chunk=handle.chunk),
         )
         if admission is Admission.LEAVE:
             return
@@ -129,33 +135,57 @@ class _Run:
                 self._follow(standing)
 
     def _values(self, ended: Callable[[], bool]) -> bytes | None:
-        """The encoded list of results, or None if the job ended while we worked."""
+        """The encoded list of results, or of the one that combine makes of them; None if the job ended meanwhile."""
+        job = self._job
+        binding, compression = job.declaration.binding, job.options.compression
+        items = self._items(ended)
+        if job.intent.combines:
+            combined = binding.call_combine(self._good_results(items), job.parameters(binding.combine_parameters))
+            values: bytes = encode(combined, path="combined", compression=compression)
+        else:
+            first = self._handle.place.first_item
+            encoder = SequenceEncoder(path="results", first_index=first, compression=compression)
+            for call in items:
+                try:
+                    encoder.add(call())
+                except Exception as error:
+                    self._forgive(error)
+                    encoder.add(None)
+            values = encoder.finish()
+        return None if self._stopped else values
+
+    def _good_results(self, items: Iterator[Callable[[], Any]]) -> Iterator[Any]:
+        for call in items:
+            try:
+                result = call()
+            except Exception as error:
+                self._forgive(error)
+                continue
+            self._at, self._item = "combine", None
+            yield result
+        self._at, self._item = "combine", None
+
+    def _items(self, ended: Callable[[], bool]) -> Iterator[Callable[[], Any]]:
+        """A call of process for each item, in order, as long as the job has not ended."""
         place, binding = self._handle.place, self._job.declaration.binding
-        first = place.first_item
         parameters = self._job.parameters(binding.parameters_for(binding.process))
         key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
         items: list[dict[str, Any]] = decode(self._job.packs.read(key, place.piece), key=key)
-        encoder = SequenceEncoder(path="results", first_index=first, compression=self._job.options.compression)
-        lenient = self._job.options.policy.tolerant and self._last_try
-        for index, arguments in enumerate(items, start=first):
+        for index, arguments in enumerate(items, start=place.first_item):
             if ended():
-                return None
-            self._item = index
-            try:
-                encoder.add(binding.call_process(parameters, arguments))
-            except Exception as error:
-                if not lenient or is_passing(error):
-                    raise
-                self._mark(error)
-                encoder.add(None)
-        return encoder.finish()
+                self._stopped = True
+                return
+            self._at, self._item = "process", index
+            yield partial(binding.call_process, parameters, arguments)
 
     @property
     def _last_try(self) -> bool:
         return self._tries.count >= self._job.options.max_attempts
 
-    def _mark(self, error: Exception) -> None:
-        """Put a mark in the place of the item that is being worked on."""
+    def _forgive(self, error: Exception) -> None:
+        """Put a mark in the place of the item that just raised; raises that again if it must not be given up."""
+        if not (self._job.options.policy.tolerant and self._last_try) or is_passing(error):
+            raise
         if not self._marks:
             self._runtime.on_error(error)
         failure = self._failure_of(error)
@@ -164,7 +194,7 @@ class _Run:
         self._marks.append(FailedItem.of(failure, item=self._item))
 
     def _failure_of(self, error: Exception) -> Failure:
-        return Failure.of("process", error, chunk=self._handle.chunk, item=self._item, tries=self._tries.count)
+        return Failure.of(self._at, error, chunk=self._handle.chunk, item=self._item, tries=self._tries.count)
 
     def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> ChunkResult:
         place = self._handle.place
@@ -177,6 +207,7 @@ class _Run:
             failure=failure,
             marks=list(self._marks) if failure is None else [],
             traceback_text=self._traceback_text,
+            combined=self._job.intent.combines,
         )
         return self._job.ledger.write_result(self._handle.attempt, result)
 
@@ -198,7 +229,7 @@ class _Run:
         """Go on from the result that stands: fail the job, or look whether it is complete."""
         if standing.failed_count and (self._lost() or self._fatal(standing)):
             return
-        look_after(self._runtime, self._job, self._handle, by=self._token)
+        look_after(self._runtime, self._job, self._handle, self._delivery, by=self._token)
 
     def _lost(self) -> bool:
         manifest = self._job.manifest()

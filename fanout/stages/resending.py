@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .._storage import CorruptObject, ObjectNotFound
-from ..barrier import missing_chunks
+from ..barrier import standing_of
 from ..failure import Failure
 from ..handle import Handle
 from ..keys import SHARD_WIDTH, new_token
@@ -23,9 +23,12 @@ def send_missing(runtime: Runtime, job: OpenJob) -> None:
     if manifest is None:
         runtime.carrier.send_setup(job.id, job.intent, round=job.round)
         return
-    missing = missing_chunks(job.ledger, manifest, by=new_token())
-    if missing:
-        send_again(runtime, job, manifest, missing, nudged=False)
+    standing = standing_of(job.ledger, manifest, combines=job.intent.combines, by=new_token())
+    if standing.due:
+        # Whoever gets one of the others finds that its result stands, and goes on from there.
+        for chunks, nudged in ((standing.missing, False), (standing.uncombined, True)):
+            if chunks:
+                send_again(runtime, job, manifest, chunks, nudged=nudged)
     else:
         start_join(runtime, job)
 

@@ -114,18 +114,24 @@ def run_setup(
 
 
 def _go_on(runtime: Runtime, job: OpenJob, token: str, *, resend: bool) -> None:
-    """Go on from a manifest that stands, if one does: start the join, or send again what nobody may have sent."""
+    """Go on from a manifest that stands, if one does: start the join, or send again what nobody may have sent.
+
+    Nodes of the tree that are missing although all is there that they combine are at the right edge, where nobody could
+    know before the manifest that it is all; or somebody is at them, whom a message more will not disturb.
+    """
     manifest = job.manifest()
     if manifest is None:
         return
-    standing = standing_of(job.ledger, manifest, by=token)
+    standing = standing_of(job.ledger, manifest, combines=job.intent.combines, by=token)
     if job.options.policy.tolerant and conclude_excess(runtime, job, manifest.attempt, standing.landed, manifest.items):
         return
-    if not standing.missing:
+    # A manifest of an earlier round: its chunks were sent there, where nobody takes them any more.
+    unsent = resend or (job.round and manifest.attempt != token)
+    wanted = standing.due if unsent else standing.uncombined
+    if not standing.due:
         start_join(runtime, job)
-    elif resend or (job.round and manifest.attempt != token):
-        # A manifest of an earlier round: its chunks were sent there, where nobody takes them any more.
-        send_again(runtime, job, manifest, standing.missing)
+    elif wanted:
+        send_again(runtime, job, manifest, wanted)
 
 
 class _Attempt:

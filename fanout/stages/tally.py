@@ -29,22 +29,24 @@ class Tally:
     first: Failure | None
 
     @classmethod
-    def of(cls, job: OpenJob, attempt: str, landed: Mapping[int, int]) -> Tally:
+    def of(cls, job: OpenJob, attempt: str, landed: Mapping[int, int], *, failed: int | None = None) -> Tally:
         """Count them all, and read the results of as many chunks as it takes to list the first.
 
         Args:
             job: The job.
             attempt: The setup attempt that counts.
             landed: Chunk -> how many of its items failed, as `Ledger.landed` gives it.
+            failed: How many are missing from what join is given. A good result that came after others were combined
+                without it does not change that.
         """
         listed: list[FailedItem] = []
         first: Failure | None = None
         bad = {chunk: failed for chunk, failed in sorted(landed.items()) if failed}
-        for chunk, failed in bad.items():
+        for chunk, count in bad.items():
             if len(listed) >= LISTED_FAILURES:
                 break
             try:
-                result = job.ledger.result(attempt, chunk, failed)
+                result = job.ledger.result(attempt, chunk, count)
             except CorruptObject:
                 # Whoever wants its results will say so. It counts all the same.
                 continue
@@ -56,7 +58,7 @@ class Tally:
                     "process", marks[0].error, marks[0].reason, result.traceback_text, chunk, marks[0].item
                 )
             listed += marks
-        return cls(sum(bad.values()), listed[:LISTED_FAILURES], first)
+        return cls(sum(bad.values()) if failed is None else failed, listed[:LISTED_FAILURES], first)
 
     def excess(self, job: OpenJob, items: int | None) -> Failure:
         """The failure of a job of which too many items failed."""

@@ -1,9 +1,9 @@
 """How often a step has been tried, kills of its worker included.
 
-A first delivery costs nothing: it leaves a record only if it raises. Whoever gets a message that was delivered
-before, or that a sweep sent, first puts on record that it starts; so the number of records is the number of runs,
-and a step that kills its worker is stopped after exactly `limit` of them. Starts are write-once: of several who are
-sent to the same step at once, one starts. What store or broker put off is no try: that, too, is put on record, as
+A first delivery costs nothing: it leaves a record only if it raises (but see `climb`). Whoever gets a message that was
+delivered before, or that a sweep sent, first puts on record that it starts; so the number of records is the number of
+runs, and a step that kills its worker is stopped after exactly `limit` of them. Starts are write-once: of several who
+are sent to the same step at once, one starts. What store or broker put off is no try: that, too, is put on record, as
 soon as the store takes it, beside the try's number.
 """
 
@@ -37,7 +37,7 @@ class Tries:
     Args:
         ledger: The job's records.
         step: `setup`, `join` or `keys.process_step(…)`.
-        by: Token of the run.
+        by: Whose they are, where that matters to those who come later: token of the run, or of the message.
         known: Number of the last try that was on record when the message was sent.
     """
 
@@ -55,6 +55,11 @@ class Tries:
     def count(self) -> int:
         """How many tries there were, with the one under way and without those that were put off."""
         return self.number - self._put_off
+
+    def begin(self) -> bool:
+        """Take the first try and put it on record; False if somebody else has begun it. One request."""
+        self._on_record = self._start()
+        return self._on_record
 
     def admit(
         self,
@@ -163,7 +168,7 @@ class Tries:
 
     def _start(self) -> bool:
         """Take the try of this number; False if somebody else has begun it."""
-        begun = Try(state=TryState.STARTED, at=time.time())
+        begun = Try(state=TryState.STARTED, at=time.time(), by=self._by)
         try:
             return self._ledger.begin_try(self._step, self.number, begun) is begun
         except StorageError:
@@ -175,14 +180,14 @@ class Tries:
 
     def _lose(self, number: int, failure: Failure | None) -> bool:
         """Put the try of that number on record as lost, which left none; False if somebody has begun it meanwhile."""
-        lost = Try(state=TryState.LOST, at=time.time(), failure=failure)
+        lost = Try(state=TryState.LOST, at=time.time(), failure=failure, by=self._by)
         return self._ledger.begin_try(self._step, number, lost).state == TryState.LOST
 
     def _put_off_try(self, number: int) -> None:
         self._ledger.write_put_off(self._step, number, Note(by=self._by))
 
     def _record(self, number: int, state: TryState, failure: Failure | None = None) -> None:
-        self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure))
+        self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure, by=self._by))
 
 
 def overran(step: str, limit_s: float | None, *, chunk: int | None = None) -> Callable[[int], Failure] | None:

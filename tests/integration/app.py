@@ -169,6 +169,42 @@ class BrittleTask(ForkJoinTask):
         return list(numbers)
 
 
+class StringTask(ForkJoinTask):
+    """Strings numbers together, so that their order can be told from it; leaves a trace of each combine."""
+
+    input_schema = {
+        "numbers": {},
+        "trace": {"type": "string"},
+        "combine_pause_s": {"type": "float", "default": 0.0},
+        "poison": {"type": "string", "default": ""},
+    }
+    chunk_items = 1
+
+    def setup(numbers):
+        return ({"number": number} for number in numbers)
+
+    def process(number):
+        return str(number)
+
+    def combine(strings, trace, combine_pause_s, poison):
+        first = strings[0].partition("+")[0]
+        leave(trace, f"combine-{first}")
+        time.sleep(combine_pause_s)
+        if poison == first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "+".join(strings)
+
+    def join(strings):
+        return list(strings)
+
+
+class PairsTask(StringTask):
+    """The same, a value and the one that follows it at a time."""
+
+    def combine(a, b):
+        return f"{a}+{b}"
+
+
 class StormyTask(ForkJoinTask):
     """Fails for the numbers that are named in a directory, as long as their files stand there."""
 

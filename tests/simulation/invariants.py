@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from fanout.barrier import missing_chunks
+from fanout.barrier import standing_of
 from fanout.failure import FailedItem, Failure
 from fanout.keys import JobKeys, split_round
 from fanout.ledger import Ledger
-from fanout.records import Ending, Outcome
+from fanout.records import Ending, Manifest, Outcome
 from fanout.runtime import ENDED_CHECK_S
-from fanout.stages.join import chunk_values
+from fanout.stages.values import chunk_values
 
 from .broker import Message, Worker
 from .loop import Fiber, Process
-from .shape import STALL_S
+from .shape import GROUP_WIDTH, STALL_S
 from .task import SCRIPTS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ OVERWRITTEN = {"beat", "done", "err"}
 """What a job may write more than once; everything else stands as it was first written."""
 
 LOST = "WorkerLost"
+CHUNKS = re.compile(r"combining the results of chunks (\d+) to (\d+)")
 NEVER = {"broken", "poison"}
 """Steps and items that never work."""
 RAISES = {"broken", "mended", "flaky"}
@@ -156,6 +158,11 @@ class Invariants:
             self.violate("join runs once at a time", f"{job} on {process.name} while on {others}")
         self._joining[job].add(process)
 
+    def joining_combined(self, values: int) -> None:
+        """The user's join is given so many combined values."""
+        if values > GROUP_WIDTH:
+            self.violate("join is given few combined values", str(values))
+
     def served(self, worker: Worker, message: Message) -> None:
         """A worker has done what a message asked for."""
         self._joining[message.job_id, message.round].discard(worker)
@@ -206,13 +213,18 @@ class Invariants:
         world = self._world
         shape, script = world.shape, SCRIPTS[world.number(job_id)]
         never = sum(kind in NEVER for kind in shape.items)
-        if never > (shape.tolerate or 0) or {shape.setup, shape.join} & NEVER:
+        never_combined = shape.must_combine and shape.tolerate is None and shape.combine in NEVER
+        if never > (shape.tolerate or 0) or {shape.setup, shape.join} & NEVER or never_combined:
             self.violate("a job with steps that never work fails", f"{job_id}: {shape.items}")
         manifest = ledger.manifest()
         value = ledger.value(outcome)
         assert isinstance(value, list)
-        if manifest is None or missing_chunks(ledger, manifest, by="check"):
+        combines = shape.combines is not None
+        if manifest is None or standing_of(ledger, manifest, combines=combines, by="check").due:
             self.violate("a job that succeeds is complete", job_id)
+            return
+        if combines:
+            self._check_combined(job_id, ledger, manifest, outcome, value)
             return
         stored = [
             row.to_dict() if isinstance(row, FailedItem) else row
@@ -236,12 +248,45 @@ class Invariants:
         if outcome.failed != failed or failed > (shape.tolerate or 0):
             self.violate("no more items fail than may, and all are counted", f"{job_id}: {failed}, {outcome.failed}")
 
+    def _check_combined(
+        self, job_id: str, ledger: Ledger, manifest: Manifest, outcome: Outcome, value: list[list[int]]
+    ) -> None:
+        """The rows of all items that did not fail, in order."""
+        shape, script = self._world.shape, SCRIPTS[self._world.number(job_id)]
+        stored = [
+            row
+            for chunk in range(manifest.chunks)
+            for part in chunk_values(ledger, manifest.attempt, chunk, tolerant=True)
+            if not isinstance(part, FailedItem)
+            for row in part
+        ]
+        # A good result may have come after others had been combined without it.
+        if value != stored and not outcome.failed:
+            self.violate("join gets the results that stand", f"{job_id}: {value} and not {stored}")
+        if any(tuple(row) not in script.gave[row[0]] or row[1] != value[0][1] for row in value):
+            self.violate("the value is what a serial run gives", f"{job_id}: {value}")
+        given = [row[0] for row in value]
+        absent = set(range(manifest.items)) - set(given)
+        if given != sorted(set(given)) or (value and manifest.items != script.count(value[0][1])):
+            self.violate("the value is what a serial run gives", f"{job_id}: {value}")
+        if outcome.failed != len(absent) or len(absent) > (shape.tolerate or 0):
+            self.violate("no more items fail than may, and all are counted", f"{job_id}: {absent}, {outcome.failed}")
+        for failed in outcome.failed_items:
+            if failed.item not in absent:
+                self.violate("who is named among the failed has failed", f"{job_id}: {failed}")
+            self._check_failed_item(job_id, ledger, failed.item, failed.to_dict())
+
     def _check_failed_item(self, job_id: str, ledger: Ledger, index: int, row: dict[str, object]) -> None:
         struck = self._struck(job_id, ledger.round, index // self._world.shape.chunk_items)
         kinds = dict(enumerate(self._world.shape.items))
-        raises = row["error"] == "ValueError" and kinds.get(index) in RAISES
+        raises = row["error"] == "ValueError" and (kinds.get(index) in RAISES or self._combine_raises)
         if row["item"] != index or struck < self._world.shape.max_attempts or not (raises or row["error"] == LOST):
             self.violate("a failed item says what was the matter", f"{job_id}: {row} at {index}")
+
+    @property
+    def _combine_raises(self) -> bool:
+        shape = self._world.shape
+        return shape.combines is not None and shape.combine in RAISES
 
     def _check_failure(self, job_id: str, round: int, outcome: Outcome, failure: Failure) -> None:
         world = self._world
@@ -252,7 +297,9 @@ class Invariants:
             true = shape.deadline_s is not None and outcome.effort[1] >= world.began_at + shape.deadline_s
         elif failure.error == "Expired":
             true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
-        elif failure.step == "process":
+        elif failure.step == "combine" and failure.chunk is None:
+            true = self._is_true_of_a_node(job_id, round, failure)
+        elif failure.step in ("process", "combine"):
             true = self._is_true_of_chunks(job_id, round, failure)
         elif failure.error == LOST:
             true = self.strikes[job_id, str(round), failure.step] >= shape.max_attempts
@@ -272,10 +319,19 @@ class Invariants:
             return False
         if failure.error == LOST:
             return True
+        if failure.step == "combine":
+            return failure.error == "ValueError" and failure.item is None and self._combine_raises
         kinds = dict(enumerate(shape.items))
         if failure.error != "ValueError" or failure.item is None or kinds.get(failure.item) not in RAISES:
             return False
         return failure.item // shape.chunk_items == failure.chunk
+
+    def _is_true_of_a_node(self, job_id: str, round: int, failure: Failure) -> bool:
+        first, last = map(int, CHUNKS.search(failure.reason).groups())  # type: ignore[union-attr]
+        if failure.error != LOST:
+            return failure.error == "ValueError" and self._combine_raises
+        struck = sum(self._struck(job_id, round, chunk) for chunk in range(first, last + 1))
+        return struck >= self._world.shape.max_attempts
 
     def _struck(self, job_id: str, round: int, chunk: int) -> int:
         """Runs of a chunk in a round that raised or may have died, of whichever attempt had most.
@@ -311,6 +367,17 @@ class Invariants:
             limit = limits[step if isinstance(step, str) else step // shape.chunk_items]
             if count > limit:
                 self.violate("a step runs no more often than it may", f"{job_id}: {step} ran {count} > {limit} times")
+        if shape.combine == "poison":
+            self._check_poisoned_combines(job_id, limits)
+
+    def _check_poisoned_combines(self, job_id: str, limits: Counter[int | str]) -> None:
+        """A combine that kills its worker gets no further than one group, each of whose chunks may repeat it."""
+        shape = self._world.shape
+        for item, count in SCRIPTS[self._world.number(job_id)].combined.items():
+            first = item // shape.chunk_items // GROUP_WIDTH * GROUP_WIDTH
+            limit = sum(limits[chunk] for chunk in range(first, first + GROUP_WIDTH))
+            if count > limit:
+                self.violate("a step runs no more often than it may", f"{job_id}: combine of {item} ran {count} times")
 
     def _is_slow(self) -> bool:
         shape = self._world.shape

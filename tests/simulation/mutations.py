@@ -11,9 +11,9 @@ from unittest.mock import patch
 from fanout import barrier
 from fanout.idle import Idle
 from fanout.ledger import LastClaim, Ledger
-from fanout.records import Manifest, Try
+from fanout.records import ChunkResult, Manifest, Try
 from fanout.runtime import OpenJob, Runtime
-from fanout.stages import ending, join, setup
+from fanout.stages import ending, join, process, setup
 from fanout.stages.tries import Admission, Tries
 from fanout.stages.watch import Watch
 from fanout.sweep import Move
@@ -124,7 +124,8 @@ def beats() -> Any:
 @mutation(rates={})
 def look_after_the_manifest() -> Any:
     """Setup does not look whether everyone has finished before it."""
-    return patch.object(setup, "standing_of", lambda *_, **__: barrier.Standing([0], {}))
+    blind = barrier.Standing(landed={}, due={0: "unseen"}, level=0, top={})
+    return patch.object(setup, "standing_of", lambda *_, **__: blind)
 
 
 @mutation(rates={}, items=("well",) * 6, chunk_items=1)
@@ -137,9 +138,10 @@ def looks_that_wait() -> Any:
 def marks_of_early_groups() -> Any:
     """Nobody marks the groups that were full before there was a manifest."""
 
-    def standing_of(ledger: Ledger, manifest: Manifest, *, by: str) -> barrier.Standing:
+    def standing_of(ledger: Ledger, manifest: Manifest, **_: Any) -> barrier.Standing:
         landed = ledger.landed(manifest.attempt)
-        return barrier.Standing([chunk for chunk in range(manifest.chunks) if chunk not in landed], landed)
+        due = {chunk: "process" for chunk in range(manifest.chunks) if chunk not in landed}
+        return barrier.Standing(landed, due, 0, landed)
 
     return patch.object(setup, "standing_of", standing_of)
 
@@ -149,12 +151,41 @@ def completeness() -> Any:
     """Join takes what there is."""
     standing_of = barrier.standing_of
 
-    def complete(ledger: Ledger, manifest: Manifest, *, by: str) -> barrier.Standing:
-        return barrier.Standing(
-            [], dict.fromkeys(range(manifest.chunks), 0) | standing_of(ledger, manifest, by=by).landed
-        )
+    def complete(ledger: Ledger, manifest: Manifest, **said: Any) -> barrier.Standing:
+        all_of_them = dict.fromkeys(range(manifest.chunks), 0) | standing_of(ledger, manifest, **said).landed
+        return barrier.Standing(all_of_them, {}, 0, all_of_them)
 
     return _all(patch.object(join, "standing_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1))
+
+
+@mutation(rates={}, items=("well",) * 5, chunk_items=1, combines="lists")
+def whole_groups() -> Any:
+    """Whoever finishes a chunk combines what there is."""
+    return patch.object(barrier, "width_of", lambda group, chunks: 1)
+
+
+@mutation(rates={}, items=("well",) * 5, chunk_items=1, combines="pairs")
+def right_edge_of_the_tree() -> Any:
+    """Nobody combines the narrow groups that were full before there was a manifest."""
+    return patch.object(barrier.Standing, "uncombined", property(lambda self: []))
+
+
+@mutation(items=("well",) * 5, chunk_items=1, combines="lists", rates={"killed after a call": 0.1})
+def climbing_on() -> Any:
+    """Whoever gets a message again, and finds that its result stands, does not go on from it."""
+    follow = process._Run._follow
+
+    def stay(self: Any, standing: ChunkResult) -> None:
+        if not self._delivery.redelivered and not self._handle.nudged:
+            follow(self, standing)
+
+    return patch.object(process._Run, "_follow", stay)
+
+
+@mutation(items=("well",) * 3, chunk_items=1, combines="pairs", combine="poison")
+def counting_of_lost_combines() -> Any:
+    """A combine whose workers die is begun as if for the first time."""
+    return patch.object(Tries, "begin", lambda self: True)
 
 
 @mutation()

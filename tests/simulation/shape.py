@@ -12,8 +12,12 @@ from .faults import FAULTS
 STALL_S = 10.0
 """The simulated `stall_s`."""
 
+GROUP_WIDTH = 2
+"""The simulated fan-in, so that few chunks make a tree of several levels."""
+
 ITEM_KINDS = ("well", "slow", "flaky", "fickle", "broken", "mended", "poison")
 STEP_KINDS = ("well", "slow", "broken", "poison")
+COMBINE_FORMS = ("pairs", "lists")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Shape:
         chunk_items: Items a chunk.
         setup: What setup is like: `well`, `slow`, `broken`, `poison`, or `fickle`: each run gives other items.
         join: What join is like.
+        combines: The form of the task's combine, `pairs` or `lists`; None for a task without one.
+        combine: What combine is like.
         jobs: Equal jobs that run at once.
         workers: Workers.
         sweepers: Processes that sweep.
@@ -52,6 +58,8 @@ class Shape:
     chunk_items: int = 1
     setup: str = "well"
     join: str = "well"
+    combines: str | None = None
+    combine: str = "well"
     jobs: int = 1
     workers: int = 2
     sweepers: int = 1
@@ -74,13 +82,23 @@ class Shape:
         return -(-len(self.items) // self.chunk_items)
 
     @property
+    def must_combine(self) -> bool:
+        """Whether the job can't succeed without a call of combine, if none of its items may fail."""
+        several_a_chunk = min(self.chunk_items, len(self.items)) > 1
+        return self.combines is not None and (several_a_chunk or self.chunks > GROUP_WIDTH)
+
+    @property
     def is_calm(self) -> bool:
         """Whether nothing goes wrong but that messages overtake each other: then nobody needs a sweep."""
-        return not self.rates and "slow" not in (*self.items, self.setup, self.join) and not self._has_poison
+        return not self.rates and "slow" not in (*self.items, *self._steps) and not self._has_poison
 
     @property
     def _has_poison(self) -> bool:
-        return "poison" in (*self.items, self.setup, self.join)
+        return "poison" in (*self.items, *self._steps)
+
+    @property
+    def _steps(self) -> tuple[str, ...]:
+        return (self.setup, self.combine, self.join)
 
     @classmethod
     def drawn(cls, seed: int) -> Shape:
@@ -108,6 +126,8 @@ class Shape:
             deadline_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.06 else None,
             expires_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.05 else None,
             cancel_s=_spread(rng, 0.05, 5 * STALL_S) if rng.random() < 0.1 else None,
+            combines=rng.choice(COMBINE_FORMS) if rng.random() < 0.4 else None,
+            combine=_mostly(rng, "well", "slow", "broken", "poison"),
         )
 
     @classmethod

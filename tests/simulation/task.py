@@ -1,14 +1,14 @@
-"""The task that every schedule runs: each of its steps does what the schedule's script says."""
+"""The tasks that schedules run: each of their steps does what the schedule's script says."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fanout import ForkJoinTask
 
-from .shape import STALL_S, Shape
+from .shape import COMBINE_FORMS, STALL_S, Shape
 
 if TYPE_CHECKING:
     from .world import World
@@ -22,11 +22,13 @@ class Script:
 
     Attributes:
         runs: Times that a step began: `setup`, `join`, or an item's index.
+        combined: Times that combine began with the result of an item.
         gave: Values that each item gave in any run.
     """
 
     def __init__(self, world: World, shape: Shape) -> None:
         self.runs: Counter[int | str] = Counter()
+        self.combined: Counter[int] = Counter()
         self.gave: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
         self._raised: Counter[int | str] = Counter()
         self._world = world
@@ -56,12 +58,23 @@ class Script:
         self.gave[index].add(value)
         return list(value)
 
-    def join(self, results: Iterable[list[int]]) -> list[list[int]]:
+    def combine(self, results: Iterable[list[list[int]]]) -> list[list[int]]:
+        """Rows of items, in a row; so the order of the results can be told from it."""
+        parts = list(results)
+        self.combined[parts[0][0][0]] += 1
+        self._take(self._shape.combine, "combine")
+        return [row for part in parts for row in part]
+
+    def join(self, results: Sequence[list[int]]) -> list[list[int]]:
         self.runs["join"] += 1
         self._world.invariants.joining(self._world.loop.current().process)
         values = list(results)
         self._take(self._shape.join, "join")
         return values
+
+    def join_combined(self, results: Sequence[list[list[int]]]) -> list[list[int]]:
+        self._world.invariants.joining_combined(len(results))
+        return [row for part in self.join(results) for row in part]
 
     def _take(self, kind: str, step: int | str) -> None:
         world = self._world
@@ -92,3 +105,30 @@ class Scripted(ForkJoinTask):
 
     def join(number, results):
         return SCRIPTS[number].join(results)
+
+
+class ScriptedPairs(Scripted):
+    """Plays a script, and combines a result with the one that follows it."""
+
+    def process(number, index, salt):
+        return [SCRIPTS[number].process(index, salt)]
+
+    def combine(number, a, b):
+        return SCRIPTS[number].combine((a, b))
+
+    def join(number, results):
+        return SCRIPTS[number].join_combined(results)
+
+
+class ScriptedLists(ScriptedPairs):
+    """Plays a script, and combines lists of results."""
+
+    def combine(number, results):
+        return SCRIPTS[number].combine(results)
+
+
+TASKS: dict[str | None, type[Scripted]] = {
+    None: Scripted,
+    **dict(zip(COMBINE_FORMS, (ScriptedPairs, ScriptedLists), strict=True)),
+}
+"""The task for each form of a combine."""

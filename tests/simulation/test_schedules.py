@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from .faults import FAULTS
 from .mutations import MUTATIONS, Mutation
-from .shape import ITEM_KINDS, STALL_S, STEP_KINDS, Shape
+from .shape import COMBINE_FORMS, ITEM_KINDS, STALL_S, STEP_KINDS, Shape
 from .world import play
 
 TRIES = 600
@@ -54,6 +54,8 @@ def shapes() -> st.SearchStrategy[Shape]:
         chunk_items=st.integers(1, 3),
         setup=st.sampled_from(("well", *STEP_KINDS, "fickle")),
         join=st.sampled_from(("well", *STEP_KINDS)),
+        combines=st.none() | st.sampled_from(COMBINE_FORMS),
+        combine=st.sampled_from(("well", *STEP_KINDS)),
         workers=st.integers(1, 4),
         sweepers=st.integers(1, 2),
         callers=st.integers(0, 1),
@@ -92,15 +94,18 @@ def test_every_seed_keeps_the_laws(seed: int) -> None:
 
 
 def test_the_schedules_are_worth_playing() -> None:
-    """A few hundred of them have every fault and every ending, and most jobs succeed in spite of them."""
+    """A few hundred have every fault, every ending and trees of several levels, and most jobs succeed all the same."""
     faults: Counter[str] = Counter()
     endings: Counter[str] = Counter()
+    levels: Counter[int] = Counter()
     for seed in range(400):
         played = play(Shape.drawn(seed))
         faults.update(played.faults)
         endings.update(played.endings)
+        levels.update(played.levels)
     assert set(faults) == set(FAULTS)
     assert set(endings) == {"succeeded", "failed", "cancelled"}
+    assert all(levels[level] > 10 for level in (1, 2, 3))
     assert endings["succeeded"] > sum(endings.values()) / 2
 
 

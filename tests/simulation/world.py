@@ -13,7 +13,7 @@ from fanout.engines.launch import Order
 from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
 from fanout.idle import Idle
 from fanout.job import Job
-from fanout.keys import new_id
+from fanout.keys import level_of, new_id
 from fanout.ledger import Ledger
 from fanout.records import Ending
 from fanout.runtime import Runtime
@@ -25,9 +25,9 @@ from .engine import Engine
 from .faults import Faults
 from .invariants import Invariants, Violation
 from .loop import EPOCH, Fiber, Killed, Loop, Process
-from .shape import STALL_S, Shape
+from .shape import GROUP_WIDTH, STALL_S, Shape
 from .store import FaultyStore, TimedStore
-from .task import SCRIPTS, Script, Scripted
+from .task import SCRIPTS, TASKS, Script
 from .threads import installed
 
 RESTARTS_S = 2.0
@@ -41,13 +41,14 @@ KEEP_S = 100_000 * STALL_S
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of a schedule."""
+    """What came of a schedule; `levels` counts the nodes of combined results by their level."""
 
     shape: Shape
     violation: Violation | None
     faults: Counter[str]
     faults_drawn: int
     endings: Counter[str]
+    levels: Counter[int]
     lasted_s: float
     trace: list[str]
 
@@ -136,7 +137,7 @@ class World:
 
     def play(self) -> Played:
         """Play it: trouble first, then peace, until everything has come to rest or should have."""
-        with installed(self.loop, GROUP_WIDTH=2, NEAR_END=1, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
+        with installed(self.loop, GROUP_WIDTH=GROUP_WIDTH, NEAR_END=1, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
             self.objects = TimedStore(self)
             self.store = FaultyStore(self, self.objects)
             self.broker = Broker(self)
@@ -149,6 +150,8 @@ class World:
             finally:
                 for process in self._processes:
                     self.loop.kill(process)
+            nodes = (found.key for found in self.objects.list() if "/node/" in found.key)
+            levels = Counter(map(level_of, nodes))
             endings = Counter(str(outcome.ending) for job in self.job_ids if (outcome := self.latest(job).outcome()))
         SCRIPTS.clear()
         return Played(
@@ -157,6 +160,7 @@ class World:
             self.faults.injected,
             self.faults.drawn,
             endings,
+            levels,
             self.loop.now - EPOCH,
             self.trace,
         )
@@ -187,7 +191,7 @@ class World:
         shape = self.shape
         config = Config(store=self.objects.url)
         order = Order.of(
-            Scripted.declaration,
+            TASKS[shape.combines].declaration,
             {"number": number},
             store=self.objects,
             inline_bytes=config.inline_bytes,

@@ -122,6 +122,27 @@ class Killing(ForkJoinTask):
         return list(numbers)
 
 
+class KillingCombine(ForkJoinTask):
+    """Its combine kills the worker; each run of that leaves a file."""
+
+    input_schema = {"trace": {"type": "string"}, "numbers": {"type": "list"}}
+    chunk_items = 1
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number):
+        return [number]
+
+    def combine(parts, trace):
+        runs = len(list(Path(trace).iterdir()))
+        Path(trace, f"{runs}").touch(exist_ok=False)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def join(parts):
+        return list(parts)
+
+
 Squares = fork_join(
     "unit.squares",
     setup=steps.each,

@@ -11,14 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.barrier import complete_after, groups_of, missing_chunks, standing_of, width_of
+from fanout.barrier import Standing, complete_after, groups_of, levels_of, standing_of, width_of
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Manifest
 from storage import CountingStore, MemoryStore
 
 from .stores import ScriptedStore
 
-WIDTHS = [0, 1, 2, 63, 64, 65, 128, 200]
+WIDTHS = [0, 1, 2, 31, 32, 33, 64, 100]
+
+
+def looked(ledger: Ledger, manifest: Manifest, *, by: str = "x") -> Standing:
+    """How a job without a combine stands."""
+    return standing_of(ledger, manifest, combines=False, by=by)
 
 
 def manifest_of(chunks: int, attempt: str = "a") -> Manifest:
@@ -56,7 +61,7 @@ class Workers:
     def set_up(self) -> None:
         """Write the manifest and look for the end."""
         self.ledger.write_manifest(manifest_of(self.chunks))
-        if not missing_chunks(self.ledger, manifest_of(self.chunks), by="setup"):
+        if not looked(self.ledger, manifest_of(self.chunks), by="setup").due:
             self._start()
 
     def _start(self) -> None:
@@ -67,17 +72,34 @@ class Workers:
 
 @pytest.mark.parametrize("chunks", WIDTHS)
 def test_groups_hold_all_chunks(chunks: int) -> None:
-    """The widths of the groups add up, and only the last group is narrower than 64."""
+    """The widths of the groups add up, and only the last group is narrower than 32."""
     widths = [width_of(group, chunks) for group in range(groups_of(chunks))]
     assert sum(widths) == chunks
-    assert all(width == 64 for width in widths[:-1])
+    assert all(width == 32 for width in widths[:-1])
     assert all(widths)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        (0, [0]),
+        (1, [1]),
+        (32, [32]),
+        (33, [33, 2]),
+        (1024, [1024, 32]),
+        (1025, [1025, 33, 2]),
+        (32**3 + 1, [32769, 1025, 33, 2]),
+    ],
+)
+def test_levels_go_up_to_a_fan_in_of_32(chunks: int, expected: list[int]) -> None:
+    """Each level has a node for each group of the one below, up to the first that join can be given whole."""
+    assert levels_of(chunks) == expected
 
 
 @pytest.mark.parametrize("chunks", WIDTHS)
 def test_whoever_is_last_starts_the_join(chunks: int) -> None:
     """With the manifest there first, the last worker starts the join and nobody before it."""
-    for last in {0, 1, 62, 63, 64, 127, 128, chunks - 1} & set(range(chunks)):
+    for last in {0, 1, 30, 31, 32, 63, 64, chunks - 1} & set(range(chunks)):
         workers = Workers(chunks)
         workers.set_up()
         others = [chunk for chunk in range(chunks) if chunk != last]
@@ -124,13 +146,13 @@ def test_the_manifest_may_come_at_any_time(chunks: int, seed: int) -> None:
 
 def test_a_narrow_group_that_was_full_before_the_manifest_is_marked_later() -> None:
     """The last, narrow group finishes when nobody can know that it is full; the join starts all the same."""
-    workers = Workers(70)
-    for chunk in range(64, 70):
+    workers = Workers(38)
+    for chunk in range(32, 38):
         workers.finish(chunk)
     assert workers.ledger.marked("a") == set()
     workers.set_up()
     assert workers.ledger.marked("a") == {1}
-    for chunk in range(64):
+    for chunk in range(32):
         assert workers.starts == 0
         workers.finish(chunk)
     assert (workers.starts, workers.early) == (1, 0)
@@ -138,29 +160,29 @@ def test_a_narrow_group_that_was_full_before_the_manifest_is_marked_later() -> N
 
 def test_what_landed_while_it_looked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that becomes complete between the listing of results and that of marks is told with all of its results."""
-    workers = Workers(70)
-    for chunk in [*range(63), *range(64, 70)]:
+    workers = Workers(38)
+    for chunk in [*range(31), *range(32, 38)]:
         workers.finish(chunk)
     marked = workers.ledger.marked
 
     def marking(attempt: str) -> set[int]:
         monkeypatch.undo()
         found = marked(attempt)
-        workers.finish(63)
+        workers.finish(31)
         return found
 
     workers.set_up()
     monkeypatch.setattr(workers.ledger, "marked", marking)
     workers.ledger.store.delete([workers.ledger.keys.mark("a", 1)])
-    standing = standing_of(workers.ledger, manifest_of(70), by="x")
+    standing = looked(workers.ledger, manifest_of(38))
     assert standing.missing == []
-    assert list(standing.landed) == list(range(70))
+    assert list(standing.landed) == list(range(38))
 
 
 def test_a_group_that_fills_while_setup_marks_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup lists, the last worker finishes and sees no mark of the narrow group, setup marks it: setup must start."""
-    workers = Workers(70)
-    for chunk in [*range(63), *range(64, 70)]:
+    workers = Workers(38)
+    for chunk in [*range(31), *range(32, 38)]:
         workers.finish(chunk)
     landed = workers.ledger.landed
 
@@ -168,7 +190,7 @@ def test_a_group_that_fills_while_setup_marks_is_not_overlooked(monkeypatch: pyt
         found = landed(attempt, group)
         if group is None:
             monkeypatch.undo()
-            workers.finish(63)
+            workers.finish(31)
         return found
 
     monkeypatch.setattr(workers.ledger, "landed", listing)
@@ -180,7 +202,7 @@ def test_a_group_that_fills_while_setup_marks_is_not_overlooked(monkeypatch: pyt
 @given(data=st.data())
 def test_no_interleaving_misses_the_end(data: st.DataObject) -> None:
     """Writing and looking are two acts of each worker; however they interleave, the join starts, and not too early."""
-    chunks = data.draw(st.sampled_from([1, 2, 64, 65, 67]))
+    chunks = data.draw(st.sampled_from([1, 2, 32, 33, 35]))
     done_before = data.draw(st.integers(0, chunks - 1))
     workers = Workers(chunks)
     for chunk in range(done_before):
@@ -242,11 +264,11 @@ class Turns:
             assert self._changed.wait_for(lambda: me not in self._parked, timeout=30)
 
 
-@given(last=st.sampled_from([(0, 64), (0, 1), (64, 65)]), seed=st.integers(0, 2**32))
+@given(last=st.sampled_from([(0, 32), (0, 1), (32, 33)]), seed=st.integers(0, 2**32))
 def test_no_interleaving_of_requests_misses_the_end(last: tuple[int, int], seed: int) -> None:
     """With every single request of the two last workers and of setup in any order, the join starts, not too early."""
-    workers = Workers(66)
-    for chunk in set(range(66)) - set(last):
+    workers = Workers(34)
+    for chunk in set(range(34)) - set(last):
         workers.finish(chunk)
     acts = [lambda chunk=chunk: workers.finish(chunk) for chunk in last]
     Turns(workers.store).run([*acts, workers.set_up], random.Random(seed).randrange)
@@ -260,7 +282,7 @@ def test_results_of_another_attempt_do_not_count() -> None:
     workers.ledger.write_manifest(manifest_of(1, "b"))
     workers.finish(0)
     assert workers.starts == 0
-    assert missing_chunks(workers.ledger, manifest_of(1, "b"), by="x") == [0]
+    assert looked(workers.ledger, manifest_of(1, "b")).missing == [0]
 
 
 def test_a_chunk_in_the_middle_costs_one_listing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +16,9 @@ def bound(
     setup: Callable[..., Any] = lambda a: [],
     process: Callable[..., Any] = lambda x: x,
     join: Callable[..., Any] = lambda results: None,
+    combine: Callable[..., Any] | None = None,
 ) -> Binding:
-    return Binding.of("Task", fields, setup, process, join)
+    return Binding.of("Task", fields, setup, process, join, combine)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,80 @@ def test_keyword_only_arguments_are_arguments() -> None:
     """Arguments behind a '*' are bound like any other."""
     binding = bound(setup=lambda *, a, b=2: (a, b))
     assert binding.call_setup({"a": 1}) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [
+        (lambda parts: None, ("parts",)),
+        (lambda a, parts, b=1: None, ("parts",)),
+        (lambda parts, other=1: None, ("parts",)),
+        (lambda x, y: None, ("x", "y")),
+        (lambda x, b, y: None, ("x", "y")),
+        (lambda x, y, other=1: None, ("x", "y")),
+        (lambda *, x, y, **rest: None, ("x", "y")),
+    ],
+)
+def test_combine_is_told_apart_by_what_is_no_field(combine: Callable[..., Any], expected: tuple[str, ...]) -> None:
+    """One required argument that is no field takes a list, two take a value and the one that follows it."""
+    assert bound(combine=combine).combined_arguments == expected
+
+
+@pytest.mark.parametrize(
+    ("combine", "message"),
+    [
+        (
+            lambda x, y, z: None,
+            r"nobody supplies its argument 'z'.*add the others to the input_schema \(which has a, b\)",
+        ),
+        (
+            lambda a: None,
+            r"combine\(results\) or combine\(a, b\).*its argument 'a' is a field of the input_schema: rename",
+        ),
+        (lambda a, b: None, "its argument 'a' is a field"),
+        (lambda parts=(): None, "it has no such argument: add one, without a default"),
+        (lambda **rest: None, "it has no such argument"),
+        (lambda: None, "it has no such argument"),
+        (lambda *parts: None, "takes any number of positional arguments"),
+        (lambda x, y, /: None, "is positional-only"),
+        ("text", "must be a function, not str"),
+    ],
+)
+def test_a_combine_that_cannot_be_given_values_is_refused(combine: Any, message: str) -> None:
+    """The error names the class, the step, the argument and the remedy."""
+    with pytest.raises(DeclarationError, match=rf"Task\.combine: .*{message}"):
+        bound(combine=combine)
+
+
+def test_parameters_reach_combine() -> None:
+    """It is given the fields that it declares, like any step, and can make them required; setup's own are others."""
+    binding = bound(("a", "b", "c"), combine=lambda x, y, a, b=1: None)
+    assert binding.combine_parameters == ("a", "b")
+    assert binding.required_fields == {"a": ("setup", "combine")}
+    assert binding.setup_only(["a", "b", "c"]) == ["c"]
+    assert bound().combine_parameters == ()
+
+
+@pytest.mark.parametrize("combine", [lambda parts, b: b.join(parts), lambda x, y, b: f"{x}{b}{y}"])
+@pytest.mark.parametrize(("values", "expected"), [([], []), (["p"], ["p"]), (["p", "q", "r"], ["p-q-r"])])
+def test_values_are_combined_in_order(combine: Callable[..., Any], values: list[str], expected: list[str]) -> None:
+    """Of several it makes one, of one or none it makes nothing."""
+    assert bound(combine=combine).call_combine(iter(values), {"b": "-"}) == expected
+
+
+def test_pairs_are_combined_as_they_come() -> None:
+    """`combine(a, b)` needs no more than two values at a time."""
+    came: list[int] = []
+    seen: list[tuple[int, ...]] = []
+
+    def combine(x: int, y: int) -> int:
+        seen.append(tuple(came))
+        return x + y
+
+    def values() -> Iterator[int]:
+        for value in range(4):
+            came.append(value)
+            yield value
+
+    assert bound(combine=combine).call_combine(values(), {}) == [6]
+    assert seen == [(0, 1), (0, 1, 2), (0, 1, 2, 3)]

@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.keys import JobKeys, Numbered, checked_id, last_number, new_id, new_token, parameter_key, process_step
+from fanout.keys import (
+    GROUP_WIDTH,
+    JobKeys,
+    Landed,
+    Numbered,
+    checked_id,
+    combine_step,
+    last_number,
+    level_of,
+    new_id,
+    new_token,
+    parameter_key,
+    process_step,
+)
 from storage import check_key
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(lambda text: ".." not in text)
@@ -56,7 +69,7 @@ def test_what_is_no_digest_is_refused(text: str) -> None:
 def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, digest: str) -> None:
     """All keys of a job are valid, distinct, and under the job's prefix."""
     keys = JobKeys(job)
-    step = process_step(attempt, number)
+    steps = ("setup", "join", process_step(attempt, number), combine_step(attempt, 1, number))
     made = [
         keys.intent,
         keys.continuation,
@@ -67,13 +80,17 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
         keys.delivered,
         keys.value(digest),
         keys.nudge(number),
-        *(keys.beat(name) for name in ("setup", "join", step)),
+        *(keys.beat(name) for name in steps),
         keys.pack(attempt, number),
         keys.index(attempt, number),
         keys.result(attempt, number),
+        keys.bad_result(attempt, number, 3),
+        keys.node(attempt, 1, number),
+        keys.node(attempt, 2, number),
+        keys.bad_node(attempt, 1, number, 3),
         keys.mark(attempt, number),
-        *(keys.a_try(name, number) for name in ("setup", "join", step)),
-        *(keys.put_off(name, number) for name in ("setup", "join", step)),
+        *(keys.a_try(name, number) for name in steps),
+        *(keys.put_off(name, number) for name in steps),
     ]
     assert len(set(made)) == len(made)
     for key in made:
@@ -85,7 +102,7 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
 def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
     """The listing of a chunk's group finds its result, and its index can be read from the key."""
     keys = JobKeys("job")
-    assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // 64))
+    assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // GROUP_WIDTH))
     assert last_number(keys.result(attempt, chunk)) == chunk
 
 
@@ -95,6 +112,19 @@ def test_a_try_can_be_read_from_its_key(attempt: str, number: int) -> None:
     keys, step = JobKeys("job"), process_step(attempt, 7)
     assert Numbered.read(keys.a_try(step, number)) == Numbered(number, put_off=False)
     assert Numbered.read(keys.put_off(step, number)) == Numbered(number, put_off=True)
+
+
+@given(attempt=IDS, level=st.integers(1, 5), node=st.integers(0, 10**7), failed=st.integers(1, 999))
+def test_a_node_lies_in_its_group(attempt: str, level: int, node: int, failed: int) -> None:
+    """The listing of its level's group finds it, good or bad, and its key tells level, index and what failed."""
+    keys = JobKeys("job", 2)
+    group = keys.node_group(attempt, level, node // GROUP_WIDTH)
+    good, bad = keys.node(attempt, level, node), keys.bad_node(attempt, level, node, failed)
+    assert good.startswith(group)
+    assert bad.startswith(good)
+    assert level_of(good) == level_of(bad) == level
+    assert Landed.read(good) == Landed(node)
+    assert Landed.read(bad) == Landed(node, failed, 2)
 
 
 @given(first=st.integers(0, 10**7), second=st.integers(0, 10**7))

@@ -11,7 +11,7 @@ import pytest
 from fanout import JobFailed, JobNotFound
 from fanout.failure import Failure
 from fanout.ledger import INLINE_VALUE_BYTES, Ledger
-from fanout.records import ChunkResult, Continuation, Ending, Intent, Manifest, Note, Outcome, Try, TryState
+from fanout.records import ChunkResult, Continuation, Ending, Intent, Manifest, Node, Note, Outcome, Try, TryState
 from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
 
 from .stores import ScriptedStore
@@ -21,6 +21,7 @@ from .world import World
 INTENT = Intent(task="T", inline=b"", references={}, options={}, created_at=1.0)
 MANIFEST = Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[])
 RESULT = ChunkResult(chunk=0, first_item=0, items=1, values=encode([1]), effort=[])
+NODE = Node(level=1, index=0, failed=0, values=encode(["v"]), effort=[])
 GOOD = Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode("value"))
 BAD = Outcome(ending=Ending.FAILED, task="T", effort=[], failure=Failure("process", "E", "why"))
 
@@ -133,6 +134,12 @@ def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore
     cost({"put": 1})
     assert ledger.finished("a") == ledger.finished("a", 0) == [0]
     cost({"list": 2})
+    ledger.write_node("a", NODE)
+    cost({"put": 1})
+    assert ledger.nodes("a", 1, 0) == {0: 0}
+    assert ledger.tree("a") == {1: {0: 0}}
+    assert ledger.node("a", 1, 0) is not None
+    cost({"list": 2, "get": 1})
     ledger.write_mark("a", 0, Note(by="x"))
     assert ledger.marked("a") == {0}
     cost({"put": 1, "list": 1})
@@ -207,6 +214,21 @@ def test_a_try_that_was_put_off_does_not_count(ledger: Ledger) -> None:
     assert (tries.last, tries.count, tries.put_off, set(tries.written_at)) == (3, 1, {1, 3}, {1, 2})
     assert ledger.last_tries("a") == {1: 3}
     assert ledger.last_tries("a")[0] == 0
+
+
+def test_a_node_without_failures_is_of_all_rounds(ledger: Ledger) -> None:
+    """One with failed items below it stands for its own round, until a good one comes; the fewest failures count."""
+    later = Ledger(ledger.store, "job", round=1)
+    worse, bad = replace(NODE, failed=3, values=encode(["w"])), replace(NODE, failed=2, values=encode(["b"]))
+    assert ledger.write_node("a", worse) is worse
+    assert ledger.write_node("a", bad) == worse
+    assert ledger.nodes("a", 1, 0) == {0: 3}
+    assert later.nodes("a", 1, 0) == later.tree("a") == {}
+    assert later.write_node("a", bad) is bad
+    assert (ledger.tree("a"), later.tree("a")) == ({1: {0: 3}}, {1: {0: 2}})
+    assert ledger.write_node("a", NODE) is NODE
+    assert (ledger.tree("a"), later.tree("a")) == ({1: {0: 0}}, {1: {0: 0}})
+    assert later.write_node("a", bad) == NODE
 
 
 def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> None:

@@ -16,7 +16,7 @@ from fanout.keys import process_step
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Ending, Outcome
 from fanout.stages import conclude, run_process
-from fanout.stages.join import chunk_values
+from fanout.stages.values import chunk_values
 from storage import StorageUnavailable
 
 from .carrier import WorkerDied

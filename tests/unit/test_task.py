@@ -96,6 +96,16 @@ def test_a_join_without_an_argument_is_refused() -> None:
         declared(join=nothing)
 
 
+def test_a_combine_that_cannot_be_called_is_refused() -> None:
+    """An optional step is checked like the others, however it was written; None takes it away."""
+    with pytest.raises(DeclarationError, match=r"Made\.combine: .*it has no such argument"):
+        declared(combine=nothing)
+    with pytest.raises(DeclarationError, match=r"Made\.combine: is a coroutine"):
+        declared(combine=coroutine)
+    assert declared(combine=staticmethod(steps.total)).declaration.binding.combined_arguments == ("squares",)
+    assert declared().declaration.binding.combine is None
+
+
 def test_a_process_without_an_argument_is_refused() -> None:
     """A process that can't take an item names the class and the step."""
     with pytest.raises(DeclarationError, match=r"Made\.process: must declare at least one argument"):

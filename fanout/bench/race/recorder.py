@@ -101,7 +101,8 @@ class RecordedStore(ObjectStore):
         self._recorder = recorder
 
     def put(self, key: str, body: Any, *, if_absent: bool = False) -> None:
-        stage = "put outcome" if key.endswith("/outcome") else "put result" if "/out/" in key else "put"
+        of_results = "/out/" in key or "/node/" in key
+        stage = "put outcome" if key.endswith("/outcome") else "put result" if of_results else "put"
         with self._recorder.within(stage):
             self._store.put(key, body, if_absent=if_absent)
 
@@ -138,6 +139,7 @@ def installed(directory: Path, app: Any) -> Recorder:
         (PackReader, "read", "get"),
         (Binding, "call_setup", "run"),
         (Binding, "call_process", "run"),
+        (Binding, "call_combine", "combine"),
         (Binding, "call_join", "join"),
         (CeleryCarrier, "send_setup", "publish"),
         (CeleryCarrier, "send_chunks", "publish"),
@@ -151,7 +153,6 @@ def installed(directory: Path, app: Any) -> Recorder:
         (encode, "encode", False),
         (decode, "decode", False),
         (barrier.complete_after, "barrier", True),
-        (barrier.missing_chunks, "barrier", True),
         (barrier.standing_of, "barrier", True),
         (run_setup, "setup", False),
         (run_process, "process", False),

@@ -22,6 +22,7 @@ STAGES = (
     "get",
     "decode",
     "run",
+    "combine",
     "process",
     "put result",
     "barrier",
@@ -29,7 +30,7 @@ STAGES = (
     "put outcome",
     "notify",
 )
-"""In the order in which a job goes through them. `setup`, `process` and `join` are what is left of these steps."""
+"""In the order in which a job goes through them. Each of the steps is what is left of it."""
 
 Segment = tuple[str, float, float]
 
