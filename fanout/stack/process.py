@@ -168,14 +168,9 @@ class Process:
                 self._guard.stdin.close()
 
     def _await_group(self) -> None:
-        # Orphans of the group are reaped by init, which in some containers never does it: a zombie holds no
-        # memory, file or port, so after a while we leave it.
+        # Where the system does not tell zombies apart, we leave after a while what may be no more than that.
         deadline = time.monotonic() + 5.0
-        while time.monotonic() < deadline:
-            try:
-                os.killpg(self.pid, 0)
-            except ProcessLookupError:
-                return
+        while tree.group_lives(self.pid) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
 

@@ -1,7 +1,10 @@
-"""The processes below a process; the importer of psutil for servers, which is imported on first use."""
+"""The processes below a process, or of its group; the importer of psutil for servers, imported on first use."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +37,30 @@ def rss_bytes(pid: int) -> int:
         except psutil.NoSuchProcess:
             continue
     return total
+
+
+def group_lives(group: int) -> bool:
+    """Whether anything of a process group still runs.
+
+    Zombies do not: they hold no memory, file or port. Orphans are left as such until init reaps them, which takes
+    it seconds, and in some containers never happens. Without `/proc` they count as well.
+    """
+    try:
+        os.killpg(group, 0)
+        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+    except ProcessLookupError:
+        return False
+    except FileNotFoundError:
+        return True
+    for process in processes:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # "17 (any (name)) S 1 17 …": state, parent, group.
+            state, _, of_group = (
+                Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+            )
+            if int(of_group) == group and state != "Z":
+                return True
+    return False
 
 
 def _below(pid: int, *, recursive: bool) -> list[Any]:

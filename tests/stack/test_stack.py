@@ -35,6 +35,7 @@ from fanout.stack import (
     ServerUnavailable,
 )
 from fanout.stack.ports import answers, free_port
+from fanout.stack.tree import group_lives
 from tests.services import running
 
 
@@ -258,6 +259,17 @@ def test_a_process_is_stopped_with_all_it_started(tmp_path: Path) -> None:
     process.stop(timeout_s=0.1)
     assert not [pid for pid in tree if lives(pid)]
     assert not process.alive
+
+
+def test_a_zombie_is_no_part_of_a_group_that_lives() -> None:
+    """A group of which nothing is left but what waits to be reaped counts as gone, and nobody waits for init."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        assert group_lives(process.pid)
+        process.kill()
+        eventually(lambda: not lives(process.pid))
+        os.killpg(process.pid, 0)  # raises if it has been reaped
+        assert not group_lives(process.pid)
+    assert not group_lives(process.pid)
 
 
 def test_a_process_that_fails_shows_its_log(tmp_path: Path) -> None:
