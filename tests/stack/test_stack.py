@@ -416,17 +416,24 @@ def test_a_worker_that_cannot_start_says_why(broker: FilesystemBroker, tmp_path:
 
 
 def test_up_prints_how_to_reach_the_servers(tmp_path: Path) -> None:
-    """`python -m fanout.stack up` prints shell lines, runs until it is interrupted and stops its servers."""
+    """`python -m fanout.stack up` prints shell lines, runs until it is interrupted and stops its servers.
+
+    Also where it was started in the background of a shell, which has it ignore SIGINT.
+    """
     command = [sys.executable, "-m", "fanout.stack", "up", "moto", "--directory", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            if line.startswith("#"):
-                break
-            lines.append(line)
-        exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
-        assert s3_client(exported).list_buckets()["Buckets"] == []
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+    ignoring = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    with subprocess.Popen(ignoring, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                if line.startswith("#"):
+                    break
+                lines.append(line)
+            exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+            assert s3_client(exported).list_buckets()["Buckets"] == []
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
     assert not answers(int(exported["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]))
