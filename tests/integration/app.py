@@ -30,6 +30,8 @@ def make_app(environment: Mapping[str, str]) -> Celery:
         fanout.RECOMMENDED,
         broker_connection_retry_on_startup=True,
         task_default_queue=environment.get("TEST_QUEUE", "celery"),
+        # The death of a child is noticed at once; by default a worker waits for 10 s.
+        worker_lost_wait=0.5,
     )
     app.conf.update(json.loads(environment.get("TEST_SETTINGS", "{}")))
     return fanout.connect(app, store=environment.get("FANOUT_STORE"), stall_s=environment.get("FANOUT_STALL_S"))

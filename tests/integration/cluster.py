@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,16 +95,19 @@ def running_cluster(
         def start_worker() -> CeleryWorker:
             worker = CeleryWorker.start(
                 "tests.integration.app:app",
-                directory=directory / f"worker-{len(started)}",
+                directory=directory,
                 environment=everything,
                 concurrency=concurrency,
                 args=args,
             )
-            started.append(stack.enter_context(worker))
+            # A worker that is told to stop takes seconds for it, and there is nothing to save.
+            stack.callback(worker.kill)
+            started.append(worker)
             return worker
 
-        for _ in range(workers):
-            start_worker()
+        with ThreadPoolExecutor() as pool:
+            for starting in [pool.submit(start_worker) for _ in range(workers)]:
+                starting.result()
         yield Cluster(app, started, everything, trace, start_worker)
 
 

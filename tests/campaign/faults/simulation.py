@@ -18,7 +18,7 @@ class Simulation(Fault):
     title = "Simulated schedules: lost, late and doubled messages, crashes between any two storage calls"
     gate = "100,000 schedules: 0 violations"
     full = 100_000
-    quick = 3_000
+    quick = 600
     conditions = None
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
