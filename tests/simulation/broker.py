@@ -180,7 +180,9 @@ class Broker:
         if fault == "send refused":
             raise CarrierUnavailable("refused")
         if fault != "message lost":
-            for _ in range(world.rng.choice((2, 2, 3, 5)) if fault == "message doubled" else 1):
+            copies = world.rng.choice((2, 2, 3, 5)) if fault == "message doubled" else 1
+            world.invariants.posted(message, copies)
+            for _ in range(copies):
                 longest_s = LATE_S if fault == "message late" else world.shape.message_s
                 self.post(message, after_s=after_s + world.rng.random() * longest_s)
         if fault == "killed after a send":

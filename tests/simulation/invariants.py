@@ -59,6 +59,8 @@ class Invariants:
         self._interrupted: set[tuple[str, int]] = set()
         """Rounds of a job in which a worker was interrupted at a join."""
         self._unrecorded: Counter[tuple[str, ...]] = Counter()
+        self._copies: Counter[tuple[str, ...]] = Counter()
+        """Messages for a step that there have been, several deliveries of one not counted."""
         self._joining: defaultdict[tuple[str, int], set[Process]] = defaultdict(set)
 
     def violate(self, law: str, details: str) -> None:
@@ -103,6 +105,11 @@ class Invariants:
             if process.message.step == "join":
                 self._interrupted.add((process.message.job_id, process.message.round))
 
+    def posted(self, message: Message, copies: int) -> None:
+        """The broker takes a message, so many times."""
+        # One that was put off is sent in place of itself.
+        self._copies[message.work] += copies - (message.retries > 0)
+
     def refused(self, process: Process) -> None:
         """The store did not answer a process."""
         if isinstance(process, Worker):
@@ -116,8 +123,9 @@ class Invariants:
     def given_back(self, worker: Worker, message: Message) -> None:
         """A worker gives a message back, because the broker took none of its own."""
         self._unrecorded[message.work] += 1
-        # It comes again as if its worker had died.
-        self.strikes[message.work] += message.step == "setup" and worker.refusals > 0 and not worker.has_said_so
+        # It comes again as if its worker had died; and what a copy of it has begun looks like a run of its own.
+        unheard = worker.refusals > 0 and not worker.has_said_so
+        self.strikes[message.work] += message.step == "setup" and (unheard or self._copies[message.work] > 1)
 
     def raised(self, worker: Worker) -> None:
         """A step of the task raised."""
