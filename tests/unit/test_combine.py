@@ -16,6 +16,7 @@ from fanout import FailedItem, ForkJoinTask, JobFailed, fork_join
 from fanout.barrier import levels_of, standing_of
 from fanout.declaration import Registry
 from fanout.failure import Failure
+from fanout.idle import Idle
 from fanout.keys import combine_step
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Ending, Intent, Note, Outcome
@@ -273,6 +274,15 @@ def test_a_node_that_stands_is_not_made_again(world: World, meter: Meter) -> Non
     assert len(value_of(ledger)) == 2
 
 
+def test_no_look_waits_where_results_are_combined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full group is combined before the message of its last chunk is acknowledged, and not at leisure."""
+    idle = Idle()
+    monkeypatch.setattr(idle, "put_off", lambda name, action: pytest.fail("it waits"))
+    ledger = world.launch(Pairs, {"numbers": list(range(40))})
+    world.carrier.drain(Runtime(world.store, world.config, world.carrier, idle=idle))
+    assert serial(value_of(ledger)) == serial(range(40))
+
+
 # Failed items
 
 
@@ -509,7 +519,7 @@ def test_who_finds_another_at_it_leaves_it(world: World, meter: Meter) -> None:
     assert [len(parts) for parts in meter.runs] == [8, 32]
     manifest = ledger.manifest()
     assert manifest is not None
-    assert ledger.tries(combine_step(manifest.attempt, 1, 0)).last == 1
+    assert ledger.tries(combine_step(manifest.attempt, 1, 0)).count == 1
 
 
 def test_who_is_silent_is_taken_over_from(world: World, meter: Meter) -> None:
