@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
+from fanout._storage import open_store
 from fanout.bench.race import heat
 from fanout.bench.race.entries import ENTRIES
 from fanout.bench.race.lap import Lap
@@ -77,6 +79,15 @@ def test_entries_count_words_rightly(site: Site, entry: str) -> None:
     assert ("store" in lap.cpu_s) == (entry == "streamed")
 
 
+def test_lithops_counts_words_rightly_and_leaves_no_job_behind(site: Site) -> None:
+    """Its calls, which return more than fits their status, have the right answer; then their objects are gone."""
+    (lap,) = turn(site, WORDS, "lithops")
+    assert lap.cpu_s["store"] > 0
+    assert lap.cpu_s["workers"] > 0
+    bucket = open_store(f"s3://{urlsplit(site.store_url).netloc}")
+    assert not list(bucket.list("lithops.jobs/"))
+
+
 @pytest.mark.parametrize("entry", ["packs", "packs-boto3", "raw-obstore", "raw-boto3"])
 def test_bytes_go_up_and_come_back(site: Site, entry: str) -> None:
     """What was uploaded is read back whole, by ours and by the clients alone."""
@@ -114,6 +125,16 @@ def test_what_would_take_too_long_is_not_begun(site: Site, monkeypatch: pytest.M
     found = list(heat.run(race, "serial", 1, site, timeout_s=30))
     assert [lap.status for lap in found] == [Status.DONE, Status.SKIPPED]
     assert found[1].reason.startswith("not run: it would take about 1")
+
+
+def test_what_a_job_takes_at_any_size_is_not_taken_many_times_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load is begun if the warm-up says that there is time, though the smaller one before was slow for its size."""
+    loads = (Load("wait", chunks=1, items=1), Load("wait", chunks=20, items=20))
+    race = Race("shape", ("threads",), tuple(map(Course, loads)), laps=1)
+    # Twenty side by side take hardly longer than one.
+    monkeypatch.setitem(WORKS, "wait", replace(WORKS["wait"], tiny=Load("wait", chunks=10, items=10)))
+    found = list(heat.run(race, "threads", 1, site, timeout_s=5))
+    assert [lap.status for lap in found] == [Status.DONE, Status.DONE]
 
 
 def test_a_missing_package_skips_the_entry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fanout.bench.command import bench
-from fanout.bench.race import figures, pictures, table
+from fanout.bench.race import command, figures, pictures, table
 from fanout.bench.race.engines import opened
 from fanout.bench.race.entries import ENTRIES
 from fanout.bench.race.lap import Lap, Stage, read, standings
@@ -146,11 +146,19 @@ def test_each_race_is_shown_and_drawn(name: str, tmp_path: Path) -> None:
     assert all(path.stat().st_size > 5000 for path in drawn)
 
 
-def test_who_did_not_run_is_shown_with_the_reason(tmp_path: Path) -> None:
-    """An entry without a result keeps its row in the table and in the picture, and says why."""
+def test_who_did_not_run_is_shown_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry without a result keeps its row in table and picture, and says why and, brackets and all, the remedy."""
+    monkeypatch.setattr("fanout.bench.race.entries.find_spec", lambda package: None)
     laps = laps_of(RACES["wordcount"](quick=True).only(("fanout", "serial")))
-    laps.append(Lap("wordcount", "ray", WORDS, 1, Status.SKIPPED, "ray is not installed"))
-    assert "ray is not installed" in shown(table.results("wordcount", laps))
+    missing = [
+        Lap("wordcount", name, WORDS, 1, Status.SKIPPED, ENTRIES[name].missing) for name in ("ray", "dask", "lithops")
+    ]
+    laps += missing
+    text = shown(table.results("wordcount", laps))
+    for lap in missing:
+        assert lap.reason.endswith("is not installed: pip install 'fanout[compare]'")
+        assert lap.reason in text
+        assert lap.reason in shown([command._told("wordcount", lap)])
     svg = next(path for path in pictures.draw("wordcount", laps, tmp_path) if path.suffix == ".svg")
     assert "Ray" in svg.read_text()
 

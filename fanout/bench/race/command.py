@@ -154,13 +154,15 @@ def _laps(
 
 
 def _told(race: str, lap: Lap) -> str:
+    from rich.markup import escape
+
     from .figures import FIGURES
     from .lap import Standing
     from .table import named
 
     one = Standing(lap.entry, lap.load, (lap,))
     right = "" if lap.right is None else ", right" if lap.right else ", [red]WRONG[/]"
-    return f"{lap.turn}  {lap.entry} {named(lap.load)}: {FIGURES[race].median_text(one)}{right}"
+    return f"{lap.turn}  {lap.entry} {named(lap.load)}: {escape(FIGURES[race].median_text(one))}{right}"
 
 
 def _shown(name: str, found: Sequence[Lap], out: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import cpu
@@ -79,6 +79,8 @@ class _Heat:
     runner: Driven
     timeout_s: float
     recorded: Path | None
+    warm: dict[str, tuple[Load, float]] = field(default_factory=dict)
+    """The tiny load of each work, and the seconds of a run of it."""
 
     def laps(self) -> Iterator[Lap]:
         stopped = self._warmed_up()
@@ -111,10 +113,15 @@ class _Heat:
             found = self._lap(Course(tiny, times=2), count=False)
             if found.status is not Status.DONE:
                 return found.reason
+            self.warm[work] = (tiny, found.walls_s[-1])
         return ""
 
     def _hopeless(self, load: Load, slowest: Load, wall_s: float) -> str:
-        expected_s = wall_s * load.size / slowest.size if load.work == slowest.work else 0.0
+        if load.work != slowest.work:
+            return ""
+        # By the larger one: the time that a job takes at any size is not taken many times over.
+        known, wall_s = max((slowest, wall_s), self.warm[load.work], key=lambda one: one[0].size)
+        expected_s = wall_s * load.size / known.size
         return f"not run: it would take about {expected_s:.0f} s" if expected_s > self.timeout_s else ""
 
     def _lap(self, course: Course, *, count: bool) -> Lap:

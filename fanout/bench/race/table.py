@@ -18,6 +18,9 @@ from .works import Load
 if TYPE_CHECKING:
     from rich.table import Table
 
+REMARK = 64
+"""Characters of a reason in a table: a package's name and how to get it have room."""
+
 ROLES = ("caller", "workers", "store", "broker", "results")
 
 RIVALS = {"packs": "raw-obstore", "packs-boto3": "raw-boto3"}
@@ -35,6 +38,8 @@ def results(race: str, laps: Sequence[Lap]) -> list[Table]:
 
 
 def _figures(race: str, laps: Sequence[Lap]) -> Table:
+    from rich.markup import escape
+
     figure = figures.FIGURES[race]
     roles = [role for role in ROLES if any(role in lap.cpu_s for lap in laps)]
     loads = list(dict.fromkeys(lap.load for lap in laps))
@@ -47,7 +52,7 @@ def _figures(race: str, laps: Sequence[Lap]) -> Table:
     for one in sorted(standings(laps), key=lambda one: (loads.index(one.load), list(ENTRIES).index(one.entry))):
         heading = [*([named(one.load)] if several else []), ENTRIES[one.entry].label]
         if not one.done:
-            table.add_row(*heading, f"[yellow]{shorten(one.remark, 40)}[/]")
+            table.add_row(*heading, f"[yellow]{escape(shorten(one.remark, REMARK))}[/]")
             continue
         table.add_row(
             *heading,
