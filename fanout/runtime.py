@@ -29,6 +29,9 @@ removed, and its id be used again by whoever chose it."""
 ENDED_CHECK_S = 1.0
 """A worker looks at most this often whether a job has ended."""
 
+MANIFEST_CHECK_S = 0.05
+"""A worker that has the choice looks at most this often whether setup has ended."""
+
 
 class Carrier(Protocol):
     """Takes messages to whoever runs the next step. What an engine has to provide.
@@ -104,6 +107,7 @@ class OpenJob:
         self.packs = PackReader(ledger.store)
         self._parameters: dict[str, Any] = {}
         self._manifest: Manifest | None = None
+        self._asked_at = float("-inf")
         self.known_ended = False
         """Whether this process knows that the job has ended; costs nothing to ask."""
         self._looked_at = float("-inf")
@@ -137,6 +141,14 @@ class OpenJob:
 
     def known_manifest(self) -> Manifest | None:
         """The manifest if this process has seen it. No request."""
+        return self._manifest
+
+    def recent_manifest(self) -> Manifest | None:
+        """The manifest, if there was one when this process last looked: at most 20 requests a second."""
+        now = time.monotonic()
+        if self._manifest is None and now - self._asked_at >= MANIFEST_CHECK_S:
+            self._asked_at = now
+            return self.manifest()
         return self._manifest
 
     def manifest(self) -> Manifest | None:

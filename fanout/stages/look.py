@@ -28,13 +28,12 @@ def look_after(runtime: Runtime, job: OpenJob, handle: Handle, delivery: Deliver
         delivery: What is known of earlier runs for the same message.
         by: Token of the run.
     """
-    idle, manifest = runtime.idle, job.known_manifest()
-    group = (job.id, job.round, handle.attempt, handle.chunk // GROUP_WIDTH)
-    near_end = manifest is not None and barrier.is_near_end(handle.chunk, manifest.chunks)
-    if idle is not None and not (near_end or handle.nudged or job.intent.combines):
-        idle.put_off(group, partial(_look_later, runtime, job, handle, by))
-        return
+    idle = runtime.idle
     if idle is not None:
+        group = (job.id, job.round, handle.attempt, handle.chunk // GROUP_WIDTH)
+        if not (handle.nudged or job.intent.combines or _near_end(job, handle)):
+            idle.put_off(group, partial(_look_later, runtime, job, handle, by))
+            return
         idle.drop(group)
     if complete_after(runtime, job, handle, delivery, by=by):
         start_join(runtime, job)
@@ -46,3 +45,8 @@ def _look_later(runtime: Runtime, job: OpenJob, handle: Handle, by: str) -> None
         return
     if complete_after(runtime, job, handle, Delivery(), by=by) and not job.ledger.is_claimed():
         start_join(runtime, job)
+
+
+def _near_end(job: OpenJob, handle: Handle) -> bool:
+    manifest = job.recent_manifest()
+    return manifest is not None and barrier.is_near_end(handle.chunk, manifest.chunks)
