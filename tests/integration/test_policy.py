@@ -96,6 +96,8 @@ def test_a_retry_goes_on_with_the_chain(
     assert not good & set(ran(values)), "good results were kept"
     wait_until(lambda: AsyncResult(first.id, app=cluster.app).state == "SUCCESS", "the result followed")
     assert AsyncResult(first.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
+    # Celery had stored the failure for the rest of the chain, too.
+    wait_until(lambda: AsyncResult(last.id, app=cluster.app).state == "SUCCESS", "the chain went on")
     assert AsyncResult(last.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
     wait_until(lambda: len(lines(after)) == 1, "the callback was called")
     assert not AsyncResult(first.id, app=cluster.app).failed()
