@@ -102,6 +102,8 @@ class Invariants:
         """A process dies, or others may take it for dead."""
         if isinstance(process, Worker) and process.message is not None:
             self.strikes[process.message.work] += 1
+            # A run that is on record as put off is none, though its worker did not live to give the message back.
+            self._unrecorded[process.message.work] += process.has_said_so
             if process.message.step == "join":
                 self._interrupted.add((process.message.job_id, process.message.round))
 
