@@ -1,4 +1,4 @@
-"""After a chunk: is its group full, is the job complete?"""
+"""When to look after a chunk whether its group is full: at once, or as soon as the process has nothing else to do."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from storage import Body, MemoryStore, ObjectInfo
+from storage import Body, MemoryStore, ObjectInfo, StorageUnavailable
 
 
 class ScriptedStore(MemoryStore):
@@ -70,3 +70,13 @@ class ScriptedStore(MemoryStore):
 
     def _aged(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, modified=info.modified - timedelta(seconds=self._older_s.get(info.key, 0.0)))
+
+
+def refusing(*parts: str) -> Callable[[str, str], None]:
+    """For `before`: nothing is answered about keys that contain one of these, but listings are."""
+
+    def refuse(verb: str, key: str) -> None:
+        if any(part in key for part in parts) and verb != "list":
+            raise StorageUnavailable(f"{verb} {key}", key=key)
+
+    return refuse

@@ -15,6 +15,7 @@ from fanout.stages import run_join, run_process
 from storage import StorageUnavailable
 
 from .carrier import WorkerDied
+from .stores import refusing
 from .tasks import KINDS as VALUES
 from .tasks import Brittle, Kinds, Numbers
 from .world import World
@@ -285,16 +286,6 @@ def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: W
     assert (failure.error, failure.tries) == ("WorkerLost", 1)
     assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
     assert "could not reach the store" in failure.reason
-
-
-def refusing(*parts: str) -> Callable[[str, str], None]:
-    """A store that answers nothing about keys that contain one of these."""
-
-    def refuse(verb: str, key: str) -> None:
-        if any(part in key for part in parts) and verb != "list":
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    return refuse
 
 
 @pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}])

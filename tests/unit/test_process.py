@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from fanout.stages.values import chunk_values
 from storage import StorageUnavailable
 
 from .carrier import WorkerDied
+from .stores import refusing
 from .tasks import Brittle, Numbers, Words
 from .world import World
 
@@ -383,16 +383,6 @@ def test_a_chunk_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: 
     assert (failure.error, failure.chunk, failure.tries) == ("WorkerLost", 0, 1)
     assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
     assert "could not reach the store" in failure.reason
-
-
-def refusing(*parts: str) -> Callable[[str, str], None]:
-    """A store that answers nothing about keys that contain one of these."""
-
-    def refuse(verb: str, key: str) -> None:
-        if any(part in key for part in parts) and verb != "list":
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    return refuse
 
 
 def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None:
