@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._storage import Compression, CorruptObject, ObjectStore, decode, digest, encode
+from ._storage import Compression, Content, CorruptObject, Lender, Loan, ObjectStore, decode, digest, encode
 from .keys import parameter_key
 
 
@@ -49,8 +49,13 @@ class Parameters:
     def names(self) -> set[str]:
         return set(decode(self.inline)) | set(self.references)
 
-    def load(self, names: Iterable[str], store: ObjectStore) -> dict[str, Any]:
+    def load(self, names: Iterable[str], store: ObjectStore, *, lenders: list[Lender] | None = None) -> dict[str, Any]:
         """The values of those of `names` that there are. One request for each that lies in the store.
+
+        Args:
+            names: What is wanted.
+            store: Where the large ones lie.
+            lenders: Is given those whose elements a chunk may borrow.
 
         Raises:
             CorruptObject: A stored parameter is not what was written.
@@ -61,13 +66,23 @@ class Parameters:
             if name in inline:
                 values[name] = decode(inline[name])
             elif name in self.references:
-                values[name] = _fetched(self.references[name], store)
+                content = self.references[name]
+                key = parameter_key(content)
+                body = store.get(key)
+                if digest(body) != content:
+                    raise CorruptObject(f"{key} does not have the digest it is named by", key=key)
+                values[name] = decode(body, key=key)
+                lender = Lender.of(values[name], body, name=content) if lenders is not None else None
+                if lenders is not None and lender is not None:
+                    lenders.append(lender)
         return values
 
+    def borrowed(self, loan: Loan, store: ObjectStore) -> Content:
+        """What a chunk borrows from a parameter that lies in the store. One ranged request.
 
-def _fetched(content: str, store: ObjectStore) -> Any:
-    key = parameter_key(content)
-    body = store.get(key)
-    if digest(body) != content:
-        raise CorruptObject(f"{key} does not have the digest it is named by", key=key)
-    return decode(body, key=key)
+        Raises:
+            CorruptObject: None of these parameters is the lender.
+        """
+        if loan.lender not in self.references.values():
+            raise CorruptObject(f"the chunk borrows from {loan.lender}, which is no parameter of its job")
+        return store.get(parameter_key(loan.lender), offset=loan.offset, length=loan.length)

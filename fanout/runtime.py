@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from ._storage import ObjectStore, PackReader
+from ._storage import Lender, ObjectStore, PackReader, Slice, decode
 from .alarms import Alarms
 from .config import Config, Options
 from .declaration import TASKS, Declaration, Registry
@@ -104,7 +104,7 @@ class OpenJob:
         self.deadline_at = intent.deadline_at if start is None else start.deadline_at
         self.expires_at = intent.expires_at if start is None else None
         self.sent = Parameters(intent.inline, dict(intent.references))
-        self.packs = PackReader(ledger.store)
+        self._packs = PackReader(ledger.store)
         self._parameters: dict[str, Any] = {}
         self._manifest: Manifest | None = None
         self._asked_at = float("-inf")
@@ -132,12 +132,31 @@ class OpenJob:
         """
         return self._tasks.find(self.intent.task)
 
-    def parameters(self, names: Sequence[str]) -> dict[str, Any]:
-        """The job's values for those of `names` that it has; fetched at most once."""
+    def parameters(self, names: Sequence[str], *, lenders: list[Lender] | None = None) -> dict[str, Any]:
+        """The job's values for those of `names` that it has; fetched at most once.
+
+        Args:
+            names: What is wanted.
+            lenders: Is given those that were fetched now and whose elements a chunk may borrow.
+        """
         with self._lock:
             missing = [name for name in names if name not in self._parameters]
-            self._parameters |= self.sent.load(missing, self.ledger.store)
+            self._parameters |= self.sent.load(missing, self.ledger.store, lenders=lenders)
             return {name: self._parameters[name] for name in names if name in self._parameters}
+
+    def items(self, attempt: str, piece: Slice) -> list[dict[str, Any]]:
+        """The items of a chunk. One request, or none where a neighbour was asked for before; one more if it borrows.
+
+        Raises:
+            ObjectNotFound: What holds them is missing.
+            CorruptObject: It is damaged.
+        """
+        key = self.ledger.keys.pack(attempt, piece.pack)
+        body = self._packs.read(key, piece)
+        items: list[dict[str, Any]] = decode(
+            body, key=key, borrow=lambda loan: self.sent.borrowed(loan, self.ledger.store)
+        )
+        return items
 
     def known_manifest(self) -> Manifest | None:
         """The manifest if this process has seen it. No request."""

@@ -25,6 +25,7 @@ from .errors import (
 )
 from .file import FileStore
 from .keys import check_key
+from .loans import Lender, Loan
 from .memory import MemoryStore
 from .once import put_once
 from .packs import PackReader, PackWriter, Slice
@@ -46,6 +47,8 @@ __all__ = [
     "FileStore",
     "InvalidKey",
     "InvalidStoreUrl",
+    "Lender",
+    "Loan",
     "MemoryStore",
     "MissingPackage",
     "ObjectExists",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from typing import Any, Final
 
-from .envelope import APART, HEADER, Compression, seal
+from .envelope import APART, HEADER
 
 _PLACES: Final = struct.Struct(">QQQ")
 INLINE_BYTES: Final = 512
@@ -86,11 +86,10 @@ def annex_start(end: int) -> int:
     return end + (_PHASE - end) % _ALIGNMENT
 
 
-def seal_apart(stream: BytesIO, *, payload: tuple[int, int], annex: int, compression: Compression) -> bytes:
-    """Return all of the stream, sealed; says in it where the payload and the annex lie."""
+def write_places(stream: BytesIO, *, payload: tuple[int, int], annex: int) -> None:
+    """Write to the end of a body where its payload and its annex lie."""
     stream.seek(0, SEEK_END)
     stream.write(_PLACES.pack(*payload, annex))
-    return seal(stream, flags=APART, compression=compression)
 
 
 def parts(whole: memoryview, flags: int) -> tuple[memoryview, memoryview]:

@@ -7,6 +7,7 @@ arrays lie apart from the payload, in the `annex`, so that decoding can use them
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
@@ -14,11 +15,12 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import msgpack  # type: ignore[import-untyped]
 
-from .annex import Annex, annex_start, buffer_at, parts, seal_apart
+from .annex import Annex, annex_start, buffer_at, parts, write_places
 from .disguise import Disguises
-from .envelope import DECODED_BYTES, HEADER, Compression, blank, seal, unreadable, unseal
+from .envelope import APART, DECODED_BYTES, HEADER, LENT, Compression, blank, seal, unreadable, unseal
 from .errors import CorruptObject, MissingPackage, Unencodable
 from .kinds import Kind, KindError, kind_of, kind_of_code
+from .loans import Borrow, Lent, Range, lent_range
 from .pieces import write_in_pieces
 from .survey import MAX_DEPTH, Survey, fits
 
@@ -74,10 +76,17 @@ def encode(
     end = stream.tell()
     annex = annex_start(end)
     encoder.annex.pour(stream, start=annex)
-    return seal_apart(stream, payload=(HEADER.size, end), annex=annex, compression=compression)
+    write_places(stream, payload=(HEADER.size, end), annex=annex)
+    return seal(stream, flags=APART, compression=compression)
 
 
-def decode(data: bytes | bytearray | memoryview, *, key: str | None = None, limit_bytes: int = DECODED_BYTES) -> Any:
+def decode(
+    data: bytes | bytearray | memoryview,
+    *,
+    key: str | None = None,
+    limit_bytes: int = DECODED_BYTES,
+    borrow: Borrow | None = None,
+) -> Any:
     """Return the value that `encode` or `SequenceEncoder` was given.
 
     Verifies magic, version, length and checksum before it reads the value. Safe on bytes of any origin:
@@ -92,16 +101,22 @@ def decode(data: bytes | bytearray | memoryview, *, key: str | None = None, limi
         data: All the bytes, exactly. They must not change while an array of theirs is in use.
         key: Where they come from, for the error.
         limit_bytes: How large a compressed value may say that it becomes; memory is taken only then.
+        borrow: Fetches what a chunk of `SequenceEncoder` borrows from another object; called at most once.
 
     Raises:
-        CorruptObject: These are not whole bytes that `encode` made, or a newer version made them.
+        CorruptObject: These are not whole bytes that `encode` made, a newer version made them, or what they borrow
+            is not what was lent.
         MissingPackage: They hold what needs a package that is not installed here.
+        StorageError: What `borrow` raises.
     """
     name = f"the object at {key!r}" if key is not None else "the object"
     whole, flags = unseal(data, name=name, key=key, limit_bytes=limit_bytes)
+    lent = Range()
+    if flags & LENT:
+        whole, lent = lent_range(whole, borrow=borrow, key=key)
     try:
         payload, annex = parts(whole, flags)
-        return _unpack(payload, annex=annex, depth=0)
+        return _unpack(payload, _Elsewhere(annex, lent), depth=0)
     except ZoneInfoNotFoundError as error:
         remedy = "Install the package tzdata here."
         raise CorruptObject(f"{name} names a time zone unknown here: {error}", key=key, remedy=remedy) from error
@@ -257,20 +272,29 @@ def _pack_exactly(tree: Any) -> bytes:
         raise KindError(f"something in it has a length of 4 GiB or more ({error})") from error
 
 
-def _unpack(packed: bytes | memoryview, *, annex: memoryview, depth: int) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """Where what is not in the payload lies."""
+
+    annex: memoryview
+    lent: Range
+
+
+def _unpack(packed: bytes | memoryview, elsewhere: _Elsewhere, *, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise RecursionError
     return msgpack.unpackb(
         packed,
         strict_map_key=False,
         unicode_errors="surrogatepass",
-        ext_hook=partial(_put_together, annex=annex, depth=depth + 1),
+        ext_hook=partial(_put_together, elsewhere=elsewhere, depth=depth + 1),
     )
 
 
-def _put_together(code: int, packed: bytes, *, annex: memoryview, depth: int) -> Any:
+def _put_together(code: int, packed: bytes, *, elsewhere: _Elsewhere, depth: int) -> Any:
     kind = kind_of_code(code)
-    plain = _unpack(packed, annex=annex, depth=depth)
+    plain = _unpack(packed, elsewhere, depth=depth)
     if kind.is_buffered:
-        plain[-1] = buffer_at(plain[-1], annex)
-    return kind.put_together(plain)
+        plain[-1] = buffer_at(plain[-1], elsewhere.annex)
+    value = kind.put_together(plain)
+    return _unpack(elsewhere.lent.values_at(value), elsewhere, depth=depth) if type(value) is Lent else value

@@ -2,8 +2,8 @@
 
 The header is big-endian: magic (4 bytes), version (1), flags (1), length of the body (8), checksum of the body as it
 is stored, seeded with the flags (16). Flags: 1, the body is compressed, and the length is the one before; 2, buffers
-lie apart from the payload (see `annex`). A body without flags is all payload. Whoever knows fewer flags refuses the
-others.
+lie apart from the payload (see `annex`); 4, values lie in another object (see `loans`). A body without flags is all
+payload. Whoever knows fewer flags refuses the others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from . import compression as zstd
 from .errors import CorruptObject
+from .store import Content
 
 Compression = Literal["none", "zstd"]
 COMPRESSIONS: Final[tuple[Compression, ...]] = get_args(Compression)
@@ -24,6 +25,7 @@ COMPRESSIONS: Final[tuple[Compression, ...]] = get_args(Compression)
 HEADER: Final = struct.Struct(">4sBBQ16s")
 COMPRESSED: Final = 1
 APART: Final = 2
+LENT: Final = 4
 DECODED_BYTES: Final = 4 * 2**30
 """What a compressed value may grow to, unless its reader allows more."""
 
@@ -100,7 +102,7 @@ def unseal(
     if len(whole) < HEADER.size:
         raise CorruptObject(f"{name} is cut short within its header", key=key)
     _, version, flags, length, expected = HEADER.unpack_from(whole)
-    if version != _VERSION or flags & ~(COMPRESSED | APART):
+    if version != _VERSION or flags & ~(COMPRESSED | APART | LENT):
         raise CorruptObject(f"{name} has format version {version}, flags {flags}: {_OR_UPGRADE}", key=key)
     body = whole[HEADER.size :]
     if not flags & COMPRESSED and len(body) != length:
@@ -116,6 +118,11 @@ def unseal(
             )
         whole = _decompressed(body, length, name=name, key=key)
     return whole, flags
+
+
+def is_plain(data: Content) -> bool:
+    """Return whether a value that `unseal` took is all payload, as it lies."""
+    return len(data) >= HEADER.size and not HEADER.unpack_from(data)[2]
 
 
 def unreadable(name: str, error: Exception, *, key: str | None) -> CorruptObject:

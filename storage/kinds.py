@@ -16,6 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from .errors import MissingPackage
+from .loans import Lent
 
 _FACTORIES: Final[dict[str, Any]] = {
     "none": None,
@@ -158,6 +159,7 @@ KINDS: Final = (
     Kind(16, Fraction, lambda value: [value.numerator, value.denominator], lambda plain: Fraction(*plain)),
     Kind(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain)),
     Kind(18, range, lambda value: [value.start, value.stop, value.step], _range_together),
+    Kind(19, Lent, lambda place: [place.offset, place.length, place.count], lambda plain: Lent(*plain)),
 )
 KIND_BY_TYPE: Final[dict[type[Any], Kind]] = {kind.type: kind for kind in KINDS}
 KIND_BY_CODE: Final[dict[int, Kind]] = {kind.code: kind for kind in KINDS}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import SEEK_END, BytesIO
 from typing import Final
 
-from .annex import annex_start, seal_apart
+from .annex import annex_start, write_places
 from .codec import Encoder
-from .envelope import HEADER, Compression, blank, seal
+from .envelope import APART, HEADER, LENT, Compression, blank, seal
+from .loans import Borrower, Lender
 
 _LIST: Final = b"\xdd"
 _LIST_HEADER_BYTES: Final = 5
@@ -28,6 +29,8 @@ class SequenceEncoder:
         first_index: The index of the first item, for the same purpose; it goes on from chunk to chunk.
         default: As in `encode`.
         compression: As in `encode`; of each chunk.
+        lenders: Whose elements, where they are values of items that are dicts, are not encoded again: the chunk says
+            where they lie, and `decode` needs `borrow`. Each chunk borrows one range of one of them.
     """
 
     def __init__(
@@ -37,16 +40,19 @@ class SequenceEncoder:
         default: Callable[[object], object] | None = None,
         *,
         compression: Compression = "none",
+        lenders: Sequence[Lender] = (),
     ) -> None:
         self._path = path
         self._first_index = first_index
         self._default = default
         self._compression: Compression = compression
+        self._lenders = lenders
         self._begin()
 
     def _begin(self) -> None:
         self._items = 0
         self._encoder = Encoder(self._default)
+        self._borrower = Borrower(self._lenders)
         self._stream = blank()
         # Buffers are copied as their item is added, hence before it is known where the payload will end.
         self._apart: BytesIO | None = None
@@ -59,11 +65,16 @@ class SequenceEncoder:
 
     @property
     def size_bytes(self) -> int:
-        """Encoded bytes of the items in the current chunk.
+        """Encoded bytes of the items in the current chunk, with what it borrows.
 
-        An uncompressed chunk adds 35 bytes to them, and 74 more if there are arrays that lie apart.
+        An uncompressed chunk adds 35 bytes to them, 74 more if there are arrays that lie apart, and 48 if it borrows.
         """
-        return self._stream.tell() - _ITEMS_START + self._encoder.annex.size
+        return self._stream.tell() - _ITEMS_START + self._encoder.annex.size + self._borrower.size
+
+    @property
+    def borrowed_bytes(self) -> int:
+        """How many of them lie in another object, if the chunk is finished now."""
+        return self._borrower.lasting
 
     def add(self, item: object) -> None:
         """Encode one item into the current chunk; later changes to the item do not matter.
@@ -71,8 +82,13 @@ class SequenceEncoder:
         Raises:
             Unencodable: Something in it does not travel. The chunk is as it was before.
         """
-        encoder = self._encoder
-        self._stream.write(encoder.pack(item, self._name))
+        encoder, borrower = self._encoder, self._borrower
+        before = borrower.range
+        try:
+            self._stream.write(encoder.pack(borrower.borrow(item), self._name))
+        except BaseException:
+            borrower.range = before
+            raise
         if encoder.annex.size:
             self._apart = self._apart or BytesIO()
             encoder.annex.pour(self._apart, start=_ANNEX_START)
@@ -84,14 +100,17 @@ class SequenceEncoder:
         end = stream.tell()
         stream.seek(HEADER.size)
         stream.write(_LIST + self._items.to_bytes(_LIST_HEADER_BYTES - len(_LIST), "big"))
-        if apart is None:
-            chunk = seal(stream, compression=self._compression)
-        else:
+        body, flags = stream, 0
+        if apart is not None:
             start = apart.seek(0, SEEK_END)
             with stream.getbuffer() as whole:
                 apart.write(whole[HEADER.size :])
-            payload = (start, start + end - HEADER.size)
-            chunk = seal_apart(apart, payload=payload, annex=_ANNEX_START, compression=self._compression)
+            write_places(apart, payload=(start, start + end - HEADER.size), annex=_ANNEX_START)
+            body, flags = apart, APART
+        if self._borrower.range is not None:
+            self._borrower.write(body)
+            flags |= LENT
+        chunk = seal(body, flags=flags, compression=self._compression)
         self._first_index += self._items
         self._begin()
         return chunk

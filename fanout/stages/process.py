@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .._storage import SequenceEncoder, decode, encode
+from .._storage import SequenceEncoder, encode
 from ..effort import Effort
 from ..errors import JobNotFound
 from ..failure import FailedItem, Failure
@@ -169,8 +169,7 @@ class _Run:
         """A call of process for each item, in order, as long as the job has not ended."""
         place, binding = self._handle.place, self._job.declaration.binding
         parameters = self._job.parameters(binding.parameters_for(binding.process))
-        key = self._job.ledger.keys.pack(self._handle.attempt, place.piece.pack)
-        items: list[dict[str, Any]] = decode(self._job.packs.read(key, place.piece), key=key)
+        items = self._job.items(self._handle.attempt, place.piece)
         for index, arguments in enumerate(items, start=place.first_item):
             if ended():
                 self._stopped = True

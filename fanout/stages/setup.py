@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Mapping, Sized
 from contextlib import closing, nullcontext
 from typing import Any
 
-from .._storage import PackWriter, SequenceEncoder, Slice
+from .._storage import Lender, PackWriter, SequenceEncoder, Slice
 from ..barrier import standing_of
 from ..chunking import chunk_sizes
 from ..effort import Effort
@@ -143,7 +143,8 @@ class _Attempt:
         self._attempt = attempt
         self._watch = watch
         self._binding = job.declaration.binding
-        self._encoder = SequenceEncoder(path="items", compression=job.options.compression)
+        self._lenders: list[Lender] = []
+        self._encoder = SequenceEncoder(path="items", compression=job.options.compression, lenders=self._lenders)
         self._waiting: deque[tuple[int, int]] = deque()
         self._shard: list[Any] = []
         self._shards: list[str] = []
@@ -157,7 +158,7 @@ class _Attempt:
     def run(self, kept: Mapping[str, Any]) -> None:
         job, config = self._job, self._runtime.config
         started_at = time.time()
-        parameters = job.parameters(self._binding.parameters_for(self._binding.setup))
+        parameters = job.parameters(self._binding.parameters_for(self._binding.setup), lenders=self._lenders)
         produced = self._binding.call_setup({**parameters, **kept})
         if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | Mapping):
             raise InvalidItem(
@@ -238,6 +239,7 @@ class _Attempt:
     def _close_chunk(self, writer: PackWriter) -> None:
         count = len(self._encoder)
         self._waiting.append((self._items - count, count))
+        self._input_bytes += self._encoder.borrowed_bytes
         writer.append(self._encoder.finish())
         now = time.monotonic()
         if now - self._flushed_at >= LINGER_S:

@@ -16,7 +16,7 @@ from fanout.failure import Failure
 from fanout.keys import JobKeys
 from fanout.records import Ending
 from fanout.stages import run_process, run_setup
-from storage import StorageUnavailable
+from storage import CorruptObject, Loan, MemoryStore, StorageUnavailable
 
 from .carrier import Chunk, Setup, WorkerDied
 from .tasks import Brittle, Numbers, Words
@@ -562,3 +562,81 @@ def test_a_caller_that_sets_up_still_validates(world: World) -> None:
     with pytest.raises(InvalidInput, match="numbers"):
         Order.of(Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_here=True)
     assert world.store.keys() == []
+
+
+class Long(ForkJoinTask):
+    """The length of each text, of slices of ten."""
+
+    input_schema: Any = {"texts": {"type": "list", "required": True}}
+
+    def setup(texts):
+        return [{"part": texts[first : first + 10]} for first in range(0, len(texts), 10)]
+
+    def process(part):
+        return [len(text) for text in part]
+
+    def join(results):
+        return [length for lengths in results for length in lengths]
+
+
+LONG = ["x" * (10_000 + number) for number in range(100)]
+
+
+def test_what_setup_hands_on_is_not_stored_twice() -> None:
+    """Slices of a stored list are borrowed from it: the packs hold places, and each chunk reads its slice alone."""
+    world = World()
+    ledger = world.prepare(Long, {"texts": LONG}, chunk_items=1)
+    keys = JobKeys(ledger.job_id)
+    (parameter,) = world.store.keys("_params/")
+    packs = [key for key in world.store.keys(keys.inputs) if "index" not in key]
+    assert sum(len(world.store.get(key)) for key in packs) < 5_000
+    manifest = ledger.manifest()
+    assert manifest is not None
+    assert manifest.input_bytes > sum(map(len, LONG))
+    read: list[int] = []
+
+    def get(key: str, *, offset: int = 0, length: int | None = None) -> Any:
+        content = MemoryStore.get(world.store, key, offset=offset, length=length)
+        if key == parameter:
+            read.append(len(content))
+        return content
+
+    world.store.get = get  # type: ignore[method-assign]
+    world.carrier.drain(world.process())
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert ledger.value(outcome) == list(map(len, LONG))
+    assert sum(read) == sum(len(text) + 3 for text in LONG)
+    assert max(read) < 110_000
+
+
+@pytest.mark.parametrize("damage", ["flip", "delete"])
+def test_what_was_lent_and_is_damaged_or_gone_fails_the_job(damage: str) -> None:
+    """The failure names the chunk and the parameter."""
+    world = World()
+    ledger = world.prepare(Long, {"texts": LONG}, chunk_items=1)
+    (key,) = world.store.keys("_params/")
+    if damage == "flip":
+        world.store.flip(key)
+    else:
+        world.store.delete([key])
+    world.carrier.drain(world.process())
+    outcome = ledger.outcome()
+    assert outcome is not None
+    failure = Failure.read(outcome.failure)
+    assert failure is not None
+    assert (failure.step, failure.error) == (
+        "process",
+        "CorruptObject" if damage == "flip" else "ObjectNotFound",
+    )
+    assert key.removeprefix("_params/") in failure.reason
+
+
+def test_a_chunk_borrows_from_parameters_of_its_job_alone() -> None:
+    """A forged chunk can't read another job's input."""
+    world = World()
+    world.prepare(Long, {"texts": LONG})
+    (key,) = world.store.keys("_params/")
+    other = world.runtime.job(world.prepare(Numbers, {"numbers": [1]}).job_id)
+    with pytest.raises(CorruptObject, match="no parameter of its job"):
+        other.sent.borrowed(Loan(key.removeprefix("_params/"), 0, 100), world.store)
