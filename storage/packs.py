@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from mmap import mmap
 from types import TracebackType
 from typing import Final, Self
 
 from .envelope import checksum
 from .errors import CorruptObject
-from .store import Content, ObjectStore
+from .store import Body, Content, ObjectStore
 
 READ_AHEAD_BYTES: Final = 64 * 1024
 """What `PackReader` reads at once of a pack of small slices."""
@@ -41,7 +42,7 @@ class PackWriter:
     """Writes chunks, in order, into packs that are uploaded in the background.
 
     Memory: `pack_bytes` × (`uploads` + 1) plus the chunk being appended, whatever the number of chunks
-    (buffers that grow reserve an eighth more; a chunk larger than `pack_bytes` counts in its place).
+    (a chunk larger than `pack_bytes` counts in its place).
     Requests: one put per pack. Packs are plain puts, so their keys must be this writer's own.
 
     Use it as a context manager: when the block fails, uploads that have not begun are dropped, those
@@ -77,7 +78,9 @@ class PackWriter:
         self._uploads = uploads
         self._pool = ThreadPoolExecutor(uploads, thread_name_prefix="pack-upload")
         self._pack = 0
-        self._buffer = bytearray()
+        self._buffers = _Buffers(pack_bytes)
+        self._buffer: mmap | None = None
+        self._filled = 0
         self._slices: list[Slice] = []
         # In order of the packs; a pack leaves it once its slices have been handed out.
         self._begun: deque[tuple[Future[None], list[Slice]]] = deque()
@@ -94,11 +97,17 @@ class PackWriter:
         if self._closed:
             raise ValueError("this PackWriter is closed: make another one")
         self._raise_failure()
-        if self._buffer and len(self._buffer) + len(chunk) > self._pack_bytes:
+        if self._buffer is not None and self._filled + len(chunk) > self._pack_bytes:
             self.flush()
-        self._slices.append(Slice(self._pack, len(self._buffer), len(chunk), checksum(chunk)))
-        self._buffer += chunk
-        if len(self._buffer) >= self._pack_bytes:
+        self._slices.append(Slice(self._pack, self._filled, len(chunk), checksum(chunk)))
+        if self._buffer is None and len(chunk) >= self._pack_bytes:
+            self._begin_upload(chunk)
+            return
+        if self._buffer is None:
+            self._buffer = self._buffers.take()
+        self._buffer[self._filled : self._filled + len(chunk)] = chunk
+        self._filled += len(chunk)
+        if self._filled >= self._pack_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -108,20 +117,26 @@ class PackWriter:
             StorageError: An upload has failed.
         """
         self._raise_failure()
-        if not self._slices:
-            return
+        if self._buffer is not None:
+            buffer = self._buffer
+            # The buffer itself is handed over, not a copy: that is what keeps the memory bound.
+            upload = self._begin_upload(memoryview(buffer)[: self._filled])
+            self._buffers.give_back(buffer, after=upload)
+            self._buffer, self._filled = None, 0
+
+    def _begin_upload(self, body: Body) -> Future[None]:
+        """Begin to upload what is the current pack, and begin the next one."""
         running = {upload for upload, _ in self._begun if not upload.done()}
         at_once = 1 if self._leads and self._pack == 1 else self._uploads
         while len(running) >= at_once:
             running = wait(running, return_when=FIRST_COMPLETED).not_done
         self._raise_failure()
-        # The buffer itself is handed over, not a copy: that is what keeps the memory bound.
-        upload = self._pool.submit(self._store.put, self._key(self._pack), self._buffer)
+        upload = self._pool.submit(self._store.put, self._key(self._pack), body)
         self._begun.append((upload, self._slices))
         self._pack += 1
         self._pack_bytes = min(2 * self._pack_bytes, self._largest_bytes)
-        self._buffer = bytearray()
         self._slices = []
+        return upload
 
     def stored(self) -> list[Slice]:
         """Return the slices that became durable since the last call, in the order of their chunks.
@@ -178,6 +193,32 @@ class PackWriter:
             self._failure = next((error for upload in ended if (error := upload.exception())), None)
         if self._failure is not None:
             raise self._failure
+
+
+class _Buffers:
+    """Buffers that are used again once their upload has ended.
+
+    Mapped, not allocated: what an allocator keeps of buffers of several MB that come and go in turn, in as many threads
+    as upload, is more than they are. A page that is not written takes no memory.
+
+    Args:
+        size: Bytes of each.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free: list[mmap] = []
+        self._lent: list[tuple[Future[None], mmap]] = []
+
+    def take(self) -> mmap:
+        """Return a buffer that nobody reads any more."""
+        self._free += [buffer for upload, buffer in self._lent if upload.done()]
+        self._lent = [entry for entry in self._lent if not entry[0].done()]
+        return self._free.pop() if self._free else mmap(-1, self._size)
+
+    def give_back(self, buffer: mmap, *, after: Future[None]) -> None:
+        """Take a buffer back, which may be used again after the upload."""
+        self._lent.append((after, buffer))
 
 
 class PackReader:

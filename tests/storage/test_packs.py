@@ -311,3 +311,30 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
     producer.join(30)
     assert not producer.is_alive()
     assert begun == [[key(0)], [key(pack) for pack in range(4)]]
+
+
+def test_buffers_are_used_again() -> None:
+    """However many packs there are, there are no more buffers than one an upload, and the one that is being filled."""
+    store = MemoryStore()
+    with PackWriter(store, key, pack_bytes=100, uploads=2) as writer:
+        seen: set[int] = set()
+        for _ in range(300):
+            writer.append(b"x" * 40)
+            seen.add(id(writer._buffer))
+    assert len(seen - {id(None)}) <= 3
+
+
+def test_a_chunk_as_large_as_a_pack_is_not_copied() -> None:
+    """It is uploaded as it is."""
+    bodies: list[Body] = []
+
+    class Watched(MemoryStore):
+        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+            bodies.append(body)
+            super().put(key, body, if_absent=if_absent)
+
+    large = b"x" * 100
+    with PackWriter(Watched(), key, pack_bytes=100) as writer:
+        for chunk in (b"small", large, large):
+            writer.append(chunk)
+    assert [body is large for body in bodies] == [False, True, True]
