@@ -15,7 +15,6 @@ _LIST: Final = b"\xdd"
 _LIST_HEADER_BYTES: Final = 5
 _ITEMS_START: Final = HEADER.size + _LIST_HEADER_BYTES
 _ANNEX_START: Final = annex_start(HEADER.size)
-_LARGE_BYTES: Final = 128 * 1024
 
 
 class SequenceEncoder:
@@ -48,20 +47,15 @@ class SequenceEncoder:
         self._default = default
         self._compression: Compression = compression
         self._lenders = lenders
-        self._begin(0)
+        self._begin()
 
-    def _begin(self, expected_bytes: int) -> None:
+    def _begin(self) -> None:
         self._items = 0
         self._encoder = Encoder(self._default)
         self._borrower = Borrower(self._lenders)
         self._stream = blank()
         # Buffers are copied as their item is added, hence before it is known where the payload will end.
         self._apart: BytesIO | None = None
-        # A buffer that grows to megabytes step by step leaves an allocator with more holes than it is large.
-        if expected_bytes:
-            self._stream.seek(expected_bytes)
-            self._stream.write(b"\0")
-        self._stream.seek(HEADER.size)
         # The number of items comes last.
         self._stream.write(bytes(_LIST_HEADER_BYTES))
 
@@ -104,7 +98,6 @@ class SequenceEncoder:
         """Return the current chunk, possibly of no items, and begin the next one."""
         stream, apart = self._stream, self._apart
         end = stream.tell()
-        stream.truncate()
         stream.seek(HEADER.size)
         stream.write(_LIST + self._items.to_bytes(_LIST_HEADER_BYTES - len(_LIST), "big"))
         body, flags = stream, 0
@@ -119,7 +112,7 @@ class SequenceEncoder:
             flags |= LENT
         chunk = seal(body, flags=flags, compression=self._compression)
         self._first_index += self._items
-        self._begin(end if end >= _LARGE_BYTES else 0)
+        self._begin()
         return chunk
 
     def _name(self) -> str:
