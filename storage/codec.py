@@ -6,6 +6,7 @@ arrays lie apart from the payload, in the `annex`, so that decoding can use them
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -208,7 +209,16 @@ class Encoder:
             raise Unencodable(f"{path} cannot travel: {error}", path=path, remedy="Divide it first.") from error
 
     def _new_packer(self, buffer_bytes: int) -> msgpack.Packer:
-        return msgpack.Packer(default=self._extended, strict_types=True, buf_size=buffer_bytes)
+        # Weakly: else encoder and packer would hold each other, and the packer's buffer, which is as large as the
+        # largest value that it packed, would stay until the garbage collector comes by.
+        encoder = weakref.ref(self)
+
+        def extended(value: object) -> object:
+            asked = encoder()
+            assert asked is not None
+            return asked._extended(value)
+
+        return msgpack.Packer(default=extended, strict_types=True, buf_size=buffer_bytes)
 
     def _pack_nested(self, value: object) -> bytes:
         # The packer that is asking is in the midst of its own value.

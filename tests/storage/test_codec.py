@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import gc
 import math
 import struct
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
@@ -538,3 +539,18 @@ def test_a_sequence_takes_an_item_as_it_is_now() -> None:
     encoder.add(row)
     row.append(2)
     assert decode(encoder.finish()) == [[1]]
+
+
+def test_an_encoder_leaves_nothing_to_the_collector() -> None:
+    """Its buffers, which grow to the largest value, are gone with it."""
+    encoder = SequenceEncoder()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            encode({"text": "x" * 1000, "nested": ((1,), {2})})
+            encoder.add({"nested": ((1,), {2})})
+            encoder.finish()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
