@@ -29,9 +29,6 @@ CEPH_ARGS = " ".join(
     [
         "--rgw-enable-usage-log=true",
         f"--rgw-usage-log-tick-interval={USAGE_TICK_S}",
-        # Deleted objects lie in memory until they are collected.
-        "--rgw-gc-obj-min-wait=5",
-        "--rgw-gc-processor-period=5",
     ]
 )
 """Value of the variable `CEPH_ARGS`, which all of Ceph's programs read, with which the gateway counts."""

@@ -106,6 +106,8 @@ class Site:
             # The protocol's own clean-up keeps parameters that jobs may share; here nothing is to stay.
             store = open_store(url)
             store.delete(found.key for found in store.list())
+            if self.gateway is not None:
+                self.gateway.collect()
 
     @contextmanager
     def cluster(self, name: str, crew: Crew, store_url: str) -> Iterator[Cluster]:
