@@ -193,7 +193,7 @@ class CephGateway(Server):
         gateway.wait_until(ready, what=f"answer on port {port}")
 
     def collect(self) -> None:
-        """Give the memory of deleted objects back, which the gateway itself does after minutes; takes a second and more.
+        """Give the memory of deleted objects back, which the gateway itself does after minutes.
 
         Raises:
             ServerFailed: The store did not do it.
