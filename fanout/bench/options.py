@@ -67,7 +67,7 @@ STORE = click.option("--store-url", help="An s3:// URL of yours, with credential
 
 @contextmanager
 def opened_site(
-    *, broker_url: str | None, store_url: str | None, capacity_bytes: int = 16 << 30
+    *, broker_url: str | None, store_url: str | None, capacity_bytes: int = 16 << 30, on_disk: bool = False
 ) -> Iterator[tuple[Site, Context]]:
     """The servers, and what they and the machine are; a server that is missing is an error of the command line."""
     from ..stack import StackError
@@ -78,7 +78,11 @@ def opened_site(
         with (
             tempfile.TemporaryDirectory(prefix="fanout-bench-", ignore_cleanup_errors=True) as directory,
             Site.open(
-                Path(directory), broker_url=broker_url, store_url=store_url, capacity_bytes=capacity_bytes
+                Path(directory),
+                broker_url=broker_url,
+                store_url=store_url,
+                capacity_bytes=capacity_bytes,
+                on_disk=on_disk,
             ) as site,
         ):
             yield site, machine.context(sys.argv[1:])

@@ -74,9 +74,22 @@ class Site:
     @classmethod
     @contextmanager
     def open(
-        cls, directory: Path, *, broker_url: str | None, store_url: str | None, capacity_bytes: int
+        cls,
+        directory: Path,
+        *,
+        broker_url: str | None,
+        store_url: str | None,
+        capacity_bytes: int = 16 << 30,
+        on_disk: bool = False,
     ) -> Iterator[Site]:
         """Start what was not given; stop it at the end.
+
+        Args:
+            directory: For data and logs.
+            broker_url: A broker of the user's own.
+            store_url: A store of the user's own.
+            capacity_bytes: Size of the private gateway's store.
+            on_disk: Whether that lies in the directory, and not in memory.
 
         Raises:
             StackError: A server is not installed, or did not come up.
@@ -87,7 +100,7 @@ class Site:
                 yield cls(directory, store_url.rstrip("/"), {}, reaper, broker_url=broker_url)
                 return
             with _variables({"CEPH_ARGS": CEPH_ARGS}):
-                gateway = CephGateway.start(directory / "ceph", capacity_bytes=capacity_bytes)
+                gateway = CephGateway.start(directory / "ceph", capacity_bytes=capacity_bytes, on_disk=on_disk)
             stack.enter_context(gateway)
             stack.enter_context(_variables(gateway.environment))
             conf = next((directory / "ceph").glob("*/ceph.conf"))

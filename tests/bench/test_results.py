@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +164,13 @@ def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(bench, ["memory", "--quick"])
     assert result.exit_code == 1
     assert "matplotlib_that_is_not_there not installed: pip install 'fanout[bench]'" in result.output
+
+
+def test_a_disk_that_is_too_small_is_named_with_the_remedy(tmp_path: Path) -> None:
+    """Before anything is started, `scale` says how much room its store needs, and where."""
+    result = CliRunner().invoke(bench, ["scale", "--sizes", "900000GB", "--out", str(tmp_path)])
+    assert result.exit_code == 1
+    assert re.search(r"the store needs 1440000.0 GB of disk, and .* has .*: set TMPDIR", result.output)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,20 @@ def test_a_suspended_gateway_answers_when_resumed(ceph_gateway: CephGateway) -> 
         assert answer.result(timeout=30)["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
+def test_a_gateway_on_disk_keeps_objects_in_a_file(ceph_gateway: CephGateway, tmp_path: Path) -> None:
+    """It does what one in memory does, and the file grows by what it is given."""
+    with CephGateway.start(tmp_path, capacity_bytes=4 << 30, on_disk=True) as gateway:
+        client = s3_client(gateway.environment)
+        client.create_bucket(Bucket="on-disk")
+        (file,) = tmp_path.rglob("block")
+        before = file.stat().st_blocks
+        body = os.urandom(8_000_000)
+        client.put_object(Bucket="on-disk", Key="large", Body=body)
+        assert client.get_object(Bucket="on-disk", Key="large")["Body"].read() == body
+        assert (file.stat().st_blocks - before) * 512 >= len(body)
+        assert len(race(client, bucket="on-disk", key="small", writers=8)) == 1
+
+
 def test_ceph_refuses_a_wrong_signature(ceph_gateway: CephGateway) -> None:
     """A client with a wrong secret is refused: this server authenticates."""
     client = s3_client({**ceph_gateway.environment, "AWS_SECRET_ACCESS_KEY": "wrong"})

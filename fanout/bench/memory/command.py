@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,9 @@ from ..options import BROKER, OUT, STORE, Numbers, Sizes, check, console, opened
 if TYPE_CHECKING:
     from .cases import Case
     from .record import Trial
+
+_DISK_BYTES_A_BYTE = 1.6
+"""Of disk for the largest input of `scale`, in a gateway that has deleted the one before."""
 
 
 @click.command()
@@ -50,6 +55,7 @@ def memory(
         roles=["broker"],
         limit_gb=limit_gb,
         timeout_s=timeout_s,
+        on_disk=False,
     )
     _shown(found, [table.costs, table.footprints], pictures.memory, out)
 
@@ -85,6 +91,7 @@ def scale(
         roles=["broker", "caller", "setup", "join"],
         limit_gb=limit_gb,
         timeout_s=timeout_s,
+        on_disk=True,
     )
     _shown(found, [table.streams], pictures.scale, out)
 
@@ -108,13 +115,17 @@ def _measured(
     roles: Sequence[str],
     limit_gb: float,
     timeout_s: float,
+    on_disk: bool,
 ) -> list[Trial]:
     from . import sweep
 
     screen = console()
     results.parent.mkdir(parents=True, exist_ok=True)
     # Objects, and what is left of those that were just deleted.
-    capacity_bytes = max(16 << 30, 4 * max(case.size_bytes for case in planned))
+    largest = max(case.size_bytes for case in planned)
+    capacity_bytes = max(16 << 30, 2 * largest)
+    if on_disk and store_url is None:
+        _check_disk(tempfile.gettempdir(), int(_DISK_BYTES_A_BYTE * largest))
     screen.print(f"{len(planned)} cases, each in fresh processes; results go to {results}")
     count = iter(range(1, len(planned) + 1))
 
@@ -123,7 +134,9 @@ def _measured(
         said = f"{trial.wall_s:.2f} s, {'right' if trial.right else 'WRONG'}" if trial.wall_s else trial.reason
         screen.print(f"  {next(count):>3}  {case.variant} {readable(case.size_bytes)} × {case.chunks}: {said}")
 
-    with opened_site(broker_url=broker_url, store_url=store_url, capacity_bytes=capacity_bytes) as (site, context):
+    with opened_site(
+        broker_url=broker_url, store_url=store_url, capacity_bytes=capacity_bytes, on_disk=on_disk
+    ) as (site, context):
         return sweep.run(
             planned,
             site,
@@ -133,6 +146,15 @@ def _measured(
             limit_bytes=int(limit_gb * 1e9),
             timeout_s=timeout_s,
             show=tell,
+        )
+
+
+def _check_disk(directory: str, needed: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise click.ClickException(
+            f"the store needs {readable(needed)} of disk, and {directory} has {readable(free)}: set TMPDIR to a "
+            "directory with more, choose smaller --sizes, or give a --store-url"
         )
 
 
