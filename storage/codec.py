@@ -71,7 +71,7 @@ def encode(
     """
     encoder = Encoder(default)
     stream = blank()
-    encoder.write(value, stream, path=path)
+    encoder.write(value, stream, lambda: path)
     if not encoder.annex.size:
         return seal(stream, compression=compression)
     end = stream.tell()
@@ -175,24 +175,33 @@ class Encoder:
             if self._replaced:
                 self._replaced = {}
 
-    def write(self, value: object, stream: BytesIO, *, path: str) -> None:
-        """Write the packed value to the end of the stream; what is large goes there directly. Only for a first value.
+    def write(self, value: object, stream: BytesIO, name: Callable[[], str]) -> None:
+        """Write the packed value where the stream stands; what is large goes there directly.
 
         Raises:
-            Unencodable: Something in it does not travel.
+            Unencodable: Something in it does not travel; stream and annex stand where they did.
         """
-        start = stream.tell()
+        start, size = stream.tell(), self.annex.size
         try:
-            write_in_pieces(value, stream, pack=self._pack)
-            with stream.getbuffer() as whole, whole[start:] as packed:
-                if not self._was_deceived(packed, value):
-                    return
-        except _REFUSALS:
-            pass
-        stream.seek(start)
-        stream.truncate()
-        self.annex.rewind(0)
-        stream.write(self._pack_slowly(value, path))
+            try:
+                write_in_pieces(value, stream, pack=self._pack)
+                end = stream.tell()
+                with stream.getbuffer() as whole, whole[start:end] as packed:
+                    if not self._was_deceived(packed, value):
+                        return
+            except _REFUSALS:
+                pass
+            stream.seek(start)
+            stream.truncate()
+            self.annex.rewind(size)
+            stream.write(self._pack_slowly(value, name()))
+        except BaseException:
+            stream.seek(start)
+            self.annex.rewind(size)
+            raise
+        finally:
+            if self._replaced:
+                self._replaced = {}
 
     def _was_deceived(self, packed: bytes | memoryview, value: object) -> bool:
         return _DISGUISES.are_in(packed, [value, *(new for _, new in self._replaced.values())])

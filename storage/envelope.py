@@ -64,8 +64,29 @@ def blank() -> BytesIO:
 def seal(stream: BytesIO, *, flags: int = 0, compression: Compression = "none") -> bytes:
     """Return all of the stream, with the header filled in; the stream is of no further use.
 
-    Nothing is copied, unless it is compressed: then both forms are held for a moment. A body that zstd makes
-    hardly smaller stays as it is.
+    Nothing is copied, unless it is compressed; see `sealed`.
+
+    Raises:
+        ValueError: There is no such compression.
+        MissingPackage: zstd is wanted and not installed.
+    """
+    with stream.getbuffer() as whole:
+        done = sealed(whole, flags=flags, compression=compression)
+        if isinstance(done, bytes):
+            return done
+    # A BytesIO gives away the very bytes it has grown, once nobody looks at them.
+    return stream.getvalue()
+
+
+def sealed(whole: memoryview, *, flags: int = 0, compression: Compression = "none") -> memoryview | bytes:
+    """Fill in the header of a value, and return it; or, if it becomes much smaller so, other bytes that compress it.
+
+    A body that zstd makes hardly smaller stays as it is.
+
+    Args:
+        whole: Room for the header, and then the body.
+        flags: What a reader must know about the body.
+        compression: What to try.
 
     Raises:
         ValueError: There is no such compression.
@@ -73,14 +94,13 @@ def seal(stream: BytesIO, *, flags: int = 0, compression: Compression = "none") 
     """
     if compression not in COMPRESSIONS:
         raise ValueError(f"compression must be 'none' or 'zstd', not {compression!r}")
-    with stream.getbuffer() as whole, whole[HEADER.size :] as body:
+    with whole[HEADER.size :] as body:
         if compression == "zstd" and len(body) >= _WORTH_TRYING_BYTES:
             smaller = zstd.compressed(body)
             if len(smaller) <= len(body) * _WORTH_KEEPING:
                 return _header(flags | COMPRESSED, len(body), smaller) + smaller
         whole[: HEADER.size] = _header(flags, len(body), body)
-    # A BytesIO gives away the very bytes it has grown, once nobody looks at them.
-    return stream.getvalue()
+    return whole
 
 
 def unseal(

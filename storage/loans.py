@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from itertools import accumulate
 from operator import is_
 from typing import Final
@@ -162,15 +162,14 @@ class Borrower:
         return {**item, **lent} if lent else item
 
     def write(self, stream: BytesIO) -> None:
-        """Write to the end of a body where the range lies; the range as well, if it is small."""
+        """Write behind a body, where the stream stands, where the range lies; the range as well, if it is small."""
         assert self.range is not None
         lender, start, stop = self.range
         content = lender.content(start, stop)
         offset, name = lender.starts[start], bytes.fromhex(lender.name)
-        end = stream.seek(0, SEEK_END)
         if not self.lasting:
+            offset, name = stream.tell(), _NOBODY
             stream.write(content)
-            offset, name = end, _NOBODY
         stream.write(_TAIL.pack(offset, len(content), xxhash.xxh3_128_digest(content), name))
 
     def _lent(self, value: object) -> Lent | None:

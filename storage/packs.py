@@ -87,8 +87,10 @@ class PackWriter:
         self._failure: BaseException | None = None
         self._closed = False
 
-    def append(self, chunk: bytes) -> None:
+    def append(self, chunk: bytes | memoryview) -> None:
         """Add a chunk to the current pack; blocks while a pack is full and all uploads are under way.
+
+        A memoryview is copied; bytes that fill a pack of their own are not.
 
         Raises:
             ValueError: The writer is closed.
@@ -101,7 +103,7 @@ class PackWriter:
             self.flush()
         self._slices.append(Slice(self._pack, self._filled, len(chunk), checksum(chunk)))
         if self._buffer is None and len(chunk) >= self._pack_bytes:
-            self._begin_upload(chunk)
+            self._begin_upload(bytes(chunk))
             return
         if self._buffer is None:
             self._buffer = self._buffers.take()

@@ -6,23 +6,24 @@ from collections.abc import Callable, Sequence
 from io import SEEK_END, BytesIO
 from typing import Final
 
-from .annex import annex_start, write_places
+from .annex import Annex, annex_start, write_places
 from .codec import Encoder
-from .envelope import APART, HEADER, LENT, Compression, blank, seal
+from .envelope import APART, HEADER, LENT, Compression, seal, sealed
 from .loans import Borrower, Lender
 
 _LIST: Final = b"\xdd"
 _LIST_HEADER_BYTES: Final = 5
 _ITEMS_START: Final = HEADER.size + _LIST_HEADER_BYTES
 _ANNEX_START: Final = annex_start(HEADER.size)
+_LARGE_BYTES: Final = 2**18
 
 
 class SequenceEncoder:
     """Encodes one item at a time into chunks; `decode` of a chunk gives the list of its items.
 
-    Each item is encoded once, when it is added, so the size of the chunk is known as it grows. Memory:
-    the chunk, which is not copied when it is finished, and twice the largest item. Not for use from
-    several threads.
+    Each item is encoded once, when it is added, so the size of the chunk is known as it grows. Memory: the chunk,
+    which is not copied when it is finished, and up to twice the largest item where what is large in that is neither
+    str, bytes nor an array. Not for use from several threads.
 
     Args:
         path: What the whole sequence is called in an error: `items[17].document`.
@@ -47,17 +48,20 @@ class SequenceEncoder:
         self._default = default
         self._compression: Compression = compression
         self._lenders = lenders
+        self._encoder = Encoder(default)
+        self._writes_in_pieces = True
+        """Whether the next item is probably large, as the last one was."""
+        self._stream = BytesIO()
         self._begin()
 
     def _begin(self) -> None:
         self._items = 0
-        self._encoder = Encoder(self._default)
+        self._encoder.annex = Annex()
         self._borrower = Borrower(self._lenders)
-        self._stream = blank()
+        # What the stream holds beyond this place was the chunk before. The number of items comes last.
+        self._stream.seek(_ITEMS_START)
         # Buffers are copied as their item is added, hence before it is known where the payload will end.
         self._apart: BytesIO | None = None
-        # The number of items comes last.
-        self._stream.write(bytes(_LIST_HEADER_BYTES))
 
     def __len__(self) -> int:
         """Items in the current chunk."""
@@ -82,13 +86,20 @@ class SequenceEncoder:
         Raises:
             Unencodable: Something in it does not travel. The chunk is as it was before.
         """
-        encoder, borrower = self._encoder, self._borrower
+        encoder, borrower, stream = self._encoder, self._borrower, self._stream
         before = borrower.range
         try:
-            self._stream.write(encoder.pack(borrower.borrow(item), self._name))
+            item = borrower.borrow(item)
+            if self._writes_in_pieces:
+                start = stream.tell()
+                encoder.write(item, stream, self._name)
+                size = stream.tell() - start
+            else:
+                size = stream.write(encoder.pack(item, self._name))
         except BaseException:
             borrower.range = before
             raise
+        self._writes_in_pieces = size > _LARGE_BYTES
         if encoder.annex.size:
             self._apart = self._apart or BytesIO()
             encoder.annex.pour(self._apart, start=_ANNEX_START)
@@ -96,24 +107,47 @@ class SequenceEncoder:
 
     def finish(self) -> bytes:
         """Return the current chunk, possibly of no items, and begin the next one."""
+        body, flags = self._completed()
+        body.truncate()
+        self._stream = BytesIO()
+        self._begin()
+        return seal(body, flags=flags, compression=self._compression)
+
+    def hand_over(self, take: Callable[[memoryview | bytes], None]) -> None:
+        """Give the current chunk to `take`, and begin the next one in the same memory.
+
+        A system takes as long to find memory for a chunk as the chunk takes to be written.
+
+        Args:
+            take: Must keep nothing of what it is given. If it raises, the chunk is gone.
+        """
+        body, flags = self._completed()
+        end = body.tell()
+        try:
+            with body.getbuffer() as room, room[:end] as whole:
+                take(sealed(whole, flags=flags, compression=self._compression))
+        finally:
+            self._begin()
+
+    def _completed(self) -> tuple[BytesIO, int]:
+        """What the chunk is in, which stands at its end and lacks the header; and its flags."""
         stream, apart = self._stream, self._apart
         end = stream.tell()
         stream.seek(HEADER.size)
         stream.write(_LIST + self._items.to_bytes(_LIST_HEADER_BYTES - len(_LIST), "big"))
+        stream.seek(end)
         body, flags = stream, 0
         if apart is not None:
             start = apart.seek(0, SEEK_END)
             with stream.getbuffer() as whole:
-                apart.write(whole[HEADER.size :])
+                apart.write(whole[HEADER.size : end])
             write_places(apart, payload=(start, start + end - HEADER.size), annex=_ANNEX_START)
             body, flags = apart, APART
         if self._borrower.range is not None:
             self._borrower.write(body)
             flags |= LENT
-        chunk = seal(body, flags=flags, compression=self._compression)
         self._first_index += self._items
-        self._begin()
-        return chunk
+        return body, flags
 
     def _name(self) -> str:
         return f"{self._path}[{self._first_index + self._items}]"

@@ -240,7 +240,7 @@ class _Attempt:
         count = len(self._encoder)
         self._waiting.append((self._items - count, count))
         self._input_bytes += self._encoder.borrowed_bytes
-        writer.append(self._encoder.finish())
+        self._encoder.hand_over(writer.append)
         now = time.monotonic()
         if now - self._flushed_at >= LINGER_S:
             writer.flush()

@@ -448,6 +448,10 @@ def test_large_values_are_packed_as_small_ones_are(value: Any) -> None:
     encoder = SequenceEncoder()
     encoder.add(value)
     assert encoder.finish()[35:] == encoded[30:]
+    # After a small item the next one is believed to be small.
+    encoder.add(None)
+    encoder.add(value)
+    assert encoder.finish()[36:] == encoded[30:]
 
 
 @pytest.mark.parametrize(
@@ -500,17 +504,57 @@ def test_checksum_is_stable() -> None:
 
 
 @law
-@given(st.lists(VALUES, max_size=8), st.integers(1, 4))
-def test_any_split_rejoins(items: list[Any], chunk_items: int) -> None:
+@given(st.lists(VALUES, max_size=8), st.integers(1, 4), st.booleans())
+def test_any_split_rejoins(items: list[Any], chunk_items: int, in_place: bool) -> None:
     """However a sequence is cut into chunks, the decoded chunks give its items in order."""
     encoder = SequenceEncoder()
-    rejoined: list[Any] = []
+    chunks: list[bytes] = []
     for item in items:
         encoder.add(item)
         if len(encoder) == chunk_items:
-            rejoined += decode(encoder.finish())
+            if in_place:
+                encoder.hand_over(lambda chunk: chunks.append(bytes(chunk)))
+            else:
+                chunks.append(encoder.finish())
             assert (len(encoder), encoder.size_bytes) == (0, 0)
-    assert same(rejoined + decode(encoder.finish()), items)
+    chunks.append(encoder.finish())
+    assert same([item for chunk in chunks for item in decode(chunk)], items)
+
+
+def test_chunks_that_are_handed_over_lie_in_the_same_memory() -> None:
+    """Nothing is left of a longer chunk before, or of an item that was refused; the last one may be finished."""
+    items: list[list[Any]] = [["x" * 600_000, "y" * 300_000], [1], [], [b"z" * 300_000, 2]]
+    reused, fresh = SequenceEncoder(), SequenceEncoder()
+    for chunk in items:
+        for item in chunk:
+            reused.add(item)
+            fresh.add(item)
+        with pytest.raises(Unencodable):
+            reused.add(["w" * 400_000, Thing()])
+        whole = fresh.finish()
+        reused.hand_over(lambda given, whole=whole: same_bytes(given, whole))
+    reused.add(3)
+    assert decode(reused.finish()) == [3]
+
+
+def same_bytes(one: memoryview | bytes, other: bytes) -> None:
+    assert one == other
+
+
+def test_a_chunk_that_is_kept_is_noticed() -> None:
+    """What has been handed over will be overwritten, so that it must not be kept; copies may."""
+    encoder = SequenceEncoder()
+    kept: list[memoryview] = []
+    encoder.add("first")
+    encoder.hand_over(lambda chunk: kept.append(memoryview(chunk)))
+    with pytest.raises(BufferError):
+        encoder.add("second")
+    kept.clear()
+    encoder.add("second")
+    with pytest.raises(ZeroDivisionError):
+        encoder.hand_over(lambda chunk: 1 // 0)
+    encoder.add("third")
+    assert decode(encoder.finish()) == ["third"]
 
 
 def test_a_sequence_knows_its_size_and_counts_on() -> None:

@@ -16,22 +16,22 @@ PACK_CHUNKS = 8
 """Chunks of 1 MB that fill a pack of 8 MiB."""
 
 
-def chunks_of(load: Load) -> Iterator[bytes]:
-    """The load's documents, encoded, in chunks of 100."""
+def chunks_of(load: Load) -> Iterator[SequenceEncoder]:
+    """The load's documents in chunks of 100: what encodes them, each time that it has a chunk to be taken."""
     encoder = SequenceEncoder()
     for document in documents(load.size_bytes):
         encoder.add({"document": document})
         if len(encoder) == CHUNK_DOCUMENTS:
-            yield encoder.finish()
+            yield encoder
     if len(encoder):
-        yield encoder.finish()
+        yield encoder
 
 
 def packs_of(load: Load) -> Iterator[list[bytes]]:
     """The chunks, pack by pack."""
     pack: list[bytes] = []
-    for chunk in chunks_of(load):
-        pack.append(chunk)
+    for encoder in chunks_of(load):
+        pack.append(encoder.finish())
         if len(pack) == PACK_CHUNKS:
             yield pack
             pack = []

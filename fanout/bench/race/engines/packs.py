@@ -29,8 +29,8 @@ def _uploaded(load: Load, store: ObjectStore, slices: list[Slice]) -> int:
     """Upload; returns the number of bytes that were encoded."""
     slices.clear()
     with PackWriter(store, _key, uploads=THREADS) as writer:
-        for chunk in chunks_of(load):
-            writer.append(chunk)
+        for encoder in chunks_of(load):
+            encoder.hand_over(writer.append)
             slices += writer.stored()
         slices += writer.close()
     return sum(piece.length for piece in slices)
