@@ -134,9 +134,10 @@ def _measured(
         said = f"{trial.wall_s:.2f} s, {'right' if trial.right else 'WRONG'}" if trial.wall_s else trial.reason
         screen.print(f"  {next(count):>3}  {case.variant} {readable(case.size_bytes)} × {case.chunks}: {said}")
 
-    with opened_site(
-        broker_url=broker_url, store_url=store_url, capacity_bytes=capacity_bytes, on_disk=on_disk
-    ) as (site, context):
+    with opened_site(broker_url=broker_url, store_url=store_url, capacity_bytes=capacity_bytes, on_disk=on_disk) as (
+        site,
+        context,
+    ):
         return sweep.run(
             planned,
             site,

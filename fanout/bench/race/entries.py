@@ -16,7 +16,7 @@ class Entry:
         engine: Module of `engines` that runs it.
         colour, marker: How it looks in pictures; what it is ours or theirs is told by colour too.
         workers: Whether it has Celery workers.
-        results: Whether it needs a result backend.
+        results: Whether it has a result backend.
         store: Whether it works on the object store.
         package: What must be installed for it, beyond what `fanout[bench]` brings.
         store_options: Added to the store's URL.
@@ -48,8 +48,8 @@ _VIOLET, _GREY, _DARK = "#7A5195", "#888888", "#444444"
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry("fanout", "fanout", "ours", _BLUE, "D", workers=True, store=True),
-        Entry("streamed", "fanout, streamed", "ours", _GREEN, "^", workers=True, store=True),
+        Entry("fanout", "fanout", "ours", _BLUE, "D", workers=True, results=True, store=True),
+        Entry("streamed", "fanout, streamed", "ours", _GREEN, "^", workers=True, results=True, store=True),
         Entry(
             "fanout-boto3",
             "fanout with boto3",
@@ -57,6 +57,7 @@ ENTRIES = {
             _SKY,
             "v",
             workers=True,
+            results=True,
             store=True,
             store_options="client=boto3",
         ),
