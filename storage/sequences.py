@@ -45,7 +45,6 @@ class SequenceEncoder:
     ) -> None:
         self._path = path
         self._first_index = first_index
-        self._default = default
         self._compression: Compression = compression
         self._lenders = lenders
         self._encoder = Encoder(default)

@@ -79,7 +79,7 @@ class Site:
         *,
         broker_url: str | None,
         store_url: str | None,
-        capacity_bytes: int = 16 << 30,
+        capacity_bytes: int,
         on_disk: bool = False,
     ) -> Iterator[Site]:
         """Start what was not given; stop it at the end.
