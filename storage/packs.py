@@ -214,8 +214,13 @@ class _Buffers:
 
     def take(self) -> mmap:
         """Return a buffer that nobody reads any more."""
-        self._free += [buffer for upload, buffer in self._lent if upload.done()]
-        self._lent = [entry for entry in self._lent if not entry[0].done()]
+        lent, self._lent = self._lent, []
+        for upload, buffer in lent:
+            # Asked once: an upload that ended between two questions would take its buffer along.
+            if upload.done():
+                self._free.append(buffer)
+            else:
+                self._lent.append((upload, buffer))
         return self._free.pop() if self._free else mmap(-1, self._size)
 
     def give_back(self, buffer: mmap, *, after: Future[None]) -> None:
