@@ -81,7 +81,7 @@ def seal(stream: BytesIO, *, flags: int = 0, compression: Compression = "none") 
 def sealed(whole: memoryview, *, flags: int = 0, compression: Compression = "none") -> memoryview | bytes:
     """Fill in the header of a value, and return it; or, if it becomes much smaller so, other bytes that compress it.
 
-    A body that zstd makes hardly smaller stays as it is.
+    Compressed, both forms are held for a moment. A body that zstd makes hardly smaller stays as it is.
 
     Args:
         whole: Room for the header, and then the body.

@@ -8,7 +8,8 @@ from itertools import islice
 from sys import getsizeof
 from typing import Any, Final
 
-_PIECE_BYTES: Final = 2**18
+PIECE_BYTES: Final = 2**18
+"""What is packed in one go of a large value."""
 # Longer ones have the longest of msgpack's headers in any case.
 _LEAF_LENGTH: Final = 2**16
 _LEVELS: Final = 8
@@ -46,8 +47,8 @@ def _write_text(text: str, stream: BytesIO) -> None:
     start = stream.tell()
     stream.write(_long_header(_TEXT, 0))
     # Never the whole text: a str keeps its UTF-8 for good once somebody has asked the way packers do.
-    for first in range(0, len(text), _PIECE_BYTES):
-        stream.write(text[first : first + _PIECE_BYTES].encode())
+    for first in range(0, len(text), PIECE_BYTES):
+        stream.write(text[first : first + PIECE_BYTES].encode())
     end = stream.tell()
     stream.seek(start)
     stream.write(_long_header(_TEXT, end - start - _LONG_HEADER_BYTES))
@@ -90,9 +91,9 @@ def _holds_large(piece: Collection[Any]) -> bool:
 
 
 def _next_run(run: int, written: int) -> int:
-    if written > _PIECE_BYTES:
-        return max(1, run * _PIECE_BYTES // written)
-    return run * 2 if written <= _PIECE_BYTES // 2 else run
+    if written > PIECE_BYTES:
+        return max(1, run * PIECE_BYTES // written)
+    return run * 2 if written <= PIECE_BYTES // 2 else run
 
 
 def _header(kind: int, members: int) -> bytes:

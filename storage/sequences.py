@@ -10,12 +10,12 @@ from .annex import Annex, annex_start, write_places
 from .codec import Encoder
 from .envelope import APART, HEADER, LENT, Compression, seal, sealed
 from .loans import Borrower, Lender
+from .pieces import PIECE_BYTES
 
 _LIST: Final = b"\xdd"
 _LIST_HEADER_BYTES: Final = 5
 _ITEMS_START: Final = HEADER.size + _LIST_HEADER_BYTES
 _ANNEX_START: Final = annex_start(HEADER.size)
-_LARGE_BYTES: Final = 2**18
 
 
 class SequenceEncoder:
@@ -98,7 +98,7 @@ class SequenceEncoder:
         except BaseException:
             borrower.range = before
             raise
-        self._writes_in_pieces = size > _LARGE_BYTES
+        self._writes_in_pieces = size > PIECE_BYTES
         if encoder.annex.size:
             self._apart = self._apart or BytesIO()
             encoder.annex.pour(self._apart, start=_ANNEX_START)
