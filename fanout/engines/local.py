@@ -109,11 +109,12 @@ def inline_runtime(runtime: Runtime) -> Runtime:
 
 
 def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome:
-    if not put_on_record(runtime, job_id, order.intent()):
+    first = put_on_record(runtime, job_id, order.intent())
+    if not first:
         standing = runtime.ledger(job_id, runtime.ledger(job_id).latest_round()).outcome()
         if standing is not None:
             return standing
-    run_setup(runtime, job_id, kept=order.kept)
+    run_setup(runtime, job_id, kept=order.kept, fresh=first)
     crew.finish()
     outcome = run_join(runtime, job_id)
     if outcome is None:

@@ -38,6 +38,7 @@ def run_setup(
     job_id: str,
     *,
     kept: Mapping[str, Any] | None = None,
+    fresh: bool = False,
     redelivered: bool = False,
     retried: bool = False,
     round: int = 0,
@@ -53,6 +54,7 @@ def run_setup(
         runtime: Store, settings, carrier.
         job_id: The job; its intent must be in the store.
         kept: Parameters that only this process has, by name, if setup runs where the job was submitted.
+        fresh: Whether this process has just made the job, so that it need not look how far that is.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether an earlier run for this message ended without being to blame.
         round: The job's round.
@@ -67,13 +69,13 @@ def run_setup(
     except JobNotFound:
         _LOG.info("job %s is gone; its setup dropped", job_id)
         return
-    if job.ledger.has_outcome() or overdue(runtime, job):
+    if (not fresh and job.ledger.has_outcome()) or overdue(runtime, job):
         # It may have been cancelled before its setup began; then the outcome has waited for us to be delivered.
         start_join(runtime, job)
         return
     redelivered = redelivered or overran_s is not None
     token = new_token()
-    if job.manifest() is not None:
+    if not fresh and job.manifest() is not None:
         _go_on(runtime, job, token, resend=redelivered or retried)
     else:
         tries = Tries(job.ledger, "setup", by=token)
@@ -93,7 +95,8 @@ def run_setup(
                     "setup",
                     stall_s=runtime.config.stall_s,
                     by=token,
-                    at_once=kept is not None,
+                    # Other callers know one that is at it by its intent, if that is new, or by its beats.
+                    at_once=kept is not None and not fresh,
                 ) as watch,
             ):
                 attempt = _Attempt(runtime, job, token, watch)

@@ -193,6 +193,16 @@ def test_a_stream_that_was_read_is_not_read_again(app: Celery, carrier: Recordin
     assert job.get(5) == [1, 2]
 
 
+def test_a_new_stream_costs_three_requests(app: Celery, carrier: RecordingCarrier) -> None:
+    """Who has just made a job need not look how far it is, nor say that he is at it: the intent says so."""
+    Numbers.submit({"numbers": iter([1, 2])}, app=app)
+    assert [(verb, key.split("/")[1]) for verb, key in store_of(app).log] == [
+        ("put", "intent"),
+        ("put", "in"),
+        ("put", "manifest"),
+    ]
+
+
 def test_a_stream_that_is_being_read_is_left_alone(app: Celery, carrier: RecordingCarrier) -> None:
     """Two callers stream under one id at once: the second returns at once with the first one's job."""
     seen: list[Any] = []
@@ -224,7 +234,11 @@ def test_a_stream_that_broke_off_is_read_again(app: Celery, carrier: RecordingCa
     intent = ledger.intent()
     store_of(app).delete([ledger.keys.intent])
     ledger.write_intent(type(intent)(**{**{n: getattr(intent, n) for n in intent.__slots__}, "created_at": 1.0}))
+    before = ledger.last_beat("setup")
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
+    # The old intent says nothing any more to a third caller.
+    assert before is None
+    assert ledger.last_beat("setup") is not None
     for handle in [message.handle for message in carrier.chunks]:
         run_process(extension_of(app).runtime, handle)
     carrier.drain(extension_of(app).runtime)

@@ -119,10 +119,11 @@ def _set_up(runtime: Runtime, order: Order, job_id: str) -> None:
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
     own = Runtime(runtime.store, runtime.config, runtime.carrier, tasks=runtime.tasks, on_error=errors.append)
-    if not put_on_record(runtime, job_id, order.intent()) and _is_set_up(own, job_id):
+    first = put_on_record(runtime, job_id, order.intent())
+    if not first and _is_set_up(own, job_id):
         return
     own.open(job_id, runtime.job(job_id).intent)
-    run_setup(own, job_id, kept=order.kept)
+    run_setup(own, job_id, kept=order.kept, fresh=first)
     if errors:
         outcome = own.ledger(job_id).outcome()
         if outcome is not None and outcome.failure is not None:
