@@ -25,6 +25,7 @@ _OSD_STARTS = 10
 # - The monitor waits for `paxos propose interval` before each of some twenty map changes.
 # - Without `osd class load list` the gateway's server-side classes are refused.
 # - Without `tcp_nodelay` every small answer stalls for 40 ms.
+# - Few threads: of the gateway's 512 each may wake another for a request, which costs a tenth of its time.
 # - An index of one shard: to list a bucket is to ask all of them, and eleven serve who has more than one disk.
 # - Checksums between the daemons, and the storage daemon's notes on each request, serve who has a network.
 # - An empty `admin socket`: its path could exceed the 107 bytes a socket may have.
@@ -54,6 +55,7 @@ osd data = {directory}/osd
 rgw data = {directory}/rgw
 paxos propose interval = 0.01
 rgw frontends = beast endpoint={host}:{gateway_port} tcp_nodelay=1
+rgw thread pool size = 8
 rgw override bucket index max shards = 1
 rgw dynamic resharding = false
 ms crc data = false
