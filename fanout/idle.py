@@ -43,6 +43,7 @@ class Idle:
         self._waiting: dict[Hashable, _Waiting] = {}
         self._at_work = 0
         self._worked_at = 0.0
+        self._changed = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -56,6 +57,7 @@ class Idle:
             with self._lock:
                 self._at_work -= 1
                 self._worked_at = time.monotonic()
+            self._changed.set()
 
     def put_off(self, name: Hashable, action: Callable[[], object]) -> None:
         """Have something done soon, instead of what was put off under that name before.
@@ -70,6 +72,8 @@ class Idle:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="fanout-idle", daemon=True)
                 self._thread.start()
+            elif not self._at_work:
+                self._changed.set()
 
     def drop(self, name: Hashable) -> None:
         """Forget what was put off under that name: it has been done."""
@@ -83,7 +87,7 @@ class Idle:
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._pause_s())
+            self._rest()
             for name, waiting in self._due():
                 self._do(name, waiting)
             with self._lock:
@@ -91,21 +95,28 @@ class Idle:
                     self._thread = None
                     return
 
-    def _pause_s(self) -> float:
-        """Seconds until there may be something to do."""
+    def _rest(self) -> None:
+        """Return when something may be due."""
         with self._lock:
-            idle_for_s = 0.0 if self._at_work else time.monotonic() - self._worked_at
-            return max(PAUSE_S - idle_for_s, PAUSE_S / 10)
+            self._changed.clear()
+            rest_s = min(map(self._due_at, self._waiting.values()), default=0.0) - time.monotonic()
+        if rest_s > PAUSE_S:
+            # Whoever stops working says so. To look again and again would take the interpreter from those who work.
+            self._changed.wait(rest_s)
+        else:
+            time.sleep(max(rest_s, 0.0))
+
+    def _due_at(self, waiting: _Waiting) -> float:
+        """When it is to be done, if nothing changes until then."""
+        paused_at = float("inf") if self._at_work else self._worked_at + PAUSE_S
+        return max(waiting.not_before, min(paused_at, waiting.since + LONGEST_S))
 
     def _due(self, *, at_once: bool = False) -> list[tuple[Hashable, _Waiting]]:
         """Take out what is to be done now."""
         with self._lock:
             now = time.monotonic()
-            paused = not self._at_work and now - self._worked_at >= PAUSE_S
             due = [
-                (name, waiting)
-                for name, waiting in self._waiting.items()
-                if at_once or (now >= waiting.not_before and (paused or now - waiting.since >= LONGEST_S))
+                (name, waiting) for name, waiting in self._waiting.items() if at_once or self._due_at(waiting) <= now
             ]
             for name, _ in due:
                 del self._waiting[name]
@@ -119,8 +130,13 @@ class Idle:
             if waiting.tries >= TRIES:
                 _LOG.error("%s: put off %d times, now left to a sweep: %s", name, TRIES, error)
                 return
-            waiting.not_before = time.monotonic() + min(2**waiting.tries, 60)
+            waiting.not_before = time.monotonic() + _patience_s(waiting.tries)
             with self._lock:
                 self._waiting.setdefault(name, waiting)
         except Exception:
             _LOG.exception("%s: failed, and is left to a sweep", name)
+
+
+def _patience_s(tries: int) -> float:
+    """How long to wait after so many tries in vain."""
+    return min(2.0**tries, 60.0)

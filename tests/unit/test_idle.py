@@ -69,6 +69,37 @@ def test_it_waits_while_the_process_works(deeds: Deeds, monkeypatch: pytest.Monk
     assert deeds.wait(1) == ["look"]
 
 
+def test_who_works_is_not_looked_at_again_and_again(deeds: Deeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread sleeps until the work is done, and is not in the way of whoever does it."""
+    monkeypatch.setattr(idle_module, "LONGEST_S", 3600.0)
+    idle = Idle()
+    looks: list[None] = []
+    due_at = idle._due_at
+    monkeypatch.setattr(idle, "_due_at", lambda waiting: looks.append(None) or due_at(waiting))
+    with idle.work():
+        idle.put_off("look", deeds("look"))
+        time.sleep(20 * idle_module.PAUSE_S)
+        assert len(looks) <= 2
+    assert deeds.wait(1) == ["look"]
+
+
+def test_what_waits_for_the_store_does_not_hold_up_the_others(deeds: Deeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put off meanwhile is done at its own time."""
+    monkeypatch.setattr(idle_module, "_patience_s", lambda tries: 3600.0)
+    idle = Idle()
+    asked = threading.Event()
+
+    def look() -> None:
+        asked.set()
+        raise StorageUnavailable("silent")
+
+    idle.put_off("silent", look)
+    assert asked.wait(30)
+    time.sleep(4 * idle_module.PAUSE_S)
+    idle.put_off("look", deeds("look"))
+    assert deeds.wait(1) == ["look"]
+
+
 def test_it_waits_only_so_long(deeds: Deeds) -> None:
     """It is done although the process works without a pause."""
     idle = Idle()
@@ -103,7 +134,8 @@ def test_a_process_that_ends_does_it_first(deeds: Deeds) -> None:
 def test_a_silent_store_is_asked_again(deeds: Deeds, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried again later, and each time after a longer pause."""
     pauses: list[float] = []
-    monkeypatch.setattr(idle_module, "min", lambda *several: pauses.append(min(several)) or 0.0, raising=False)
+    patience_s = idle_module._patience_s
+    monkeypatch.setattr(idle_module, "_patience_s", lambda tries: pauses.append(patience_s(tries)) or 0.0)
     answers: list[Any] = [StorageUnavailable("silent"), StorageUnavailable("silent"), None]
 
     def look() -> None:
@@ -119,7 +151,7 @@ def test_a_silent_store_is_asked_again(deeds: Deeds, monkeypatch: pytest.MonkeyP
 
 def test_after_many_tries_it_is_left_to_a_sweep(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     """The tries are limited, and the log names what was given up."""
-    monkeypatch.setattr(idle_module, "min", lambda *several: 0.0, raising=False)
+    monkeypatch.setattr(idle_module, "_patience_s", lambda tries: 0.0)
     tries: list[int] = []
 
     def look() -> None:
