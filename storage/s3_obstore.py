@@ -30,6 +30,8 @@ _LOG = logging.getLogger("fanout")
 
 # What an S3 key and a path of obstore's write alike; any other key goes through boto3.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]+")
+# A prefix that obstore can list: it takes it for a folder, and knows none of an empty name, "." or "..".
+_FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._-]+/)+")
 _PAGE: Final = 1000
 # A hiccup is sat out here; what lasts is boto3's to sit out, which has more patience and names the cause.
 _RETRIES: RetryConfig = {"max_retries": 2}
@@ -133,7 +135,7 @@ class ObstoreS3Store(ObjectStore):
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         # obstore takes a prefix for a folder.
         whole = self._prefix + prefix
-        client = self._client_for(whole + start_after) if whole.endswith("/") else None
+        client = self._client_for(whole + start_after) if _FOLDER.fullmatch(whole) else None
         last = start_after
         if client is not None:
             offset = self._prefix + start_after if start_after else None
