@@ -38,6 +38,10 @@ _RETRIES: RetryConfig = {"max_retries": 2}
 _HTTP: ClientConfig = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
 # What takes longer than that on a slow line: boto3 has no limit for the whole of a request.
 _LARGE_BYTES: Final = 128 * 2**20
+# What is uploaded in one request. An object of more than two such parts goes up in parts, several at once: one stream
+# has neither all of a line nor all of a server's processors.
+_PART_BYTES: Final = 8 * 2**20
+_PARTS_AT_ONCE: Final = 4
 # Requests in a row that obstore could not do and boto3 could, after which obstore is left alone.
 _MISUNDERSTANDINGS: Final = 10
 
@@ -71,6 +75,9 @@ class ObstoreS3Store(ObjectStore):
     So both give the same results and the same errors. boto3 is not even imported until then, if the environment
     alone says how to reach the store.
 
+    What is larger than 16 MiB is uploaded in parts, unless it is to be written once; parts of an upload that broke off
+    are removed by a rule of the bucket (AbortIncompleteMultipartUpload), if it has one.
+
     Each process makes its own client at first use. obstore does not survive a fork: a child whose parent has used it
     works with boto3.
 
@@ -87,11 +94,22 @@ class ObstoreS3Store(ObjectStore):
         self._misunderstandings = 0
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        client = self._client_for(self._name(key)) if memoryview(body).nbytes <= _LARGE_BYTES else None
+        size_bytes = memoryview(body).nbytes
+        # A condition is for an object of one part.
+        in_parts = size_bytes > 2 * _PART_BYTES and not if_absent
+        client = self._client_for(self._name(key)) if in_parts or size_bytes <= _LARGE_BYTES else None
         if client is not None:
             mode: Any = "create" if if_absent else "overwrite"
             try:
-                obstore.put(client, self._name(key), body, mode=mode, use_multipart=False)
+                obstore.put(
+                    client,
+                    self._name(key),
+                    body,
+                    mode=mode,
+                    use_multipart=in_parts,
+                    chunk_size=_PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
             except AlreadyExistsError as error:
                 # To obstore a conflict of two writers is the same; but then neither may have won.
                 if "status code: 409" not in str(error):
@@ -133,7 +151,6 @@ class ObstoreS3Store(ObjectStore):
         return self._careful.head(key)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        # obstore takes a prefix for a folder.
         whole = self._prefix + prefix
         client = self._client_for(whole + start_after) if _FOLDER.fullmatch(whole) else None
         last = start_after

@@ -47,7 +47,7 @@ class ObjectStore(abc.ABC):
 
     @abc.abstractmethod
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        """Write an object whole or not at all; one request.
+        """Write an object whole or not at all; one request, or a few for a large one.
 
         A reader sees the old body or the new one, never a mixture. The body must not change until
         the call returns.

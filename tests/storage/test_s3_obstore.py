@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from storage import (
 from storage.s3 import S3Store
 from storage.s3_access import S3Access, access_of
 from storage.s3_obstore import ObstoreS3Store
+from storage.urls import parse_s3_url
 
 from .scripted import Answer, Script
 
@@ -99,6 +101,31 @@ def test_a_store_it_does_not_get_on_with_is_left_to_boto3(script: Script, caplog
     assert store.get("a", offset=2, length=3) == b"234"
     assert len(server.requests) == before + 1
     assert [record.levelname for record in caplog.records if "obstore" in record.message] == ["WARNING"]
+
+
+def test_a_large_object_goes_up_in_parts(moto_url: str) -> None:
+    """It is what was written; one that is to be written once, or is small, goes up in one request."""
+    store = ObstoreS3Store(moto_url)
+    size = 2 * 8 * 2**20
+    large, small = random.Random(1).randbytes(size + 1), bytes(size)
+    store.put("parts", memoryview(large))
+    store.put("once", large, if_absent=True)
+    store.put("small", small)
+    assert store.get("parts") == store.get("once") == large
+    assert store.get("small") == small
+    location = parse_s3_url(moto_url)
+    keys = [location.prefix + key for key in ("parts", "once", "small")]
+    heads = [boto3.client("s3").head_object(Bucket=location.bucket, Key=key) for key in keys]
+    # The tag of an object in parts says how many these were.
+    assert [head["ETag"].strip('"').partition("-")[2] for head in heads] == ["3", "", ""]
+
+
+def test_a_store_that_takes_no_parts_is_given_the_whole(script: Script) -> None:
+    """Where the rights or the server allow no upload in parts, boto3 writes the object in one request."""
+    server = script(Answer(403, "AccessDenied"), Answer(200))
+    body = bytes(17 * 2**20)
+    ObstoreS3Store("s3://bucket").put("a", body)
+    assert [(request.method, len(request.body)) for request in server.requests] == [("POST", 0), ("PUT", len(body))]
 
 
 def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
