@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import obstore
@@ -38,10 +39,12 @@ _RETRIES: RetryConfig = {"max_retries": 2}
 _HTTP: ClientConfig = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
 # What takes longer than that on a slow line: boto3 has no limit for the whole of a request.
 _LARGE_BYTES: Final = 128 * 2**20
-# What is uploaded in one request. An object of more than two such parts goes up in parts, several at once: one stream
-# has neither all of a line nor all of a server's processors.
+# What is uploaded in one request, or about that. An object of more than two such parts goes up in parts, several at
+# once: one stream has neither all of a line nor all of a server's processors.
 _PART_BYTES: Final = 8 * 2**20
 _PARTS_AT_ONCE: Final = 4
+# No part but the last may be smaller, says S3.
+_SMALLEST_PART_BYTES: Final = 5 * 2**20
 # Requests in a row that obstore could not do and boto3 could, after which obstore is left alone.
 _MISUNDERSTANDINGS: Final = 10
 
@@ -107,7 +110,7 @@ class ObstoreS3Store(ObjectStore):
                     body,
                     mode=mode,
                     use_multipart=in_parts,
-                    chunk_size=_PART_BYTES,
+                    chunk_size=_part_bytes(size_bytes),
                     max_concurrency=_PARTS_AT_ONCE,
                 )
             except AlreadyExistsError as error:
@@ -244,6 +247,12 @@ class ObstoreS3Store(ObjectStore):
             retry_config=_RETRIES,
             credential_provider=provider,
         )
+
+
+def _part_bytes(size_bytes: int) -> int:
+    """The size of equal parts, as many as go up at once or a multiple of that: then none goes up alone at the end."""
+    rounds = max(1, round(size_bytes / (_PARTS_AT_ONCE * _PART_BYTES)))
+    return max(_SMALLEST_PART_BYTES, ceil(size_bytes / (_PARTS_AT_ONCE * rounds)))
 
 
 def _botocore_is_mocked() -> bool:

@@ -104,20 +104,25 @@ def test_a_store_it_does_not_get_on_with_is_left_to_boto3(script: Script, caplog
 
 
 def test_a_large_object_goes_up_in_parts(moto_url: str) -> None:
-    """It is what was written; one that is to be written once, or is small, goes up in one request."""
+    """It is what was written; one that is to be written once, or is small, goes up in one request.
+
+    Four go up at once, so that there are four or eight; S3, and moto, refuse parts under 5 MiB.
+    """
     store = ObstoreS3Store(moto_url)
     size = 2 * 8 * 2**20
     large, small = random.Random(1).randbytes(size + 1), bytes(size)
     store.put("parts", memoryview(large))
+    store.put("more", bytes(40_000_000))
+    store.put("most", bytes(60_000_000))
     store.put("once", large, if_absent=True)
     store.put("small", small)
     assert store.get("parts") == store.get("once") == large
     assert store.get("small") == small
     location = parse_s3_url(moto_url)
-    keys = [location.prefix + key for key in ("parts", "once", "small")]
+    keys = [location.prefix + key for key in ("parts", "more", "most", "once", "small")]
     heads = [boto3.client("s3").head_object(Bucket=location.bucket, Key=key) for key in keys]
     # The tag of an object in parts says how many these were.
-    assert [head["ETag"].strip('"').partition("-")[2] for head in heads] == ["3", "", ""]
+    assert [head["ETag"].strip('"').partition("-")[2] for head in heads] == ["4", "4", "8", "", ""]
 
 
 def test_a_store_that_takes_no_parts_is_given_the_whole(script: Script) -> None:
