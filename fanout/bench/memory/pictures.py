@@ -107,9 +107,8 @@ def _over_time(axes: Axes, *pair: Summary) -> None:
     top_s, top = max(_series(canvas), key=lambda sample: sample[1])
     axes.set_ylim(0, top / MB * 1.16)
     axes.set_xlim(0, end_s)
-    growth = canvas.done[0].memory["broker"].growth_bytes
     axes.annotate(
-        f"bare Canvas: + {growth / MB:,.0f} MB, answer after {_wall(canvas)}",
+        f"bare Canvas: + {_growth(canvas) / MB:,.0f} MB, answer after {_wall(canvas)}",
         (top_s, top / MB),
         xytext=(0, 8),
         textcoords="offset points",
@@ -117,12 +116,13 @@ def _over_time(axes: Axes, *pair: Summary) -> None:
         color=COLOURS[Variant.CANVAS],
         weight="bold",
     )
-    last_s, last = _series(with_fanout)[-1]
-    axes.plot([last_s], [last / MB], "o", color=COLOURS[Variant.FANOUT], markersize=6)
+    # Sampling goes on for a moment after the answer.
+    answered_s = _middle(with_fanout).wall_s or 0.0
+    answered = max(sample for sample in _series(with_fanout) if sample[0] <= answered_s)[1]
+    axes.plot([answered_s], [answered / MB], "o", color=COLOURS[Variant.FANOUT], markersize=6)
     axes.annotate(
-        f"fanout: + {max(0, with_fanout.done[0].memory['broker'].growth_bytes) / MB:,.1f} MB, "
-        f"answer after {_wall(with_fanout)}",
-        (last_s, last / MB),
+        f"fanout: + {_growth(with_fanout) / MB:,.1f} MB, answer after {_wall(with_fanout)}",
+        (answered_s, answered / MB),
         xytext=(9, 5),
         textcoords="offset points",
         color=COLOURS[Variant.FANOUT],
@@ -213,9 +213,20 @@ def _broker_peak(trial: Trial) -> float | None:
 
 
 def _series(one: Summary) -> tuple[tuple[float, int], ...]:
-    """The broker's memory over time in the trial whose wall time is the middle one."""
-    middle = sorted(one.done, key=lambda trial: trial.wall_s or 0.0)[len(one.done) // 2]
-    return middle.memory["broker"].series if "broker" in middle.memory else ()
+    """The broker's memory over time in the middle trial."""
+    memory = _middle(one).memory
+    return memory["broker"].series if "broker" in memory else ()
+
+
+def _middle(one: Summary) -> Trial:
+    """The trial whose wall time is the middle one."""
+    return sorted(one.done, key=lambda trial: trial.wall_s or 0.0)[len(one.done) // 2]
+
+
+def _growth(one: Summary) -> float:
+    """By how many bytes the broker grew, as the table has it."""
+    spread = one.of(figures.broker_growth)
+    return spread.median if spread else 0.0
 
 
 def _round(size_bytes: int) -> str:
