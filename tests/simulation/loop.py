@@ -28,6 +28,8 @@ class Process:
         self.dead = False
         self.frozen_until = 0.0
         self.fibers: set[Fiber] = set()
+        self.held: list[tuple[Fiber, int]] = []
+        """Fibers, with their turns, that would have gone on while it stood still."""
         self.again: Callable[[], None] | None = None
         """Starts another in its place when it has died."""
 
@@ -128,7 +130,20 @@ class Loop:
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, what, turn))
 
+    def thaw(self, process: Process) -> None:
+        """Let a process that stands still go on, with all of its fibers."""
+        process.frozen_until = min(process.frozen_until, self.now)
+        for fiber, turn in process.held:
+            self._push(self.now, fiber, turn)
+        process.held.clear()
+
     # For the hub
+
+    def _hold(self, fiber: Fiber, turn: int) -> None:
+        process = fiber.process
+        process.held.append((fiber, turn))
+        if len(process.held) == 1:
+            self.at(process.frozen_until, lambda: self.thaw(process))
 
     def kill(self, process: Process) -> None:
         """End every fiber of a process where it stands. Only the loop may call it."""
@@ -151,7 +166,7 @@ class Loop:
                 if fiber.done or fiber.turn != turn or fiber.process.dead:
                     continue
                 if fiber.process.frozen_until > when:
-                    self._push(fiber.process.frozen_until, fiber, turn)
+                    self._hold(fiber, turn)
                     continue
                 self.now = max(self.now, when)
                 fiber.switch()

@@ -214,7 +214,7 @@ class World:
         self.note("peace")
         self.faults.over = True
         for process in self._processes:
-            process.frozen_until = min(process.frozen_until, self.loop.now)
+            self.loop.thaw(process)
 
     def _purge(self) -> None:
         self.note("purge", ", ".join(map(str, self.broker.waiting)))
