@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 from .errors import JobFailed
+
+_LOG = logging.getLogger("fanout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,14 @@ class Failure:
         item: int | None = None,
         tries: int = 1,
     ) -> Failure:
-        text = "".join(traceback.format_exception(error))
+        """What a step raised, whatever that is: an exception that can't be described is described as such."""
+        _LOG.debug("%s raised", step, exc_info=(type(error), error, error.__traceback__))
+        name = _told(lambda: type(error).__name__)
         # What was noted on the exception is meant for whoever reads of it.
-        told = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        reason = shortened(redacted(told), limit=REASON_LIMIT)
-        return cls(
-            step, type(error).__name__, reason, shortened(redacted(text), limit=TRACEBACK_LIMIT), chunk, item, tries
-        )
+        notes = _told(lambda: "".join(f"; {note}" for note in getattr(error, "__notes__", None) or ()))
+        reason = shortened(redacted(_told(lambda: str(error)) + notes), limit=REASON_LIMIT)
+        text = shortened(redacted(_told(lambda: _traceback_of(error))), limit=TRACEBACK_LIMIT)
+        return cls(step, name, reason, text, chunk, item, tries)
 
     @classmethod
     def overran(cls, step: str, limit_s: float, *, chunk: int | None = None, tries: int = 1) -> Failure:
@@ -110,6 +116,34 @@ MARK_LIMIT = 200
 REASON_LIMIT = 2_000
 TRACEBACK_LIMIT = 16_000
 """Characters that are kept of an exception's message and of its traceback: both travel through result backends."""
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Note on an exception what a reader should know; not on one that takes none."""
+    with suppress(Exception):
+        error.add_note(note)
+
+
+def _told(describe: Callable[[], str]) -> str:
+    """What `describe` gives, as text that can be stored: a user's exception runs code of the user's here."""
+    try:
+        text = str(describe())
+    except BaseException as broken:
+        return f"<not to be described: {type(broken).__name__} was raised instead>"
+    # Half a surrogate pair is a str, and no UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _traceback_of(error: BaseException) -> str:
+    """The traceback from the first frame of the user's on; ours above it lead to no fault of the user's."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.split(".")[0] in ("fanout", "storage")
 
 
 def too_long(step: str, limit_s: float, *, setting: str = "task_time_limit") -> str:

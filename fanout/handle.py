@@ -37,6 +37,7 @@ class Handle:
 
     Attributes:
         job_id: The job.
+        launch_id: Which launch of that id it belongs to.
         attempt: The setup attempt that wrote the chunk.
         chunk: The chunk's index.
         place: Where its input lies.
@@ -46,6 +47,7 @@ class Handle:
     """
 
     job_id: str
+    launch_id: str
     attempt: str
     chunk: int
     place: ChunkPlace
@@ -55,7 +57,15 @@ class Handle:
 
     def to_row(self) -> list[Any]:
         """The form in a message. A field that is added comes last, and is left out where it says nothing."""
-        row = [self.job_id, self.attempt, self.chunk, *self.place.to_row(), self.tries, int(self.nudged)]
+        row = [
+            self.job_id,
+            self.launch_id,
+            self.attempt,
+            self.chunk,
+            *self.place.to_row(),
+            self.tries,
+            int(self.nudged),
+        ]
         return [*row, self.round] if self.round else row
 
     @classmethod
@@ -65,10 +75,10 @@ class Handle:
         Raises:
             ValueError: It is no handle.
         """
-        if not isinstance(row, list | tuple) or len(row) not in (11, 12):
-            raise ValueError(f"a handle has 11 or 12 fields, not {row!r:.80}")
-        job_id, attempt, chunk, *place, tries, nudged = row[:11]
-        round = row[11] if len(row) > 11 else 0
+        if not isinstance(row, list | tuple) or len(row) not in (12, 13):
+            raise ValueError(f"a handle has 12 or 13 fields, not {row!r:.80}")
+        job_id, launch_id, attempt, chunk, *place, tries, nudged = row[:12]
+        round = row[12] if len(row) > 12 else 0
         for name, number in (("chunk", chunk), ("tries", tries), ("round", round)):
             if type(number) is not int or number < 0:
                 raise ValueError(f"{name} {number!r:.80} is not an index")
@@ -76,6 +86,7 @@ class Handle:
             raise ValueError(f"nudged is {nudged!r:.80}, not 0 or 1")
         return cls(
             checked_id(job_id, what="job id"),
+            checked_id(launch_id, what="launch id"),
             checked_id(attempt, what="attempt"),
             chunk,
             ChunkPlace.from_row(place),

@@ -9,8 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ._storage import StorageError
-from .errors import CarrierUnavailable
+from .blame import is_transient
 
 _LOG = logging.getLogger("fanout")
 
@@ -125,7 +124,10 @@ class Idle:
     def _do(self, name: Hashable, waiting: _Waiting) -> None:
         try:
             waiting.action()
-        except (StorageError, CarrierUnavailable) as error:
+        except Exception as error:
+            if not is_transient(error):
+                _LOG.exception("%s: failed, and is left to a sweep", name)
+                return
             waiting.tries += 1
             if waiting.tries >= TRIES:
                 _LOG.error("%s: put off %d times, now left to a sweep: %s", name, TRIES, error)
@@ -133,8 +135,6 @@ class Idle:
             waiting.not_before = time.monotonic() + _patience_s(waiting.tries)
             with self._lock:
                 self._waiting.setdefault(name, waiting)
-        except Exception:
-            _LOG.exception("%s: failed, and is left to a sweep", name)
 
 
 def _patience_s(tries: int) -> float:

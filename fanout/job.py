@@ -13,7 +13,10 @@ from . import redrive, sweep
 from ._storage import ObjectInfo
 from .errors import JobTimeout
 from .failure import FailedItem, Failure
+from .keys import checked_id
+from .ledger import Ledger
 from .records import ChunkResult, Ending, Manifest, Node, Outcome
+from .removal import remove_job
 from .runtime import OpenJob, Runtime, Silence
 from .stages import conclude
 from .stages.values import ChunkFailed, chunk_values
@@ -69,23 +72,29 @@ class Job:
     Args:
         job_id: Id of the job.
         runtime: The store that holds it, and a carrier to move it if it stalls.
+        launch_id: Which launch of that id is meant; if not given, the one that counts when the handle is first asked,
+            which costs one request more. A handle stays with its launch: if the job is removed and its id is used
+            again, `attach` gives a handle of the new one.
     """
 
-    def __init__(self, job_id: str, runtime: Runtime) -> None:
+    def __init__(self, job_id: str, runtime: Runtime, *, launch_id: str | None = None) -> None:
+        self._id = checked_id(job_id, what="job id")
         self._runtime = runtime
-        self._ledger = runtime.ledger(job_id)
+        self._launch_id = launch_id
+        self._latest: OpenJob | None = None
+        """The job in the latest round that this handle has seen."""
         self._outcome: Outcome | None = None
         self._manifest: Manifest | None = None
 
     @property
     def id(self) -> str:
         """The id by which any process can attach to the job; also the Celery task id of its signature."""
-        return self._ledger.job_id
+        return self._id
 
     @property
     def round(self) -> int:
         """How often the job was retried, as far as this handle has seen."""
-        return self._ledger.round
+        return self._latest.round if self._latest is not None else 0
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the job's end and return the join's value.
@@ -159,7 +168,9 @@ class Job:
             JobNotFound: The store has no such job.
         """
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
-        self._find_outcome()
+        if self._find_outcome() is None:
+            # Not from what is at hand: a job that was removed must not leave an outcome behind.
+            self._ledger.intent()
         self._outcome = conclude(self._runtime, self._open(), Ending.CANCELLED, failure)
         return self._outcome.ending == Ending.CANCELLED
 
@@ -181,7 +192,7 @@ class Job:
             ConfigError: An option can't be changed, or is out of range.
             JobNotFound: The store has no such job.
         """
-        return redrive.start_round(self._runtime, self.id, changes=options)
+        return redrive.start_round(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
 
     def __iter__(self) -> Iterator[Any]:
         """The results of process in item order, each as soon as it and all before it are there.
@@ -207,8 +218,7 @@ class Job:
 
         Only for a job that has ended: of one that still runs, workers would write what nobody removes.
         """
-        self._runtime.forget(self.id)
-        return self._ledger.remove()
+        return remove_job(self._runtime.store, self.id, self._launch_id)
 
     def manifest(self) -> Manifest | None:
         """What setup made, once it has; for reports."""
@@ -252,13 +262,24 @@ class Job:
             self._outcome = self._ledger.outcome()
         if self._outcome is not None and not self._outcome.final:
             latest = self._ledger.latest_round()
-            if latest > self._ledger.round:
-                self._ledger = self._runtime.ledger(self.id, latest)
+            if latest > self.round:
+                self._latest = self._runtime.open(self.id, self._open().intent, latest)
                 self._outcome = self._ledger.outcome()
         return self._outcome
 
     def _open(self) -> OpenJob:
-        return self._runtime.job(self.id, self._ledger.round)
+        """The job, in the latest round seen. One request the first time and once a minute.
+
+        Raises:
+            JobNotFound: The store has no such job, or its id has been used again.
+        """
+        self._latest = self._runtime.job(self.id, self._launch_id, self.round)
+        self._launch_id = self._latest.launch_id
+        return self._latest
+
+    @property
+    def _ledger(self) -> Ledger:
+        return (self._latest or self._open()).ledger
 
     def _find_manifest(self) -> Manifest | None:
         if self._manifest is None:
@@ -313,7 +334,9 @@ class Job:
                         raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
                     pause_s = min(pause_s, left_s)
                 deadline_at = self._open().deadline_at
-                if now - swept_at >= self._runtime.config.stall_s / 2 or (deadline_at and time.time() > deadline_at):
+                if now - swept_at >= self._runtime.config.stall_s / 2 or (
+                    deadline_at and self._runtime.now() > deadline_at
+                ):
                     sweeping.start()
                     swept_at = now
                 sweeping.check()

@@ -1,14 +1,19 @@
 """Job id and index -> key. Pure: no store, no client, no state.
 
-Everything a job is lies under `<job_id>/`; nothing here can name an object of another job, because every part of a
-key is either a literal, a checked job id or attempt id, or a number.
+Everything of a job lies below `_jobs/<job_id>/`, where nothing else of a bucket lies. Nothing here can name an object
+of another job, because every part of a key is either a literal, a checked id, or a number.
 
-    <job_id>/intent                        in/<attempt>/<pack>            out/<attempt>/<group>/<chunk>
-             continuation                  in/<attempt>/index/<shard>     err/<step>/<try>
-             manifest                      beat/<step>                    err/<step>/<try>-off
-             outcome · value               claim/<n> · claim/<n>-off      done/<attempt>/<group>
-             delivered                     nudge/<n>                      node/<attempt>/<level>/<group>/<node>
-    _params/<digest>                       parameters too large for a message, shared by content
+    _jobs/<job_id>/intent                  which launch of that id counts, and what it is to do
+    _jobs/<job_id>/<launch_id>/
+             continuation                  in/<attempt>/<pack>            out/<attempt>/<group>/<chunk>
+             manifest                      in/<attempt>/index/<shard>     err/<step>/<try>
+             outcome · value               beat/<step>                    err/<step>/<try>-off
+             delivered                     claim/<n> · claim/<n>-off      done/<attempt>/<group>
+                                           nudge/<n>                      node/<attempt>/<level>/<group>/<node>
+    _parameters/<digest>                   parameters too large for a message, shared by content
+
+A job id may be used again once its job is removed. A launch id never is: so what a late worker still writes of a job
+that was removed can't mix with the job that has its id now.
 
 A `<step>` is `setup`, `join`, `<attempt>/<chunk>` for process, or `combine/<attempt>/<level>/<node>`. A result in
 which items failed lies beside where a good one would, as `out/<attempt>/<group>/<chunk>-<round>-<failed>`, so that one
@@ -36,7 +41,8 @@ INDEXED_CHUNKS = 65
 """From this number of chunks on, their places lie in index objects of their own, beside the manifest."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-PARAMETERS_PREFIX = "_params/"
+JOBS_PREFIX = "_jobs/"
+PARAMETERS_PREFIX = "_parameters/"
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
@@ -76,9 +82,14 @@ def checked_id(text: object, *, what: str) -> str:
     return text
 
 
+def is_digest(text: object) -> TypeGuard[str]:
+    """Whether `text` can be the digest of a value."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
 def checked_digest(text: object) -> str:
     """`text` if it is a digest; else ValueError."""
-    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+    if not is_digest(text):
         raise ValueError(f"{text!r:.80} is not a digest of 32 hexadecimal digits")
     return text
 
@@ -88,37 +99,49 @@ def parameter_key(digest: str) -> str:
     return f"{PARAMETERS_PREFIX}{checked_digest(digest)}"
 
 
+def job_prefix(job_id: str) -> str:
+    """What the keys of all launches of that id begin with."""
+    return f"{JOBS_PREFIX}{checked_id(job_id, what='job id')}/"
+
+
+def intent_key(job_id: str) -> str:
+    """Where the intent of the launch lies that counts for that id."""
+    return f"{job_prefix(job_id)}intent"
+
+
 @dataclass(frozen=True, slots=True)
 class JobKeys:
-    """The keys of one job."""
+    """The keys of one launch of a job, in one of its rounds."""
 
     job_id: str
+    launch_id: str
     round: int = 0
 
     def __post_init__(self) -> None:
         checked_id(self.job_id, what="job id")
+        checked_id(self.launch_id, what="launch id")
         if type(self.round) is not int or self.round < 0:
             raise ValueError(f"round {self.round!r:.80} is not a number from 0")
 
     @property
     def _scope(self) -> str:
-        return f"{self.job_id}/round/{self.round}/" if self.round else f"{self.job_id}/"
+        return f"{self.prefix}round/{self.round}/" if self.round else self.prefix
 
     @property
     def prefix(self) -> str:
-        return f"{self.job_id}/"
+        return f"{JOBS_PREFIX}{self.job_id}/{self.launch_id}/"
 
     @property
     def intent(self) -> str:
-        return f"{self.job_id}/intent"
+        return intent_key(self.job_id)
 
     @property
     def continuation(self) -> str:
-        return f"{self.job_id}/continuation"
+        return f"{self.prefix}continuation"
 
     @property
     def manifest(self) -> str:
-        return f"{self.job_id}/manifest"
+        return f"{self.prefix}manifest"
 
     @property
     def claims(self) -> str:
@@ -144,17 +167,17 @@ class JobKeys:
 
     @property
     def inputs(self) -> str:
-        return f"{self.job_id}/in/"
+        return f"{self.prefix}in/"
 
     @property
     def rounds(self) -> str:
-        return f"{self.job_id}/rounds/"
+        return f"{self.prefix}rounds/"
 
     def start_of(self, round: int) -> str:
         return f"{self.rounds}{round:06d}"
 
     def value(self, digest: str) -> str:
-        return f"{self.job_id}/value/{digest}"
+        return f"{self.prefix}value/{digest}"
 
     def nudge(self, number: int) -> str:
         return f"{self.nudges}{number:06d}"
@@ -172,7 +195,7 @@ class JobKeys:
         return f"{self.inputs}{attempt}/index/{shard:06d}"
 
     def results(self, attempt: str) -> str:
-        return f"{self.job_id}/out/{attempt}/"
+        return f"{self.prefix}out/{attempt}/"
 
     def result_group(self, attempt: str, group: int) -> str:
         return f"{self.results(attempt)}{group:06d}/"
@@ -184,7 +207,7 @@ class JobKeys:
         return f"{self.result(attempt, chunk)}-{self.round}-{failed:06d}"
 
     def nodes(self, attempt: str) -> str:
-        return f"{self.job_id}/node/{attempt}/"
+        return f"{self.prefix}node/{attempt}/"
 
     def node_group(self, attempt: str, level: int, group: int) -> str:
         return f"{self.nodes(attempt)}{level:02d}/{group:06d}/"
@@ -257,8 +280,15 @@ def level_of(key: str) -> int:
     return int(key.rsplit("/", 3)[1])
 
 
+def launch_of(key: str) -> tuple[str, str]:
+    """The launch that an object of a job belongs to, and its name in there, from its key; "" for the intent."""
+    _, _, rest = key.removeprefix(JOBS_PREFIX).partition("/")
+    launch_id, slash, name = rest.partition("/")
+    return (launch_id, name) if slash else ("", rest)
+
+
 def split_round(name: str) -> tuple[int, str]:
-    """The round that an object of a job belongs to, and its name in there, from its key without the job's id."""
+    """The round that an object of a launch belongs to, and its name in there, from its name in the launch."""
     if not name.startswith("round/"):
         return 0, name
     _, number, rest = name.split("/", 2)

@@ -62,34 +62,79 @@ class LastClaim:
     put_off: bool
 
 
+def write_intent(store: ObjectStore, job_id: str, intent: Intent) -> Intent:
+    """Write the intent of a launch, and so make it the one that counts for that id; returns the one that does."""
+    return _write(store, keys.intent_key(job_id), intent)
+
+
+def read_intent(store: ObjectStore, job_id: str) -> Intent:
+    """The intent of the launch that counts for that id. One request.
+
+    Raises:
+        JobNotFound: There is none.
+    """
+    found = _read(store, keys.intent_key(job_id), Intent)
+    if found is None:
+        raise JobNotFound(job_id, store.url)
+    return found
+
+
+def job_ids(store: ObjectStore) -> Iterator[str]:
+    """Ids of the jobs in the store, in the order of keys; passes by what is no job. One request each."""
+    after = keys.JOBS_PREFIX
+    while True:
+        found = next(iter(store.list(keys.JOBS_PREFIX, start_after=after)), None)
+        if found is None:
+            return
+        job_id = found.key.removeprefix(keys.JOBS_PREFIX).partition("/")[0]
+        # "0" is the character after "/": every key of this job sorts before it.
+        after = f"{keys.JOBS_PREFIX}{job_id}0"
+        if keys.is_id(job_id):
+            yield job_id
+
+
 class Ledger:
-    """Reads and writes the records of one job, in one of its rounds.
+    """Reads and writes the records of one launch of a job, in one of its rounds.
 
     Every write is write-once: what stands first, stands. Writing the same again is success, so each method may be
     called again after a crash. One storage request a call unless said otherwise; a write that finds another
     record in its place costs one more.
     """
 
-    def __init__(self, store: ObjectStore, job_id: str, round: int = 0) -> None:
+    def __init__(self, store: ObjectStore, job_id: str, launch_id: str, round: int = 0) -> None:
         self.store = store
         self.job_id = job_id
+        self.launch_id = launch_id
         self.round = round
-        self.keys = keys.JobKeys(job_id, round)
+        self.keys = keys.JobKeys(job_id, launch_id, round)
 
-    # What starts a job
-
-    def write_intent(self, intent: Intent) -> Intent:
-        """Write the intent; returns the one that stands."""
-        return self._write(self.keys.intent, intent)
-
-    def intent(self) -> Intent:
-        """The intent.
+    @classmethod
+    def of(cls, store: ObjectStore, job_id: str, round: int = 0) -> Ledger:
+        """The records of the launch that counts for that id now. One request.
 
         Raises:
             JobNotFound: There is none.
         """
-        found = self._read(self.keys.intent, Intent)
-        if found is None:
+        return cls(store, job_id, read_intent(store, job_id).launch_id, round)
+
+    # What starts a job
+
+    def launched_at(self) -> float:
+        """When the job of this id was launched, by the store's clock.
+
+        Raises:
+            ObjectNotFound: The job was removed.
+        """
+        return self.store.head(self.keys.intent).modified.timestamp()
+
+    def intent(self) -> Intent:
+        """The intent of this launch.
+
+        Raises:
+            JobNotFound: The job was removed, or its id has been used again.
+        """
+        found = read_intent(self.store, self.job_id)
+        if found.launch_id != self.launch_id:
             raise JobNotFound(self.job_id, self.store.url)
         return found
 
@@ -374,28 +419,12 @@ class Ledger:
             return None
 
     def objects(self) -> Iterator[ObjectInfo]:
-        """Everything the store holds of the job, in the order of keys. One request for 1,000 objects."""
+        """Everything the store holds of the launch, without its intent, in the order of keys. One request for 1,000."""
         return self.store.list(self.keys.prefix)
 
     def write_nudge(self, number: int, note: Note) -> bool:
         """Take the `number`-th nudge; True if it is ours to give."""
         return self._write(self.keys.nudge(number), note).by == note.by
-
-    def remove(self) -> int:
-        """Delete everything of the job, its first outcome last, so that a half-removed job never looks unfinished.
-
-        Returns:
-            The number of objects deleted.
-        """
-        first = keys.JobKeys(self.job_id)
-        last = {first.outcome, first.intent}
-        doomed = [found.key for found in self.objects()]
-        # Without the starts of its later rounds, it is a job that ended in its first.
-        self.store.delete([key for key in doomed if key.startswith(first.rounds)])
-        self.store.delete([key for key in doomed if key not in last and not key.startswith(first.rounds)])
-        self.store.delete([first.intent])
-        self.store.delete([first.outcome])
-        return len(doomed)
 
     def _exists(self, key: str) -> bool:
         try:
@@ -405,12 +434,20 @@ class Ledger:
         return True
 
     def _write(self, key: str, record: R) -> R:
-        standing = put_once(self.store, key, record.to_bytes())
-        return record if standing is None else type(record).from_bytes(standing, key=key)
+        return _write(self.store, key, record)
 
     def _read(self, key: str, kind: type[R]) -> R | None:
-        try:
-            body = self.store.get(key)
-        except ObjectNotFound:
-            return None
-        return kind.from_bytes(body, key=key)
+        return _read(self.store, key, kind)
+
+
+def _write(store: ObjectStore, key: str, record: R) -> R:
+    standing = put_once(store, key, record.to_bytes())
+    return record if standing is None else type(record).from_bytes(standing, key=key)
+
+
+def _read(store: ObjectStore, key: str, kind: type[R]) -> R | None:
+    try:
+        body = store.get(key)
+    except ObjectNotFound:
+        return None
+    return kind.from_bytes(body, key=key)

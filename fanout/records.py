@@ -73,6 +73,7 @@ class Intent(Record):
     """That a job is to be, written once by whoever launches it.
 
     Attributes:
+        launch_id: Tells this launch from every other one, also from those under the same job id.
         task: Name of the task.
         inline: The small parameters, encoded.
         references: Name of each larger parameter -> digest under which it lies in the store.
@@ -85,6 +86,7 @@ class Intent(Record):
     """
 
     kind: ClassVar[str] = "intent"
+    launch_id: str
     task: str
     inline: bytes
     references: dict[str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ._storage import ObjectNotFound
 from .barrier import standing_of
 from .config import Options
-from .errors import ConfigError, RetryRefused
+from .errors import ConfigError, JobNotFound, RetryRefused
 from .keys import SHARD_WIDTH, new_token, parameter_key
 from .records import Manifest, Round
 from .runtime import OpenJob, Runtime
@@ -20,7 +19,7 @@ CHANGEABLE = ("max_attempts", "tolerate", "min_success", "deadline_s")
 """Options that a retry may change. The others say how the input was cut, and it is cut already."""
 
 
-def start_round(runtime: Runtime, job_id: str, *, changes: Mapping[str, Any]) -> bool:
+def start_round(runtime: Runtime, job_id: str, *, launch_id: str | None = None, changes: Mapping[str, Any]) -> bool:
     """Start the next round of a job that has ended, and send what it lacks.
 
     Of several callers one starts it. If that one dies before it has sent everything, a sweep sends the rest.
@@ -28,6 +27,7 @@ def start_round(runtime: Runtime, job_id: str, *, changes: Mapping[str, Any]) ->
     Args:
         runtime: Store, settings, carrier.
         job_id: The job.
+        launch_id: The launch that is meant; None for the one that counts now.
         changes: Changes to the job's options; see `CHANGEABLE`.
 
     Returns:
@@ -39,8 +39,10 @@ def start_round(runtime: Runtime, job_id: str, *, changes: Mapping[str, Any]) ->
         ConfigError: An option can't be changed, or is out of range.
     """
     # Not from what is at hand: the job may have been removed.
-    runtime.ledger(job_id).intent()
-    job = runtime.job(job_id, runtime.ledger(job_id).latest_round())
+    job = runtime.job(job_id)
+    if launch_id not in (None, job.launch_id):
+        raise JobNotFound(job_id, runtime.store.url)
+    job = runtime.open(job_id, job.intent, job.ledger.latest_round())
     options = _changed(job.options, changes)
     outcome = job.ledger.outcome()
     if outcome is None:
@@ -48,7 +50,7 @@ def start_round(runtime: Runtime, job_id: str, *, changes: Mapping[str, Any]) ->
     if outcome.final:
         raise RetryRefused(job_id, "it has succeeded, and no item failed")
     _check_input(job)
-    now = time.time()
+    now = runtime.now()
     start = Round(
         by=new_token(),
         at=now,
@@ -57,7 +59,7 @@ def start_round(runtime: Runtime, job_id: str, *, changes: Mapping[str, Any]) ->
     )
     if not job.ledger.write_round(job.round + 1, start):
         return False
-    send_missing(runtime, runtime.job(job_id, job.round + 1))
+    send_missing(runtime, runtime.open(job_id, job.intent, job.round + 1))
     return True
 
 

@@ -11,11 +11,14 @@ from typing import Any, Protocol
 
 from ._storage import Lender, ObjectStore, PackReader, Slice, decode
 from .alarms import Alarms
+from .blame import is_transient
+from .clock import StoreClock
 from .config import Config, Options
 from .declaration import TASKS, Declaration, Registry
+from .errors import JobNotFound
 from .handle import Handle
 from .idle import Idle
-from .ledger import Ledger
+from .ledger import Ledger, read_intent, write_intent
 from .parameters import Parameters
 from .records import Intent, Manifest, Round
 
@@ -23,8 +26,7 @@ OPEN_JOBS = 8
 """Jobs whose intent and parameters a worker process keeps at hand."""
 
 RENEWED_S = 60.0
-"""A process looks at most this often whether a job that it has at hand is still the one of that id: a job can be
-removed, and its id be used again by whoever chose it."""
+"""A process looks at most this often whether a job that it has at hand was removed."""
 
 ENDED_CHECK_S = 1.0
 """A worker looks at most this often whether a job has ended."""
@@ -40,23 +42,27 @@ class Carrier(Protocol):
     CarrierUnavailable if the message can't be sent.
     """
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         """Have setup run, again.
 
         Args:
             job_id: The job.
             intent: What it is to be.
             round: The job's round; the receiver must be told.
+            again: Whether an earlier message was taken up; the receiver must be told.
         """
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         """Have process run on these chunks. Returns once they are safely on their way."""
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
+    ) -> None:
         """Have join run, or only deliver an outcome that stands already.
 
         Args:
             job_id: The job.
+            launch_id: Which launch of that id; the receiver must be told.
             task: Name of the task.
             continuation: What setup wrote down for after the join, if it did.
             again: Whether an earlier join is believed to be lost, so that its claim does not count.
@@ -118,6 +124,10 @@ class OpenJob:
     @property
     def id(self) -> str:
         return self.ledger.job_id
+
+    @property
+    def launch_id(self) -> str:
+        return self.ledger.launch_id
 
     @property
     def round(self) -> int:
@@ -200,6 +210,8 @@ class Runtime:
         carrier: Sends what comes next.
         tasks: The declared tasks.
         on_error: Called with each exception that a user's step raised, before it becomes a record.
+        stops: Exceptions by which this process is told to stop, wherever it is: they end a stage and say nothing of
+            the step. Whatever else a step raises, `SystemExit` included, is its failure.
         bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
         idle: Does what can wait until this process has nothing better to do; without it, nothing waits.
     """
@@ -212,6 +224,7 @@ class Runtime:
         *,
         tasks: Registry = TASKS,
         on_error: Callable[[BaseException], None] | None = None,
+        stops: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
         bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
         idle: Idle | None = None,
     ) -> None:
@@ -220,53 +233,66 @@ class Runtime:
         self.carrier = carrier
         self.tasks = tasks
         self.on_error = on_error or (lambda error: None)
+        self._stops = stops
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
         self.idle = idle
         self.alarms = Alarms()
-        self._jobs: OrderedDict[tuple[str, int], OpenJob] = OrderedDict()
+        self._clock = StoreClock(store)
+        self._jobs: OrderedDict[tuple[str, str, int], OpenJob] = OrderedDict()
         self._lock = threading.Lock()
 
-    def ledger(self, job_id: str, round: int = 0) -> Ledger:
-        return Ledger(self.store, job_id, round)
+    def passes(self, error: BaseException) -> bool:
+        """Whether an error that ended a stage says nothing of the step, so that the stage may run again as it is."""
+        return isinstance(error, self._stops) or is_transient(error)
 
-    def job(self, job_id: str, round: int = 0) -> OpenJob:
-        """The job of that id, in that round. One request the first time and once a minute; two for a later round.
+    def now(self) -> float:
+        """The store's time, in seconds since the epoch: what all times in records are; see `StoreClock.now`."""
+        return self._clock.now()
+
+    def ledger(self, job_id: str, round: int = 0) -> Ledger:
+        """The records of the launch that counts for that id now. One request; see `Ledger.of`."""
+        return Ledger.of(self.store, job_id, round)
+
+    def job(self, job_id: str, launch_id: str | None = None, round: int = 0) -> OpenJob:
+        """One launch of a job, in one of its rounds.
+
+        Args:
+            job_id: The job.
+            launch_id: The launch that is meant. It is kept at hand: one request the first time and once a minute, two
+                for a later round. None for the one that counts now: one request each time.
+            round: The round.
 
         Raises:
-            JobNotFound: The store has no such job, or it has no such round.
+            JobNotFound: The store has no such job, it has no such round, or its id has been used again.
         """
-        known = (job_id, round)
-        with self._lock:
-            found = self._jobs.get(known)
-            if found is not None and time.monotonic() - found.renewed_at < RENEWED_S:
-                self._jobs.move_to_end(known)
-                return found
-        return self.open(job_id, self.ledger(job_id).intent(), round)
+        if launch_id is not None:
+            known = (job_id, launch_id, round)
+            with self._lock:
+                found = self._jobs.get(known)
+                if found is not None and time.monotonic() - found.renewed_at < RENEWED_S:
+                    self._jobs.move_to_end(known)
+                    return found
+        intent = read_intent(self.store, job_id)
+        if launch_id not in (None, intent.launch_id):
+            raise JobNotFound(job_id, self.store.url)
+        return self.open(job_id, intent, round)
 
     def launch(self, job_id: str, intent: Intent) -> OpenJob:
-        """Write a job's intent. One request; the job is then at hand."""
-        return self.open(job_id, self.ledger(job_id).write_intent(intent))
-
-    def forget(self, job_id: str) -> None:
-        """Keep nothing of that job at hand."""
-        with self._lock:
-            for known in [known for known in self._jobs if known[0] == job_id]:
-                del self._jobs[known]
+        """Write a job's intent. One request; the launch that counts is then at hand."""
+        return self.open(job_id, write_intent(self.store, job_id, intent))
 
     def open(self, job_id: str, intent: Intent, round: int = 0) -> OpenJob:
-        """The job of that id, whose intent is known. No request; one for a later round."""
-        known = (job_id, round)
+        """The launch of that id whose intent is known. No request; one for a later round."""
+        known = (job_id, intent.launch_id, round)
         with self._lock:
             found = self._jobs.get(known)
-            if found is not None and found.intent == intent:
+            if found is not None:
                 found.renewed_at = time.monotonic()
                 return found
-        ledger = self.ledger(job_id, round)
+        ledger = Ledger(self.store, job_id, intent.launch_id, round)
         opened = OpenJob(ledger, intent, self.tasks, ledger.round_start())
         with self._lock:
-            current = self._jobs.get(known)
-            if current is None or current.intent != intent:
-                current = self._jobs[known] = opened
+            current = self._jobs.setdefault(known, opened)
             self._jobs.move_to_end(known)
             while len(self._jobs) > OPEN_JOBS:
                 self._jobs.popitem(last=False)

@@ -2,32 +2,32 @@
 
 A job has stalled when nothing of it was written for `stall_s` and nobody beats for the step that should be running.
 Each nudge doubles the time to the next one, so a job that merely waits in a long queue is sent again a few times and
-not a thousand. Ages are told by the store's clock against this machine's; a few seconds between them do no harm.
+not a thousand. All times are the store's: no decision rests on two clocks.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ._storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore
+from . import removal
+from ._storage import CorruptObject, ObjectInfo, ObjectNotFound
 from .barrier import Standing, standing_of
 from .errors import CarrierUnavailable, JobNotFound
 from .failure import Failure
-from .keys import PARAMETERS_PREFIX, is_id, new_token, split_round
-from .ledger import Ledger
-from .records import Ending, Manifest, Note
+from .keys import job_prefix, launch_of, new_token, split_round
+from .ledger import job_ids, read_intent
+from .records import Ending, Intent, Manifest, Note
 from .runtime import OpenJob, Runtime
 from .stages import awaits_setup, conclude, overdue, send_again, start_join
 
 _LOG = logging.getLogger("fanout")
 
-SHARED = ("intent", "continuation", "manifest")
-"""Records that all rounds of a job share."""
+SHARED = ("continuation", "manifest")
+"""Records that all rounds of a launch share."""
 
 
 class Move(StrEnum):
@@ -45,7 +45,7 @@ class Move(StrEnum):
 
 @dataclass(slots=True)
 class _Survey:
-    """What one listing of a job tells. Times are seconds since the epoch, 0 for never."""
+    """What one listing of a launch tells. Times are seconds since the epoch by the store's clock, 0 for never."""
 
     round: int = 0
     written_at: dict[str, float] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class _Survey:
     progress_at: float = 0.0
 
     @classmethod
-    def of(cls, ledger: Ledger) -> _Survey:
-        """What a listing tells of the job's latest round, and of what all rounds share."""
+    def of(cls, objects: list[ObjectInfo]) -> _Survey:
+        """What the objects of a launch tell of its latest round, and of what all rounds share."""
         rounds: dict[int, _Survey] = {0: cls()}
-        for found in ledger.objects():
-            number, name = split_round(found.key[len(ledger.keys.prefix) :])
+        for found in objects:
+            number, name = split_round(launch_of(found.key)[1])
             kind, _, rest = name.partition("/")
             if kind == "rounds":
                 number, name = int(rest), ""
@@ -85,23 +85,66 @@ class _Survey:
         self.progress_at = max(self.progress_at, at)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the store holds below one job id.
+
+    Attributes:
+        job_id: The id.
+        intent: The intent of the launch that counts; None if there is none.
+        survey: What is known of that launch.
+        leftovers: Objects of other launches, which are gone.
+    """
+
+    job_id: str
+    intent: Intent | None
+    survey: _Survey
+    leftovers: list[ObjectInfo]
+
+    @classmethod
+    def of(cls, runtime: Runtime, job_id: str) -> _Found:
+        """One request for 1,000 objects, and one for the intent."""
+        launches: dict[str, list[ObjectInfo]] = {}
+        # The intent first: a launch that begins after the listing must not be taken for one that is gone.
+        try:
+            intent = read_intent(runtime.store, job_id)
+        except JobNotFound:
+            intent = None
+        launched_at = 0.0
+        for info in runtime.store.list(job_prefix(job_id)):
+            launch_id, name = launch_of(info.key)
+            if launch_id:
+                launches.setdefault(launch_id, []).append(info)
+            elif name == "intent":
+                launched_at = info.modified.timestamp()
+        survey = _Survey.of(launches.pop(intent.launch_id, []) if intent is not None else [])
+        survey.progress_at = max(survey.progress_at, launched_at)
+        return cls(job_id, intent, survey, [info for infos in launches.values() for info in infos])
+
+
 def sweep_job(runtime: Runtime, job_id: str) -> Move:
     """Move one job if it has stalled, end it if its deadline has passed.
 
-    One listing of the job, and nothing else while it goes well.
+    The intent and one listing of the job, and nothing else while it goes well.
 
     Raises:
         JobNotFound: The store has no such job.
     """
-    survey = _Survey.of(runtime.ledger(job_id))
-    now = time.time()
-    if "intent" not in survey.written_at:
-        raise JobNotFound(job_id, runtime.store.url)
-    job = runtime.job(job_id, survey.round)
+    return _moved(runtime, _Found.of(runtime, job_id))
+
+
+def _moved(runtime: Runtime, found: _Found) -> Move:
+    survey, intent = found.survey, found.intent
+    if intent is None:
+        raise JobNotFound(found.job_id, runtime.store.url)
+    if "delivered" in survey.written_at:
+        return Move.NONE
+    job = runtime.open(found.job_id, intent, survey.round)
     if "outcome" not in survey.written_at and overdue(runtime, job):
         return Move.FAILED
+    now = runtime.now()
     quiet_s = now - max(survey.progress_at, job.intent.not_before or 0.0)
-    if "delivered" in survey.written_at or quiet_s < runtime.config.stall_s * 2**survey.nudges:
+    if quiet_s < runtime.config.stall_s * 2**survey.nudges:
         return Move.NONE
     return _Stalled(runtime, job, survey, now).move()
 
@@ -118,7 +161,7 @@ class _Stalled:
 
     def move(self) -> Move:
         if "outcome" in self._survey.written_at:
-            unbegun = "continuation" not in self._survey.written_at and awaits_setup(self._job)
+            unbegun = "continuation" not in self._survey.written_at and awaits_setup(self._runtime, self._job)
             return self._setup() if unbegun else self._join(Move.OUTCOME_SENT)
         manifest = self._job.manifest()
         if manifest is None:
@@ -141,7 +184,7 @@ class _Stalled:
             conclude(self._runtime, self._job, Ending.FAILED, failure)
             return Move.FAILED
         if self._nudge():
-            self._runtime.carrier.send_setup(self._job.id, intent, round=self._job.round)
+            self._runtime.carrier.send_setup(self._job.id, intent, round=self._job.round, again=not unbegun)
             return Move.SETUP_SENT
         return Move.NONE
 
@@ -169,51 +212,37 @@ class _Stalled:
 def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
     """Sweep every job in the store, and remove those whose outcome is older than `keep_s`.
 
-    One request a job to find it, one to look at it, and those of `sweep_job`. A job that can't be read is logged and
-    passed by. Yields each job's id and what was done to it.
+    Three requests a job to find it and to look at it, and those of `sweep_job`. A job that can't be read is logged and
+    passed by, and so is whatever lies in the store that is not fanout's. Yields each job's id and what was done to it.
     """
+    unreadable = False
     for job_id in job_ids(runtime.store):
         try:
             yield job_id, _removed_or_moved(runtime, job_id)
         except JobNotFound:
-            # Its intent is still on the way, or another sweep has just removed it.
+            # Another sweep has just removed it.
             yield job_id, Move.NONE
         except (CorruptObject, ObjectNotFound, ValueError) as error:
+            unreadable = True
             _LOG.warning("job %s: could not be swept: %s", job_id, error)
             yield job_id, Move.UNREADABLE
-    _remove_old_parameters(runtime)
+    if not unreadable:
+        # Parameters are shared by content. Two launches may use one that neither has written down yet.
+        removal.remove_old_parameters(runtime.store, before=runtime.now() - 2 * runtime.config.keep_s)
 
 
 def _removed_or_moved(runtime: Runtime, job_id: str) -> Move:
-    ledger = runtime.ledger(job_id)
-    survey = _Survey.of(ledger)
-    # Without an intent it is what a late worker wrote of a job that is gone.
-    done_at = survey.written_at.get("outcome", 0.0 if "intent" in survey.written_at else survey.progress_at)
-    if done_at and time.time() - done_at > runtime.config.keep_s:
-        ledger.remove()
+    found = _Found.of(runtime, job_id)
+    limit = runtime.now() - runtime.config.keep_s
+    old = [info for info in found.leftovers if info.modified.timestamp() < limit]
+    removed = removal.remove_leftovers(runtime.store, old) if old else 0
+    ended_at = found.survey.written_at.get("outcome")
+    if found.intent is not None and ended_at is not None and ended_at < limit:
+        removal.remove_job(runtime.store, job_id, found.intent.launch_id)
         return Move.REMOVED
-    return sweep_job(runtime, job_id)
-
-
-def job_ids(store: ObjectStore) -> Iterator[str]:
-    """Ids of the jobs in the store, in the order of keys; passes by what is no job. One request each."""
-    after = ""
-    while True:
-        found = next(iter(store.list(start_after=after)), None)
-        if found is None:
-            return
-        name = found.key.partition("/")[0]
-        # "0" is the character after "/": every key of this job sorts before it.
-        after = f"{name}0"
-        if is_id(name):
-            yield name
-
-
-def _remove_old_parameters(runtime: Runtime) -> None:
-    """Parameters are shared by content, so they outlive twice the time of a job that may use them."""
-    limit = time.time() - 2 * runtime.config.keep_s
-    old = [found.key for found in runtime.store.list(PARAMETERS_PREFIX) if found.modified.timestamp() < limit]
-    runtime.store.delete(old)
+    if found.intent is None:
+        return Move.REMOVED if removed else Move.NONE
+    return _moved(runtime, found)
 
 
 class Sweeping:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .codec import decode, encode
 from .counting import CountingStore
-from .envelope import COMPRESSIONS, Compression, checksum, digest
+from .envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
 from .errors import (
     BucketNotFound,
     ConditionalWriteUnsupported,
@@ -73,6 +73,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "is_encoded",
     "open_proven",
     "open_store",
     "probe_store",

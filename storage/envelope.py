@@ -140,6 +140,11 @@ def unseal(
     return whole, flags
 
 
+def is_encoded(data: Content) -> bool:
+    """Whether these are the first bytes of something that this package has encoded; 4 bytes are enough to tell."""
+    return bytes(data[: len(_MAGIC)]) == _MAGIC
+
+
 def is_plain(data: Content) -> bool:
     """Return whether a value that `unseal` took is all payload, as it lies."""
     return len(data) >= HEADER.size and not HEADER.unpack_from(data)[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,12 @@ from .._storage import ObjectStore, decode, digest
 from ..config import Config, Options
 from ..declaration import Declaration
 from ..errors import InvalidInput, JobConflict
+from ..keys import new_token
 from ..ledger import Ledger
 from ..parameters import Parameters
 from ..records import Intent
-from ..runtime import Runtime
+from ..removal import remove_job
+from ..runtime import OpenJob, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +85,34 @@ class Order:
         return cls(task, parameters, chosen, {**kept, **streams}, receives)
 
     def intent(
-        self, *, launch: str | None = None, not_before: float | None = None, expires_at: float | None = None
+        self,
+        *,
+        launch: str | None = None,
+        not_before: float | None = None,
+        expires_at: float | None = None,
+        now: Callable[[], float] | None = None,
     ) -> Intent:
-        """The record that makes it a job; see `Intent`. A deadline counts from the time that setup may start."""
-        now = time.time()
-        deadline_s = self.options.deadline_s
+        """The record that makes it a job; see `Intent`. A deadline counts from the time that setup may start.
+
+        Args:
+            launch: The engine's own form of the message that starts setup.
+            not_before: When setup is to start at the earliest, by this machine's clock.
+            expires_at: When it no longer makes sense to start, by this machine's clock.
+            now: Gives the store's time, in which the record says all of that; asked only where it says something. This
+                machine's time if not given.
+        """
+        deadline_s, here = self.options.deadline_s, time.time()
+        is_timed = not (deadline_s is None and not_before is None and expires_at is None)
+        now_s = now() if now is not None and is_timed else here
+        not_before, expires_at = (None if at is None else at - here + now_s for at in (not_before, expires_at))
         return Intent(
+            launch_id=new_token(),
             task=self.task.name,
             inline=self.parameters.inline,
             references=self.parameters.references,
             options=asdict(self.options),
-            created_at=now,
-            deadline_at=max(now, not_before or 0.0) + deadline_s if deadline_s is not None else None,
+            created_at=now_s,
+            deadline_at=max(now_s, not_before or 0.0) + deadline_s if deadline_s is not None else None,
             kept=tuple(self.kept),
             receives=self.receives,
             not_before=not_before,
@@ -104,8 +122,11 @@ class Order:
         )
 
 
-def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> bool:
+def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[OpenJob, bool]:
     """Write a job's intent, and so make it a job. Launching the same one twice makes one.
+
+    One request. A job whose caller stopped before all of its input was there is worth nothing to anybody: under its id
+    another one can be launched.
 
     Args:
         runtime: The store; the job is at hand there afterwards.
@@ -113,23 +134,31 @@ def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> bool:
         intent: What it is to be.
 
     Returns:
-        Whether this made it; False if the same job was launched before under this id.
+        The job, and whether this made it; not so if the same job was launched before under this id.
 
     Raises:
         JobConflict: Another job was. Names what is different.
     """
-    standing = runtime.launch(job_id, intent).intent
-    if standing is intent:
-        return True
-    found = _differences(standing, intent)
+    job = runtime.launch(job_id, intent)
+    if job.launch_id != intent.launch_id and _is_spent(job):
+        remove_job(runtime.store, job_id, job.launch_id)
+        job = runtime.launch(job_id, intent)
+    if job.launch_id == intent.launch_id:
+        return job, True
+    found = _differences(job.intent, intent)
     if found:
         raise JobConflict(job_id, found)
-    return False
+    return job, False
+
+
+def _is_spent(job: OpenJob) -> bool:
+    """Whether the job has ended before its caller had given it all of its input. Two requests for one with a stream."""
+    return bool(job.intent.kept) and job.manifest() is None and job.ledger.has_outcome()
 
 
 def has_begun(ledger: Ledger) -> bool:
     """Whether anybody has taken up a job that was launched. One request."""
-    return any(found.key != ledger.keys.intent for found in ledger.objects())
+    return next(iter(ledger.objects()), None) is not None
 
 
 def _differences(standing: Intent, intent: Intent) -> list[str]:

@@ -109,14 +109,15 @@ def inline_runtime(runtime: Runtime) -> Runtime:
 
 
 def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome:
-    first = put_on_record(runtime, job_id, order.intent())
+    job, first = put_on_record(runtime, job_id, order.intent(now=runtime.now))
     if not first:
-        standing = runtime.ledger(job_id, runtime.ledger(job_id).latest_round()).outcome()
+        latest = runtime.open(job_id, job.intent, job.ledger.latest_round())
+        standing = latest.ledger.outcome()
         if standing is not None:
             return standing
-    run_setup(runtime, job_id, kept=order.kept, fresh=first)
+    run_setup(runtime, job_id, launch_id=job.launch_id, kept=order.kept, fresh=first)
     crew.finish()
-    outcome = run_join(runtime, job_id)
+    outcome = run_join(runtime, job_id, launch_id=job.launch_id)
     if outcome is None:
         raise FanoutError(f"job {job_id}: chunks are missing after all have run; please report this")
     return outcome
@@ -127,10 +128,12 @@ class _Crew(abc.ABC):
 
     runtime: Runtime
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         raise AssertionError("a local job is not swept: its setup runs in the caller")
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
+    ) -> None:
         """Nothing to send: `run` joins once nothing is left to do."""
         return
 
@@ -169,11 +172,13 @@ class _Inline(_Crew):
 class _Eager(_Inline):
     """Runs the other steps at once, too."""
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
-        run_setup(self.runtime, job_id, round=round)
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
+        run_setup(self.runtime, job_id, launch_id=intent.launch_id, nudged=again, round=round)
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        run_join(self.runtime, job_id, again=again, round=round)
+    def send_join(
+        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
+    ) -> None:
+        run_join(self.runtime, job_id, launch_id=launch_id, again=again, round=round)
 
 
 class _Pool(_Crew):

@@ -5,7 +5,7 @@ left to do. An error of the user's code becomes a record; an error of the store 
 try the whole stage again.
 """
 
-from .ending import awaits_setup, conclude, overdue, start_join
+from .ending import awaits_setup, conclude, end_job, overdue, start_join
 from .join import run_join
 from .process import run_process
 from .resending import send_again, send_missing
@@ -14,6 +14,7 @@ from .setup import run_setup
 __all__ = [
     "awaits_setup",
     "conclude",
+    "end_job",
     "overdue",
     "run_join",
     "run_process",

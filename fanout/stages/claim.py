@@ -6,15 +6,14 @@ several who try one succeeds.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from .._storage import StorageError
+from ..blame import is_transient
 from ..ledger import Ledger
 from ..records import Note
-from .ending import is_passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Claim:
         try:
             yield
         except Exception as error:
-            if is_passing(error):
+            if is_transient(error):
                 self.put_off(ledger, by=by)
             raise
 
@@ -54,7 +53,14 @@ class Claim:
 
 
 def claim_join(
-    ledger: Ledger, *, token: str, again: bool, redelivered: bool, held: Collection[str], stall_s: float
+    ledger: Ledger,
+    *,
+    token: str,
+    again: bool,
+    redelivered: bool,
+    held: Collection[str],
+    stall_s: float,
+    now: Callable[[], float],
 ) -> Claim | None:
     """Claim the join, if nobody has or if its holder is gone; None if it is somebody else's.
 
@@ -68,6 +74,7 @@ def claim_join(
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
         held: Tokens of earlier runs for this message that the store failed: their claim is ours.
         stall_s: Seconds without a sign of life after which a holder may be believed dead.
+        now: Gives the store's time.
     """
     if _taken(ledger, Claim(0), token):
         return Claim(0)
@@ -80,7 +87,7 @@ def claim_join(
     ours = last.by in held
     if not ours and not redelivered:
         alive_at = max(last.made_at, ledger.last_beat("join") or 0.0)
-        if not again or time.time() - alive_at < stall_s:
+        if not again or now() - alive_at < stall_s:
             return None
     claim = Claim(last.number + 1, lost=not ours and not last.put_off)
     return claim if _taken(ledger, claim, token) else None

@@ -16,12 +16,12 @@ from typing import Any
 from .. import barrier
 from .._storage import encode
 from ..effort import Effort
-from ..failure import Failure
+from ..failure import Failure, add_note
 from ..handle import Handle
 from ..keys import GROUP_WIDTH, combine_step
 from ..records import Ending, Node
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, is_passing
+from .ending import conclude
 from .tries import Admission, Tries, overran
 from .values import combined_values
 from .watch import Watch
@@ -103,7 +103,7 @@ class _Node:
         """The chunk, and not the run: then a redelivered message knows its own tries."""
         self._stopped = False
         """Whether the job ended before all values were read."""
-        self._tries = Tries(job.ledger, self._step, by=self._by)
+        self._tries = Tries(job.ledger, self._step, by=self._by, now=runtime.now)
 
     def is_there(self) -> bool:
         return self._index in self._job.ledger.nodes(self._attempt, self._level, self._index // GROUP_WIDTH)
@@ -126,10 +126,10 @@ class _Node:
                 Watch(self._runtime.alarms, self._job.ledger, self._step, stall_s=stall_s, by=self._by) as watch,
             ):
                 values = self._combined(lambda: watch.ended)
-        except Exception as error:
-            if is_passing(error):
+        except BaseException as error:
+            if self._runtime.passes(error):
                 raise
-            error.add_note(self._what)
+            add_note(error, self._what)
             self._runtime.on_error(error)
             self._conclude(Failure.of("combine", error, tries=self._tries.count))
             return False

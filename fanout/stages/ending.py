@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from .._storage import CorruptObject, MissingPackage, ObjectNotFound, StorageError, Unencodable
 from ..effort import Effort
-from ..errors import CarrierUnavailable
 from ..failure import Failure
 from ..records import Ending, Outcome
 from ..runtime import OpenJob, Runtime
@@ -20,15 +18,15 @@ def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
     A job that ends before its setup has begun waits for it: only setup's message says what is to follow.
     """
     continuation = job.ledger.continuation()
-    if continuation is None and awaits_setup(job):
+    if continuation is None and awaits_setup(runtime, job):
         return
     message = continuation.message if continuation is not None else None
-    runtime.carrier.send_join(job.id, job.intent.task, message, again=again, round=job.round)
+    runtime.carrier.send_join(job.id, job.launch_id, job.intent.task, message, again=again, round=job.round)
 
 
-def awaits_setup(job: OpenJob) -> bool:
+def awaits_setup(runtime: Runtime, job: OpenJob) -> bool:
     """Whether a setup that has not begun yet is still to come, with what is to follow the join."""
-    return job.intent.launch is not None and (job.expires_at is None or time.time() <= job.expires_at)
+    return job.intent.launch is not None and (job.expires_at is None or runtime.now() <= job.expires_at)
 
 
 def conclude(
@@ -45,6 +43,18 @@ def conclude(
         failure: Why.
         tally: Its failed items, if it ends because they are too many.
     """
+    standing, is_ours = end_job(job, ending, failure, tally=tally)
+    if is_ours:
+        start_join(runtime, job)
+    return standing
+
+
+def end_job(job: OpenJob, ending: Ending, failure: Failure, *, tally: Tally | None = None) -> tuple[Outcome, bool]:
+    """Write the outcome of a job without a value; see `conclude`. One request.
+
+    Returns:
+        The outcome that stands, and whether it is this one.
+    """
     outcome = Outcome(
         ending=ending,
         task=job.intent.task,
@@ -55,24 +65,12 @@ def conclude(
     )
     standing = job.ledger.write_outcome(outcome)
     job.known_ended = True
-    if standing is outcome:
-        start_join(runtime, job)
-    return standing
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether store or broker are to blame, so that the stage should run again later; else the job has to fail.
-
-    What can't travel, is damaged or is gone will be so the next time, and nobody installs a package meanwhile.
-    """
-    if isinstance(error, Unencodable | CorruptObject | ObjectNotFound | MissingPackage):
-        return False
-    return isinstance(error, StorageError | CarrierUnavailable)
+    return standing, standing is outcome
 
 
 def overdue(runtime: Runtime, job: OpenJob) -> bool:
     """Whether the job's deadline has passed; if so it has been concluded. No request before that."""
-    if job.deadline_at is None or time.time() <= job.deadline_at:
+    if job.deadline_at is None or runtime.now() <= job.deadline_at:
         return False
     conclude(runtime, job, Ending.FAILED, Failure("job", "DeadlineExceeded", "its deadline has passed"))
     return True

@@ -17,7 +17,6 @@ from ..records import Ending, Manifest, Outcome
 from ..results import Results
 from ..runtime import OpenJob, Runtime
 from .claim import claim_join
-from .ending import is_passing
 from .tally import Tally, too_many
 from .tries import Admission, Tries, overran
 from .values import ChunkFailed, join_results
@@ -30,6 +29,7 @@ def run_join(
     runtime: Runtime,
     job_id: str,
     *,
+    launch_id: str | None = None,
     again: bool = False,
     redelivered: bool = False,
     token: str | None = None,
@@ -43,6 +43,7 @@ def run_join(
     Args:
         runtime: Store, settings, carrier.
         job_id: The job.
+        launch_id: Which launch of that id is meant; None for the one that counts.
         again: Whether a sweep believes an earlier join to be lost. Its claim does not count if it is.
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
         token: Who runs it; another for each run.
@@ -58,7 +59,7 @@ def run_join(
         StorageError: The store does not answer; running the join again, with the token among those `held`, is safe.
     """
     try:
-        job = runtime.job(job_id, round)
+        job = runtime.job(job_id, launch_id, round)
     except JobNotFound:
         _LOG.info("job %s is gone; its join dropped", job_id)
         return None
@@ -78,7 +79,15 @@ def run_join(
         return None
     redelivered = redelivered or overran_s is not None
     gone = redelivered or given_back
-    claim = claim_join(ledger, token=token, again=again, redelivered=gone, held=held, stall_s=runtime.config.stall_s)
+    claim = claim_join(
+        ledger,
+        token=token,
+        again=again,
+        redelivered=gone,
+        held=held,
+        stall_s=runtime.config.stall_s,
+        now=runtime.now,
+    )
     if claim is None:
         return None
     with claim.held(ledger, by=token):
@@ -89,7 +98,7 @@ def run_join(
             outcome = ledger.outcome()
         if outcome is not None or manifest is None or standing is None:
             return outcome
-        tries = Tries(ledger, "join", by=token)
+        tries = Tries(ledger, "join", by=token, now=runtime.now)
         admission = tries.admit(
             redelivered=claim.lost and not given_back,
             retried=claim.number > 0,
@@ -146,8 +155,8 @@ def _outcome(
             )
         except ChunkFailed as error:
             failure = error.failure
-        except Exception as error:
-            if is_passing(error):
+        except BaseException as error:
+            if runtime.passes(error):
                 raise
             runtime.on_error(error)
             failure = Failure.of("join", error, tries=tries)

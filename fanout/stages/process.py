@@ -19,7 +19,7 @@ from ..keys import new_token, process_step
 from ..records import ChunkResult, Ending
 from ..runtime import OpenJob, Runtime
 from .climb import Delivery
-from .ending import conclude, conclude_excess, is_passing, overdue
+from .ending import conclude, conclude_excess, overdue
 from .look import look_after
 from .tries import Admission, Tries, overran
 from .watch import Watch
@@ -52,7 +52,7 @@ def run_process(
         StorageError: The store does not answer; running the chunk again, `retried`, is safe.
     """
     try:
-        job = runtime.job(handle.job_id, handle.round)
+        job = runtime.job(handle.job_id, handle.launch_id, handle.round)
     except JobNotFound:
         _LOG.info("job %s is gone; chunk %d dropped", handle.job_id, handle.chunk)
         return
@@ -78,7 +78,7 @@ class _Run:
         self._delivery = delivery
         self._token = new_token()
         self._step = process_step(handle.attempt, handle.chunk)
-        self._tries = Tries(job.ledger, self._step, by=self._token, known=handle.tries)
+        self._tries = Tries(job.ledger, self._step, by=self._token, now=runtime.now, known=handle.tries)
         self._item: int | None = None
         """The item that is being worked on, for the error that names it; None while combine is at work."""
         self._at = "process"
@@ -124,8 +124,8 @@ class _Run:
                 ) as watch,
             ):
                 values = self._values(lambda: watch.ended)
-        except Exception as error:
-            if is_passing(error):
+        except BaseException as error:
+            if self._runtime.passes(error):
                 raise
             self._failed(error)
         else:
@@ -148,7 +148,7 @@ class _Run:
             for call in items:
                 try:
                     encoder.add(call())
-                except Exception as error:
+                except BaseException as error:
                     self._forgive(error)
                     encoder.add(None)
             values = encoder.finish()
@@ -158,7 +158,7 @@ class _Run:
         for call in items:
             try:
                 result = call()
-            except Exception as error:
+            except BaseException as error:
                 self._forgive(error)
                 continue
             self._at, self._item = "combine", None
@@ -181,9 +181,9 @@ class _Run:
     def _last_try(self) -> bool:
         return self._tries.count >= self._job.options.max_attempts
 
-    def _forgive(self, error: Exception) -> None:
+    def _forgive(self, error: BaseException) -> None:
         """Put a mark in the place of the item that just raised; raises that again if it must not be given up."""
-        if not (self._job.options.policy.tolerant and self._last_try) or is_passing(error):
+        if not (self._job.options.policy.tolerant and self._last_try) or self._runtime.passes(error):
             raise
         if not self._marks:
             self._runtime.on_error(error)
@@ -192,7 +192,7 @@ class _Run:
         assert self._item is not None
         self._marks.append(FailedItem.of(failure, item=self._item))
 
-    def _failure_of(self, error: Exception) -> Failure:
+    def _failure_of(self, error: BaseException) -> Failure:
         return Failure.of(self._at, error, chunk=self._handle.chunk, item=self._item, tries=self._tries.count)
 
     def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> ChunkResult:
@@ -210,7 +210,7 @@ class _Run:
         )
         return self._job.ledger.write_result(self._handle.attempt, result)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._runtime.on_error(error)
         failure = self._failure_of(error)
         self._tries.raised(failure)

@@ -60,7 +60,16 @@ def send_again(
             return False
         places = dict(enumerate(record.places, start=record.first_chunk))
         handles = [
-            Handle(job.id, manifest.attempt, chunk, places[chunk], tries=tries[chunk], nudged=nudged, round=job.round)
+            Handle(
+                job.id,
+                job.launch_id,
+                manifest.attempt,
+                chunk,
+                places[chunk],
+                tries=tries[chunk],
+                nudged=nudged,
+                round=job.round,
+            )
             for chunk in chunks
             if chunk in places
         ]

@@ -19,7 +19,7 @@ from ..handle import ChunkPlace, Handle
 from ..keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
 from ..records import Ending, IndexShard, Manifest
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, conclude_excess, is_passing, overdue, start_join
+from .ending import conclude, conclude_excess, overdue, start_join
 from .resending import send_again
 from .tries import Admission, Tries, overran
 from .watch import Watch
@@ -37,10 +37,12 @@ def run_setup(
     runtime: Runtime,
     job_id: str,
     *,
+    launch_id: str | None = None,
     kept: Mapping[str, Any] | None = None,
     fresh: bool = False,
     redelivered: bool = False,
     retried: bool = False,
+    nudged: bool = False,
     round: int = 0,
     overran_s: float | None = None,
 ) -> None:
@@ -53,10 +55,12 @@ def run_setup(
     Args:
         runtime: Store, settings, carrier.
         job_id: The job; its intent must be in the store.
+        launch_id: Which launch of that id is meant; None for the one that counts.
         kept: Parameters that only this process has, by name, if setup runs where the job was submitted.
         fresh: Whether this process has just made the job, so that it need not look how far that is.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether an earlier run for this message ended without being to blame.
+        nudged: Whether a sweep sent the message, on the suspicion that a worker which had begun is gone.
         round: The job's round.
         overran_s: The time limit at which an earlier run for this message was stopped, if one was.
 
@@ -65,7 +69,7 @@ def run_setup(
         CarrierUnavailable: The broker does not take the handles; running setup again is safe.
     """
     try:
-        job = runtime.job(job_id, round)
+        job = runtime.job(job_id, launch_id, round)
     except JobNotFound:
         _LOG.info("job %s is gone; its setup dropped", job_id)
         return
@@ -76,11 +80,18 @@ def run_setup(
     redelivered = redelivered or overran_s is not None
     token = new_token()
     if not fresh and job.manifest() is not None:
-        _go_on(runtime, job, token, resend=redelivered or retried)
+        _go_on(runtime, job, token, resend=redelivered or retried or nudged)
     else:
-        tries = Tries(job.ledger, "setup", by=token)
+        tries = Tries(job.ledger, "setup", by=token, now=runtime.now)
         limit, why = job.options.max_attempts, overran("setup", overran_s)
-        admission = tries.admit(redelivered=redelivered, retried=retried, limit=limit, why=why)
+        admission = tries.admit(
+            redelivered=redelivered,
+            nudged=nudged,
+            retried=retried,
+            limit=limit,
+            stall_s=runtime.config.stall_s,
+            why=why,
+        )
         if admission is Admission.LEAVE:
             return
         if admission is Admission.GIVE_UP:
@@ -101,8 +112,8 @@ def run_setup(
             ):
                 attempt = _Attempt(runtime, job, token, watch)
                 attempt.run(kept or {})
-        except Exception as error:
-            if is_passing(error):
+        except BaseException as error:
+            if runtime.passes(error):
                 raise
             runtime.on_error(error)
             conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.count))
@@ -256,10 +267,10 @@ class _Attempt:
 
     def _handles(self, pieces: Iterable[Slice]) -> list[Handle]:
         """The handles of chunks that have become durable, in order."""
-        handles = []
+        handles, job = [], self._job
         for piece in pieces:
             place = ChunkPlace(piece, *self._waiting.popleft())
-            handles.append(Handle(self._job.id, self._attempt, self._chunks_sent, place, round=self._job.round))
+            handles.append(Handle(job.id, job.launch_id, self._attempt, self._chunks_sent, place, round=job.round))
             self._chunks_sent += 1
             self._input_bytes += piece.length
             self._shard.append(place)

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from enum import Enum, auto
 
 from .._storage import StorageError
+from ..blame import is_transient
 from ..failure import Failure
 from ..ledger import Ledger, TriesOnRecord
 from ..records import Note, Try, TryState
-from .ending import is_passing
 
 
 class Admission(Enum):
@@ -38,11 +38,13 @@ class Tries:
         ledger: The job's records.
         step: `setup`, `join` or `keys.process_step(…)`.
         by: Whose they are, where that matters to those who come later: token of the run, or of the message.
+        now: Gives the store's time.
         known: Number of the last try that was on record when the message was sent.
     """
 
-    def __init__(self, ledger: Ledger, step: str, *, by: str, known: int = 0) -> None:
+    def __init__(self, ledger: Ledger, step: str, *, by: str, now: Callable[[], float], known: int = 0) -> None:
         self._ledger = ledger
+        self._now = now
         self._step = step
         self._by = by
         self._known = known
@@ -122,7 +124,7 @@ class Tries:
         try:
             yield
         except Exception as error:
-            if is_passing(error):
+            if is_transient(error):
                 with suppress(StorageError):
                     # One that had left no record takes a number, so that what goes on in its place gets the next.
                     number = self.number if self._on_record else self._ledger.tries(self._step).last + 1
@@ -160,7 +162,7 @@ class Tries:
     def _at_work(self, found: TriesOnRecord, stall_s: float) -> bool:
         """Whether somebody has begun the step, and given a sign of life since `stall_s`. One request at most."""
         began_at = found.written_at.get(found.last) if found.last not in found.put_off else None
-        now = time.time()
+        now = self._now()
         if began_at is not None and now - began_at < stall_s:
             return True
         beat_at = self._ledger.last_beat(self._step)

@@ -31,10 +31,11 @@ class Message:
     Attributes:
         step: `setup`, `process` or `join`.
         job_id: The job.
+        launch_id: Which launch of that id.
         round: The job's round.
         handle: The chunk, for process.
         continuation: What is to follow the join.
-        again: Whether an earlier join is believed to be lost.
+        again: Whether an earlier join, or an earlier run of setup, is believed to be lost.
         redelivered: Whether a worker was given it before.
         retries: Times that it was put off because of the store.
         held: Tokens of the runs that were put off.
@@ -43,6 +44,7 @@ class Message:
 
     step: str
     job_id: str
+    launch_id: str | None = None
     round: int = 0
     handle: Handle | None = None
     continuation: str | None = None
@@ -75,6 +77,8 @@ class Message:
             return False
         if self.step == "join":
             return bool(self.held)
+        if self.step == "setup" and self.again:
+            return bool(self.retries)
         return bool(self.retries) or self.handle is None or not self.handle.nudged
 
 
@@ -84,15 +88,18 @@ class WorldCarrier:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
-        self._send(Message("setup", job_id, round))
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
+        self._send(Message("setup", job_id, intent.launch_id, round, again=again))
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         for handle in handles:
-            self._send(Message("process", handle.job_id, handle.round, Handle.from_row(handle.to_row())))
+            read = Handle.from_row(handle.to_row())
+            self._send(Message("process", handle.job_id, handle.launch_id, handle.round, read))
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        self._send(Message("join", job_id, round, continuation=continuation, again=again))
+    def send_join(
+        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
+    ) -> None:
+        self._send(Message("join", job_id, launch_id, round, continuation=continuation, again=again))
 
     def _send(self, message: Message) -> None:
         self._world.invariants.sending(self._world.loop.current().process, message)

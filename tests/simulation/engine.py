@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fanout.errors import CarrierUnavailable
+from fanout.blame import is_transient
+from fanout.errors import CarrierUnavailable, JobNotFound
 from fanout.keys import new_token
 from fanout.records import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup
-from storage import StorageUnavailable
+from storage import StorageError
 
 from .broker import Message, Worker
 
@@ -49,13 +50,15 @@ class Engine:
         world = self._world
         try:
             yield
-        except StorageUnavailable:
-            self._put_off(worker, replace(message, held=held))
         except CarrierUnavailable:
             world.note("reject", str(message))
             world.invariants.given_back(worker, message)
             if worker.acknowledges:
                 world.broker.post(replace(message, redelivered=True), after_s=world.rng.random())
+        except StorageError as error:
+            if not is_transient(error):
+                raise
+            self._put_off(worker, replace(message, held=held))
 
     def _put_off(self, worker: Worker, message: Message) -> None:
         """What `Task.retry` does: another message, for later. If that can't be sent, this one is dropped."""
@@ -72,10 +75,16 @@ class Engine:
 
     def _setup(self, worker: Worker, message: Message) -> None:
         with self._outages_survived(worker, message):
-            worker.runtime.ledger(message.job_id).write_continuation(Continuation(message=FOLLOWS))
+            try:
+                job = worker.runtime.job(message.job_id, message.launch_id)
+            except JobNotFound:
+                return
+            job.ledger.write_continuation(Continuation(message=FOLLOWS))
             run_setup(
                 worker.runtime,
                 message.job_id,
+                launch_id=message.launch_id,
+                nudged=message.again,
                 redelivered=message.redelivered,
                 retried=bool(message.retries),
                 round=message.round,
@@ -93,6 +102,7 @@ class Engine:
             outcome = run_join(
                 worker.runtime,
                 message.job_id,
+                launch_id=message.launch_id,
                 again=message.again,
                 redelivered=message.redelivered,
                 token=token,
@@ -100,7 +110,7 @@ class Engine:
                 round=message.round,
             )
             if outcome is not None and outcome.failure is None:
-                worker.runtime.ledger(message.job_id).value(outcome)
+                worker.runtime.job(message.job_id, message.launch_id, message.round).ledger.value(outcome)
             ready = outcome
         if ready is not None:
             self._deliver(worker, message, ready)
@@ -113,6 +123,7 @@ class Engine:
             return
         world.invariants.delivered(worker, message, outcome)
         try:
-            worker.runtime.ledger(message.job_id, message.round).write_delivered(Note(by=new_token()))
-        except StorageUnavailable:
+            job = worker.runtime.job(message.job_id, message.launch_id, message.round)
+            job.ledger.write_delivered(Note(by=new_token()))
+        except StorageError:
             world.invariants.interrupted(worker)

@@ -10,6 +10,7 @@ AT_A_CALL = {
     "killed before a call": "The process dies; the call is never made.",
     "killed after a call": "The call is carried out; the process dies before it learns so.",
     "call refused": "The store does not answer, and has done nothing.",
+    "call denied": "The store refuses the credentials for this once, and has done nothing.",
     "answer lost": "The store does not answer, but has done what was asked.",
     "own write met": "The answer to a put was lost, the client repeated it and met what it had written itself.",
     "put lands late": "The store does not answer, and does what was asked some time later.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fanout.barrier import standing_of
 from fanout.failure import FailedItem, Failure
-from fanout.keys import JobKeys, split_round
+from fanout.keys import JOBS_PREFIX, launch_of, split_round
 from fanout.ledger import Ledger
 from fanout.records import Ending, Manifest, Outcome
 from fanout.runtime import ENDED_CHECK_S
@@ -45,6 +45,11 @@ class Violation(Exception):
         super().__init__(f"{law}: {details}")
 
 
+def job_of(key: str) -> str:
+    """The job that an object belongs to."""
+    return key.removeprefix(JOBS_PREFIX).partition("/")[0]
+
+
 class Invariants:
     """Watches one schedule."""
 
@@ -76,15 +81,15 @@ class Invariants:
         if not verb.startswith("put") and verb != "delete":
             return
         if isinstance(process, Worker) and process.message is not None:
-            if key.partition("/")[0] not in process.served:
+            if job_of(key) not in process.served:
                 self.violate("a worker writes nothing of another job", f"{verb} {key} for {process.message.job_id}")
-            kind = split_round(key.partition("/")[2])[1].partition("/")[0]
+            kind = split_round(launch_of(key)[1])[1].partition("/")[0]
             process.has_begun |= kind in ("err", "claim") and key not in self._world.objects
 
     def written(self, key: str, before: bytes | None, after: bytes) -> None:
         """An object was written."""
-        job_id, _, rest = key.partition("/")
-        name = split_round(rest)[1]
+        job_id = job_of(key)
+        name = split_round(launch_of(key)[1])[1]
         kind, _, number = name.partition("/")
         if before is not None and before != after and kind not in OVERWRITTEN:
             self.violate("what is written once stays as it is", key)
@@ -154,7 +159,9 @@ class Invariants:
         assert isinstance(process, Worker)
         assert process.message is not None
         message = process.message
-        ended_at = self._world.objects.written_at(JobKeys(message.job_id, message.round).outcome)
+        ended_at = self._world.objects.written_at(
+            Ledger.of(self._world.objects, message.job_id, message.round).keys.outcome
+        )
         if ended_at is not None and ended_at < process.taken_at - ENDED_CHECK_S:
             self.violate("nobody begins with a chunk of a job that has ended", str(process.message))
 
@@ -182,7 +189,7 @@ class Invariants:
         job_id, job = message.job_id, (message.job_id, message.round)
         self.deliveries[job] += 1
         self._world.note("delivered", job_id, outcome.ending)
-        standing = Ledger(self._world.objects, *job).outcome()
+        standing = Ledger.of(self._world.objects, *job).outcome()
         if standing is None or standing.to_bytes() != outcome.to_bytes():
             self.violate("what is delivered is the outcome", f"{job_id}: {outcome} and not {standing}")
         if self.deliveries[job] > 1 and job not in self._interrupted:
@@ -214,7 +221,7 @@ class Invariants:
             assert failure is not None
             self._check_failure(job_id, ledger.round, outcome, failure)
         if job_id in self.cancelled:
-            rounds = (Ledger(ledger.store, job_id, round).outcome() for round in range(ledger.round + 1))
+            rounds = (Ledger.of(ledger.store, job_id, round).outcome() for round in range(ledger.round + 1))
             if all(round is None or round.ending != Ending.CANCELLED for round in rounds):
                 self.violate("cancelled is cancelled", job_id)
         self._check_effort(job_id, ledger)
@@ -304,7 +311,9 @@ class Invariants:
         if failure.error == "JobCancelled":
             true = shape.cancel_s is not None and outcome.ending == Ending.CANCELLED
         elif failure.error == "DeadlineExceeded":
-            true = shape.deadline_s is not None and outcome.effort[1] >= world.began_at + shape.deadline_s
+            written_at = world.objects.written_at(Ledger.of(world.objects, job_id, round).keys.outcome)
+            assert written_at is not None
+            true = shape.deadline_s is not None and written_at >= world.began_at + shape.deadline_s
         elif failure.error == "Expired":
             true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
         elif failure.step == "combine" and failure.chunk is None:

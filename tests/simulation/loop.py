@@ -26,6 +26,8 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.dead = False
+        self.skew_s = 0.0
+        """How far its clock is ahead of the store's."""
         self.frozen_until = 0.0
         self.fibers: set[Fiber] = set()
         self.held: list[tuple[Fiber, int]] = []
@@ -85,6 +87,11 @@ class Loop:
         """The time; later at each look."""
         self.now += TICK_S
         return self.now
+
+    def wall_clock(self) -> float:
+        """What the machine of the running process takes the time to be."""
+        current = getcurrent()
+        return self.clock() + (current.process.skew_s if isinstance(current, Fiber) else 0.0)
 
     # For fibers
 

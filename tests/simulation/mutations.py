@@ -9,6 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout import barrier
+from fanout import clock as clock_module
+from fanout.clock import StoreClock
 from fanout.idle import Idle
 from fanout.ledger import LastClaim, Ledger
 from fanout.records import ChunkResult, Manifest, Try
@@ -19,6 +21,8 @@ from fanout.stages.watch import Watch
 from fanout.sweep import Move
 from storage import Body, ObjectExists, ObjectStore
 
+from . import engine
+from .shape import STALL_S
 from .store import TimedStore
 
 
@@ -245,7 +249,7 @@ def delivery_of_failures() -> Any:
 @mutation(cancel_s=0.3, message_s=3.0, launched=True)
 def waiting_for_setup() -> Any:
     """A job that ended before its setup began is delivered without what follows."""
-    return patch.object(ending, "awaits_setup", lambda job: False)
+    return patch.object(ending, "awaits_setup", lambda runtime, job: False)
 
 
 @mutation()
@@ -258,6 +262,19 @@ def delivered() -> Any:
 def notice_of_the_end() -> Any:
     """A worker does not look whether the job has ended."""
     return patch.object(OpenJob, "ended", lambda self: False)
+
+
+@mutation(skew_s=100 * STALL_S, setup="slow", items=("slow", "well"), rates={})
+def one_clock() -> Any:
+    """Ages and deadlines are told by the clock of whoever asks."""
+    return patch.object(StoreClock, "now", lambda self: clock_module.time.time())
+
+
+@mutation(max_attempts=3, setup="poison", rates={"message lost with its worker": 1.0})
+def counting_of_lost_setups() -> Any:
+    """A setup that a sweep sends is begun as if for the first time."""
+    run_setup = engine.run_setup
+    return patch.object(engine, "run_setup", lambda *args, nudged=False, **said: run_setup(*args, **said))
 
 
 @contextmanager

@@ -50,6 +50,7 @@ class Shape:
         deadline_s: The job's deadline, if any.
         expires_s: When setup's message expires, if ever.
         cancel_s: When a caller cancels the job, if ever.
+        skew_s: By how much the clocks of two processes may differ from the store's, each way.
         skipped: Numbers of faults that do not strike after all.
     """
 
@@ -75,6 +76,7 @@ class Shape:
     deadline_s: float | None = None
     expires_s: float | None = None
     cancel_s: float | None = None
+    skew_s: float = 0.0
     skipped: tuple[int, ...] = ()
 
     @property
@@ -128,6 +130,7 @@ class Shape:
             cancel_s=_spread(rng, 0.05, 5 * STALL_S) if rng.random() < 0.1 else None,
             combines=rng.choice(COMBINE_FORMS) if rng.random() < 0.4 else None,
             combine=_mostly(rng, "well", "slow", "broken", "poison"),
+            skew_s=_spread(rng, STALL_S, 100 * STALL_S) if rng.random() < 0.3 else 0.0,
         )
 
     @classmethod

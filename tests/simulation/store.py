@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from storage import Body, MemoryStore, ObjectExists, ObjectInfo, ObjectStore, StorageUnavailable
+from storage import Body, MemoryStore, ObjectExists, ObjectInfo, ObjectStore, StorageDenied, StorageUnavailable
 
 if TYPE_CHECKING:
     from .world import World
@@ -79,6 +79,9 @@ class FaultyStore(ObjectStore):
         for key in keys:
             self._call("delete", key, lambda key=key: self._inner.delete([key]))  # type: ignore[misc]
 
+    def now(self) -> float:
+        return self._call("head", "clock", lambda: self._world.loop.now)
+
     def _call(self, verb: str, key: str, act: Callable[[], T]) -> T:
         world = self._world
         world.invariants.asked(world.loop.current().process, verb, key)
@@ -93,12 +96,14 @@ class FaultyStore(ObjectStore):
         if fault == "put lands late" and not verb.startswith("put"):
             fault = "call refused"
         world.faults.record(fault)
-        if fault in ("call refused", "answer lost", "put lands late"):
+        if fault in ("call refused", "call denied", "answer lost", "put lands late"):
             world.invariants.refused(world.loop.current().process)
         if fault == "killed before a call":
             world.die()
         if fault == "call refused":
             raise StorageUnavailable(f"refused: {verb} {key}", key=key)
+        if fault == "call denied":
+            raise StorageDenied(f"denied: {verb} {key}", key=key)
         if fault == "frozen":
             world.freeze()
         elif fault == "cut off":

@@ -70,6 +70,7 @@ def shapes() -> st.SearchStrategy[Shape]:
         deadline_s=st.none() | times,
         expires_s=st.none() | times,
         cancel_s=st.none() | times,
+        skew_s=st.sampled_from((0.0, STALL_S, 100 * STALL_S)),
     )
 
 

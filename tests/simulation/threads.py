@@ -50,7 +50,7 @@ def _identity(value: object) -> int:
 
 def _substitutes(loop: Loop) -> dict[int, Any]:
     rng = loop.rng
-    clock = SimpleNamespace(time=loop.clock, monotonic=loop.clock, perf_counter=loop.clock, sleep=loop.sleep)
+    clock = SimpleNamespace(time=loop.wall_clock, monotonic=loop.clock, perf_counter=loop.clock, sleep=loop.sleep)
     threads = SimpleNamespace(
         Thread=lambda **settings: Thread(loop, **settings),
         Event=lambda: Event(loop),

@@ -9,16 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fanout import Config
+from fanout.blame import is_transient
 from fanout.engines.launch import Order
 from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
 from fanout.idle import Idle
 from fanout.job import Job
 from fanout.keys import level_of, new_id
-from fanout.ledger import Ledger
+from fanout.ledger import Ledger, write_intent
 from fanout.records import Ending
 from fanout.runtime import Runtime
 from fanout.sweep import Move, sweep, sweep_job
-from storage import StorageUnavailable
+from storage import StorageError
 
 from .broker import Broker, Message, Worker, WorldCarrier
 from .engine import Engine
@@ -205,9 +206,9 @@ class World:
         job_id = new_id()
         self.job_ids.append(job_id)
         expires_at = EPOCH + shape.expires_s if shape.expires_s is not None else None
-        intent = order.intent(launch="{}" if shape.launched else None, expires_at=expires_at)
-        self.latest(job_id).write_intent(intent)
-        message = Message("setup", job_id, expires_at=expires_at)
+        intent = order.intent(launch="{}" if shape.launched else None, expires_at=expires_at, now=lambda: self.loop.now)
+        write_intent(self.objects, job_id, intent)
+        message = Message("setup", job_id, intent.launch_id, expires_at=expires_at)
         self._start("launcher", lambda runtime: self.broker.send(message), once=True)
 
     def _make_peace(self) -> None:
@@ -251,7 +252,9 @@ class World:
         return Config(store=self.objects.url, stall_s=STALL_S, keep_s=KEEP_S, pack_bytes=32, uploads=2)
 
     def _runtime(self) -> Runtime:
-        return Runtime(self.store, self._config(), WorldCarrier(self), on_error=self._raised, idle=Idle())
+        return Runtime(
+            self.store, self._config(), WorldCarrier(self), on_error=self._raised, stops=(Killed,), idle=Idle()
+        )
 
     def _raised(self, error: BaseException) -> None:
         process = self.loop.current().process
@@ -262,15 +265,22 @@ class World:
     def _hire(self) -> None:
         self._births += 1
         worker = Worker(f"worker{self._births}", self._runtime())
+        worker.skew_s = self._skew()
         self._processes.append(worker)
         self.broker.offer(worker)
 
     def _start(self, name: str, body: Callable[[Runtime], object], *, once: bool = False) -> None:
         self._births += 1
         process = Process(f"{name}{self._births}")
+        process.skew_s = self._skew()
         process.again = None if once else lambda: self._start(name, body)
         self._processes.append(process)
         self.loop.spawn(process, self._live, body)
+
+    def _skew(self) -> float:
+        """How far the clock of a new process is ahead of the store's."""
+        skew_s = self.shape.skew_s
+        return self.rng.uniform(-skew_s, skew_s) if skew_s else 0.0
 
     def _live(self, body: Callable[[Runtime], object]) -> None:
         with self._outages_borne():
@@ -342,7 +352,9 @@ class World:
         """Within it, a store or a broker that does not answer is a matter for the next time."""
         try:
             yield
-        except (StorageUnavailable, CarrierUnavailable, JobNotFound) as error:
+        except (StorageError, CarrierUnavailable, JobNotFound) as error:
+            if not is_transient(error) and not isinstance(error, JobNotFound):
+                raise
             self.note("gave up", repr(error))
 
     def _uncaught(self, fiber: Fiber, error: BaseException) -> None:
@@ -354,7 +366,7 @@ class World:
 
     def latest(self, job_id: str) -> Ledger:
         """The job's records, in its latest round."""
-        return Ledger(self.objects, job_id, self.rounds[job_id])
+        return Ledger.of(self.objects, job_id, self.rounds[job_id])
 
     def round_of(self, process: Process) -> int:
         """The round for which a worker is at work."""

@@ -23,11 +23,20 @@ class Setup:
     """Asks for the setup of a job."""
 
     job_id: str
+    launch_id: str | None = None
+    again: bool = False
     redelivered: bool = False
     round: int = 0
 
     def run(self, runtime: Runtime) -> None:
-        run_setup(runtime, self.job_id, redelivered=self.redelivered, round=self.round)
+        run_setup(
+            runtime,
+            self.job_id,
+            launch_id=self.launch_id,
+            redelivered=self.redelivered,
+            nudged=self.again,
+            round=self.round,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,10 @@ class Chunk:
         return self.handle.job_id
 
     @property
+    def launch_id(self) -> str:
+        return self.handle.launch_id
+
+    @property
     def round(self) -> int:
         return self.handle.round
 
@@ -55,6 +68,7 @@ class Join:
     """Asks for the join of a job."""
 
     job_id: str
+    launch_id: str | None
     task: str
     continuation: str | None = None
     again: bool = False
@@ -62,7 +76,14 @@ class Join:
     round: int = 0
 
     def run(self, runtime: Runtime) -> Outcome | None:
-        return run_join(runtime, self.job_id, again=self.again, redelivered=self.redelivered, round=self.round)
+        return run_join(
+            runtime,
+            self.job_id,
+            launch_id=self.launch_id,
+            again=self.again,
+            redelivered=self.redelivered,
+            round=self.round,
+        )
 
 
 Message = Setup | Chunk | Join
@@ -100,15 +121,17 @@ class RecordingCarrier:
     def joins(self) -> list[Join]:
         return [message for message in self.sent if isinstance(message, Join)]
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
-        self._send(Setup(job_id, round=round))
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
+        self._send(Setup(job_id, intent.launch_id, round=round, again=again))
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         for handle in handles:
             self._send(Chunk(task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        self._send(Join(job_id, task, continuation, again, round=round))
+    def send_join(
+        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
+    ) -> None:
+        self._send(Join(job_id, launch_id, task, continuation, again, round=round))
 
     def lose(self, kind: type[Message] | None = None) -> None:
         """Drop what waits: everything, or all messages of one kind."""
@@ -130,7 +153,7 @@ class RecordingCarrier:
             raise
         if outcome is not None:
             self.deliveries.append(outcome)
-            runtime.ledger(message.job_id, message.round).write_delivered(Note(by=new_token()))
+            runtime.job(message.job_id, message.launch_id, message.round).ledger.write_delivered(Note(by=new_token()))
         return outcome
 
     def drain(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
+from fanout.keys import JOBS_PREFIX, launch_of
 from storage import Body, MemoryStore, ObjectInfo, StorageUnavailable
 
 
@@ -70,6 +71,11 @@ class ScriptedStore(MemoryStore):
 
     def _aged(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, modified=info.modified - timedelta(seconds=self._older_s.get(info.key, 0.0)))
+
+
+def kind_of(key: str) -> str:
+    """What lies under a key: `out`, `in`, `manifest` …; for what is of no job, the first part of the key."""
+    return launch_of(key)[1].split("/")[0] if key.startswith(JOBS_PREFIX) else key.split("/")[0]
 
 
 def refusing(*parts: str) -> Callable[[str, str], None]:

@@ -40,7 +40,7 @@ class Workers:
     def __init__(self, chunks: int) -> None:
         self.chunks = chunks
         self.store = ScriptedStore()
-        self.ledger = Ledger(self.store, "job")
+        self.ledger = Ledger(self.store, "job", "launch")
         self.starts = 0
         self.early = 0
 
@@ -66,7 +66,9 @@ class Workers:
 
     def _start(self) -> None:
         self.starts += 1
-        if len(self.store.keys("job/out/a/")) != self.chunks or not self.store.keys("job/manifest"):
+        if len(self.store.keys(self.ledger.keys.results("a"))) != self.chunks or not self.store.keys(
+            self.ledger.keys.manifest
+        ):
             self.early += 1
 
 
@@ -288,6 +290,6 @@ def test_results_of_another_attempt_do_not_count() -> None:
 def test_a_chunk_in_the_middle_costs_one_listing() -> None:
     """While others of its group are missing, a worker lists its own group once and asks for nothing else."""
     counting = CountingStore(MemoryStore())
-    ledger = Ledger(counting, "job")
+    ledger = Ledger(counting, "job", "launch")
     assert not complete_after(ledger, "a", 3, lambda: manifest_of(10), by="x")
     assert counting.requests == {"list": 1}

@@ -27,7 +27,7 @@ from fanout.keys import new_id
 from fanout.ledger import Ledger
 from fanout.records import Ending, Note, Outcome
 from fanout.sweep import Move, sweep_job
-from storage import ProvenStore, StorageDenied, StorageUnavailable, encode
+from storage import MemoryStore, ProvenStore, StorageDenied, StorageUnavailable, encode
 
 from .carrier import Chunk
 from .stores import ScriptedStore
@@ -202,11 +202,13 @@ def test_eager_input_is_normalised_once(eager: Celery) -> None:
 
 # Values
 
+LEDGER = Ledger(MemoryStore(), "job", "launch")
+
 
 @pytest.mark.parametrize("value", [None, 1, "text", [1, {"a": 2}], {"a": "x" * 100}])
 def test_a_small_plain_value_travels_itself(app: Celery, value: Any) -> None:
     """What JSON takes and is small is sent as it is, and opened as it is."""
-    assert sent(value, app, "job") is value
+    assert sent(value, app, LEDGER) is value
     assert opened(value, extension_of(app).runtime) == value
 
 
@@ -214,15 +216,14 @@ def test_a_small_plain_value_travels_itself(app: Celery, value: Any) -> None:
 def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
     """What is large, or what JSON does not take, is a reference that anybody can open."""
     runtime = extension_of(app).runtime
-    job_id = new_id()
+    ledger = Ledger(runtime.store, new_id(), "launch")
     if value is object:
         value = {frozenset({1})}
-    assert sent(value, app, job_id) == {REFERENCE: job_id}
-    Ledger(runtime.store, job_id).write_outcome(
-        Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode(value))
-    )
-    assert opened({REFERENCE: job_id}, runtime) == value
-    assert fanout.opened([1, {REFERENCE: job_id}, [{REFERENCE: job_id}]], app=app) == [1, value, [value]]
+    reference = {REFERENCE: ledger.job_id, "launch": "launch"}
+    assert sent(value, app, ledger) == reference
+    ledger.write_outcome(Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode(value)))
+    assert opened(reference, runtime) == value
+    assert fanout.opened([1, reference, [reference]], app=app) == [1, value, [value]]
 
 
 @pytest.mark.parametrize(
@@ -232,9 +233,9 @@ def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
 def test_a_value_that_looks_like_a_reference_is_none(app: Celery, value: Any) -> None:
     """A join may return what reads like a reference: it arrives as it is, and is not taken for one."""
     for round in (0, 2):
-        ledger = Ledger(extension_of(app).runtime.store, new_id(), round)
+        ledger = Ledger(extension_of(app).runtime.store, new_id(), "launch", round)
         ledger.write_outcome(Outcome(ending=Ending.SUCCEEDED, task="t", effort=[], value=encode(value)))
-        travelling = json.loads(json.dumps(sent(value, app, ledger.job_id, round)))
+        travelling = json.loads(json.dumps(sent(value, app, ledger)))
         assert opened(travelling, extension_of(app).runtime) == value
 
 
@@ -242,11 +243,13 @@ def test_a_reference_to_nothing_says_so(app: Celery) -> None:
     """A job that was removed, and a reference that is forged, are errors."""
     runtime = extension_of(app).runtime
     with pytest.raises(LookupError, match="no longer in the store"):
-        opened({REFERENCE: "gone"}, runtime)
+        opened({REFERENCE: "gone", "launch": "x"}, runtime)
     with pytest.raises(ValueError, match="is not an id"):
-        opened({REFERENCE: "../x"}, runtime)
+        opened({REFERENCE: "../x", "launch": "x"}, runtime)
+    with pytest.raises(ValueError, match="launch id None is not an id"):
+        opened({REFERENCE: "gone"}, runtime)
     with pytest.raises(ValueError, match="is not a number from 0"):
-        opened({REFERENCE: "gone", "round": "../x"}, runtime)
+        opened({REFERENCE: "gone", "launch": "x", "round": "../x"}, runtime)
     assert opened({REFERENCE: "gone", "more": 1}, runtime) == {REFERENCE: "gone", "more": 1}
 
 
@@ -589,7 +592,7 @@ def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: Scripted
             raise StorageDenied("the credentials have expired", key=key)
 
     store.before = refuse
-    assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).state == "FAILURE"
+    assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES).state == "IGNORED"
     store.before = lambda verb, key: None
     assert ledger.outcome() is None
     store.age(10**6)
@@ -643,13 +646,13 @@ def test_a_launch_remembers_when_it_may_start(app: Celery, store: ScriptedStore,
     app.finalize()
     eta, queue = datetime(2100, 1, 1, 12), uuid.uuid4().hex
     result = Numbers.signature({"numbers": [1]}, app=app).apply_async(eta=eta, queue=queue)
-    intent = Ledger(store, result.id).intent()
+    intent = Ledger.of(store, result.id).intent()
     with app.connection_for_read() as connection:
         message = connection.SimpleQueue(queue).get(timeout=5)
         message.ack()
     assert message.headers["id"] == result.id
-    assert kombu_json.loads(message.body)[:2] == [[], {}]
-    assert intent.not_before == datetime.fromisoformat(message.headers["eta"]).timestamp()
+    assert kombu_json.loads(message.body)[:2] == [[], {"launch_id": intent.launch_id}]
+    assert intent.not_before == pytest.approx(datetime.fromisoformat(message.headers["eta"]).timestamp(), abs=1.0)
 
 
 def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: ScriptedStore) -> None:
@@ -657,10 +660,10 @@ def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: Scripte
     app.finalize()
     result = Numbers.signature({"numbers": [1]}, app=app)()
     assert result.state == fanout.JobState.LAUNCHED
-    intent = Ledger(store, result.id).intent()
+    intent = Ledger.of(store, result.id).intent()
     assert intent.launch is not None
     assert json.loads(intent.launch)["task_id"] == result.id
-    Ledger(store, result.id).write_delivered(Note(by="x"))
+    Ledger.of(store, result.id).write_delivered(Note(by="x"))
 
 
 @pytest.mark.parametrize("unsafe", [False, True])

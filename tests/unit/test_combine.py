@@ -200,7 +200,7 @@ def test_a_field_reaches_combine(world: World) -> None:
     """Further arguments of combine are parameters, bound by name."""
     for task in (Pairs, Lists):
         outcome = world.run(task, {"numbers": [1, 2, 3], "mark": "-"}, chunk_items=3)
-        assert world.runtime.ledger("x").value(outcome) == ["1-2-3"]
+        assert Ledger(world.store, "x", "launch").value(outcome) == ["1-2-3"]
 
 
 def test_loose_functions_combine() -> None:
@@ -765,8 +765,7 @@ def test_a_worker_without_the_combine_says_so(world: World) -> None:
         combine = None
 
     order = world.order(Older, {"numbers": [1, 2]}, chunk_items=2, max_attempts=1)
-    ledger = world.runtime.ledger("job")
-    ledger.write_intent(replace(order.intent(), combines=True))
+    ledger = world.runtime.launch("job", replace(order.intent(), combines=True)).ledger
     world.carrier.send_setup("job", ledger.intent())
     world.carrier.drain(world.runtime)
     assert failure_of(ledger).error == "DeclarationError"
@@ -775,7 +774,15 @@ def test_a_worker_without_the_combine_says_so(world: World) -> None:
 
 def test_an_intent_of_before_does_not_combine() -> None:
     """A record that does not say whether its task combines is of a job that does not."""
-    intent = Intent(task="t", inline=b"", references={}, options={}, created_at=0.0, combines=True)
-    body = {"record": "intent", "format": 1, "task": "t", "inline": b"", "references": {}, "options": {}}
+    intent = Intent(launch_id="l", task="t", inline=b"", references={}, options={}, created_at=0.0, combines=True)
+    body = {
+        "record": "intent",
+        "format": 1,
+        "launch_id": "l",
+        "task": "t",
+        "inline": b"",
+        "references": {},
+        "options": {},
+    }
     assert Intent.from_bytes(intent.to_bytes(), key="k").combines
     assert not Intent.from_bytes(encode({**body, "created_at": 0.0}), key="k").combines

@@ -12,7 +12,9 @@ import pytest
 from fanout import JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, Progress
 from fanout.failure import Failure
 from fanout.job import Job
+from fanout.keys import job_prefix
 from fanout.records import ChunkResult, Ending
+from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
 
 from .tasks import Brittle, Numbers
@@ -80,7 +82,7 @@ def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
     world.carrier.lose()
     back, hanging = threading.Event(), []
 
-    def hang(job_id: str, intent: Any, *, round: int = 0) -> None:
+    def hang(job_id: str, intent: Any, *, round: int = 0, again: bool = False) -> None:
         hanging.append(job_id)
         assert back.wait(30)
 
@@ -98,9 +100,9 @@ def test_get_says_that_the_job_is_gone() -> None:
     job = world.job(ledger)
 
     def remove(verb: str, key: str) -> None:
-        if (verb, key) == ("list", ledger.keys.prefix):
+        if (verb, key) == ("list", job_prefix(ledger.job_id)):
             world.store.before = lambda verb, key: None
-            ledger.remove()
+            remove_job(world.store, ledger.job_id)
 
     world.store.before = remove
     with pytest.raises(JobNotFound):

@@ -366,7 +366,7 @@ def test_a_join_may_return_its_results(world: World, join: Callable[[Results], A
 def test_types_survive(world: World) -> None:
     """What process returns and join gives back has its type from end to end."""
     outcome = world.run(Kinds, {"kinds": VALUES})
-    value = world.runtime.ledger("x").value(outcome)
+    value = Ledger(world.store, "x", "launch").value(outcome)
     assert value == tuple(VALUES)
     assert list(map(type, value)) == list(map(type, VALUES))
 
@@ -422,8 +422,8 @@ def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
             return results[0]
 
     ledger = ready(world, Needy, items=65)
-    (text,) = (key for key in world.store.keys("_params/") if len(world.store.get(key)) > 100)
-    key = text if kind == "parameter" else f"{ledger.job_id}/" + kind.format(attempt=world.handles[0].attempt)
+    (text,) = (key for key in world.store.keys("_parameters/") if len(world.store.get(key)) > 100)
+    key = text if kind == "parameter" else ledger.keys.prefix + kind.format(attempt=world.handles[0].attempt)
     world.store.delete([key])
     run_join(world.process(), ledger.job_id)
     assert key in failure_of(ledger).reason

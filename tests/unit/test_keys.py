@@ -15,6 +15,7 @@ from fanout.keys import (
     Numbered,
     checked_id,
     combine_step,
+    job_prefix,
     last_number,
     level_of,
     new_id,
@@ -55,7 +56,7 @@ def test_what_is_no_id_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="job id"):
         checked_id(text, what="job id")
     with pytest.raises(ValueError, match="job id"):
-        JobKeys(text)  # type: ignore[arg-type]
+        JobKeys(text, "launch")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "ab", "../" + "a" * 29, "A" * 32, "g" * 32, "a" * 33, "a" * 32 + "\n"])
@@ -68,7 +69,7 @@ def test_what_is_no_digest_is_refused(text: str) -> None:
 @given(job=IDS, attempt=IDS, number=st.integers(0, 10**9), digest=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, digest: str) -> None:
     """All keys of a job are valid, distinct, and under the job's prefix."""
-    keys = JobKeys(job)
+    keys = JobKeys(job, "launch")
     steps = ("setup", "join", process_step(attempt, number), combine_step(attempt, 1, number))
     made = [
         keys.intent,
@@ -94,14 +95,14 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
     ]
     assert len(set(made)) == len(made)
     for key in made:
-        assert check_key(key).startswith(f"{job}/")
-        assert PurePosixPath(key).parts[0] == job
+        assert check_key(key).startswith(keys.prefix if key != keys.intent else job_prefix(job))
+        assert PurePosixPath(key).parts[:2] == ("_jobs", job)
 
 
 @given(attempt=IDS, chunk=st.integers(0, 10**7))
 def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
     """The listing of a chunk's group finds its result, and its index can be read from the key."""
-    keys = JobKeys("job")
+    keys = JobKeys("job", "launch")
     assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // GROUP_WIDTH))
     assert last_number(keys.result(attempt, chunk)) == chunk
 
@@ -109,7 +110,7 @@ def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
 @given(attempt=IDS, number=st.integers(1, 10**4))
 def test_a_try_can_be_read_from_its_key(attempt: str, number: int) -> None:
     """Both records of a try tell its number, and which of the two they are."""
-    keys, step = JobKeys("job"), process_step(attempt, 7)
+    keys, step = JobKeys("job", "launch"), process_step(attempt, 7)
     assert Numbered.read(keys.a_try(step, number)) == Numbered(number, put_off=False)
     assert Numbered.read(keys.put_off(step, number)) == Numbered(number, put_off=True)
 
@@ -117,7 +118,7 @@ def test_a_try_can_be_read_from_its_key(attempt: str, number: int) -> None:
 @given(attempt=IDS, level=st.integers(1, 5), node=st.integers(0, 10**7), failed=st.integers(1, 999))
 def test_a_node_lies_in_its_group(attempt: str, level: int, node: int, failed: int) -> None:
     """The listing of its level's group finds it, good or bad, and its key tells level, index and what failed."""
-    keys = JobKeys("job", 2)
+    keys = JobKeys("job", "launch", 2)
     group = keys.node_group(attempt, level, node // GROUP_WIDTH)
     good, bad = keys.node(attempt, level, node), keys.bad_node(attempt, level, node, failed)
     assert good.startswith(group)
@@ -130,14 +131,14 @@ def test_a_node_lies_in_its_group(attempt: str, level: int, node: int, failed: i
 @given(first=st.integers(0, 10**7), second=st.integers(0, 10**7))
 def test_results_are_listed_in_order(first: int, second: int) -> None:
     """The order of keys is the order of chunks."""
-    keys = JobKeys("job")
+    keys = JobKeys("job", "launch")
     assert (keys.result("x", first) < keys.result("x", second)) == (first < second)
 
 
 @given(attempt=IDS, other=IDS)
 def test_prefixes_end_in_a_slash(attempt: str, other: str) -> None:
     """No prefix of one attempt matches the keys of another."""
-    keys = JobKeys("job")
+    keys = JobKeys("job", "launch")
     if attempt != other:
         assert not keys.result(other, 1).startswith(keys.results(attempt))
         assert not keys.mark(other, 1).startswith(keys.marks(attempt))

@@ -10,15 +10,17 @@ import pytest
 
 from fanout import JobFailed, JobNotFound
 from fanout.failure import Failure
-from fanout.ledger import INLINE_VALUE_BYTES, Ledger
+from fanout.keys import launch_of
+from fanout.ledger import INLINE_VALUE_BYTES, Ledger, write_intent
 from fanout.records import ChunkResult, Continuation, Ending, Intent, Manifest, Node, Note, Outcome, Try, TryState
+from fanout.removal import remove_job
 from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
 
 from .stores import ScriptedStore
 from .tasks import Words
 from .world import World
 
-INTENT = Intent(task="T", inline=b"", references={}, options={}, created_at=1.0)
+INTENT = Intent(launch_id="launch", task="T", inline=b"", references={}, options={}, created_at=1.0)
 MANIFEST = Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[])
 RESULT = ChunkResult(chunk=0, first_item=0, items=1, values=encode([1]), effort=[])
 NODE = Node(level=1, index=0, failed=0, values=encode(["v"]), effort=[])
@@ -33,16 +35,25 @@ def counting() -> CountingStore:
 
 @pytest.fixture
 def ledger(counting: CountingStore) -> Ledger:
-    return Ledger(counting, "job")
+    return Ledger(counting, "job", "launch")
 
 
 def test_the_first_intent_stands(ledger: Ledger) -> None:
     """A second writer is given what the first one wrote; the same again is success."""
-    other = replace(INTENT, task="U")
-    assert ledger.write_intent(INTENT) is INTENT
-    assert ledger.write_intent(INTENT) is INTENT
-    assert ledger.write_intent(other) == INTENT
-    assert ledger.intent() == INTENT
+    other = replace(INTENT, launch_id="other")
+    assert write_intent(ledger.store, "job", INTENT) is INTENT
+    assert write_intent(ledger.store, "job", INTENT) is INTENT
+    assert write_intent(ledger.store, "job", other) == INTENT
+    assert ledger.intent() == Ledger.of(ledger.store, "job").intent() == INTENT
+
+
+def test_an_id_that_is_used_again_is_another_launch(ledger: Ledger) -> None:
+    """Records of the launch that is gone are not those of the launch that has its id now."""
+    write_intent(ledger.store, "job", replace(INTENT, launch_id="other"))
+    with pytest.raises(JobNotFound):
+        ledger.intent()
+    ledger.write_outcome(GOOD)
+    assert Ledger.of(ledger.store, "job").outcome() is None
 
 
 def test_the_first_manifest_stands(ledger: Ledger) -> None:
@@ -109,9 +120,9 @@ def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore
         costs.append((counting.requests, Counter(expected)))
         counting.reset()
 
-    ledger.write_intent(INTENT)
+    write_intent(ledger.store, "job", INTENT)
     cost({"put": 1})
-    ledger.write_intent(INTENT)
+    write_intent(ledger.store, "job", INTENT)
     cost({"put": 1, "get": 1})
     ledger.intent()
     cost({"get": 1})
@@ -154,13 +165,13 @@ def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore
 def test_a_large_value_lies_beside_the_outcome(surplus: int, beside: bool) -> None:
     """A value over the limit has an object of its own, written before the outcome that names it."""
     store = ScriptedStore()
-    ledger = Ledger(store, "job")
+    ledger = Ledger(store, "job", "launch")
     overhead = len(encode(b"")) + 3
     body = encode(b"x" * (INLINE_VALUE_BYTES - overhead + surplus))
     assert (len(body) > INLINE_VALUE_BYTES) is beside
     standing = ledger.write_outcome(replace(GOOD, value=body))
     written = [key for verb, key in store.log if verb == "put"]
-    assert written == [*([f"job/value/{digest(body)}"] if beside else []), "job/outcome"]
+    assert written == [*([ledger.keys.value(digest(body))] if beside else []), ledger.keys.outcome]
     assert ledger.value(standing) == decode(body)
     found = ledger.outcome()
     assert found is not None
@@ -170,9 +181,10 @@ def test_a_large_value_lies_beside_the_outcome(surplus: int, beside: bool) -> No
 def test_a_damaged_value_is_noticed() -> None:
     """A flipped byte of a large value is an error that names its key."""
     store = ScriptedStore()
-    ledger = Ledger(store, "job")
+    ledger = Ledger(store, "job", "launch")
     outcome = ledger.write_outcome(replace(GOOD, value=encode(b"x" * 2 * INLINE_VALUE_BYTES)))
-    key = f"job/value/{outcome.value_digest}"
+    assert outcome.value_digest is not None
+    key = ledger.keys.value(outcome.value_digest)
     store.flip(key)
     with pytest.raises(CorruptObject) as caught:
         ledger.value(outcome)
@@ -218,7 +230,7 @@ def test_a_try_that_was_put_off_does_not_count(ledger: Ledger) -> None:
 
 def test_a_node_without_failures_is_of_all_rounds(ledger: Ledger) -> None:
     """One with failed items below it stands for its own round, until a good one comes; the fewest failures count."""
-    later = Ledger(ledger.store, "job", round=1)
+    later = Ledger(ledger.store, "job", "launch", round=1)
     worse, bad = replace(NODE, failed=3, values=encode(["w"])), replace(NODE, failed=2, values=encode(["b"]))
     assert ledger.write_node("a", worse) is worse
     assert ledger.write_node("a", bad) == worse
@@ -240,11 +252,14 @@ def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> Non
     ledger.write_try("setup", 1, Try(state=TryState.LOST, at=1.0))
     ledger.beat("setup", Note(by="x"))
     ledger.write_nudge(0, Note(by="x"))
-    before = world.store.keys("job/")
-    assert {key.split("/")[1] for key in before} >= {"intent", "in", "out", "done", "manifest", "claim", "outcome"}
+    before = world.store.keys("_jobs/job/")
+    kinds = {launch_of(key)[1].split("/")[0] for key in before}
+    assert kinds >= {"intent", "in", "out", "done", "manifest", "claim", "outcome"}
     world.store.log.clear()
-    assert ledger.remove() == len(before)
-    assert world.store.keys("job/") == []
-    assert [key for verb, key in world.store.log if verb == "delete"][-2:] == ["job/intent", "job/outcome"]
+    assert remove_job(world.store, "job", "another launch") == 0
+    assert remove_job(world.store, "job", ledger.launch_id) == len(before)
+    assert world.store.keys("_jobs/job/") == []
+    deleted = [key for verb, key in world.store.log if verb == "delete"]
+    assert deleted[-2:] == [ledger.keys.intent, ledger.keys.outcome]
     assert other.intent().task == Words.name
-    assert ledger.remove() == 0
+    assert remove_job(world.store, "job") == 0

@@ -33,7 +33,7 @@ def test_equal_values_are_one_object() -> None:
     store.age(1000)
     second = Parameters.stored({"b": b"x" * 100}, store, inline_bytes=10)
     (key,) = store.keys()
-    assert list(first.references.values()) == list(second.references.values()) == [key.removeprefix("_params/")]
+    assert list(first.references.values()) == list(second.references.values()) == [key.removeprefix("_parameters/")]
     assert [verb for verb, _ in store.log] == ["put", "put"]
 
 

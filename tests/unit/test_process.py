@@ -14,12 +14,13 @@ from fanout.idle import Idle
 from fanout.keys import process_step
 from fanout.ledger import Ledger
 from fanout.records import ChunkResult, Ending, Outcome
+from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
 from fanout.stages.values import chunk_values
 from storage import StorageUnavailable
 
 from .carrier import WorkerDied
-from .stores import refusing
+from .stores import kind_of, refusing
 from .tasks import Brittle, Numbers, Words
 from .world import World
 
@@ -80,8 +81,8 @@ def test_a_chunk_costs_three_requests_when_nothing_is_amiss(world: World, size: 
     run_process(runtime, world.handles[0])
     world.store.log.clear()
     run_process(runtime, world.handles[1])
-    kinds = [(verb, "_params" if key.startswith("_params/") else key.split("/")[1]) for verb, key in world.store.log]
-    read = "_params" if carried is list else "in"
+    kinds = [(verb, kind_of(key)) for verb, key in world.store.log]
+    read = "_parameters" if carried is list else "in"
     assert kinds == [("get", read), ("put", "out"), ("list", "out")][size == 1 :]
     assert ledger.finished(world.handles[0].attempt) == [0, 1]
 
@@ -441,7 +442,7 @@ def test_a_message_of_a_removed_job_is_dropped(world: World) -> None:
     """A worker that finds no intent does nothing and complains to nobody."""
     ledger = world.launch(Numbers, {"numbers": [1]})
     world.carrier.drain(world.runtime)
-    ledger.remove()
+    remove_job(world.store, ledger.job_id)
     run_process(world.process(), world.handles[0])
     assert world.store.keys() == []
 
@@ -591,7 +592,7 @@ def test_parameters_reach_process_and_are_fetched_once() -> None:
     ledger = world.launch(Words, {"documents": ["a-b"] * 20, "delimiter": "-"}, chunk_items=1)
     world.carrier.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == {"a": 20, "b": 20}
-    assert sum(key.startswith("_params/") for verb, key in world.store.log if verb == "get") == 2
+    assert sum(key.startswith("_parameters/") for verb, key in world.store.log if verb == "get") == 2
 
 
 def test_results_of_a_chunk_are_whole(world: World) -> None:

@@ -33,7 +33,7 @@ TIMES = st.floats(0, 1e12)
 DIGESTS = st.text("0123456789abcdef", min_size=32, max_size=32)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", fullmatch=True)
 PLACES = st.builds(ChunkPlace, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
-HANDLES = st.builds(Handle, IDS, IDS, NUMBERS, PLACES, NUMBERS, st.booleans())
+HANDLES = st.builds(Handle, IDS, IDS, IDS, NUMBERS, PLACES, NUMBERS, st.booleans())
 FAILURES = st.builds(
     Failure, st.text(), st.text(), st.text(), st.text(), st.none() | NUMBERS, st.none() | NUMBERS, NUMBERS
 )
@@ -88,7 +88,7 @@ RECORDS = st.one_of(
 )
 
 SAMPLES: list[Record] = [
-    Intent(task="T", inline=b"", references={}, options={}, created_at=1.0),
+    Intent(launch_id="launch", task="T", inline=b"", references={}, options={}, created_at=1.0),
     Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[]),
     ChunkResult(chunk=0, first_item=0, items=1, values=b"", effort=[]),
     Try(state=TryState.LOST, at=1.0),
@@ -171,11 +171,11 @@ def test_a_handle_comes_back_from_its_row(handle: Handle) -> None:
     assert Handle.from_row(handle.to_row()) == Handle.from_row(tuple(handle.to_row())) == handle
 
 
-ROW = Handle("job", "attempt", 1, ChunkPlace(Slice(0, 1, 2, "d" * 32), 3, 4), 0, False).to_row()
-NUMERIC = [2, 3, 4, 5, 7, 8, 9]
+ROW = Handle("job", "launch", "attempt", 1, ChunkPlace(Slice(0, 1, 2, "d" * 32), 3, 4), 0, False).to_row()
+NUMERIC = [3, 4, 5, 6, 8, 9, 10]
 FORGED = [
     None,
-    "abcdefghijk",
+    "abcdefghijkl",
     {},
     [],
     ROW[:-1],
@@ -186,10 +186,10 @@ FORGED = [
     *([*ROW[:at], bad, *ROW[at + 1 :]] for at in NUMERIC for bad in (-1, True, False, 1.0, "1", None, [], 10.5)),
     *(
         [*ROW[:at], bad, *ROW[at + 1 :]]
-        for at in (0, 1)
+        for at in (0, 1, 2)
         for bad in ("", "../other", "a/b", "..", "a..b", "a" * 129, "a" * 10**6, 3, None, True, [], "a\x00")
     ),
-    *([*ROW[:6], bad, *ROW[7:]] for bad in (3, None, [], b"d" * 32)),
+    *([*ROW[:7], bad, *ROW[8:]] for bad in (3, None, [], b"d" * 32)),
 ]
 
 
@@ -200,7 +200,7 @@ def test_a_forged_handle_is_refused(row: object) -> None:
         Handle.from_row(row)
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 10])
 def test_a_refusal_is_short(at: int) -> None:
     """A message of a megabyte makes no megabyte of log."""
     with pytest.raises(ValueError, match=r".") as caught:
@@ -208,7 +208,7 @@ def test_a_refusal_is_short(at: int) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize(("at", "bad"), [(6, ""), (6, "x" * 10**6), (6, "../"), (10, "yes"), (10, [1]), (10, 7)])
+@pytest.mark.parametrize(("at", "bad"), [(7, ""), (7, "x" * 10**6), (7, "../"), (11, "yes"), (11, [1]), (11, 7)])
 def test_every_field_of_a_handle_is_checked(at: int, bad: object) -> None:
     """A digest is 32 hexadecimal digits, a nudge is 0 or 1."""
     with pytest.raises(ValueError, match=r"."):

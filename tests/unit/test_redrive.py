@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from fanout import ConfigError, FailedItem, ForkJoinTask, JobCancelled, JobFailed, JobNotFound, JobState, RetryRefused
 from fanout.failure import Failure
 from fanout.job import Job
-from fanout.keys import JobKeys
+from fanout.keys import job_prefix, launch_of
 from fanout.ledger import Ledger
 from fanout.records import Continuation, Ending
 from fanout.stages import conclude, run_join, run_process, run_setup
@@ -104,7 +104,7 @@ def test_a_setup_that_failed_runs_again(world: World, weather: Weather) -> None:
     """Without a manifest there is nothing to keep: the job begins anew."""
     job = ended(world, weather, "setup")
     assert job.retry()
-    assert world.carrier.waiting == [Setup(job.id, round=1)]
+    assert world.carrier.waiting == [Setup(job.id, world.runtime.job(job.id).launch_id, round=1)]
     world.carrier.drain(world.runtime)
     assert job.get(0) == list(range(10))
 
@@ -113,7 +113,9 @@ def test_a_join_that_failed_runs_alone(world: World, weather: Weather) -> None:
     """A job whose chunks are all good runs nothing but its join."""
     job = ended(world, weather, "join")
     assert job.retry()
-    assert world.carrier.waiting == [Join(job.id, world.runtime.job(job.id).intent.task, None, round=1)]
+    assert world.carrier.waiting == [
+        Join(job.id, world.runtime.job(job.id).launch_id, world.runtime.job(job.id).intent.task, None, round=1)
+    ]
     world.carrier.drain(world.runtime)
     assert job.get(0) == list(range(10))
     assert weather.ran == ["join"]
@@ -166,7 +168,7 @@ def test_a_retry_may_fail_again_and_be_retried(world: World, weather: Weather) -
         assert Job(job.id, world.process()).state is (JobState.FAILED if round < 3 else JobState.SUCCEEDED)
     assert [outcome.ending for outcome in world.carrier.deliveries] == [Ending.FAILED] * 3 + [Ending.SUCCEEDED]
     assert weather.ran.count(4) == 3
-    stored = [key.removeprefix(f"{job.id}/") for key in world.store.keys(f"{job.id}/") if key.endswith("outcome")]
+    stored = [launch_of(key)[1] for key in world.store.keys(job_prefix(job.id)) if key.endswith("outcome")]
     assert stored == ["outcome", "round/1/outcome", "round/2/outcome", "round/3/outcome"]
 
 
@@ -194,7 +196,7 @@ def test_options_may_be_changed(world: World, weather: Weather) -> None:
     assert job.get(0) == list(range(10))
     assert ([mark.item for mark in job.failures], weather.ran.count(4)) == ([4], 2)
     assert job.retry(min_success=0.9)
-    options = world.runtime.job(job.id, 2).options
+    options = world.runtime.job(job.id, round=2).options
     assert (options.tolerate, options.min_success, options.max_attempts, options.chunk_items) == (None, 0.9, 2, 2)
 
 
@@ -206,7 +208,7 @@ def test_a_deadline_counts_anew(world: World, weather: Weather) -> None:
     with pytest.raises(JobFailed, match="deadline"):
         job.get(0)
     assert job.retry(deadline_s=1000)
-    deadline_at = world.runtime.job(job.id, 1).deadline_at
+    deadline_at = world.runtime.job(job.id, round=1).deadline_at
     assert deadline_at is not None
     assert 900 < deadline_at - time.time() < 1000
     world.carrier.drain(world.runtime)
@@ -227,7 +229,7 @@ def test_wrong_options_are_refused(world: World, weather: Weather, changes: dict
     job = ended(world, weather, 4)
     with pytest.raises(ConfigError, match=said):
         job.retry(**changes)
-    assert Ledger(world.store, job.id).latest_round() == 0
+    assert Ledger.of(world.store, job.id).latest_round() == 0
 
 
 # Refusals
@@ -247,7 +249,7 @@ def test_a_running_job_is_not_retried(world: World, weather: Weather) -> None:
     job.cancel()
     assert job.retry()
     assert not job.retry()
-    assert Ledger(world.store, job.id).latest_round() == 1
+    assert Ledger.of(world.store, job.id).latest_round() == 1
 
 
 def test_of_two_retries_one_starts_a_round(world: World, weather: Weather) -> None:
@@ -286,13 +288,13 @@ def test_an_input_that_is_gone_is_named(what: str, weather: Weather) -> None:
     world = World(inline_bytes=1)
     job = ended(world, weather, 4, items=70, chunk_items=1)
     attempt = world.handles[0].attempt
-    keys = JobKeys(job.id)
-    (parameter,) = world.store.keys("_params/")
+    keys = Ledger.of(world.store, job.id).keys
+    (parameter,) = world.store.keys("_parameters/")
     key = {"pack": keys.pack(attempt, 0), "index": keys.index(attempt, 0), "parameter": parameter}[what]
     world.store.delete([key])
     with pytest.raises(RetryRefused, match=f"its input {key} is no longer in the store"):
         Job(job.id, world.process()).retry()
-    assert Ledger(world.store, job.id).latest_round() == 0
+    assert Ledger.of(world.store, job.id).latest_round() == 0
 
 
 def test_a_stream_that_broke_off_is_not_retried(world: World, weather: Weather) -> None:
@@ -369,7 +371,7 @@ def test_a_setup_of_an_older_round_may_win(world: World, weather: Weather) -> No
 def test_an_old_join_delivers_nothing(world: World, weather: Weather) -> None:
     """A delivery of round 0 that comes after round 1 has begun is dropped: what it would say is no longer so."""
     job = ended(world, weather, 4)
-    world.store.delete([JobKeys(job.id).delivered])
+    world.store.delete([Ledger.of(world.store, job.id).keys.delivered])
     assert run_join(world.process(), job.id, redelivered=True) is not None
     assert job.retry()
     assert run_join(world.process(), job.id, redelivered=True) is None
@@ -485,14 +487,13 @@ def test_a_store_that_fails_while_a_job_is_retried(world: World, weather: Weathe
     sweep_job(world.process(), job.id)
     world.carrier.drain(world.process())
     assert job.get(0) == list(range(10))
-    assert Ledger(world.store, job.id).latest_round() == 1
+    assert Ledger.of(world.store, job.id).latest_round() == 1
 
 
 def test_an_expired_job_may_be_retried(world: World) -> None:
     """Its message came too late; a retry is a launch that nobody has to hurry for."""
     order = world.order(Numbers, {"numbers": [1]})
-    ledger = world.runtime.ledger("job")
-    ledger.write_intent(order.intent(launch="{}", expires_at=time.time() - 1))
+    ledger = world.runtime.launch("job", order.intent(launch="{}", expires_at=time.time() - 1)).ledger
     world.store.age(STALL_S + 1)
     assert sweep_job(world.process(), "job") == Move.FAILED
     world.carrier.drain(world.runtime)
@@ -595,8 +596,8 @@ def test_any_weather_passes(items: int, storms: list[set[Any]], copies: int, kil
             assert job.retry()
         world.carrier.drain(world.process(), order=order)
     assert Job(job.id, world.process()).get(0) == list(range(items))
-    rounds = Ledger(world.store, job.id).latest_round() + 1
-    outcomes = [Ledger(world.store, job.id, round).outcome() for round in range(rounds)]
+    rounds = Ledger.of(world.store, job.id).latest_round() + 1
+    outcomes = [Ledger.of(world.store, job.id, round).outcome() for round in range(rounds)]
     assert all(outcomes)
     assert [outcome.ending for outcome in outcomes if outcome][:-1] == [Ending.FAILED] * (rounds - 1)
     assert len(world.carrier.deliveries) == rounds

@@ -6,23 +6,26 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
 
 import fanout
-from fanout import ConfigError, ForkJoinTask, JobConflict, JobFailed, JobState
+from fanout import CarrierUnavailable, ConfigError, ForkJoinTask, JobConflict, JobFailed, JobNotFound, JobState
 from fanout.config import Options
 from fanout.declaration import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.launch import put_on_record
+from fanout.job import Job
 from fanout.ledger import Ledger
 from fanout.records import Continuation, Note
+from fanout.removal import remove_job
 from fanout.stages import run_process
 
 from .carrier import RecordingCarrier
-from .stores import ScriptedStore
+from .stores import ScriptedStore, kind_of
 from .tasks import Brittle, Numbers, Words
 from .world import World
 
@@ -64,11 +67,11 @@ def store_of(app: Celery) -> ScriptedStore:
 def test_the_same_job_twice_is_one(app: Celery) -> None:
     """Both handles are of the first; its intent stays as it was, and once somebody has begun no message is sent."""
     one = Words.submit({"documents": ["a"], "delimiter": "-"}, job_id="order-1", app=app)
-    intent = Ledger(store_of(app), "order-1").intent()
-    Ledger(store_of(app), "order-1").write_continuation(Continuation(message="{}"))
+    intent = Ledger.of(store_of(app), "order-1").intent()
+    Ledger.of(store_of(app), "order-1").write_continuation(Continuation(message="{}"))
     two = Words.submit({"delimiter": "-", "documents": ["a"]}, job_id="order-1", app=app)
     assert one.id == two.id == "order-1"
-    assert Ledger(store_of(app), "order-1").intent() == intent
+    assert Ledger.of(store_of(app), "order-1").intent() == intent
     assert sent(app) == ["order-1"]
 
 
@@ -128,7 +131,7 @@ def test_of_two_at_once_one_is_first(world: World) -> None:
 
     def launch() -> None:
         barrier.wait()
-        results.append(put_on_record(world.process(), "job", order.intent()))
+        results.append(put_on_record(world.process(), "job", order.intent())[1])
 
     threads = [threading.Thread(target=launch) for _ in range(8)]
     for thread in threads:
@@ -158,17 +161,32 @@ def test_a_step_that_was_run_again_does_not_fail_the_chain(app: Celery, caplog: 
     assert sent(app) == ["order-1", "order-1"]
 
 
-def test_an_id_may_be_used_again_after_its_job_was_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that has the removed job at hand notices within a minute that another one has its id."""
-    first = world.launch(Numbers, {"numbers": [1, 2]}, job_id="order-1")
+def test_an_id_may_be_used_again_after_its_job_was_removed(world: World) -> None:
+    """A worker that has the removed job at hand does not take the next one of that id for it."""
+    for number in range(5):
+        ledger = world.launch(Numbers, {"numbers": [number, 1]}, job_id="order-1")
+        world.carrier.drain(world.runtime)
+        outcome = ledger.outcome()
+        assert outcome is not None
+        assert ledger.value(outcome) == [number, 1]
+        world.job(ledger).remove()
+
+
+def test_late_messages_of_a_removed_job_do_not_reach_the_next_one(world: World) -> None:
+    """Setup, chunks and join of a launch that is gone change nothing in the launch that has its id now."""
+    world.launch(Numbers, {"numbers": [1, 2]}, job_id="order-1")
     world.carrier.drain(world.runtime)
-    first.remove()
-    world.launch(Numbers, {"numbers": [3]}, job_id="order-1")
-    monkeypatch.setattr("fanout.runtime.RENEWED_S", 0.0)
+    old = list(world.carrier.sent)
+    remove_job(world.store, "order-1")
+    ledger = world.launch(Numbers, {"numbers": [3]}, job_id="order-1")
+    for runtime in (world.runtime, world.process()):
+        for message in old:
+            message.run(runtime)
+    assert ledger.outcome() is None
     world.carrier.drain(world.runtime)
-    outcome = first.outcome()
+    outcome = ledger.outcome()
     assert outcome is not None
-    assert first.value(outcome) == [3]
+    assert ledger.value(outcome) == [3]
 
 
 # Streams
@@ -196,7 +214,7 @@ def test_a_stream_that_was_read_is_not_read_again(app: Celery, carrier: Recordin
 def test_a_new_stream_costs_three_requests(app: Celery, carrier: RecordingCarrier) -> None:
     """Who has just made a job need not look how far it is, nor say that he is at it: the intent says so."""
     Numbers.submit({"numbers": iter([1, 2])}, app=app)
-    assert [(verb, key.split("/")[1]) for verb, key in store_of(app).log] == [
+    assert [(verb, kind_of(key)) for verb, key in store_of(app).log] == [
         ("put", "intent"),
         ("put", "in"),
         ("put", "manifest"),
@@ -220,24 +238,64 @@ def test_a_stream_that_is_being_read_is_left_alone(app: Celery, carrier: Recordi
     assert job.get(5) == [1, 2]
 
 
-def test_a_stream_that_broke_off_is_read_again(app: Celery, carrier: RecordingCarrier) -> None:
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_caller_that_stops_says_so_and_frees_the_id(
+    app: Celery, carrier: RecordingCarrier, stop: type[BaseException]
+) -> None:
+    """After Ctrl-C in a stream the job is over at once, and the same id can be submitted with its input."""
+
+    def numbers() -> Iterator[int]:
+        yield from range(200)
+        raise stop
+
+    with pytest.raises((stop, JobFailed)):
+        Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
+    first = extension_of(app).job("order-1")
+    assert first.state in (JobState.CANCELLED, JobState.FAILED)
+    job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
+    carrier.drain(extension_of(app).runtime)
+    assert job.get(5) == [1, 2]
+    with pytest.raises(JobNotFound):
+        Job("order-1", extension_of(app).runtime, launch_id=first._ledger.launch_id).progress()
+
+
+def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(app: Celery, carrier: RecordingCarrier) -> None:
+    """The caller's error is the end of the job: no sweep runs half of an input later, and the id is free."""
+
+    def refuse(task: str, handles: Any) -> None:
+        raise CarrierUnavailable("gone")
+
+    extension_of(app).runtime.carrier = SimpleNamespace(send_chunks=refuse)  # type: ignore[assignment]
+    with pytest.raises(CarrierUnavailable):
+        Numbers.submit({"numbers": iter(range(10_000))}, job_id="order-1", app=app)
+    assert extension_of(app).job("order-1").state == JobState.FAILED
+    extension_of(app).runtime.carrier = carrier
+    job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
+    carrier.drain(extension_of(app).runtime)
+    assert job.get(5) == [1, 2]
+
+
+def test_a_stream_whose_caller_died_is_read_again(
+    app: Celery, carrier: RecordingCarrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A caller that died while it streamed left no input; who submits again after a while brings it."""
 
     def numbers() -> Iterator[int]:
         yield 1
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
-    ledger = Ledger(store_of(app), "order-1")
+    with monkeypatch.context() as patch:
+        patch.setattr("fanout.engines.celery.signature._give_up", lambda job, error: None)
+        with pytest.raises(KeyboardInterrupt):
+            Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
+    other = iter([1, 2])
+    assert Numbers.submit({"numbers": other}, job_id="order-1", app=app).state == JobState.LAUNCHED
+    assert list(other) == [1, 2]
     store_of(app).age(1000)
-    intent = ledger.intent()
-    store_of(app).delete([ledger.keys.intent])
-    ledger.write_intent(type(intent)(**{**{n: getattr(intent, n) for n in intent.__slots__}, "created_at": 1.0}))
-    before = ledger.last_beat("setup")
+    ledger = Ledger.of(store_of(app), "order-1")
+    assert ledger.last_beat("setup") is None
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
     # The old intent says nothing any more to a third caller.
-    assert before is None
     assert ledger.last_beat("setup") is not None
     for handle in [message.handle for message in carrier.chunks]:
         run_process(extension_of(app).runtime, handle)
@@ -276,4 +334,4 @@ def test_an_eager_job_is_retried_here(app: Celery, monkeypatch: pytest.MonkeyPat
         with pytest.raises(JobFailed, match=f"{step} was told to fail"):
             failed.get(0)
         assert failed.round == 1
-    Ledger(store_of(app), job.id).write_delivered(Note(by="x"))
+    Ledger.of(store_of(app), job.id).write_delivered(Note(by="x"))

@@ -13,7 +13,6 @@ from fanout import ForkJoinTask, InvalidInput, JobFailed
 from fanout.engines.launch import Order
 from fanout.errors import CarrierUnavailable
 from fanout.failure import Failure
-from fanout.keys import JobKeys
 from fanout.records import Ending
 from fanout.stages import run_process, run_setup
 from storage import CorruptObject, Loan, MemoryStore, StorageUnavailable
@@ -182,7 +181,7 @@ def test_duplicates_in_any_order_give_one_outcome(seed: int) -> None:
     assert outcome is not None
     assert ledger.value(outcome) == {"a": 10, "b": 10, "c": 5}
     assert len(world.carrier.deliveries) == 1
-    assert sum(key == f"{ledger.job_id}/outcome" for verb, key in world.store.log if verb == "put") >= 1
+    assert sum(key == ledger.keys.outcome for verb, key in world.store.log if verb == "put") >= 1
 
 
 def test_a_setup_that_finds_a_manifest_adopts_it(world: World) -> None:
@@ -433,7 +432,7 @@ def test_a_large_parameter_that_is_damaged_or_gone_fails_the_job(damage: str) ->
     """What no repetition can mend is a failure of the job that names the key."""
     world = World(inline_bytes=10)
     ledger = world.launch(Words, {"documents": ["a"] * 100})
-    (key,) = world.store.keys("_params/")
+    (key,) = world.store.keys("_parameters/")
     if damage == "flip":
         world.store.flip(key)
     else:
@@ -521,12 +520,12 @@ def test_a_failure_before_the_manifest_stops_setup() -> None:
 
 
 def test_nothing_is_written_outside_the_job(world: World) -> None:
-    """Every key that a job writes lies under its prefix or holds a parameter."""
+    """Every key that a job writes lies under the prefix of its launch, is its intent or holds a parameter."""
     ledger = world.launch(Words, {"documents": ["a b" * 5000, "c"]})
     world.carrier.drain(world.runtime)
-    prefix = JobKeys(ledger.job_id).prefix
+    prefix = ledger.keys.prefix
     written = {key for verb, key in world.store.log if verb == "put"}
-    assert {key for key in written if not key.startswith((prefix, "_params/"))} == set()
+    assert {key for key in written if not key.startswith((prefix, "_parameters/"))} == {ledger.keys.intent}
 
 
 def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
@@ -548,7 +547,7 @@ def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
     order = Order.of(Scaled.declaration, values, store=world.store, inline_bytes=100, options={}, setup_here=True)
     assert order.kept == {"numbers": values["numbers"]}
     assert set(order.parameters.references) == {"factor"}
-    assert len(world.store.keys("_params/")) == 1
+    assert len(world.store.keys("_parameters/")) == 1
     ledger = world.runtime.launch("here", order.intent()).ledger
     run_setup(world.runtime, "here", kept=order.kept)
     world.carrier.drain(world.runtime)
@@ -586,8 +585,8 @@ def test_what_setup_hands_on_is_not_stored_twice() -> None:
     """Slices of a stored list are borrowed from it: the packs hold places, and each chunk reads its slice alone."""
     world = World()
     ledger = world.prepare(Long, {"texts": LONG}, chunk_items=1)
-    keys = JobKeys(ledger.job_id)
-    (parameter,) = world.store.keys("_params/")
+    keys = ledger.keys
+    (parameter,) = world.store.keys("_parameters/")
     packs = [key for key in world.store.keys(keys.inputs) if "index" not in key]
     assert sum(len(world.store.get(key)) for key in packs) < 5_000
     manifest = ledger.manifest()
@@ -615,7 +614,7 @@ def test_what_was_lent_and_is_damaged_or_gone_fails_the_job(damage: str) -> None
     """The failure names the chunk and the parameter."""
     world = World()
     ledger = world.prepare(Long, {"texts": LONG}, chunk_items=1)
-    (key,) = world.store.keys("_params/")
+    (key,) = world.store.keys("_parameters/")
     if damage == "flip":
         world.store.flip(key)
     else:
@@ -629,14 +628,14 @@ def test_what_was_lent_and_is_damaged_or_gone_fails_the_job(damage: str) -> None
         "process",
         "CorruptObject" if damage == "flip" else "ObjectNotFound",
     )
-    assert key.removeprefix("_params/") in failure.reason
+    assert key.removeprefix("_parameters/") in failure.reason
 
 
 def test_a_chunk_borrows_from_parameters_of_its_job_alone() -> None:
     """A forged chunk can't read another job's input."""
     world = World()
     world.prepare(Long, {"texts": LONG})
-    (key,) = world.store.keys("_params/")
+    (key,) = world.store.keys("_parameters/")
     other = world.runtime.job(world.prepare(Numbers, {"numbers": [1]}).job_id)
     with pytest.raises(CorruptObject, match="no parameter of its job"):
-        other.sent.borrowed(Loan(key.removeprefix("_params/"), 0, 100), world.store)
+        other.sent.borrowed(Loan(key.removeprefix("_parameters/"), 0, 100), world.store)

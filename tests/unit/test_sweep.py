@@ -10,11 +10,12 @@ import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound
 from fanout.failure import Failure
-from fanout.keys import process_step
-from fanout.ledger import Ledger
+from fanout.keys import job_prefix, process_step
+from fanout.ledger import Ledger, job_ids
 from fanout.records import Continuation, Ending, Note, Try, TryState
+from fanout.removal import remove_job
 from fanout.stages import run_process
-from fanout.sweep import Move, job_ids, sweep, sweep_job
+from fanout.sweep import Move, sweep, sweep_job
 from storage import MemoryStore
 
 from .carrier import Chunk, Join, Setup
@@ -45,14 +46,15 @@ def value_of(ledger: Ledger) -> object:
 
 
 def test_a_healthy_job_is_left_alone(world: World) -> None:
-    """At every point of a job that goes well a sweep costs one listing and does nothing."""
+    """At every point of a job that goes well a sweep costs the intent and one listing, and does nothing."""
     ledger = launched(world)
     while world.carrier.waiting:
         runtime = world.process()
         runtime.job(ledger.job_id)
+        runtime.now()
         world.store.log.clear()
         assert sweep_job(runtime, ledger.job_id) == Move.NONE
-        assert world.store.log == [("list", f"{ledger.job_id}/")]
+        assert world.store.log == [("get", ledger.keys.intent), ("list", job_prefix(ledger.job_id))]
         world.carrier.deliver(world.runtime)
     world.store.age(10 * STALL_S)
     assert moved(world, ledger) == Move.NONE
@@ -65,7 +67,7 @@ def test_a_lost_setup_is_sent_again(world: World) -> None:
     assert moved(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.SETUP_SENT
-    assert world.carrier.waiting == [Setup(ledger.job_id)]
+    assert world.carrier.waiting == [Setup(ledger.job_id, ledger.launch_id)]
     world.carrier.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
@@ -154,7 +156,7 @@ def test_a_lost_join_is_sent_again(world: World) -> None:
     ledger.claim(0, Note(by="gone"))
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.JOIN_SENT
-    assert world.carrier.waiting == [Join(ledger.job_id, Numbers.name, None, again=True)]
+    assert world.carrier.waiting == [Join(ledger.job_id, ledger.launch_id, Numbers.name, None, again=True)]
     world.carrier.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
@@ -218,8 +220,7 @@ def test_a_setup_that_began_in_time_does_not_expire(world: World) -> None:
 def test_an_expired_job_is_ended_once(world: World) -> None:
     """A job that a message of the engine would have started, and that expired, has failed once and for all."""
     order = world.order(Numbers, {"numbers": [1]})
-    ledger = world.runtime.ledger("job")
-    ledger.write_intent(order.intent(launch="{}", expires_at=time.time() - 1))
+    ledger = world.runtime.launch("job", order.intent(launch="{}", expires_at=time.time() - 1)).ledger
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.FAILED
     for _ in range(3):
@@ -299,7 +300,7 @@ def test_a_sweep_of_no_job_says_so(world: World) -> None:
     ledger = launched(world)
     runtime = world.process()
     runtime.job(ledger.job_id)
-    ledger.remove()
+    remove_job(world.store, ledger.job_id)
     with pytest.raises(JobNotFound):
         sweep_job(runtime, ledger.job_id)
 
@@ -312,8 +313,8 @@ def test_ids_that_sort_around_the_slash_are_all_found() -> None:
     store = MemoryStore()
     for job_id in IDS:
         for name in ("intent", "in/x/0", "out/y/0/1"):
-            store.put(f"{job_id}/{name}", b"")
-    store.put("_params/" + "0" * 32, b"")
+            store.put(f"_jobs/{job_id}/{name}", b"")
+    store.put("_parameters/" + "0" * 32, b"")
     found = list(job_ids(store))
     assert sorted(found) == sorted(IDS)
     assert found == sorted(IDS, key=lambda job_id: f"{job_id}/")
@@ -332,9 +333,9 @@ def test_a_sweep_of_all_moves_each(world: World) -> None:
 
 
 def test_old_jobs_and_parameters_are_removed(world: World) -> None:
-    """A job goes `keep_s` after its outcome, a parameter after twice that; whatever runs stays."""
+    """Old means `keep_s` after the outcome, for a parameter twice that; what still runs keeps its parameters."""
     world = World(inline_bytes=10, keep_s=1000.0)
-    old = world.launch(Words, {"documents": ["a"] * 50}, job_id="old")
+    world.launch(Words, {"documents": ["a"] * 50}, job_id="old")
     running = world.launch(Words, {"documents": ["b"] * 50}, job_id="running")
     world.carrier.waiting = [message for message in world.carrier.waiting if message.job_id == "old"]
     world.carrier.drain(world.runtime)
@@ -342,13 +343,13 @@ def test_old_jobs_and_parameters_are_removed(world: World) -> None:
     assert dict(sweep(world.process()))["old"] == Move.NONE
     world.store.age(101)
     assert dict(sweep(world.process()))["old"] == Move.REMOVED
-    assert world.store.keys(old.keys.prefix) == []
-    assert len(world.store.keys("_params/")) == 2
+    assert world.store.keys(job_prefix("old")) == []
+    assert len(world.store.keys("_parameters/")) == 2
     world.store.age(1000)
     moves = dict(sweep(world.process()))
     assert list(moves) == ["running"]
-    assert world.store.keys("_params/") == []
-    assert running.intent().task == Words.name
+    (kept,) = world.store.keys("_parameters/")
+    assert kept.removeprefix("_parameters/") in running.intent().references.values()
 
 
 def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:
@@ -375,7 +376,7 @@ def test_what_is_left_of_a_removed_job_is_removed(world: World) -> None:
     """What a late worker writes for a job that is gone does not stay for good."""
     ledger = world.launch(Numbers, {"numbers": [1]}, job_id="gone")
     world.carrier.drain(world.runtime)
-    ledger.remove()
+    remove_job(world.store, ledger.job_id)
     ledger.write_delivered(Note(by="late"))
     world.store.age(100 * world.config.keep_s)
     list(sweep(world.process()))

@@ -15,7 +15,7 @@ from fanout.records import Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 
-from .carrier import RecordingCarrier
+from .carrier import RecordingCarrier, WorkerDied
 from .stores import ScriptedStore
 
 
@@ -36,7 +36,13 @@ class World:
 
     def process(self) -> Runtime:
         """Another process: it has nothing at hand."""
-        return Runtime(self.store, self.config, self.carrier, on_error=self.errors.append)
+        return Runtime(
+            self.store,
+            self.config,
+            self.carrier,
+            on_error=self.errors.append,
+            stops=(KeyboardInterrupt, WorkerDied),
+        )
 
     def order(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Order:
         return Order.of(
@@ -55,13 +61,12 @@ class World:
     ) -> Ledger:
         """Write a job's intent and ask for its setup; a streamed input is set up at once."""
         order = self.order(task, values, **options)
-        ledger = self.runtime.ledger(job_id or new_id())
-        intent = ledger.write_intent(order.intent(not_before=not_before, expires_at=expires_at))
+        job = self.runtime.launch(job_id or new_id(), order.intent(not_before=not_before, expires_at=expires_at))
         if order.kept:
-            run_setup(self.runtime, ledger.job_id, kept=order.kept)
+            run_setup(self.runtime, job.id, kept=order.kept)
         else:
-            self.carrier.send_setup(ledger.job_id, intent)
-        return ledger
+            self.carrier.send_setup(job.id, job.intent)
+        return job.ledger
 
     def prepare(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Ledger:
         """Launch a job and run its setup, so that its chunks wait."""
@@ -78,7 +83,7 @@ class World:
         return outcome
 
     def job(self, ledger: Ledger) -> Job:
-        return Job(ledger.job_id, self.runtime)
+        return Job(ledger.job_id, self.runtime, launch_id=ledger.launch_id)
 
     @property
     def handles(self) -> list[Handle]:

@@ -38,9 +38,11 @@ class CeleryCarrier:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id}
-        self._send(celery_name(intent.task, "setup"), (), _said(round=round), **launch)
+        self._send(
+            celery_name(intent.task, "setup"), (), _said(launch_id=intent.launch_id, round=round, again=again), **launch
+        )
 
     def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
@@ -83,9 +85,13 @@ class CeleryCarrier:
             **options,
         )
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
+    ) -> None:
         options: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
-        self._send(celery_name(task, "join"), (job_id,), _said(again=again, round=round), **options)
+        self._send(
+            celery_name(task, "join"), (job_id,), _said(launch_id=launch_id, again=again, round=round), **options
+        )
 
     def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:
         options = {"serializer": "json", "retry": True, "retry_policy": RETRY_POLICY, **options}

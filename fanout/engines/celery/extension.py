@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, current_app, current_task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
 from ..._storage import open_proven
 from ...config import Config, from_celery, from_environment
 from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
-from ...failure import too_long
+from ...failure import add_note, too_long
 from ...idle import Idle
 from ...job import Job
 from ...runtime import Runtime
@@ -73,15 +74,16 @@ class Extension:
                     CeleryCarrier(self.app),
                     tasks=self._tasks,
                     on_error=_explain,
+                    stops=_stops(),
                     bell=lambda job_id: bell_of(self.app, job_id),
                     idle=idle,
                 )
             return self._runtime
 
-    def job(self, job_id: str) -> Job:
-        """The handle of a job; in eager mode what it sends, such as a retry, runs here."""
+    def job(self, job_id: str, *, launch_id: str | None = None) -> Job:
+        """The handle of a job, see `Job`; in eager mode what it sends, such as a retry, runs here."""
         eager = self.app.conf.task_always_eager
-        return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime)
+        return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
 
     def _declared(self, task: Declaration) -> None:
         # Before the app is final its settings may still change, and a task reads them when it is registered.
@@ -159,11 +161,18 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
     return extension_of(app).job(job_id)
 
 
+def _stops() -> tuple[type[BaseException], ...]:
+    """What tells a worker to stop from within a task: Celery's own exceptions, and those of green threads."""
+    green = (("greenlet", "GreenletExit"), ("gevent", "Timeout"), ("eventlet", "Timeout"))
+    found = [getattr(sys.modules[module], name, None) for module, name in green if module in sys.modules]
+    return (WorkerShutdown, WorkerTerminate, *(kind for kind in found if isinstance(kind, type)))
+
+
 def _explain(error: BaseException) -> None:
     """Say what an error of Celery's means for a fork-join task."""
     if isinstance(error, SoftTimeLimitExceeded) and isinstance(current_task, StageTask):
         limit_s = (current_task.request.timelimit or (None, None))[1] or current_task.soft_time_limit
-        error.add_note(too_long(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
+        add_note(error, too_long(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
 
 
 @worker_ready.connect

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature
 
+from ..._storage import StorageError
 from ...declaration import Declaration
 from ...errors import ConfigError
+from ...failure import Failure
 from ...job import Job
 from ...keys import is_id, new_id
-from ...runtime import Runtime
-from ...stages import run_setup
+from ...records import Ending
+from ...runtime import OpenJob, Runtime
+from ...stages import end_job, run_setup
 from .. import local
 from ..launch import Order, put_on_record
 from . import wire
@@ -78,7 +81,7 @@ def submit(
     elif not (order.kept or setup_here):
         _signature_of(extension, order).apply_async(task_id=job_id)
     else:
-        _set_up(extension.runtime, order, job_id)
+        return extension.job(job_id, launch_id=_set_up(extension.runtime, order, job_id))
     return extension.job(job_id)
 
 
@@ -114,26 +117,46 @@ def _signature_of(extension: Extension, order: Order) -> ForkJoinSignature:
     )
 
 
-def _set_up(runtime: Runtime, order: Order, job_id: str) -> None:
-    """Run setup here, on what only this process has; not if that is done, or another caller is at it."""
+def _set_up(runtime: Runtime, order: Order, job_id: str) -> str:
+    """Run setup here, on what only this process has; not if that is done, or another caller is at it.
+
+    Returns:
+        The launch that counts for the id.
+    """
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
     own = Runtime(runtime.store, runtime.config, runtime.carrier, tasks=runtime.tasks, on_error=errors.append)
-    first = put_on_record(runtime, job_id, order.intent())
-    if not first and _is_set_up(own, job_id):
-        return
-    own.open(job_id, runtime.job(job_id).intent)
-    run_setup(own, job_id, kept=order.kept, fresh=first)
+    job, first = put_on_record(own, job_id, order.intent(now=runtime.now))
+    if not first and _is_set_up(own, job):
+        return job.launch_id
+    try:
+        run_setup(own, job_id, launch_id=job.launch_id, kept=order.kept, fresh=first)
+    except BaseException as error:
+        _give_up(job, error)
+        raise
     if errors:
-        outcome = own.ledger(job_id).outcome()
+        outcome = job.ledger.outcome()
         if outcome is not None and outcome.failure is not None:
             raise outcome.error(job_id) from errors[0]
+    return job.launch_id
 
 
-def _is_set_up(runtime: Runtime, job_id: str) -> bool:
+def _give_up(job: OpenJob, error: BaseException) -> None:
+    """Put on record that this caller stops before all of its input is there: nobody else has the rest.
+
+    Then workers stop, and the id can be used again. Where the store does not take the record, a sweep writes it later.
+    """
+    is_stopped = not isinstance(error, Exception)
+    reason = f"its caller stopped before all of its input was there: {type(error).__name__}"
+    failure = Failure("setup", "CallerStopped", reason)
+    with suppress(StorageError):
+        if job.manifest() is None:
+            end_job(job, Ending.CANCELLED if is_stopped else Ending.FAILED, failure)
+
+
+def _is_set_up(runtime: Runtime, job: OpenJob) -> bool:
     """Whether a job that was launched before has its input, or another caller is making it."""
-    ledger = runtime.ledger(job_id)
-    if ledger.has_outcome() or ledger.manifest() is not None:
+    if job.ledger.has_outcome() or job.manifest() is not None:
         return True
-    seen_at = max(ledger.last_beat("setup") or 0.0, ledger.intent().created_at)
-    return time.time() - seen_at < runtime.config.stall_s
+    seen_at = max(job.ledger.last_beat("setup") or 0.0, job.ledger.launched_at())
+    return runtime.now() - seen_at < runtime.config.stall_s

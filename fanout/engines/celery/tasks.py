@@ -9,26 +9,28 @@ setup's task id with all of that. It is what `Task.replace` does, put off until 
 from __future__ import annotations
 
 import logging
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, Retry
 from kombu.utils import json
 from kombu.utils.functional import maybe_list
 from kombu.utils.uuid import uuid
 
-from ..._storage import StorageUnavailable, Unencodable
-from ...errors import CarrierUnavailable, InvalidInput, JobConflict, JobFailed
+from ..._storage import Unencodable
+from ...blame import is_transient
+from ...errors import CarrierUnavailable, InvalidInput, JobConflict, JobFailed, JobNotFound
 from ...failure import Failure
 from ...handle import Handle
 from ...keys import new_id, new_token
 from ...records import Continuation, Ending, Note
-from ...runtime import Runtime
+from ...runtime import OpenJob, Runtime
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
 from ..launch import has_begun, put_on_record
@@ -41,6 +43,10 @@ _LOG = logging.getLogger("fanout")
 
 STORE_RETRIES = 10
 """Times that a stage is put off when the store does not answer, after the store's own retries: about 8 minutes."""
+
+
+REQUEUE_PAUSE_S = 5.0
+"""Longest time that a worker waits before it gives a message back to a broker that takes none from it."""
 
 
 class StageTask(Task[Any, Any]):
@@ -104,24 +110,52 @@ class StageTask(Task[Any, Any]):
         return float(limit_s) if isinstance(limit_s, int | float) else None
 
     @contextmanager
-    def outages_survived(self, **remembered: Any) -> Iterator[None]:
-        """Within it, a silent store puts the stage off, and a silent broker gets its message back.
+    def errors_handled(self, job_id: str, launch_id: str | None, round: int, **remembered: Any) -> Iterator[None]:
+        """Within it, nothing ends the message of a job but what is on record: the job has one outcome.
+
+        A store that does not answer, or denies, puts the stage off; a broker that does not take messages gets the
+        stage's own message back. Whatever else leaves a stage is no error of the user's step: it ends the job, on
+        record, and the join delivers that. Where not even that can be written it is left to a sweep.
 
         Args:
+            job_id: The job.
+            launch_id: Which launch of that id is meant; None for the one that counts.
+            round: The job's round.
             **remembered: Arguments that the stage gets when it runs again.
         """
         try:
             yield
-        except StorageUnavailable as error:
-            if self.request.retries >= STORE_RETRIES:
-                # No result, good or bad: the job has not ended, and a sweep will send this again.
-                _LOG.error("%s: put off %d times, now dropped: %s", self.name, STORE_RETRIES, error)
-                raise Ignore from error
-            wait_s = min(2**self.request.retries, 60)
-            kwargs = {**(self.request.kwargs or {}), **remembered}
-            raise self.retry(exc=error, countdown=wait_s, kwargs=kwargs) from error
         except CarrierUnavailable as error:
+            # At once it would come back at once, again and again.
+            time.sleep(random.uniform(0.5, 1.0) * REQUEUE_PAUSE_S)  # noqa: S311 - not a secret
             raise Reject(error, requeue=True) from error
+        except Exception as error:
+            if isinstance(error, Ignore | Reject | Retry | _OnRecord):
+                raise
+            if is_transient(error):
+                self._put_off(error, remembered)
+            _LOG.exception("%s: job %s: failed outside of the task's own code", self.name, job_id)
+            with suppress(Exception):
+                job = self.runtime.job(job_id, launch_id, round)
+                conclude(self.runtime, job, Ending.FAILED, Failure.of(self.step, error))
+            raise Ignore from error
+
+    def _put_off(self, error: Exception, remembered: dict[str, Any]) -> NoReturn:
+        if self.request.retries >= STORE_RETRIES:
+            # No result, good or bad: the job has not ended, and a sweep will send this again.
+            _LOG.error("%s: put off %d times, now left to a sweep: %s", self.name, STORE_RETRIES, error)
+            raise Ignore from error
+        wait_s = min(2**self.request.retries, 60)
+        kwargs = {**(self.request.kwargs or {}), **remembered}
+        raise self.retry(exc=error, countdown=wait_s, kwargs=kwargs) from error
+
+
+class _OnRecord(Exception):
+    """Carries an error out of a stage whose job has an outcome: Celery is to be told of it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class SetupTask(StageTask):
@@ -164,52 +198,79 @@ class SetupTask(StageTask):
             launch=launch,
             not_before=_moment(options.get("eta") or options.get("countdown")),
             expires_at=_moment(options.get("expires")),
+            now=self.runtime.now,
         )
         # Launched by a worker that has ended the step before it, which may be done twice.
         follows = "parent_id" in options
         try:
-            first = put_on_record(self.runtime, task_id, intent)
+            job, first = put_on_record(self.runtime, task_id, intent)
         except JobConflict as conflict:
             if not follows:
                 raise
             _LOG.warning("the step before gave another value when it was run again; the first one stands: %s", conflict)
-            first = False
-        if not first and not follows and has_begun(self.runtime.ledger(task_id)):
+            job, first = self.runtime.job(task_id), False
+        if not first and not follows and has_begun(job.ledger):
             return self.AsyncResult(task_id)
-        return super().apply_async((), {}, task_id=task_id, producer=producer, **options)
+        return super().apply_async((), {"launch_id": job.launch_id}, task_id=task_id, producer=producer, **options)
 
-    def run(self, *received: Any, order: dict[str, Any] | None = None, round: int = 0) -> Any:
+    def run(
+        self,
+        *received: Any,
+        order: dict[str, Any] | None = None,
+        launch_id: str | None = None,
+        round: int = 0,
+        again: bool = False,
+    ) -> Any:
         if self.request.is_eager:
             return self._run_here(received, order)
         job_id = self.request.id
         assert job_id is not None
-        with self.outages_survived():
-            self._run_job(job_id, received, order, round)
+        with self.errors_handled(job_id, launch_id, round):
+            job = self._launched(job_id, received, order) if order is not None else self._found(job_id, launch_id)
+            if job is not None:
+                run_setup(
+                    self.runtime,
+                    job_id,
+                    launch_id=job.launch_id,
+                    redelivered=self.redelivered,
+                    retried=self.retried,
+                    nudged=again,
+                    round=round,
+                    overran_s=self.overran_s,
+                )
         raise Ignore
 
-    def _run_job(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any] | None, round: int) -> None:
+    def _found(self, job_id: str, launch_id: str | None) -> OpenJob | None:
+        """The job that the message is for; None if it is gone."""
+        try:
+            job = self.runtime.job(job_id, launch_id)
+        except JobNotFound:
+            _LOG.error(
+                "%s: dropped the setup of job %s, which is not in this worker's store %s: it was removed, or its "
+                "caller uses another store than this worker",
+                self.name,
+                job_id,
+                self.runtime.store.url,
+            )
+            return None
+        job.ledger.write_continuation(Continuation(message=self._continuation()))
+        return job
+
+    def _launched(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any]) -> OpenJob | None:
+        """The job that the message itself describes; None if its input was refused."""
         runtime = self.runtime
-        ledger = runtime.ledger(job_id)
         refused: Exception | None = None
-        if order is not None:
-            parsed = wire.from_wire(order, self._declaration())
-            try:
-                parsed = wire.completed(parsed, received, runtime)
-            except (InvalidInput, Unencodable) as error:
-                refused = error
-            runtime.launch(job_id, parsed.intent())
-        ledger.write_continuation(Continuation(message=self._continuation()))
+        parsed = wire.from_wire(order, self._declaration())
+        try:
+            parsed = wire.completed(parsed, received, runtime)
+        except (InvalidInput, Unencodable) as error:
+            refused = error
+        job = runtime.launch(job_id, parsed.intent(now=runtime.now))
+        job.ledger.write_continuation(Continuation(message=self._continuation()))
         if refused is not None:
-            conclude(runtime, runtime.job(job_id, round), Ending.FAILED, Failure.of("setup", refused))
-            return
-        run_setup(
-            runtime,
-            job_id,
-            redelivered=self.redelivered,
-            retried=self.retried,
-            round=round,
-            overran_s=self.overran_s,
-        )
+            conclude(runtime, job, Ending.FAILED, Failure.of("setup", refused))
+            return None
+        return job
 
     def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""
@@ -221,7 +282,8 @@ class SetupTask(StageTask):
         outcome = local.run_inline(self.runtime, complete, job_id)
         if outcome.failure is not None:
             raise outcome.error(job_id)
-        return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id)
+        ledger = self.runtime.ledger(job_id)
+        return values.sent(ledger.value(outcome), self.app, ledger)
 
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
@@ -260,7 +322,7 @@ class ProcessTask(StageTask):
         except ValueError as error:
             _LOG.warning("%s: dropped a message that is no handle: %s", self.name, error)
             return
-        with self.outages_survived():
+        with self.errors_handled(handle.job_id, handle.launch_id, handle.round):
             run_process(
                 self.runtime, handle, redelivered=self.redelivered, retried=self.retried, overran_s=self.overran_s
             )
@@ -272,12 +334,26 @@ class JoinTask(StageTask):
     abstract = True
     step = "join"
 
-    def run(self, job_id: str, again: bool = False, round: int = 0, held: Sequence[str] = ()) -> Any:
+    def run(
+        self,
+        job_id: str,
+        launch_id: str | None = None,
+        again: bool = False,
+        round: int = 0,
+        held: Sequence[str] = (),
+    ) -> Any:
+        try:
+            return self._run_job(job_id, launch_id, again=again, round=round, held=held)
+        except _OnRecord as ended:
+            raise ended.error from None
+
+    def _run_job(self, job_id: str, launch_id: str | None, *, again: bool, round: int, held: Sequence[str]) -> Any:
         token = new_token()
-        with self.outages_survived(held=[*held, token]):
+        with self.errors_handled(job_id, launch_id, round, held=[*held, token]):
             outcome = run_join(
                 self.runtime,
                 job_id,
+                launch_id=launch_id,
                 again=again,
                 redelivered=self.redelivered,
                 token=token,
@@ -289,14 +365,24 @@ class JoinTask(StageTask):
             if outcome is None:
                 raise Ignore
             if outcome.failure is not None:
-                raise outcome.error(job_id)
-            return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id, round)
+                raise _OnRecord(outcome.error(job_id))
+            ledger = self.runtime.job(job_id, launch_id, round).ledger
+            try:
+                return values.sent(ledger.value(outcome), self.app, ledger)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                # The value is damaged, or what sends it is broken: it will be so the next time.
+                raise _OnRecord(error) from error
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
-        if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed)):
-            round = kwargs.get("round", 0)
-            self.runtime.ledger(args[0], round).write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
+        """Callbacks are sent and the result is stored: put on record that nobody need do it again.
+
+        An outcome that can't be delivered has been told to Celery as a failure, and will not be deliverable later.
+        """
+        if status in ("SUCCESS", "FAILURE"):
+            job = self.runtime.job(args[0], kwargs.get("launch_id"), kwargs.get("round", 0))
+            job.ledger.write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
 
 
 _NOT_KEPT = (

@@ -9,7 +9,6 @@ from celery import Celery
 from kombu import serialization
 from kombu.exceptions import EncodeError
 
-from ...keys import checked_id
 from ...ledger import Ledger
 from ...runtime import Runtime
 
@@ -17,17 +16,20 @@ LIMIT_BYTES = 64 * 1024
 """A value whose serialised form is larger travels as a reference."""
 
 REFERENCE = "fanout_value_of"
+LAUNCH = "launch"
 ROUND = "round"
-"""Keys of a reference: the job, and which of its rounds if it was retried."""
+"""Keys of a reference: the job, which launch of that id, and which of its rounds if it was retried."""
 
 
-def sent(value: Any, app: Celery, job_id: str, round: int = 0) -> Any:
+def sent(value: Any, app: Celery, ledger: Ledger) -> Any:
     """The value itself, if the app's serializer takes it and it is small; else a reference to the job's outcome.
 
     What goes through the app's serializer becomes what that makes of it: with JSON, a tuple becomes a list and a
     Counter a dict. `Job.get` gives the exact types. A value that could be taken for a reference travels as one.
     """
-    reference = {REFERENCE: job_id, ROUND: round} if round else {REFERENCE: job_id}
+    reference: dict[str, Any] = {REFERENCE: ledger.job_id, LAUNCH: ledger.launch_id}
+    if ledger.round:
+        reference[ROUND] = ledger.round
     if _misleads(value):
         return reference
     try:
@@ -38,7 +40,7 @@ def sent(value: Any, app: Celery, job_id: str, round: int = 0) -> Any:
 
 
 def _is_reference(value: Any) -> bool:
-    return isinstance(value, dict) and REFERENCE in value and value.keys() <= {REFERENCE, ROUND}
+    return isinstance(value, dict) and REFERENCE in value and value.keys() <= {REFERENCE, LAUNCH, ROUND}
 
 
 def _misleads(value: Any) -> bool:
@@ -58,7 +60,7 @@ def opened(value: Any, runtime: Runtime) -> Any:
     if isinstance(value, list):
         return [opened(element, runtime) for element in value]
     if _is_reference(value):
-        ledger = Ledger(runtime.store, checked_id(value[REFERENCE], what="job id"), value.get(ROUND, 0))
+        ledger = Ledger(runtime.store, value[REFERENCE], value.get(LAUNCH), value.get(ROUND, 0))
         outcome = ledger.outcome()
         if outcome is None:
             raise LookupError(f"the value of job {ledger.job_id} is no longer in the store")
