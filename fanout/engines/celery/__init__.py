@@ -5,6 +5,7 @@ tasks.py       the three Celery tasks of a declared task
 sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit
 bell.py        how a caller learns of a job's end without asking the store
+messages.py    what the messages for setup and join say, checked
 carrier.py     how handles and joins become messages
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
