@@ -174,7 +174,7 @@ class ForkJoinTask:
         Args:
             values: The input by name.
             receives: Name of the parameter that takes the value of the step before, in a chain.
-            app: The Celery app; the current one if not given.
+            app: The Celery app; if not given, the one that is connected, or of several the current one.
             **options: See `Options`.
 
         Raises:
@@ -208,7 +208,7 @@ class ForkJoinTask:
                 makes no second job but returns the first one's handle. What stays with the caller is not compared.
             setup_here: Run setup in this process although no value is an iterator. Values that only setup declares are
                 then not stored first, for a worker to fetch them: a large list that is at hand is cut and sent at once.
-            app: The Celery app; the current one if not given.
+            app: The Celery app; if not given, the one that is connected, or of several the current one.
             **options: See `Options`.
 
         Raises:

@@ -1,6 +1,7 @@
 """The Celery engine: the only part of fanout that imports celery.
 
 extension.py   what `connect` adds to an app: the runtime, the registered tasks
+apps.py        which app is meant where none is named
 tasks.py       the three Celery tasks of a declared task
 sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit

@@ -35,6 +35,12 @@ class ForkJoinSignature(Signature[Any]):
     def from_dict(cls, d: dict[str, Any], app: Celery | None = None) -> ForkJoinSignature:
         return cls(d, app=app)  # type: ignore[arg-type]
 
+    @property
+    def app(self) -> Celery:
+        """The app that it was made with, or of a signature that came from elsewhere the app that is meant here."""
+        made_with: Celery | None = self._app  # type: ignore[attr-defined]
+        return made_with if made_with is not None else extension_of().app
+
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job:
         """Launch the job and return its `Job`."""
         result = self.apply_async(partial_args, partial_kwargs)
