@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -49,10 +49,25 @@ class Carrier(Protocol):
             round: The job's round; the receiver must be told.
         """
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
-        """Have process run on these chunks. Returns once they are safely on their way."""
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
+        """Have process run on these chunks. Returns once they are safely on their way.
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        Args:
+            task: Name of the task.
+            handles: The chunks.
+            routing: The intent's; so for join.
+        """
+
+    def send_join(
+        self,
+        job_id: str,
+        task: str,
+        continuation: str | None,
+        *,
+        again: bool,
+        round: int = 0,
+        routing: Mapping[str, Any] | None = None,
+    ) -> None:
         """Have join run, or only deliver an outcome that stands already.
 
         Args:
@@ -61,6 +76,7 @@ class Carrier(Protocol):
             continuation: What setup wrote down for after the join, if it did.
             again: Whether an earlier join is believed to be lost, so that its claim does not count.
             round: The job's round; the receiver must be told.
+            routing: The intent's.
         """
 
 

@@ -130,12 +130,21 @@ class _Crew(abc.ABC):
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         raise AssertionError("a local job is not swept: its setup runs in the caller")
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self,
+        job_id: str,
+        task: str,
+        continuation: str | None,
+        *,
+        again: bool,
+        round: int = 0,
+        routing: Mapping[str, Any] | None = None,
+    ) -> None:
         """Nothing to send: `run` joins once nothing is left to do."""
         return
 
     @abc.abstractmethod
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         """Run process on these chunks, now or soon."""
 
     @abc.abstractmethod
@@ -150,7 +159,7 @@ class _Inline(_Crew):
         self._waiting: deque[Handle] = deque()
         self._at_work = False
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         self._waiting.extend(handles)
         # A chunk that raised is sent again from within its own run.
         if self._at_work:
@@ -172,7 +181,16 @@ class _Eager(_Inline):
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         run_setup(self.runtime, job_id, round=round)
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self,
+        job_id: str,
+        task: str,
+        continuation: str | None,
+        *,
+        again: bool,
+        round: int = 0,
+        routing: Mapping[str, Any] | None = None,
+    ) -> None:
         run_join(self.runtime, job_id, again=again, round=round)
 
 
@@ -198,7 +216,7 @@ class _Pool(_Crew):
     def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
         """Start one chunk; the future gives the chunks that are to run again."""
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         for handle in handles:
             self._start(handle)
 
@@ -288,7 +306,7 @@ class _Outbox(_Crew):
     def __init__(self) -> None:
         self.handles: list[Handle] = []
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         self.handles.extend(handles)
 
     def finish(self) -> None:

@@ -23,7 +23,9 @@ def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
     if continuation is None and awaits_setup(job):
         return
     message = continuation.message if continuation is not None else None
-    runtime.carrier.send_join(job.id, job.intent.task, message, again=again, round=job.round)
+    runtime.carrier.send_join(
+        job.id, job.intent.task, message, again=again, round=job.round, routing=job.intent.routing
+    )
 
 
 def awaits_setup(job: OpenJob) -> bool:

@@ -252,7 +252,8 @@ class _Attempt:
 
     def _send(self, handles: list[Handle]) -> None:
         if handles:
-            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+            intent = self._job.intent
+            self._runtime.carrier.send_chunks(intent.task, handles, routing=intent.routing)
 
     def _handles(self, pieces: Iterable[Slice]) -> list[Handle]:
         """The handles of chunks that have become durable, in order."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanout.errors import CarrierUnavailable
 from fanout.handle import Handle
@@ -87,11 +87,20 @@ class WorldCarrier:
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         self._send(Message("setup", job_id, round))
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         for handle in handles:
             self._send(Message("process", handle.job_id, handle.round, Handle.from_row(handle.to_row())))
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self,
+        job_id: str,
+        task: str,
+        continuation: str | None,
+        *,
+        again: bool,
+        round: int = 0,
+        routing: Mapping[str, Any] | None = None,
+    ) -> None:
         self._send(Message("join", job_id, round, continuation=continuation, again=again))
 
     def _send(self, message: Message) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fanout.handle import Handle
 from fanout.keys import new_token
@@ -103,11 +104,20 @@ class RecordingCarrier:
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         self._send(Setup(job_id, round=round))
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         for handle in handles:
             self._send(Chunk(task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self,
+        job_id: str,
+        task: str,
+        continuation: str | None,
+        *,
+        again: bool,
+        round: int = 0,
+        routing: Mapping[str, Any] | None = None,
+    ) -> None:
         self._send(Join(job_id, task, continuation, again, round=round))
 
     def lose(self, kind: type[Message] | None = None) -> None:

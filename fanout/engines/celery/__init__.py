@@ -8,6 +8,7 @@ signature.py   a job as a Celery signature; submit
 bell.py        how a caller learns of a job's end without asking the store
 messages.py    what the messages for setup and join say, checked
 carrier.py     how handles and joins become messages
+options.py     options of a signature: which of them all messages of its job have
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
 settings.py    what the app's settings should be, and the danger where they differ

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, cast
 
@@ -39,22 +39,25 @@ class CeleryCarrier:
         self._app = app
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
-        launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id}
+        launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
         self._send(celery_name(intent.task, "setup"), (), _said(round=round), **launch)
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, task: str, handles: Sequence[Handle], *, routing: Mapping[str, Any] | None = None) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
         # every member, one round trip each, although nobody will ever ask for one.
         group = uuid()
+        options = dict(routing or {})
         with self._app.producer_or_acquire() as producer:
             left: Iterable[int] = range(len(handles))
             if len(handles) > 1 and is_confirmed(producer.connection):
                 _open(producer.connection)
-                left = self._send_wave(task, handles, group, producer.connection)
+                left = self._send_wave(task, handles, group, producer.connection, options)
             for index in left:
-                self._send_chunk(task, handles[index], group, index, producer=producer)
+                self._send_chunk(task, handles[index], group, index, **options, producer=producer)
 
-    def _send_wave(self, task: str, handles: Sequence[Handle], group: str, connection: Connection) -> list[int]:
+    def _send_wave(
+        self, task: str, handles: Sequence[Handle], group: str, connection: Connection, options: Mapping[str, Any]
+    ) -> list[int]:
         """Send these chunks without waiting for each; return those that are to be sent once more, patiently."""
         lost = cast(Any, (*connection.connection_errors, *connection.channel_errors, CarrierUnavailable, Refused))
         first_unsent = 0
@@ -62,7 +65,7 @@ class CeleryCarrier:
         try:
             with closing(Wave(connection)) as wave:
                 for index, handle in enumerate(handles):
-                    self._send_chunk(task, handle, group, index, producer=wave.producer, retry=False)
+                    self._send_chunk(task, handle, group, index, **options, producer=wave.producer, retry=False)
                     first_unsent = index + 1
                     wave.sent(index)
                 wave.settle()
@@ -83,8 +86,18 @@ class CeleryCarrier:
             **options,
         )
 
-    def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        options: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
+    def send_join(
+        self,
+        job_id: str,
+        task: str,
+        continuation: str | None,
+        *,
+        again: bool,
+        round: int = 0,
+        routing: Mapping[str, Any] | None = None,
+    ) -> None:
+        following: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
+        options = {**(routing or {}), **following}
         self._send(celery_name(task, "join"), (job_id,), _said(again=again, round=round), **options)
 
     def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:

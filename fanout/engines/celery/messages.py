@@ -123,6 +123,7 @@ def check_order(order: object) -> None:
     for name, option in _named(body["options"], "options").items():
         if not (option is None or isinstance(option, bool | int | float | str)):
             raise ValueError(f"options[{_excerpt(name)}] is {_excerpt(option)}, and no plain value")
+    _named(body.get("routing", {}), "routing")
     if body["receives"] is not None:
         _is(str, body["receives"], "receives", "the name of a parameter")
 

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ from .. import local
 from ..launch import has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
+from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 from .settings import default_limit_s
 
@@ -148,6 +150,7 @@ class SetupTask(StageTask):
 
         Raises:
             JobConflict: A job of that id exists, with another input or other options.
+            ConfigError: A message option can't be had, such as another serializer.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         if self.app.conf.task_always_eager or "order" not in kwargs:
@@ -155,18 +158,26 @@ class SetupTask(StageTask):
         task_id = task_id or uuid()
         options["reply_to"] = options.get("reply_to") or self.app.thread_oid
         options = {name: value for name, value in options.items() if value is not None}
+        # Launched by a worker that has ended the step before it, which may be done twice.
+        follows = "parent_id" in options
+        refused = refusals(options) if follows else {}
+        for why in refused.values():
+            # In a chain nobody is there to be told.
+            _LOG.warning("%s: launched without an option: %s", self.name, why)
+        options = {name: value for name, value in options.items() if name not in refused}
+        routing = routing_of(options, self.app, task=self.name)
         try:
             order = wire.completed(wire.from_wire(kwargs["order"], self._declaration()), args, self.runtime)
         except (InvalidInput, Unencodable):
+            if routing and isinstance(kwargs["order"], dict):
+                kwargs["order"] = {**kwargs["order"], "routing": routing}
             return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
-        launch = json.dumps({**_kept(options), "task_id": task_id})
-        intent = order.intent(
+        launch = json.dumps({**_kept(options), **routing, "task_id": task_id})
+        intent = replace(order, routing=routing).intent(
             launch=launch,
             not_before=_moment(options.get("eta") or options.get("countdown")),
             expires_at=_moment(options.get("expires")),
         )
-        # Launched by a worker that has ended the step before it, which may be done twice.
-        follows = "parent_id" in options
         try:
             first = put_on_record(self.runtime, task_id, intent)
         except JobConflict as conflict:
@@ -241,6 +252,7 @@ class SetupTask(StageTask):
             "parent_id": request.parent_id,
             "reply_to": request.reply_to,
             "ignore_result": request.ignore_result or None,
+            "shadow": request.shadow,
             "priority": (request.delivery_info or {}).get("priority"),
             "replaced_task_nesting": (request.get("replaced_task_nesting") or 0) + 1,
         }
@@ -308,6 +320,11 @@ _NOT_KEPT = (
     "countdown",
     "eta",
     "expires",
+    # How long the caller would try to send it. A sweep has its own patience.
+    "retry",
+    "retry_policy",
+    "timeout",
+    "confirm_timeout",
 )
 
 

@@ -44,7 +44,7 @@ def from_wire(body: Any, task: Declaration) -> Order:
         parameters = Parameters(read_inline(body["inline"]), dict(body["references"]))
         known = {field.name for field in fields(Options)}
         options = {name: value for name, value in body["options"].items() if name in known}
-        return Order(task, parameters, task.options.updated(options), {}, body["receives"])
+        return Order(task, parameters, task.options.updated(options), {}, body["receives"], body.get("routing", {}))
     except (ArithmeticError, TypeError, ValueError) as error:
         raise InvalidInput(
             task.name, {"order": [f"is not what a signature of this task carries: {error!s:.300}"]}
