@@ -91,7 +91,7 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
 
     Args:
         job_id: The job's id.
-        app: The Celery app; the current one if not given.
+        app: The Celery app; if not given, the one that is connected, or of several the current one.
 
     Raises:
         ConfigError: The app is not connected, or no store is configured.
@@ -106,7 +106,7 @@ def opened(value: Any, *, app: Celery | None = None) -> Any:
 
     Args:
         value: What came; returned as it is if it is no reference.
-        app: The Celery app; the current one if not given.
+        app: The Celery app; if not given, the one that is connected, or of several the current one.
 
     Raises:
         ConfigError: The app is not connected, or no store is configured.

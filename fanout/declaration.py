@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Declaration] = {}
-        self._listeners: list[Callable[[Declaration], None]] = []
+        self._listeners: list[Callable[[], Callable[[Declaration], None] | None]] = []
         self._lock = threading.Lock()
 
     def add(self, declaration: Declaration, *, replaceable: bool = False) -> None:
@@ -95,9 +96,11 @@ class Registry:
                     f"and one in {declaration.module}: set `name` on one of them"
                 )
             self._tasks[declaration.name] = declaration
-            listeners = list(self._listeners)
+            self._listeners = [listening for listening in self._listeners if listening() is not None]
+            listeners = [listening() for listening in self._listeners]
         for listener in listeners:
-            listener(declaration)
+            if listener is not None:
+                listener(declaration)
 
     def find(self, name: str) -> Declaration:
         """The task of that name.
@@ -117,9 +120,9 @@ class Registry:
         return iter(list(self._tasks.values()))
 
     def listen(self, listener: Callable[[Declaration], None]) -> None:
-        """Call `listener` with every task, those already declared first."""
+        """Call `listener` with every task, those already declared first; a method as long as its object lives."""
         with self._lock:
-            self._listeners.append(listener)
+            self._listeners.append(weakref.WeakMethod(listener) if inspect.ismethod(listener) else lambda: listener)
             known = list(self._tasks.values())
         for declaration in known:
             listener(declaration)

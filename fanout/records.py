@@ -83,6 +83,7 @@ class Intent(Record):
         expires_at: When it no longer makes sense to start; None for never.
         launch: The engine's own form of the message that starts setup, so that a sweep can send it again.
         combines: Whether the task has a `combine`, so that whoever moves the job need not know the task.
+        routing: The engine's own options of every message of the job: a queue, a priority.
     """
 
     kind: ClassVar[str] = "intent"
@@ -99,6 +100,7 @@ class Intent(Record):
     expires_at: float | None = None
     launch: str | None = None
     combines: bool = False
+    routing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

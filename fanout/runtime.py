@@ -52,18 +52,20 @@ class Carrier(Protocol):
             again: Whether an earlier message was taken up; the receiver must be told.
         """
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
-        """Have process run on these chunks. Returns once they are safely on their way."""
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
+        """Have process run on these chunks. Returns once they are safely on their way.
 
-    def send_join(
-        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
-    ) -> None:
+        Args:
+            intent: What their job is to be.
+            handles: The chunks.
+        """
+
+    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
         """Have join run, or only deliver an outcome that stands already.
 
         Args:
             job_id: The job.
-            launch_id: Which launch of that id; the receiver must be told.
-            task: Name of the task.
+            intent: What it is to be; the receiver must be told which launch it is.
             continuation: What setup wrote down for after the join, if it did.
             again: Whether an earlier join is believed to be lost, so that its claim does not count.
             round: The job's round; the receiver must be told.

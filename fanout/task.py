@@ -174,7 +174,7 @@ class ForkJoinTask:
         Args:
             values: The input by name.
             receives: Name of the parameter that takes the value of the step before, in a chain.
-            app: The Celery app; the current one if not given.
+            app: The Celery app; if not given, the one that is connected, or of several the current one.
             **options: See `Options`.
 
         Raises:
@@ -194,6 +194,7 @@ class ForkJoinTask:
         job_id: str | None = None,
         setup_here: bool = False,
         app: Celery | None = None,
+        send_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Job:
         """Launch a job over Celery and return its handle.
@@ -208,7 +209,9 @@ class ForkJoinTask:
                 makes no second job but returns the first one's handle. What stays with the caller is not compared.
             setup_here: Run setup in this process although no value is an iterator. Values that only setup declares are
                 then not stored first, for a worker to fetch them: a large list that is at hand is cut and sent at once.
-            app: The Celery app; the current one if not given.
+            app: The Celery app; if not given, the one that is connected, or of several the current one.
+            send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
+                `time_limit` and so on. What `signature(…).set(…)` takes besides belongs to a signature.
             **options: See `Options`.
 
         Raises:
@@ -220,7 +223,15 @@ class ForkJoinTask:
         """
         from .engines import celery
 
-        return celery.submit(cls.declaration, values, job_id=job_id, setup_here=setup_here, app=app, options=options)
+        return celery.submit(
+            cls.declaration,
+            values,
+            job_id=job_id,
+            setup_here=setup_here,
+            app=app,
+            send_options=send_options,
+            options=options,
+        )
 
 
 def fork_join(

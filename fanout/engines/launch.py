@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .._storage import ObjectStore, decode, digest
@@ -31,6 +31,7 @@ class Order:
         kept: Parameters that stay in this process, for a setup that runs here: streams, checked element by element
             as they are read, and with `setup_here` whatever only setup declares.
         receives: Name of the parameter that an earlier step of a chain supplies.
+        routing: The engine's own options of every message of the job.
     """
 
     task: Declaration
@@ -38,6 +39,7 @@ class Order:
     options: Options
     kept: dict[str, Any]
     receives: str | None = None
+    routing: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -119,6 +121,7 @@ class Order:
             expires_at=expires_at,
             launch=launch,
             combines=self.task.binding.combine is not None,
+            routing=self.routing,
         )
 
 

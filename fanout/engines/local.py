@@ -131,14 +131,12 @@ class _Crew(abc.ABC):
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         raise AssertionError("a local job is not swept: its setup runs in the caller")
 
-    def send_join(
-        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
-    ) -> None:
+    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
         """Nothing to send: `run` joins once nothing is left to do."""
         return
 
     @abc.abstractmethod
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         """Run process on these chunks, now or soon."""
 
     @abc.abstractmethod
@@ -153,7 +151,7 @@ class _Inline(_Crew):
         self._waiting: deque[Handle] = deque()
         self._at_work = False
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         self._waiting.extend(handles)
         # A chunk that raised is sent again from within its own run.
         if self._at_work:
@@ -175,10 +173,8 @@ class _Eager(_Inline):
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         run_setup(self.runtime, job_id, launch_id=intent.launch_id, nudged=again, round=round)
 
-    def send_join(
-        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
-    ) -> None:
-        run_join(self.runtime, job_id, launch_id=launch_id, again=again, round=round)
+    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        run_join(self.runtime, job_id, launch_id=intent.launch_id, again=again, round=round)
 
 
 class _Pool(_Crew):
@@ -203,9 +199,8 @@ class _Pool(_Crew):
     def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
         """Start one chunk; the future gives the chunks that are to run again."""
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
-        for handle in handles:
-            self._start(handle)
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
+        self._start_all(handles)
 
     def finish(self) -> None:
         while True:
@@ -217,11 +212,15 @@ class _Pool(_Crew):
             lost = [running[future] for future in done if isinstance(future.exception(), BrokenExecutor)]
             for future in done:
                 if not isinstance(future.exception(), BrokenExecutor):
-                    self.send_chunks("", future.result())
+                    self._start_all(future.result())
                 with self._lock:
                     del self._running[future]
             if lost:
                 self._recover(lost)
+
+    def _start_all(self, handles: Sequence[Handle]) -> None:
+        for handle in handles:
+            self._start(handle)
 
     def _start(self, handle: Handle, *, redelivered: bool = False) -> None:
         with self._lock:
@@ -244,7 +243,7 @@ class _Pool(_Crew):
                 self._renew()
                 continue
             waiting.popleft()
-            self.send_chunks("", again)
+            self._start_all(again)
 
     def _renew(self) -> None:
         self._executor.shutdown(cancel_futures=True)
@@ -293,7 +292,7 @@ class _Outbox(_Crew):
     def __init__(self) -> None:
         self.handles: list[Handle] = []
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         self.handles.extend(handles)
 
     def finish(self) -> None:

@@ -21,7 +21,7 @@ def start_join(runtime: Runtime, job: OpenJob, *, again: bool = False) -> None:
     if continuation is None and awaits_setup(runtime, job):
         return
     message = continuation.message if continuation is not None else None
-    runtime.carrier.send_join(job.id, job.launch_id, job.intent.task, message, again=again, round=job.round)
+    runtime.carrier.send_join(job.id, job.intent, message, again=again, round=job.round)
 
 
 def awaits_setup(runtime: Runtime, job: OpenJob) -> bool:

@@ -218,7 +218,7 @@ class _Run:
             self._give_up(failure)
             return
         again = replace(self._handle, tries=self._tries.number, nudged=False)
-        self._runtime.carrier.send_chunks(self._job.intent.task, [again])
+        self._runtime.carrier.send_chunks(self._job.intent, [again])
 
     def _give_up(self, failure: Failure) -> None:
         # Another message for this chunk may have given a result meanwhile; then that stands.

@@ -73,5 +73,5 @@ def send_again(
             for chunk in chunks
             if chunk in places
         ]
-        runtime.carrier.send_chunks(job.intent.task, handles)
+        runtime.carrier.send_chunks(job.intent, handles)
     return True

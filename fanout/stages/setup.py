@@ -263,7 +263,7 @@ class _Attempt:
 
     def _send(self, handles: list[Handle]) -> None:
         if handles:
-            self._runtime.carrier.send_chunks(self._job.intent.task, handles)
+            self._runtime.carrier.send_chunks(self._job.intent, handles)
 
     def _handles(self, pieces: Iterable[Slice]) -> list[Handle]:
         """The handles of chunks that have become durable, in order."""

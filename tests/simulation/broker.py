@@ -91,15 +91,13 @@ class WorldCarrier:
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         self._send(Message("setup", job_id, intent.launch_id, round, again=again))
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         for handle in handles:
             read = Handle.from_row(handle.to_row())
             self._send(Message("process", handle.job_id, handle.launch_id, handle.round, read))
 
-    def send_join(
-        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
-    ) -> None:
-        self._send(Message("join", job_id, launch_id, round, continuation=continuation, again=again))
+    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        self._send(Message("join", job_id, intent.launch_id, round, continuation=continuation, again=again))
 
     def _send(self, message: Message) -> None:
         self._world.invariants.sending(self._world.loop.current().process, message)

@@ -124,14 +124,12 @@ class RecordingCarrier:
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         self._send(Setup(job_id, intent.launch_id, round=round, again=again))
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         for handle in handles:
-            self._send(Chunk(task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
+            self._send(Chunk(intent.task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
 
-    def send_join(
-        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
-    ) -> None:
-        self._send(Join(job_id, launch_id, task, continuation, again, round=round))
+    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        self._send(Join(job_id, intent.launch_id, intent.task, continuation, again, round=round))
 
     def lose(self, kind: type[Message] | None = None) -> None:
         """Drop what waits: everything, or all messages of one kind."""

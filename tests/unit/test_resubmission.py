@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -262,7 +263,7 @@ def test_a_caller_that_stops_says_so_and_frees_the_id(
 def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(app: Celery, carrier: RecordingCarrier) -> None:
     """The caller's error is the end of the job: no sweep runs half of an input later, and the id is free."""
 
-    def refuse(task: str, handles: Any) -> None:
+    def refuse(intent: Any, handles: Any) -> None:
         raise CarrierUnavailable("gone")
 
     extension_of(app).runtime.carrier = SimpleNamespace(send_chunks=refuse)  # type: ignore[assignment]
@@ -285,7 +286,7 @@ def test_a_stream_whose_caller_died_is_read_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fanout.engines.celery.signature._give_up", lambda job, error: None)
+        patch.setattr(sys.modules["fanout.engines.celery.signature"], "_give_up", lambda job, error: None)
         with pytest.raises(KeyboardInterrupt):
             Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
     other = iter([1, 2])

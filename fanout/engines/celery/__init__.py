@@ -1,11 +1,14 @@
 """The Celery engine: the only part of fanout that imports celery.
 
 extension.py   what `connect` adds to an app: the runtime, the registered tasks
+apps.py        which app is meant where none is named
 tasks.py       the three Celery tasks of a declared task
 sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit
 bell.py        how a caller learns of a job's end without asking the store
+messages.py    what the messages for setup and join say, checked
 carrier.py     how handles and joins become messages
+options.py     options of a signature: which of them all messages of its job have
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
 settings.py    what the app's settings should be, and the danger where they differ

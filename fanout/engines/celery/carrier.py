@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, cast
 
@@ -39,24 +39,26 @@ class CeleryCarrier:
         self._app = app
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
-        launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id}
-        self._send(
-            celery_name(intent.task, "setup"), (), _said(launch_id=intent.launch_id, round=round, again=again), **launch
-        )
+        launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
+        said = _said(launch_id=intent.launch_id, round=round, again=again)
+        self._send(celery_name(intent.task, "setup"), (), said, **launch)
 
-    def send_chunks(self, task: str, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
         # every member, one round trip each, although nobody will ever ask for one.
         group = uuid()
+        task, options = intent.task, intent.routing
         with self._app.producer_or_acquire() as producer:
             left: Iterable[int] = range(len(handles))
             if len(handles) > 1 and is_confirmed(producer.connection):
                 _open(producer.connection)
-                left = self._send_wave(task, handles, group, producer.connection)
+                left = self._send_wave(task, handles, group, producer.connection, options)
             for index in left:
-                self._send_chunk(task, handles[index], group, index, producer=producer)
+                self._send_chunk(task, handles[index], group, index, **options, producer=producer)
 
-    def _send_wave(self, task: str, handles: Sequence[Handle], group: str, connection: Connection) -> list[int]:
+    def _send_wave(
+        self, task: str, handles: Sequence[Handle], group: str, connection: Connection, options: Mapping[str, Any]
+    ) -> list[int]:
         """Send these chunks without waiting for each; return those that are to be sent once more, patiently."""
         lost = cast(Any, (*connection.connection_errors, *connection.channel_errors, CarrierUnavailable, Refused))
         first_unsent = 0
@@ -64,7 +66,7 @@ class CeleryCarrier:
         try:
             with closing(Wave(connection)) as wave:
                 for index, handle in enumerate(handles):
-                    self._send_chunk(task, handle, group, index, producer=wave.producer, retry=False)
+                    self._send_chunk(task, handle, group, index, **options, producer=wave.producer, retry=False)
                     first_unsent = index + 1
                     wave.sent(index)
                 wave.settle()
@@ -85,13 +87,10 @@ class CeleryCarrier:
             **options,
         )
 
-    def send_join(
-        self, job_id: str, launch_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0
-    ) -> None:
-        options: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
-        self._send(
-            celery_name(task, "join"), (job_id,), _said(launch_id=launch_id, again=again, round=round), **options
-        )
+    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+        following: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
+        said = _said(launch_id=intent.launch_id, again=again, round=round)
+        self._send(celery_name(intent.task, "join"), (job_id,), said, **{**intent.routing, **following})
 
     def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:
         options = {"serializer": "json", "retry": True, "retry_policy": RETRY_POLICY, **options}

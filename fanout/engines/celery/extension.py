@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery, current_app, current_task
+from celery import Celery, current_task
 from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
@@ -21,6 +21,7 @@ from ...idle import Idle
 from ...job import Job
 from ...runtime import Runtime
 from .. import local
+from .apps import CONNECTED, NOT_CONNECTED, itself
 from .bell import bell_of
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
@@ -126,25 +127,24 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
     unknown = sorted(set(settings) - known)
     if unknown:
         raise ConfigError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    app = itself(app)
     given = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
     app.conf.update({f"fanout_{name}": value for name, value in given.items()})
     if not isinstance(getattr(app, ATTRIBUTE, None), Extension):
         setattr(app, ATTRIBUTE, Extension(app))
+    CONNECTED.add(app)
     return app
 
 
 def extension_of(app: Celery | None = None) -> Extension:
-    """fanout's part of `app`, or of the current app.
+    """fanout's part of `app`, or of the app that is meant where none is named, in any thread; see `ConnectedApps`.
 
     Raises:
-        ConfigError: The app is not connected.
+        ConfigError: The app is not connected, or none is named and several are.
     """
-    found = getattr(app or current_app, ATTRIBUTE, None)
+    found = getattr(app if app is not None else CONNECTED.meant(), ATTRIBUTE, None)
     if not isinstance(found, Extension):
-        raise ConfigError(
-            "this Celery app is not connected: call fanout.connect(app, store='s3://bucket/prefix') where the app "
-            "is made, for callers and workers alike"
-        )
+        raise ConfigError(NOT_CONNECTED)
     return found
 
 
@@ -153,7 +153,7 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
 
     Args:
         job_id: The job's id.
-        app: The Celery app; the current one if not given.
+        app: The Celery app; if not given, the one that is connected, or of several the current one.
 
     Raises:
         ConfigError: The app is not connected, or no store is configured.

@@ -24,6 +24,8 @@ OVERRAN_HEADER = "fanout_overran_s"
 GIVEN_BACK_HEADER = "fanout_given_back"
 """Header of a message whose step was stopped because its worker shut down: 1."""
 
+_OURS = (OVERRAN_HEADER, GIVEN_BACK_HEADER)
+
 _WAIT_S = 5
 """How long the main process, which has other things to do, waits for the broker."""
 
@@ -80,7 +82,8 @@ class StageRequest(Request):
         """Send the message once more, with all that it says about what follows; whether that went well."""
         try:
             context = self._context  # type: ignore[attr-defined]
-            again = self.task.signature_from_request(context, headers=headers, **_SENDING)
+            own = {name: value for name, value in (context.headers or {}).items() if name not in _OURS}
+            again = self.task.signature_from_request(context, headers={**own, **headers}, **_SENDING)
             # Celery's own, since that of setup may write to the store: not from a process that is to be forked.
             Task.apply_async(self.task, again.args, again.kwargs, **again.options)
         except Exception as error:

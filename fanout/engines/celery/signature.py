@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery
@@ -23,6 +24,7 @@ from ..launch import Order, put_on_record
 from . import wire
 from .carrier import celery_name
 from .extension import Extension, extension_of
+from .options import check, check_send_options, routing_of
 
 SUBTASK_TYPE = "fanout"
 
@@ -37,6 +39,21 @@ class ForkJoinSignature(Signature[Any]):
     @classmethod
     def from_dict(cls, d: dict[str, Any], app: Celery | None = None) -> ForkJoinSignature:
         return cls(d, app=app)  # type: ignore[arg-type]
+
+    @property
+    def app(self) -> Celery:
+        """The app that it was made with, or of a signature that came from elsewhere the app that is meant here."""
+        made_with: Celery | None = self._app  # type: ignore[attr-defined]
+        return made_with if made_with is not None else extension_of().app
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Signature[Any]:
+        """Celery's: options of the messages. What no message of a job can have is refused at once.
+
+        Raises:
+            ConfigError: Names the option and the remedy.
+        """
+        check(options)
+        return super().set(immutable=immutable, **options)
 
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job:
         """Launch the job and return its `Job`."""
@@ -65,17 +82,20 @@ def submit(
     job_id: str | None = None,
     setup_here: bool = False,
     app: Celery | None = None,
+    send_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any],
 ) -> Job:
     """See `ForkJoinTask.submit`."""
     extension = extension_of(app)
+    check_send_options(send_options or {})
     if job_id is not None and not is_id(job_id):
         raise ConfigError(
             f"job_id {job_id!r:.80} can't be the id of a job: letters, digits, '.', '_' and '-', "
             "at most 128, starting with a letter or digit"
         )
     job_id = job_id or new_id()
-    order = _order(extension, task, values, options=options, setup_here=setup_here)
+    routing = routing_of(send_options or {}, extension.app, task=celery_name(task.name, "process"))
+    order = replace(_order(extension, task, values, options=options, setup_here=setup_here), routing=routing)
     if extension.app.conf.task_always_eager:
         local.run_inline(extension.runtime, order, job_id)
     elif not (order.kept or setup_here):
@@ -112,6 +132,7 @@ def _signature_of(extension: Extension, order: Order) -> ForkJoinSignature:
     return ForkJoinSignature(
         celery_name(order.task.name, "setup"),
         kwargs={"order": wire.to_wire(order)},
+        options=dict(order.routing),
         subtask_type=SUBTASK_TYPE,
         app=extension.app,
     )

@@ -12,10 +12,11 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
@@ -33,13 +34,17 @@ from ...records import Continuation, Ending, Note
 from ...runtime import OpenJob, Runtime
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
-from ..launch import has_begun, put_on_record
+from ..launch import Order, has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
+from .messages import JoinMessage, SetupMessage
+from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 from .settings import default_limit_s
 
 _LOG = logging.getLogger("fanout")
+
+T = TypeVar("T")
 
 STORE_RETRIES = 10
 """Times that a stage is put off when the store does not answer, after the store's own retries: about 8 minutes."""
@@ -108,6 +113,14 @@ class StageTask(Task[Any, Any]):
         """The time limit at which an earlier run for this message was stopped, if one was."""
         limit_s = self.request.get(OVERRAN_HEADER)
         return float(limit_s) if isinstance(limit_s, int | float) else None
+
+    def parsed(self, parse: Callable[[], T]) -> T:
+        """What the message says; one that fanout did not send is dropped, with a line in the log."""
+        try:
+            return parse()
+        except ValueError as error:
+            _LOG.warning("%s: dropped a message that fanout did not send: %s", self.name, error)
+            raise Ignore from None
 
     @contextmanager
     def errors_handled(self, job_id: str, launch_id: str | None, round: int, **remembered: Any) -> Iterator[None]:
@@ -182,6 +195,7 @@ class SetupTask(StageTask):
 
         Raises:
             JobConflict: A job of that id exists, with another input or other options.
+            ConfigError: A message option can't be had, such as another serializer.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         if self.app.conf.task_always_eager or "order" not in kwargs:
@@ -189,19 +203,27 @@ class SetupTask(StageTask):
         task_id = task_id or uuid()
         options["reply_to"] = options.get("reply_to") or self.app.thread_oid
         options = {name: value for name, value in options.items() if value is not None}
+        # Launched by a worker that has ended the step before it, which may be done twice.
+        follows = "parent_id" in options
+        refused = refusals(options) if follows else {}
+        for why in refused.values():
+            # In a chain nobody is there to be told.
+            _LOG.warning("%s: launched without an option: %s", self.name, why)
+        options = {name: value for name, value in options.items() if name not in refused}
+        routing = routing_of(options, self.app, task=self.name)
         try:
             order = wire.completed(wire.from_wire(kwargs["order"], self._declaration()), args, self.runtime)
         except (InvalidInput, Unencodable):
+            if routing and isinstance(kwargs["order"], dict):
+                kwargs["order"] = {**kwargs["order"], "routing": routing}
             return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
-        launch = json.dumps({**_kept(options), "task_id": task_id})
-        intent = order.intent(
+        launch = json.dumps({**_kept(options), **routing, "task_id": task_id})
+        intent = replace(order, routing=routing).intent(
             launch=launch,
             not_before=_moment(options.get("eta") or options.get("countdown")),
             expires_at=_moment(options.get("expires")),
             now=self.runtime.now,
         )
-        # Launched by a worker that has ended the step before it, which may be done twice.
-        follows = "parent_id" in options
         try:
             job, first = put_on_record(self.runtime, task_id, intent)
         except JobConflict as conflict:
@@ -213,76 +235,67 @@ class SetupTask(StageTask):
             return self.AsyncResult(task_id)
         return super().apply_async((), {"launch_id": job.launch_id}, task_id=task_id, producer=producer, **options)
 
-    def run(
-        self,
-        *received: Any,
-        order: dict[str, Any] | None = None,
-        launch_id: str | None = None,
-        round: int = 0,
-        again: bool = False,
-    ) -> Any:
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        message = self.parsed(lambda: SetupMessage.parse(self.request.id, args, kwargs))
+        # What an order holds that is none of this task's ends the message, of which nothing is on record yet.
+        order = wire.from_wire(message.order, self._declaration()) if message.order is not None else None
         if self.request.is_eager:
-            return self._run_here(received, order)
-        job_id = self.request.id
-        assert job_id is not None
-        with self.errors_handled(job_id, launch_id, round):
-            job = self._launched(job_id, received, order) if order is not None else self._found(job_id, launch_id)
+            return self._run_here(message, order)
+        with self.errors_handled(message.job_id, message.launch_id, message.round):
+            job = self._launched(message, order) if order is not None else self._found(message)
             if job is not None:
                 run_setup(
                     self.runtime,
-                    job_id,
+                    job.id,
                     launch_id=job.launch_id,
                     redelivered=self.redelivered,
                     retried=self.retried,
-                    nudged=again,
-                    round=round,
+                    nudged=message.again,
+                    round=message.round,
                     overran_s=self.overran_s,
                 )
         raise Ignore
 
-    def _found(self, job_id: str, launch_id: str | None) -> OpenJob | None:
+    def _found(self, message: SetupMessage) -> OpenJob | None:
         """The job that the message is for; None if it is gone."""
         try:
-            job = self.runtime.job(job_id, launch_id)
+            job = self.runtime.job(message.job_id, message.launch_id)
         except JobNotFound:
             _LOG.error(
                 "%s: dropped the setup of job %s, which is not in this worker's store %s: it was removed, or its "
                 "caller uses another store than this worker",
                 self.name,
-                job_id,
+                message.job_id,
                 self.runtime.store.url,
             )
             return None
         job.ledger.write_continuation(Continuation(message=self._continuation()))
         return job
 
-    def _launched(self, job_id: str, received: tuple[Any, ...], order: dict[str, Any]) -> OpenJob | None:
+    def _launched(self, message: SetupMessage, order: Order) -> OpenJob | None:
         """The job that the message itself describes; None if its input was refused."""
         runtime = self.runtime
         refused: Exception | None = None
-        parsed = wire.from_wire(order, self._declaration())
         try:
-            parsed = wire.completed(parsed, received, runtime)
+            order = wire.completed(order, message.received, runtime)
         except (InvalidInput, Unencodable) as error:
             refused = error
-        job = runtime.launch(job_id, parsed.intent(now=runtime.now))
+        job = runtime.launch(message.job_id, order.intent(now=runtime.now))
         job.ledger.write_continuation(Continuation(message=self._continuation()))
         if refused is not None:
             conclude(runtime, job, Ending.FAILED, Failure.of("setup", refused))
             return None
         return job
 
-    def _run_here(self, received: tuple[Any, ...], order: dict[str, Any] | None) -> Any:
+    def _run_here(self, message: SetupMessage, order: Order | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""
         if order is None:
             raise InvalidInput(self.fanout_task, {"input": ["is missing: launch the task by its signature"]})
-        complete = wire.completed(wire.from_wire(order, self._declaration()), received, self.runtime)
-        job_id = self.request.id
-        assert job_id is not None
-        outcome = local.run_inline(self.runtime, complete, job_id)
+        complete = wire.completed(order, message.received, self.runtime)
+        outcome = local.run_inline(self.runtime, complete, message.job_id)
         if outcome.failure is not None:
-            raise outcome.error(job_id)
-        ledger = self.runtime.ledger(job_id)
+            raise outcome.error(message.job_id)
+        ledger = self.runtime.ledger(message.job_id)
         return values.sent(ledger.value(outcome), self.app, ledger)
 
     def _declaration(self) -> Any:
@@ -303,6 +316,7 @@ class SetupTask(StageTask):
             "parent_id": request.parent_id,
             "reply_to": request.reply_to,
             "ignore_result": request.ignore_result or None,
+            "shadow": request.shadow,
             "priority": (request.delivery_info or {}).get("priority"),
             "replaced_task_nesting": (request.get("replaced_task_nesting") or 0) + 1,
         }
@@ -316,12 +330,8 @@ class ProcessTask(StageTask):
     step = "process"
     ignore_result = True
 
-    def run(self, *row: Any) -> None:
-        try:
-            handle = Handle.from_row(row)
-        except ValueError as error:
-            _LOG.warning("%s: dropped a message that is no handle: %s", self.name, error)
-            return
+    def run(self, *row: Any, **kwargs: Any) -> None:
+        handle = self.parsed(lambda: Handle.from_row(row))
         with self.errors_handled(handle.job_id, handle.launch_id, handle.round):
             run_process(
                 self.runtime, handle, redelivered=self.redelivered, retried=self.retried, overran_s=self.overran_s
@@ -334,30 +344,26 @@ class JoinTask(StageTask):
     abstract = True
     step = "join"
 
-    def run(
-        self,
-        job_id: str,
-        launch_id: str | None = None,
-        again: bool = False,
-        round: int = 0,
-        held: Sequence[str] = (),
-    ) -> Any:
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        message = self.parsed(lambda: JoinMessage.parse(args, kwargs))
         try:
-            return self._run_job(job_id, launch_id, again=again, round=round, held=held)
+            return self._outcome(message)
         except _OnRecord as ended:
             raise ended.error from None
 
-    def _run_job(self, job_id: str, launch_id: str | None, *, again: bool, round: int, held: Sequence[str]) -> Any:
+    def _outcome(self, message: JoinMessage) -> Any:
+        """What Celery is to be told: the job's value; else raises."""
+        job_id, launch_id, round = message.job_id, message.launch_id, message.round
         token = new_token()
-        with self.errors_handled(job_id, launch_id, round, held=[*held, token]):
+        with self.errors_handled(job_id, launch_id, round, held=[*message.held, token]):
             outcome = run_join(
                 self.runtime,
                 job_id,
                 launch_id=launch_id,
-                again=again,
+                again=message.again,
                 redelivered=self.redelivered,
                 token=token,
-                held=held,
+                held=message.held,
                 round=round,
                 overran_s=self.overran_s,
                 given_back=self.given_back,
@@ -394,6 +400,11 @@ _NOT_KEPT = (
     "countdown",
     "eta",
     "expires",
+    # How long the caller would try to send it. A sweep has its own patience.
+    "retry",
+    "retry_policy",
+    "timeout",
+    "confirm_timeout",
 )
 
 

@@ -12,6 +12,7 @@ from ...errors import InvalidInput
 from ...parameters import Parameters
 from ...runtime import Runtime
 from ..launch import Order
+from .messages import check_order, read_inline
 from .values import opened
 
 
@@ -32,19 +33,22 @@ def to_wire(order: Order) -> dict[str, Any]:
     }
 
 
-def from_wire(body: dict[str, Any], task: Declaration) -> Order:
+def from_wire(body: Any, task: Declaration) -> Order:
     """The order that `to_wire` wrote.
 
     Raises:
         InvalidInput: It is none.
     """
     try:
-        parameters = Parameters(base64.b64decode(body["inline"], validate=True), dict(body["references"]))
+        check_order(body)
+        parameters = Parameters(read_inline(body["inline"]), dict(body["references"]))
         known = {field.name for field in fields(Options)}
         options = {name: value for name, value in body["options"].items() if name in known}
-        return Order(task, parameters, task.options.updated(options), {}, body["receives"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(task.name, {"order": [f"is not what a signature of this task carries: {error}"]}) from error
+        return Order(task, parameters, task.options.updated(options), {}, body["receives"], body.get("routing", {}))
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            task.name, {"order": [f"is not what a signature of this task carries: {error!s:.300}"]}
+        ) from error
 
 
 def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Order:

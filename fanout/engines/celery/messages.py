@@ -1,0 +1,196 @@
+"""What the messages for setup and join say, checked field by field: a message may be forged, or come from elsewhere.
+
+The message for process is a handle, which checks itself (`Handle.from_row`). Pure: no store, no broker, no request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ...keys import checked_digest, checked_id
+
+EXCERPT = 80
+"""Characters of a foreign value that an error shows."""
+
+HELD = 64
+"""Tokens of earlier runs that a message for join may name; each run adds one, and there are far fewer."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SetupMessage:
+    """What a message says to setup.
+
+    Attributes:
+        job_id: The job; the message's Celery task id.
+        received: What the step before in a chain sent, if the input is still to be completed.
+        order: The signature's order in the form of `wire.to_wire`, if the job is not on record yet.
+        round: The job's round.
+        launch_id: Which launch of that id is meant; None for the one that counts.
+        again: Whether a sweep believes that a worker which had begun is gone.
+    """
+
+    job_id: str
+    received: tuple[Any, ...] = ()
+    order: dict[str, Any] | None = None
+    round: int = 0
+    launch_id: str | None = None
+    again: bool = False
+
+    @classmethod
+    def parse(cls, job_id: object, args: object, kwargs: object) -> SetupMessage:
+        """The message, from its task id and arguments.
+
+        Raises:
+            ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
+        """
+        said = _said(kwargs, "order", "round", "launch_id", "again")
+        received = tuple(_list(args, "arguments"))
+        order = said.get("order")
+        if order is not None:
+            check_order(order)
+        elif received:
+            raise ValueError(f"{len(received)} values were received, and there is no order for them")
+        return cls(
+            job_id=checked_id(job_id, what="job id"),
+            received=received,
+            order=order,
+            round=_index(said.get("round", 0), "round"),
+            launch_id=_token(said.get("launch_id"), "launch id"),
+            again=_is(bool, said.get("again", False), "again", "true or false"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JoinMessage:
+    """What a message says to join.
+
+    Attributes:
+        job_id: The job.
+        again: Whether a sweep believes that an earlier join was lost.
+        round: The job's round.
+        held: Tokens of earlier runs for this message.
+        launch_id: Which launch of that id is meant; None for the one that counts.
+    """
+
+    job_id: str
+    again: bool = False
+    round: int = 0
+    held: tuple[str, ...] = ()
+    launch_id: str | None = None
+
+    @classmethod
+    def parse(cls, args: object, kwargs: object) -> JoinMessage:
+        """The message, from its arguments.
+
+        Raises:
+            ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
+        """
+        said = _said(kwargs, "again", "round", "held", "launch_id")
+        one = _list(args, "arguments")
+        if len(one) != 1:
+            raise ValueError(f"there must be one argument, the job's id, and not {len(one)}")
+        held = _list(said.get("held", ()), "held")
+        if len(held) > HELD:
+            raise ValueError(f"held names {len(held)} runs, more than {HELD}")
+        return cls(
+            job_id=checked_id(one[0], what="job id"),
+            again=_is(bool, said.get("again", False), "again", "true or false"),
+            round=_index(said.get("round", 0), "round"),
+            held=tuple(checked_id(token, what="held") for token in held),
+            launch_id=_token(said.get("launch_id"), "launch id"),
+        )
+
+
+def check_order(order: object) -> None:
+    """Check that an order has the form that `wire.to_wire` gives it. What its task makes of it is not looked at.
+
+    Raises:
+        ValueError: It has another; says where.
+    """
+    body = _named(order, "order")
+    missing = sorted({"inline", "references", "options", "receives"} - body.keys())
+    if missing:
+        raise ValueError(f"order lacks {', '.join(missing)}")
+    read_inline(body["inline"])
+    for name, content in _named(body["references"], "references").items():
+        try:
+            checked_digest(content)
+        except ValueError as error:
+            raise ValueError(f"references[{_excerpt(name)}]: {error}") from None
+    for name, option in _named(body["options"], "options").items():
+        if not (option is None or isinstance(option, bool | int | float | str)):
+            raise ValueError(f"options[{_excerpt(name)}] is {_excerpt(option)}, and no plain value")
+    _named(body.get("routing", {}), "routing")
+    if body["receives"] is not None:
+        _is(str, body["receives"], "receives", "the name of a parameter")
+
+
+def read_inline(text: object) -> bytes:
+    """The bytes of an order's small parameters.
+
+    Raises:
+        ValueError: `text` is not base64.
+    """
+    encoded = _is(str, text, "inline", "base64")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"inline is not base64: {error}") from None
+
+
+def _said(kwargs: object, *names: str) -> Mapping[str, Any]:
+    """The named arguments of a message, none of which is another than these."""
+    said = _named(kwargs, "named arguments")
+    unknown = sorted(said.keys() - set(names))
+    if unknown:
+        listed = ", ".join(map(_excerpt, unknown[:3]))
+        raise ValueError(f"it has an argument {listed}, which this version of fanout does not know")
+    return said
+
+
+def _named(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(type(name) is str for name in value):
+        raise ValueError(f"{what}: {_excerpt(value)} is no mapping of names")
+    return value
+
+
+def _list(value: object, what: str) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{what}: {_excerpt(value)} is no list")
+    return value
+
+
+def _index(value: object, what: str) -> int:
+    number = _is(int, value, what, "a number from 0")
+    # What an object's key has room for.
+    if not 0 <= number < 1_000_000:
+        raise ValueError(f"{what} is {_excerpt(value)}, and not from 0 to 999999")
+    return number
+
+
+def _token(value: object, what: str) -> str | None:
+    return None if value is None else checked_id(value, what=what)
+
+
+def _is(kind: type[T], value: object, what: str, wanted: str) -> T:
+    """`value` if it is of that very type: to Python true is a number, too."""
+    if type(value) is not kind:
+        raise ValueError(f"{what} is {_excerpt(value)}, and not {wanted}")
+    return value
+
+
+def _excerpt(value: object) -> str:
+    """The beginning of a foreign value, made without writing all of it out."""
+    if isinstance(value, str | bytes):
+        return f"{value[:EXCERPT]!r:.{EXCERPT}}"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, dict | list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{value!r:.{EXCERPT}}"

@@ -1,0 +1,61 @@
+"""A worker that takes from one queue only finishes the jobs that are sent there, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanout.stack import CephGateway, RabbitMQ, Redis
+
+from .app import SlowTask, StormyTask, SumTask
+from .cluster import Cluster, running_cluster, wait_until
+
+QUEUE = "only-this"
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": redis_server.url}
+    directory, args = tmp_path_factory.mktemp("routing"), ("--without-gossip", "--without-mingle", "--queues", QUEUE)
+    with running_cluster(directory, environment, workers=1, args=args, stall_s=3) as cluster:
+        yield cluster
+
+
+def test_a_signature_with_a_queue(cluster: Cluster) -> None:
+    """All steps run on that queue's worker."""
+    signature = SumTask.signature({"numbers": [1, 2, 3]}).set(queue=QUEUE, priority=3, headers={"trace": "t"})
+    assert signature.delay().get(timeout=30) == 6
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_submission_with_a_queue(cluster: Cluster, streamed: bool) -> None:
+    """The same for a job that is submitted."""
+    numbers: Any = iter([1, 2, 3]) if streamed else [1, 2, 3]
+    assert SumTask.submit({"numbers": numbers}, send_options={"queue": QUEUE}).get(30) == 6
+
+
+def test_lost_messages_come_back_to_the_queue(cluster: Cluster, tmp_path: Path) -> None:
+    """What a sweep sends again goes where the lost messages went."""
+    values = {"numbers": list(range(12)), "trace": str(tmp_path), "pause_s": 0.3}
+    job = SlowTask.submit(values, send_options={"queue": QUEUE})
+    wait_until(lambda: job.manifest() is not None, "setup is done")
+    with cluster.app.connection_for_write() as connection:
+        assert connection.default_channel.queue_purge(QUEUE) > 0
+    assert job.get(60) == sum(range(12))
+
+
+def test_a_retry_goes_to_the_queue(cluster: Cluster, tmp_path: Path) -> None:
+    """So do the chunks of a job that is run again."""
+    storm = tmp_path / "3"
+    storm.touch()
+    values = {"numbers": [1, 2, 3, 4], "storm": str(tmp_path), "trace": str(tmp_path)}
+    job = StormyTask.submit(values, send_options={"queue": QUEUE}, tolerate=2)
+    assert job.get(30)["failed"]
+    storm.unlink()
+    assert job.retry()
+    assert job.get(30) == {"sum": 10, "failed": []}

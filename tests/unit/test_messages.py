@@ -1,0 +1,165 @@
+"""Messages for setup and join that are not what fanout sends are refused in one short line, whatever they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout import InvalidInput
+from fanout.engines.celery import wire
+from fanout.engines.celery.messages import JoinMessage, SetupMessage, check_order
+
+from .tasks import Words
+
+ORDER = {"inline": "gA==", "references": {"documents": "0" * 32}, "options": {"max_attempts": 3}, "receives": None}
+LONGEST = 400
+
+T = TypeVar("T")
+
+plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20)
+anything = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
+
+
+def near(*names: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Mappings that have some of the right names, with anything behind them."""
+    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, anything))
+
+
+orders = st.fixed_dictionaries({}, optional={name: st.just(value) | anything for name, value in ORDER.items()})
+
+
+def attempt(parse: Callable[[], T]) -> tuple[T | None, str]:
+    """What is parsed, or why it is refused; any other error than a ValueError is let through."""
+    try:
+        return parse(), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+@given(
+    anything | st.just("job"),
+    anything | st.lists(anything, max_size=2),
+    anything | near("order", "round", "launch_id", "x") | st.fixed_dictionaries({"order": orders}),
+)
+def test_anything_is_a_message_for_setup_or_refused(job_id: Any, args: Any, kwargs: Any) -> None:
+    """Whatever JSON brings gives a message whose every field is of its type, or a ValueError of bounded length."""
+    message, refusal = attempt(lambda: SetupMessage.parse(job_id, args, kwargs))
+    assert len(refusal) < LONGEST
+    if message is not None:
+        assert type(message.round) is int
+        assert type(message.received) is tuple
+        assert message.job_id == job_id
+
+
+@given(
+    anything | st.lists(st.just("job") | anything, max_size=2), anything | near("again", "round", "held", "launch_id")
+)
+def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> None:
+    """The same for join."""
+    message, refusal = attempt(lambda: JoinMessage.parse(args, kwargs))
+    assert len(refusal) < LONGEST
+    if message is not None:
+        assert type(message.again) is bool
+        assert all(type(token) is str for token in message.held)
+
+
+@given(anything | orders)
+def test_anything_is_an_order_or_refused(body: Any) -> None:
+    """An order from a message is read, or is an error of the input, and nothing else."""
+    order, refusal = attempt(lambda: wire.from_wire(body, Words.declaration))
+    assert len(refusal) < LONGEST
+    assert order is None or order.task is Words.declaration
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "expected"),
+    [
+        ((), {}, SetupMessage("job")),
+        ([], {"round": 2}, SetupMessage("job", round=2)),
+        ((), {"launch_id": "0a1b"}, SetupMessage("job", launch_id="0a1b")),
+        ((), {"order": ORDER}, SetupMessage("job", order=ORDER)),
+        ([3], {"order": ORDER}, SetupMessage("job", received=(3,), order=ORDER)),
+    ],
+)
+def test_messages_for_setup_that_fanout_sends(args: Any, kwargs: Any, expected: SetupMessage) -> None:
+    """Each form that a carrier or a signature sends is read back, also after it was JSON."""
+    assert SetupMessage.parse("job", args, kwargs) == expected
+    assert SetupMessage.parse("job", *json.loads(json.dumps([args, kwargs]))) == expected
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, JoinMessage("job")),
+        ({"again": True, "round": 1}, JoinMessage("job", again=True, round=1)),
+        ({"held": ["0a", "1b"], "launch_id": "2c"}, JoinMessage("job", held=("0a", "1b"), launch_id="2c")),
+    ],
+)
+def test_messages_for_join_that_fanout_sends(kwargs: Any, expected: JoinMessage) -> None:
+    """The same for join."""
+    assert JoinMessage.parse(("job",), kwargs) == expected
+    assert JoinMessage.parse(["job"], json.loads(json.dumps(kwargs))) == expected
+
+
+@pytest.mark.parametrize(
+    ("job_id", "args", "kwargs", "message"),
+    [
+        ("../job", (), {}, "job id '../job' is not an id"),
+        (None, (), {}, "job id None is not an id"),
+        ("job", 3, {}, "arguments: 3 is no list"),
+        ("job", (), {"round": True}, "round is True, and not a number from 0"),
+        ("job", (), {"round": -1}, "round is -1, and not from 0"),
+        ("job", (), {"round": 1.0}, "round is 1.0, and not a number"),
+        ("job", (), {"round": 10**400}, "round is a number of 1329 bits"),
+        ("job", (3,), {}, "1 values were received, and there is no order"),
+        ("job", (), {"rounds": 1}, "an argument 'rounds', which this version of fanout does not know"),
+        ("job", (), {"order": "order"}, "order: 'order' is no mapping"),
+        ("job", (), {"order": {}}, "order lacks inline, options, receives, references"),
+        ("job", (), {"order": {**ORDER, "inline": "%%%"}}, "inline is not base64"),
+        ("job", (), {"order": {**ORDER, "inline": "\x00é" * 1000}}, "inline is not base64"),
+        ("job", (), {"order": {**ORDER, "references": {"a": "../../intent"}}}, r"references\['a'\]: .* not a digest"),
+        ("job", (), {"order": {**ORDER, "options": {"a": []}}}, r"options\['a'\] is a list of 0, and no plain value"),
+        ("job", (), {"order": {**ORDER, "receives": 3}}, "receives is 3, and not the name"),
+        ("job", (), {"launch_id": "a/b"}, "launch id 'a/b' is not an id"),
+    ],
+)
+def test_what_setup_refuses(job_id: Any, args: Any, kwargs: Any, message: str) -> None:
+    """Each part of a message is checked, and the error names the part."""
+    with pytest.raises(ValueError, match=message):
+        SetupMessage.parse(job_id, args, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((), {}, "must be one argument, the job's id, and not 0"),
+        (("job", "job"), {}, "and not 2"),
+        ((3,), {}, "job id 3 is not an id"),
+        (("job",), {"again": 1}, "again is 1, and not true or false"),
+        (("job",), {"held": 3}, "held: 3 is no list"),
+        (("job",), {"held": [3]}, "held 3 is not an id"),
+        (("job",), {"held": ["a"] * 65}, "held names 65 runs, more than 64"),
+        (("job",), {"order": ORDER}, "an argument 'order', which"),
+    ],
+)
+def test_what_join_refuses(args: Any, kwargs: Any, message: str) -> None:
+    """The same for join."""
+    with pytest.raises(ValueError, match=message):
+        JoinMessage.parse(args, kwargs)
+
+
+def test_an_excerpt_of_a_large_value_is_short() -> None:
+    """A payload of megabytes leaves a short line in the log, and is not written out on the way to it."""
+    with pytest.raises(ValueError, match="order: 'xxx") as raised:
+        check_order("x" * 10_000_000)
+    assert len(str(raised.value)) < LONGEST
+    with pytest.raises(InvalidInput, match="compression must be one of") as refused:
+        wire.from_wire({**ORDER, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
+    assert len(str(refused.value)) < LONGEST + 100
