@@ -42,6 +42,8 @@ from storage import (  # noqa: E402
     StorageError,
     StorageUnavailable,
     Unencodable,
+    UnknownType,
+    Unregistrable,
     create_bucket,
     decode,
     digest,
@@ -50,6 +52,7 @@ from storage import (  # noqa: E402
     open_store,
     probe_store,
     put_once,
+    register_type,
     write_verdict,
 )
 
@@ -74,6 +77,8 @@ __all__ = [
     "StorageError",
     "StorageUnavailable",
     "Unencodable",
+    "UnknownType",
+    "Unregistrable",
     "create_bucket",
     "decode",
     "digest",
@@ -82,5 +87,6 @@ __all__ = [
     "open_store",
     "probe_store",
     "put_once",
+    "register_type",
     "write_verdict",
 ]

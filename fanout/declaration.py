@@ -38,6 +38,7 @@ class Declaration:
         *,
         module: str,
         schema: Mapping[str, Any],
+        validator: type[Any] | None = None,
         steps: Mapping[str, Callable[..., Any]],
         options: Mapping[str, Any],
     ) -> Declaration:
@@ -48,7 +49,7 @@ class Declaration:
         """
         if not isinstance(schema, Mapping):
             raise DeclarationError(f"{name}: input_schema must be a mapping, not {type(schema).__name__}")
-        checked = InputSchema(name, schema)
+        checked = InputSchema(name, schema, validator=validator)
         try:
             chosen = Options().updated(options)
         except ConfigError as error:

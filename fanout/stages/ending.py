@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from .._storage import CorruptObject, MissingPackage, ObjectNotFound, StorageError, Unencodable
+from .._storage import CorruptObject, MissingPackage, ObjectNotFound, StorageError, Unencodable, UnknownType
 from ..effort import Effort
 from ..errors import CarrierUnavailable
 from ..failure import Failure
@@ -65,7 +65,7 @@ def is_passing(error: Exception) -> bool:
 
     What can't travel, is damaged or is gone will be so the next time, and nobody installs a package meanwhile.
     """
-    if isinstance(error, Unencodable | CorruptObject | ObjectNotFound | MissingPackage):
+    if isinstance(error, Unencodable | CorruptObject | ObjectNotFound | MissingPackage | UnknownType):
         return False
     return isinstance(error, StorageError | CarrierUnavailable)
 
