@@ -48,11 +48,13 @@ from storage import (  # noqa: E402
     decode,
     digest,
     encode,
+    is_registrable,
     open_proven,
     open_store,
     probe_store,
     put_once,
     register_type,
+    travels,
     write_verdict,
 )
 
@@ -83,10 +85,12 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "is_registrable",
     "open_proven",
     "open_store",
     "probe_store",
     "put_once",
     "register_type",
+    "travels",
     "write_verdict",
 ]

@@ -5,7 +5,7 @@ Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported
 
 from __future__ import annotations
 
-from .adapters import is_registrable, register_type
+from .adapters import is_registrable, register_type, travels
 from .codec import decode, encode
 from .counting import CountingStore
 from .envelope import COMPRESSIONS, Compression, checksum, digest
@@ -86,5 +86,6 @@ __all__ = [
     "probe_store",
     "put_once",
     "register_type",
+    "travels",
     "write_verdict",
 ]

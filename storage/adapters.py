@@ -95,6 +95,11 @@ def is_registrable(cls: type[Any]) -> bool:
         return False
 
 
+def travels(cls: type[Any]) -> bool:
+    """Return whether values of exactly this class travel, if what they hold does."""
+    return cls in _PLAIN or kind_of(cls) is not None
+
+
 def _ready_made(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
     if issubclass(cls, enum.Enum):
         return _enum(cls)
@@ -110,11 +115,10 @@ def _ready_made(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], A
     return None
 
 
-def _enum(cls: type[enum.Enum]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _enum(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if issubclass(cls, enum.Flag):
         # A combination of flags has no name of its own.
-        of: Any = cls
-        return lambda flag: [flag.value], lambda plain: of(plain[0])
+        return lambda flag: [flag.value], lambda plain: cls(plain[0])
 
     def encode(member: Any) -> list[str]:
         if cls.__members__.get(member.name) is not member:
