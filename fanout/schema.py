@@ -276,7 +276,7 @@ class InputSchema:
         return not any(name.startswith(_HANDLERS) for cls in ours for name in vars(cls))
 
     def _prepared(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values in forms that Cerberus neither breaks nor changes, and in one order: that of renaming depends on it."""
+        """Values in forms that Cerberus neither breaks nor changes; in one order, on which renaming depends."""
         self._check_mapping(values)
         ordered = [
             *(name for name in self.fields if name in values),

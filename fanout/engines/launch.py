@@ -63,6 +63,7 @@ class Order:
         at_home = frozenset(task.binding.setup_only(values)) if setup_here else frozenset[str]()
         given = carried(task, values, at_home=at_home)
         streams = [name for name, value in given.items() if is_stream(value)]
+        given |= {name: iter(given[name]) for name in streams}
         if streams and not may_stream:
             raise InvalidInput(
                 task.name,

@@ -189,7 +189,9 @@ def test_list_chain_and_stream_agree(schema: dict[str, Any], values: dict[str, A
     assert in_chain == document
     if early:
         assert errors
-        assert raised or all(errors.get(path) == reasons for path, reasons in chain_errors.items()), "said early, but not true"
+        assert raised or all(errors.get(path) == reasons for path, reasons in chain_errors.items()), (
+            "said early, but not true"
+        )
     else:
         assert chain_errors == errors
     in_stream, stream_errors = streamed(task, values)
@@ -199,7 +201,9 @@ def test_list_chain_and_stream_agree(schema: dict[str, Any], values: dict[str, A
     elif not any("is a stream" in reason for reasons in stream_errors.values() for reason in reasons):
         for path, reasons in stream_errors.items():
             # Of what is not allowed a stream names the first.
-            assert raised or all(reason in errors[path] or reason.startswith("unallowed values") for reason in reasons), path
+            assert raised or all(
+                reason in errors[path] or reason.startswith("unallowed values") for reason in reasons
+            ), path
 
 
 @pytest.mark.parametrize(
