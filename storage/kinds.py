@@ -74,7 +74,12 @@ def _int_of_bytes(data: bytes) -> int:
     return int.from_bytes(data, "big", signed=True)
 
 
-def _zone_apart(zone: tzinfo | None) -> Any:
+def zone_apart(zone: tzinfo | None) -> Any:
+    """Return a time zone as plain values.
+
+    Raises:
+        KindError: It is of a package of its own.
+    """
     if zone is None:
         return None
     if type(zone) is ZoneInfo and zone.key is not None:
@@ -85,7 +90,8 @@ def _zone_apart(zone: tzinfo | None) -> Any:
     raise KindError(f"its time zone is a {type(zone).__qualname__}: only timezone and a ZoneInfo with a key travel")
 
 
-def _zone_together(plain: Any) -> tzinfo | None:
+def zone_together(plain: Any) -> tzinfo | None:
+    """Return the time zone that `zone_apart` took apart."""
     if plain is None:
         return None
     if isinstance(plain, str):
@@ -108,12 +114,12 @@ def _date_apart(value: date) -> list[int]:
 
 
 def _clock_apart(value: datetime | time) -> list[Any]:
-    return [value.hour, value.minute, value.second, value.microsecond, value.fold, _zone_apart(value.tzinfo)]
+    return [value.hour, value.minute, value.second, value.microsecond, value.fold, zone_apart(value.tzinfo)]
 
 
 def _time_together(plain: list[Any]) -> time:
     hour, minute, second, microsecond, fold, zone = plain
-    return time(hour, minute, second, microsecond, _zone_together(zone), fold=fold)
+    return time(hour, minute, second, microsecond, zone_together(zone), fold=fold)
 
 
 def _datetime_apart(value: datetime) -> list[Any]:
