@@ -29,7 +29,7 @@ from .errors import (
 from .failure import FailedItem
 from .job import Job, JobState, Progress
 from .results import Results
-from .task import ForkJoinTask, fork_join
+from .task import ForkJoinTask, fork_join, register_type
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,6 +63,7 @@ __all__ = [
     "connect",
     "fork_join",
     "opened",
+    "register_type",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ class Declaration:
         *,
         module: str,
         schema: Mapping[str, Any],
+        validator: type[Any] | None = None,
         steps: Mapping[str, Callable[..., Any]],
         options: Mapping[str, Any],
     ) -> Declaration:
@@ -49,7 +50,7 @@ class Declaration:
         """
         if not isinstance(schema, Mapping):
             raise DeclarationError(f"{name}: input_schema must be a mapping, not {type(schema).__name__}")
-        checked = InputSchema(name, schema)
+        checked = InputSchema(name, schema, validator=validator)
         try:
             chosen = Options().updated(options)
         except ConfigError as error:
@@ -59,9 +60,13 @@ class Declaration:
         )
         return cls(name, module, tuple(_place(steps[step]) for step in sorted(steps)), binding, checked, chosen)
 
-    def parameters(self, values: Mapping[str, Any], *, absent: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def parameters(self, values: Mapping[str, Any], *, streams: Iterable[str] = ()) -> dict[str, Any]:
         """Validated parameters; see `InputSchema.validated`."""
-        return self.schema.validated(values, required=self.binding.required_fields, absent=absent)
+        return self.schema.validated(values, required=self.binding.required_fields, streams=streams)
+
+    def refuse_early(self, values: Mapping[str, Any], *, absent: str) -> None:
+        """Refuse what a chain can't complete any more; see `InputSchema.refuse_early`."""
+        self.schema.refuse_early(values, absent=absent, required=self.binding.required_fields)
 
 
 def _place(function: Callable[..., Any]) -> object:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ._storage import Compression
+from . import _storage
+from ._storage import Compression, Unregistrable
 from .config import GIB, MIB
 from .declaration import TASKS, Declaration
 from .engines import local
@@ -34,6 +35,41 @@ OPTIONS = (
     "min_success",
     "compression",
 )
+
+T = TypeVar("T", bound=type[Any])
+
+
+def register_type(
+    cls: T,
+    *,
+    name: str | None = None,
+    encode: Callable[[Any], Any] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+) -> T:
+    """Let values of a class travel: in a task's input, items, results and value, at any depth.
+
+    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else, and may as well stand in
+    the `types` of a task; a class of another kind needs `encode` and `decode`. What arrives is equal and of the same
+    class, restored by its state: no constructor runs. Bytes say a name only, and a process looks it up among the
+    classes that it has registered, so callers and workers both call this, best where the class is defined. It can be
+    used as a decorator, and calling it twice is harmless.
+
+    Args:
+        cls: The class. A subclass of it is another class.
+        name: What the bytes call it, for as long as such bytes are around; module and class name if not given.
+        encode: Makes something that travels of a value, such as a dict of its attributes.
+        decode: Makes the value of what `encode` returned.
+
+    Returns:
+        The class.
+
+    Raises:
+        DeclarationError: It can't be registered like this; says why.
+    """
+    try:
+        return _storage.register_type(cls, name=name, encode=encode, decode=decode)
+    except Unregistrable as error:
+        raise DeclarationError(str(error)) from error
 
 
 class ForkJoinTask:
@@ -73,6 +109,10 @@ class ForkJoinTask:
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
         name: The task's name, unique in a process; module and class name if not given.
+        types: Classes whose values may travel in parameters, items, results and the value: dataclasses, attrs classes,
+            named tuples, enums and Pydantic models. Each is registered, as `register_type` does.
+        validator: The subclass of `cerberus.Validator` that checks the input, if it has rules, types or
+            normalisation of its own.
         chunk_items, groups, chunk_bytes, item_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success,
             compression: See `Options`.
 
@@ -82,6 +122,8 @@ class ForkJoinTask:
 
     input_schema: ClassVar[Mapping[str, Any]]
     name: ClassVar[str]
+    types: ClassVar[Iterable[type[Any]]] = ()
+    validator: ClassVar[type[Any] | None] = None
     chunk_items: ClassVar[int | None] = None
     groups: ClassVar[int | None] = None
     chunk_bytes: ClassVar[int] = 8 * MIB
@@ -112,11 +154,13 @@ class ForkJoinTask:
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
         cls.name = name
+        _register_types(name, cls.types)
         optional = [COMBINE] if getattr(cls, COMBINE, None) is not None else []
         cls.declaration = Declaration.of(
             name,
             module=module,
             schema=cls.get_input_schema(),
+            validator=cls.validator,
             steps={step: _bound(cls, step) for step in (*STEPS, *optional)},
             options={option: getattr(cls, option) for option in OPTIONS},
         )
@@ -242,6 +286,8 @@ def fork_join(
     join: Callable[..., Any],
     input_schema: Mapping[str, Any],
     combine: Callable[..., Any] | None = None,
+    types: Iterable[type[Any]] = (),
+    validator: type[Any] | None = None,
     **options: Any,
 ) -> type[ForkJoinTask]:
     """A task of loose functions; what it returns is used like a class that was written out.
@@ -253,6 +299,8 @@ def fork_join(
         join: Called once, with the results in item order.
         input_schema: The input in Cerberus form.
         combine: Makes one of several results, if given; see `ForkJoinTask`.
+        types: Classes whose values may travel; see `ForkJoinTask`.
+        validator: The subclass of `cerberus.Validator` that checks the input; see `ForkJoinTask`.
         **options: See `Options`.
 
     Raises:
@@ -265,8 +313,18 @@ def fork_join(
     steps = {step: staticmethod(function) for step, function in given.items() if function is not None}
     # The module that makes the task is the one to import for it, as for a class; a namedtuple looks there as well.
     module = sys._getframe(1).f_globals.get("__name__", "__main__")
-    body = {"name": name, "input_schema": input_schema, "__module__": module, **steps, **options}
-    return type(name, (ForkJoinTask,), body)
+    body = {"name": name, "input_schema": input_schema, "types": types, "validator": validator, "__module__": module}
+    return type(name, (ForkJoinTask,), {**body, **steps, **options})
+
+
+def _register_types(task: str, types: object) -> None:
+    if not isinstance(types, Iterable) or isinstance(types, type):
+        raise DeclarationError(f"{task}: types must name classes, as in types = (Point,), not {types!r:.80}")
+    for each in types:
+        try:
+            register_type(each)
+        except DeclarationError as error:
+            raise DeclarationError(f"{task}: types: {error}") from error
 
 
 def _bound(cls: type[ForkJoinTask], step: str) -> Callable[..., Any]:

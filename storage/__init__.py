@@ -5,11 +5,13 @@ Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported
 
 from __future__ import annotations
 
+from .adapters import is_registrable, register_type, travels
 from .codec import decode, encode
 from .counting import CountingStore
 from .envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
 from .errors import (
     BucketNotFound,
+    ChangedType,
     ConditionalWriteUnsupported,
     CorruptObject,
     InvalidKey,
@@ -22,6 +24,8 @@ from .errors import (
     StorageError,
     StorageUnavailable,
     Unencodable,
+    UnknownType,
+    Unregistrable,
 )
 from .file import FileStore
 from .keys import check_key
@@ -39,6 +43,7 @@ __all__ = [
     "COMPRESSIONS",
     "Body",
     "BucketNotFound",
+    "ChangedType",
     "Compression",
     "ConditionalWriteUnsupported",
     "Content",
@@ -67,6 +72,8 @@ __all__ = [
     "StorageError",
     "StorageUnavailable",
     "Unencodable",
+    "UnknownType",
+    "Unregistrable",
     "check_key",
     "checksum",
     "create_bucket",
@@ -74,9 +81,12 @@ __all__ = [
     "digest",
     "encode",
     "is_encoded",
+    "is_registrable",
     "open_proven",
     "open_store",
     "probe_store",
     "put_once",
+    "register_type",
+    "travels",
     "write_verdict",
 ]

@@ -19,7 +19,7 @@ import msgpack  # type: ignore[import-untyped]
 from .annex import Annex, annex_start, buffer_at, parts, write_places
 from .disguise import Disguises
 from .envelope import APART, DECODED_BYTES, HEADER, LENT, Compression, blank, seal, unreadable, unseal
-from .errors import CorruptObject, MissingPackage, Unencodable
+from .errors import CorruptObject, MissingPackage, Unencodable, UnknownType
 from .kinds import Kind, KindError, kind_of, kind_of_code
 from .loans import Borrow, Lent, Range, lent_range
 from .pieces import write_in_pieces
@@ -47,8 +47,10 @@ def encode(
 
     What travels: None, bool, int, float, complex, str (lone surrogates included), bytes, bytearray,
     list, tuple, dict, set, frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, range,
-    datetime, date, time, timedelta, Decimal, Fraction, UUID; NumPy's arrays of any dtype of fixed size,
-    except long double, and its scalars; Arrow's tables, record batches, arrays and chunked arrays.
+    UserDict, UserList, ChainMap, MappingProxyType, array.array, datetime, date, time, timedelta, Decimal,
+    Fraction, UUID, paths; NumPy's arrays of any dtype of fixed size, except long double, and its scalars;
+    Arrow's tables, record batches, arrays and chunked arrays; pandas' frames, series and indexes; values of
+    classes that `register_type` knows.
     Exact types only: a subclass would come back as its base. Nothing is pickled. Equal steps give equal
     bytes: dicts keep their order, members of sets are sorted. 100 levels of nesting travel; more may be
     refused.
@@ -107,6 +109,7 @@ def decode(
     Raises:
         CorruptObject: These are not whole bytes that `encode` made, a newer version made them, or what they borrow
             is not what was lent.
+        UnknownType: They hold a value of a class that is not registered here, or has changed since.
         MissingPackage: They hold what needs a package that is not installed here.
         StorageError: What `borrow` raises.
     """
@@ -121,6 +124,9 @@ def decode(
     except ZoneInfoNotFoundError as error:
         remedy = "Install the package tzdata here."
         raise CorruptObject(f"{name} names a time zone unknown here: {error}", key=key, remedy=remedy) from error
+    except UnknownType as error:
+        message = f"{name} cannot be read: {error.args[0]}"
+        raise type(error)(message, type_name=error.type_name, key=key, remedy=error.remedy) from error
     except MissingPackage as error:
         raise MissingPackage(f"{name} cannot be read: {error.args[0]}", extra=error.extra, key=key) from error
     except Exception as error:
@@ -249,7 +255,11 @@ class Encoder:
             kind = kind_of(type(value))
         if kind is None or (type(value) is int and fits(value)):
             return value
-        return self._extension(kind, kind.take_apart(value), self._pack_nested)
+        plain = kind.take_apart(value)
+        extension = self._extension(kind, plain, self._pack_nested)
+        if kind.is_opaque and self._was_deceived(extension.data, plain):
+            raise KindError
+        return extension
 
     def _extended_exactly(self, kind: Kind, plain: Any) -> msgpack.ExtType:
         return self._extension(kind, plain, _pack_exactly)

@@ -12,6 +12,9 @@
     ├── InvalidStoreUrl              (ValueError)           a URL that names no store
     ├── CorruptObject                (ValueError)           bytes that are not what was written
     ├── MissingPackage               (ImportError)          a value needs a package that is not installed
+    ├── UnknownType                  (LookupError)          a value is of a class that is not registered here
+    │   └── ChangedType                                     it is registered, and is not what it was
+    ├── Unregistrable                (TypeError)            a class that cannot be registered
     └── Unencodable                  (TypeError)            a value that cannot travel
 
 Every error carries its facts as attributes, says the remedy in its text, and survives pickling. Its attribute
@@ -163,6 +166,36 @@ class MissingPackage(StorageError, ImportError):
         self.extra = extra
 
 
+class UnknownType(StorageError, LookupError):
+    """The bytes hold a value of a class that this process has not registered. Nothing is imported to find it.
+
+    Attributes:
+        type_name: What the bytes call the class.
+    """
+
+    remedy = (
+        "Name the class in `types` of the task, or call fanout.register_type, in a module that this process imports."
+    )
+    transient = False
+
+    def __init__(self, message: str, *, type_name: str = "", key: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, key=key, remedy=remedy)
+        self.type_name = type_name
+
+
+class ChangedType(UnknownType, LookupError):
+    """The class is registered here, but can't hold what was written: it has changed since."""
+
+    remedy = "Let all processes have the same code, or launch the job anew."
+
+
+class Unregistrable(StorageError, TypeError):
+    """The class can't be registered like this."""
+
+    remedy = "Convert its values before they are given to a task, or from one step to the next."
+    transient = False
+
+
 class Unencodable(StorageError, TypeError):
     """A value holds something that cannot travel.
 
@@ -172,9 +205,11 @@ class Unencodable(StorageError, TypeError):
 
     remedy = (
         "What travels: None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, "
-        "frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, range, datetime, date, time, "
-        "timedelta, Decimal, Fraction, UUID, arrays and scalars of NumPy, and tables, record batches and arrays of "
-        "Arrow. Convert anything else first (dataclasses.asdict(), member.value)."
+        "frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, UserDict, UserList, ChainMap, "
+        "MappingProxyType, array.array, range, datetime, date, time, timedelta, Decimal, Fraction, UUID, paths, "
+        "arrays and scalars of NumPy, tables, record batches and arrays of Arrow, frames of pandas, and values of "
+        "registered classes. Convert anything else first (dict(x), list(x), str(x)), or register its class: "
+        "types = (Point,) on the task, or fanout.register_type(Point)."
     )
     transient = False
 

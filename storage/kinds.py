@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import array
 import importlib
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from .errors import MissingPackage
+from .errors import ChangedType, MissingPackage, UnknownType
 from .loans import Lent
+from .registry import TYPES, Adapter, AdapterError
 
 _FACTORIES: Final[dict[str, Any]] = {
     "none": None,
@@ -27,6 +31,9 @@ _FACTORIES: Final[dict[str, Any]] = {
     "float": float,
     "str": str,
 }
+
+
+_REGISTERED: Final = 28
 
 
 class KindError(Exception):
@@ -46,6 +53,7 @@ class Kind:
         is_framed: The plainer value is a pair: the contents, and a plain scalar about them.
         is_buffered: The plainer value is a list of plain values and, last, an `annex.Buffer`, in whose place
             `put_together` is given a memoryview: where the bytes were fetched to, not a copy.
+        is_opaque: Values that it holds are found only by taking it apart.
     """
 
     code: int
@@ -55,6 +63,7 @@ class Kind:
     is_unordered: bool = False
     is_framed: bool = False
     is_buffered: bool = False
+    is_opaque: bool = False
 
 
 def _bytes_of_int(value: int) -> bytes:
@@ -65,7 +74,12 @@ def _int_of_bytes(data: bytes) -> int:
     return int.from_bytes(data, "big", signed=True)
 
 
-def _zone_apart(zone: tzinfo | None) -> Any:
+def zone_apart(zone: tzinfo | None) -> Any:
+    """Return a time zone as plain values.
+
+    Raises:
+        KindError: It is of a package of its own.
+    """
     if zone is None:
         return None
     if type(zone) is ZoneInfo and zone.key is not None:
@@ -76,7 +90,8 @@ def _zone_apart(zone: tzinfo | None) -> Any:
     raise KindError(f"its time zone is a {type(zone).__qualname__}: only timezone and a ZoneInfo with a key travel")
 
 
-def _zone_together(plain: Any) -> tzinfo | None:
+def zone_together(plain: Any) -> tzinfo | None:
+    """Return the time zone that `zone_apart` took apart."""
     if plain is None:
         return None
     if isinstance(plain, str):
@@ -99,12 +114,12 @@ def _date_apart(value: date) -> list[int]:
 
 
 def _clock_apart(value: datetime | time) -> list[Any]:
-    return [value.hour, value.minute, value.second, value.microsecond, value.fold, _zone_apart(value.tzinfo)]
+    return [value.hour, value.minute, value.second, value.microsecond, value.fold, zone_apart(value.tzinfo)]
 
 
 def _time_together(plain: list[Any]) -> time:
     hour, minute, second, microsecond, fold, zone = plain
-    return time(hour, minute, second, microsecond, _zone_together(zone), fold=fold)
+    return time(hour, minute, second, microsecond, zone_together(zone), fold=fold)
 
 
 def _datetime_apart(value: datetime) -> list[Any]:
@@ -140,6 +155,70 @@ def _range_together(plain: list[int]) -> range:
     return range(start, stop, step)
 
 
+def _wrapper_apart(attribute: str, of: type[Any]) -> Callable[[Any], Any]:
+    def take_apart(value: Any) -> Any:
+        if vars(value).keys() != {attribute}:
+            raise KindError("it carries attributes of its own, which would be lost")
+        wrapped = getattr(value, attribute)
+        if type(wrapped) is not of:
+            raise KindError(f"it wraps a {type(wrapped).__qualname__}, and would come back around a {of.__name__}")
+        return wrapped
+
+    return take_apart
+
+
+def _proxy_apart(value: MappingProxyType[Any, Any]) -> list[Any]:
+    try:
+        # A copy of the mapping behind it, whose type the proxy does not tell otherwise.
+        return [value.copy()]
+    except AttributeError as error:
+        raise KindError("the mapping behind it can't be copied") from error
+
+
+def _machine_array_apart(value: array.array[Any]) -> list[Any]:
+    return [value.typecode, value.itemsize, sys.byteorder, value.tobytes()]
+
+
+def _machine_array_together(plain: list[Any]) -> array.array[Any]:
+    code, itemsize, byteorder, content = plain
+    made: array.array[Any] = array.array(code)
+    if made.itemsize != itemsize:
+        raise ValueError(f"an array.array of {code!r} has elements of another size here")
+    made.frombytes(content)
+    if byteorder != sys.byteorder:
+        made.byteswap()
+    return made
+
+
+def _registered_together(plain: list[Any]) -> Any:
+    contents, name = plain
+    adapter = TYPES.named(name)
+    if adapter is None:
+        remedy = None
+        if str(name).startswith("__main__."):
+            remedy = "The class is defined in the script that was run: move it to a module that both sides import."
+        raise UnknownType(f"a value of {name!r} came, which is not registered here", type_name=name, remedy=remedy)
+    try:
+        return adapter.decode(contents)
+    except AdapterError as error:
+        raise ChangedType(f"a value of {name!r} came: {error}", type_name=name) from error
+    except Exception as error:
+        reason = f"its decode raised {type(error).__name__}: {error}"
+        raise ChangedType(f"a value of {name!r} came, and {reason}", type_name=name) from error
+
+
+def _registered_apart(adapter: Adapter) -> Callable[[Any], list[Any]]:
+    def take_apart(value: Any) -> list[Any]:
+        try:
+            return [adapter.encode(value), adapter.name]
+        except AdapterError as error:
+            raise KindError(str(error)) from error
+        except Exception as error:
+            raise KindError(f"its encode raised {type(error).__name__}: {error}") from error
+
+    return take_apart
+
+
 KINDS: Final = (
     Kind(1, int, _bytes_of_int, _int_of_bytes),
     Kind(2, tuple, list, tuple),
@@ -160,14 +239,27 @@ KINDS: Final = (
     Kind(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain)),
     Kind(18, range, lambda value: [value.start, value.stop, value.step], _range_together),
     Kind(19, Lent, lambda place: [place.offset, place.length, place.count], lambda plain: Lent(*plain)),
+    Kind(20, PurePosixPath, str, PurePosixPath),
+    Kind(21, PureWindowsPath, str, PureWindowsPath),
+    # Of the system that it comes to: there is no other that could be opened there.
+    Kind(22, type(Path()), str, Path),
+    Kind(23, UserDict, _wrapper_apart("data", dict), UserDict, is_opaque=True),
+    Kind(24, UserList, _wrapper_apart("data", list), UserList, is_opaque=True),
+    Kind(25, ChainMap, _wrapper_apart("maps", list), lambda plain: ChainMap(*plain), is_opaque=True),
+    Kind(26, MappingProxyType, _proxy_apart, lambda plain: MappingProxyType(*plain), is_opaque=True),
+    Kind(27, array.array, _machine_array_apart, _machine_array_together),
 )
 KIND_BY_TYPE: Final[dict[type[Any], Kind]] = {kind.type: kind for kind in KINDS}
-KIND_BY_CODE: Final[dict[int, Kind]] = {kind.code: kind for kind in KINDS}
+KIND_BY_CODE: Final[dict[int, Kind]] = {
+    **{kind.code: kind for kind in KINDS},
+    _REGISTERED: Kind(_REGISTERED, Adapter, list, _registered_together),
+}
 
 # Kinds of packages that need not be there: package -> extra, module that knows its kinds, and their codes.
 _OPTIONAL: Final = {
     "numpy": ("numpy", "arrays", range(32, 40)),
     "pyarrow": ("arrow", "tables", range(40, 48)),
+    "pandas": ("pandas", "frames", range(48, 64)),
 }
 
 
@@ -176,7 +268,7 @@ def kind_of(of: type[Any]) -> Kind | None:
 
     A package that the program has not imported itself is not imported for it.
     """
-    return KIND_BY_TYPE.get(of) or _optional_kind(of)
+    return KIND_BY_TYPE.get(of) or _registered_kind(of) or _optional_kind(of)
 
 
 def kind_of_code(code: int) -> Kind:
@@ -197,6 +289,17 @@ def kind_of_code(code: int) -> Kind:
             known: dict[int, Kind] = _kinds_of(module).KIND_BY_CODE
             return known[code]
     return KIND_BY_CODE[code]
+
+
+def _registered_kind(of: type[Any]) -> Kind | None:
+    adapter = TYPES.of(of)
+    return _kind_of_adapter(adapter) if adapter is not None else None
+
+
+@cache
+def _kind_of_adapter(adapter: Adapter) -> Kind:
+    take_apart = _registered_apart(adapter)
+    return Kind(_REGISTERED, adapter.type, take_apart, _registered_together, is_framed=True, is_opaque=True)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from .adapters import is_registrable
 from .errors import Unencodable
 from .kinds import Kind, KindError, kind_of
 
@@ -13,6 +14,7 @@ from .kinds import Kind, KindError, kind_of
 MAX_DEPTH: Final = 100
 
 _PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
+_NESTED: Final = frozenset({list, dict})
 _SHOWN_CHARACTERS: Final = 40
 
 
@@ -62,8 +64,11 @@ class Survey:
         except KindError as refusal:
             reason = str(refusal)
             because = f": {reason}" if reason else ""
+            remedy = None if reason else remedy_for(kind)
             raise Unencodable(
-                f"{path} is a {kind.__module__}.{kind.__qualname__}, which cannot travel{because}", path=path
+                f"{path} is a {kind.__module__}.{kind.__qualname__}, which cannot travel{because}",
+                path=path,
+                remedy=remedy,
             ) from refusal.__cause__
         finally:
             self._open.discard(id(value))
@@ -81,10 +86,12 @@ class Survey:
             return self._extend(kind, plain)
         if kind.is_framed:
             contents, about = plain
-            return self._extend(kind, [self._opened(contents, path), about])
+            plainer = self._opened(contents, path) if type(contents) in _NESTED else self.spell_out(contents, path=path)
+            return self._extend(kind, [plainer, about])
         if kind.is_unordered:
             return self._extend(kind, [self.spell_out(member, path=f"{path}.<member>") for member in plain])
-        return self._extend(kind, self._opened(plain, path) if type(plain) in (list, dict) else plain)
+        plainer = self._opened(plain, path) if type(plain) in _NESTED else self.spell_out(plain, path=path)
+        return self._extend(kind, plainer)
 
     def _members(self, values: list[Any], path: str) -> list[Any]:
         members = []
@@ -99,6 +106,14 @@ class Survey:
             name = self.spell_out(key, path=f"{path}.<key {_shown(key)}>")
             entries[name] = self.spell_out(member, path=path + _step(key))
         return entries
+
+
+def remedy_for(of: type[Any]) -> str | None:
+    """Return what to do about values of a class that do not travel; None for what is true of any."""
+    if not is_registrable(of):
+        return None
+    name = of.__name__
+    return f"Register its class: types = ({name},) on the task, or fanout.register_type({name})."
 
 
 def _step(key: object) -> str:

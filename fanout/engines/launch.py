@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .._storage import ObjectStore, decode, digest
+from .._storage import ObjectStore, Unencodable, decode, digest, is_registrable, travels
 from ..config import Config, Options
 from ..declaration import Declaration
 from ..errors import InvalidInput, JobConflict
@@ -62,7 +62,12 @@ class Order:
             Unencodable: A value can't travel.
         """
         chosen = task.options.updated(options)
-        streams = _streams(task, values)
+        if not isinstance(values, Mapping):
+            raise InvalidInput(task.name, {"input": [f"must be a mapping of parameters, not {type(values).__name__}"]})
+        at_home = frozenset(task.binding.setup_only(values)) if setup_here else frozenset[str]()
+        given = carried(task, values, at_home=at_home)
+        streams = [name for name, value in given.items() if is_stream(value)]
+        given |= {name: iter(given[name]) for name in streams}
         if streams and not may_stream:
             raise InvalidInput(
                 task.name,
@@ -71,20 +76,40 @@ class Order:
                     for name in streams
                 },
             )
-        if receives is not None and receives in values:
-            raise InvalidInput(
-                task.name,
-                {receives: ["is given here, and named as what receives the value of the step before: do one of them"]},
-            )
-        if receives is not None and receives not in task.schema.fields:
-            raise InvalidInput(
-                task.name, {receives: ["unknown field, so it can't receive the value of the step before"]}
-            )
-        absent = frozenset(streams) | ({receives} if receives else frozenset())
-        document = task.parameters(values, absent=absent)
+        if receives is None:
+            _check_readers(task, streams)
+            document = task.parameters(given, streams=streams)
+        else:
+            _check_receiver(task, given, receives)
+            # As it was given: it is normalised once, with the value that is to come. See `completed`.
+            task.refuse_early(given, absent=receives)
+            document = given
+        streamed = {name: document.pop(name) for name in streams if name in document}
+        streamed = {name: stream for name, stream in streamed.items() if name in task.schema.fields}
         kept = {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_here else {}
-        parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
-        return cls(task, parameters, chosen, {**kept, **streams}, receives)
+        try:
+            parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
+        except Unencodable as error:
+            if receives is None or not task.schema.coerces(re.split(r"[.\[]", error.path)[0]):
+                raise
+            remedy = "Here it travels as it is given, since a chain's input is coerced when all of it is there: pass "
+            raise Unencodable(error.args[0], path=error.path, remedy=f"{remedy}what `coerce` makes of it.") from error
+        return cls(task, parameters, chosen, {**kept, **streamed}, receives)
+
+    def completed(self, received: Any, *, store: ObjectStore, inline_bytes: int) -> Order:
+        """The order of a chain with the value of the step before, validated as a whole. Two requests a large value.
+
+        Raises:
+            InvalidInput: Lists every field's path and reason.
+            Unencodable: A value can't travel.
+        """
+        assert self.receives is not None
+        values = self.parameters.load(sorted(self.parameters.names()), store)
+        values = carried(self.task, {**values, self.receives: received})
+        document = self.task.parameters(values)
+        compression = self.options.compression
+        parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=compression)
+        return replace(self, parameters=parameters, receives=None)
 
     def intent(
         self,
@@ -189,19 +214,56 @@ def _contents(intent: Intent) -> dict[str, str]:
     return {name: digest(body) for name, body in inline.items()} | dict(intent.references)
 
 
-CARRIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)
-"""Iterables that travel as values, as do arrays and tables of any package. Any other iterable is a stream."""
+def is_stream(value: Any) -> bool:
+    """Whether a value is read once, by setup: an iterator, a generator or an open file. A container is a value."""
+    if isinstance(value, Iterator):
+        return True
+    # A temporary file is wrapped in what is no iterator.
+    return isinstance(value, Iterable) and all(callable(getattr(value, name, None)) for name in ("readline", "close"))
 
 
-def _streams(task: Declaration, values: Mapping[str, Any]) -> dict[str, Iterator[Any]]:
-    """The values that are read once, by setup: generators, files, whatever else can only be iterated over."""
-    if not isinstance(values, Mapping):
-        return {}
-    streams = {
-        name: task.schema.stream(name, iter(value))
-        for name, value in values.items()
-        if isinstance(value, Iterable) and not isinstance(value, CARRIED) and not hasattr(value, "__array__")
-    }
+def carried(task: Declaration, values: Mapping[str, Any], *, at_home: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Values in the form in which they reach a step: views as what they show, all else as it is.
+
+    Args:
+        task: The task.
+        values: Its input.
+        at_home: Those that stay in this process.
+
+    Raises:
+        Unencodable: A value can be iterated over, and is neither an iterator nor of a class that travels.
+    """
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, memoryview):
+            given[name] = value.tobytes()
+        elif isinstance(value, KeysView | ValuesView | ItemsView):
+            given[name] = list(value)
+        else:
+            given[name] = value
+            if not (name in at_home or is_stream(value) or travels(type(value)) or task.schema.coerces(name)):
+                _refuse_container(name, value)
+    return given
+
+
+def _refuse_container(name: str, value: Any) -> None:
+    of = type(value)
+    # Python iterates over what has these two as well.
+    if not (isinstance(value, Iterable) or (hasattr(of, "__getitem__") and hasattr(of, "__len__"))):
+        return
+    plain = "dict" if isinstance(value, Mapping) else "str" if isinstance(value, str) else "list"
+    remedy = f"Pass {plain}(x), or iter(x) to stream its elements"
+    if is_registrable(of):
+        remedy += f", or register its class: types = ({of.__name__},) on the task"
+    raise Unencodable(
+        f"{name} is a {of.__module__}.{of.__qualname__}, which cannot travel as a value",
+        path=str(name),
+        remedy=f"{remedy}.",
+    )
+
+
+def _check_readers(task: Declaration, streams: Iterable[str]) -> None:
+    """Refuse streams that another step than setup would have to read."""
     binding = task.binding
     for name in streams:
         for step in (binding.process, binding.combine, binding.join):
@@ -210,7 +272,16 @@ def _streams(task: Declaration, values: Mapping[str, Any]) -> dict[str, Iterator
                     task.name,
                     {name: [f"is a stream, which only setup can read, but {step.name} declares it too"]},
                 )
-    return streams
+
+
+def _check_receiver(task: Declaration, values: Mapping[str, Any], receives: str) -> None:
+    if receives in values:
+        raise InvalidInput(
+            task.name,
+            {receives: ["is given here, and named as what receives the value of the step before: do one of them"]},
+        )
+    if receives not in task.schema.fields:
+        raise InvalidInput(task.name, {receives: ["unknown field, so it can't receive the value of the step before"]})
 
 
 def local_config() -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sized
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing, nullcontext
 from typing import Any
 
@@ -221,7 +221,7 @@ class _Attempt:
         options = self._job.options
         # What process is given besides the item; what the caller kept goes to setup alone.
         bound = frozenset(self._binding.parameters_for(self._binding.process)) & self._job.sent.names()
-        sizes = chunk_sizes(options, len(produced) if isinstance(produced, Sized) else None)
+        sizes = chunk_sizes(options, produced)
         size = next(sizes)
         encoder = self._encoder
         for item in produced:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -62,6 +61,10 @@ class GatedStore(MemoryStore):
     def wait_for_begun(self, packs: int) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.begun) >= packs, timeout=30)
+
+    def begins(self, packs: int, *, within_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.begun) >= packs, timeout=within_s)
 
 
 def wait_for_standing(store: MemoryStore, *packs: int) -> None:
@@ -302,11 +305,12 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
     producer = threading.Thread(target=produce)
     producer.start()
     store.wait_for_begun(1)
-    time.sleep(0.05)
+    assert not store.begins(2, within_s=0.05)
     begun.append(list(store.begun))
     store.let_end(0)
     store.wait_for_begun(4)
-    begun.append(list(store.begun))
+    # Threads of a pool begin in any order.
+    begun.append(sorted(store.begun))
     store.let_end(1, 2, 3)
     producer.join(30)
     assert not producer.is_alive()

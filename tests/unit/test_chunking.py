@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from itertools import islice
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout import ConfigError, Options
+from fanout import ConfigError, ForkJoinTask, JobFailed, Options
 from fanout.chunking import chunk_sizes
 
 
@@ -16,7 +19,7 @@ def cut(options: Options, items: int, *, known: bool) -> list[int]:
     """Sizes of the chunks that so many items make."""
     sizes = []
     left = items
-    for size in chunk_sizes(options, items if known else None):
+    for size in chunk_sizes(options, range(items) if known else iter(())):
         if not left:
             break
         sizes.append(min(size, left))
@@ -70,11 +73,93 @@ def test_a_stream_begins_with_single_items_and_doubles(items: int, chunks: int) 
 
 def test_sizes_of_a_stream_never_fall() -> None:
     """After 128 single items the size doubles every 64 chunks."""
-    sizes = list(islice(chunk_sizes(Options(), None), 128 + 3 * 64))
+    sizes = list(islice(chunk_sizes(Options(), iter(())), 128 + 3 * 64))
     assert sizes == [1] * 128 + [2] * 64 + [4] * 64 + [8] * 64
 
 
 def test_groups_of_a_stream_are_refused() -> None:
     """An unknown number of items can't be cut into a number of groups."""
     with pytest.raises(ConfigError, match="groups needs a setup that returns a sized collection"):
-        chunk_sizes(Options(groups=2), None)
+        chunk_sizes(Options(groups=2), iter(()))
+
+
+class Lying:
+    """Items that say that there are more or fewer of them, or can't tell."""
+
+    def __init__(self, items: int, says: Any) -> None:
+        self._items = items
+        self._says = says
+
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        return ({"item": item} for item in range(self._items))
+
+    def __len__(self) -> int:
+        if isinstance(self._says, Exception):
+            raise self._says
+        return self._says  # type: ignore[no-any-return]
+
+
+class Copy(ForkJoinTask):
+    """Gives back what setup returned."""
+
+    input_schema = {"items": {}}
+
+    def setup(items):
+        return items
+
+    def process(item):
+        return item
+
+    def join(results):
+        return list(results)
+
+
+def run_here(produced: Lying, **options: int) -> Any:
+    """Run the task on items that its setup makes itself."""
+
+    class Made(Copy):
+        input_schema: ClassVar[dict[str, Any]] = {}
+
+        def setup():
+            return produced
+
+    return Made.run({}, **options)
+
+
+MISLEADING = [0, 1, 7, 10_000, sys.maxsize, -1, 2.5, None, "3", TypeError("object of type 'generator' has no len()")]
+MISLEADING += [RuntimeError("no idea"), NotImplementedError(), OverflowError(), sys.maxsize + 1]
+
+
+@pytest.mark.parametrize("says", MISLEADING, ids=str)
+@pytest.mark.parametrize("options", [{}, {"chunk_items": 3}, {"chunk_bytes": 1}, {"groups": 3}], ids=str)
+def test_a_length_that_lies_loses_nothing(says: Any, options: dict[str, int]) -> None:
+    """Whatever len() says or raises, all items are processed, or `groups` is refused with the reason."""
+    produced = Lying(40, says)
+    known = isinstance(says, int) and 0 <= says <= sys.maxsize
+    if "groups" in options and not known:
+        with pytest.raises(JobFailed, match="this one returned a Lying whose len"):
+            run_here(produced, **options)
+    else:
+        assert run_here(produced, **options) == list(range(40))
+
+
+def test_a_length_is_asked_for_only_where_it_matters() -> None:
+    """With `chunk_items` nothing depends on how many items there are, and a query is not run to count them."""
+    asked: list[bool] = []
+
+    class Counting(list[Any]):
+        def __len__(self) -> int:
+            asked.append(True)
+            return super().__len__()
+
+    for options, times in (({"chunk_items": 2}, 0), ({"groups": 2}, 1), ({}, 1)):
+        asked.clear()
+        next(chunk_sizes(Options(**options), Counting([1, 2])))
+        assert len(asked) == times
+
+
+def test_items_beyond_the_length_are_cut_as_a_stream_is() -> None:
+    """A loader that counts batches does not make a chunk of each of a million items."""
+    sizes = list(islice(chunk_sizes(Options(parallelism=1), Lying(0, 10)), 200))
+    assert sizes[:4] == [3, 3, 3, 3]
+    assert sizes[-1] == 24

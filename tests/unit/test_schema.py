@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+from array import array
+from collections import UserList, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import cerberus
 import pytest
@@ -112,12 +114,6 @@ def test_keys_that_are_no_strings_are_refused() -> None:
     assert refused({"documents": [], 3: 1}) == {"[3]": ["unknown field"]}
 
 
-def test_absent_fields_are_neither_required_nor_defaulted() -> None:
-    """A field that comes later is not missed and has no value yet."""
-    absent = frozenset({"documents", "delimiter"})
-    assert accepted({"size": "3"}, absent=absent, required={"documents": ("setup",)}) == {"size": 3}
-
-
 def test_a_schema_changed_later_changes_nothing() -> None:
     """A field added to the caller's mapping after the declaration is unknown."""
     schema: dict[str, Any] = {"a": {"type": "integer"}}
@@ -172,7 +168,149 @@ def test_what_is_accepted_fits(values: dict[str, Any]) -> None:
         assert accepted(values, schema) == values
 
 
+def test_the_callers_dict_keeps_its_keys() -> None:
+    """Keys that a schema renames are renamed in a copy, at any depth; Cerberus renames them in place."""
+    schema = {"rows": {"type": "list", "schema": {"type": "dict", "keysrules": {"coerce": int}}}}
+    values = {"rows": [{"1": "a"}]}
+    assert accepted(values, schema) == {"rows": [{1: "a"}]}
+    assert values == {"rows": [{"1": "a"}]}
+
+
+@pytest.mark.parametrize("value", [range(3), array("q", [0, 1, 2]), deque([0, 1, 2]), UserList([0, 1, 2])])
+def test_sequences_are_rebuilt_by_what_can_be(value: Any) -> None:
+    """A rule for its elements applies to any sequence; what Cerberus could not rebuild becomes a list."""
+    schema = {"a": {"type": "list", "schema": {"type": "integer", "coerce": lambda number: number + 1}}}
+    assert list(accepted({"a": value}, schema)["a"]) == [1, 2, 3]
+    assert accepted({"a": value}, {"a": {}})["a"] is value
+
+
+def test_whatever_a_rule_raises_is_a_refusal() -> None:
+    """A rule that raises refuses the input, with the exception as the cause, described if it can be."""
+
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    def check(field: str, value: Any, error: Any) -> None:
+        raise UnspeakableError if value else KeyError("gone")
+
+    schema = {"a": {"check_with": check}}
+    assert refused({"a": 0}, schema) == {"input": ["can't be checked: KeyError: 'gone'"]}
+    assert refused({"a": 1}, schema) == {"input": ["can't be checked: UnspeakableError: (it can't be described)"]}
+    assert refused({"a": [[]]}, {"a": {"forbidden": [1]}}) == {
+        "input": ["can't be checked: TypeError: unhashable type: 'list'"]
+    }
+
+
+# A validator of the user's
+
+
+class Odd(cerberus.Validator):
+    """Has a rule, a type, a check, a coercer and a default setter of its own."""
+
+    types_mapping: ClassVar[dict[str, Any]] = {
+        **cerberus.Validator.types_mapping,
+        "tags": cerberus.TypeDefinition("tags", (list,), ()),
+    }
+
+    def _validate_is_odd(self, is_odd: bool, field: str, value: Any) -> None:
+        """{'type': 'boolean'}"""
+        if is_odd != bool(value % 2):
+            self._error(field, "must be odd" if is_odd else "must be even")
+
+    def _check_with_known(self, field: str, value: Any) -> None:
+        if value not in self.root_document.get("known", []):
+            self._error(field, "is not known")
+
+    def _normalize_coerce_number(self, value: Any) -> int:
+        return int(value)
+
+    def _normalize_default_setter_first(self, document: dict[str, Any]) -> Any:
+        return document["known"][0]
+
+
+ODD = {
+    "known": {"type": "tags", "schema": {"coerce": "number"}},
+    "chosen": {"type": "list", "schema": {"check_with": "known", "coerce": "number"}},
+    "count": {"is_odd": True, "default_setter": "first"},
+}
+
+
+def odd(values: dict[str, Any], *, streams: Any = ()) -> dict[str, Any]:
+    return InputSchema("Task", ODD, validator=Odd).validated(values, required={}, streams=streams)
+
+
+def test_a_validator_of_the_users_has_its_say() -> None:
+    """Its rules, types and normalisation are used for a document and for the elements of a stream."""
+    assert odd({"known": [1, 3], "chosen": [3]}) == {"known": [1, 3], "chosen": [3], "count": 1}
+    assert odd({"known": [1, 3], "chosen": ["3"], "count": 5}) == {"known": [1, 3], "chosen": [3], "count": 5}
+    with pytest.raises(InvalidInput) as caught:
+        odd({"known": [1], "chosen": [2], "count": 2})
+    assert caught.value.errors == {"chosen[0]": ["is not known"], "count": ["must be odd"]}
+    streamed = odd({"known": ["1", 3], "chosen": iter(["3", 1, 2]), "count": 1}, streams=["chosen"])["chosen"]
+    with pytest.raises(InvalidInput) as caught:
+        list(streamed)
+    assert caught.value.errors == {"chosen[2]": ["is not known"]}
+
+
+def test_a_rule_of_the_users_is_not_kept_for_a_stream() -> None:
+    """A rule that only the user's validator knows, or keeps in its own way, is refused by name on a stream."""
+
+    class Own(cerberus.Validator):
+        def _validate_maxlength(self, most: int, field: str, value: Any) -> None:
+            """{'type': 'integer'}"""
+
+        def _validate_sorted(self, wanted: bool, field: str, value: Any) -> None:
+            """{'type': 'boolean'}"""
+
+    for rule in ({"maxlength": 3}, {"sorted": True}):
+        checked = InputSchema("Task", {"a": rule}, validator=Own)
+        with pytest.raises(InvalidInput, match=f"its rule '{next(iter(rule))}' needs the whole list"):
+            checked.validated({"a": iter([])}, required={}, streams=["a"])
+
+
+@pytest.mark.parametrize("validator", [Odd(), dict, "Odd", type("Lost", (), {})])
+def test_what_is_no_validator_is_a_declaration_error(validator: Any) -> None:
+    """The validator is a subclass of Cerberus', and neither an instance nor anything else."""
+    with pytest.raises(DeclarationError, match=r"Task: validator must be a subclass of cerberus\.Validator"):
+        InputSchema("Task", {}, validator=validator)
+
+
+def test_a_validator_that_cannot_be_made_is_a_declaration_error() -> None:
+    """A validator that raises when it is made, or loses its schema, is reported when the task is declared."""
+
+    class Needy(cerberus.Validator):
+        def __init__(self, needed: int) -> None:
+            raise AssertionError
+
+    class Lossy(cerberus.Validator):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__()
+
+    for validator in (Needy, Lossy):
+        with pytest.raises(DeclarationError, match="Task: "):
+            InputSchema("Task", {"a": {}}, validator=validator)
+
+
+def test_a_validator_may_allow_or_drop_what_is_unknown() -> None:
+    """Settings that a validator makes for itself hold: they are not overruled."""
+
+    class Purging(cerberus.Validator):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "purge_unknown": True})
+
+    assert InputSchema("Task", {"a": {}}, validator=Purging).validated({"a": 1, "b": 2}, required={}) == {"a": 1}
+
+
 # Streams
+
+
+def stream(schema: dict[str, Any], name: str, elements: Any, **others: Any) -> Iterator[Any]:
+    document = InputSchema("Task", schema).validated({name: elements, **others}, required={}, streams=[name])
+    return document[name]  # type: ignore[no-any-return]
+
+
+ROWS = {"rows": {"type": "list", "schema": {"type": "string"}}}
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 63, 64, 65, 200])
@@ -185,51 +323,181 @@ def test_elements_of_a_stream_are_checked_as_they_pass(wrong: int) -> None:
             taken.append(index)
             yield index if index == wrong else "ok"
 
-    stream = InputSchema("Task", SCHEMA).stream("documents", elements())
-    assert [next(stream) for _ in range(wrong)] == ["ok"] * wrong
+    rows = stream(SCHEMA, "documents", elements())
+    assert taken == []
+    assert [next(rows) for _ in range(wrong)] == ["ok"] * wrong
     with pytest.raises(InvalidInput) as caught:
-        next(stream)
+        next(rows)
     assert caught.value.errors == {f"documents[{wrong}]": ["must be of string type"]}
     assert len(taken) <= wrong + 64
 
 
 def test_elements_of_a_stream_are_normalised() -> None:
-    """An element is coerced, and nested errors have their path."""
+    """An element is coerced, and nested errors have their path and the same words as those of a list."""
     schema = {"rows": {"type": "list", "schema": {"type": "dict", "schema": {"x": {"type": "integer", "coerce": int}}}}}
-    stream = InputSchema("Task", schema).stream("rows", iter([{"x": "1"}, {"x": "b"}, {}]))
-    assert next(stream) == {"x": 1}
+    rows: list[Any] = [{"x": "1"}, {"x": "b"}, {}]
+    passed = stream(schema, "rows", iter(rows))
+    assert next(passed) == {"x": 1}
     with pytest.raises(InvalidInput) as caught:
-        next(stream)
-    assert "rows[1].x" in caught.value.errors
+        next(passed)
+    assert caught.value.errors == refused({"rows": rows}, schema)
+
+
+def test_the_words_about_an_element_name_its_place_in_the_stream() -> None:
+    """Cerberus says the index of an element that can't be coerced; it counts from the stream's beginning."""
+    schema = {"rows": {"type": "list", "schema": {"coerce": int}}}
+    rows = [*map(str, range(100)), "many"]
+    with pytest.raises(InvalidInput) as caught:
+        list(stream(schema, "rows", iter(rows)))
+    assert caught.value.errors == refused({"rows": rows}, schema)
+    assert list(caught.value.errors) == ["rows[100]"]
 
 
 def test_a_stream_without_a_rule_passes_anything() -> None:
     """A field that says nothing of its elements takes all of them."""
-    assert list(InputSchema("Task", {"rows": {}}).stream("rows", iter([1, "a", None]))) == [1, "a", None]
+    assert list(stream({"rows": {}}, "rows", iter([1, "a", None]))) == [1, "a", None]
+
+
+@pytest.mark.parametrize(
+    ("rules", "elements", "passed", "reason"),
+    [
+        ({"allowed": [1, 2]}, [1, 2, 3, 4], [1, 2], "unallowed values (3,)"),
+        ({"forbidden": [3]}, [1, 3], [1], "unallowed values [3]"),
+        ({"maxlength": 2}, [1, 2, 3], [1, 2], "max length is 2"),
+        ({"maxlength": 0}, [1], [], "max length is 0"),
+        ({"maxlength": 99}, [0] * 200, [0] * 99, "max length is 99"),
+        ({"minlength": 3}, [1, 2], [1, 2], "min length is 3"),
+        ({"empty": False}, [], [], "empty values not allowed"),
+        ({"contains": [1, 5]}, [1, 2], [1, 2], "missing members {5}"),
+    ],
+)
+def test_a_stream_is_held_to_rules_about_the_list(rules: Any, elements: Any, passed: Any, reason: str) -> None:
+    """Rules that can be kept while elements pass, or at the end, refuse the stream by the field's name."""
+    rows = stream({"rows": {"type": "list", **rules}}, "rows", iter(elements))
+    assert list(itertools.islice(rows, len(passed))) == passed
+    with pytest.raises(InvalidInput) as caught:
+        next(rows)
+    assert caught.value.errors == {"rows": [reason]}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"allowed": [1, 2], "minlength": 2, "maxlength": 3, "empty": False, "contains": 1, "forbidden": [9]},
+        {"empty": True, "minlength": 5},
+        {"keysrules": {"type": "string"}, "regex": "a", "min": 3, "anyof_type": ["list", "string"], "nullable": True},
+        {"required": True, "dependencies": "other", "default": [1], "meta": "x"},
+    ],
+)
+def test_what_fits_passes(rules: Any) -> None:
+    """A stream that fits all rules passes whole, where a list of the same elements does."""
+    elements = [] if rules.get("minlength") == 5 else [1, 2]
+    schema = {"rows": {"type": "list", **rules}, "other": {}}
+    assert accepted({"rows": elements, "other": 0}, schema)["rows"] == elements
+    assert list(stream(schema, "rows", iter(elements), other=0)) == elements
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        ({"coerce": list}, "'coerce'"),
+        ({"items": [{"type": "integer"}]}, "'items'"),
+        ({"check_with": lambda field, value, error: None}, "'check_with'"),
+        ({"anyof": [{"minlength": 1}, {"maxlength": 3}]}, "'anyof'"),
+        ({"oneof_schema": [{"type": "integer"}, {"type": "string"}]}, "'oneof'"),
+        ({"rename": "other"}, "'rename'"),
+        ({"rename_handler": str.upper}, "'rename_handler'"),
+        ({"max": [5]}, "'max'"),
+        ({"schema": {"rename": "x"}}, "'rename' in its `schema`"),
+    ],
+)
+def test_a_rule_that_needs_the_whole_list_is_refused_by_name(rules: Any, named: str) -> None:
+    """No rule is dropped in silence: what can't be kept is named with the remedy, before anything is read."""
+    with pytest.raises(InvalidInput) as caught:
+        stream({"rows": {"type": "list", **rules}, "other": {}}, "rows", (1 // 0 for _ in [1]))
+    (reason,) = caught.value.errors["rows"]
+    assert named in reason
+    assert "pass a list" in reason
+
+
+@pytest.mark.parametrize(
+    "setter",
+    [
+        lambda document: len(document["rows"]),
+        lambda document: [*document["rows"]],
+        lambda document: sum(document["rows"], start=0),
+        lambda document: document["rows"] == [],
+        lambda document: 1 if document["rows"] else 0,
+        lambda document: document["rows"],
+    ],
+)
+def test_a_rule_of_another_field_cannot_read_a_stream(setter: Any) -> None:
+    """A default that is made of the stream is refused, and not made of something else."""
+    schema = {"rows": {"type": "list"}, "count": {"default_setter": setter}}
+    with pytest.raises(InvalidInput) as caught:
+        stream(schema, "rows", iter([1]))
+    assert "is a stream" in caught.value.errors["rows"][0]
+
+
+def test_a_swallowed_look_at_a_stream_is_noticed() -> None:
+    """A rule that catches what reading a stream raises has still read it."""
+
+    def setter(document: Any) -> int:
+        try:
+            return len(document["rows"])
+        except Exception:
+            return 0
+
+    with pytest.raises(InvalidInput, match="a rule of another field reads it"):
+        stream({"rows": {}, "count": {"default_setter": setter}}, "rows", iter([1]))
+
+
+def test_other_fields_see_that_a_stream_is_there() -> None:
+    """Dependencies and exclusions hold for a stream as for a list, and an element's rules see the other fields."""
+    schema = {
+        "rows": {"type": "list", "schema": {"dependencies": "^limit", "type": "integer"}},
+        "limit": {"dependencies": "rows"},
+        "none": {"excludes": "rows"},
+    }
+    assert list(stream(schema, "rows", iter([1, 2]), limit=1)) == [1, 2]
+    with pytest.raises(InvalidInput) as caught:
+        stream(schema, "rows", iter([1]), none=1)
+    assert caught.value.errors == {"none": ["'rows' must not be present with 'none'"]}
+    with pytest.raises(InvalidInput) as caught:
+        list(stream(schema, "rows", iter([1])))
+    assert caught.value.errors == refused({"rows": [1]}, schema)
 
 
 def test_a_stream_of_an_unknown_or_other_field_is_refused_at_once() -> None:
     """Only a field that may be a list can be streamed."""
-    checked = InputSchema("Task", SCHEMA)
     with pytest.raises(InvalidInput, match="other: unknown field"):
-        checked.stream("other", iter([]))
-    with pytest.raises(InvalidInput, match="delimiter: is a stream, but must be of string type"):
-        checked.stream("delimiter", iter([]))
+        stream(SCHEMA, "other", iter([]), documents=[])
+    with pytest.raises(InvalidInput, match="delimiter: must be of string type"):
+        stream(SCHEMA, "delimiter", iter([]), documents=[])
 
 
 def test_a_field_of_several_types_may_be_streamed() -> None:
     """A field that may be a list among others takes a stream."""
-    checked = InputSchema("Task", {"rows": {"type": ["list", "string"]}})
-    assert list(checked.stream("rows", iter([1]))) == [1]
+    assert list(stream({"rows": {"type": ["list", "string"]}}, "rows", iter([1]))) == [1]
 
 
 def test_a_field_whose_rules_are_registered_may_be_streamed() -> None:
-    """A field may name a rules set of Cerberus' registry."""
-    cerberus.rules_set_registry.add("unit rows", {"type": "list", "schema": {"type": "integer"}})
+    """A field, and its elements, may name a rules set of Cerberus' registry."""
+    cerberus.rules_set_registry.add("unit element", {"type": "integer"})
+    cerberus.rules_set_registry.add("unit rows", {"type": "list", "schema": "unit element", "maxlength": 1})
     try:
-        stream = InputSchema("Task", {"rows": "unit rows"}).stream("rows", iter([1, "a"]))
-        assert next(stream) == 1
-        with pytest.raises(InvalidInput):
-            next(stream)
+        rows = stream({"rows": "unit rows"}, "rows", iter([1, "a"]))
+        assert next(rows) == 1
+        with pytest.raises(InvalidInput, match="must be of integer type"):
+            next(stream({"rows": "unit rows"}, "rows", iter(["a"])))
+        with pytest.raises(InvalidInput, match="max length is 1"):
+            list(stream({"rows": "unit rows"}, "rows", iter([1, 2])))
     finally:
-        cerberus.rules_set_registry.remove("unit rows")
+        cerberus.rules_set_registry.remove("unit rows", "unit element")
+
+
+def test_what_the_source_of_a_stream_raises_is_its_own() -> None:
+    """An exception of the iterator is no refusal of the input."""
+    rows = stream(ROWS, "rows", (str(1 // 0) for _ in [1]))
+    with pytest.raises(ZeroDivisionError):
+        next(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 from ...config import Options
@@ -52,7 +52,7 @@ def from_wire(body: Any, task: Declaration) -> Order:
 
 
 def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Order:
-    """The order with the value of the step before, checked along with the rest, which is not normalised again.
+    """The order with the value of the step before, validated along with the rest.
 
     Raises:
         InvalidInput: A value came that no parameter receives, or one is missing, or the input does not fit.
@@ -75,9 +75,5 @@ def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Orde
         raise InvalidInput(
             task.name, {order.receives: [f"must receive one value from the step before, not {len(received)}"]}
         )
-    document = order.parameters.load(sorted(order.parameters.names()), runtime.store)
-    document = task.schema.completed(document, order.receives, opened(received[0], runtime))
-    parameters = Parameters.stored(
-        document, runtime.store, inline_bytes=runtime.config.inline_bytes, compression=order.options.compression
-    )
-    return replace(order, parameters=parameters, receives=None)
+    value = opened(received[0], runtime)
+    return order.completed(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)

@@ -1,0 +1,264 @@
+"""The same input gives the same document or the same refusal, as a list, in a chain and as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from fanout import DeclarationError, InvalidInput
+from fanout._storage import MemoryStore, Unencodable
+from fanout.declaration import Declaration
+from fanout.engines.launch import Order
+
+law = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def triple(value: Any) -> Any:
+    """A coercer that must not be applied twice."""
+    return int(value) * 3
+
+
+def fussy(field: str, value: Any, error: Any) -> None:
+    if isinstance(value, list) and len(value) == 2:
+        error(field, "must not be two")
+    if value == 5:
+        error(field, "must not be 5")
+
+
+def counting(document: Any) -> int:
+    return len(document["a"])
+
+
+def rules(**possible: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of these rules."""
+    return st.sets(st.sampled_from(sorted(possible)), max_size=4).flatmap(
+        lambda chosen: st.fixed_dictionaries({name: possible[name] for name in sorted(chosen)})
+    )
+
+
+NUMBERS = st.integers(0, 6)
+FEW = st.lists(NUMBERS, max_size=5)
+SCALAR = {
+    "type": st.sampled_from(["integer", "string", ["integer", "string"]]),
+    "coerce": st.sampled_from([triple, str, [int, triple]]),
+    "nullable": st.booleans(),
+    "allowed": FEW,
+    "forbidden": FEW,
+    "min": NUMBERS,
+    "max": NUMBERS,
+    "check_with": st.just(fussy),
+    "anyof": st.just([{"type": "integer", "min": 2}, {"type": "string"}]),
+}
+NESTED = st.fixed_dictionaries(
+    {
+        "type": st.just("dict"),
+        "schema": st.fixed_dictionaries(
+            {"x": rules(**SCALAR), "y": rules(default=NUMBERS, required=st.booleans(), rename=st.just("z"), **SCALAR)}
+        ),
+    },
+    optional={
+        "allow_unknown": st.booleans(),
+        "purge_unknown": st.booleans(),
+        "require_all": st.booleans(),
+        "keysrules": st.just({"type": "string", "maxlength": 1}),
+    },
+)
+LIST = rules(
+    type=st.sampled_from(["list", ["list", "string"], "string"]),
+    schema=st.one_of(rules(**SCALAR), NESTED, rules(dependencies=st.sampled_from(["^b", "^a", "^nothing"]))),
+    allowed=FEW,
+    forbidden=FEW,
+    contains=st.one_of(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=2)),
+    minlength=NUMBERS,
+    maxlength=NUMBERS,
+    empty=st.booleans(),
+    nullable=st.booleans(),
+    required=st.booleans(),
+    readonly=st.booleans(),
+    excludes=st.just("b"),
+    dependencies=st.sampled_from(["b", ["b", "c"], {"b": [1, 2]}]),
+    coerce=st.sampled_from([list, lambda values: values[:1]]),
+    check_with=st.just(fussy),
+    items=st.just([{"type": "integer"}, {"type": "integer", "coerce": int}]),
+    anyof_type=st.just(["list", "string"]),
+    oneof_schema=st.just([{"type": "integer"}, {"type": "string"}]),
+    keysrules=st.just({"type": "string"}),
+    valuesrules=st.just({"coerce": triple}),
+    regex=st.just("a"),
+    min=NUMBERS,
+    default=st.just([1]),
+    rename=st.just("c"),
+    meta=st.just("said"),
+)
+OTHER = st.one_of(
+    rules(
+        default=NUMBERS,
+        default_setter=st.sampled_from([counting, lambda document: document["c"], lambda _: 1]),
+        required=st.booleans(),
+        readonly=st.booleans(),
+        dependencies=st.sampled_from(["a", ["a"], {"a": [[1], [2, 2]]}, "c"]),
+        excludes=st.sampled_from(["a", ["a", "c"]]),
+        rename=st.sampled_from(["a", "c"]),
+        **SCALAR,
+    ),
+    st.just({"type": "dict", "keysrules": {"coerce": str}, "valuesrules": {"coerce": triple}}),
+)
+VALUES = st.one_of(NUMBERS, NUMBERS.map(str), st.none(), st.just("many"))
+ELEMENTS = st.lists(
+    st.one_of(VALUES, st.dictionaries(st.sampled_from(["x", "y", "w"]), VALUES, max_size=3)), max_size=6
+) | st.lists(NUMBERS, max_size=6)
+DOCUMENTS = st.fixed_dictionaries(
+    {"a": ELEMENTS},
+    optional={"b": VALUES | st.dictionaries(NUMBERS, VALUES, max_size=2), "c": VALUES, "unknown": st.just(1)},
+)
+SCHEMAS = st.fixed_dictionaries({"a": LIST}, optional={"b": OTHER, "c": OTHER})
+
+
+def task_of(schema: Mapping[str, Any], **more: Any) -> Declaration:
+    steps = {
+        "setup": lambda a=None, b=None, c=None: [],
+        "process": lambda item: item,
+        "join": lambda results: None,
+        "combine": None,
+    }
+    return Declaration.of(
+        "sameness", module=__name__, schema=schema, steps={k: v for k, v in steps.items() if v}, options={}, **more
+    )
+
+
+def order(task: Declaration, values: Mapping[str, Any], store: MemoryStore, **more: Any) -> Order:
+    return Order.of(task, values, store=store, inline_bytes=100, options={}, **more)
+
+
+def directly(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The document and the errors of a list that is given with the rest."""
+    store = MemoryStore()
+    try:
+        parameters = order(task, values, store).parameters
+        return parameters.load(parameters.names(), store), {}
+    except InvalidInput as refused:
+        return {}, refused.errors
+
+
+def chained(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]], bool]:
+    """The document, the errors, and whether they were known before the list was."""
+    store = MemoryStore()
+    early = True
+    try:
+        made = order(task, {k: v for k, v in values.items() if k != "a"}, store, receives="a")
+        early = False
+        complete = made.completed(values["a"], store=store, inline_bytes=100)
+        assert complete.receives is None
+        return complete.parameters.load(complete.parameters.names(), store), {}, False
+    except InvalidInput as refused:
+        return {}, refused.errors, early
+
+
+def streamed(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The document with the elements that passed, and the errors."""
+    store = MemoryStore()
+    try:
+        made = order(task, {**values, "a": iter(values["a"])}, store)
+        document = made.parameters.load(made.parameters.names(), store)
+        return document | {name: list(stream) for name, stream in made.kept.items()}, {}
+    except InvalidInput as refused:
+        return {}, refused.errors
+
+
+@law
+@given(SCHEMAS, DOCUMENTS)
+def test_list_chain_and_stream_agree(schema: dict[str, Any], values: dict[str, Any]) -> None:
+    """A chain gives exactly what a list gives; a stream does, or names the rule that it can't keep."""
+    try:
+        task = task_of(schema)
+    except DeclarationError:
+        assume(False)
+    try:
+        document, errors = directly(task, values)
+    except Unencodable:
+        assume(False)
+    # A rule that raised has kept Cerberus from finding all that is wrong.
+    raised = "input" in errors
+    in_chain, chain_errors, early = chained(task, values)
+    assert in_chain == document
+    if early:
+        assert errors
+        assert raised or all(errors.get(path) == reasons for path, reasons in chain_errors.items()), (
+            "said early, but not true"
+        )
+    else:
+        assert chain_errors == errors
+    in_stream, stream_errors = streamed(task, values)
+    if not stream_errors:
+        assert not errors
+        assert in_stream == document
+    elif not any("is a stream" in reason for reasons in stream_errors.values() for reason in reasons):
+        for path, reasons in stream_errors.items():
+            # Of what is not allowed a stream names the first.
+            assert raised or all(
+                reason in errors[path] or reason.startswith("unallowed values") for reason in reasons
+            ), path
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "early"),
+    [
+        ({"a": {}, "b": {"type": "integer"}}, {"a": [], "b": "x"}, ["b"]),
+        ({"a": {}, "b": {"required": True}}, {"a": []}, ["b"]),
+        ({"a": {}}, {"a": [], "unknown": 1}, ["unknown"]),
+        ({"a": {}, "b": {"default_setter": counting, "min": 5}}, {"a": []}, []),
+        ({"a": {}, "b": {"default_setter": counting, "min": 5}}, {"a": [], "b": 1}, []),
+        ({"a": {}, "b": {"coerce": triple, "max": 5}}, {"a": [], "b": "4"}, ["b"]),
+        ({"a": {"excludes": "b", "required": True}, "b": {"required": True}}, {"a": []}, []),
+        ({"a": {}, "b": {"rename": "c"}, "c": {"required": True, "type": "string"}}, {"a": [], "b": 1}, []),
+    ],
+)
+def test_what_is_certain_is_refused_early(schema: dict[str, Any], values: dict[str, Any], early: list[str]) -> None:
+    """A chain's signature refuses what no value of the step before could mend, and only that."""
+    _, errors, was_early = chained(task_of(schema), values)
+    assert was_early is bool(early)
+    if early:
+        assert list(errors) == early
+
+
+def test_a_chain_is_normalised_once() -> None:
+    """What travels in a chain's signature is what was given; a coercer is not applied to what it made."""
+    schema = {"a": {"type": "list"}, "b": {"coerce": triple}, "n": {"default_setter": counting}}
+    document, errors, _ = chained(task_of(schema), {"a": [1, 2], "b": "2"})
+    assert (document, errors) == ({"a": [1, 2], "b": 6, "n": 2}, {})
+
+
+def test_what_travels_only_after_coercion_is_refused_in_a_chain() -> None:
+    """A value that `coerce` makes fit to travel can't travel as it is given; the error says what to do."""
+    task = task_of({"a": {}, "b": {"coerce": repr}})
+    assert directly(task, {"a": 1, "b": [len]})[0]["b"] == "[<built-in function len>]"
+    with pytest.raises(Unencodable, match="pass what `coerce` makes of it") as caught:
+        order(task, {"b": [len]}, MemoryStore(), receives="a")
+    assert caught.value.path == "b[0]"
+
+
+def test_nothing_is_stored_if_anything_is_refused() -> None:
+    """A refusal at the launch leaves the store empty, in a chain, too."""
+    store = MemoryStore()
+    task = task_of({"a": {}, "b": {"type": "string"}, "c": {"type": "integer"}})
+    for values in ({"a": [], "b": "x" * 1000, "c": "x"}, {"b": "x" * 1000, "c": "x"}):
+        with pytest.raises(InvalidInput):
+            order(task, values, store, receives=None if "a" in values else "a")
+    assert list(store.list("")) == []
+
+
+def test_a_stream_has_the_elements_in_order_across_batches() -> None:
+    """Thousands of elements pass in order, each normalised once."""
+
+    def elements() -> Iterator[str]:
+        yield from map(str, range(3000))
+
+    task = task_of({"a": {"type": "list", "schema": {"coerce": triple}}})
+    made = order(task, {"a": elements()}, MemoryStore())
+    assert list(made.kept["a"]) == [number * 3 for number in range(3000)]

@@ -1,0 +1,349 @@
+"""What a user may pass: containers are values, iterators stream, and classes travel where they are named."""
+
+from __future__ import annotations
+
+import array
+import enum
+import gzip
+import io
+import tempfile
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+import cerberus
+import numpy as np
+import pydantic
+import pytest
+
+import fanout
+from fanout import DeclarationError, ForkJoinTask, InvalidInput, JobFailed, fork_join
+from fanout._storage import MemoryStore, Unencodable
+from fanout.engines.launch import Order
+
+
+class Echo(ForkJoinTask):
+    """Gives back its input, by way of all steps; a stream as a list."""
+
+    input_schema = {"given": {}}
+
+    def setup(given):
+        streamed = isinstance(given, Iterator)
+        return [{"item": (streamed, list(given) if streamed else given)}]
+
+    def process(item):
+        return item
+
+    def join(results):
+        return results[0]
+
+
+SETTINGS = {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        UserDict(a=1),
+        MappingProxyType({"a": 1}),
+        ChainMap({"a": 1}, {"b": 2}),
+        UserList([1, 2]),
+        range(5),
+        array.array("d", [1.5]),
+        deque([1], 3),
+        OrderedDict(a=1),
+        Counter("aab"),
+        np.arange(3),
+        Path("/a/b"),
+        {1, 2},
+        "text",
+        b"bytes",
+        bytearray(b"bytes"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_container_is_a_value(value: Any) -> None:
+    """Whatever can be iterated over and is no iterator arrives in setup as it was given, of the same type."""
+    streamed, given = Echo.run({"given": value})
+    assert not streamed
+    assert type(given) is type(value)
+    assert list(given) == list(value) if not isinstance(value, Path) else given == value
+
+
+@pytest.mark.parametrize(
+    ("view", "value"),
+    [
+        (SETTINGS.keys(), ["a"]),
+        (SETTINGS.values(), [1]),
+        (SETTINGS.items(), [("a", 1)]),
+        (UserDict(a=1).items(), [("a", 1)]),
+        (memoryview(b"abc"), b"abc"),
+        (memoryview(array.array("B", [1, 2, 3]))[::2], b"\x01\x03"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_view_arrives_as_what_it_shows(view: Any, value: Any) -> None:
+    """A view of something is given to setup as a list of what it shows, or as bytes."""
+    assert Echo.run({"given": view}) == (False, value)
+
+
+def written(*, suffix: str = "") -> Any:
+    file = tempfile.NamedTemporaryFile("w+", suffix=suffix)  # noqa: SIM115 - closed by whoever forgets it
+    file.write("a\nb\n")
+    file.seek(0)
+    return file
+
+
+def zipped() -> Any:
+    return gzip.open(io.BytesIO(gzip.compress(b"a\nb\n")))
+
+
+@pytest.mark.parametrize(
+    ("make", "elements"),
+    [
+        (lambda: iter([1, 2]), [1, 2]),
+        (lambda: (number for number in (1, 2)), [1, 2]),
+        (lambda: map(str, [1, 2]), ["1", "2"]),
+        (lambda: reversed([1, 2]), [2, 1]),
+        (lambda: iter(range(2)), [0, 1]),
+        (lambda: iter({"a": 1}.items()), [("a", 1)]),
+        (lambda: io.StringIO("a\nb\n"), ["a\n", "b\n"]),
+        (lambda: io.BytesIO(b"a\nb\n"), [b"a\n", b"b\n"]),
+        (written, ["a\n", "b\n"]),
+        (zipped, [b"a\n", b"b\n"]),
+    ],
+)
+def test_an_iterator_or_an_open_file_streams(make: Any, elements: list[Any]) -> None:
+    """Iterators, generators and open files of any make are read once, by setup."""
+    source = make()
+    assert Echo.run({"given": source}) == (True, elements)
+    if hasattr(source, "close"):
+        source.close()
+
+
+class Dataset:
+    """A lazy sequence as loaders of data have them: sized, and without an iterator of its own."""
+
+    def __getitem__(self, index: int) -> int:
+        if index > 2:
+            raise IndexError
+        return index
+
+    def __len__(self) -> int:
+        return 3
+
+
+class Query:
+    """A lazy collection that can be iterated over, again and again."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([0, 1, 2])
+
+
+class Pair(NamedTuple):
+    one: Any
+    two: Any
+
+
+class Model(pydantic.BaseModel):
+    size: int
+
+
+class Other(NamedTuple):
+    one: Any
+
+
+class OtherModel(pydantic.BaseModel):
+    size: int
+
+
+class SubDict(dict[str, int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (Dataset(), r"Pass list\(x\), or iter\(x\) to stream its elements"),
+        (Query(), r"Pass list\(x\), or iter\(x\) to stream its elements"),
+        (SubDict(a=1), r"Pass dict\(x\)"),
+        (type("Text", (str,), {})("x"), r"Pass str\(x\)"),
+        (Other(1), r"register its class: types = \(Other,\) on the task"),
+        (OtherModel(size=1), r"register its class: types = \(OtherModel,\) on the task"),
+        (np.ma.array([1], mask=[0]), r"Pass list\(x\), or iter\(x\)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_container_that_cannot_travel_is_refused_by_its_type(value: Any, remedy: str) -> None:
+    """It is neither taken for a stream nor lost: the error names the field, the type and what to pass instead."""
+    with pytest.raises(Unencodable, match=rf"^given is a .*{type(value).__name__}, which cannot travel.*{remedy}"):
+        Echo.run({"given": value})
+
+
+@pytest.mark.parametrize("value", [Dataset(), Query()])
+def test_what_the_remedy_says_works(value: Any) -> None:
+    """iter(x) streams it, list(x) is a value."""
+    assert Echo.run({"given": iter(value)}) == (True, [0, 1, 2])
+    assert Echo.run({"given": list(value)}) == (False, [0, 1, 2])
+
+
+def test_what_stays_at_home_need_not_travel() -> None:
+    """A value that only a setup in this process takes is given to it as it is; one that coerce changes, changed."""
+    dataset = Dataset()
+    order = Order.of(
+        Echo.declaration, {"given": dataset}, store=MemoryStore(), inline_bytes=10, options={}, setup_here=True
+    )
+    assert order.kept == {"given": dataset}
+
+    class Coercing(Echo):
+        input_schema = {"given": {"coerce": list}}
+
+    assert Coercing.run({"given": dataset}) == (False, [0, 1, 2])
+
+
+def test_a_received_container_is_a_value_as_well() -> None:
+    """A chain's value that is a view or a container goes the way of one that is given."""
+    store = MemoryStore()
+    order = Order.of(Echo.declaration, {}, store=store, inline_bytes=10, options={}, receives="given")
+    done = order.completed(SETTINGS.items(), store=store, inline_bytes=10)
+    assert done.parameters.load(["given"], store) == {"given": [("a", 1)]}
+
+
+@pytest.mark.parametrize("make", [lambda: range(3), lambda: array.array("q", [0, 1, 2]), lambda: iter([0, 1, 2])])
+def test_a_sequence_of_any_make_is_checked_by_its_elements(make: Any) -> None:
+    """The rules for a list's elements apply to a range, an array and an iterator alike."""
+
+    class Doubled(Echo):
+        input_schema = {"given": {"type": "list", "schema": {"type": "integer", "coerce": lambda n: n * 2}}}
+
+    assert list(Doubled.run({"given": make()})[1]) == [0, 2, 4]
+
+
+# Classes
+
+
+@dataclass
+class Point:
+    x: Any
+    y: Any = 0
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Kept:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kept) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+fanout.register_type(Kept, encode=vars, decode=lambda state: Kept(**state))
+
+
+class Shop(ForkJoinTask):
+    """Names its classes; a step gives back a value of one, and join as well."""
+
+    types = (Point, Colour, Pair, Model)
+    input_schema = {"points": {"type": "list"}, "kept": {}, "colour": {"type": "string"}}
+    chunk_items = 1
+
+    def setup(points, colour):
+        return [{"point": point, "seen": colour} for point in points]
+
+    def process(point, seen, kept):
+        return Pair(Point(point.x * 2, seen), kept)
+
+    def join(results):
+        return Point(list(results), Model(size=len(results)))
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
+def test_values_of_named_classes_travel(executor: Any) -> None:
+    """In parameters, items, results and the value, also where another process has imported the task."""
+    given = {"points": [Point(1), Point(2)], "kept": Kept("k"), "colour": Colour.RED}
+    value = Shop.run(given, executor=executor, workers=1)
+    pairs = [Pair(Point(2, Colour.RED), Kept("k")), Pair(Point(4, Colour.RED), Kept("k"))]
+    assert value == Point(pairs, Model(size=2))
+    assert {type(each) for each in value.x} == {Pair}
+    assert type(value.x[0].one.y) is Colour
+
+
+def test_a_result_of_an_unregistered_class_fails_its_chunk() -> None:
+    """The job says at once which class it was and how to register it."""
+
+    @dataclass
+    class Unknown:
+        number: int
+
+    task = fork_join(
+        "values.unknown",
+        setup=lambda: [{"item": 1}],
+        process=lambda item: [Unknown(item)],
+        join=lambda results: None,
+        input_schema={},
+    )
+    with pytest.raises(JobFailed, match=r"Unencodable.*types = \(Unknown,\) on the task"):
+        task.run({})
+
+
+def test_loose_functions_name_classes_and_a_validator() -> None:
+    """fork_join takes both, as the class does."""
+
+    @dataclass
+    class Local:
+        number: int
+
+    class Even(cerberus.Validator):
+        types_mapping: ClassVar[dict[str, Any]] = {
+            **cerberus.Validator.types_mapping,
+            "local": cerberus.TypeDefinition("local", (Local,), ()),
+        }
+
+        def _check_with_even(self, field: str, value: Local) -> None:
+            if value.number % 2:
+                self._error(field, "must be even")
+
+    task = fork_join(
+        "values.loose",
+        setup=lambda local: [{"item": local}],
+        process=lambda item: item,
+        join=lambda results: results[0],
+        input_schema={"local": {"type": "local", "check_with": "even"}},
+        types=(Local,),
+        validator=Even,
+    )
+    assert task.run({"local": Local(2)}) == Local(2)
+    with pytest.raises(InvalidInput, match="local: must be even"):
+        task.run({"local": Local(1)})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"types": Point}, "types must name classes"),
+        ({"types": "Point"}, "types: 'P' is no class"),
+        ({"types": (Query,)}, "types: .*Query is no dataclass"),
+        ({"types": 3}, "types must name classes"),
+        ({"validator": dict}, "validator must be a subclass of cerberus.Validator"),
+    ],
+)
+def test_a_wrong_class_is_reported_where_the_task_is_declared(attributes: dict[str, Any], reason: str) -> None:
+    """What can't be registered, or is no validator, is a DeclarationError that names the task."""
+    with pytest.raises(DeclarationError, match=f"Wrong: {reason}"):
+        type("Wrong", (Echo,), {"__module__": __name__, **attributes})
+
+
+def test_registering_reports_a_declaration_error() -> None:
+    """register_type, as the package exports it, raises one of its errors and returns the class."""
+    with pytest.raises(DeclarationError, match="encode=…, decode=…"):
+        fanout.register_type(Query)
+    assert fanout.register_type(Point) is Point
