@@ -34,7 +34,13 @@ def awaits_setup(job: OpenJob) -> bool:
 
 
 def conclude(
-    runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure, *, tally: Tally | None = None
+    runtime: Runtime,
+    job: OpenJob,
+    ending: Ending,
+    failure: Failure,
+    *,
+    tally: Tally | None = None,
+    deliver: bool = True,
 ) -> Outcome:
     """End the job without a value, and have the outcome delivered. Returns the outcome that stands.
 
@@ -46,6 +52,7 @@ def conclude(
         ending: How it ends.
         failure: Why.
         tally: Its failed items, if it ends because they are too many.
+        deliver: Whether the outcome is to be delivered; no if the engine has done so.
     """
     outcome = Outcome(
         ending=ending,
@@ -57,7 +64,7 @@ def conclude(
     )
     standing = job.ledger.write_outcome(outcome)
     job.known_ended = True
-    if standing is outcome:
+    if standing is outcome and deliver:
         start_join(runtime, job)
     return standing
 

@@ -11,6 +11,7 @@ carrier.py     how handles and joins become messages
 options.py     options of a signature: which of them all messages of its job have
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
+revocation.py  a revoked task is a cancelled job, on record
 settings.py    what the app's settings should be, and the danger where they differ
 checkup.py     what `fanout doctor` finds out about the app, its broker and its workers
 """

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject
@@ -37,6 +37,7 @@ from . import values, wire
 from .carrier import celery_name
 from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from .revocation import is_revoked
 from .settings import default_limit_s
 
 _LOG = logging.getLogger("fanout")
@@ -300,15 +301,32 @@ class JoinTask(StageTask):
             )
             if outcome is None:
                 raise Ignore
+            if is_revoked(outcome):
+                self._tell_revoked(job_id, round)
             if outcome.failure is not None:
                 raise outcome.error(job_id)
             return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id, round)
+
+    def _tell_revoked(self, job_id: str, round: int) -> NoReturn:
+        """What Celery tells of a task that was revoked: no errback is called, and a chord loses a member.
+
+        Raises:
+            Ignore: Always, for there is no more to tell.
+        """
+        request = self.request
+        self.backend.mark_as_revoked(job_id, "revoked", request=request, store_result=not request.ignore_result)
+        self.runtime.ledger(job_id, round).write_delivered(_by_this_process())
+        raise Ignore
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
         if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed)):
             round = kwargs.get("round", 0)
-            self.runtime.ledger(args[0], round).write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
+            self.runtime.ledger(args[0], round).write_delivered(_by_this_process())
+
+
+def _by_this_process() -> Note:
+    return Note(by=f"{socket.gethostname()}:{new_id()}")
 
 
 _NOT_KEPT = (
