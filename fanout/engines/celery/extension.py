@@ -103,7 +103,8 @@ class Extension:
         # A task that is declared anew needs no new Celery tasks: these look it up by name whenever they run.
         for kind in (SetupTask, ProcessTask, JoinTask):
             if celery_name(task.name, kind.step) not in self.app.tasks:
-                self.app.register_task(kind.of(task.name, lambda: self.runtime))
+                made = kind.of(task.name, lambda: self.runtime, base=self.app.Task)
+                self.app.register_task(made)
 
 
 def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:

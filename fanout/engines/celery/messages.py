@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ...handle import Handle
 from ...keys import checked_digest, checked_id
 
 EXCERPT = 80
@@ -102,6 +103,28 @@ class JoinMessage:
             held=tuple(checked_id(token, what="held") for token in held),
             launch=_token(said.get("launch", ""), "launch"),
         )
+
+
+def job_of(step: str, task_id: object, args: object, kwargs: object) -> tuple[str, int]:
+    """The job that a message is for, and its round.
+
+    Args:
+        step: The step that it asks for.
+        task_id: Its Celery task id.
+        args: Its arguments.
+        kwargs: Its named arguments.
+
+    Raises:
+        ValueError: It is no message of ours.
+    """
+    if step == "process":
+        handle = Handle.from_row(args)
+        return handle.job_id, handle.round
+    if step == "setup":
+        setup = SetupMessage.parse(task_id, args or (), kwargs or {})
+        return setup.job_id, setup.round
+    join = JoinMessage.parse(args, kwargs or {})
+    return join.job_id, join.round
 
 
 def check_order(order: object) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Celery
@@ -22,13 +22,12 @@ from celery.worker.control import Panel
 
 from ...errors import JobNotFound
 from ...failure import Failure
-from ...handle import Handle
 from ...keys import is_id, new_token
 from ...records import Ending, Note, Outcome
 from ...runtime import Runtime
 from ...stages import conclude
 from .apps import ATTRIBUTE
-from .messages import JoinMessage, SetupMessage
+from .messages import job_of
 
 _LOG = logging.getLogger("fanout")
 
@@ -124,26 +123,8 @@ def _discarded(sender: Any = None, request: Any = None, expired: bool = False, *
         return
     why = "Expired" if expired else REVOKED
     try:
-        job_id, round = _about(step, request)
+        job_id, round = job_of(step, request.id, request.args, request.kwargs)
     except ValueError as error:
         _LOG.warning("%s: dropped a message that is none of ours: %s", sender.name, error)
         return
     _in_pool(sender.app, [job_id], why, round=round, told=step != "process")
-
-
-def _about(step: str, request: Any) -> tuple[str, int]:
-    """The job of a message, and its round.
-
-    Raises:
-        ValueError: It is no message of ours.
-    """
-    args: Any = request.args or ()
-    kwargs: Mapping[str, Any] = request.kwargs or {}
-    if step == "process":
-        handle = Handle.from_row(args)
-        return handle.job_id, handle.round
-    if step == "setup":
-        setup = SetupMessage.parse(request.id, args, kwargs)
-        return setup.job_id, setup.round
-    join = JoinMessage.parse(args, kwargs)
-    return join.job_id, join.round

@@ -39,6 +39,7 @@ from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 from .revocation import is_revoked
 from .settings import default_limit_s
+from .surroundings import request_class, surroundings
 
 _LOG = logging.getLogger("fanout")
 
@@ -64,16 +65,31 @@ class StageTask(Task[Any, Any]):
     serializer = "json"
     typing = False
     max_retries = STORE_RETRIES
+    # A stage says itself what is tried again.
+    autoretry_for = ()
     throws = (JobFailed,)
 
     @classmethod
-    def of(cls, task: str, runtime: Callable[[], Runtime]) -> StageTask:
+    def of(cls, task: str, runtime: Callable[[], Runtime], *, base: type[Task[Any, Any]] = Task) -> StageTask:
         """The Celery task that runs this stage for a declared task, with the runtime of the app it is for.
 
-        Of a class of its own, since Celery binds a task's class, and not the instance, to its app.
+        Of a class of its own, since Celery binds a task's class, and not the instance, to its app. What the app's own
+        task class does around a task, and its hooks, are kept; what the protocol relies on is the stage's.
+
+        Args:
+            task: Name of the declared task.
+            runtime: Gives the runtime of the app.
+            base: The app's task class.
         """
-        body = {"name": celery_name(task, cls.step), "fanout_task": task, "_runtime": staticmethod(runtime)}
-        made: type[StageTask] = type(f"{cls.step.title()}Task", (cls,), body)
+        body = {
+            "name": celery_name(task, cls.step),
+            "fanout_task": task,
+            "_runtime": staticmethod(runtime),
+            "Request": request_class(base),
+            "throws": (*cls.throws, *base.throws),
+        }
+        bases = (cls, *surroundings(base), base) if base is not Task else (cls,)
+        made: type[StageTask] = type(f"{cls.step.title()}Task", bases, body)
         return made()
 
     @property
@@ -83,6 +99,7 @@ class StageTask(Task[Any, Any]):
     @classmethod
     def on_bound(cls, app: Any) -> None:
         """Where the app has no time limit, take one that the broker can live with."""
+        super().on_bound(app)
         if cls.time_limit is None:
             cls.time_limit = default_limit_s(app)
 
@@ -210,7 +227,7 @@ class SetupTask(StageTask):
             except (InvalidInput, Unencodable) as error:
                 refused = error
             runtime.launch(job_id, parsed.intent())
-        ledger.write_continuation(Continuation(message=self._continuation()))
+        ledger.write_continuation(Continuation(message=self.continuation()))
         if refused is not None:
             conclude(runtime, runtime.job(job_id, round), Ending.FAILED, Failure.of("setup", refused))
             return
@@ -238,7 +255,7 @@ class SetupTask(StageTask):
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
 
-    def _continuation(self) -> str:
+    def continuation(self) -> str:
         """Everything that this message says about what follows it."""
         request = self.request
         following = {
@@ -323,6 +340,7 @@ class JoinTask(StageTask):
         if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed)):
             round = kwargs.get("round", 0)
             self.runtime.ledger(args[0], round).write_delivered(_by_this_process())
+        super().after_return(status, retval, task_id, args, kwargs, einfo)
 
 
 def _by_this_process() -> Note:
