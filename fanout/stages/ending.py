@@ -30,7 +30,13 @@ def awaits_setup(runtime: Runtime, job: OpenJob) -> bool:
 
 
 def conclude(
-    runtime: Runtime, job: OpenJob, ending: Ending, failure: Failure, *, tally: Tally | None = None
+    runtime: Runtime,
+    job: OpenJob,
+    ending: Ending,
+    failure: Failure,
+    *,
+    tally: Tally | None = None,
+    deliver: bool = True,
 ) -> Outcome:
     """End the job without a value, and have the outcome delivered. Returns the outcome that stands.
 
@@ -42,9 +48,10 @@ def conclude(
         ending: How it ends.
         failure: Why.
         tally: Its failed items, if it ends because they are too many.
+        deliver: Whether the outcome is to be delivered; no if the engine has done so.
     """
     standing, is_ours = end_job(job, ending, failure, tally=tally)
-    if is_ours:
+    if is_ours and deliver:
         start_join(runtime, job)
     return standing
 

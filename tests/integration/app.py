@@ -8,11 +8,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from celery import Celery, shared_task
+from celery import Celery, Task, shared_task
 
 import fanout
 from fanout import ForkJoinTask
@@ -25,6 +26,7 @@ def make_app(environment: Mapping[str, str]) -> Celery:
         broker=environment.get("TEST_BROKER"),
         backend=environment.get("TEST_BACKEND") or None,
         set_as_current=False,
+        task_cls=environment.get("TEST_TASK_CLASS"),
     )
     app.conf.update(
         fanout.RECOMMENDED,
@@ -35,6 +37,25 @@ def make_app(environment: Mapping[str, str]) -> Celery:
     )
     app.conf.update(json.loads(environment.get("TEST_SETTINGS", "{}")))
     return fanout.connect(app, store=environment.get("FANOUT_STORE"), stall_s=environment.get("FANOUT_STALL_S"))
+
+
+context: ContextVar[str] = ContextVar("context", default="none")
+
+
+class ContextTask(Task):
+    """An app's own task class, as Flask's documentation writes it; its hook leaves a trace."""
+
+    abstract = True
+
+    def __call__(self, *args, **kwargs):
+        token = context.set("put on")
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            context.reset(token)
+
+    def on_failure(self, exc, task_id, args, kwargs, einfo):
+        leave(os.environ["TEST_HOOKS"], f"{type(exc).__name__}-{task_id}")
 
 
 app = make_app(os.environ)
@@ -205,6 +226,27 @@ class PairsTask(StringTask):
 
     def combine(a, b):
         return f"{a}+{b}"
+
+
+class WitnessTask(ForkJoinTask):
+    """Tells what context each of its steps was run in."""
+
+    input_schema = {"numbers": {"type": "list"}, "fail": {"type": "boolean", "default": False}}
+    chunk_items = 2
+
+    def setup(numbers):
+        return [{"setup": context.get()} for _ in numbers]
+
+    def process(setup, fail):
+        if fail:
+            raise ValueError("told to fail")
+        return {setup, context.get()}
+
+    def combine(a, b):
+        return a | b | {context.get()}
+
+    def join(seen):
+        return sorted(set().union(*seen, {context.get()}))
 
 
 class StormyTask(ForkJoinTask):

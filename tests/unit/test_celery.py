@@ -18,7 +18,7 @@ import fanout
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
 from fanout.declaration import TASKS
 from fanout.engines.celery import Extension, advice, extension_of, opened, wire
-from fanout.engines.celery.extension import ATTRIBUTE
+from fanout.engines.celery.apps import ATTRIBUTE
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import STORE_RETRIES, JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent

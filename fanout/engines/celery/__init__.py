@@ -9,8 +9,10 @@ bell.py        how a caller learns of a job's end without asking the store
 messages.py    what the messages for setup and join say, checked
 carrier.py     how handles and joins become messages
 options.py     options of a signature: which of them all messages of its job have
+surroundings.py  what an app's own task class does around a stage
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
+revocation.py  a revoked task is a cancelled job, on record
 settings.py    what the app's settings should be, and the danger where they differ
 checkup.py     what `fanout doctor` finds out about the app, its broker and its workers
 """

@@ -11,6 +11,9 @@ from celery.local import Proxy
 
 from ...errors import ConfigError
 
+ATTRIBUTE = "fanout"
+"""Where a connected app has its `Extension`."""
+
 
 class ConnectedApps:
     """The connected apps of this process, without those that were closed or that nothing refers to any more."""

@@ -21,14 +21,12 @@ from ...idle import Idle
 from ...job import Job
 from ...runtime import Runtime
 from .. import local
-from .apps import CONNECTED, NOT_CONNECTED, itself
+from .apps import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
 from .bell import bell_of
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
 from .sweeper import SweepTask
 from .tasks import JoinTask, ProcessTask, SetupTask, StageTask
-
-ATTRIBUTE = "fanout"
 
 
 class Extension:
@@ -44,6 +42,8 @@ class Extension:
         self._tasks = tasks
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
+        self.pool: Any = None
+        """The pool of the worker that runs the app in this process; None in a caller."""
         app.on_after_finalize.connect(self._finalized, weak=False)
         tasks.listen(self._declared)
 
@@ -105,7 +105,8 @@ class Extension:
         # A task that is declared anew needs no new Celery tasks: these look it up by name whenever they run.
         for kind in (SetupTask, ProcessTask, JoinTask):
             if celery_name(task.name, kind.step) not in self.app.tasks:
-                self.app.register_task(kind.of(task.name, lambda: self.runtime))
+                made = kind.of(task.name, lambda: self.runtime, base=self.app.Task)
+                self.app.register_task(made)
 
 
 def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:
@@ -178,5 +179,7 @@ def _explain(error: BaseException) -> None:
 @worker_ready.connect
 def _advise(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
-    if app is not None and isinstance(getattr(app, ATTRIBUTE, None), Extension):
+    extension = getattr(app, ATTRIBUTE, None)
+    if app is not None and isinstance(extension, Extension):
+        extension.pool = getattr(sender, "pool", None)
         warn(app)

@@ -9,8 +9,9 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from ...handle import Handle
 from ...keys import checked_digest, checked_id
 
 EXCERPT = 80
@@ -105,6 +106,36 @@ class JoinMessage:
             held=tuple(checked_id(token, what="held") for token in held),
             launch_id=_token(said.get("launch_id"), "launch id"),
         )
+
+
+class JobOf(NamedTuple):
+    """The job that a message is for: its id, which launch of that id, and which of its rounds."""
+
+    job_id: str
+    launch_id: str | None
+    round: int
+
+
+def job_of(step: str, task_id: object, args: object, kwargs: object) -> JobOf:
+    """The job that a message is for.
+
+    Args:
+        step: The step that it asks for.
+        task_id: Its Celery task id.
+        args: Its arguments.
+        kwargs: Its named arguments.
+
+    Raises:
+        ValueError: It is no message of ours.
+    """
+    if step == "process":
+        handle = Handle.from_row(args)
+        return JobOf(handle.job_id, handle.launch_id, handle.round)
+    if step == "setup":
+        setup = SetupMessage.parse(task_id, args or (), kwargs or {})
+        return JobOf(setup.job_id, setup.launch_id, setup.round)
+    join = JoinMessage.parse(args, kwargs or {})
+    return JobOf(join.job_id, join.launch_id, join.round)
 
 
 def check_order(order: object) -> None:

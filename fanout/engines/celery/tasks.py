@@ -40,7 +40,9 @@ from .carrier import celery_name
 from .messages import JoinMessage, SetupMessage
 from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from .revocation import is_revoked
 from .settings import default_limit_s
+from .surroundings import request_class, surroundings
 
 _LOG = logging.getLogger("fanout")
 
@@ -72,16 +74,31 @@ class StageTask(Task[Any, Any]):
     serializer = "json"
     typing = False
     max_retries = STORE_RETRIES
+    # A stage says itself what is tried again.
+    autoretry_for = ()
     throws = (JobFailed,)
 
     @classmethod
-    def of(cls, task: str, runtime: Callable[[], Runtime]) -> StageTask:
+    def of(cls, task: str, runtime: Callable[[], Runtime], *, base: type[Task[Any, Any]] = Task) -> StageTask:
         """The Celery task that runs this stage for a declared task, with the runtime of the app it is for.
 
-        Of a class of its own, since Celery binds a task's class, and not the instance, to its app.
+        Of a class of its own, since Celery binds a task's class, and not the instance, to its app. What the app's own
+        task class does around a task, and its hooks, are kept; what the protocol relies on is the stage's.
+
+        Args:
+            task: Name of the declared task.
+            runtime: Gives the runtime of the app.
+            base: The app's task class.
         """
-        body = {"name": celery_name(task, cls.step), "fanout_task": task, "_runtime": staticmethod(runtime)}
-        made: type[StageTask] = type(f"{cls.step.title()}Task", (cls,), body)
+        body = {
+            "name": celery_name(task, cls.step),
+            "fanout_task": task,
+            "_runtime": staticmethod(runtime),
+            "Request": request_class(base),
+            "throws": (*cls.throws, *base.throws),
+        }
+        bases = (cls, *surroundings(base), base) if base is not Task else (cls,)
+        made: type[StageTask] = type(f"{cls.step.title()}Task", bases, body)
         return made()
 
     @property
@@ -91,6 +108,7 @@ class StageTask(Task[Any, Any]):
     @classmethod
     def on_bound(cls, app: Any) -> None:
         """Where the app has no time limit, take one that the broker can live with."""
+        super().on_bound(app)
         if cls.time_limit is None:
             cls.time_limit = default_limit_s(app)
 
@@ -269,7 +287,7 @@ class SetupTask(StageTask):
                 self.runtime.store.url,
             )
             return None
-        job.ledger.write_continuation(Continuation(message=self._continuation()))
+        job.ledger.write_continuation(Continuation(message=self.continuation()))
         return job
 
     def _launched(self, message: SetupMessage, order: Order) -> OpenJob | None:
@@ -281,7 +299,7 @@ class SetupTask(StageTask):
         except (InvalidInput, Unencodable) as error:
             refused = error
         job = runtime.launch(message.job_id, order.intent(now=runtime.now))
-        job.ledger.write_continuation(Continuation(message=self._continuation()))
+        job.ledger.write_continuation(Continuation(message=self.continuation()))
         if refused is not None:
             conclude(runtime, job, Ending.FAILED, Failure.of("setup", refused))
             return None
@@ -301,7 +319,7 @@ class SetupTask(StageTask):
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
 
-    def _continuation(self) -> str:
+    def continuation(self) -> str:
         """Everything that this message says about what follows it."""
         request = self.request
         following = {
@@ -370,6 +388,8 @@ class JoinTask(StageTask):
             )
             if outcome is None:
                 raise Ignore
+            if is_revoked(outcome):
+                self._tell_revoked(self.runtime.job(job_id, launch_id, round))
             if outcome.failure is not None:
                 raise _OnRecord(outcome.error(job_id))
             ledger = self.runtime.job(job_id, launch_id, round).ledger
@@ -381,6 +401,17 @@ class JoinTask(StageTask):
                 # The value is damaged, or what sends it is broken: it will be so the next time.
                 raise _OnRecord(error) from error
 
+    def _tell_revoked(self, job: OpenJob) -> NoReturn:
+        """What Celery tells of a task that was revoked: no errback is called, and a chord loses a member.
+
+        Raises:
+            Ignore: Always, for there is no more to tell.
+        """
+        request = self.request
+        self.backend.mark_as_revoked(job.id, "revoked", request=request, store_result=not request.ignore_result)
+        job.ledger.write_delivered(_by_this_process())
+        raise Ignore
+
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Callbacks are sent and the result is stored: put on record that nobody need do it again.
 
@@ -388,7 +419,12 @@ class JoinTask(StageTask):
         """
         if status in ("SUCCESS", "FAILURE"):
             job = self.runtime.job(args[0], kwargs.get("launch_id"), kwargs.get("round", 0))
-            job.ledger.write_delivered(Note(by=f"{socket.gethostname()}:{new_id()}"))
+            job.ledger.write_delivered(_by_this_process())
+        super().after_return(status, retval, task_id, args, kwargs, einfo)
+
+
+def _by_this_process() -> Note:
+    return Note(by=f"{socket.gethostname()}:{new_id()}")
 
 
 _NOT_KEPT = (

@@ -1,0 +1,132 @@
+"""A job whose Celery task is revoked is a cancelled job, on record, in whatever way Celery was told.
+
+A worker forgets what was revoked when it ends, and other messages of the job have other ids. So each worker that is
+told of a revocation, and each that throws a message of a job away because it was revoked or has expired, has that
+written into the store. Its main process does not do so itself, since what it forks must not inherit a store's client:
+it gives the work to its pool, as it does with tasks. There it takes its turn, before any message that arrives later.
+
+Who has told what follows the job? A worker that discards the message for setup or join stores REVOKED and counts the
+job as a failed member of its chord; then nothing is left to deliver. Else the join is sent, and says the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from celery import Celery
+from celery.signals import task_revoked
+from celery.worker.control import Panel
+
+from ...errors import JobNotFound
+from ...failure import Failure
+from ...keys import is_id, new_token
+from ...records import Ending, Note, Outcome
+from ...runtime import OpenJob, Runtime
+from ...stages import conclude
+from .apps import ATTRIBUTE
+from .messages import job_of
+
+_LOG = logging.getLogger("fanout")
+
+REVOKED = "Revoked"
+"""What an outcome calls a job whose Celery task was revoked."""
+
+_FAILURES = {
+    REVOKED: (Ending.CANCELLED, "job", "its Celery task was revoked"),
+    "Expired": (Ending.FAILED, "setup", "its message expired before a worker took it"),
+}
+
+
+def is_revoked(outcome: Outcome) -> bool:
+    """Whether a job ended because its Celery task was revoked."""
+    failure = Failure.read(outcome.failure)
+    return outcome.ending == Ending.CANCELLED and failure is not None and failure.error == REVOKED
+
+
+def put_on_record(
+    job_ids: Iterable[str], why: str, *, launch_id: str | None = None, round: int | None = None, told: bool = False
+) -> None:
+    """End jobs; runs in a child of the pool. One request for an id that is no job's, a few for one that is.
+
+    Args:
+        job_ids: Ids of Celery tasks, which may be jobs'.
+        why: `Revoked` or `Expired`.
+        launch_id: Which launch of these ids is meant; the one that counts if not given.
+        round: The round of the jobs; the latest if not given.
+        told: Whether Celery has told what follows, so that nothing is left to deliver.
+    """
+    from .extension import extension_of
+
+    runtime = extension_of().runtime
+    for job_id in job_ids:
+        try:
+            _end(runtime, runtime.job(job_id, launch_id), why, round=round, told=told)
+        except JobNotFound:
+            # A task that is none of ours, or one that was removed.
+            continue
+        except Exception as error:
+            _LOG.warning("job %s: that it is %s could not be put on record: %s", job_id, why.lower(), error)
+
+
+def _end(runtime: Runtime, job: OpenJob, why: str, *, round: int | None, told: bool) -> None:
+    number = job.ledger.latest_round() if round is None else round
+    job = runtime.open(job.id, job.intent, number)
+    ending, step, reason = _FAILURES[why]
+    standing = conclude(runtime, job, ending, Failure(step, why, reason), deliver=not told)
+    if told:
+        job.ledger.write_delivered(Note(by=new_token()))
+    if Failure.read(standing.failure) == Failure(step, why, reason):
+        _LOG.info("job %s is %s: %s", job.id, standing.ending, reason)
+
+
+def _in_pool(app: Celery, job_ids: list[str], why: str, **said: Any) -> None:
+    """Have the worker's pool put it on record."""
+    pool = getattr(getattr(app, ATTRIBUTE, None), "pool", None)
+    if pool is None:
+        return
+    try:
+        pool.on_apply(put_on_record, (job_ids, why), said, callback=_nothing, waitforslot=False)
+    except Exception as error:
+        _LOG.warning("jobs %.200s: that they are %s could not be put on record: %s", job_ids, why.lower(), error)
+
+
+def _nothing(*_: Any) -> None:
+    """What the pool calls when it is done."""
+
+
+def _listening(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A worker's control command `revoke`, which also ends the jobs of those ids."""
+
+    @functools.wraps(command)
+    def revoke(state: Any, task_id: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = command(state, task_id, *args, **kwargs)
+        ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
+        job_ids = sorted(filter(is_id, ids))
+        if job_ids:
+            _in_pool(state.app, job_ids, REVOKED)
+        return answer
+
+    revoke.of_fanout = True  # type: ignore[attr-defined]
+    return revoke
+
+
+if not getattr(Panel.data["revoke"], "of_fanout", False):
+    Panel.data["revoke"] = _listening(Panel.data["revoke"])
+
+
+@task_revoked.connect
+def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
+    """A worker has thrown a message away, or stopped the step that it asked for."""
+    step = getattr(sender, "step", None)
+    if step not in ("setup", "process", "join") or not hasattr(sender, "fanout_task"):
+        return
+    why = "Expired" if expired else REVOKED
+    try:
+        job_id, launch_id, round = job_of(step, request.id, request.args, request.kwargs)
+    except ValueError as error:
+        _LOG.warning("%s: dropped a message that is none of ours: %s", sender.name, error)
+        return
+    _in_pool(sender.app, [job_id], why, launch_id=launch_id, round=round, told=step != "process")

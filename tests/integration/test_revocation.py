@@ -1,0 +1,127 @@
+"""A revoked job is a cancelled job: whenever it is revoked, however, and whoever remembers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chord
+from celery.canvas import StampingVisitor
+from celery.result import AsyncResult
+
+from fanout import Job, JobCancelled, JobFailed, JobState, attach
+from fanout.stack import CephGateway, RabbitMQ, Redis
+
+from .app import SlowTask, SumTask, failed, gathered
+from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": redis_server.url}
+    directory = tmp_path_factory.mktemp("revocation")
+    with running_cluster(directory, environment, workers=1, args=("--without-gossip", "--without-mingle")) as cluster:
+        yield cluster
+
+
+def values(trace: Path, **others: Any) -> dict[str, Any]:
+    return {"numbers": list(range(30)), "trace": str(trace), "pause_s": 0.4, **others}
+
+
+def assert_cancelled(cluster: Cluster, job: Job, *, message: str = "its Celery task was revoked") -> None:
+    """The job ends as cancelled, Celery says REVOKED, and nothing more of it is sent."""
+    with pytest.raises(JobCancelled, match=message):
+        job.get(30)
+    assert job.state is JobState.CANCELLED
+    wait_until_delivered(job)
+    assert AsyncResult(job.id, app=cluster.app).state == "REVOKED"
+
+
+def test_revoked_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
+    """A job whose setup waits for its time is cancelled at once, and does not run when the time has come."""
+    result = SlowTask.signature(values(tmp_path)).apply_async(countdown=3)
+    result.revoke()
+    with pytest.raises(JobCancelled):
+        attach(result.id).get(30)
+    assert_cancelled(cluster, attach(result.id))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_revoked_while_chunks_run(cluster: Cluster, tmp_path: Path) -> None:
+    """A job at work stops before its next chunks, in every worker."""
+    job = SlowTask.submit(values(tmp_path))
+    wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
+    cluster.app.control.revoke(job.id)
+    assert_cancelled(cluster, job)
+    assert len(list(tmp_path.glob("process-*"))) < 30
+    assert list(tmp_path.glob("join.*")) == []
+
+
+def test_terminated_in_setup(cluster: Cluster, tmp_path: Path) -> None:
+    """`terminate=True` kills the setup, which does not come back."""
+    result = SlowTask.signature(values(tmp_path, setup_pause_s=60.0)).delay()
+    wait_until(lambda: any(tmp_path.glob("setup.*")), "setup runs")
+    result.revoke(terminate=True)
+    assert_cancelled(cluster, attach(result.id))
+    assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3
+    assert len(list(tmp_path.glob("setup.*"))) == 1
+
+
+class Marking(StampingVisitor):
+    def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        return {"tenant": "acme", "stamped_headers": ["tenant"]}
+
+
+def test_revoked_by_a_stamp(cluster: Cluster, tmp_path: Path) -> None:
+    """Whichever message of the job comes next is known by the stamp, and ends the job."""
+    signature = SlowTask.signature(values(tmp_path))
+    signature.stamp(Marking())
+    result = signature.delay()
+    wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
+    cluster.app.control.revoke_by_stamped_headers({"tenant": ["acme"]})
+    assert_cancelled(cluster, attach(result.id))
+    assert len(list(tmp_path.glob("process-*"))) < 30
+
+
+def test_expired_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
+    """A job whose message a worker discards because it has expired has ended at once, and not at the next sweep."""
+    result = SlowTask.signature(values(tmp_path)).apply_async(countdown=1.5, expires=1)
+    with pytest.raises(JobFailed, match="expired before a worker took it"):
+        attach(result.id).get(20)
+    wait_until_delivered(attach(result.id))
+    assert AsyncResult(result.id, app=cluster.app).state == "REVOKED"
+
+
+def test_a_chord_hears_of_it_once(cluster: Cluster, tmp_path: Path) -> None:
+    """A chord of which one job is revoked fails, once."""
+    calls = tmp_path / "calls"
+    body = gathered.s()
+    body.link_error(failed.s(path=str(calls)))
+    header = [SlowTask.signature(values(tmp_path)), SumTask.signature({"numbers": [1]})]
+    result = chord(header)(body)
+    wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
+    revoked = next(each for each in result.parent.results if attach(each.id).progress().chunks == 30)
+    revoked.revoke()
+    assert_cancelled(cluster, attach(revoked.id))
+    wait_until(lambda: bool(lines(calls)), "the chord's errback was called")
+    assert AsyncResult(result.id, app=cluster.app).state == "FAILURE"
+    assert len(lines(calls)) == 1
+
+
+def test_new_workers_do_not_know_of_it_and_need_not(cluster: Cluster, tmp_path: Path) -> None:
+    """All workers end after the revocation, and take it with them: the job stays cancelled, and does not run."""
+    job = SlowTask.submit(values(tmp_path))
+    wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
+    cluster.app.control.revoke(job.id)
+    wait_until(lambda: job.ready, "it is on record")
+    for worker in cluster.workers:
+        worker.kill()
+    before = len(list(tmp_path.glob("process-*")))
+    cluster.start_worker()
+    assert_cancelled(cluster, job)
+    assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3
+    assert len(list(tmp_path.glob("process-*"))) == before

@@ -1,0 +1,232 @@
+"""What a worker puts on record when Celery ends a job's message: by its pool, once, and only for jobs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import Ignore
+from celery.signals import task_revoked, worker_ready
+from celery.worker.control import Panel
+
+import fanout
+from fanout import JobCancelled, JobFailed
+from fanout.declaration import TASKS
+from fanout.engines.celery import extension, extension_of, revocation
+from fanout.engines.celery.apps import ConnectedApps
+from fanout.handle import Handle
+from fanout.ledger import Ledger
+
+from .stores import ScriptedStore
+from .tasks import Numbers
+
+
+class Pool:
+    """A worker's pool: runs what it is given at once, as a child would soon."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def on_apply(self, target: Callable[..., None], args: Any, kwargs: Any, **_: Any) -> None:
+        self.calls.append((args, kwargs))
+        target(*args, **kwargs)
+
+
+class Consumer:
+    """What says that a worker is ready."""
+
+    def __init__(self, app: Celery, pool: Pool) -> None:
+        self.app = app
+        self.pool = pool
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    """A connected app as a worker has it."""
+    monkeypatch.setattr(TASKS, "_listeners", [])
+    monkeypatch.setattr(extension, "CONNECTED", ConnectedApps())
+    made = Celery("revoking", broker=f"memory://{uuid.uuid4().hex}", backend="cache+memory://", set_as_current=False)
+    made.conf.update(task_default_queue=uuid.uuid4().hex, broker_transport_options={"polling_interval": 0.01})
+    fanout.connect(made, store="memory://revoking")
+    extension_of(made).runtime.store = ScriptedStore()
+    made.finalize()
+    made.backend.add_pending_results = lambda *_: None  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pool(app: Celery) -> Pool:
+    made = Pool()
+    worker_ready.send(sender=Consumer(app, made))
+    return made
+
+
+def joins(app: Celery) -> list[Any]:
+    """The joins that wait in the app's queue; all else there is taken away."""
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
+        messages = list(iter(lambda: queue.get(no_ack=True), None))
+    return [message for message in messages if message.headers["task"].endswith(".join")]
+
+
+def ledger_of(app: Celery, job_id: str) -> Ledger:
+    return Ledger.of(extension_of(app).runtime.store, job_id)
+
+
+def launched(app: Celery) -> str:
+    """A streamed job: its chunks wait, and nothing follows it."""
+    return Numbers.submit({"numbers": iter([1, 2])}, app=app).id
+
+
+def revoke(app: Celery, ids: Any) -> Any:
+    return Panel.data["revoke"](SimpleNamespace(app=app, consumer=None), ids)
+
+
+def discard(app: Celery, step: str, *, args: Any, kwargs: Any = None, task_id: str = "a-chunk", **said: Any) -> None:
+    """What Celery says when it throws a message away."""
+    request = SimpleNamespace(id=task_id, args=args, kwargs=kwargs or {})
+    task_revoked.send(sender=app.tasks[f"{Numbers.name}.{step}"], request=request, **said)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_command_cancels_a_job(app: Celery, pool: Pool, many: bool) -> None:
+    """Told to revoke an id, or several, a worker does so as ever, and cancels those that are jobs."""
+    job_id = launched(app)
+    answer = revoke(app, ["no-job", job_id] if many else job_id)
+    assert "flagged as revoked" in answer["ok"]
+    with pytest.raises(JobCancelled, match="its Celery task was revoked"):
+        extension_of(app).job(job_id).get(1)
+    assert len(pool.calls) == 1
+    assert len(joins(app)) == 1, "the join is sent, to say so to what follows"
+
+
+def test_an_id_that_is_no_jobs_costs_one_request(app: Celery, pool: Pool) -> None:
+    """Other tasks are revoked, too; what can't be an id costs nothing."""
+    store = extension_of(app).runtime.store
+    assert isinstance(store, ScriptedStore)
+    store.log.clear()
+    revoke(app, ["another-task", "no/id"])
+    assert len(store.log) == 1
+    assert pool.calls[0][0] == (["another-task"], "Revoked")
+
+
+def test_a_store_that_does_not_answer_is_said_and_the_rest_goes_on(
+    app: Celery, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One job that can't be ended does not keep the others, and no error comes out of a worker's command."""
+    first, second = sorted([launched(app), launched(app)])
+    store = extension_of(app).runtime.store
+    assert isinstance(store, ScriptedStore)
+
+    def refuse(verb: str, key: str) -> None:
+        if first in key:
+            raise ConnectionError("gone")
+
+    store.before = refuse
+    revoke(app, [first, second])
+    store.before = lambda verb, key: None
+    assert f"job {first}: that it is revoked could not be put on record: gone" in caplog.text
+    assert ledger_of(app, second).has_outcome()
+
+
+def test_outside_a_worker_nothing_is_done(app: Celery) -> None:
+    """A process without a pool has nobody to do it."""
+    job_id = launched(app)
+    revoke(app, job_id)
+    assert not ledger_of(app, job_id).has_outcome()
+
+
+@pytest.mark.parametrize("step", ["setup", "join"])
+def test_a_message_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool, step: str) -> None:
+    """Celery has told what follows it then, so no join is sent, and no sweep has anything left to do."""
+    job_id = launched(app)
+    discard(app, step, args=(job_id,) if step == "join" else (), task_id=job_id)
+    with pytest.raises(JobCancelled):
+        extension_of(app).job(job_id).get(1)
+    assert ledger_of(app, job_id).delivered()
+    assert joins(app) == []
+
+
+def test_a_chunk_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool) -> None:
+    """By a stamp, say: nothing that follows the job was told, so the join does."""
+    job_id = launched(app)
+    manifest = ledger_of(app, job_id).manifest()
+    assert manifest is not None
+    (place, *_) = ledger_of(app, job_id).shard(manifest, 0).places
+    discard(app, "process", args=Handle(job_id, ledger_of(app, job_id).launch_id, manifest.attempt, 0, place).to_row())
+    assert ledger_of(app, job_id).has_outcome()
+    assert not ledger_of(app, job_id).delivered()
+    assert len(joins(app)) == 1
+
+
+def test_an_expired_message_fails_its_job(app: Celery, pool: Pool) -> None:
+    """At once, and not at the next sweep."""
+    job_id = launched(app)
+    discard(app, "setup", args=(), task_id=job_id, expired=True)
+    with pytest.raises(JobFailed, match="expired before a worker took it"):
+        extension_of(app).job(job_id).get(1)
+    assert ledger_of(app, job_id).delivered()
+
+
+@pytest.mark.parametrize(
+    ("step", "args", "task_id"), [("process", (1, 2), "x"), ("join", (), "x"), ("setup", (), "../x")]
+)
+def test_a_forged_message_that_is_thrown_away(
+    app: Celery, pool: Pool, caplog: pytest.LogCaptureFixture, step: str, args: Any, task_id: str
+) -> None:
+    """It is one line in the log."""
+    discard(app, step, args=args, task_id=task_id)
+    assert "dropped a message that is none of ours" in caplog.text
+    assert pool.calls == []
+
+
+def test_an_ended_job_stays_as_it_is(app: Celery, pool: Pool) -> None:
+    """A revocation that comes too late changes nothing."""
+    job_id = launched(app)
+    assert extension_of(app).job(job_id).cancel()
+    before = ledger_of(app, job_id).outcome()
+    joins(app)
+    revoke(app, job_id)
+    assert ledger_of(app, job_id).outcome() == before
+    assert joins(app) == []
+
+
+def test_the_latest_round_is_revoked(app: Celery, pool: Pool) -> None:
+    """A job that was retried is revoked in the round that runs."""
+    job_id = launched(app)
+    job = extension_of(app).job(job_id)
+    job.cancel()
+    assert job.retry()
+    revoke(app, job_id)
+    assert Ledger.of(extension_of(app).runtime.store, job_id, 1).has_outcome()
+
+
+def test_a_join_tells_it_as_celery_does(app: Celery, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has forgotten the revocation stores REVOKED, and a chord loses a member; no more."""
+    job_id = launched(app)
+    revoke(app, job_id)
+    (join,) = joins(app)
+    counted: list[Any] = []
+    monkeypatch.setattr(app.backend, "on_chord_part_return", lambda request, state, error: counted.append(state))
+    task = app.tasks[f"{Numbers.name}.join"]
+    task.push_request(id=job_id, chord={"task": "merge"}, ignore_result=False)
+    try:
+        with pytest.raises(Ignore):
+            task.run(*join.payload[0], **join.payload[1])
+    finally:
+        task.pop_request()
+    assert app.AsyncResult(job_id).state == "REVOKED"
+    assert counted == ["REVOKED"]
+    assert ledger_of(app, job_id).delivered()
+
+
+def test_the_command_is_wrapped_once() -> None:
+    """Whatever imports the engine again, there is one listener."""
+    assert Panel.data["revoke"].of_fanout
+    assert not hasattr(Panel.data["revoke"].__wrapped__, "of_fanout")
+    assert revocation.REVOKED == "Revoked"

@@ -1,0 +1,188 @@
+"""An app's own task class is around the three tasks of a job, as it is around any other."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from celery import Celery, Task
+from celery.exceptions import Ignore, Retry
+from celery.worker.request import Request
+
+import fanout
+from fanout import JobFailed
+from fanout.declaration import TASKS
+from fanout.engines.celery import extension_of
+from fanout.engines.celery.request import StageRequest
+from fanout.engines.celery.surroundings import TRIES
+from fanout.ledger import Ledger
+
+from .stores import ScriptedStore
+from .tasks import Numbers
+
+hooks: list[tuple[str, str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TASKS, "_listeners", [])
+    hooks.clear()
+
+
+class TheirRequest(Request):
+    """A request class of the app's own."""
+
+    theirs = True
+
+
+class ContextTask(Task[Any, Any]):
+    """With hooks, and attributes of its own."""
+
+    abstract = True
+    acks_late = False
+    typing = True
+    serializer = "pickle"
+    rate_limit = "100/s"
+    time_limit = 77
+    priority = 3
+    autoretry_for = (Exception,)
+    throws = (LookupError,)
+    Request = TheirRequest
+
+    def on_failure(self, exc: Any, *_: Any) -> None:
+        hooks.append(("failure", self.name.rpartition(".")[2]))
+
+    def on_success(self, *_: Any) -> None:
+        hooks.append(("success", self.name.rpartition(".")[2]))
+
+    def after_return(self, status: str, *_: Any) -> None:
+        hooks.append((status, self.name.rpartition(".")[2]))
+
+
+class Unlucky(Task[Any, Any]):
+    """What is around its tasks raises."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise OSError("the database is away")
+
+
+class Early(Task[Any, Any]):
+    abstract = True
+
+    def before_start(self, *_: Any) -> None:
+        raise OSError("the database is away")
+
+
+def make_app(task_class: type[Task[Any, Any]] | None = None, **settings: Any) -> Celery:
+    app = Celery("around", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False, task_cls=task_class)
+    app.conf.update(task_default_queue=uuid.uuid4().hex, result_backend="cache+memory://", **settings)
+    fanout.connect(app, store="memory://around")
+    extension_of(app).runtime.store = ScriptedStore()
+    return app
+
+
+def task(app: Celery, step: str) -> Any:
+    app.finalize()
+    return app.tasks[f"{Numbers.name}.{step}"]
+
+
+STEPS = ["setup", "process", "join"]
+
+
+def assigned(app: Celery) -> None:
+    app.Task = ContextTask  # type: ignore[misc,assignment]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("way", ["task_cls", "assigned"])
+def test_the_apps_class_is_a_base_of_each_task(step: str, way: str) -> None:
+    """Its attributes count, except where the protocol relies on the stage's own."""
+    app = make_app(ContextTask if way == "task_cls" else None)
+    if way == "assigned":
+        assigned(app)
+    made = task(app, step)
+    assert isinstance(made, ContextTask)
+    assert (made.rate_limit, made.time_limit, made.priority) == ("100/s", 77, 3)
+    assert (made.acks_late, made.typing, made.serializer, made.autoretry_for) == (True, False, "json", ())
+    assert made.throws == (JobFailed, LookupError)
+    assert not hasattr(made, "_orig_run"), "Celery has not wrapped it to retry by itself"
+    app.close()
+
+
+def test_both_request_classes_count() -> None:
+    """A request class of the app's is below the stage's, which deals with time limits and shutdowns."""
+    request_class = task(make_app(ContextTask), "process").Request
+    assert issubclass(request_class, StageRequest)
+    assert issubclass(request_class, TheirRequest)
+    assert task(make_app(), "process").Request is StageRequest
+
+
+def run_job(app: Celery, values: Any) -> str:
+    """A job whose chunks and join are run as a worker would, with all that is around them."""
+    job = Numbers.submit(values, app=app)
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
+        while (message := queue.get(no_ack=True)) is not None:
+            args, kwargs, _ = message.payload
+            app.tasks[message.headers["task"]].apply(args, kwargs, task_id=message.headers["id"])
+    return job.id
+
+
+def test_hooks_are_called_and_ours_as_well() -> None:
+    """`after_return` and `on_success` of theirs are called, and the delivery is on record all the same."""
+    app = make_app(ContextTask)
+    job_id = run_job(app, {"numbers": iter([1])})
+    assert extension_of(app).job(job_id).get(1) == [1]
+    assert hooks == [("success", "process"), ("SUCCESS", "process"), ("success", "join"), ("SUCCESS", "join")]
+    assert Ledger.of(extension_of(app).runtime.store, job_id).delivered()
+    app.close()
+
+
+def test_a_failed_job_calls_on_failure_once() -> None:
+    """For its join, which is the job's own Celery task."""
+    app = make_app(ContextTask)
+    job = Numbers.submit({"numbers": iter([1])}, app=app)
+    job.cancel()
+    task(app, "join").apply((job.id,), task_id=job.id)
+    assert hooks == [("failure", "join"), ("FAILURE", "join")]
+    app.close()
+
+
+def begin(made: Any, job_id: str, retries: int) -> None:
+    """What a worker does before the step and around it."""
+    made.push_request(id=job_id, args=[], kwargs={}, retries=retries, called_directly=False, is_eager=False)
+    try:
+        made.before_start(job_id, [], {})
+        made()
+    finally:
+        made.pop_request()
+
+
+@pytest.mark.parametrize("task_class", [Unlucky, Early])
+def test_surroundings_that_raise_end_the_job_once(task_class: type[Task[Any, Any]]) -> None:
+    """They are tried some times; then the job fails, on record, and Celery stores no failure of its own."""
+    app = make_app(task_class)
+    app.finalize()
+    result = Numbers.signature({"numbers": [1]}, app=app).delay()
+    ledger = Ledger.of(extension_of(app).runtime.store, result.id)
+    for retries in range(TRIES - 1):
+        with pytest.raises(Retry):
+            begin(task(app, "setup"), result.id, retries)
+        assert not ledger.has_outcome()
+    with pytest.raises(Ignore):
+        begin(task(app, "setup"), result.id, TRIES - 1)
+    with pytest.raises(JobFailed, match=r"setup: OSError: the database is away"):
+        extension_of(app).job(result.id).get(1)
+    assert ledger.continuation() is not None, "the join is sent, with what follows"
+    app.close()
+
+
+def test_eager_mode_is_in_the_context() -> None:
+    """Where jobs run in the caller, setup's task, and so all of it, runs inside the app's class."""
+    app = make_app(ContextTask, task_always_eager=True)
+    assert Numbers.signature({"numbers": [1]}, app=app).apply_async().get() == [1]
+    assert ("success", "setup") in hooks
+    app.close()
