@@ -132,6 +132,31 @@ def has_begun(ledger: Ledger) -> bool:
     return any(found.key != ledger.keys.intent for found in ledger.objects())
 
 
+def take_back(runtime: Runtime, job_id: str) -> bool:
+    """Undo the launch of a job whose message was not sent, unless somebody has taken it up. Three requests.
+
+    A worker that has its message leaves something in the store before it reads the intent. So one that we do not see
+    does not see the intent, and drops the message.
+
+    Args:
+        runtime: The store.
+        job_id: A job that this process has just put on record.
+
+    Returns:
+        Whether it is undone: the job is not on record, and never runs.
+    """
+    ledger = runtime.ledger(job_id)
+    runtime.forget(job_id)
+    if has_begun(ledger):
+        return False
+    intent = ledger.intent()
+    ledger.store.delete([ledger.keys.intent])
+    if has_begun(ledger):
+        ledger.write_intent(intent)
+        return False
+    return True
+
+
 def _differences(standing: Intent, intent: Intent) -> list[str]:
     """What a launch wants otherwise than the job that stands; never a parameter's value."""
     if standing.task != intent.task:

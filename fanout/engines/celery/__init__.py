@@ -6,6 +6,11 @@ sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit
 bell.py        how a caller learns of a job's end without asking the store
 carrier.py     how handles and joins become messages
+offering.py    for how long a message is offered to a broker that does not take it
+publisher.py   messages that RabbitMQ confirms, many at once
+bounded.py     a connection on which nothing waits without a limit
+undoing.py     a launch that fails leaves no job behind
+returning.py   a stage's own message, when the broker takes no other
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
 settings.py    what the app's settings should be, and the danger where they differ

@@ -20,6 +20,7 @@ from ..launch import Order, put_on_record
 from . import wire
 from .carrier import celery_name
 from .extension import Extension, extension_of
+from .undoing import removed_unless_set_up
 
 SUBTASK_TYPE = "fanout"
 
@@ -123,7 +124,8 @@ def _set_up(runtime: Runtime, order: Order, job_id: str) -> None:
     if not first and _is_set_up(own, job_id):
         return
     own.open(job_id, runtime.job(job_id).intent)
-    run_setup(own, job_id, kept=order.kept, fresh=first)
+    with removed_unless_set_up(runtime, job_id, first=first):
+        run_setup(own, job_id, kept=order.kept, fresh=first)
     if errors:
         outcome = own.ledger(job_id).outcome()
         if outcome is not None and outcome.failure is not None:

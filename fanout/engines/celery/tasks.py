@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore
 from kombu.utils import json
 from kombu.utils.functional import maybe_list
 from kombu.utils.uuid import uuid
@@ -34,8 +35,11 @@ from .. import local
 from ..launch import has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
+from .offering import Message, Patience, offer
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from .returning import given_back
 from .settings import default_limit_s
+from .undoing import undone_unless_sent
 
 _LOG = logging.getLogger("fanout")
 
@@ -121,7 +125,8 @@ class StageTask(Task[Any, Any]):
             kwargs = {**(self.request.kwargs or {}), **remembered}
             raise self.retry(exc=error, countdown=wait_s, kwargs=kwargs) from error
         except CarrierUnavailable as error:
-            raise Reject(error, requeue=True) from error
+            may_drop = self.step != "setup"
+            raise given_back(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
 
 
 class SetupTask(StageTask):
@@ -148,6 +153,8 @@ class SetupTask(StageTask):
 
         Raises:
             JobConflict: A job of that id exists, with another input or other options.
+            BrokerUnavailable: The message could not be sent within `publish_timeout_s`. The job was not launched and
+                never runs, unless the error says otherwise.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         if self.app.conf.task_always_eager or "order" not in kwargs:
@@ -158,7 +165,7 @@ class SetupTask(StageTask):
         try:
             order = wire.completed(wire.from_wire(kwargs["order"], self._declaration()), args, self.runtime)
         except (InvalidInput, Unencodable):
-            return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
+            return self._offered(args, kwargs, task_id, producer, options)
         launch = json.dumps({**_kept(options), "task_id": task_id})
         intent = order.intent(
             launch=launch,
@@ -176,7 +183,22 @@ class SetupTask(StageTask):
             first = False
         if not first and not follows and has_begun(self.runtime.ledger(task_id)):
             return self.AsyncResult(task_id)
-        return super().apply_async((), {}, task_id=task_id, producer=producer, **options)
+        with undone_unless_sent(self.runtime, task_id, first=first):
+            self._offered((), {}, task_id, producer, options)
+        return self.AsyncResult(task_id)
+
+    def _offered(self, args: Any, kwargs: Any, task_id: str, producer: Any, options: dict[str, Any]) -> Any:
+        """Send setup's message as Celery does, but with our limits, and confirmed by RabbitMQ."""
+        connection = options.pop("connection", None)
+        if producer is None and connection is not None:
+            producer = self.app.amqp.Producer(connection, auto_declare=False)
+        timeout_s = self.runtime.config.publish_timeout_s
+        patience = Patience(silent_s=timeout_s, refusing_s=timeout_s, once=options.get("retry") is False)
+        options = {**options, "retry": False, "retry_policy": None}
+        send = partial(super().apply_async, args, kwargs, task_id=task_id, **options)
+        message = Message(task_id, self.name, options, lambda producer: send(producer=producer))
+        offer(self.app, [message], patience, producer=producer)
+        return self.AsyncResult(task_id)
 
     def run(self, *received: Any, order: dict[str, Any] | None = None, round: int = 0) -> Any:
         if self.request.is_eager:
