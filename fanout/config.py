@@ -56,6 +56,7 @@ class Config:
         stall_s: Seconds without progress after which a sweep moves a job; doubled after each time.
         keep_s: Seconds after its outcome at which a sweep removes a job's objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
+        publish_timeout_s: Seconds for which a message is offered to a broker that does not take it.
         unsafe_write_once: Whether a store that ignores or refuses write-once puts is used all the same; only for tasks
             whose steps are deterministic. See "Stores" in docs/operations.md for what is lost.
     """
@@ -67,11 +68,12 @@ class Config:
     stall_s: float = 60.0
     keep_s: float = 7 * 24 * 3600.0
     sweep_every_s: float | None = None
+    publish_timeout_s: float = 60.0
     unsafe_write_once: bool = False
 
     def __post_init__(self) -> None:
         _counts(self, "pack_bytes", "uploads")
-        _positive(self, "stall_s", "keep_s", "sweep_every_s")
+        _positive(self, "stall_s", "keep_s", "sweep_every_s", "publish_timeout_s")
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:

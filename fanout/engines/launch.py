@@ -12,12 +12,16 @@ from .._storage import ObjectStore, Unencodable, decode, digest, is_registrable,
 from ..config import Config, Options
 from ..declaration import Declaration
 from ..errors import InvalidInput, JobConflict
+from ..failure import Failure
 from ..keys import new_token
-from ..ledger import Ledger
+from ..ledger import Ledger, write_intent
 from ..parameters import Parameters
 from ..records import Intent
 from ..removal import remove_job
 from ..runtime import OpenJob, Runtime
+
+CALLER_STOPPED = "CallerStopped"
+"""What an outcome calls a job whose caller stopped, and said so, while it set the job up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +184,39 @@ def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[OpenJo
 
 
 def _is_spent(job: OpenJob) -> bool:
-    """Whether the job has ended before its caller had given it all of its input. Two requests for one with a stream."""
-    return bool(job.intent.kept) and job.manifest() is None and job.ledger.has_outcome()
+    """Whether the job has ended because its caller did not see its launch through. Two requests, for a stream."""
+    if not job.intent.kept:
+        return False
+    outcome = job.ledger.outcome()
+    failure = Failure.read(outcome.failure) if outcome is not None else None
+    return failure is not None and (failure.error == CALLER_STOPPED or job.manifest() is None)
 
 
 def has_begun(ledger: Ledger) -> bool:
     """Whether anybody has taken up a job that was launched. One request."""
     return next(iter(ledger.objects()), None) is not None
+
+
+def take_back(job: OpenJob) -> bool:
+    """Undo the launch of a job whose message was not sent, unless somebody has taken it up. Three requests.
+
+    A worker that has its message leaves something in the store before it reads the intent. So one that we do not see
+    does not see the intent, and drops the message.
+
+    Args:
+        job: A job that this process has just put on record.
+
+    Returns:
+        Whether it is undone: the job is not on record, and never runs.
+    """
+    store = job.ledger.store
+    if has_begun(job.ledger):
+        return False
+    store.delete([job.ledger.keys.intent])
+    if has_begun(job.ledger):
+        write_intent(store, job.id, job.intent)
+        return False
+    return True
 
 
 def _differences(standing: Intent, intent: Intent) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fanout.bench.counters import Traffic
-from fanout.engines.celery.wave import Wave
+from fanout.engines.celery.publisher import ConfirmingPublisher
 from fanout.stack import CephGateway, RabbitMQ
 
 from .app import SumTask, WordCounterTask
@@ -107,15 +108,16 @@ def test_what_a_cut_connection_took_along_is_sent_again(
     idle_cluster: Cluster, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection breaks while hundreds of messages are unconfirmed: every chunk is in the queue afterwards."""
-    sent, cuts = Wave.sent, []
+    publish, cuts = ConfirmingPublisher.publish, []
 
-    def sent_and_cut(wave: Wave, index: int) -> None:
-        if index == 300:
-            cuts.append(index)
-            wave.producer.channel.connection.transport.sock.shutdown(socket.SHUT_RDWR)
-        sent(wave, index)
+    def publish_and_cut(publisher: ConfirmingPublisher, key: int, task_id: str, send: Callable[[Any], object]) -> None:
+        publish(publisher, key, task_id, send)
+        # Chunks are sent a pack at a time: the last one is the largest.
+        if key == 200 and not cuts:
+            cuts.append(key)
+            publisher.producer.channel.connection.transport.sock.shutdown(socket.SHUT_RDWR)
 
-    monkeypatch.setattr(Wave, "sent", sent_and_cut)
+    monkeypatch.setattr(ConfirmingPublisher, "publish", publish_and_cut)
     messages, _ = weigh(rabbitmq, idle_cluster)
     SumTask.submit({"numbers": iter(range(700))}, chunk_items=1)
     assert cuts

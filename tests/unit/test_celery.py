@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.utils import json as kombu_json
 
 import fanout
@@ -19,6 +20,8 @@ from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
 from fanout.declaration import TASKS
 from fanout.engines.celery import Extension, advice, extension_of, opened, wire
 from fanout.engines.celery.apps import ATTRIBUTE
+from fanout.engines.celery.broker import read_from, written_to
+from fanout.engines.celery.settings import default_limit_s
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import STORE_RETRIES, JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
@@ -363,6 +366,91 @@ def test_a_stage_gives_up_before_its_broker_does(broker: str, settings: dict[str
     app.finalize()
     for step in ("setup", "process", "join"):
         assert app.tasks[f"{Words.name}.{step}"].time_limit == expected
+
+
+SPELLINGS: list[tuple[dict[str, Any], str, str]] = [
+    ({"broker_url": ["amqp://a", "amqp://b"]}, "amqp", "amqp"),
+    ({"broker_url": "pyamqp://a;pyamqp://b"}, "amqp", "amqp"),
+    ({"broker_url": ("amqps://a",)}, "amqp", "amqp"),
+    ({"broker_url": "rabbit.example.com:5672"}, "amqp", "amqp"),
+    ({"broker_url": None}, "amqp", "amqp"),
+    ({"BROKER_URL": ["amqp://a"]}, "amqp", "amqp"),
+    ({"broker_url": "host", "broker_transport": "redis"}, "redis", "redis"),
+    ({"broker_url": "host", "broker_transport": "kombu.transport.redis:Transport"}, "redis", "redis"),
+    ({"broker_url": "amqp://", "broker_write_url": ["redis://a"]}, "amqp", "redis"),
+    ({"broker_url": "amqp://", "broker_read_url": "sentinel://a:1;sentinel://b:1"}, "redis", "amqp"),
+    ({"broker_url": ["rediss://a", "rediss://b"]}, "redis", "redis"),
+    ({"broker_url": "sqs://"}, "sqs", "sqs"),
+    ({"broker_url": "filesystem://"}, "filesystem", "filesystem"),
+    ({"broker_url": "no-such-broker://"}, "unknown", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("settings", "read", "written"), SPELLINGS)
+def test_the_broker_is_known_however_it_is_spelt(
+    settings: dict[str, Any], read: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists, aliases, old names, classes, one URL for each end: kombu says what it is, without any connection."""
+    monkeypatch.setattr(socket, "create_connection", None)
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    app = Celery("spelt", set_as_current=False)
+    app.config_from_object(settings)
+    assert (read_from(app).kind, written_to(app).kind) == (read, written)
+    limits = {"amqp": 1500, "redis": 3000, "sqs": 1500}
+    assert default_limit_s(app) == limits.get(read)
+    unconfirmed = "broker_transport_options['confirm_publish']" in settings_of(app)
+    assert unconfirmed == (written == "amqp")
+
+
+def test_the_broker_of_the_environment_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery reads CELERY_BROKER_URL by itself, a list too."""
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://a;redis://b")
+    assert read_from(Celery("environment", set_as_current=False)).is_redis
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [
+        (["json"], False),
+        (("application/json",), False),
+        ({"json", "msgpack", "yaml"}, False),
+        (None, False),
+        (["application/x-python-serialize"], True),
+        (["json", "application/x-of-my-own"], True),
+    ],
+)
+def test_content_is_known_by_name_and_by_type(accepted: Any, *, expected: bool) -> None:
+    """Serializers that hold no code are not advised against, however they are spelt."""
+    app = Celery("content", broker="memory://", set_as_current=False)
+    app.conf.accept_content = accepted
+    assert ("accept_content" in settings_of(app)) is expected
+
+
+@pytest.mark.parametrize(
+    ("queue", "expected"),
+    [
+        (Queue("q", max_length=10), "task_queues['q']['x-overflow']"),
+        (Queue("q", queue_arguments={"x-max-length-bytes": 10}), "task_queues['q']['x-overflow']"),
+        (Queue("q", queue_arguments={"x-max-length": 10, "x-overflow": "reject-publish"}), None),
+        (Queue("q", Exchange("e", delivery_mode=1)), "task_queues['q'].exchange.delivery_mode"),
+        (Queue("q", Exchange("e", delivery_mode="transient")), "task_queues['q'].exchange.delivery_mode"),
+    ],
+)
+def test_a_queue_that_loses_messages_is_named(queue: Queue, expected: str | None) -> None:
+    """A limit that drops the oldest, or an exchange that keeps nothing, however the queue says it."""
+    app = Celery("queues", broker=["amqp://a", "amqp://b"], set_as_current=False)
+    app.conf.update(fanout.RECOMMENDED, task_queues=[queue])
+    assert settings_of(app) == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize("form", [dict, lambda rule: [rule], lambda rule: {"*": {"acks_late": True, **rule["*"]}}])
+def test_a_time_limit_by_annotation_is_looked_at(form: Callable[[Any], Any]) -> None:
+    """A limit beyond the broker's patience is dangerous wherever it is set."""
+    app = Celery("annotated", broker=["amqp://a"], set_as_current=False)
+    app.conf.update(fanout.RECOMMENDED, task_annotations=form({"*": {"time_limit": 7200}}))
+    fanout.connect(app, store="memory://annotated")
+    app.finalize()
+    assert f"task_annotations['{Words.name}.process']['time_limit']" in settings_of(app)
 
 
 # The extension

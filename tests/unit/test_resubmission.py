@@ -286,7 +286,7 @@ def test_a_stream_whose_caller_died_is_read_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["fanout.engines.celery.signature"], "_give_up", lambda job, error: None)
+        patch.setattr(sys.modules["fanout.engines.celery.signature"], "_give_up", lambda job, error: "")
         with pytest.raises(KeyboardInterrupt):
             Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
     other = iter([1, 2])

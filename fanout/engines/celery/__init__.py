@@ -10,6 +10,11 @@ messages.py    what the messages for setup and join say, checked
 carrier.py     how handles and joins become messages
 options.py     options of a signature: which of them all messages of its job have
 surroundings.py  what an app's own task class does around a stage
+offering.py    for how long a message is offered to a broker that does not take it
+publisher.py   messages that RabbitMQ confirms, many at once
+bounded.py     a connection on which nothing waits without a limit
+undoing.py     a launch that fails leaves no job behind
+returning.py   a stage's own message, when the broker takes no other
 values.py      what a value becomes on its way through Celery
 request.py     a stage's message in the worker's main process: time limits and shutdowns
 revocation.py  a revoked task is a cancelled job, on record

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from celery import Celery
-from kombu import Connection
-from kombu.exceptions import OperationalError
+from kombu import Producer
 from kombu.utils import json
 from kombu.utils.uuid import uuid
 
-from ...errors import CarrierUnavailable
 from ...handle import Handle
 from ...records import Intent
-from .wave import Refused, Wave, is_confirmed
-
-_LOG = logging.getLogger("fanout")
+from .offering import Message, Patience, offer
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
 
+SETUP_WAITS_S = 600.0
+"""For how long a setup waits in its worker while a queue is full or RabbitMQ blocks publishers: to give up is to begin
+anew. Well below the time for which a broker waits for setup's own message."""
 
-RETRY_POLICY = {"max_retries": 30, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 2.0}
-"""A message is offered to a broker that restarts for about a minute; times in seconds."""
+STAGE_WAITS_S = 10.0
+"""The same for process and join, which a queue may be waiting for: to give up is to be delivered again."""
 
 
 def celery_name(task: str, step: str) -> str:
@@ -33,71 +31,63 @@ def celery_name(task: str, step: str) -> str:
 
 
 class CeleryCarrier:
-    """Sends by name, so that a process that sweeps need not have the task's module imported."""
+    """Sends by name, so that a process that sweeps need not have the task's module imported.
 
-    def __init__(self, app: Celery) -> None:
+    Args:
+        app: The app.
+        timeout_s: For how long a message is offered to a broker that does not take it.
+    """
+
+    def __init__(self, app: Celery, *, timeout_s: float) -> None:
         self._app = app
+        self._timeout_s = timeout_s
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
         said = _said(launch_id=intent.launch_id, round=round, again=again)
-        self._send(celery_name(intent.task, "setup"), (), said, **launch)
+        self._send([self._message(celery_name(intent.task, "setup"), (), said, launch)])
 
     def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
         # every member, one round trip each, although nobody will ever ask for one.
-        group = uuid()
-        task, options = intent.task, intent.routing
-        with self._app.producer_or_acquire() as producer:
-            left: Iterable[int] = range(len(handles))
-            if len(handles) > 1 and is_confirmed(producer.connection):
-                _open(producer.connection)
-                left = self._send_wave(task, handles, group, producer.connection, options)
-            for index in left:
-                self._send_chunk(task, handles[index], group, index, **options, producer=producer)
-
-    def _send_wave(
-        self, task: str, handles: Sequence[Handle], group: str, connection: Connection, options: Mapping[str, Any]
-    ) -> list[int]:
-        """Send these chunks without waiting for each; return those that are to be sent once more, patiently."""
-        lost = cast(Any, (*connection.connection_errors, *connection.channel_errors, CarrierUnavailable, Refused))
-        first_unsent = 0
-        wave: Wave | None = None
-        try:
-            with closing(Wave(connection)) as wave:
-                for index, handle in enumerate(handles):
-                    self._send_chunk(task, handle, group, index, **options, producer=wave.producer, retry=False)
-                    first_unsent = index + 1
-                    wave.sent(index)
-                wave.settle()
-        except lost as error:
-            _LOG.warning("the broker did not confirm all chunks, the others are sent again: %s", error)
-            connection.collect()
-        return sorted((wave.unconfirmed if wave else set()) | set(range(first_unsent, len(handles))))
-
-    def _send_chunk(self, task: str, handle: Handle, group: str, index: int, **options: Any) -> None:
+        name, group = celery_name(intent.task, "process"), uuid()
         self._send(
-            celery_name(task, "process"),
-            handle.to_row(),
-            {},
-            group_id=group,
-            group_index=index,
-            ignore_result=True,
-            argsrepr=f"(chunk {handle.chunk})",
-            **options,
+            [
+                self._message(
+                    name,
+                    handle.to_row(),
+                    {},
+                    {
+                        **intent.routing,
+                        "task_id": uuid(),
+                        "group_id": group,
+                        "group_index": index,
+                        "ignore_result": True,
+                        "argsrepr": f"(chunk {handle.chunk})",
+                    },
+                )
+                for index, handle in enumerate(handles)
+            ]
         )
 
     def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
         following: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
-        said = _said(launch_id=intent.launch_id, again=again, round=round)
-        self._send(celery_name(intent.task, "join"), (job_id,), said, **{**intent.routing, **following})
+        said, options = _said(launch_id=intent.launch_id, again=again, round=round), {**intent.routing, **following}
+        self._send([self._message(celery_name(intent.task, "join"), (job_id,), said, options)])
 
-    def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:
-        options = {"serializer": "json", "retry": True, "retry_policy": RETRY_POLICY, **options}
-        try:
-            self._app.send_task(name, list(args), kwargs, add_to_parent=False, **options)
-        except OperationalError as error:
-            raise CarrierUnavailable(f"the broker takes no messages: {error}") from error
+    def _message(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]) -> Message:
+        # How often a launch was to be tried is nothing to those who send it again.
+        options = {"serializer": "json", **options, "retry": False, "retry_policy": None, "add_to_parent": False}
+        send = partial(self._publish, name, list(args), kwargs, options)
+        return Message(options["task_id"], name, options, send)
+
+    def _publish(
+        self, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], producer: Producer
+    ) -> None:
+        self._app.send_task(name, args, kwargs, producer=producer, **options)
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        offer(self._app, messages, _patience(self._app, self._timeout_s))
 
 
 def _said(**arguments: Any) -> dict[str, Any]:
@@ -105,9 +95,13 @@ def _said(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value}
 
 
-def _open(connection: Connection) -> None:
-    """Open a connection of the pool's that was given up while the broker was away; a new channel alone does not."""
-    try:
-        connection.ensure_connection(**RETRY_POLICY)  # type: ignore[arg-type]
-    except OperationalError as error:
-        raise CarrierUnavailable(f"the broker takes no messages: {error}") from error
+def _patience(app: Celery, timeout_s: float) -> Patience:
+    """For how long to offer messages: a caller and a sweep wait for `timeout_s`, stages in a worker as they can.
+
+    Args:
+        app: The app.
+        timeout_s: Seconds for which a broker that can't be reached is waited for, whoever waits.
+    """
+    step = getattr(app.current_worker_task, "step", None)
+    refusing_s = {None: timeout_s, "setup": max(SETUP_WAITS_S, timeout_s)}.get(step, min(STAGE_WAITS_S, timeout_s))
+    return Patience(silent_s=timeout_s, refusing_s=refusing_s)

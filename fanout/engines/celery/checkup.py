@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from amqp.exceptions import NotFound, PreconditionFailed
@@ -13,7 +13,7 @@ from kombu import Connection, Queue
 from ...config import CONSUMER_TIMEOUT_S
 from ...failure import redacted
 from ...finding import Finding, Verdict
-from .settings import advice, broker_waits_s, default_limit_s, is_rabbitmq
+from .settings import advice, broker_waits_s, default_limit_s
 
 ANSWER_S = 2.0
 """How long workers have to answer."""
@@ -25,19 +25,43 @@ def check_app(app: Celery) -> Iterator[Finding]:
     """Everything about an app: settings, broker, queues, workers. Changes nothing; takes some seconds."""
     app.finalize()
     yield from check_settings(app)
+    written, read = app.connection_for_write(), app.connection_for_read()
+    reached = yield from _check_connection(app, written)
+    if read.as_uri() != written.as_uri():
+        reached = (yield from _check_connection(app, read)) and reached
+    if reached:
+        yield from _check_workers(app)
+
+
+def _check_connection(app: Celery, connection: Connection) -> Generator[Finding, None, bool]:
+    """What there is of the broker, and of each other that is named as one to turn to; whether one answers."""
+    # The list of those that take over is the connection's own: it goes on from one to the next.
+    others: list[str] = list(dict.fromkeys(connection.alt or ()))
     try:
-        with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=10)
+        with connection:
+            connection.ensure_connection(max_retries=max(len(others), 1), interval_start=0, timeout=10)
             yield from _check_broker(app, connection)
     except Exception as error:
-        yield Finding(
-            "broker: reachable",
-            redacted(f"{app.connection_for_write().as_uri()}: {error or type(error).__name__}"),
-            Verdict.BROKEN,
-            "Start it, or correct broker_url and the credentials in it.",
-        )
-        return
-    yield from _check_workers(app)
+        yield _unreachable(connection, error, Verdict.BROKEN)
+        return False
+    for place, url in enumerate(others, start=1) if len(others) > 1 else ():
+        with app.connection_for_write(url) as other:
+            try:
+                other.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+            except Exception as error:
+                yield _unreachable(other, error, Verdict.CHANGE, f" ({place} of {len(others)})")
+            else:
+                yield Finding(f"broker: reachable ({place} of {len(others)})", redacted(str(other.as_uri())))
+    return True
+
+
+def _unreachable(connection: Connection, error: Exception, verdict: Verdict, which: str = "") -> Finding:
+    return Finding(
+        f"broker: reachable{which}",
+        redacted(f"{connection.as_uri()}: {error or type(error).__name__}"),
+        verdict,
+        "Start it, or correct broker_url and the credentials in it.",
+    )
 
 
 def check_settings(app: Celery) -> Iterator[Finding]:
@@ -56,7 +80,7 @@ def check_settings(app: Celery) -> Iterator[Finding]:
 
 
 def _check_broker(app: Celery, connection: Connection) -> Iterator[Finding]:
-    if is_rabbitmq(app):
+    if connection.transport.driver_type == "amqp":
         server = connection.connection.server_properties
         product, version = server.get("product", "AMQP broker"), server.get("version", "of unknown version")
         yield Finding("broker", f"{product} {version} at {connection.as_uri()}")
@@ -154,7 +178,7 @@ def _check_worker(
         remedy = "It throws their messages away: import their modules there, or have it take from other queues."
         return Finding(check, f"does not know {', '.join(unknown)}", Verdict.BROKEN, remedy)
     ours = app.conf.get("fanout_store")
-    if store and ours and store != ours:
+    if store and ours and store.rstrip("/") != ours.rstrip("/"):
         remedy = "Callers and workers must use the same store."
         return Finding(check, f"keeps its jobs in {store}, this app in {ours}", Verdict.BROKEN, remedy)
     pool = str((about.get("pool") or {}).get("implementation", ""))

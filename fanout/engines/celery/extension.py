@@ -72,7 +72,7 @@ class Extension:
                 self._runtime = Runtime(
                     open_proven(config.store, unsafe_write_once=config.unsafe_write_once),
                     config,
-                    CeleryCarrier(self.app),
+                    CeleryCarrier(self.app, timeout_s=config.publish_timeout_s),
                     tasks=self._tasks,
                     on_error=_explain,
                     stops=_stops(),

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
+from kombu import serialization
+from kombu.entity import maybe_delivery_mode
 
 from ...config import CONSUMER_TIMEOUT_S
+from .broker import read_from, written_to
 
 _LOG = logging.getLogger("fanout")
 
-VISIBILITY_TIMEOUT_S = 3600
-"""After so long Celery's Redis transport delivers a message again that nobody has acknowledged."""
+_registry: Any = serialization.registry  # type: ignore[attr-defined]
 
-_RABBITMQ = ("amqp", "amqps", "pyamqp", "py-amqp")
-_REDIS = ("redis", "rediss", "sentinel")
+_TRANSIENT = 1
+_SAFE = ("application/json", "application/x-yaml", "application/x-msgpack", "application/data", "text/plain")
+"""Content types that hold data and no code, as kombu reads them; `application/data` is signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Advice:
 def advice(app: Celery) -> list[Advice]:
     """What to change in the app's settings, most dangerous first. Reads settings only; asks no server."""
     found = [*_of_content(app), *_of_messages(app), *_of_tries(app), *_of_time(app), *_of_workers(app)]
-    if transport_of(app) in _RABBITMQ:
+    if read_from(app).is_rabbitmq:
         found += _of_rabbitmq(app)
     return found
 
@@ -54,27 +57,17 @@ def warn(app: Celery) -> None:
         _LOG.warning("Celery setting %s", entry)
 
 
-def transport_of(app: Celery) -> str:
-    """Which broker the app's messages go to, as its URL says: `amqp`, `redis`, …"""
-    return str(app.conf.broker_write_url or app.conf.broker_url or "amqp").partition(":")[0]
-
-
-def is_rabbitmq(app: Celery) -> bool:
-    return transport_of(app) in _RABBITMQ
-
-
 def broker_waits_s(app: Celery) -> float | None:
     """For how long the broker waits for the acknowledgement of a message, as far as settings tell; None for ever.
 
     RabbitMQ's consumer timeout is a setting of the server. What a queue of the app says about its own counts; else
     the server is taken to have its default.
     """
-    if is_rabbitmq(app):
-        told = [(queue.queue_arguments or {}).get("x-consumer-timeout") for queue in app.amqp.queues.values()]
+    broker = read_from(app)
+    if broker.is_rabbitmq:
+        told = [_argument(queue, "x-consumer-timeout") for queue in app.amqp.queues.values()]
         return float(min([CONSUMER_TIMEOUT_S, *(timeout_ms / 1000 for timeout_ms in told if timeout_ms)]))
-    if transport_of(app) in _REDIS:
-        return float((app.conf.broker_transport_options or {}).get("visibility_timeout", VISIBILITY_TIMEOUT_S))
-    return None
+    return broker.visibility_timeout_s
 
 
 def default_limit_s(app: Celery) -> int | None:
@@ -84,32 +77,56 @@ def default_limit_s(app: Celery) -> int | None:
 
 
 def _of_content(app: Celery) -> Iterator[Advice]:
-    accepted = app.conf.accept_content
-    if any(kind not in ("json", "application/json") for kind in accepted):
+    # By content type or by a serializer's name; without a list, kombu refuses what is not safe.
+    accepted, names = app.conf.accept_content or (), _registry.name_to_type
+    if any(names.get(kind, kind) not in _SAFE for kind in accepted):
         danger = "whoever reaches the broker can run code in the workers with a pickle"
         yield Advice("accept_content", list(accepted), ["json"], danger)
 
 
 def _of_messages(app: Celery) -> Iterator[Advice]:
     """What decides whether a message stays and finds its way."""
-    conf = app.conf
-    if is_rabbitmq(app) and not (conf.broker_transport_options or {}).get("confirm_publish"):
-        danger = "messages vanish without an error while RabbitMQ is short of memory"
+    conf, queues = app.conf, sorted(app.amqp.queues.items())
+    rabbitmq = written_to(app)
+    if rabbitmq.is_rabbitmq and not rabbitmq.confirms:
+        danger = "callbacks and the rest of a chain vanish without an error while RabbitMQ is short of memory"
         yield Advice("broker_transport_options['confirm_publish']", False, True, danger)
-    if is_rabbitmq(app) and conf.task_default_delivery_mode in (1, "transient"):
+    if rabbitmq.is_rabbitmq and maybe_delivery_mode(conf.task_default_delivery_mode) == _TRANSIENT:
         danger = "messages vanish when RabbitMQ restarts"
         yield Advice("task_default_delivery_mode", conf.task_default_delivery_mode, "persistent", danger)
-    for name, queue in sorted(app.amqp.queues.items()):
-        if is_rabbitmq(app) and (not queue.durable or queue.auto_delete or queue.exclusive):
-            danger = "the queue goes, with its messages, when RabbitMQ restarts or its last worker leaves"
-            found = f"durable={queue.durable}, auto_delete={queue.auto_delete}, exclusive={queue.exclusive}"
-            yield Advice(f"task_queues[{name!r}]", found, "durable, and neither auto_delete nor exclusive", danger)
+    for name, queue in queues if rabbitmq.is_rabbitmq else ():
+        yield from _of_queue(name, queue)
     if conf.task_protocol != 2:
         danger = "callbacks, chains and chords of a job are lost on the way"
         yield Advice("task_protocol", conf.task_protocol, 2, danger)
     if conf.task_always_eager:
         danger = "jobs run in the process that launches them, and no worker ever gets one"
         yield Advice("task_always_eager", True, False, danger)
+
+
+def _of_queue(name: str, queue: Any) -> Iterator[Advice]:
+    """What makes a queue of RabbitMQ's lose messages."""
+    setting = f"task_queues[{name!r}]"
+    if not queue.durable or queue.auto_delete or queue.exclusive:
+        danger = "the queue goes, with its messages, when RabbitMQ restarts or its last worker leaves"
+        found = f"durable={queue.durable}, auto_delete={queue.auto_delete}, exclusive={queue.exclusive}"
+        yield Advice(setting, found, "durable, and neither auto_delete nor exclusive", danger)
+    mode = getattr(queue.exchange, "delivery_mode", None)
+    if mode and maybe_delivery_mode(mode) == _TRANSIENT:
+        danger = "its messages vanish when RabbitMQ restarts"
+        yield Advice(f"{setting}.exchange.delivery_mode", mode, "persistent", danger)
+    limited = queue.max_length or queue.max_length_bytes or _argument(queue, "x-max-length", "x-max-length-bytes")
+    if limited and not str(_argument(queue, "x-overflow") or "").startswith("reject-publish"):
+        danger = "the oldest messages vanish when the queue is full; a sweep finds out, and sends them again"
+        yield Advice(
+            f"{setting}['x-overflow']", _argument(queue, "x-overflow") or "drop-head", "reject-publish", danger
+        )
+
+
+def _argument(queue: Any, *names: str) -> Any:
+    """The first of these arguments that a queue is declared with."""
+    arguments = queue.queue_arguments or {}
+    return next((arguments[name] for name in names if arguments.get(name)), None)
 
 
 def _of_tries(app: Celery) -> Iterator[Advice]:
@@ -119,24 +136,37 @@ def _of_tries(app: Celery) -> Iterator[Advice]:
         "reject_on_worker_lost": (True, "the chunk of a child that is killed is lost until a sweep finds it"),
         "retry_on_worker_lost": (False, "a chunk that kills its worker is run more than max_attempts times"),
     }
-    for name, task in sorted(app.tasks.items()) if app.finalized else ():  # type: ignore[attr-defined]
-        if hasattr(task, "fanout_task"):
-            for setting, (value, danger) in wanted.items():
-                if bool(getattr(task, setting, value)) is not value:
-                    yield Advice(f"task_annotations[{name!r}][{setting!r}]", not value, value, danger)
+    for name, task in _stages(app):
+        for setting, (value, danger) in wanted.items():
+            if bool(getattr(task, setting, value)) is not value:
+                yield Advice(f"task_annotations[{name!r}][{setting!r}]", not value, value, danger)
+
+
+def _stages(app: Celery) -> list[tuple[str, Any]]:
+    """fanout's own Celery tasks, by name; none before the app is final."""
+    finalized = app.finalized  # type: ignore[attr-defined]
+    return (
+        [(name, task) for name, task in sorted(app.tasks.items()) if hasattr(task, "fanout_task")] if finalized else []
+    )
 
 
 def _of_time(app: Celery) -> Iterator[Advice]:
     """Who gives up first must be the worker, not the broker."""
-    limit_s, waits_s = app.conf.task_time_limit, broker_waits_s(app)
-    if limit_s is None or waits_s is None or limit_s < waits_s:
+    waits_s = broker_waits_s(app)
+    if waits_s is None:
         return
-    if is_rabbitmq(app):
+    if read_from(app).is_rabbitmq:
+        wanted = f"below {waits_s:g}"
         danger = "RabbitMQ closes the channel of a worker whose chunk takes longer than its consumer timeout"
-        yield Advice("task_time_limit", limit_s, f"below {waits_s:g}", danger)
     else:
+        wanted = f"below the visibility timeout, {waits_s:g}"
         danger = "a chunk that takes longer is delivered to a second worker while the first still runs"
-        yield Advice("task_time_limit", limit_s, f"below the visibility timeout, {waits_s:g}", danger)
+    limit_s = app.conf.task_time_limit
+    if limit_s is not None and limit_s >= waits_s:
+        yield Advice("task_time_limit", limit_s, wanted, danger)
+    for name, task in _stages(app):
+        if task.time_limit is not None and task.time_limit >= waits_s and task.time_limit != limit_s:
+            yield Advice(f"task_annotations[{name!r}]['time_limit']", task.time_limit, wanted, danger)
 
 
 def _of_workers(app: Celery) -> Iterator[Advice]:
@@ -148,10 +178,11 @@ def _of_workers(app: Celery) -> Iterator[Advice]:
         danger = "workers end when the broker restarts, or is late"
         setting = "broker_connection_retry" + ("" if conf.broker_connection_retry is False else "_on_startup")
         yield Advice(setting, False, True, danger)
-    if transport_of(app) in _REDIS and not _get(conf, "worker_soft_shutdown_timeout"):
+    redis = read_from(app).is_redis
+    if redis and not _get(conf, "worker_soft_shutdown_timeout"):
         danger = "what a worker holds when it is told to quit at once comes back only after the visibility timeout"
         yield Advice("worker_soft_shutdown_timeout", 0.0, "some seconds, such as 10", danger)
-    elif transport_of(app) in _REDIS and not _get(conf, "worker_enable_soft_shutdown_on_idle"):
+    elif redis and not _get(conf, "worker_enable_soft_shutdown_on_idle"):
         danger = (
             "a worker that waits to retry a stage and is told to quit gives it back only after the visibility timeout"
         )
@@ -163,7 +194,7 @@ def _of_rabbitmq(app: Celery) -> Iterator[Advice]:
     if not _get(conf, "broker_channel_error_retry"):
         danger = "a worker whose chunk outlives RabbitMQ's consumer timeout ends, with all its other chunks"
         yield Advice("broker_channel_error_retry", False, True, danger)
-    quorum = [n for n, q in app.amqp.queues.items() if (q.queue_arguments or {}).get("x-queue-type") == "quorum"]
+    quorum = [name for name, queue in app.amqp.queues.items() if _argument(queue, "x-queue-type") == "quorum"]
     if quorum and not _get(conf, "worker_detect_quorum_queues"):
         danger = f"a worker can't consume from {quorum[0]}: quorum queues know no global prefetch limit"
         yield Advice("worker_detect_quorum_queues", False, True, danger)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,11 +19,12 @@ from ...records import Ending
 from ...runtime import OpenJob, Runtime
 from ...stages import end_job, run_setup
 from .. import local
-from ..launch import Order, put_on_record
+from ..launch import CALLER_STOPPED, Order, put_on_record
 from . import wire
 from .carrier import celery_name
 from .extension import Extension, extension_of
 from .options import check, check_send_options, routing_of
+from .undoing import told
 
 SUBTASK_TYPE = "fanout"
 
@@ -153,8 +153,7 @@ def _set_up(runtime: Runtime, order: Order, job_id: str) -> str:
     try:
         run_setup(own, job_id, launch_id=job.launch_id, kept=order.kept, fresh=first)
     except BaseException as error:
-        _give_up(job, error)
-        raise
+        raise told(error, _give_up(job, error)) from error.__cause__
     if errors:
         outcome = job.ledger.outcome()
         if outcome is not None and outcome.failure is not None:
@@ -162,17 +161,23 @@ def _set_up(runtime: Runtime, order: Order, job_id: str) -> str:
     return job.launch_id
 
 
-def _give_up(job: OpenJob, error: BaseException) -> None:
-    """Put on record that this caller stops before all of its input is there: nobody else has the rest.
+def _give_up(job: OpenJob, error: BaseException) -> str:
+    """Put on record that this caller stops: it sees its launch fail, and will try again.
 
     Then workers stop, and the id can be used again. Where the store does not take the record, a sweep writes it later.
+
+    Returns:
+        What became of the job, for the caller.
     """
     is_stopped = not isinstance(error, Exception)
-    reason = f"its caller stopped before all of its input was there: {type(error).__name__}"
-    failure = Failure("setup", "CallerStopped", reason)
-    with suppress(StorageError):
-        if job.manifest() is None:
-            end_job(job, Ending.CANCELLED if is_stopped else Ending.FAILED, failure)
+    failure = Failure("setup", CALLER_STOPPED, f"its caller stopped while it was launched: {type(error).__name__}")
+    try:
+        outcome, is_ours = end_job(job, Ending.CANCELLED if is_stopped else Ending.FAILED, failure)
+    except StorageError as failed:
+        return f"job {job.id} could not be ended either ({failed}): a sweep goes on with it, or ends it as CallerLost"
+    if not is_ours:
+        return f"job {job.id} had {outcome.ending} before"
+    return f"job {job.id} was ended, and never runs: submit it again, under the same job_id if it has one of yours"
 
 
 def _is_set_up(runtime: Runtime, job: OpenJob) -> bool:

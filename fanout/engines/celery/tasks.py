@@ -9,13 +9,13 @@ setup's task id with all of that. It is what `Task.replace` does, put off until 
 from __future__ import annotations
 
 import logging
-import random
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from celery import Task
@@ -30,6 +30,7 @@ from ...errors import CarrierUnavailable, InvalidInput, JobConflict, JobFailed, 
 from ...failure import Failure
 from ...handle import Handle
 from ...keys import new_id, new_token
+from ...ledger import Ledger
 from ...records import Continuation, Ending, Note
 from ...runtime import OpenJob, Runtime
 from ...stages import conclude, run_join, run_process, run_setup
@@ -38,11 +39,14 @@ from ..launch import Order, has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
 from .messages import JoinMessage, SetupMessage
+from .offering import Message, Patience, offer
 from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from .returning import given_back
 from .revocation import is_revoked
 from .settings import default_limit_s
 from .surroundings import request_class, surroundings
+from .undoing import undone_unless_sent
 
 _LOG = logging.getLogger("fanout")
 
@@ -50,10 +54,6 @@ T = TypeVar("T")
 
 STORE_RETRIES = 10
 """Times that a stage is put off when the store does not answer, after the store's own retries: about 8 minutes."""
-
-
-REQUEUE_PAUSE_S = 5.0
-"""Longest time that a worker waits before it gives a message back to a broker that takes none from it."""
 
 
 class StageTask(Task[Any, Any]):
@@ -157,9 +157,8 @@ class StageTask(Task[Any, Any]):
         try:
             yield
         except CarrierUnavailable as error:
-            # At once it would come back at once, again and again.
-            time.sleep(random.uniform(0.5, 1.0) * REQUEUE_PAUSE_S)  # noqa: S311 - not a secret
-            raise Reject(error, requeue=True) from error
+            may_drop = self.step != "setup"
+            raise given_back(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
         except Exception as error:
             if isinstance(error, Ignore | Reject | Retry | _OnRecord):
                 raise
@@ -214,6 +213,8 @@ class SetupTask(StageTask):
         Raises:
             JobConflict: A job of that id exists, with another input or other options.
             ConfigError: A message option can't be had, such as another serializer.
+            BrokerUnavailable: The message could not be sent within `publish_timeout_s`. The job was not launched and
+                never runs, unless the error says otherwise.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         if self.app.conf.task_always_eager or "order" not in kwargs:
@@ -234,7 +235,7 @@ class SetupTask(StageTask):
         except (InvalidInput, Unencodable):
             if routing and isinstance(kwargs["order"], dict):
                 kwargs["order"] = {**kwargs["order"], "routing": routing}
-            return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
+            return self._offered(args, kwargs, task_id, producer, options)
         launch = json.dumps({**_kept(options), **routing, "task_id": task_id})
         intent = replace(order, routing=routing).intent(
             launch=launch,
@@ -251,7 +252,22 @@ class SetupTask(StageTask):
             job, first = self.runtime.job(task_id), False
         if not first and not follows and has_begun(job.ledger):
             return self.AsyncResult(task_id)
-        return super().apply_async((), {"launch_id": job.launch_id}, task_id=task_id, producer=producer, **options)
+        with undone_unless_sent(job, first=first):
+            self._offered((), {"launch_id": job.launch_id}, task_id, producer, options)
+        return self.AsyncResult(task_id)
+
+    def _offered(self, args: Any, kwargs: Any, task_id: str, producer: Any, options: dict[str, Any]) -> Any:
+        """Send setup's message as Celery does, but with our limits, and confirmed by RabbitMQ."""
+        connection = options.pop("connection", None)
+        if producer is None and connection is not None:
+            producer = self.app.amqp.Producer(connection, auto_declare=False)
+        timeout_s = self.runtime.config.publish_timeout_s
+        patience = Patience(silent_s=timeout_s, refusing_s=timeout_s, once=options.get("retry") is False)
+        options = {**options, "retry": False, "retry_policy": None}
+        send = partial(super().apply_async, args, kwargs, task_id=task_id, **options)
+        message = Message(task_id, self.name, options, lambda producer: send(producer=producer))
+        offer(self.app, [message], patience, producer=producer)
+        return self.AsyncResult(task_id)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         message = self.parsed(lambda: SetupMessage.parse(self.request.id, args, kwargs))
@@ -276,6 +292,10 @@ class SetupTask(StageTask):
 
     def _found(self, message: SetupMessage) -> OpenJob | None:
         """The job that the message is for; None if it is gone."""
+        continuation = Continuation(message=self.continuation())
+        if message.launch_id is not None:
+            # Before the intent is read, so that a caller who takes the launch back sees that it was taken up.
+            Ledger(self.runtime.store, message.job_id, message.launch_id).write_continuation(continuation)
         try:
             job = self.runtime.job(message.job_id, message.launch_id)
         except JobNotFound:
@@ -287,7 +307,8 @@ class SetupTask(StageTask):
                 self.runtime.store.url,
             )
             return None
-        job.ledger.write_continuation(Continuation(message=self.continuation()))
+        if message.launch_id is None:
+            job.ledger.write_continuation(continuation)
         return job
 
     def _launched(self, message: SetupMessage, order: Order) -> OpenJob | None:

@@ -1,0 +1,253 @@
+"""Brokers that are slow to take messages, take none, or are used by others: sent once, told clearly, in time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.signals import before_task_publish
+from kombu import Exchange, Queue
+
+from fanout import CarrierUnavailable, JobNotFound, attach
+from fanout.engines.celery import extension_of
+from fanout.stack import RabbitMQ
+from fanout.sweep import sweep
+
+from ..services import running
+from .app import SlowTask, SumTask
+from .cluster import Cluster, running_cluster, wait_until
+
+EVENTS = {
+    "task_send_sent_event": True,
+    "worker_send_task_events": True,
+    "task_track_started": True,
+    "task_queue_max_priority": 10,
+    "task_default_priority": 5,
+}
+
+
+def cluster_on(broker: RabbitMQ, directory: Path, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """A cluster without a result backend, whose store is a directory: nothing here depends on the store."""
+    environment = {
+        "FANOUT_STORE": f"file://{directory}/store",
+        "TEST_BROKER": broker.url,
+        "TEST_BACKEND": "",
+        "TEST_SETTINGS": json.dumps(settings or {}),
+    }
+    return running_cluster(directory, environment, **options)
+
+
+# Others who publish
+
+
+@pytest.fixture(scope="module")
+def eventful(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """An app and workers with every event that Celery has, and priorities."""
+    with cluster_on(rabbitmq, tmp_path_factory.mktemp("eventful"), settings=EVENTS, args=("--events",)) as cluster:
+        yield cluster
+
+
+WAYS: dict[str, Callable[[list[int]], Any]] = {
+    "submit": lambda numbers: SumTask.submit({"numbers": numbers}),
+    "here": lambda numbers: SumTask.submit({"numbers": numbers}, setup_here=True),
+    "stream": lambda numbers: SumTask.submit({"numbers": iter(numbers)}),
+    "signature": lambda numbers: SumTask.signature({"numbers": numbers})(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_events_go_out_between_the_chunks(eventful: Cluster, way: str) -> None:
+    """With `task_send_sent_event` every way of launching ends with the right answer, and each chunk has its event."""
+    sent: list[str] = []
+    app = eventful.app
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"task-sent": lambda event: sent.append(event["name"])})
+        with receiver.consumer_context() as (listening, _, _):
+            job = WAYS[way](list(range(40)))
+            assert job.get(timeout=60) == sum(range(40))
+            while sent.count(f"{SumTask.name}.process") < 40:
+                listening.drain_events(timeout=20)
+
+
+def test_a_handler_that_publishes_itself(eventful: Cluster) -> None:
+    """A `before_task_publish` handler sends a message of its own before each of ours: all are confirmed."""
+    app, queue = eventful.app, uuid.uuid4().hex
+    entity = Queue(queue, Exchange(queue), queue)
+    own: list[str] = []
+
+    def handler(sender: str = "", **_: Any) -> None:
+        own.append(sender)
+        with app.producer_pool.acquire(block=True, timeout=10) as producer:
+            producer.publish(sender, exchange=entity.exchange, routing_key=queue, declare=[entity])
+
+    before_task_publish.connect(handler)
+    try:
+        job = SumTask.submit({"numbers": iter(range(300))})
+    finally:
+        before_task_publish.disconnect(handler)
+    assert job.get(timeout=60) == sum(range(300))
+    assert len(own) >= 300
+
+
+POOLS = """
+import uuid
+from tests.integration import app as tasks
+
+for limit in (None, 0, 1):
+    app = tasks.make_app({"TEST_BROKER": BROKER, "TEST_QUEUE": f"pool-{limit}", "FANOUT_STORE": "memory://pools"})
+    app.conf.update(broker_pool_limit=limit, broker_heartbeat=1)
+    tasks.SumTask.submit({"numbers": iter(range(300))}, app=app)
+    tasks.SumTask.submit({"numbers": [1]}, app=app)
+    app.close()
+"""
+
+
+def test_pools_of_any_size(rabbitmq: RabbitMQ) -> None:
+    """With a connection for each message, or one for all, each message arrives once, and every connection is closed.
+
+    In a process of its own: kombu's pools, and their limit, are the whole process's.
+    """
+    code = POOLS.replace("BROKER", repr(rabbitmq.url))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ResourceWarning" not in done.stderr
+    messages = rabbitmq.messages()
+    assert [messages[f"pool-{limit}"] for limit in (None, 0, 1)] == [301] * 3
+
+
+@pytest.fixture
+def idle_cluster(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[Cluster]:
+    """No worker."""
+    with cluster_on(rabbitmq, tmp_path, workers=0) as cluster:
+        yield cluster
+
+
+def test_a_queue_that_was_deleted_is_made_again(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """RabbitMQ confirms what no queue takes; we ask to be told, and declare the queue anew."""
+    queue = idle_cluster.environment["TEST_QUEUE"]
+    SumTask.submit({"numbers": [1]})
+    for launch, messages in ((lambda: SumTask.submit({"numbers": [1]}), 1), (lambda: WAYS["stream"]([1, 2, 3]), 3)):
+        rabbitmq.ctl("delete_queue", queue)
+        launch()
+        assert rabbitmq.messages()[queue] == messages
+
+
+# A queue with a limit
+
+
+@contextmanager
+def limited(broker: RabbitMQ, queue: str, *, messages: int) -> Iterator[None]:
+    """Within it a queue takes so many messages and refuses the others."""
+    policy = f"limit-{queue}"
+    definition = json.dumps({"max-length": messages, "overflow": "reject-publish"})
+    broker.ctl("set_policy", "--apply-to", "queues", policy, f"^{queue}$", definition)
+    try:
+        yield
+    finally:
+        broker.ctl("clear_policy", policy)
+
+
+def test_a_full_queue_slows_setup_down(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
+    """300 chunks through a queue that takes 10: setup waits and goes on where it was; every step runs once."""
+    with (
+        cluster_on(rabbitmq, tmp_path, workers=1) as cluster,
+        limited(rabbitmq, cluster.environment["TEST_QUEUE"], messages=10),
+    ):
+        job = SlowTask.submit({"numbers": list(range(300)), "trace": str(cluster.trace), "pause_s": 0.0})
+        assert job.get(timeout=120) == sum(range(300))
+        ran = sorted(int(path.name.split(".")[0].removeprefix("process-")) for path in cluster.traces("process-*"))
+        assert ran == list(range(300))
+        assert len(cluster.traces("setup")) == len(cluster.traces("join")) == 1
+
+
+def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """Nobody takes from it: a stream and a launch end in time, and the error names the queue and the remedy."""
+    idle_cluster.app.conf.fanout_publish_timeout_s = 1.0
+    queue = idle_cluster.environment["TEST_QUEUE"]
+    with limited(rabbitmq, queue, messages=10):
+        for way in ("stream", "submit"):
+            started_at = time.monotonic()
+            with pytest.raises(CarrierUnavailable, match=f"queue {queue} takes no messages.*raise its x-max-length"):
+                WAYS[way](list(range(30)))
+            assert time.monotonic() - started_at < 10
+
+
+# A broker with an alarm, and one that is away
+
+
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A node that these tests may ill-treat."""
+    yield from running(RabbitMQ.start, tmp_path_factory.mktemp("own-broker"))
+
+
+@contextmanager
+def alarmed(broker: RabbitMQ) -> Iterator[None]:
+    """Within it RabbitMQ is short of memory."""
+    broker.ctl("set_vm_memory_high_watermark", "0.00001")
+    try:
+        yield
+    finally:
+        broker.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+def is_blocked(broker: RabbitMQ) -> bool:
+    return "blocked" in broker.ctl("list_connections", "state").split()
+
+
+def test_a_launch_during_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
+    """It ends in time and says why; nothing is left of it, and what RabbitMQ reads later finds no job."""
+    with cluster_on(own_broker, tmp_path, workers=0) as cluster:
+        cluster.app.conf.fanout_publish_timeout_s = 1.0
+        with alarmed(own_broker):
+            for launch in WAYS.values():
+                started_at = time.monotonic()
+                with pytest.raises(CarrierUnavailable, match=r"blocked publishers.*memory or disk alarm") as caught:
+                    launch([1, 2, 3])
+                assert time.monotonic() - started_at < 10
+                job_id = str(caught.value).partition("job ")[2].split()[0]
+                with pytest.raises(JobNotFound):
+                    attach(job_id, app=cluster.app).get(timeout=1)
+        for launch in WAYS.values():
+            launch([1, 2, 3])
+
+
+def test_a_setup_waits_for_the_end_of_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
+    """Its chunks are on their way when RabbitMQ blocks: they go on afterwards, and no step runs twice."""
+    with cluster_on(own_broker, tmp_path, workers=1) as cluster:
+        numbers = list(range(40))
+        job = SlowTask.submit(
+            {"numbers": numbers, "trace": str(cluster.trace), "pause_s": 0.0, "setup_pause_s": 0.05},
+        )
+        wait_until(lambda: len(cluster.traces("process-*")) > 3, "chunks run")
+        with alarmed(own_broker):
+            wait_until(lambda: is_blocked(own_broker), "setup is blocked")
+        assert job.get(timeout=60) == sum(numbers)
+        assert len(cluster.traces("process-*")) == len(numbers)
+        assert len(cluster.traces("setup")) == 1
+
+
+def test_a_broker_that_is_away_and_comes_back(own_broker: RabbitMQ, tmp_path: Path) -> None:
+    """Launches under one id fail while it is away; afterwards the same launch is one job with one message."""
+    with cluster_on(own_broker, tmp_path, workers=0) as cluster:
+        cluster.app.conf.fanout_publish_timeout_s = 0.5
+        SumTask.submit({"numbers": [1]})
+        own_broker.kill()
+        for _ in range(2):
+            with pytest.raises(CarrierUnavailable, match="job own was not launched, and never runs"):
+                SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
+        assert [job_id for job_id, _ in sweep(extension_of(cluster.app).runtime) if job_id == "own"] == []
+        own_broker.restart()
+        # The connection that the pool had opened is of no use any more.
+        SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
+        assert own_broker.messages()[cluster.environment["TEST_QUEUE"]] == 2
