@@ -107,7 +107,8 @@ class ForkJoinTask:
     keeps a parameter at hand for the next item.
 
     Attributes:
-        input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well.
+        input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well. The same input is
+            accepted, or refused for the same reasons, by whichever way it comes; see docs/input.md.
         name: The task's name, unique in a process; module and class name if not given.
         types: Classes whose values may travel in parameters, items, results and the value: dataclasses, attrs classes,
             named tuples, enums and Pydantic models. Each is registered, as `register_type` does.
@@ -190,7 +191,7 @@ class ForkJoinTask:
         """Run the task here, without Celery and without a server, and return the join's value.
 
         Args:
-            values: The input by name; an iterator is streamed.
+            values: The input by name; an iterator or an open file is streamed.
             executor: `inline` (for debugging), `threads` or `processes`.
             workers: Number of threads or processes; the machine's processors if not given.
             **options: See `Options`.
@@ -217,7 +218,8 @@ class ForkJoinTask:
 
         Args:
             values: The input by name.
-            receives: Name of the parameter that takes the value of the step before, in a chain.
+            receives: Name of the parameter that takes the value of the step before, in a chain. The input then travels as
+                it is given, and is normalised as a whole when that value is there.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             **options: See `Options`.
 
@@ -243,7 +245,7 @@ class ForkJoinTask:
     ) -> Job:
         """Launch a job over Celery and return its handle.
 
-        If a value is an iterator, setup runs here and streams: each chunk is on its way to a worker while the next
+        If a value is an iterator or an open file, setup runs here and streams: each chunk is on its way to a worker while the next
         is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
         returns at once.
 

@@ -75,11 +75,18 @@ def _array_apart(array: np.ndarray[Any, Any]) -> list[Any]:
 
 def _buffer(array: np.ndarray[Any, Any], *, is_fortran: bool) -> Buffer:
     def fill(place: memoryview) -> None:
-        # Field by field where there are fields, so that what lies between them stays zero.
-        written = np.ndarray(array.shape, array.dtype, buffer=place, order="F" if is_fortran else "C")
-        np.copyto(written, array)
+        _copy(array, np.ndarray(array.shape, array.dtype, buffer=place, order="F" if is_fortran else "C"))
 
     return Buffer(array.nbytes, fill)
+
+
+def _copy(array: np.ndarray[Any, Any], into: np.ndarray[Any, Any]) -> None:
+    """Copy the elements field by field, so that what lies between fields stays zero: NumPy may copy that as well."""
+    if array.dtype.names is None:
+        np.copyto(into, array)
+        return
+    for name in array.dtype.names:
+        _copy(array[name], into[name])
 
 
 def _array_together(plain: list[Any]) -> np.ndarray[Any, Any]:

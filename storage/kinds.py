@@ -87,6 +87,9 @@ def zone_apart(zone: tzinfo | None) -> Any:
     if type(zone) is timezone:
         offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
         return [_timedelta_apart(offset), *name]
+    if type(zone).__name__ == "TzInfo" and type(zone).__module__.partition(".")[0] == "pydantic_core":
+        # What a model of Pydantic makes of a text.
+        return {"pydantic": _timedelta_apart(zone.utcoffset(None) or timedelta(0))}
     raise KindError(f"its time zone is a {type(zone).__qualname__}: only timezone and a ZoneInfo with a key travel")
 
 
@@ -96,8 +99,19 @@ def zone_together(plain: Any) -> tzinfo | None:
         return None
     if isinstance(plain, str):
         return ZoneInfo(plain)
+    if isinstance(plain, dict):
+        return _pydantic_zone(_timedelta_together(plain["pydantic"]))
     offset, *name = plain
     return timezone(_timedelta_together(offset), *name)
+
+
+def _pydantic_zone(offset: timedelta) -> tzinfo:
+    try:
+        core = importlib.import_module("pydantic_core")
+    except ImportError as error:
+        raise MissingPackage("a time of Pydantic came, and it is not installed here", extra="pydantic") from error
+    zone: tzinfo = core.TzInfo(int(offset.total_seconds()))
+    return zone
 
 
 def _timedelta_apart(value: timedelta) -> list[int]:

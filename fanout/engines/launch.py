@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import UserString
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -244,6 +245,10 @@ def _contents(intent: Intent) -> dict[str, str]:
     return {name: digest(body) for name, body in inline.items()} | dict(intent.references)
 
 
+_BUILT_IN = (str, bytes, bytearray, dict, tuple, set, frozenset, UserString, Mapping)
+"""What may be made of a value of a class that does not travel, the likeliest first."""
+
+
 def is_stream(value: Any) -> bool:
     """Whether a value is read once, by setup: an iterator, a generator or an open file. A container is a value."""
     if isinstance(value, Iterator):
@@ -281,7 +286,8 @@ def _refuse_container(name: str, value: Any) -> None:
     # Python iterates over what has these two as well.
     if not (isinstance(value, Iterable) or (hasattr(of, "__getitem__") and hasattr(of, "__len__"))):
         return
-    plain = "dict" if isinstance(value, Mapping) else "str" if isinstance(value, str) else "list"
+    plain = next((base.__name__ for base in _BUILT_IN if isinstance(value, base)), "list")
+    plain = {"Mapping": "dict", "UserString": "str"}.get(plain, plain)
     remedy = f"Pass {plain}(x), or iter(x) to stream its elements"
     if is_registrable(of):
         remedy += f", or register its class: types = ({of.__name__},) on the task"

@@ -9,9 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import cerberus
 import numpy as np
 from celery import Celery, Task, shared_task
 
@@ -96,6 +99,47 @@ class SumTask(ForkJoinTask):
 
     def join(numbers):
         return sum(numbers)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A class of the user's, in a parameter, in results and in the value."""
+
+    words: Counter[str]
+    weight: Decimal
+
+
+class Sorted(cerberus.Validator):
+    """A validator of the user's."""
+
+    def _check_with_sorted(self, field: str, value: list[str]) -> None:
+        if value != sorted(value):
+            self._error(field, "must be sorted")
+
+
+class TallyTask(ForkJoinTask):
+    """Counts words into a value of a class, of which one says where to begin."""
+
+    types = (Tally,)
+    validator = Sorted
+    input_schema = {
+        "documents": {"type": "list", "required": True, "schema": {"type": "string"}},
+        "begin": {"required": True},
+        "many": {"default_setter": lambda given: len(given["documents"])},
+        "times": {"type": "integer", "coerce": lambda text: int(text) * 10},
+        "names": {"type": "list", "check_with": "sorted"},
+    }
+    chunk_items = 1
+
+    def setup(documents, begin):
+        return [{"tally": Tally(Counter(document.split()), begin.weight)} for document in documents]
+
+    def process(tally):
+        return Tally(tally.words, tally.weight * 2)
+
+    def join(results, begin, many, times):
+        words = sum((result.words for result in results), begin.words)
+        return Tally(words, sum((result.weight for result in results), Decimal(many * 1000 + times)))
 
 
 class SlowTask(ForkJoinTask):

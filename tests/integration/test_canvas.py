@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from celery import chain, chord, group
 from celery.result import AsyncResult
 
-from fanout import Job, JobCancelled, JobFailed, attach
+from fanout import InvalidInput, Job, JobCancelled, JobFailed, attach
 from fanout import job as job_module
 
-from .app import BrittleTask, SumTask, WordCounterTask, failed, gathered, noted, top, words
+from .app import BrittleTask, SumTask, Tally, TallyTask, WordCounterTask, failed, gathered, noted, top, words
 from .cluster import Cluster, lines, wait_until, wait_until_delivered
 
 DOCUMENTS = ["hi there you", "there you are", "please say hi"]
@@ -58,6 +60,32 @@ def test_two_jobs_in_a_chain(cluster: Cluster) -> None:
     """The value of one job is the input of the next."""
     line = chain(BrittleTask.signature({"step": "none", "numbers": [1, 2, 4]}), SumTask.signature(receives="numbers"))
     assert line().get(timeout=60) == 7
+
+
+@pytest.mark.parametrize("way", ["chain", "list", "stream", "signature"])
+def test_one_input_by_any_way(cluster: Cluster, way: str) -> None:
+    """A chain, a list and a signature are normalised alike, a class travels; a stream that is read for a default is not
+    run, and a validator of the user's refuses what it refuses."""
+    words_of = ["hi there you", "there you are", "please say hi"]
+    values = {"begin": Tally(Counter(hi=1), Decimal("0.5")), "times": "3", "names": ["a", "b"]}
+    expected = Tally(Counter(COUNTS) + Counter(hi=1), Decimal("3033.0"))
+    if way == "stream":
+        with pytest.raises(InvalidInput, match="documents: is a stream"):
+            TallyTask.submit({**values, "documents": iter(words_of)})
+        return
+    if way == "list":
+        job = TallyTask.submit({**values, "documents": words_of})
+    elif way == "signature":
+        job = TallyTask.signature({**values, "documents": words_of})()
+    else:
+        line = chain(words.s(), TallyTask.signature(values, receives="documents"))()
+        line.get(timeout=60)
+        job = attach(line.id)
+    found = job.get(60)
+    assert found == expected
+    assert type(found.weight) is Decimal
+    with pytest.raises(InvalidInput, match="names: must be sorted"):
+        TallyTask.submit({**values, "documents": words_of, "names": ["b", "a"]})
 
 
 def test_a_value_too_large_for_a_message(cluster: Cluster) -> None:

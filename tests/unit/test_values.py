@@ -6,8 +6,9 @@ import array
 import enum
 import gzip
 import io
+import os
 import tempfile
-from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, deque
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, UserString, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import fanout
 from fanout import DeclarationError, ForkJoinTask, InvalidInput, JobFailed, fork_join
 from fanout._storage import MemoryStore, Unencodable
 from fanout.engines.launch import Order
+from storage.registry import TYPES
 
 
 class Echo(ForkJoinTask):
@@ -171,7 +173,10 @@ class SubDict(dict[str, int]):
         (Query(), r"Pass list\(x\), or iter\(x\) to stream its elements"),
         (SubDict(a=1), r"Pass dict\(x\)"),
         (type("Text", (str,), {})("x"), r"Pass str\(x\)"),
-        (Other(1), r"register its class: types = \(Other,\) on the task"),
+        (type("Raw", (bytes,), {})(b"x"), r"Pass bytes\(x\)"),
+        (UserString("x"), r"Pass str\(x\)"),
+        (os.environ, r"Pass dict\(x\)"),
+        (Other(1), r"Pass tuple\(x\), .*register its class: types = \(Other,\) on the task"),
         (OtherModel(size=1), r"register its class: types = \(OtherModel,\) on the task"),
         (np.ma.array([1], mask=[0]), r"Pass list\(x\), or iter\(x\)"),
     ],
@@ -347,3 +352,42 @@ def test_registering_reports_a_declaration_error() -> None:
     with pytest.raises(DeclarationError, match="encode=…, decode=…"):
         fanout.register_type(Query)
     assert fanout.register_type(Point) is Point
+
+
+@pytest.mark.parametrize("step", ["setup", "process", "join"])
+def test_a_worker_that_lacks_a_class_fails_the_job_by_name(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is read, the job ends with what is missing and the remedy, and is not tried for ever."""
+
+    @dataclass
+    class Lost:
+        number: int
+
+    name = f"{__name__}.{Lost.__qualname__}"
+
+    def forget() -> None:
+        monkeypatch.delitem(TYPES._by_name, name)
+
+    def setup(lost: Any) -> Any:
+        if step == "process":
+            forget()
+        return [{"item": lost}]
+
+    def process(item: Any) -> Any:
+        if step == "join":
+            forget()
+        return item
+
+    task = fork_join(
+        f"values.lost.{step}",
+        setup=setup,
+        process=process,
+        join=lambda results: list(results),
+        input_schema={"lost": {}},
+        types=(Lost,),
+    )
+    if step == "setup":
+        named = TYPES.named
+        monkeypatch.setattr(TYPES, "named", lambda asked: None if asked == name else named(asked))
+    with pytest.raises(JobFailed, match=r"UnknownType: .*test_values.*Lost.*Name the class in `types`") as caught:
+        task.run({"lost": Lost(1)})
+    assert caught.value.step == step
