@@ -249,6 +249,21 @@ class WitnessTask(ForkJoinTask):
         return sorted(set().union(*seen, {context.get()}))
 
 
+class SetTask(ForkJoinTask):
+    """Its value is a set, which JSON does not take."""
+
+    input_schema = {"numbers": {"type": "list"}}
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number):
+        return number
+
+    def join(numbers):
+        return set(numbers)
+
+
 class StormyTask(ForkJoinTask):
     """Fails for the numbers that are named in a directory, as long as their files stand there."""
 

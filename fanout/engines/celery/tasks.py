@@ -19,12 +19,13 @@ from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject
+from kombu.exceptions import EncodeError
 from kombu.utils import json
 from kombu.utils.functional import maybe_list
 from kombu.utils.uuid import uuid
 
 from ..._storage import StorageUnavailable, Unencodable
-from ...errors import CarrierUnavailable, InvalidInput, JobConflict, JobFailed
+from ...errors import CarrierUnavailable, ConfigError, InvalidInput, JobConflict, JobFailed
 from ...failure import Failure
 from ...handle import Handle
 from ...keys import new_id, new_token
@@ -250,7 +251,7 @@ class SetupTask(StageTask):
         outcome = local.run_inline(self.runtime, complete, job_id)
         if outcome.failure is not None:
             raise outcome.error(job_id)
-        return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id)
+        return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id, request=self.request)
 
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
@@ -322,7 +323,8 @@ class JoinTask(StageTask):
                 self._tell_revoked(job_id, round)
             if outcome.failure is not None:
                 raise outcome.error(job_id)
-            return values.sent(self.runtime.ledger(job_id).value(outcome), self.app, job_id, round)
+            value = self.runtime.ledger(job_id).value(outcome)
+            return values.sent(value, self.app, job_id, round, request=self.request)
 
     def _tell_revoked(self, job_id: str, round: int) -> NoReturn:
         """What Celery tells of a task that was revoked: no errback is called, and a chord loses a member.
@@ -336,8 +338,11 @@ class JoinTask(StageTask):
         raise Ignore
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Callbacks are sent and the result is stored: put on record that nobody need do it again."""
-        if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed)):
+        """Callbacks are sent and the result is stored: put on record that nobody need do it again.
+
+        Also where it can't be done: what a serializer refuses it will refuse the next time.
+        """
+        if status == "SUCCESS" or (status == "FAILURE" and isinstance(retval, JobFailed | ConfigError | EncodeError)):
             round = kwargs.get("round", 0)
             self.runtime.ledger(args[0], round).write_delivered(_by_this_process())
         super().after_return(status, retval, task_id, args, kwargs, einfo)
