@@ -218,6 +218,7 @@ class Runtime:
         on_error: Called with each exception that a user's step raised, before it becomes a record.
         bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
         idle: Does what can wait until this process has nothing better to do; without it, nothing waits.
+        check_wait: Called with a job's id before its caller waits; raises where that is not allowed.
     """
 
     def __init__(
@@ -230,6 +231,7 @@ class Runtime:
         on_error: Callable[[BaseException], None] | None = None,
         bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
         idle: Idle | None = None,
+        check_wait: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -238,6 +240,7 @@ class Runtime:
         self.on_error = on_error or (lambda error: None)
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
         self.idle = idle
+        self.check_wait = check_wait or (lambda job_id: None)
         self.alarms = Alarms()
         self._jobs: OrderedDict[tuple[str, int], OpenJob] = OrderedDict()
         self._lock = threading.Lock()

@@ -180,6 +180,7 @@ class ForkJoinTask:
         Raises:
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
             ConfigError: No store is configured.
+            DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
         from .engines import celery
@@ -219,6 +220,7 @@ class ForkJoinTask:
             JobConflict: A job of that id exists, with another input or other options.
             JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
             ConfigError: No store is configured.
+            DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
         from .engines import celery

@@ -12,7 +12,7 @@ from celery import chain, chord
 from fanout import JobFailed
 from fanout.stack import CephGateway, RabbitMQ, Redis
 
-from .app import SetTask, WitnessTask, gathered
+from .app import NestedTask, SetTask, WitnessTask, gathered
 from .cluster import Cluster, running_cluster, wait_until, wait_until_delivered
 
 
@@ -51,6 +51,13 @@ def test_a_context_and_a_hook(cluster: Cluster, hooks: Path) -> None:
     wait_until_delivered(failed)
     wait_until(lambda: any(hooks.iterdir()), "the hook was called")
     assert [path.name.partition(".")[0] for path in hooks.iterdir()] == [f"JobFailed-{failed.id}"]
+
+
+def test_a_step_that_waits_for_a_job(cluster: Cluster) -> None:
+    """It fails at once and says what to do, as in Celery; with `allow_join_result` it waits."""
+    with pytest.raises(JobFailed, match="never wait for a job within a task"):
+        NestedTask.submit({"numbers": [1], "allowed": False}, max_attempts=1).get(30)
+    assert NestedTask.submit({"numbers": [1], "allowed": True}).get(60) == [2]
 
 
 def test_a_value_that_the_callback_could_not_take(cluster: Cluster) -> None:

@@ -21,6 +21,7 @@ from ..launch import Order, put_on_record
 from . import wire
 from .carrier import celery_name
 from .extension import Extension, extension_of
+from .foresight import check_workers
 from .options import check, check_send_options, routing_of
 
 SUBTASK_TYPE = "fanout"
@@ -68,6 +69,7 @@ def signature(
 ) -> ForkJoinSignature:
     """See `ForkJoinTask.signature`."""
     extension = extension_of(app)
+    check_workers(extension, task)
     order = _order(extension, task, values, options=options, receives=receives, may_stream=False)
     return _signature_of(extension, order)
 
@@ -84,6 +86,7 @@ def submit(
 ) -> Job:
     """See `ForkJoinTask.submit`."""
     extension = extension_of(app)
+    check_workers(extension, task)
     check_send_options(send_options or {})
     if job_id is not None and not is_id(job_id):
         raise ConfigError(
