@@ -109,6 +109,7 @@ class Job:
             JobCancelled: It was cancelled.
             JobTimeout: It has not ended in time. It goes on; `get` may be called again.
             JobNotFound: The store has no such job.
+            RuntimeError: The job has not ended, and this is within a task: see `celery.result.allow_join_result`.
         """
         if self._find_outcome() is None:
             self._wait(timeout)
@@ -340,4 +341,5 @@ class Job:
                     sweeping.start()
                     swept_at = now
                 sweeping.check()
+                self._runtime.check_wait(self.id)
                 bell.wait(pause_s)

@@ -216,6 +216,7 @@ class Runtime:
             the step. Whatever else a step raises, `SystemExit` included, is its failure.
         bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
         idle: Does what can wait until this process has nothing better to do; without it, nothing waits.
+        check_wait: Called with a job's id before its caller waits; raises where that is not allowed.
     """
 
     def __init__(
@@ -229,6 +230,7 @@ class Runtime:
         stops: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
         bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
         idle: Idle | None = None,
+        check_wait: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -238,6 +240,7 @@ class Runtime:
         self._stops = stops
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
         self.idle = idle
+        self.check_wait = check_wait or (lambda job_id: None)
         self.alarms = Alarms()
         self._clock = StoreClock(store)
         self._jobs: OrderedDict[tuple[str, str, int], OpenJob] = OrderedDict()

@@ -218,14 +218,15 @@ class ForkJoinTask:
 
         Args:
             values: The input by name.
-            receives: Name of the parameter that takes the value of the step before, in a chain. The input then travels as
-                it is given, and is normalised as a whole when that value is there.
+            receives: Name of the parameter that takes the value of the step before, in a chain. The input then travels
+                as it is given, and is normalised as a whole when that value is there.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             **options: See `Options`.
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
             ConfigError: No store is configured.
+            DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
         from .engines import celery
@@ -245,9 +246,9 @@ class ForkJoinTask:
     ) -> Job:
         """Launch a job over Celery and return its handle.
 
-        If a value is an iterator or an open file, setup runs here and streams: each chunk is on its way to a worker while the next
-        is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
-        returns at once.
+        If a value is an iterator or an open file, setup runs here and streams: each chunk is on its way to a worker
+        while the next is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker
+        and `submit` returns at once.
 
         Args:
             values: The input by name.
@@ -265,6 +266,7 @@ class ForkJoinTask:
             JobConflict: A job of that id exists, with another input or other options.
             JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
             ConfigError: No store is configured.
+            DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
         from .engines import celery

@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +18,7 @@ from typing import Any
 import cerberus
 import numpy as np
 from celery import Celery, Task, shared_task
+from celery.result import allow_join_result
 
 import fanout
 from fanout import ForkJoinTask
@@ -291,6 +293,37 @@ class WitnessTask(ForkJoinTask):
 
     def join(seen):
         return sorted(set().union(*seen, {context.get()}))
+
+
+class NestedTask(ForkJoinTask):
+    """Submits a job in each of its steps and waits for it."""
+
+    input_schema = {"numbers": {"type": "list"}, "allowed": {"type": "boolean"}}
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number, allowed):
+        with allow_join_result() if allowed else nullcontext():
+            return SumTask.submit({"numbers": [number, 1]}).get(30)
+
+    def join(sums):
+        return list(sums)
+
+
+class SetTask(ForkJoinTask):
+    """Its value is a set, which JSON does not take."""
+
+    input_schema = {"numbers": {"type": "list"}}
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number):
+        return number
+
+    def join(numbers):
+        return set(numbers)
 
 
 class StormyTask(ForkJoinTask):

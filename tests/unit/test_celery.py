@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.result import allow_join_result, denied_join_result
 from kombu import Exchange, Queue
 from kombu.utils import json as kombu_json
 
@@ -640,6 +641,29 @@ def test_an_eager_chain_passes_values_on(eager: Celery) -> None:
 def test_an_eager_submit_runs_a_stream(eager: Celery) -> None:
     """Eager mode runs a streamed job here, too, as it does any other."""
     assert Numbers.submit({"numbers": iter([1, 2])}, app=eager).get(0.1) == [1, 2]
+
+
+# Waiting
+
+
+@pytest.mark.parametrize("wait", [lambda job: job.get(5), list])
+def test_a_task_must_not_wait_for_a_job(app: Celery, wait: Callable[[Any], Any]) -> None:
+    """Where Celery refuses to wait for a result, a job is not waited for either; the error says what to do."""
+    job = Numbers.submit({"numbers": [1]}, app=app)
+    with denied_join_result(), pytest.raises(RuntimeError, match=r"never wait for a job within a task .*allow_join"):
+        wait(job)
+
+
+def test_a_task_may_wait_where_it_was_allowed(app: Celery) -> None:
+    """`allow_join_result` counts, and a job that has ended is nothing to wait for."""
+    job = Numbers.submit({"numbers": iter([1])}, app=app)
+    with denied_join_result():
+        assert Numbers.run({"numbers": [1]}) == [1]
+        with allow_join_result(), pytest.raises(fanout.JobTimeout):
+            job.get(0.05)
+        job.cancel()
+        with pytest.raises(fanout.JobCancelled):
+            job.get(5)
 
 
 # Tasks

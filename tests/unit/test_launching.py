@@ -100,7 +100,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 def test_a_broker_that_is_away(
     request: pytest.FixtureRequest, make_app: Callable[..., Celery], store: ScriptedStore, broker: str, way: str
 ) -> None:
-    """Whatever is wrong with it, a launch ends in time with one error of ours and kombu's, and no job that would run."""
+    """Whatever is wrong with it, a launch ends in time with one error of ours and kombu's, and no job runs."""
     url: Any = "amqp://nowhere.invalid//" if broker == "nowhere" else request.getfixturevalue("refusing")
     if broker in ("black_hole", "list"):
         hole = request.getfixturevalue("black_hole")

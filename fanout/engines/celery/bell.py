@@ -1,4 +1,4 @@
-"""How a caller learns of a job's end without asking the store: by the result backend, where that can tell."""
+"""How a caller waits: told of a job's end by the result backend, where that can tell; and not within a task."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
+from celery._state import task_join_will_block  # type: ignore[attr-defined]
 
 from ...runtime import Bell, Silence
 
@@ -45,6 +46,21 @@ class RedisBell:
 
     def close(self) -> None:
         self._pubsub.close()
+
+
+def refuse_to_block(job_id: str) -> None:
+    """Refuse to wait for a job where Celery refuses to wait for a result: within a task, unless that was allowed.
+
+    Raises:
+        RuntimeError: Says what to do instead.
+    """
+    if task_join_will_block():
+        raise RuntimeError(
+            f"never wait for a job within a task (job {job_id}): it keeps a slot of the worker that the job may need, "
+            "and both may stand still for ever. Let what follows be called with the job's value: "
+            "chain(Task.signature(…), then.s()); or look at job.ready without waiting. If other workers run the job: "
+            "with celery.result.allow_join_result(): …"
+        )
 
 
 def _is_redis(backend: object) -> bool:

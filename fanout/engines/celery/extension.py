@@ -22,7 +22,7 @@ from ...job import Job
 from ...runtime import Runtime
 from .. import local
 from .apps import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
-from .bell import bell_of
+from .bell import bell_of, refuse_to_block
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
 from .sweeper import SweepTask
@@ -44,6 +44,8 @@ class Extension:
         self._lock = threading.Lock()
         self.pool: Any = None
         """The pool of the worker that runs the app in this process; None in a caller."""
+        self.warned: set[str] = set()
+        """What this process has been warned of, once."""
         app.on_after_finalize.connect(self._finalized, weak=False)
         tasks.listen(self._declared)
 
@@ -78,6 +80,7 @@ class Extension:
                     stops=_stops(),
                     bell=lambda job_id: bell_of(self.app, job_id),
                     idle=idle,
+                    check_wait=refuse_to_block,
                 )
             return self._runtime
 

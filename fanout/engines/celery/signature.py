@@ -23,6 +23,7 @@ from ..launch import CALLER_STOPPED, Order, put_on_record
 from . import wire
 from .carrier import celery_name
 from .extension import Extension, extension_of
+from .foresight import check_workers
 from .options import check, check_send_options, routing_of
 from .undoing import told
 
@@ -71,6 +72,7 @@ def signature(
 ) -> ForkJoinSignature:
     """See `ForkJoinTask.signature`."""
     extension = extension_of(app)
+    check_workers(extension, task)
     order = _order(extension, task, values, options=options, receives=receives, may_stream=False)
     return _signature_of(extension, order)
 
@@ -87,6 +89,7 @@ def submit(
 ) -> Job:
     """See `ForkJoinTask.submit`."""
     extension = extension_of(app)
+    check_workers(extension, task)
     check_send_options(send_options or {})
     if job_id is not None and not is_id(job_id):
         raise ConfigError(

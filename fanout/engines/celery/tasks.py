@@ -335,7 +335,7 @@ class SetupTask(StageTask):
         if outcome.failure is not None:
             raise outcome.error(message.job_id)
         ledger = self.runtime.ledger(message.job_id)
-        return values.sent(ledger.value(outcome), self.app, ledger)
+        return values.sent(ledger.value(outcome), self.app, ledger, request=self.request)
 
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
@@ -415,7 +415,7 @@ class JoinTask(StageTask):
                 raise _OnRecord(outcome.error(job_id))
             ledger = self.runtime.job(job_id, launch_id, round).ledger
             try:
-                return values.sent(ledger.value(outcome), self.app, ledger)
+                return values.sent(ledger.value(outcome), self.app, ledger, request=self.request)
             except Exception as error:
                 if is_transient(error):
                     raise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery
+from celery.backends.base import DisabledBackend
 from kombu import serialization
-from kombu.exceptions import EncodeError
+from kombu.utils.functional import maybe_list
 
+from ...errors import ConfigError
 from ...ledger import Ledger
 from ...runtime import Runtime
 
@@ -21,22 +24,96 @@ ROUND = "round"
 """Keys of a reference: the job, which launch of that id, and which of its rounds if it was retried."""
 
 
-def sent(value: Any, app: Celery, ledger: Ledger) -> Any:
-    """The value itself, if the app's serializer takes it and it is small; else a reference to the job's outcome.
+def sent(value: Any, app: Celery, ledger: Ledger, *, request: Any = None) -> Any:
+    """The value itself, if everything that will carry it gives it back and it is small; else a reference to it.
 
-    What goes through the app's serializer becomes what that makes of it: with JSON, a tuple becomes a list and a
-    Counter a dict. `Job.get` gives the exact types. A value that could be taken for a reference travels as one.
+    What goes through a serializer becomes what that makes of it: with JSON, a tuple becomes a list and a Counter a
+    dict. `Job.get` gives the exact types. A value that could be taken for a reference travels as one.
+
+    Args:
+        value: The job's value.
+        app: The app that sends it.
+        ledger: The job's records.
+        request: The Celery request that it is the result of, which tells who receives it.
+
+    Raises:
+        ConfigError: A receiver is sent messages by a serializer that takes not even a reference.
     """
     reference: dict[str, Any] = {REFERENCE: ledger.job_id, LAUNCH: ledger.launch_id}
     if ledger.round:
         reference[ROUND] = ledger.round
-    if _misleads(value):
-        return reference
+    serializers = carriers(app, request)
+    if not _misleads(value) and all(_is_carried(value, name, limit=LIMIT_BYTES) for name in serializers):
+        return value
+    for name, receiver in serializers.items():
+        if not _is_carried(reference, name):
+            raise ConfigError(
+                f"job {ledger.job_id}: its value can't be handed on to {receiver}: serializer {name!r} is not "
+                "installed here, or does not take plain values. The job has succeeded: Job.get gives the value"
+            )
+    return reference
+
+
+def carriers(app: Celery, request: Any = None) -> dict[str, str]:
+    """The serializers by which the result of a request travels -> somebody who receives it so."""
+    found: dict[str, str] = {}
+    for receiver in _receivers(request):
+        task = app.tasks.get(str(receiver.get("task")))
+        options: Mapping[str, Any] = receiver.get("options") or {}
+        name = options.get("serializer") or getattr(task, "serializer", None) or app.conf.task_serializer
+        found.setdefault(name, str(receiver.get("task")))
+    if not isinstance(app.backend, DisabledBackend) and not getattr(request, "ignore_result", False):
+        found.setdefault(getattr(app.backend, "serializer", app.conf.result_serializer), "the result backend")
+    return found
+
+
+def _receivers(request: Any) -> Iterator[Mapping[str, Any]]:
+    """The signatures that are given the result of a request, down to single tasks."""
+    if request is None:
+        return
+    waiting: list[Any] = [*(maybe_list(request.callbacks) or ())]
+    if request.chain:
+        # The next step is the last of what is left.
+        waiting.append(request.chain[-1])
+    if request.chord:
+        waiting.append(request.chord)
+    while waiting:
+        signature = waiting.pop()
+        kwargs = signature.get("kwargs") or {}
+        match signature.get("subtask_type"):
+            case "group":
+                waiting += list(kwargs.get("tasks") or ())
+            case "chain":
+                waiting += list(kwargs.get("tasks") or ())[:1]
+            case "chord":
+                header = kwargs.get("header") or ()
+                waiting += [header] if isinstance(header, Mapping) else list(header)
+            case _:
+                yield signature
+
+
+def _is_carried(value: Any, serializer: str, *, limit: int | None = None) -> bool:
+    """Whether a serializer takes a value, gives back as many members as there were, and makes it no larger than that.
+
+    JSON makes one key of 1 and "1", and msgpack writes keys that its reader refuses.
+    """
     try:
-        _, _, body = serialization.dumps(value, serializer=app.conf.result_serializer)
-    except EncodeError:
-        return reference
-    return value if len(body) <= LIMIT_BYTES else reference
+        content_type, encoding, body = serialization.dumps(value, serializer=serializer)
+        if limit is not None and len(body) > limit:
+            return False
+        return _members(serialization.loads(body, content_type, encoding, accept=[content_type])) == _members(value)
+    except Exception:
+        # Serializers may be anybody's, and a value's own methods may be called.
+        return False
+
+
+def _members(value: Any) -> int:
+    """How many values there are in a value, itself included."""
+    if isinstance(value, Mapping):
+        return 1 + sum(map(_members, value.values()))
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return 1 + sum(map(_members, value))
+    return 1
 
 
 def _is_reference(value: Any) -> bool:
@@ -45,8 +122,12 @@ def _is_reference(value: Any) -> bool:
 
 def _misleads(value: Any) -> bool:
     """Whether `opened` would take a value, or something in it, for a reference."""
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return any(map(_misleads, value))
+    try:
+        if isinstance(value, list | tuple | set | frozenset | deque):
+            return any(map(_misleads, value))
+    except RecursionError:
+        # Too deep to look at, for `opened` as well.
+        return True
     return _is_reference(value)
 
 

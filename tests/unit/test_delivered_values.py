@@ -1,0 +1,182 @@
+"""A job's value travels itself where everything that carries it gives it back, and else as a reference."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery, chain, chord, group
+from kombu import serialization
+
+import fanout
+from fanout import ConfigError
+from fanout.declaration import TASKS
+from fanout.engines.celery import extension_of, opened
+from fanout.engines.celery.values import REFERENCE, carriers, sent
+from fanout.ledger import Ledger
+from storage import MemoryStore
+
+from .carrier import Chunk
+from .stores import ScriptedStore
+from .tasks import Numbers
+from .world import World
+
+LEDGER = Ledger(MemoryStore(), "job", "launch")
+REFERS = {REFERENCE: "job", "launch": "launch"}
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    monkeypatch.setattr(TASKS, "_listeners", [])
+    made = Celery("values", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.update(
+        result_backend="cache+memory://",
+        task_default_queue=uuid.uuid4().hex,
+        accept_content=["json", "pickle", "msgpack", "yaml"],
+    )
+    fanout.connect(made, store="memory://values")
+    extension_of(made).runtime.store = ScriptedStore()
+
+    @made.task(name="plain", shared=False)
+    def plain(value: Any) -> None:
+        """Takes what the app's serializer brings."""
+
+    @made.task(name="pickled", serializer="pickle", shared=False)
+    def pickled(value: Any) -> None:
+        """Takes pickles."""
+
+    yield made
+    made.close()
+
+
+def request(**following: Any) -> Any:
+    return SimpleNamespace(**{"callbacks": None, "chain": None, "chord": None, "ignore_result": False, **following})
+
+
+def test_each_receiver_is_asked(app: Celery) -> None:
+    """Callbacks, the next step of a chain, the body of a chord, and the backend: each by the serializer it has."""
+    plain, pickled = app.signature("plain"), app.signature("pickled")
+    by_option = app.signature("plain", options={"serializer": "yaml"})
+    app.conf.result_serializer = "msgpack"
+    assert set(carriers(app, request())) == {"msgpack"}
+    assert set(carriers(app, request(ignore_result=True))) == set()
+    assert set(carriers(app, request(callbacks=[plain]))) == {"json", "msgpack"}
+    assert set(carriers(app, request(callbacks=[pickled, by_option]))) == {"pickle", "yaml", "msgpack"}
+    assert set(carriers(app, request(chain=[plain, by_option]))) == {"yaml", "msgpack"}
+    assert set(carriers(app, request(chord=pickled))) == {"pickle", "msgpack"}
+    assert set(carriers(app, request(callbacks=[app.signature("unknown")]))) == {"json", "msgpack"}
+
+
+def test_what_a_canvas_begins_with_receives(app: Celery) -> None:
+    """Of a group all members, of a chain the first, of a chord the members of its header."""
+    app.conf.task_ignore_result = True
+    plain, pickled = app.signature("plain"), app.signature("pickled")
+    by_option = app.signature("plain", options={"serializer": "yaml"})
+
+    def of(canvas: Any) -> set[str]:
+        return set(carriers(app, request(callbacks=[canvas], ignore_result=True)))
+
+    assert of(group([pickled, by_option], app=app)) == {"pickle", "yaml"}
+    assert of(chain(pickled, by_option, app=app)) == {"pickle"}
+    assert of(chord([pickled, by_option], plain, app=app)) == {"pickle", "yaml"}
+    assert of(group([chain(by_option, plain, app=app), pickled], app=app)) == {"yaml", "pickle"}
+
+
+TAKEN_BY_JSON = [{"a": [1, None, 2.5]}, (1, 2), {1: "a"}, "\ud800", float("inf"), 10**40, "ä" * 100]
+
+
+@pytest.mark.parametrize("value", [{1, 2}, {(1, 2): 3}, {1: "a", "1": "b"}])
+def test_one_receiver_that_refuses_is_enough(app: Celery, value: Any) -> None:
+    """With results as pickles and callbacks as JSON, a set is stored as it is, and else referred to."""
+    app.conf.result_serializer = "pickle"
+    plain, pickled = app.signature("plain"), app.signature("pickled")
+    assert sent(value, app, LEDGER, request=request()) is value
+    assert sent(value, app, LEDGER, request=request(callbacks=[pickled])) is value
+    for following in ({"callbacks": [pickled, plain]}, {"chain": [plain]}, {"chord": plain}):
+        assert sent(value, app, LEDGER, request=request(**following)) == REFERS
+
+
+@pytest.mark.parametrize("value", TAKEN_BY_JSON)
+def test_what_json_takes(app: Celery, value: Any) -> None:
+    """Also where JSON makes something else of it, which the documentation says."""
+    assert sent(value, app, LEDGER, request=request(callbacks=[app.signature("plain")])) is value
+
+
+@pytest.mark.parametrize(
+    ("serializer", "value"),
+    [
+        ("json", {1: "a", "1": "b"}),
+        ("msgpack", {1: "a"}),
+        ("msgpack", 10**40),
+        ("msgpack", "\ud800"),
+        ("yaml", object()),
+        ("json", []),
+    ],
+)
+def test_what_a_receiver_would_not_get_back(app: Celery, serializer: str, value: Any) -> None:
+    """Two keys that become one, keys and numbers that the reader refuses, what holds itself."""
+    if value == []:
+        value.append(value)
+    by_option = app.signature("plain", options={"serializer": serializer})
+    assert sent(value, app, LEDGER, request=request(callbacks=[by_option], ignore_result=True)) == {
+        REFERENCE: "job",
+        "launch": "launch",
+    }
+
+
+@pytest.fixture
+def odd() -> Iterator[None]:
+    """A serializer of somebody's own, which takes nothing but text."""
+
+    def dumps(value: Any) -> bytes:
+        if not isinstance(value, str):
+            raise LookupError("only text")
+        return pickle.dumps(value)
+
+    serialization.register("odd", dumps, pickle.loads, content_type="application/odd", content_encoding="binary")
+    yield
+    serialization.unregister("odd")
+
+
+@pytest.mark.parametrize("serializer", ["odd", "not-installed"])
+def test_a_serializer_that_takes_no_reference(app: Celery, odd: None, serializer: str) -> None:
+    """What can't be handed on at all is an error that names the receiver and the serializer."""
+    by_option = app.signature("plain", options={"serializer": serializer})
+    with pytest.raises(ConfigError, match=rf"can't be handed on to plain: serializer '{serializer}'"):
+        sent([1], app, LEDGER, request=request(callbacks=[by_option]))
+    if serializer == "odd":
+        assert sent("text", app, LEDGER, request=request(callbacks=[by_option])) == "text"
+
+
+def complete(app: Celery) -> Ledger:
+    """A job of which only the join is missing."""
+    world = World()
+    world.store = extension_of(app).runtime.store
+    world.runtime = world.process()
+    ledger = world.prepare(Numbers, {"numbers": [1, 2]})
+    world.carrier.drain(world.runtime, until=lambda: not isinstance(world.carrier.waiting[0], Chunk))
+    return ledger
+
+
+def test_a_delivery_that_cannot_succeed_is_not_repeated(app: Celery) -> None:
+    """It ends once, with a failure that says why, and no sweep sends it again; the value is there for Job.get."""
+    app.finalize()
+    ledger = complete(app)
+    link = app.signature("plain", options={"serializer": "not-installed"})
+    result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), link=[link])
+    assert result.state == "FAILURE"
+    assert "not-installed" in str(result.result)
+    assert ledger.delivered()
+    assert extension_of(app).job(ledger.job_id).get(1) == [1, 2]
+
+
+def test_a_reference_is_opened_by_its_receiver(app: Celery) -> None:
+    """What came as a reference is the exact value."""
+    app.finalize()
+    ledger = complete(app)
+    app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
+    assert opened({REFERENCE: ledger.job_id}, extension_of(app).runtime) == [1, 2]

@@ -1,0 +1,97 @@
+"""What a launch knows already of the workers that are to run the job."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+import fanout
+from fanout import DeclarationError, ForkJoinTask
+from fanout.declaration import TASKS
+from fanout.engines.celery import extension_of
+
+from .tasks import Numbers
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Celery]:
+    """A connected app whose workers are elsewhere."""
+    monkeypatch.setattr(TASKS, "_listeners", [])
+    monkeypatch.setattr(TASKS, "_tasks", dict(TASKS._tasks))
+    made = Celery("script", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    fanout.connect(made, store=tmp_path.as_uri())
+    yield made
+    made.close()
+
+
+def in_script(*, name: str | None = None) -> type[ForkJoinTask]:
+    """A task as a script declares it that is run."""
+    body: dict[str, Any] = {
+        "__module__": "__main__",
+        "input_schema": {"numbers": {"type": "list"}},
+        "setup": lambda numbers: [{"number": number} for number in numbers],
+        "process": lambda number: number,
+        "join": lambda results: list(results),
+    }
+    if name is not None:
+        body["name"] = name
+    return type("Scripted", (ForkJoinTask,), body)
+
+
+LAUNCHES = [
+    lambda task, app: task.submit({"numbers": [1]}, app=app),
+    lambda task, app: task.submit({"numbers": iter([1])}, app=app),
+    lambda task, app: task.signature({"numbers": [1]}, app=app),
+]
+
+
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_a_task_of_the_script_that_runs_is_refused(app: Celery, launch: Any) -> None:
+    """The name that it has here is no name that a worker knows: said at the launch, with the remedies."""
+    with pytest.raises(DeclarationError, match=r"__main__\.Scripted is declared in the script .*include=.*`name`"):
+        launch(in_script(), app)
+    assert list(extension_of(app).runtime.store.list()) == []
+
+
+def test_it_runs_here(app: Celery) -> None:
+    """`run`, and an eager app, need no worker."""
+    assert in_script().run({"numbers": [1]}) == [1]
+    app.conf.task_always_eager = True
+    assert in_script().submit({"numbers": [1]}, app=app).get(1) == [1]
+
+
+def test_a_worker_in_this_process_knows_it(app: Celery) -> None:
+    """Where a worker runs in this process, the task is declared there."""
+    extension_of(app).pool = object()
+    assert in_script().submit({"numbers": [1]}, app=app).id
+
+
+def test_a_name_of_its_own_is_known_to_a_worker_that_imports_the_script(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `name` it is launched; at a prompt, which nothing can import, with one warning."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)
+    in_script(name="mine").submit({"numbers": [1]}, app=app)
+    assert caplog.text == ""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    for _ in range(2):
+        in_script(name="mine").submit({"numbers": [1]}, app=app)
+    assert caplog.text.count("mine is declared at a prompt or in a notebook") == 1
+
+
+def test_a_store_in_memory_is_warned_of_once(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    """No worker elsewhere sees it; an eager app, and one with a worker in this process, do."""
+    app.conf.fanout_store = f"memory://{uuid.uuid4().hex}"
+    app.conf.task_always_eager = True
+    Numbers.submit({"numbers": [1]}, app=app)
+    assert caplog.text == ""
+    app.conf.task_always_eager = False
+    for _ in range(2):
+        Numbers.submit({"numbers": [1]}, app=app)
+    assert caplog.text.count("is in this process's memory") == 1
