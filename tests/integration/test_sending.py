@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,7 @@ from fanout.sweep import sweep
 from ..services import running
 from .app import SlowTask, SumTask
 from .cluster import Cluster, running_cluster, wait_until
-
-EVENTS = {
-    "task_send_sent_event": True,
-    "worker_send_task_events": True,
-    "task_track_started": True,
-    "task_queue_max_priority": 10,
-    "task_default_priority": 5,
-}
+from .events import EVENTS, WAYS
 
 
 def cluster_on(broker: RabbitMQ, directory: Path, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Any:
@@ -53,14 +46,6 @@ def eventful(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> It
     """An app and workers with every event that Celery has, and priorities."""
     with cluster_on(rabbitmq, tmp_path_factory.mktemp("eventful"), settings=EVENTS, args=("--events",)) as cluster:
         yield cluster
-
-
-WAYS: dict[str, Callable[[list[int]], Any]] = {
-    "submit": lambda numbers: SumTask.submit({"numbers": numbers}),
-    "here": lambda numbers: SumTask.submit({"numbers": numbers}, setup_here=True),
-    "stream": lambda numbers: SumTask.submit({"numbers": iter(numbers)}),
-    "signature": lambda numbers: SumTask.signature({"numbers": numbers})(),
-}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -98,11 +83,11 @@ def test_a_handler_that_publishes_itself(eventful: Cluster) -> None:
 
 
 POOLS = """
-import uuid
+import sys
 from tests.integration import app as tasks
 
 for limit in (None, 0, 1):
-    app = tasks.make_app({"TEST_BROKER": BROKER, "TEST_QUEUE": f"pool-{limit}", "FANOUT_STORE": "memory://pools"})
+    app = tasks.make_app({"TEST_BROKER": sys.argv[1], "TEST_QUEUE": f"pool-{limit}", "FANOUT_STORE": "memory://pools"})
     app.conf.update(broker_pool_limit=limit, broker_heartbeat=1)
     tasks.SumTask.submit({"numbers": iter(range(300))}, app=app)
     tasks.SumTask.submit({"numbers": [1]}, app=app)
@@ -115,10 +100,8 @@ def test_pools_of_any_size(rabbitmq: RabbitMQ) -> None:
 
     In a process of its own: kombu's pools, and their limit, are the whole process's.
     """
-    code = POOLS.replace("BROKER", repr(rabbitmq.url))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
+    command = [sys.executable, "-W", "error", "-c", POOLS, rabbitmq.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "ResourceWarning" not in done.stderr
     messages = rabbitmq.messages()
