@@ -16,7 +16,7 @@ from pathlib import Path
 from .cases import CASES
 from .configuration import Configuration
 from .configurations import CONFIGURATIONS, named
-from .site import Scene, Servers, cases_of
+from .site import REDIS_DATABASES, Scene, Servers, cases_of
 from .table import Result, line, markdown, read, write
 
 BEGIN, END = "<!-- begin: python -m tests.storm --table -->", "<!-- end -->"
@@ -47,9 +47,10 @@ def run(
         def carry_out(position: int) -> list[Result]:
             configuration, cases = plan[position]
             found = []
-            place = directory / re.sub(r"\W+", "-", configuration.name)
-            number = CONFIGURATIONS.index(configuration)
-            with Scene(servers, configuration, position=number, directory=place, host=hosts[position]) as scene:
+            place = directory / "scenes" / re.sub(r"\W+", "-", configuration.name)
+            # Of those that run at once, each has another one.
+            database = position % REDIS_DATABASES
+            with Scene(servers, configuration, database=database, directory=place, host=hosts[position]) as scene:
                 for case in cases:
                     found.append(scene.run(case))
                     report(found[-1])

@@ -27,6 +27,7 @@ from .tasks import (
     WordCounterTask,
     failed,
     settings_in_force,
+    told,
     top,
     words,
 )
@@ -176,7 +177,7 @@ def cut(ground: Ground) -> None:
 
 def in_force(ground: Ground) -> None:
     """The workers have the settings that the configuration gives them."""
-    wanted = {name: repr(value) for name, value in ground.configuration.settings.items()}
+    wanted = {name: told(value) for name, value in ground.configuration.settings.items()}
     path = ground.place / "settings"
     ground.task(settings_in_force).s(sorted(wanted), str(path)).apply_async()
     wait_until(path.exists, "a worker told its settings")
@@ -199,14 +200,14 @@ def events(ground: Ground) -> None:
             handlers={"*": lambda event: heard.append((event["type"], event.get("uuid", "")))},
             app=ground.app,
         )
-        with receiver.consumer_context(wakeup=False):
+        with receiver.consumer_context(wakeup=False) as (listening, *_):
             job = SumTask.submit({"numbers": [1, 2]})
             assert job.get(WAIT_S) == 3
             wanted = {("task-sent", job.id), ("task-succeeded", job.id)}
 
             def arrived() -> bool:
                 with contextlib.suppress(TimeoutError):
-                    connection.drain_events(timeout=0.2)
+                    listening.drain_events(timeout=0.2)
                 return wanted <= set(heard)
 
             wait_until(arrived, f"of {wanted} all were heard", timeout_s=20.0)
@@ -252,8 +253,9 @@ def prefixes(ground: Ground) -> None:
     job: Job = SumTask.signature({"numbers": [1, 2]})()
     assert job.get(WAIT_S) == 3
     keys = [key.decode() for key in ground.app.backend.client.keys("*")]
-    assert keys
-    assert [key for key in keys if not key.startswith(("{shop}:", "shop-results:"))] == []
+    bare = [key for key in keys if not key.startswith(("{shop}:", "shop-results:"))]
+    assert keys, "Redis is empty"
+    assert not bare, bare
 
 
 def countdown(ground: Ground) -> None:

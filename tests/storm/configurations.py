@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .configuration import QUEUE, Configuration
+from .routing import on_failure
 
 NO_RESULTS = "Celery's chords need a result backend that keeps results"
 EAGER = "no worker gets a job"
@@ -135,11 +136,11 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
     ),
     Configuration(
         name="routers",
-        why="A list of routers: a function, an object with `route_for_task`, and a dict.",
+        why="A list of routers: a function, a class with `route_for_task`, and a dict.",
         settings={
             "task_routes": [
                 "tests.storm.routing.by_function",
-                "tests.storm.routing.by_class",
+                "tests.storm.routing.ByClass",
                 {"*.setup": {"queue": "storm-setups"}},
             ]
         },
@@ -220,7 +221,13 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
         why="Hooks, retries and limits that `task_annotations` put on all tasks.",
         settings={
             "task_annotations": {
-                "*": {"max_retries": 0, "default_retry_delay": 1, "rate_limit": "200/s", "ignore_result": False}
+                "*": {
+                    "max_retries": 0,
+                    "default_retry_delay": 1,
+                    "rate_limit": "200/s",
+                    "ignore_result": False,
+                    "on_failure": on_failure,
+                },
             }
         },
     ),

@@ -16,12 +16,6 @@ class ByClass:
     def route_for_task(self, task: str, args: Any = None, kwargs: Any = None) -> dict[str, str] | None:
         return {"queue": "storm-joins"} if task.endswith(".join") else None
 
-    def __call__(self, name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_: Any) -> Any:
-        return self.route_for_task(name, args, kwargs)
-
-
-by_class = ByClass()
-
 
 def on_failure(self: Any, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
     """The hook of Celery's own documentation, which is put on all tasks by an annotation."""

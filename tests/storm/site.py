@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
+import redis
 
 from fanout.stack import CeleryWorker, CephGateway, MotoServer, Process, RabbitMQ, Redis, Server, ServerUnavailable
 from fanout.stack.ports import free_port
@@ -33,6 +34,8 @@ GRACE_S = 3.0
 """After its limit a case's caller has this long to dump where it hangs."""
 
 REDIS_DATABASES = 16
+
+_FRAME = re.compile(r'File "(?:.*/)?((?:fanout|storage)/[^"]+)", line (\d+) in (\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +91,13 @@ class Scene:
     Args:
         servers: The servers.
         configuration: What workers and caller are made from.
-        position: Of the configuration in the list; gives its database in Redis.
+        database: Its own in Redis.
         directory: A new directory for logs and traces.
         host: The virtual host.
     """
 
     def __init__(
-        self, servers: Servers, configuration: Configuration, *, position: int, directory: Path, host: str
+        self, servers: Servers, configuration: Configuration, *, database: int, directory: Path, host: str
     ) -> None:
         self._servers = servers
         self._configuration = configuration
@@ -105,15 +108,17 @@ class Scene:
         self._port = 0
         directory.mkdir(parents=True)
         rabbitmq = servers.rabbitmq.url.rstrip("/") + f"/{host}"
-        redis = servers.redis.url.rpartition("/")[0] + f"/{position % REDIS_DATABASES}"
+        results = servers.redis.url.rpartition("/")[0] + f"/{database}"
+        with redis.Redis.from_url(results, socket_timeout=10) as client:
+            client.flushdb()
         (directory / "results").mkdir()
-        backends = {"redis": redis, "rpc": "rpc://", "file": (directory / "results").as_uri(), "none": ""}
+        backends = {"redis": results, "rpc": "rpc://", "file": (directory / "results").as_uri(), "none": ""}
         store = f"s3://storm-{uuid.uuid4().hex[:12]}/some/prefix"
         create_bucket(store)
         self._environment = {
             **servers.store.environment,
             "STORM_CONFIGURATION": configuration.name,
-            "STORM_BROKER": rabbitmq if configuration.on_rabbitmq else redis,
+            "STORM_BROKER": rabbitmq if configuration.on_rabbitmq else results,
             "STORM_BACKEND": backends[configuration.backend],
             "STORM_STORE": store,
             "TMPDIR": str(directory),
@@ -204,13 +209,13 @@ class Scene:
         self._caller.wait_for_port(self._port)
 
     def _where(self) -> str:
-        """Where the caller hangs: the innermost line of ours that its dump shows; and how it ended, if it has."""
+        """Where the caller hangs: the innermost line of ours in the thread that ran the case, as its dump shows."""
         if self._caller is None or not self._caller.alive:
             return "the caller ended"
-        frames = re.findall(
-            r'File "(?:.*/)?((?:fanout|storage|kombu|celery|amqp)/[^"]+)", line (\d+) in (\S+)', self._caller.log()
-        )
-        ours = [f"{path}:{line} in {name}" for path, line, name in frames if path.startswith(("fanout", "storage"))]
+        threads = self._caller.log().split("hread 0x")
+        frames = next((_FRAME.findall(thread) for thread in threads if "storm/cases.py" in thread), [])
+        # The dump has the innermost frame first.
+        ours = [f"{path}:{line} in {name}" for path, line, name in frames]
         return ours[0] if ours else "the caller does not answer"
 
     def _end_caller(self) -> str:
