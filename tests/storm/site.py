@@ -122,6 +122,8 @@ class Scene:
             "STORM_BACKEND": backends[configuration.backend],
             "STORM_STORE": store,
             "TMPDIR": str(directory),
+            # Celery refuses to run as root with pickle, and CI runs as root.
+            "C_FORCE_ROOT": "yes",
         }
 
     def __enter__(self) -> Scene:
