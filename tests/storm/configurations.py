@@ -291,9 +291,9 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
         settings={"worker_prefetch_multiplier": 0},
     ),
     Configuration(
-        name="children for one task",
-        why="`worker_max_tasks_per_child = 1`: libraries that leak memory.",
-        settings={"worker_max_tasks_per_child": 1},
+        name="short-lived children",
+        why="`worker_max_tasks_per_child`, and a low one: libraries that leak memory.",
+        settings={"worker_max_tasks_per_child": 5},
     ),
     Configuration(
         name="slow machines",
