@@ -109,7 +109,7 @@ def land(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         server: MotoServer = request.getfixturevalue("moto_server")
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        url, places = f"s3://company-{uuid.uuid4().hex[:8]}", PLACES
+        url, places = f"s3://company-{uuid.uuid4().hex[:8]}", ("", "team/jobs", "team/jobs-2")
         create_bucket(url)
     elif request.param == "file":
         url, places = f"file://{tmp_path}/company", PLACES
