@@ -64,7 +64,7 @@ def in_chain(ground: Ground) -> None:
     result = line()
     ground.assert_called_once(["hi", 2])
     if ground.keeps_results:
-        assert result.get(timeout=WAIT_S) == ["hi", 2]
+        assert list(result.get(timeout=WAIT_S)) == ["hi", 2]
 
 
 def in_group(ground: Ground) -> None:
