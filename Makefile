@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test campaign check format clean
+.PHONY: demo test campaign storm check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/fanout demo $(ARGS)
@@ -15,6 +15,9 @@ test: $(VENV)/dev
 campaign: $(VENV)/dev
 	$(BIN)/python -m tests.campaign $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests.simulation --schedules 100000 --jobs 2)
+
+storm: $(VENV)/dev
+	$(BIN)/python -m tests.storm $(ARGS)
 
 # bench-memory, bench-scale; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
 bench-memory bench-scale: bench-%: $(VENV)/bench

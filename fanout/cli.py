@@ -162,6 +162,7 @@ def sweep_command(app: str, every_s: float | None) -> None:
     extension = _extension(app)
     _sweep(extension)
     while every_s is not None:
+        # no limit: the command runs until somebody ends it
         time.sleep(every_s)
         try:
             _sweep(extension)

@@ -73,6 +73,7 @@ class Results(Sequence[Any]):
         if self._chunks <= 1:
             yield from map(self._fetch, range(self._chunks))
             return
+        # no limit: each fetch ends with the limits of the store
         with ThreadPoolExecutor(min(WINDOW, self._chunks), thread_name_prefix="fanout-results") as pool:
             ahead: deque[Future[list[Any]]] = deque()
             coming = iter(range(self._chunks))
@@ -80,9 +81,9 @@ class Results(Sequence[Any]):
                 for chunk in coming:
                     ahead.append(pool.submit(self._fetch, chunk))
                     if len(ahead) >= WINDOW:
-                        yield ahead.popleft().result()
+                        yield ahead.popleft().result()  # no limit: each fetch ends with those of the store
                 while ahead:
-                    yield ahead.popleft().result()
+                    yield ahead.popleft().result()  # no limit: each fetch ends with those of the store
             finally:
                 for future in ahead:
                     future.cancel()

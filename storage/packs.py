@@ -131,6 +131,7 @@ class PackWriter:
         running = {upload for upload, _ in self._begun if not upload.done()}
         at_once = 1 if self._leads and self._pack == 1 else self._uploads
         while len(running) >= at_once:
+            # no limit: each upload ends with the limits of the store
             running = wait(running, return_when=FIRST_COMPLETED).not_done
         self._raise_failure()
         upload = self._pool.submit(self._store.put, self._key(self._pack), body)
@@ -180,6 +181,7 @@ class PackWriter:
         try:
             if not self._closed:
                 self.flush()
+                # no limit: each upload ends with the limits of the store
                 wait([upload for upload, _ in self._begun])
         finally:
             self._stop()
@@ -187,11 +189,13 @@ class PackWriter:
 
     def _stop(self) -> None:
         self._closed = True
+        # no limit: each upload ends with the limits of the store
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _raise_failure(self) -> None:
         if self._failure is None:
             ended = (upload for upload, _ in self._begun if upload.done() and not upload.cancelled())
+            # no limit: only uploads that are done are asked
             self._failure = next((error for upload in ended if (error := upload.exception())), None)
         if self._failure is not None:
             raise self._failure

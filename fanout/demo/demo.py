@@ -93,6 +93,7 @@ def _show_progress(job: Job, console: Console) -> None:
             bar.update(shown, description=str(progress.state), completed=progress.chunks_done, total=progress.chunks)
             if progress.state in ENDED:
                 return
+            # no limit: whoever watches the bar may end the demo
             time.sleep(0.2)
 
 

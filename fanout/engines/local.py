@@ -189,6 +189,7 @@ class _Pool(_Crew):
         return self
 
     def __exit__(self, *_: object) -> None:
+        # no limit: the steps of the caller's own task end it, as in a plain call
         self._executor.shutdown(cancel_futures=True)
 
     @abc.abstractmethod
@@ -208,11 +209,14 @@ class _Pool(_Crew):
                 running = dict(self._running)
             if not running:
                 return
+            # no limit: the steps of the caller's own task end it, as in a plain call
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            # no limit: these futures are done
             lost = [running[future] for future in done if isinstance(future.exception(), BrokenExecutor)]
             for future in done:
+                # no limit: these futures are done
                 if not isinstance(future.exception(), BrokenExecutor):
-                    self._start_all(future.result())
+                    self._start_all(future.result())  # no limit: it is done
                 with self._lock:
                     del self._running[future]
             if lost:
@@ -237,6 +241,7 @@ class _Pool(_Crew):
         waiting = deque(lost)
         while waiting:
             try:
+                # no limit: the steps of the caller's own task end it, as in a plain call
                 again = self._submit(waiting[0], True).result()
             except BrokenExecutor:
                 # This one did. It runs once more, until it is given up.
@@ -246,6 +251,7 @@ class _Pool(_Crew):
             self._start_all(again)
 
     def _renew(self) -> None:
+        # no limit: the pool is broken, and its processes are gone
         self._executor.shutdown(cancel_futures=True)
         self._executor = self._new_executor()
 

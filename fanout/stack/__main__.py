@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"export {name}={shlex.quote(value)}")
             print("# running; Ctrl-C stops them", flush=True)
             while True:
+                # no limit: the command runs until a signal ends it
                 signal.pause()
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -160,9 +160,11 @@ class Process:
         # Once the group is gone its number may be somebody else's: only a live guard allows the kill.
         if self._guard.poll() is None:
             self.signal(signal.SIGKILL, group=True)
+            # no limit: nothing survives a SIGKILL
             self._popen.wait()
             self._await_group()
             self._guard.kill()
+            # no limit: nothing survives a SIGKILL
             self._guard.wait()
             if self._guard.stdin is not None:
                 self._guard.stdin.close()

@@ -16,6 +16,8 @@ from .server import Server
 
 _REMEDY = "apt-get install rabbitmq-server"
 
+_CONTROL_S = 120.0
+
 # Debian's programs on PATH are wrappers that change to the user `rabbitmq` (as root) or refuse (as anybody
 # else). These are the scripts behind them: they run as whoever calls them.
 _SCRIPTS = "/usr/lib/rabbitmq/bin"
@@ -94,15 +96,19 @@ class RabbitMQ(Server):
         """Run `rabbitmqctl` against this node and return what it prints; takes about a second.
 
         Raises:
-            ServerFailed: It refused, or the node is down.
+            ServerFailed: It refused, the node is down, or it does not answer.
         """
-        done = subprocess.run(  # noqa: S603
-            [self._control, "--quiet", *args],
-            env={**os.environ, **self._variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603
+                [self._control, "--quiet", *args],
+                env={**os.environ, **self._variables},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_CONTROL_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailed(f"rabbitmqctl {args[0]}", f"did not end within {_CONTROL_S:g} s", "") from error
         if done.returncode != 0:
             raise ServerFailed(f"rabbitmqctl {args[0]}", f"ended with status {done.returncode}", done.stderr)
         return done.stdout

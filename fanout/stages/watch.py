@@ -70,6 +70,7 @@ class Watch:
             except StorageError as error:
                 # The step itself will meet the store soon enough, and knows better what to do about it.
                 _LOG.warning("job %s: %s: could not beat: %s", self._ledger.job_id, self._step, error)
+            # no limit: this thread ends with its step
             if self._stop.wait(self._tick_s):
                 return
 

@@ -1,0 +1,254 @@
+"""Servers for the whole storm; workers and a caller for each configuration."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+import redis
+
+from fanout.stack import CeleryWorker, CephGateway, MotoServer, Process, RabbitMQ, Redis, Server, ServerUnavailable
+from fanout.stack.ports import free_port
+from storage import create_bucket
+
+from .cases import COMMON
+from .configuration import Configuration
+from .ground import LIMIT_S
+from .table import Result
+
+WORKERS = 2
+CONCURRENCY = 2
+GRACE_S = 3.0
+"""After its limit a case's caller has this long to dump where it hangs."""
+
+REDIS_DATABASES = 16
+
+_FRAME = re.compile(r'File "(?:.*/)?((?:fanout|storage)/[^"]+)", line (\d+) in (\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What all configurations share."""
+
+    rabbitmq: RabbitMQ
+    redis: Redis
+    store: CephGateway | MotoServer
+
+    @classmethod
+    @contextmanager
+    def started(cls, directory: Path) -> Iterator[Servers]:
+        """RabbitMQ, Redis and an S3 server: Ceph's gateway, or moto where that is not installed."""
+        with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+            starting = [
+                pool.submit(start, directory / name)
+                for name, start in (("rabbitmq", RabbitMQ.start), ("redis", Redis.start), ("store", _start_store))
+            ]
+            for server in starting:
+                stack.callback(lambda server=server: server.exception() or server.result().stop())
+            yield cls(*(server.result() for server in starting))  # type: ignore[arg-type]
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Within it, this process reaches the store."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.store.environment.items():
+                patch.setenv(name, value)
+            yield
+
+    def add_hosts(self, names: Iterable[str]) -> None:
+        """Make virtual hosts; one call of `rabbitmqctl`, which takes a second, for all."""
+        steps = [
+            f'rabbit_vhost:add(<<"{name}">>, <<"storm">>), '
+            f"rabbit_auth_backend_internal:set_permissions("
+            f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"storm">>)'
+            for name in names
+        ]
+        self.rabbitmq.ctl("eval", ", ".join(steps) + ".")
+
+
+def _start_store(directory: Path) -> Server:
+    try:
+        return CephGateway.start(directory)
+    except ServerUnavailable:
+        return MotoServer.start(directory)
+
+
+class Scene:
+    """Workers and a caller of one configuration.
+
+    Args:
+        servers: The servers.
+        configuration: What workers and caller are made from.
+        database: Its own in Redis.
+        directory: A new directory for logs and traces.
+        host: The virtual host.
+    """
+
+    def __init__(
+        self, servers: Servers, configuration: Configuration, *, database: int, directory: Path, host: str
+    ) -> None:
+        self._servers = servers
+        self._configuration = configuration
+        self._directory = directory
+        self._host = host
+        self._workers: list[CeleryWorker] = []
+        self._caller: Process | None = None
+        self._port = 0
+        directory.mkdir(parents=True)
+        rabbitmq = servers.rabbitmq.url.rstrip("/") + f"/{host}"
+        results = servers.redis.url.rpartition("/")[0] + f"/{database}"
+        with redis.Redis.from_url(results, socket_timeout=10) as client:
+            client.flushdb()
+        (directory / "results").mkdir()
+        backends = {"redis": results, "rpc": "rpc://", "file": (directory / "results").as_uri(), "none": ""}
+        store = f"s3://storm-{uuid.uuid4().hex[:12]}/some/prefix"
+        create_bucket(store)
+        self._environment = {
+            **servers.store.environment,
+            "STORM_CONFIGURATION": configuration.name,
+            "STORM_BROKER": rabbitmq if configuration.on_rabbitmq else results,
+            "STORM_BACKEND": backends[configuration.backend],
+            "STORM_STORE": store,
+            "TMPDIR": str(directory),
+            # Celery refuses to run as root with pickle, and CI runs as root.
+            "C_FORCE_ROOT": "yes",
+        }
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.kill()
+        if self._caller is not None:
+            self._caller.kill()
+
+    def run(self, case: str, *, limit_s: float = LIMIT_S) -> Result:
+        """Run one case; a worker or a caller that is not there is started before."""
+        name = self._configuration.name
+        place = self._directory / case.replace(" ", "-")
+        place.mkdir()
+        try:
+            self._start_missing()
+        except Exception as error:
+            return Result(name, case, reason=" ".join(str(error).split())[:300], traceback=str(error))
+        started = time.monotonic()
+        with self._cutting(place):
+            told = self._ask(case, place, limit_s=limit_s)
+        if told is None:
+            told = {"reason": f"hung: {self._where()}", "traceback": self._end_caller()}
+        return Result(
+            name, case, reason=told["reason"], traceback=told["traceback"], seconds=round(time.monotonic() - started, 1)
+        )
+
+    def _ask(self, case: str, place: Path, *, limit_s: float) -> dict[str, str] | None:
+        """What the caller answers; None if it does not."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=limit_s + GRACE_S)
+        try:
+            connection.request("GET", f"/{quote(case)}?{urlencode({'place': str(place)})}")
+            answer: dict[str, str] = json.loads(connection.getresponse().read())
+        except (OSError, ValueError):
+            return None
+        finally:
+            connection.close()
+        return answer
+
+    def _start_missing(self) -> None:
+        with ThreadPoolExecutor(WORKERS + 1) as pool:
+            alive = [worker for worker in self._workers if worker.alive]
+            starting = [pool.submit(self._start_worker) for _ in range(WORKERS - len(alive))]
+            calling = pool.submit(self._start_caller) if self._caller is None or not self._caller.alive else None
+            for dead in self._workers:
+                if dead not in alive:
+                    dead.kill()
+            self._workers = alive
+            for worker in starting:
+                self._workers.append(worker.result())
+            if calling is not None:
+                calling.result()
+
+    def _start_worker(self) -> CeleryWorker:
+        return CeleryWorker.start(
+            "tests.storm.app:app",
+            directory=self._directory,
+            environment=self._environment,
+            concurrency=CONCURRENCY,
+            pool=self._configuration.pool,
+            queues=self._configuration.queues or None,
+            args=self._configuration.args,
+        )
+
+    def _start_caller(self) -> None:
+        self._port = free_port()
+        web = "tests.storm.web"
+        gunicorn = ("-m", "gunicorn", "--worker-class", "gthread", "--threads", "4", "--timeout", "600")
+        uvicorn = ("-m", "uvicorn", "--lifespan", "off", "--log-level", "warning", "--port", str(self._port))
+        commands: dict[str, tuple[str, ...]] = {
+            "main": ("-m", web, "main", str(self._port)),
+            "threads": ("-m", web, "threads", str(self._port)),
+            "gthread": (*gunicorn, "--bind", f"127.0.0.1:{self._port}", f"{web}:application"),
+            "asyncio": (*uvicorn, f"{web}:in_thread"),
+            "loop": (*uvicorn, f"{web}:in_loop"),
+        }
+        self._caller = Process.start(
+            [sys.executable, *commands[self._configuration.caller]],
+            name="caller",
+            directory=self._directory,
+            environment={"PYTHONUNBUFFERED": "1", **self._environment, "STORM_CALLER": "yes"},
+        )
+        self._caller.wait_for_port(self._port)
+
+    def _where(self) -> str:
+        """Where the caller hangs: the innermost line of ours in the thread that ran the case, as its dump shows."""
+        if self._caller is None or not self._caller.alive:
+            return "the caller ended"
+        threads = self._caller.log().split("hread 0x")
+        frames = next((_FRAME.findall(thread) for thread in threads if "storm/cases.py" in thread), [])
+        # The dump has the innermost frame first.
+        ours = [f"{path}:{line} in {name}" for path, line, name in frames]
+        return ours[0] if ours else "the caller does not answer"
+
+    def _end_caller(self) -> str:
+        if self._caller is None:
+            return ""
+        log = self._caller.log()
+        self._caller.kill()
+        return log[-4000:]
+
+    @contextmanager
+    def _cutting(self, place: Path) -> Iterator[None]:
+        """Within it, connections are closed when the case asks for it."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.05):
+                if (place / "cut").exists():
+                    self._servers.rabbitmq.ctl("close_all_connections", "--vhost", self._host, "storm")
+                    (place / "cut.done").touch()
+                    return
+
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watching.join(timeout=30)
+
+
+def cases_of(configuration: Configuration, wanted: Sequence[str] = ()) -> list[str]:
+    """The cases that a configuration goes through, in order."""
+    chosen = [case for case in (*COMMON, *configuration.own) if case not in configuration.without]
+    return [case for case in chosen if not wanted or case in wanted]
