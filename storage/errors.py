@@ -14,7 +14,10 @@
     ├── MissingPackage               (ImportError)          a value needs a package that is not installed
     └── Unencodable                  (TypeError)            a value that cannot travel
 
-Every error carries its facts as attributes, says the remedy in its text, and survives pickling.
+Every error carries its facts as attributes, says the remedy in its text, and survives pickling. Its attribute
+`transient` says whether the same call may succeed later, without a change of the program or of the data: true of
+StorageUnavailable, StorageDenied (a token expires, a policy is changed), BucketNotFound (a bucket is made anew) and
+of an answer that has no class here; false of all others.
 """
 
 from __future__ import annotations
@@ -33,11 +36,16 @@ class StorageError(Exception):
         key: The key of the object concerned, where there is one.
         remedy: What the reader can do; without it the remedy of the class stands.
 
+    Attributes:
+        transient: Whether the same call may succeed later, without a change of the program or of the data.
+
     The text of the error is the message followed by the remedy. Only the message is a positional
     argument, so the default pickling restores the error whole, attributes included.
     """
 
     remedy: str = ""
+    # Of an answer that has no class of its own: what a server has not been heard to say before may pass.
+    transient: bool = True
 
     def __init__(self, message: str, *, key: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -54,12 +62,14 @@ class ObjectNotFound(StorageError, FileNotFoundError):
     """No object stands under the key."""
 
     remedy = "It was never written, or it has been deleted: check the key and the root of the store."
+    transient = False
 
 
 class ObjectExists(StorageError, FileExistsError):
     """A put with `if_absent` found an object; that object is untouched."""
 
     remedy = "The first write stands: read it and compare, as put_once() does."
+    transient = False
 
 
 class BucketNotFound(StorageError, FileNotFoundError):
@@ -88,6 +98,7 @@ class PromiseBroken(StorageError, NotImplementedError):
     """
 
     remedy = "Use another store. If this one has been mended, `fanout doctor` probes it afresh."
+    transient = False
 
     def __init__(
         self,
@@ -118,18 +129,21 @@ class InvalidKey(StorageError, ValueError):
         "A key is 1 to 900 bytes of UTF-8, without control characters: segments joined by '/', "
         "none of them empty, '.' or '..'."
     )
+    transient = False
 
 
 class InvalidStoreUrl(StorageError, ValueError):
     """The URL names no store."""
 
     remedy = "Use s3://bucket/prefix, file:///absolute/directory or memory://name."
+    transient = False
 
 
 class CorruptObject(StorageError, ValueError):
     """The bytes are not the bytes that were written; nothing of them was used."""
 
     remedy = "Read it again; if it stays so the object is damaged and must be written anew."
+    transient = False
 
 
 class MissingPackage(StorageError, ImportError):
@@ -140,6 +154,7 @@ class MissingPackage(StorageError, ImportError):
     """
 
     remedy = "Install it wherever such values are written and read."
+    transient = False
 
     def __init__(self, message: str, *, extra: str = "", key: str | None = None, remedy: str | None = None) -> None:
         if extra and remedy is None:
@@ -161,6 +176,7 @@ class Unencodable(StorageError, TypeError):
         "timedelta, Decimal, Fraction, UUID, arrays and scalars of NumPy, and tables, record batches and arrays of "
         "Arrow. Convert anything else first (dataclasses.asdict(), member.value)."
     )
+    transient = False
 
     def __init__(self, message: str, *, path: str = "value", key: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message, key=key, remedy=remedy)

@@ -76,6 +76,14 @@ def test_errors_are_natural_and_say_the_remedy(kind: type[StorageError]) -> None
     assert kind.remedy.endswith(".")
 
 
+def test_each_error_says_whether_it_is_transient() -> None:
+    """What may succeed later is transient, before and after pickling; what cannot change by itself is not."""
+    transient = {kind.__name__ for kind in ERRORS if kind("it happened").transient}
+    assert transient == {"StorageError", "StorageUnavailable", "StorageDenied", "BucketNotFound"}
+    for kind in ERRORS:
+        assert pickle.loads(pickle.dumps(kind("it happened"))).transient is kind("it happened").transient
+
+
 def test_unencodable_keeps_its_path() -> None:
     """The path of an Unencodable comes through pickle."""
     assert pickle.loads(pickle.dumps(Unencodable("no", path="a[3].b"))).path == "a[3].b"
