@@ -76,6 +76,9 @@ class ProvenStore(ObjectStore):
     def delete(self, keys: Iterable[str]) -> None:
         self._store.delete(keys)
 
+    def now(self) -> float:
+        return self._store.now()
+
     def _look(self) -> bool:
         """Whether write-once puts must be emulated; raises if the store can't be used at all."""
         report = known_verdict(self._store)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import abc
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 Body = bytes | bytearray | memoryview
 """What may be written."""
 
 Content = bytes | memoryview
 """What is read: a view where that saves a copy. Both are compared, measured and cut alike."""
+
+CLOCK_KEY: Final = "_probe/clock"
+"""Where `ObjectStore.now` writes to learn what time the store has; it stays, and nobody reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +120,16 @@ class ObjectStore(abc.ABC):
         Raises:
             StorageError: The store refused to delete one of the keys; the error names it.
         """
+
+    def now(self) -> float:
+        """Return what time the store has, in seconds since the epoch; two requests.
+
+        An object is written under `CLOCK_KEY` and its date is looked up. Wrong by half a second at the most where
+        dates are whole seconds (on S3, always), and by half of the time that the two requests took.
+        """
+        began = time.monotonic()
+        self.put(CLOCK_KEY, b"what time is it?")
+        stamped = self.head(CLOCK_KEY).modified
+        # Somebody who asks at the same time may have replaced our object, so the date may be of any moment since we
+        # began: the middle is meant. The same holds within a second whose fraction was cut off.
+        return stamped.timestamp() + (time.monotonic() - began) / 2 + (0.0 if stamped.microsecond else 0.5)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import InvalidKey, ObjectExists, ObjectNotFound, ObjectStore, open_store, put_once
+from storage import (
+    CountingStore,
+    InvalidKey,
+    ObjectExists,
+    ObjectNotFound,
+    ObjectStore,
+    ProvenStore,
+    open_store,
+    put_once,
+)
 
 ODD_KEYS = [
     "with space/and more",
@@ -145,6 +155,22 @@ def test_head_tells_size_and_time(store: ObjectStore) -> None:
     assert info.modified.tzinfo is UTC
     assert abs(datetime.now(UTC) - info.modified) < timedelta(minutes=5)
     assert [(found.key, found.size, found.modified.tzinfo) for found in store.list()] == [("a/b", 5, UTC)]
+
+
+def test_a_store_tells_its_time(store: ObjectStore) -> None:
+    """now() is the clock that dates objects, here this machine's, whatever is wrapped around the store.
+
+    It takes two requests; what it leaves is one small object below `_probe/`, or nothing.
+    """
+    counted = CountingStore(store)
+    for asked in (store, ProvenStore(counted)):
+        before = time.time()
+        told = asked.now()
+        assert before - 0.6 <= told <= time.time() + 0.6
+    assert counted.requests == {"put": 1, "head": 1}
+    store.put("a", b"")
+    assert abs(store.head("a").modified.timestamp() - store.now()) < 2
+    assert [*{*keys_of(store)} - {"a", "_probe/clock"}] == []
 
 
 def test_a_write_once_put_leaves_what_stands(store: ObjectStore) -> None:

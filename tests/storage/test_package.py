@@ -6,7 +6,10 @@ import importlib
 import pickle
 import subprocess
 import sys
+import time
 import types
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,9 @@ from storage import (
     InvalidKey,
     InvalidStoreUrl,
     MemoryStore,
+    ObjectInfo,
     ObjectNotFound,
+    ObjectStore,
     StorageError,
     StorageUnavailable,
     Unencodable,
@@ -242,3 +247,19 @@ def test_a_root_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "root").write_bytes(b"")
     with pytest.raises(StorageUnavailable):
         FileStore(tmp_path / "root").put("a", b"")
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, -90.0, 3600.0])
+@pytest.mark.parametrize("whole_seconds", [False, True])
+def test_the_stores_clock_is_read_from_what_it_dates(ahead_s: float, whole_seconds: bool) -> None:
+    """The time is the store's and not this machine's, to half a second even if dates are whole seconds."""
+
+    class Dated(MemoryStore):
+        now = ObjectStore.now
+
+        def head(self, key: str) -> ObjectInfo:
+            info = super().head(key)
+            modified = info.modified + timedelta(seconds=ahead_s)
+            return replace(info, modified=modified.replace(microsecond=0) if whole_seconds else modified)
+
+    assert abs(Dated().now() - time.time() - ahead_s) < 0.6

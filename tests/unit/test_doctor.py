@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,21 +96,22 @@ def test_a_store_that_breaks_its_promise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("older_s", "verdict", "said"),
+    ("ahead_s", "verdict", "said"),
     [
         (0.0, Verdict.OK, "agrees"),
-        (5.0, Verdict.OK, "4 s behind"),
-        (-5.0, Verdict.OK, "5 s ahead of"),
-        (20.0, Verdict.CHANGE, "19 s behind"),
-        (-20.0, Verdict.CHANGE, "20 s ahead of"),
-        (100.0, Verdict.BROKEN, "99 s behind"),
-        (-100.0, Verdict.BROKEN, "100 s ahead of"),
+        (0.9, Verdict.OK, "agrees"),
+        (-5.0, Verdict.OK, "5 s behind"),
+        (5.0, Verdict.OK, "5 s ahead of"),
+        (-20.0, Verdict.CHANGE, "20 s behind"),
+        (20.0, Verdict.CHANGE, "20 s ahead of"),
+        (-100.0, Verdict.BROKEN, "100 s behind"),
+        (100.0, Verdict.BROKEN, "100 s ahead of"),
     ],
 )
-def test_clocks_that_differ(older_s: float, verdict: Verdict, said: str) -> None:
+def test_clocks_that_differ(ahead_s: float, verdict: Verdict, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that is off by much of `stall_s` is named with the direction; a second is nobody's fault."""
     store = ScriptedStore()
-    store.after = lambda verb, key: store.age(older_s, key) if "clock" in key else None
+    monkeypatch.setattr(store, "now", lambda: time.time() + ahead_s)
     finding = [*check_store(store, stall_s=60)][-1]
     assert finding.verdict is verdict
     assert said in finding.found
