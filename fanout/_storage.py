@@ -50,6 +50,8 @@ from storage import (  # noqa: E402
     open_store,
     probe_store,
     put_once,
+    remaining_s,
+    within,
     write_verdict,
 )
 
@@ -82,5 +84,7 @@ __all__ = [
     "open_store",
     "probe_store",
     "put_once",
+    "remaining_s",
+    "within",
     "write_verdict",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .codec import decode, encode
 from .counting import CountingStore
+from .deadline import remaining_s, within
 from .envelope import COMPRESSIONS, Compression, checksum, digest
 from .errors import (
     BucketNotFound,
@@ -32,7 +33,7 @@ from .packs import PackReader, PackWriter, Slice
 from .probe import ProbeReport, Promise, probe_store, write_verdict
 from .proven import ProvenStore, open_proven
 from .sequences import SequenceEncoder
-from .store import Body, Content, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore, Retention
 from .urls import create_bucket, open_store
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Promise",
     "PromiseBroken",
     "ProvenStore",
+    "Retention",
     "SequenceEncoder",
     "Slice",
     "StorageDenied",
@@ -77,5 +79,7 @@ __all__ = [
     "open_store",
     "probe_store",
     "put_once",
+    "remaining_s",
+    "within",
     "write_verdict",
 ]
