@@ -55,7 +55,9 @@ from storage import (  # noqa: E402
     probe_store,
     put_once,
     register_type,
+    remaining_s,
     travels,
+    within,
     write_verdict,
 )
 
@@ -93,6 +95,8 @@ __all__ = [
     "probe_store",
     "put_once",
     "register_type",
+    "remaining_s",
     "travels",
+    "within",
     "write_verdict",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .adapters import is_registrable, register_type, travels
 from .codec import decode, encode
 from .counting import CountingStore
+from .deadline import remaining_s, within
 from .envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
 from .errors import (
     BucketNotFound,
@@ -36,7 +37,7 @@ from .packs import PackReader, PackWriter, Slice
 from .probe import ProbeReport, Promise, probe_store, write_verdict
 from .proven import ProvenStore, open_proven
 from .sequences import SequenceEncoder
-from .store import Body, Content, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore, Retention
 from .urls import create_bucket, open_store
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Promise",
     "PromiseBroken",
     "ProvenStore",
+    "Retention",
     "SequenceEncoder",
     "Slice",
     "StorageDenied",
@@ -87,6 +89,8 @@ __all__ = [
     "probe_store",
     "put_once",
     "register_type",
+    "remaining_s",
     "travels",
+    "within",
     "write_verdict",
 ]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .store import Body, Content, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore, Retention
 
 _BATCH_KEYS = 1000
 
@@ -85,6 +85,9 @@ class CountingStore(ObjectStore):
         self._count("put")
         self._count("head")
         return self._store.now()
+
+    def retention(self) -> Retention | None:
+        return self._store.retention()
 
     def _count(self, verb: str, *, bytes_in: int = 0) -> None:
         with self._lock:

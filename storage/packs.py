@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from mmap import mmap
 from types import TracebackType
@@ -134,7 +135,8 @@ class PackWriter:
             # no limit: each upload ends with the limits of the store
             running = wait(running, return_when=FIRST_COMPLETED).not_done
         self._raise_failure()
-        upload = self._pool.submit(self._store.put, self._key(self._pack), body)
+        # In this thread's context, for the limit that a caller may have set.
+        upload = self._pool.submit(copy_context().run, self._store.put, self._key(self._pack), body)
         self._begun.append((upload, self._slices))
         self._pack += 1
         self._pack_bytes = min(2 * self._pack_bytes, self._largest_bytes)
@@ -221,10 +223,11 @@ class _Buffers:
         lent, self._lent = self._lent, []
         for upload, buffer in lent:
             # Asked once: an upload that ended between two questions would take its buffer along.
-            if upload.done():
-                self._free.append(buffer)
-            else:
+            if not upload.done():
                 self._lent.append((upload, buffer))
+            elif not upload.cancelled() and upload.exception() is None:
+                self._free.append(buffer)
+            # Else it is dropped: a client that was left without an answer may still be sending it.
         return self._free.pop() if self._free else mmap(-1, self._size)
 
     def give_back(self, buffer: mmap, *, after: Future[None]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from .errors import ObjectExists, ObjectNotFound
 from .probe import WRITE_ONCE, known_verdict, probe_store, write_verdict
-from .store import Body, Content, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore, Retention
 from .urls import open_store
 
 _LOG = logging.getLogger("storage")
@@ -78,6 +78,9 @@ class ProvenStore(ObjectStore):
 
     def now(self) -> float:
         return self._store.now()
+
+    def retention(self) -> Retention | None:
+        return self._store.retention()
 
     def _look(self) -> bool:
         """Whether write-once puts must be emulated; raises if the store can't be used at all."""

@@ -1,4 +1,4 @@
-"""A store in a bucket of S3, or of a server that speaks its protocol. The only importer of boto3."""
+"""A store in a bucket of S3, or of a server that speaks its protocol, by way of boto3."""
 
 from __future__ import annotations
 
@@ -8,49 +8,47 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
 from datetime import UTC
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import boto3
 from botocore import exceptions as boto
-from botocore.config import Config
 from urllib3.exceptions import HTTPError
 
+from . import deadline
+from .deadline import CallLimit
 from .errors import StorageDenied, StorageError, StorageUnavailable
+from .helpers import Late, bounded
 from .keys import check_key, check_range
-from .s3_access import S3Access
-from .s3_codes import CONFLICTS, MISSING_RANGE, error_of
-from .store import Body, ObjectInfo, ObjectStore
+from .s3_access import S3Access, check_endpoint
+from .s3_client import Made, Settled, access_by, new_client
+from .s3_codes import CONFLICTS, MISSING_RANGE, error_of, lacks_batches, wants_digest
+from .s3_faults import BodyError, code_of, fault_of, is_unreachable, status_of
+from .store import Body, ObjectInfo, ObjectStore, Retention
 from .urls import S3Location, parse_s3_url
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
-_BATCH_KEYS = 1000
-_CONNECTIONS = 32
+_BATCH_KEYS: Final = 1000
 # With one answer in five a 503, three attempts lose 0.8 % of the calls, eight about 3 in a million.
-_REQUEST_ATTEMPTS = 8
-_CONFLICT_ATTEMPTS = 8
-_BODY_ATTEMPTS = 4
-_CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
+_ATTEMPTS: Final = 8
+_BODY_ATTEMPTS: Final = 4
+# Two writers that met have only to miss each other.
+_CONFLICT_PAUSE_S: Final = 0.05
+_CONFLICT_PAUSES_END_S: Final = 5.0
+_DELETES_AT_ONCE: Final = 8
+# Before a thread makes a client beside another that has not come to an end with it.
+_CLIENT_WAIT_S: Final = 20.0
 
-_NO_CREDENTIALS = (
-    boto.NoCredentialsError,
-    boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.ProfileNotFound,
-    boto.NoAuthTokenError,
-    boto.TokenRetrievalError,
-    boto.SSOError,
-    boto.LoginError,
-)
-_NO_ANSWER = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
+# A client that was refused is made anew, but not more often.
+_CLIENT_REST_S: Final = 1.0
 
 _T = TypeVar("_T")
 
@@ -58,35 +56,52 @@ _T = TypeVar("_T")
 class S3Store(ObjectStore):
     """Objects in a bucket, below a prefix.
 
-    Each process makes its own client at first use, with up to 32 connections; a forked child never
-    touches its parent's. boto3 tries every request up to 8 times; what it does not repeat (a
-    conflicting conditional write, a body that breaks off) is repeated here.
+    Each process makes its own client at first use, with up to 32 connections; a forked child never touches its
+    parent's, and writes to the same place. Every request is tried up to 8 times within the limit of its call
+    (`storage.within`), and runs in a helper thread, so that the limit holds whatever the server does.
 
     Args:
         location: What an s3:// URL says, or the URL itself.
-        pause: Waits so many seconds between the tries made here.
+        settled: Where the bucket lies, if that is decided already; else boto3's chain says it at first use.
+        pause: Waits so many seconds between two attempts.
     """
 
-    def __init__(self, location: S3Location | str, *, pause: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self,
+        location: S3Location | str,
+        *,
+        settled: Settled | None = None,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._location = parse_s3_url(location) if isinstance(location, str) else location
         self.url = self._location.url
         self._bucket = self._location.bucket
         self._prefix = self._location.prefix
         self._pause = pause
-        self._clients: dict[int, S3Client] = {}
+        self._made: dict[int, Made] = {}
         self._locks: dict[int, threading.Lock] = {}
+        self._settled = settled
+        self._deletes_singly = False
+        self.wants_digest = False
+        """Whether the bucket has refused a write without a digest, as one with object lock does."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         name = self._name(key)
         # The stubs know only bytes here; botocore takes a bytearray as it is, without a copy.
         content: Any = body.tobytes() if isinstance(body, memoryview) else body
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
-        with self._translated("writing", key, is_conditional=if_absent):
-            self._repeated(
-                lambda: self._client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition),
-                _is_conflict,
-                attempts=_CONFLICT_ATTEMPTS,
-            )
+
+        def request(client: S3Client) -> None:
+            digest: Any = {"ContentMD5": _md5(content)} if self.wants_digest else {}
+            try:
+                client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
+            except boto.ClientError as error:
+                if self.wants_digest or not wants_digest(code_of(error), _message_of(error)):
+                    raise
+                self.wants_digest = True
+                client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=_md5(content))
+
+        self._call("writing", key, "PutObject", request, size_bytes=len(content), is_conditional=if_absent)
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         check_range(offset, length)
@@ -96,9 +111,17 @@ class S3Store(ObjectStore):
         name = self._name(key)
         end = "" if length is None else offset + length - 1
         wanted: dict[str, Any] = {"Range": f"bytes={offset}-{end}"} if offset or length is not None else {}
+        limit = CallLimit(length or 0)
 
-        def request() -> bytes:
-            answer = self._client.get_object(Bucket=self._bucket, Key=name, **wanted)
+        def request(client: S3Client) -> bytes:
+            try:
+                answer = client.get_object(Bucket=self._bucket, Key=name, **wanted)
+            except boto.ClientError as error:
+                # The object ends where the range starts, or before; a missing object is a 404.
+                if wanted and code_of(error) in MISSING_RANGE:
+                    return b""
+                raise
+            limit.allow(answer.get("ContentLength") or 0)
             content = _content_of(answer)
             # A server may ignore the range and send everything; the status is how it says so. rclone's gateway
             # says 200 to ranges too, but names the range that it sends.
@@ -107,45 +130,54 @@ class S3Store(ObjectStore):
                 return content[offset : None if length is None else offset + length]
             return content
 
-        with self._translated("reading", key):
-            try:
-                return self._repeated(request, _is_broken_body, attempts=_BODY_ATTEMPTS)
-            except boto.ClientError as error:
-                # The object ends where the range starts, or before; a missing object is a 404.
-                if wanted and _code_of(error) in MISSING_RANGE:
-                    return b""
-                raise
+        return self._call("reading", key, "GetObject", request, limit=limit)
 
     def head(self, key: str) -> ObjectInfo:
         name = self._name(key)
-        with self._translated("looking up", key):
-            answer = self._client.head_object(Bucket=self._bucket, Key=name)
-        return ObjectInfo(key, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
+
+        def request(client: S3Client) -> ObjectInfo:
+            try:
+                answer = client.head_object(Bucket=self._bucket, Key=name)
+            except boto.ClientError as error:
+                if status_of(error) != 400:
+                    raise
+                # The answer to a HEAD has no body that could say why, and an expired token is a 400, too.
+                client.get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0")["Body"].close()
+                raise
+            return ObjectInfo(key, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
+
+        return self._call("looking up", key, "HeadObject", request)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         wanted: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
         if start_after:
             wanted["StartAfter"] = self._prefix + start_after
-        with self._translated("listing", None):
-            for page in self._client.get_paginator("list_objects_v2").paginate(**wanted):
-                for entry in page.get("Contents", ()):
-                    key = entry["Key"].removeprefix(self._prefix)
-                    yield ObjectInfo(key, entry["Size"], entry["LastModified"].astimezone(UTC))
+
+        def request(client: S3Client) -> ListObjectsV2OutputTypeDef:
+            return client.list_objects_v2(**wanted)
+
+        while True:
+            page = self._call("listing", None, "ListObjectsV2", request)
+            for entry in page.get("Contents", ()):
+                key = entry["Key"].removeprefix(self._prefix)
+                yield ObjectInfo(key, entry["Size"], entry["LastModified"].astimezone(UTC))
+            token = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not token:
+                return
+            wanted["ContinuationToken"] = token
 
     def delete(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
         while batch := [*islice(remaining, _BATCH_KEYS)]:
-            names = [{"Key": self._name(key)} for key in batch]
-            with self._translated("deleting", batch[0]):
-                answer = self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": cast(Any, names), "Quiet": True}
-                )
-            for refusal in answer.get("Errors", ()):
-                code = refusal.get("Code", "")
-                # Some servers call the absence of what was to be deleted an error.
-                if code != "NoSuchKey":
-                    key = refusal.get("Key", "").removeprefix(self._prefix)
-                    raise error_of(code, None, subject=f"deleting {key!r} in {self.url}", key=key)
+            names = [self._name(key) for key in batch]
+            if not self._deletes_singly:
+                try:
+                    self._delete_batch(batch, names)
+                    continue
+                except _NoBatchesError:
+                    # Google's door for S3 has none, and others neither.
+                    self._deletes_singly = True
+            self._delete_singly(batch)
 
     def create_bucket(self) -> None:
         """Make this store's bucket; idempotent, two requests at most.
@@ -154,86 +186,229 @@ class S3Store(ObjectStore):
             StorageDenied: The bucket belongs to someone else, or the credentials may not create it.
             StorageUnavailable: The endpoint does not answer.
         """
-        with self._translated("creating the bucket", None):
-            region = self._client.meta.region_name
+
+        def request(client: S3Client) -> None:
+            region = client.meta.region_name
             placement: dict[str, Any] = {}
             if region not in (None, "us-east-1", "aws-global"):
                 placement = {"CreateBucketConfiguration": {"LocationConstraint": region}}
             try:
-                self._repeated(
-                    lambda: self._client.create_bucket(Bucket=self._bucket, **placement),
-                    _is_conflict,
-                    attempts=_CONFLICT_ATTEMPTS,
-                )
+                client.create_bucket(Bucket=self._bucket, **placement)
             except boto.ClientError as error:
-                if _code_of(error) == "BucketAlreadyOwnedByYou":
+                if code_of(error) == "BucketAlreadyOwnedByYou":
                     return
-                if _code_of(error) != "BucketAlreadyExists":
+                if code_of(error) != "BucketAlreadyExists":
                     raise
                 # Some servers say so of one's own bucket too: whoever can look into it may use it.
-                self._client.head_bucket(Bucket=self._bucket)
+                client.head_bucket(Bucket=self._bucket)
 
-    def access(self) -> S3Access:
-        """How boto3's chain says that the bucket is reached. No request, unless a role has to be assumed.
+        self._call("creating the bucket", None, "CreateBucket", request)
+
+    def retention(self) -> Retention | None:
+        def request(client: S3Client) -> Retention | None:
+            try:
+                versions = client.get_bucket_versioning(Bucket=self._bucket).get("Status") == "Enabled"
+            except boto.ClientError as error:
+                if status_of(error) in (400, 403, 404, 405, 501):
+                    return None
+                raise
+            try:
+                answer = client.get_object_lock_configuration(Bucket=self._bucket)
+            except boto.ClientError as error:
+                if (status_of(error) or 500) >= 500 and status_of(error) != 501:
+                    raise
+                return Retention(versions=versions)
+            lock = answer.get("ObjectLockConfiguration", {})
+            kept = lock.get("Rule", {}).get("DefaultRetention", {})
+            days = kept.get("Days") or 365 * kept.get("Years", 0)
+            return Retention(versions, lock.get("ObjectLockEnabled") == "Enabled", kept.get("Mode", ""), days)
+
+        return self._call("asking for the settings of the bucket", None, "GetBucketVersioning", request)
+
+    def access(self) -> S3Access | None:
+        """How boto3's chain says that the bucket is reached; None if no other client can go there.
+
+        No request, unless credentials have to be asked for.
 
         Raises:
-            StorageError: The configuration can't be read.
+            StorageError: The configuration can't be read, or there are no credentials.
         """
-        meta = self._client.meta
-        style = (getattr(meta.config, "s3", None) or {}).get("addressing_style")
-        endpoint = meta.endpoint_url if _is_custom(self._client) else None
-        is_virtual_hosted = endpoint is None and style != "path" and "." not in self._bucket
-        if endpoint is not None and style == "virtual":
-            scheme, _, host = endpoint.partition("://")
-            endpoint, is_virtual_hosted = f"{scheme}://{self._bucket}.{host}", True
-        return S3Access(endpoint, meta.region_name, is_virtual_hosted, boto3.session.Session())
+        return self._call(
+            "looking for the way", None, "", lambda client: access_by(self._made[os.getpid()], self._bucket)
+        )
+
+    def renewed(self, access: S3Access) -> S3Access:
+        """The same way with credentials as they are now. May ask for them."""
+        ask = access.renewed
+        if ask is None:
+            return access
+        return self._call("renewing the credentials", None, "", lambda _: access.with_keys(ask()))
+
+    def _delete_batch(self, keys: Sequence[str], names: Sequence[str]) -> None:
+        wanted: Any = {"Objects": [{"Key": name} for name in names], "Quiet": True}
+
+        def request(client: S3Client) -> Any:
+            try:
+                return client.delete_objects(Bucket=self._bucket, Delete=wanted)
+            except boto.ClientError as error:
+                if lacks_batches(code_of(error), status_of(error)):
+                    raise _NoBatchesError from error
+                raise
+
+        answer = self._call("deleting", keys[0], "DeleteObject", request)
+        for refusal in answer.get("Errors", ()):
+            code = refusal.get("Code", "")
+            # Some servers call the absence of what was to be deleted an error.
+            if code != "NoSuchKey":
+                key = refusal.get("Key", "").removeprefix(self._prefix)
+                raise error_of(code, None, subject=f"deleting {key!r} in {self.url}", key=key, verb="DeleteObject")
+
+    def _delete_singly(self, keys: Sequence[str]) -> None:
+        def delete(key: str) -> None:
+            name = self._name(key)
+            try:
+                self._call(
+                    "deleting", key, "DeleteObject", lambda client: client.delete_object(Bucket=self._bucket, Key=name)
+                )
+            except FileNotFoundError as error:
+                if not isinstance(error, StorageError) or "NoSuchBucket" in str(error):
+                    raise
+
+        with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys)), thread_name_prefix="storage-delete") as pool:
+            # Each in this thread's context, for the limit that it may hold.
+            for deletion in [pool.submit(copy_context().run, delete, key) for key in keys]:
+                deletion.result()
 
     @property
     def _client(self) -> S3Client:
+        return self._make().client
+
+    def _make(self) -> Made:
         process = os.getpid()
-        client = self._clients.get(process)
-        if client is None:
-            # A lock per process: a thread that was not forked may hold the parent's for ever.
-            with self._locks.setdefault(process, threading.Lock()):
-                client = self._clients.get(process)
-                if client is None:
-                    client = self._clients[process] = _new_client(self._location.checksums)
-        return client
+        made = self._made.get(process)
+        if made is None:
+            # A lock per process: a thread that was not forked may hold the parent's for ever. Nor is a thread of our
+            # own waited for that long: a credential helper may never end.
+            lock = self._locks.setdefault(process, threading.Lock())
+            is_mine = lock.acquire(timeout=_CLIENT_WAIT_S)
+            try:
+                made = self._made.get(process)
+                if made is None:
+                    if self._settled is None:
+                        check_endpoint(os.environ)
+                    made = new_client(self._location.checksums, self._settled)
+                    self._settled = self._settled or made.settled
+                    self._made[process] = made
+            finally:
+                if is_mine:
+                    lock.release()
+        return made
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _repeated(self, request: Callable[[], _T], is_passing: Callable[[Exception], bool], *, attempts: int) -> _T:
-        """Call until it succeeds, fails for good, or has failed `attempts` times; wait in between."""
-        for attempt in range(1, attempts):
-            try:
-                return request()
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-            # Full jitter: writers that met once must not meet again.
-            self._pause(random.uniform(0, min(0.05 * 2**attempt, 5.0)))  # noqa: S311 - not a secret
-        return request()
+    def _call(
+        self,
+        doing: str,
+        key: str | None,
+        verb: str,
+        request: Callable[[S3Client], _T],
+        *,
+        size_bytes: int = 0,
+        limit: CallLimit | None = None,
+        is_conditional: bool = False,
+    ) -> _T:
+        """Make a request, as often as it takes, within one limit.
 
-    @contextmanager
-    def _translated(self, doing: str, key: str | None, *, is_conditional: bool = False) -> Iterator[None]:
-        """Turn what boto3 raises into this package's errors."""
+        Args:
+            doing: What is done, for messages: "writing".
+            key: The object that it is done to.
+            verb: The action of S3.
+            request: Makes it, with a client.
+            size_bytes: Of the body that is sent.
+            limit: When the call has to end; by default as the body and the caller allow.
+            is_conditional: Whether it is a write-once put.
+
+        Raises:
+            StorageError: What came of it; every error of botocore's is one of these.
+        """
+        limit = limit or CallLimit(size_bytes)
         subject = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
+        fault = partial(fault_of, subject=subject, key=key, verb=verb, is_conditional=is_conditional)
         try:
-            yield
-        except boto.ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            raise error_of(_code_of(error), status, subject=subject, key=key, is_conditional=is_conditional) from error
-        except _NO_CREDENTIALS as error:
-            raise StorageDenied(f"{subject} found no usable credentials: {error}", key=key) from error
-        except (*_NO_ANSWER, _BodyError) as error:
-            raise StorageUnavailable(f"{subject} got no whole answer: {error}", key=key) from error
-        except boto.BotoCoreError as error:
-            raise StorageError(f"{subject} failed: {error}", key=key) from error
+            return bounded(lambda: self._tried(request, fault, limit), limit)
+        except Late as late:
+            error = self._unanswered(subject, key, late, limit)
+            self._forget_a_hung_client()
+            raise error from None
+
+    def _unanswered(self, subject: str, key: str | None, late: Late, limit: CallLimit) -> StorageUnavailable:
+        made = self._made.get(os.getpid())
+        timeout_s = limit.deadline.timeout_s
+        who = made.client.meta.endpoint_url if made is not None else "the server, or what gives the credentials,"
+        asked = f"{who} did not answer within {timeout_s:g} s"
+        if not late.was_asked:
+            asked = f"the {timeout_s:g} s that were allowed had passed before it could be asked"
+        return StorageUnavailable(f"{subject}: {asked}", key=key)
+
+    def _forget_a_hung_client(self) -> None:
+        """It may be the credentials that nobody gives: the next call asks for them afresh."""
+        process = os.getpid()
+        made = self._made.get(process)
+        if made is None:
+            self._locks.pop(process, None)
+        elif made.is_renewable:
+            self._forget_client()
+
+    def _tried(
+        self, request: Callable[[S3Client], _T], fault: Callable[[Exception], StorageError], limit: CallLimit
+    ) -> _T:
+        """Call until it succeeds, fails for good, or has had its attempts or its time; wait in between."""
+        limits = deadline.LIMITS
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return request(self._client)
+            except _NoBatchesError:
+                raise
+            except Exception as error:
+                found = fault(error)
+                found.__cause__ = error if found is not error else None
+                if isinstance(found, StorageDenied):
+                    self._forget_client()
+                pause_s = _pause_s(error, attempt, limits)
+                gives_up_s = limit.remaining_s
+                if is_unreachable(error):
+                    gives_up_s = min(gives_up_s, limit.began_at + limits.reach_s - limits.connect_s - time.monotonic())
+                if not isinstance(found, StorageUnavailable) or pause_s is None or pause_s >= gives_up_s:
+                    if found is error:
+                        raise
+                    raise found from found.__cause__
+            self._pause(pause_s)
+
+    def _forget_client(self) -> None:
+        """Let the next call make a client anew, with credentials as they are then; not with each call in a row."""
+        made = self._made.get(os.getpid())
+        if made is not None and time.monotonic() - made.at > _CLIENT_REST_S:
+            self._made.pop(os.getpid(), None)
 
 
-class _BodyError(Exception):
-    """An answer began well and its body broke off."""
+class _NoBatchesError(Exception):
+    """The server does not delete several objects at once."""
+
+
+def _pause_s(error: Exception, attempt: int, limits: deadline.Limits) -> float | None:
+    """How long to wait after the so many-th attempt, which ended so; None to make no other."""
+    first_s, most_s, attempts = limits.pause_s, limits.pauses_end_s, _ATTEMPTS
+    if isinstance(error, BodyError):
+        first_s, attempts = min(_CONFLICT_PAUSE_S, first_s), _BODY_ATTEMPTS
+    elif isinstance(error, boto.ClientError) and code_of(error) in CONFLICTS:
+        first_s, most_s = _CONFLICT_PAUSE_S, _CONFLICT_PAUSES_END_S
+    if attempt >= attempts:
+        return None
+    # Full jitter: writers that met once must not meet again.
+    return random.uniform(0, min(first_s * 2**attempt, most_s))  # noqa: S311 - not a secret
 
 
 def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
@@ -241,56 +416,12 @@ def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
         try:
             return body.read()
         except (boto.BotoCoreError, HTTPError, OSError) as error:
-            raise _BodyError(str(error)) from error
+            raise BodyError(str(error)) from error
 
 
-def _code_of(error: boto.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _message_of(error: boto.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Message", ""))
 
 
-def _is_conflict(error: Exception) -> bool:
-    return isinstance(error, boto.ClientError) and _code_of(error) in CONFLICTS
-
-
-def _is_broken_body(error: Exception) -> bool:
-    return isinstance(error, _BodyError)
-
-
-def _new_client(checksums: str) -> S3Client:
-    # A session of its own: boto3's default session is shared, and not safe to use from threads.
-    session = boto3.session.Session()
-    mode = cast(Any, checksums)
-    config = Config(
-        # In standard mode retries draw on a quota that only successes refill: who polls for what is not there yet,
-        # which is a 404, uses it up in a bad hour, and after that no request is tried again at all.
-        retries={"mode": "legacy", "total_max_attempts": _REQUEST_ATTEMPTS},
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        read_timeout=_READ_TIMEOUT_S,
-        max_pool_connections=_CONNECTIONS,
-        tcp_keepalive=True,
-        user_agent_extra="fanout-storage",
-        request_checksum_calculation=mode,
-        response_checksum_validation=mode,
-    )
-    try:
-        client = session.client("s3", config=config)
-        if _is_custom(client) and "addressing_style" not in (getattr(client.meta.config, "s3", None) or {}):
-            # bucket.host resolves at AWS; at an endpoint of one's own it rarely does.
-            client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
-    except ValueError as error:
-        raise StorageError(str(error), remedy="Check AWS_ENDPOINT_URL_S3 and AWS_DEFAULT_REGION.") from error
-    if _is_custom(client):
-        client.meta.events.register("before-call.s3.DeleteObjects", _digest_by_md5)
-    return client
-
-
-def _is_custom(client: S3Client) -> bool:
-    host = urlsplit(client.meta.endpoint_url).hostname or ""
-    return not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
-
-def _digest_by_md5(params: dict[str, Any], **_: object) -> None:
-    """Send Content-MD5 with a batch delete: it is required, and look-alikes often know no other digest."""
-    params.get("context", {}).pop("checksum", None)
-    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
-    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+def _md5(content: Body) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

@@ -1,4 +1,4 @@
-"""A store in a bucket of S3 whose requests cost a fifth of boto3's. The only importer of obstore."""
+"""A store in a bucket of S3 whose requests cost a fifth of boto3's."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from importlib import import_module
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store as Client
 
-from .errors import ObjectExists, ObjectNotFound
+from .deadline import CallLimit, begun_at, is_limited
+from .errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavailable
+from .helpers import Late, bounded
 from .keys import check_key, check_range
+from .obstore_clients import Clients, clients_by, is_panic
 from .s3_access import access_of
-from .store import Body, Content, ObjectInfo, ObjectStore
+from .store import Body, Content, ObjectInfo, ObjectStore, Retention
 from .urls import S3Location, parse_s3_url
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
-
     from .s3 import S3Store
+
+_T = TypeVar("_T")
 
 _LOG = logging.getLogger("fanout")
 
@@ -34,11 +39,10 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]+")
 # A prefix that obstore can list: it takes it for a folder, and knows none of an empty name, "." or "..".
 _FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._-]+/)+")
 _PAGE: Final = 1000
-# A hiccup is sat out here; what lasts is boto3's to sit out, which has more patience and names the cause.
-_RETRIES: RetryConfig = {"max_retries": 2}
-_HTTP: ClientConfig = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
-# What takes longer than that on a slow line: boto3 has no limit for the whole of a request.
-_LARGE_BYTES: Final = 128 * 2**20
+# What is larger and of known size has a client of its own, without a limit for the whole of a request, and is waited
+# for in a helper thread; so is everything that a caller has set a limit for. A small request is made at once: the
+# thread would cost a twentieth of what it does.
+_LARGE_BYTES: Final = 16 * 2**20
 # What is uploaded in one request, or about that. An object of more than two such parts goes up in parts, several at
 # once: one stream has neither all of a line nor all of a server's processors.
 _PART_BYTES: Final = 8 * 2**20
@@ -47,10 +51,8 @@ _PARTS_AT_ONCE: Final = 4
 _SMALLEST_PART_BYTES: Final = 5 * 2**20
 # Requests in a row that obstore could not do and boto3 could, after which obstore is left alone.
 _MISUNDERSTANDINGS: Final = 10
-
-# What boto3 knows how to heed and obstore does not: anywhere, and where the line is encrypted.
-_BEYOND_OBSTORE: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-_CERTIFICATES: Final = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+# A client that was refused is made anew, but not more often.
+_CLIENT_REST_S: Final = 1.0
 
 
 class _Runtime:
@@ -75,8 +77,9 @@ class ObstoreS3Store(ObjectStore):
 
     obstore does what it does well: to write, read, look up and list under plain keys. All else goes through an
     `S3Store`, and so does whatever obstore could not do: boto3 tries it again, more patiently, and its answer counts.
-    So both give the same results and the same errors. boto3 is not even imported until then, if the environment
-    alone says how to reach the store.
+    So both give the same results and the same errors, within one limit. boto3 is not even imported until then, if the
+    environment alone says how to reach the store. How that is, is decided once, as boto3's chain says, and obstore is
+    told all of it: by itself it would heed other variables.
 
     What is larger than 16 MiB is uploaded in parts, unless it is to be written once; parts of an upload that broke off
     are removed by a rule of the bucket (AbortIncompleteMultipartUpload), if it has one.
@@ -93,82 +96,109 @@ class ObstoreS3Store(ObjectStore):
         self.url = self._location.url
         self._prefix = self._location.prefix
         self._lock = threading.Lock()
-        self._made: tuple[int, Client | None] | None = None
+        self._made: tuple[int, Clients | None] | None = None
+        self._boto3: S3Store | None = None
         self._misunderstandings = 0
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         size_bytes = memoryview(body).nbytes
+        name = self._name(key)
         # A condition is for an object of one part.
         in_parts = size_bytes > 2 * _PART_BYTES and not if_absent
-        client = self._client_for(self._name(key)) if in_parts or size_bytes <= _LARGE_BYTES else None
-        if client is not None:
+        began_at = time.monotonic()
+        clients = self._clients_for(name) if not self._needs_digests else None
+        if clients is not None:
             mode: Any = "create" if if_absent else "overwrite"
+            client = clients.quick if size_bytes <= _LARGE_BYTES else clients.large
             try:
-                obstore.put(
-                    client,
-                    self._name(key),
-                    body,
-                    mode=mode,
-                    use_multipart=in_parts,
-                    chunk_size=_part_bytes(size_bytes),
-                    max_concurrency=_PARTS_AT_ONCE,
+                self._ask(
+                    lambda: obstore.put(
+                        client,
+                        name,
+                        body,
+                        mode=mode,
+                        use_multipart=in_parts,
+                        chunk_size=_part_bytes(size_bytes),
+                        max_concurrency=_PARTS_AT_ONCE,
+                    ),
+                    f"writing {key!r}",
+                    size_bytes,
                 )
             except AlreadyExistsError as error:
                 # To obstore a conflict of two writers is the same; but then neither may have won.
                 if "status code: 409" not in str(error):
                     raise ObjectExists(f"writing {key!r} in {self.url}: an object stands there", key=key) from error
-            except (BaseError, FileNotFoundError) as error:
+            except BaseException as error:
                 self._misunderstood(error)
             else:
                 self._misunderstandings = 0
                 return
-        self._careful.put(key, body, if_absent=if_absent)
+        with begun_at(began_at):
+            self._careful.put(key, body, if_absent=if_absent)
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Content:
         check_range(offset, length)
-        client = self._client_for(self._name(key)) if length is None or 0 < length <= _LARGE_BYTES else None
-        if client is not None:
+        name = self._name(key)
+        began_at = time.monotonic()
+        clients = self._clients_for(name) if length is None or length > 0 else None
+        if clients is not None:
+            client = clients.quick if (length or 0) <= _LARGE_BYTES else clients.large
             try:
-                content = self._read(client, self._name(key), offset, length)
+                content = self._ask(lambda: self._read(client, name, offset, length), f"reading {key!r}", length or 0)
             except FileNotFoundError as error:
                 if "NoSuchBucket" not in str(error):
                     raise ObjectNotFound(f"reading {key!r} in {self.url}: nothing stands there", key=key) from error
-            except BaseError as error:
+            except BaseException as error:
                 self._misunderstood(error)
             else:
                 self._misunderstandings = 0
                 return content
-        return self._careful.get(key, offset=offset, length=length)
+        with begun_at(began_at):
+            return self._careful.get(key, offset=offset, length=length)
 
     def head(self, key: str) -> ObjectInfo:
-        client = self._client_for(self._name(key))
-        if client is not None:
+        name = self._name(key)
+        began_at = time.monotonic()
+        clients = self._clients_for(name)
+        if clients is not None:
             try:
-                found = obstore.head(client, self._name(key))
+                found = self._ask(lambda: obstore.head(clients.quick, name), f"looking up {key!r}")
             except FileNotFoundError as error:
                 raise ObjectNotFound(f"looking up {key!r} in {self.url}: nothing stands there", key=key) from error
-            except BaseError as error:
+            except BaseException as error:
                 self._misunderstood(error)
             else:
                 return ObjectInfo(key, found["size"], found["last_modified"])
-        return self._careful.head(key)
+        with begun_at(began_at):
+            return self._careful.head(key)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         whole = self._prefix + prefix
-        client = self._client_for(whole + start_after) if _FOLDER.fullmatch(whole) else None
+        clients = self._clients_for(whole + start_after) if _FOLDER.fullmatch(whole) else None
         last = start_after
-        if client is not None:
+        began_at = time.monotonic()
+        if clients is not None:
             offset = self._prefix + start_after if start_after else None
             try:
-                for page in obstore.list(client, whole, offset=offset, chunk_size=_PAGE):
+                pages = iter(obstore.list(clients.quick, whole, offset=offset, chunk_size=_PAGE))
+                while page := self._ask(lambda: next(pages, None), "listing"):
                     for found in page:
                         last = found["path"].removeprefix(self._prefix)
                         yield ObjectInfo(last, found["size"], found["last_modified"])
-            except (BaseError, FileNotFoundError) as error:
+                    began_at = time.monotonic()
+            except GeneratorExit:
+                raise
+            except BaseException as error:
                 self._misunderstood(error)
             else:
                 return
-        yield from self._careful.list(prefix, start_after=last)
+        rest = self._careful.list(prefix, start_after=last)
+        # The page that obstore could not get is the same call.
+        with begun_at(began_at):
+            first = next(rest, None)
+        if first is not None:
+            yield first
+            yield from rest
 
     def delete(self, keys: Iterable[str]) -> None:
         self._careful.delete(keys)
@@ -176,6 +206,23 @@ class ObstoreS3Store(ObjectStore):
     def create_bucket(self) -> None:
         """See `S3Store.create_bucket`."""
         self._careful.create_bucket()
+
+    def retention(self) -> Retention | None:
+        return self._careful.retention()
+
+    def _ask(self, act: Callable[[], _T], doing: str, size_bytes: int = 0) -> _T:
+        """Ask obstore: at once where its own limits suffice, and else in a helper thread."""
+        if size_bytes <= _LARGE_BYTES and not is_limited():
+            return act()
+        return self._bounded(act, doing, size_bytes)
+
+    def _bounded(self, act: Callable[[], _T], doing: str, size_bytes: int = 0) -> _T:
+        limit = CallLimit(size_bytes)
+        try:
+            return bounded(act, limit)
+        except Late:
+            timeout_s = limit.deadline.timeout_s
+            raise StorageUnavailable(f"{doing} in {self.url}: no answer within {timeout_s:g} s") from None
 
     @staticmethod
     def _read(client: Client, name: str, offset: int, length: int | None) -> Content:
@@ -185,18 +232,44 @@ class ObstoreS3Store(ObjectStore):
         wanted: Any = {"range": {"offset": offset}} if offset else None
         return memoryview(obstore.get(client, name, options=wanted).bytes())
 
-    @cached_property
+    @property
     def _careful(self) -> S3Store:
         """The same objects by way of boto3."""
-        from .s3 import S3Store
+        if self._boto3 is None:
+            if is_limited() and "boto3" not in sys.modules:
+                # It takes a third of a second, and on a busy machine more than a caller may have.
+                self._bounded(lambda: import_module(f"{__package__}.s3"), "loading boto3 for a request")
+            from .s3 import S3Store
+            from .s3_client import Settled
 
-        return S3Store(self._location)
+            # Without a lock: two threads that make one each see the same.
+            clients = self._made[1] if self._made is not None else None
+            access = clients.access if clients is not None else None
+            settled = Settled(access.endpoint, access.region) if access is not None else None
+            self._boto3 = S3Store(self._location, settled=settled)
+        return self._boto3
+
+    @property
+    def _needs_digests(self) -> bool:
+        return self._boto3 is not None and self._boto3.wants_digest
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _misunderstood(self, error: Exception) -> None:
-        """Note that boto3 is asked once more; its success means that obstore and this server do not get on."""
+    def _misunderstood(self, error: BaseException) -> None:
+        """Note that boto3 is asked once more; its success means that obstore and this server do not get on.
+
+        Raises:
+            BaseException: The error itself, if it is none of obstore's.
+        """
+        if isinstance(error, StorageError) or not (isinstance(error, Exception) or is_panic(error)):
+            raise error
+        made = self._made
+        if made is not None and made[1] is not None and _is_denial(error):
+            # Its credentials may have been replaced; then boto3's count, and these are asked for anew.
+            if time.monotonic() - made[1].at > _CLIENT_REST_S:
+                self._made = None
+            return
         self._misunderstandings += 1
         _LOG.debug("%s: asked again by way of boto3: %s", self.url, str(error).partition("\n")[0])
         if self._misunderstandings == _MISUNDERSTANDINGS:
@@ -204,55 +277,57 @@ class ObstoreS3Store(ObjectStore):
                 "%s: obstore failed %d times in a row; from now on by way of boto3", self.url, _MISUNDERSTANDINGS
             )
 
-    def _client_for(self, name: str) -> Client | None:
-        """obstore's client, or None where boto3 has to do it."""
+    def _clients_for(self, name: str) -> Clients | None:
+        """obstore's clients, or None where boto3 has to do it."""
         if not _PLAIN.fullmatch(name) or self._misunderstandings >= _MISUNDERSTANDINGS or not _RUNTIME.usable():
             return None
         if _botocore_is_mocked():
             return None
-        process = os.getpid()
         made = self._made
-        if made is None or made[0] != process:
-            with self._lock:
-                made = self._made = (process, self._new_client())
+        if made is None or made[0] != os.getpid():
+            made = self._make()
+        elif made[1] is not None and made[1].good_until < time.monotonic():
+            made = self._renew(made[1])
         return made[1]
 
-    def _new_client(self) -> Client | None:
-        """A client, unless the environment asks for what only boto3 can do, or has no credentials."""
-        if any(os.environ.get(name) for name in _BEYOND_OBSTORE):
-            return None
-        access = access_of(os.environ, bucket=self._location.bucket) or self._careful.access()
-        is_plain = (access.endpoint or "").startswith("http://")
-        if not is_plain and any(os.environ.get(name) for name in _CERTIFICATES):
-            return None
-        settings: Any = {"unsigned_payload": True, "virtual_hosted_style_request": access.is_virtual_hosted}
-        if access.endpoint is not None:
-            # Under this name, since that is the one that obstore also takes from the environment.
-            settings["aws_endpoint_url_s3"] = access.endpoint
-        if access.region is not None:
-            settings["region"] = access.region
-        provider = None
-        if access.session is not None:
-            from obstore.auth.boto3 import Boto3CredentialProvider
+    def _make(self) -> tuple[int, Clients | None]:
+        process = os.getpid()
+        # A credential helper may hang, in this thread or in another: nobody waits for it longer than a call may take.
+        is_mine = self._lock.acquire(timeout=CallLimit().remaining_s)
+        try:
+            made = self._made
+            if made is None or made[0] != process:
+                access = access_of(os.environ, bucket=self._location.bucket)
+                if access is None:
+                    access = self._careful.access()
+                made = self._made = (process, clients_by(access, self._location.bucket) if access else None)
+                if access is None or made[1] is None:
+                    _LOG.info("%s: by way of boto3, since obstore can't be told all that AWS's settings say", self.url)
+            return made
+        finally:
+            if is_mine:
+                self._lock.release()
 
-            try:
-                provider = Boto3CredentialProvider(access.session)
-            except ValueError:
-                # There are no credentials: boto3 says so in its own words.
-                return None
-        return Client(
-            self._location.bucket,
-            config=settings,
-            client_options=_HTTP,
-            retry_config=_RETRIES,
-            credential_provider=provider,
-        )
+    def _renew(self, clients: Clients) -> tuple[int, Clients | None]:
+        """Look whether there are new credentials; there is no harm in two threads that do."""
+        access = self._careful.renewed(clients.access)
+        if access.keys == clients.access.keys:
+            renewed: Clients | None = replace(clients, good_until=Clients.next_look(access))
+        else:
+            renewed = clients_by(access, self._location.bucket)
+        self._made = (os.getpid(), renewed)
+        return self._made
 
 
 def _part_bytes(size_bytes: int) -> int:
     """The size of equal parts, as many as go up at once or a multiple of that: then none goes up alone at the end."""
     rounds = max(1, round(size_bytes / (_PARTS_AT_ONCE * _PART_BYTES)))
     return max(_SMALLEST_PART_BYTES, ceil(size_bytes / (_PARTS_AT_ONCE * rounds)))
+
+
+def _is_denial(error: BaseException) -> bool:
+    """Whether the server refused the credentials; a token that has expired is a 400 without a class of its own."""
+    return isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in str(error)
 
 
 def _botocore_is_mocked() -> bool:

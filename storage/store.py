@@ -34,6 +34,23 @@ class ObjectInfo:
     modified: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What a store keeps of objects that were deleted or overwritten.
+
+    Attributes:
+        versions: Whether earlier versions stay.
+        is_locked: Whether versions may be locked against removal.
+        mode: How new ones are locked by default: "", "GOVERNANCE" or "COMPLIANCE".
+        days: For how many days by default.
+    """
+
+    versions: bool = False
+    is_locked: bool = False
+    mode: str = ""
+    days: int = 0
+
+
 class ObjectStore(abc.ABC):
     """Objects under keys: write, read, list, delete.
 
@@ -55,7 +72,8 @@ class ObjectStore(abc.ABC):
         """Write an object whole or not at all; one request, or a few for a large one.
 
         A reader sees the old body or the new one, never a mixture. The body must not change until
-        the call returns.
+        the call returns; where it raises `StorageUnavailable`, never: a request that was given up
+        may still be under way.
 
         Args:
             key: Where to write.
@@ -133,3 +151,7 @@ class ObjectStore(abc.ABC):
         # Somebody who asks at the same time may have replaced our object, so the date may be of any moment since we
         # began: the middle is meant. The same holds within a second whose fraction was cut off.
         return stamped.timestamp() + (time.monotonic() - began) / 2 + (0.0 if stamped.microsecond else 0.5)
+
+    def retention(self) -> Retention | None:
+        """Return what stays of objects that are deleted; None if the store does not say. Two requests on S3."""
+        return Retention()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
-import botocore.endpoint
 import pytest
 from moto.server import ThreadedMotoServer
 
-from storage import FileStore, MemoryStore, ObjectStore, create_bucket, open_store
+from storage import FileStore, MemoryStore, ObjectStore, create_bucket, deadline, open_store
 
 from .scripted import Answer, Script, ScriptedServer, serving
 
@@ -24,7 +23,8 @@ _prefixes = count(1)
 @pytest.fixture(autouse=True)
 def no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the credentials, region or endpoint of whoever runs it."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
+    others = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    for name in [name for name in os.environ if name.startswith("AWS_") or name in others]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
@@ -47,8 +47,8 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -
 
 @pytest.fixture
 def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    """Start a scripted server and point boto3 at it; boto3's own retries do not wait."""
-    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    """Start a scripted server and point boto3 at it; there is next to no pause between attempts."""
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, pause_s=0.001))
     with ExitStack() as open_servers:
 
         def start(*answers: Answer) -> ScriptedServer:

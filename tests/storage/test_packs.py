@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,10 @@ from storage import (
     Slice,
     StorageUnavailable,
     checksum,
+    remaining_s,
+    within,
 )
+from storage.packs import _Buffers
 
 
 def key(pack: int) -> str:
@@ -326,6 +330,34 @@ def test_buffers_are_used_again() -> None:
             writer.append(b"x" * 40)
             seen.add(id(writer._buffer))
     assert len(seen - {id(None)}) <= 3
+
+
+def test_a_buffer_whose_upload_failed_is_not_used_again() -> None:
+    """A client that was left without an answer may still be sending it."""
+    buffers = _Buffers(100)
+    fates: list[Future[None]] = [Future() for _ in range(3)]
+    lent = [buffers.take() for _ in fates]
+    for buffer, fate in zip(lent, fates, strict=True):
+        buffers.give_back(buffer, after=fate)
+    fates[0].set_exception(StorageUnavailable("no answer"))
+    fates[1].set_result(None)
+    again = [buffers.take() for _ in range(2)]
+    assert again[0] is lent[1]
+    assert again[1] not in lent
+
+
+def test_uploads_keep_the_limit_of_whoever_appends() -> None:
+    """The threads that upload know how long the caller has."""
+    left: list[float | None] = []
+
+    class Watched(MemoryStore):
+        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
+            left.append(remaining_s())
+            super().put(key, body, if_absent=if_absent)
+
+    with within(50), PackWriter(Watched(), key, pack_bytes=10) as writer:
+        writer.append(b"x" * 20)
+    assert [limit is not None and 0 < limit <= 50 for limit in left] == [True]
 
 
 def test_a_chunk_as_large_as_a_pack_is_not_copied() -> None:

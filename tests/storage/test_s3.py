@@ -8,10 +8,9 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from dataclasses import replace
 
 import boto3
-import botocore.endpoint
 import pytest
 from moto import mock_aws
 
@@ -24,6 +23,7 @@ from storage import (
     StorageError,
     StorageUnavailable,
     create_bucket,
+    deadline,
     open_store,
     put_once,
 )
@@ -100,7 +100,7 @@ def test_a_busy_server_is_not_tried_for_ever(script: Script) -> None:
 
 def test_no_server_is_unavailable(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint where nobody listens is StorageUnavailable, worth trying later."""
-    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, pause_s=0.001))
     aws_environment("http://127.0.0.1:1")
     with pytest.raises(ConnectionError):
         new_store().put("a", b"x")

@@ -26,14 +26,10 @@ from storage import (
     open_store,
 )
 from storage.s3 import S3Store
-from storage.s3_access import S3Access, access_of
 from storage.s3_obstore import ObstoreS3Store
 from storage.urls import parse_s3_url
 
 from .scripted import Answer, Script
-
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-NO_FILE = {"AWS_CONFIG_FILE": "/nowhere/config"}
 
 
 def test_it_is_taken_where_it_is_installed() -> None:
@@ -165,22 +161,6 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=Path(storage.__file__).parents[1], timeout=60)
     assert ended.returncode == 0, signal.Signals(-ended.returncode).name if ended.returncode < 0 else "wrong"
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        (KEYS | {"AWS_ENDPOINT_URL_S3": "http://s3:9"}, S3Access("http://s3:9", "us-east-1", False)),
-        (KEYS | {"AWS_ENDPOINT_URL": "http://a:9", "AWS_DEFAULT_REGION": "r"}, S3Access("http://a:9", "r", False)),
-        (KEYS | {"AWS_DEFAULT_REGION": "eu-west-1"}, S3Access(None, "eu-west-1", True)),
-        (KEYS, None),
-        (KEYS | {"AWS_ENDPOINT_URL_S3": "http://s3:9", "AWS_PROFILE": "mine"}, None),
-        ({"AWS_ENDPOINT_URL_S3": "http://s3:9"}, None),
-    ],
-)
-def test_the_environment_alone_may_say_how_to_get_there(environ: dict[str, str], expected: S3Access | None) -> None:
-    """Keys with an endpoint or a region are enough; whatever else boto3 would look up is left to it."""
-    assert access_of(environ | NO_FILE, bucket="bucket") == expected
 
 
 def test_a_profile_is_read_by_boto3(

@@ -179,4 +179,4 @@ def test_a_reference_is_opened_by_its_receiver(app: Celery) -> None:
     app.finalize()
     ledger = complete(app)
     app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
-    assert opened({REFERENCE: ledger.job_id}, extension_of(app).runtime) == [1, 2]
+    assert opened({REFERENCE: ledger.job_id, "launch": ledger.launch_id}, extension_of(app).runtime) == [1, 2]

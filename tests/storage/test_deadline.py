@@ -1,0 +1,312 @@
+"""One limit for a call, whatever the server does: over all attempts, both clients, and the making of clients."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage import ObjectStore, StorageUnavailable, deadline, helpers, open_store, remaining_s, within
+from storage.deadline import CallLimit
+from storage.helpers import Late, bounded
+
+from .scripted import Answer, Script
+
+VERBS: dict[str, Callable[[ObjectStore], object]] = {
+    "put": lambda store: store.put("a", b"x"),
+    "put once": lambda store: store.put("a", b"x", if_absent=True),
+    "put large": lambda store: store.put("a", bytes(20 * 2**20)),
+    "get": lambda store: store.get("a"),
+    "get range": lambda store: store.get("a", offset=1, length=2),
+    "head": lambda store: store.head("a"),
+    "list": lambda store: [*store.list("x/")],
+    "delete": lambda store: store.delete(["a"]),
+}
+HEAD = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nContent-Length: 900\r\n\r\n'
+
+
+def silent(connection: socket.socket, over: threading.Event) -> None:
+    over.wait()
+
+
+def trickling(connection: socket.socket, over: threading.Event) -> None:
+    """Send one byte now and then, from the status line on."""
+    for at in range(len(HEAD)):
+        connection.sendall(HEAD[at : at + 1])
+        if over.wait(0.05):
+            return
+
+
+def trickling_body(connection: socket.socket, over: threading.Event) -> None:
+    """Answer at once, and send the body byte by byte."""
+    connection.recv(65536)
+    connection.sendall(HEAD)
+    while not over.wait(0.05):
+        connection.sendall(b"<")
+
+
+@contextmanager
+def behaving(act: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """A server that accepts connections and behaves so; gives its host and port."""
+    over = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            act(connection, over)
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def took_s(act: Callable[[], object], *, said: str) -> float:
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable, match=said):
+        act()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+@pytest.mark.parametrize("act", [silent, trickling, trickling_body], ids=lambda act: act.__name__)
+def test_a_callers_limit_holds(
+    aws_environment: Callable[[str], None], act: Callable[[socket.socket, threading.Event], None], client: str
+) -> None:
+    """Each verb, each page of a listing included, ends in time with a server that is silent or trickles."""
+    with behaving(act) as host:
+        aws_environment(f"http://{host}")
+        store = open_store(f"s3://bucket?client={client}")
+        # The first request loads and makes what the others have.
+        with within(0.2), suppress(StorageUnavailable):
+            store.delete(["a"])
+        for name, verb in VERBS.items():
+            if act is trickling_body and name in ("put", "put once", "head", "delete"):
+                continue  # what is complete without a body, or its first byte says that it is no XML
+            with within(0.2):
+                took = took_s(lambda verb=verb: verb(store), said=r"within 0\.2 s")  # type: ignore[misc]
+            assert took < 1.2, name
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+def test_a_handshake_that_never_ends(aws_environment: Callable[[str], None], client: str) -> None:
+    """A server that accepts connections and speaks no TLS is given up in time."""
+    with behaving(silent) as host:
+        aws_environment(f"https://{host}")
+        with within(0.2):
+            assert took_s(lambda: open_store(f"s3://bucket?client={client}").get("a"), said=r"within 0\.2 s") < 0.9
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+def test_a_credential_helper_that_hangs(
+    no_aws_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: str
+) -> None:
+    """The making of a client is within the limit too, and the next call asks the helper anew."""
+    helper = tmp_path / "helper"
+    helper.write_text("#!/bin/sh\nexec sleep 20\n")
+    helper.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[default]\nregion = r\nendpoint_url = http://127.0.0.1:1\ncredential_process = {helper}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    store = open_store(f"s3://bucket?client={client}")
+    for _ in range(2):
+        with within(0.3):
+            assert took_s(lambda: store.get("a"), said=r"within 0\.3 s") < 1.0
+    helper.write_text('#!/bin/sh\necho \'{"Version": 1, "AccessKeyId": "k", "SecretAccessKey": "s"}\'\n')
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, reach_s=0.1))
+    took_s(lambda: store.get("a"), said="got no whole answer")
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+def test_a_name_that_is_not_resolved(
+    aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    """Where the resolver hangs for boto3, the caller does not."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(20))
+    aws_environment("http://nowhere.invalid:1")
+    try:
+        with within(0.3):
+            store = open_store(f"s3://bucket?client={client}")
+            assert took_s(lambda: store.delete(["a"]), said=r"within 0\.3 s") < 1.0
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+@pytest.mark.parametrize("act", [silent, trickling], ids=lambda act: act.__name__)
+def test_without_a_word_there_is_one_limit(
+    aws_environment: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[socket.socket, threading.Event], None],
+    client: str,
+) -> None:
+    """All attempts of both clients together end at the default limit; the error names the server."""
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=1.0, answer_s=0.4, pause_s=0.01))
+    with behaving(act) as host:
+        aws_environment(f"http://{host}")
+        store = open_store(f"s3://bucket?client={client}")
+        with suppress(StorageUnavailable):
+            store.delete(["a"])  # makes a client
+        for name in ("put", "get", "head", "list"):
+            took = took_s(lambda name=name: VERBS[name](store), said="s3://bucket")  # type: ignore[misc]
+            assert took < 1.7, name
+        assert took_s(lambda: store.delete(["a"]), said=host) < 1.7
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+def test_a_dead_server_is_given_up_soon(
+    aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    """Nobody listens: ten seconds by default, here a fifth of one, whatever is left of the limit of the call."""
+    assert deadline.Limits().reach_s <= 10
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, reach_s=0.4, connect_s=0.2, pause_s=0.01))
+    aws_environment("http://127.0.0.1:1")
+    store = open_store(f"s3://bucket?client={client}")
+    store_made = took_s(lambda: store.get("a"), said="127.0.0.1:1")
+    assert store_made < 5
+    assert took_s(lambda: store.put("a", b"x"), said="127.0.0.1:1") < 1.5
+
+
+def test_a_busy_server_is_tried_within_the_limit_only(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of 503 are tried again, but no pause is begun that would outlast the limit; the 503 is what is told."""
+    script(Answer(503, "SlowDown"))
+    store = open_store("s3://bucket?client=boto3")
+    took_s(lambda: store.get("a"), said="SlowDown")
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, pause_s=3000.0, pauses_end_s=1e9))
+    with within(20):
+        assert took_s(lambda: store.get("a"), said="SlowDown") < 10
+
+
+def test_a_large_body_has_more_time(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default limit grows by a second for each MiB, known before or told by the server's first words."""
+    assert CallLimit(128 * 2**20).remaining_s == pytest.approx(60 + 128, abs=1)
+    limit = CallLimit()
+    assert limit.remaining_s == pytest.approx(60, abs=1)
+    limit.allow(10 * 2**20)
+    assert limit.remaining_s == pytest.approx(70, abs=1)
+    with within(5):
+        limit = CallLimit()
+        limit.allow(2**40)
+        assert limit.remaining_s == pytest.approx(5, abs=1)
+
+
+def test_a_slow_line_is_waited_for(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of unknown size may take longer than a small request may, as long as it comes."""
+    body = bytes(900)
+
+    def slowly(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(HEAD)
+        for at in range(0, 900, 50):
+            over.wait(0.15)
+            connection.sendall(body[at : at + 50])
+
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=2.0, answer_s=0.5, mib_s=10000.0))
+    with behaving(slowly) as host:
+        aws_environment(f"http://{host}")
+        for client in ("boto3", "obstore"):
+            assert open_store(f"s3://bucket?client={client}").get("a") == body
+
+
+def test_the_sooner_limit_counts() -> None:
+    """Limits nest, end with their block, and None is none."""
+    assert remaining_s() is None
+    with within(None):
+        assert remaining_s() is None
+    with within(100):
+        with within(5), within(50):
+            left = remaining_s()
+            assert left is not None
+            assert left <= 5
+        left = remaining_s()
+        assert left is not None
+        assert left > 90
+    with within(-1):
+        assert remaining_s() == 0
+    assert remaining_s() is None
+
+
+def test_time_that_is_up_costs_no_request(script: Script) -> None:
+    """After its limit a call is not even begun."""
+    server = script(Answer(200))
+    for client in ("boto3", "obstore"):
+        with within(0), pytest.raises(StorageUnavailable, match=r"within 0 s|had passed"):
+            open_store(f"s3://bucket?client={client}").put("a", b"x")
+    assert server.requests == []
+
+
+def test_a_limit_lets_all_else_be(script: Script) -> None:
+    """With time enough, a call within a limit gives what it gives without one, through either client."""
+    answer = Answer(200, body=b"there", headers={"ETag": '"e"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    script(answer)
+    for client in ("boto3", "obstore"):
+        with within(30):
+            assert open_store(f"s3://bucket?client={client}").get("a") == b"there"
+
+
+def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more helpers than allowed wait for answers; then callers wait for one of them, no longer than they may."""
+    monkeypatch.setattr(helpers, "MOST_HELPERS", 3)
+    monkeypatch.setattr(helpers, "_crews", {})
+    over = threading.Event()
+    before = threading.active_count()
+    for number in range(5):
+        with within(0.1), pytest.raises(Late) as caught:
+            bounded(over.wait, CallLimit())
+        assert caught.value.was_asked is (number < 3)
+    assert threading.active_count() - before == 3
+    over.set()
+    with within(10):
+        assert bounded(lambda: "free again", CallLimit()) == "free again"
+
+
+def test_helpers_are_used_again_and_go() -> None:
+    """One thread does what comes one after another, with the caller's context, and raises what was raised."""
+    seen: set[int] = set()
+    with within(60):
+        for _ in range(20):
+            bounded(lambda: seen.add(threading.get_ident()), CallLimit())
+        assert bounded(remaining_s, CallLimit()) is not None
+        with pytest.raises(ZeroDivisionError):
+            bounded(lambda: 1 // 0, CallLimit())
+    assert len(seen) <= 2
+    assert threading.get_ident() not in seen
+
+
+def test_many_threads_may_ask_at_once() -> None:
+    """Every caller gets its own answer."""
+    with ThreadPoolExecutor(32) as pool:
+        answers = pool.map(lambda number: bounded(lambda: number, CallLimit()), range(500))
+        assert [*answers] == [*range(500)]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_helpers_of_its_own() -> None:
+    """A child of a process whose helpers are all at work is answered."""
+    with within(30):
+        bounded(int, CallLimit())
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if bounded(lambda: 7, CallLimit()) == 7 else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
