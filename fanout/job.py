@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from . import redrive, sweep
-from ._storage import ObjectInfo
+from ._storage import ObjectInfo, StorageUnavailable, within
 from .errors import JobTimeout
 from .failure import FailedItem, Failure
 from .keys import checked_id
@@ -25,6 +25,9 @@ FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
 SPARE_POLL_S = 0.25
 """Seconds between two looks at the store: the first pause, the last, and the first where a bell rings as well."""
+
+LAST_LOOK_S = 0.5
+"""What a caller whose time is up still allows the store, for its last look."""
 
 
 class JobState(StrEnum):
@@ -107,14 +110,23 @@ class Job:
         Raises:
             JobFailed: The job ended without a value; names task, job, chunk and item and has the worker's traceback.
             JobCancelled: It was cancelled.
-            JobTimeout: It has not ended in time. It goes on; `get` may be called again.
+            JobTimeout: It has not ended in time, or the store has not said so. It goes on; `get` may be called again.
             JobNotFound: The store has no such job.
             RuntimeError: The job has not ended, and this is within a task: see `celery.result.allow_join_result`.
         """
-        if self._find_outcome() is None:
-            self._wait(timeout)
-        assert self._outcome is not None
-        return self._ledger.value(self._outcome)
+        started_at = time.monotonic()
+        try:
+            with within(timeout + LAST_LOOK_S if timeout is not None else None):
+                if self._find_outcome() is None:
+                    self._wait(timeout)
+                assert self._outcome is not None
+                return self._ledger.value(self._outcome)
+        except StorageUnavailable as error:
+            if timeout is None or time.monotonic() - started_at < timeout:
+                raise
+            raise JobTimeout(
+                f"job {self.id}: it is not known within {timeout:g} s whether it ended: {error}"
+            ) from error
 
     @property
     def ready(self) -> bool:

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._storage import Compression, Content, CorruptObject, Lender, Loan, ObjectStore, decode, digest, encode
+from ._storage import (
+    Compression,
+    Content,
+    CorruptObject,
+    Lender,
+    Loan,
+    ObjectNotFound,
+    ObjectStore,
+    decode,
+    digest,
+    encode,
+)
 from .keys import parameter_key
 
 
@@ -48,6 +59,26 @@ class Parameters:
 
     def names(self) -> set[str]:
         return set(decode(self.inline)) | set(self.references)
+
+    def renew(self, store: ObjectStore, *, before: float) -> list[str]:
+        """Make those in the store young again that were last written before a time. One request each, or three.
+
+        Args:
+            store: Where the large ones lie.
+            before: In seconds since the epoch, by the store's clock.
+
+        Returns:
+            Names of those that are gone.
+        """
+        gone: list[str] = []
+        for name, content in self.references.items():
+            key = parameter_key(content)
+            try:
+                if store.head(key).modified.timestamp() < before:
+                    store.put(key, bytes(store.get(key)))
+            except ObjectNotFound:
+                gone.append(name)
+        return gone
 
     def load(self, names: Iterable[str], store: ObjectStore, *, lenders: list[Lender] | None = None) -> dict[str, Any]:
         """The values of those of `names` that there are. One request for each that lies in the store.

@@ -17,6 +17,10 @@ TICK_S = 5.0
 """Longest time between two looks. A step shorter than a tick costs no request at all."""
 
 
+JOIN_S = 1.0
+"""Longest time that a step which has ended waits for the thread that beat for it."""
+
+
 class Watch:
     """A context in which a background thread beats for a step, two requests a tick. A short step needs no thread.
 
@@ -56,7 +60,8 @@ class Watch:
     ) -> None:
         if not self._alarm.call_off() and self._thread is not None:
             self._stop.set()
-            self._thread.join()
+            # A store that is silent must not hold up a step that has ended. A beat that comes late does no harm.
+            self._thread.join(JOIN_S)
 
     def _begin(self) -> None:
         self._thread = threading.Thread(target=self._run, name=f"fanout-watch-{self._step}", daemon=True)

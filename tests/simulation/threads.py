@@ -139,7 +139,7 @@ class Thread:
     def is_alive(self) -> bool:
         return self._fiber is not None and not self._fiber.done
 
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> None:
         fiber = self._fiber
         while fiber is not None and not fiber.done:
             fiber.joining.append(self._loop.current())

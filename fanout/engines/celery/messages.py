@@ -158,6 +158,7 @@ def check_order(order: object) -> None:
         if not (option is None or isinstance(option, bool | int | float | str)):
             raise ValueError(f"options[{_excerpt(name)}] is {_excerpt(option)}, and no plain value")
     _named(body.get("routing", {}), "routing")
+    _is(int, body.get("made_at", 0), "made_at", "a number of seconds")
     if body["receives"] is not None:
         _is(str, body["receives"], "receives", "the name of a parameter")
 

@@ -231,8 +231,12 @@ class SetupTask(StageTask):
         options = {name: value for name, value in options.items() if name not in refused}
         routing = routing_of(options, self.app, task=self.name)
         try:
-            order = wire.completed(wire.from_wire(kwargs["order"], self._declaration()), args, self.runtime)
+            order = wire.from_wire(kwargs["order"], self._declaration())
+            wire.renewed(kwargs["order"], order, self.runtime)
+            order = wire.completed(order, args, self.runtime)
         except (InvalidInput, Unencodable):
+            if not follows:
+                raise
             if routing and isinstance(kwargs["order"], dict):
                 kwargs["order"] = {**kwargs["order"], "routing": routing}
             return self._offered(args, kwargs, task_id, producer, options)
@@ -316,6 +320,8 @@ class SetupTask(StageTask):
         runtime = self.runtime
         refused: Exception | None = None
         try:
+            assert message.order is not None
+            wire.renewed(message.order, order, runtime)
             order = wire.completed(order, message.received, runtime)
         except (InvalidInput, Unencodable) as error:
             refused = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -30,6 +31,7 @@ def to_wire(order: Order) -> dict[str, Any]:
         "references": order.parameters.references,
         "options": options,
         "receives": order.receives,
+        "made_at": int(time.time()),
     }
 
 
@@ -49,6 +51,30 @@ def from_wire(body: Any, task: Declaration) -> Order:
         raise InvalidInput(
             task.name, {"order": [f"is not what a signature of this task carries: {error!s:.300}"]}
         ) from error
+
+
+def renewed(body: dict[str, Any], order: Order, runtime: Runtime) -> None:
+    """See to it that what an old signature refers to is in the store, and will be as long as its job needs it.
+
+    A signature may be kept in a beat schedule, or in a module, for longer than the store keeps what no job refers to.
+    No request for a young one; else one for each large parameter, and two more for one that is old.
+
+    Raises:
+        InvalidInput: A parameter is gone. Names it, and the remedy.
+    """
+    keep_s = runtime.config.keep_s
+    made_at = body.get("made_at", 0)
+    # Roughly, for it was said by another machine's clock.
+    if not order.parameters.references or time.time() - made_at < keep_s / 2:
+        return
+    gone = order.parameters.renew(runtime.store, before=runtime.now() - keep_s)
+    if gone:
+        days = 2 * keep_s / 86_400
+        why = (
+            f"is no longer in the store: a signature that is not launched for {days:g} days (2 × keep_s) loses its "
+            "large parameters. Make the signature anew, for instance in a task that beat calls, or raise keep_s"
+        )
+        raise InvalidInput(order.task.name, {name: [why] for name in gone})
 
 
 def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Order:
