@@ -16,6 +16,7 @@ from kombu.utils.uuid import uuid
 from ...errors import CarrierUnavailable
 from ...handle import Handle
 from ...records import Intent
+from .elsewhere import store_header
 from .wave import Refused, Wave, is_confirmed
 
 _LOG = logging.getLogger("fanout")
@@ -35,8 +36,9 @@ def celery_name(task: str, step: str) -> str:
 class CeleryCarrier:
     """Sends by name, so that a process that sweeps need not have the task's module imported."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, store_url: str = "") -> None:
         self._app = app
+        self._store_url = store_url
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
@@ -102,6 +104,7 @@ class CeleryCarrier:
 
     def _send(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], **options: Any) -> None:
         options = {"serializer": "json", "retry": True, "retry_policy": RETRY_POLICY, **options}
+        options["headers"] = {**(options.get("headers") or {}), **store_header(self._store_url)}
         try:
             self._app.send_task(name, list(args), kwargs, add_to_parent=False, **options)
         except OperationalError as error:

@@ -70,10 +70,11 @@ class Extension:
                 idle = Idle()
                 for ending in (worker_process_shutdown, worker_shutdown):
                     ending.connect(lambda **_: idle.flush(), weak=False)
+                store = open_proven(config.store, unsafe_write_once=config.unsafe_write_once)
                 self._runtime = Runtime(
-                    open_proven(config.store, unsafe_write_once=config.unsafe_write_once),
+                    store,
                     config,
-                    CeleryCarrier(self.app),
+                    CeleryCarrier(self.app, store_url=store.url),
                     tasks=self._tasks,
                     on_error=_explain,
                     bell=lambda job_id: bell_of(self.app, job_id),

@@ -36,6 +36,7 @@ from .. import local
 from ..launch import has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
+from .elsewhere import look_elsewhere, store_header
 from .options import refusals, routing_of
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 from .revocation import is_revoked
@@ -55,6 +56,8 @@ class StageTask(Task[Any, Any]):
     Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
+    told_stores: set[str]
+    """Stores of senders that this process has called others than its own."""
     _runtime: Callable[[], Runtime]
     acks_late = True
     reject_on_worker_lost = True
@@ -88,6 +91,7 @@ class StageTask(Task[Any, Any]):
             "_runtime": staticmethod(runtime),
             "Request": request_class(base),
             "throws": (*cls.throws, *base.throws),
+            "told_stores": set(),
         }
         bases = (cls, *surroundings(base), base) if base is not Task else (cls,)
         made: type[StageTask] = type(f"{cls.step.title()}Task", bases, body)
@@ -123,6 +127,11 @@ class StageTask(Task[Any, Any]):
         """The time limit at which an earlier run for this message was stopped, if one was."""
         limit_s = self.request.get(OVERRAN_HEADER)
         return float(limit_s) if isinstance(limit_s, int | float) else None
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Look whether the job is in the sender's store only; then what is around the task."""
+        look_elsewhere(self)
+        super().before_start(task_id, args, kwargs)
 
     @contextmanager
     def outages_survived(self, **remembered: Any) -> Iterator[None]:
@@ -206,6 +215,7 @@ class SetupTask(StageTask):
             first = False
         if not first and not follows and has_begun(self.runtime.ledger(task_id)):
             return self.AsyncResult(task_id)
+        options["headers"] = {**(options.get("headers") or {}), **store_header(self.runtime.store.url)}
         return super().apply_async((), {}, task_id=task_id, producer=producer, **options)
 
     def run(self, *received: Any, order: dict[str, Any] | None = None, round: int = 0) -> Any:
