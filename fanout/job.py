@@ -13,6 +13,7 @@ from . import redrive, sweep
 from ._storage import ObjectInfo, StorageUnavailable, within
 from .errors import JobTimeout
 from .failure import FailedItem, Failure
+from .hints import NotBegun
 from .keys import checked_id
 from .ledger import Ledger
 from .records import ChunkResult, Ending, Manifest, Node, Outcome
@@ -334,7 +335,7 @@ class Job:
         """
         started_at = swept_at = time.monotonic()
         sweeping = sweep.Sweeping(self._runtime, self.id)
-        self._open()
+        not_begun = NotBegun(self._runtime, self._open())
         with self._runtime.bell(self.id) if for_the_end else nullcontext(Silence()) as bell:
             first_s = SPARE_POLL_S if bell.rings else FIRST_POLL_S
             while True:
@@ -353,5 +354,6 @@ class Job:
                     sweeping.start()
                     swept_at = now
                 sweeping.check()
+                not_begun.check()
                 self._runtime.check_wait(self.id)
                 bell.wait(pause_s)

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from celery import Celery
+
+from fanout.engines.celery.apps import ConnectedApps
 
 pytest_plugins = ["tests.services"]
 
@@ -22,3 +25,24 @@ def _scrubbed_environment() -> Iterator[None]:
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     yield
     os.environ.update(kept)
+
+
+_APPS: list[Celery] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _apps_stay(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Apps with connections to real servers stay until the process ends.
+
+    Celery leaves their sockets to the garbage collector, whose warnings would be the failures of other tests.
+    """
+
+    def add(connected: ConnectedApps, app: Celery) -> None:
+        _APPS.append(app)
+        plain(connected, app)
+
+    plain = ConnectedApps.add
+    with pytest.MonkeyPatch.context() as patch:
+        if "unit" not in request.path.parts:
+            patch.setattr(ConnectedApps, "add", add)
+        yield

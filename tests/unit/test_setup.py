@@ -502,8 +502,8 @@ def test_a_failure_before_the_manifest_stops_setup() -> None:
     ledger = world.launch(Endless, {})
     carrier_send = world.carrier.send_chunks
 
-    def send(task: str, handles: Any) -> None:
-        carrier_send(task, handles)
+    def send(task: str, handles: Any, **options: Any) -> None:
+        carrier_send(task, handles, **options)
         if not ledger.has_outcome():
             world.carrier.drain(world.runtime, until=lambda: not isinstance(world.carrier.waiting[0], Chunk))
         world.carrier.lose(Chunk)

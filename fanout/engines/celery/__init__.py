@@ -5,6 +5,7 @@ apps.py        which app is meant where none is named
 tasks.py       the three Celery tasks of a declared task
 sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit
+elsewhere.py   messages whose job lies in another store than this worker's
 foresight.py   what is known at the launch of a job that no worker can run
 bell.py        how a caller learns of a job's end without asking the store
 messages.py    what the messages for setup and join say, checked

@@ -13,6 +13,7 @@ from kombu.utils.uuid import uuid
 
 from ...handle import Handle
 from ...records import Intent
+from .elsewhere import store_header
 from .offering import Message, Patience, offer
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
@@ -36,11 +37,13 @@ class CeleryCarrier:
     Args:
         app: The app.
         timeout_s: For how long a message is offered to a broker that does not take it.
+        store_url: The store of this process, which its messages name.
     """
 
-    def __init__(self, app: Celery, *, timeout_s: float) -> None:
+    def __init__(self, app: Celery, *, timeout_s: float, store_url: str = "") -> None:
         self._app = app
         self._timeout_s = timeout_s
+        self._store_url = store_url
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
@@ -78,6 +81,7 @@ class CeleryCarrier:
     def _message(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]) -> Message:
         # How often a launch was to be tried is nothing to those who send it again.
         options = {"serializer": "json", **options, "retry": False, "retry_policy": None, "add_to_parent": False}
+        options["headers"] = {**(options.get("headers") or {}), **store_header(self._store_url)}
         send = partial(self._publish, name, list(args), kwargs, options)
         return Message(options["task_id"], name, options, send)
 

@@ -71,10 +71,11 @@ class Extension:
                 idle = Idle()
                 for ending in (worker_process_shutdown, worker_shutdown):
                     ending.connect(lambda **_: idle.flush(), weak=False)
+                store = open_proven(config.store, unsafe_write_once=config.unsafe_write_once)
                 self._runtime = Runtime(
-                    open_proven(config.store, unsafe_write_once=config.unsafe_write_once),
+                    store,
                     config,
-                    CeleryCarrier(self.app, timeout_s=config.publish_timeout_s),
+                    CeleryCarrier(self.app, timeout_s=config.publish_timeout_s, store_url=store.url),
                     tasks=self._tasks,
                     on_error=_explain,
                     stops=_stops(),

@@ -38,6 +38,7 @@ from .. import local
 from ..launch import Order, has_begun, put_on_record
 from . import values, wire
 from .carrier import celery_name
+from .elsewhere import look_elsewhere, store_header
 from .messages import JoinMessage, SetupMessage
 from .offering import Message, Patience, offer
 from .options import refusals, routing_of
@@ -63,6 +64,8 @@ class StageTask(Task[Any, Any]):
     Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
+    told_stores: set[str]
+    """Stores of senders that this process has called others than its own."""
     _runtime: Callable[[], Runtime]
     acks_late = True
     reject_on_worker_lost = True
@@ -96,6 +99,7 @@ class StageTask(Task[Any, Any]):
             "_runtime": staticmethod(runtime),
             "Request": request_class(base),
             "throws": (*cls.throws, *base.throws),
+            "told_stores": set(),
         }
         bases = (cls, *surroundings(base), base) if base is not Task else (cls,)
         made: type[StageTask] = type(f"{cls.step.title()}Task", bases, body)
@@ -131,6 +135,11 @@ class StageTask(Task[Any, Any]):
         """The time limit at which an earlier run for this message was stopped, if one was."""
         limit_s = self.request.get(OVERRAN_HEADER)
         return float(limit_s) if isinstance(limit_s, int | float) else None
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Look whether the job is in the sender's store only; then what is around the task."""
+        look_elsewhere(self)
+        super().before_start(task_id, args, kwargs)
 
     def parsed(self, parse: Callable[[], T]) -> T:
         """What the message says; one that fanout did not send is dropped, with a line in the log."""
@@ -256,6 +265,7 @@ class SetupTask(StageTask):
             job, first = self.runtime.job(task_id), False
         if not first and not follows and has_begun(job.ledger):
             return self.AsyncResult(task_id)
+        options["headers"] = {**(options.get("headers") or {}), **store_header(self.runtime.store.url)}
         with undone_unless_sent(job, first=first):
             self._offered((), {"launch_id": job.launch_id}, task_id, producer, options)
         return self.AsyncResult(task_id)
