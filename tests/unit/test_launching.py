@@ -94,7 +94,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("broker", ["refusing", "black_hole", "list", "nowhere"])
+@pytest.mark.parametrize("broker", ["refusing", "black_hole", "list", "nowhere", "redis"])
 def test_a_broker_that_is_away(
     request: pytest.FixtureRequest, make_app: Callable[..., Celery], store: ScriptedStore, broker: str, way: str
 ) -> None:
@@ -103,6 +103,8 @@ def test_a_broker_that_is_away(
     if broker in ("black_hole", "list"):
         hole = request.getfixturevalue("black_hole")
         url = hole if broker == "black_hole" else [url, hole]
+    if broker == "redis":
+        url = request.getfixturevalue("black_hole").replace("amqp://", "redis://").removesuffix("//")
     app = make_app(url)
     started_at = time.monotonic()
     with pytest.raises(CarrierUnavailable, match=r"job own.*(never runs|was removed)") as caught:

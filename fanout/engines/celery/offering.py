@@ -31,6 +31,11 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 CONNECT_S = 4.0
 """Longest time for one step of a connection's making, where the app sets no limit."""
 
+ANSWER_S = 10.0
+"""Longest time for an answer of Redis, where the app sets no limit."""
+
+_LIMITED = "_fanout_limited"
+
 
 class BrokerUnavailable(CarrierUnavailable, OperationalError):
     """The broker did not take a message. It is the error by which kombu and Celery know that, too."""
@@ -166,7 +171,7 @@ class _Offer:
         return cast(AbstractContextManager[Producer], pool.acquire(block=True, timeout=self._silent_s))
 
     def _offered_by(self, producer: Producer, connection: Any) -> BrokerUnavailable | None:
-        connection.connect_timeout = connection.connect_timeout or CONNECT_S
+        _limit_waits(connection, self._patience.silent_s)
         hosts = max(len(connection.alt), 1)
         connection.ensure_connection(
             max_retries=hosts, interval_start=0, interval_step=0, interval_max=0, timeout=max(self._silent_s, 0.1)
@@ -220,6 +225,22 @@ class _Offer:
             _LOG.warning("%d messages are still to be sent: %s", len(self._left), error)
         self._pause_s = min(1.6 * self._pause_s, LONGEST_PAUSE_S)
         time.sleep(pause_s)
+
+
+def _limit_waits(connection: Any, silent_s: float) -> None:
+    """Set those limits that have to be set before a connection is opened, where the app sets none.
+
+    With Redis that is how long an answer may take. kombu waits for ever, and redis-py asks four times.
+    """
+    connection.connect_timeout = connection.connect_timeout or CONNECT_S
+    if connection.transport.driver_type != "redis" or vars(connection).get(_LIMITED):
+        return
+    options = connection.transport_options
+    options["socket_timeout"] = options.get("socket_timeout") or min(ANSWER_S, silent_s / 5)
+    options["socket_connect_timeout"] = options.get("socket_connect_timeout") or min(CONNECT_S, silent_s / 5)
+    setattr(connection, _LIMITED, True)
+    # What Celery has opened has no limit.
+    connection.collect()
 
 
 def _discard(producer: Any, connection: Any) -> None:
