@@ -205,8 +205,11 @@ def test_any_error_of_sending_undoes_the_launch(app: Celery, store: ScriptedStor
         signature.apply_async(task_id="own", serializer="nonsense")
     assert store.keys("own/") == []
     before_task_publish.connect(interrupt)
-    with pytest.raises(KeyboardInterrupt) as interrupted:
-        signature.apply_async(task_id="own")
+    try:
+        with pytest.raises(KeyboardInterrupt) as interrupted:
+            signature.apply_async(task_id="own")
+    finally:
+        before_task_publish.disconnect(interrupt)
     assert store.keys("own/") == []
     for caught in (refused, interrupted):
         assert caught.value.__notes__ == ["job own was not launched, and never runs: launch it again"]

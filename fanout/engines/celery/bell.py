@@ -15,7 +15,7 @@ from ...runtime import Bell, Silence
 _LOG = logging.getLogger("fanout")
 
 ANSWER_S = 1.0
-"""Longest time for an answer of Redis when a caller begins to listen. Celery's backend waits two minutes, four times."""
+"""Longest time for an answer of Redis when a caller begins to listen; Celery's backend waits for minutes."""
 
 
 class RedisBell:
@@ -67,7 +67,7 @@ def _impatient(client: Any) -> Any:
     options["retry"] = Retry(NoBackoff(), 0)
     # Sentinel's pools find their server by more than that.
     more = {name: getattr(pool, name) for name in ("service_name", "sentinel_manager") if hasattr(pool, name)}
-    kind = type(pool) if more else ConnectionPool
+    kind: Any = type(pool) if more else ConnectionPool
     own = type(client)(connection_pool=kind(*more.values(), connection_class=pool.connection_class, **options))
     own.auto_close_connection_pool = True
     return own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,11 +36,15 @@ class CeleryCarrier:
     Args:
         app: The app.
         timeout_s: For how long a message is offered to a broker that does not take it.
+        ended: Tells of a job, in its round, whether it has ended, so that its chunks need not be sent.
     """
 
-    def __init__(self, app: Celery, *, timeout_s: float) -> None:
+    def __init__(
+        self, app: Celery, *, timeout_s: float, ended: Callable[[str, int], bool] = lambda job_id, round: False
+    ) -> None:
         self._app = app
         self._timeout_s = timeout_s
+        self._ended = ended
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id}
@@ -65,7 +69,8 @@ class CeleryCarrier:
                     },
                 )
                 for index, handle in enumerate(handles)
-            ]
+            ],
+            needless=lambda: self._ended(handles[0].job_id, handles[0].round),
         )
 
     def send_join(self, job_id: str, task: str, continuation: str | None, *, again: bool, round: int = 0) -> None:
@@ -83,8 +88,8 @@ class CeleryCarrier:
     ) -> None:
         self._app.send_task(name, args, kwargs, producer=producer, **options)
 
-    def _send(self, messages: Sequence[Message]) -> None:
-        offer(self._app, messages, _patience(self._app, self._timeout_s))
+    def _send(self, messages: Sequence[Message], needless: Callable[[], bool] = lambda: False) -> None:
+        offer(self._app, messages, _patience(self._app, self._timeout_s), needless=needless)
 
 
 def _said(**arguments: Any) -> dict[str, Any]:

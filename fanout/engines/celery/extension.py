@@ -11,7 +11,7 @@ from celery import Celery, current_app, current_task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
-from ..._storage import open_proven
+from ..._storage import StorageError, open_proven
 from ...config import Config, from_celery, from_environment
 from ...declaration import TASKS, Declaration, Registry
 from ...errors import ConfigError
@@ -70,7 +70,7 @@ class Extension:
                 self._runtime = Runtime(
                     open_proven(config.store, unsafe_write_once=config.unsafe_write_once),
                     config,
-                    CeleryCarrier(self.app, timeout_s=config.publish_timeout_s),
+                    CeleryCarrier(self.app, timeout_s=config.publish_timeout_s, ended=self._ended),
                     tasks=self._tasks,
                     on_error=_explain,
                     bell=lambda job_id: bell_of(self.app, job_id),
@@ -82,6 +82,13 @@ class Extension:
         """The handle of a job; in eager mode what it sends, such as a retry, runs here."""
         eager = self.app.conf.task_always_eager
         return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime)
+
+    def _ended(self, job_id: str, round: int) -> bool:
+        """Whether a job is known to have ended. One request."""
+        try:
+            return self.runtime.ledger(job_id, round).has_outcome()
+        except StorageError:
+            return False
 
     def _declared(self, task: Declaration) -> None:
         # Before the app is final its settings may still change, and a task reads them when it is registered.
