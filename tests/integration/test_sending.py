@@ -16,8 +16,8 @@ import pytest
 from celery.signals import before_task_publish
 from kombu import Exchange, Queue
 
-from fanout import CarrierUnavailable, JobNotFound, attach
-from fanout.engines.celery import extension_of
+from fanout import CarrierUnavailable, JobNotFound, JobState, attach
+from fanout.engines.celery import extension_of, offering
 from fanout.stack import RabbitMQ
 from fanout.sweep import sweep
 
@@ -163,6 +163,23 @@ def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> N
             with pytest.raises(CarrierUnavailable, match=f"queue {queue} takes no messages.*raise its x-max-length"):
                 WAYS[way](list(range(30)))
             assert time.monotonic() - started_at < 10
+
+
+def test_a_job_that_is_cancelled_is_not_waited_for(
+    idle_cluster: Cluster, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody cancels a job whose stream waits for a full queue: the caller gives up waiting, and goes on."""
+    monkeypatch.setattr(offering, "ASK_S", 0.1)
+    app, queue = idle_cluster.app, idle_cluster.environment["TEST_QUEUE"]
+
+    def numbers() -> Iterator[int]:
+        yield from range(30)
+        attach("own", app=app).cancel()
+
+    with limited(rabbitmq, queue, messages=10):
+        job = SumTask.submit({"numbers": numbers()}, job_id="own")
+        assert job.state == JobState.CANCELLED
+        assert rabbitmq.messages()[queue] <= 10
 
 
 # A broker with an alarm, and one that is away

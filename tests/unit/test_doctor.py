@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ import fanout
 from fanout.cli import main
 from fanout.declaration import TASKS
 from fanout.doctor import check_all, check_store, plain, report_lines
-from fanout.engines.celery import checkup, extension_of
+from fanout.engines.celery import check_app, checkup, extension_of
 from fanout.finding import Finding, Verdict
 from storage import Body, BucketNotFound, StorageDenied, StorageError, StorageUnavailable
 
@@ -227,6 +228,32 @@ def test_a_queue_that_nobody_serves(app: Celery, monkeypatch: pytest.MonkeyPatch
 
 def command(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *arguments])
+
+
+def test_every_broker_of_a_list_is_looked_at(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is to take over, and is down, is told of; the first one's findings stay as they are."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    app.conf.broker_url = ["memory://first", f"amqp://guest:secret@127.0.0.1:{port}//"]
+    monkeypatch.setattr(checkup, "_check_workers", lambda app: iter(()))
+    found = {finding.check: finding for finding in check_app(app)}
+    assert found["broker"].found.startswith("memory at")
+    assert found["broker: reachable (1 of 2)"].verdict is Verdict.OK
+    down = found["broker: reachable (2 of 2)"]
+    assert down.verdict is Verdict.CHANGE
+    assert "refused" in down.found
+    assert "secret" not in down.found
+
+
+def test_both_ends_are_looked_at(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers read from another broker than callers write to, each of the two must answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    app.conf.broker_read_url = f"amqp://127.0.0.1:{port}//"
+    monkeypatch.setattr(checkup, "_check_workers", lambda app: pytest.fail("workers can't answer"))
+    found = {finding.check: finding for finding in check_app(app)}
+    assert found["broker"].found.startswith("memory at")
+    assert found["broker: reachable"].verdict is Verdict.BROKEN
 
 
 def test_the_command_prints_and_ends_well(tmp_path: Path) -> None:

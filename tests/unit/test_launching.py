@@ -96,7 +96,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("broker", ["refusing", "black_hole", "list", "nowhere"])
+@pytest.mark.parametrize("broker", ["refusing", "black_hole", "list", "nowhere", "redis"])
 def test_a_broker_that_is_away(
     request: pytest.FixtureRequest, make_app: Callable[..., Celery], store: ScriptedStore, broker: str, way: str
 ) -> None:
@@ -105,6 +105,8 @@ def test_a_broker_that_is_away(
     if broker in ("black_hole", "list"):
         hole = request.getfixturevalue("black_hole")
         url = hole if broker == "black_hole" else [url, hole]
+    if broker == "redis":
+        url = request.getfixturevalue("black_hole").replace("amqp://", "redis://").removesuffix("//")
     app = make_app(url)
     started_at = time.monotonic()
     with pytest.raises(CarrierUnavailable, match=r"job own.*never runs") as caught:
@@ -206,8 +208,11 @@ def test_any_error_of_sending_undoes_the_launch(app: Celery, store: ScriptedStor
 
     signature = Numbers.signature({"numbers": [1]}, app=app)
     before_task_publish.connect(interrupt)
-    with pytest.raises(KeyboardInterrupt) as interrupted:
-        signature.apply_async(task_id="own")
+    try:
+        with pytest.raises(KeyboardInterrupt) as interrupted:
+            signature.apply_async(task_id="own")
+    finally:
+        before_task_publish.disconnect(interrupt)
     assert store.keys("_jobs/own/") == []
     assert interrupted.value.__notes__ == ["job own was not launched, and never runs: launch it again"]
 

@@ -15,6 +15,9 @@ from ...runtime import Bell, Silence
 
 _LOG = logging.getLogger("fanout")
 
+ANSWER_S = 1.0
+"""Longest time for an answer of Redis when a caller begins to listen; Celery's backend waits for minutes."""
+
 
 class RedisBell:
     """Rings when Redis announces the result of the join's Celery task, which is stored after the outcome is written.
@@ -29,8 +32,13 @@ class RedisBell:
     rings = True
 
     def __init__(self, backend: Any, job_id: str) -> None:
-        self._pubsub = backend.client.pubsub(ignore_subscribe_messages=True)
-        self._pubsub.subscribe(backend.get_key_for_task(job_id))
+        self._client = _impatient(backend.client)
+        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        try:
+            self._pubsub.subscribe(backend.get_key_for_task(job_id))
+        except BaseException:
+            self.close()
+            raise
 
     def wait(self, timeout_s: float) -> None:
         """Return at the announcement; after `timeout_s` if there is none, or if Redis is lost."""
@@ -46,6 +54,24 @@ class RedisBell:
 
     def close(self) -> None:
         self._pubsub.close()
+        self._client.close()
+
+
+def _impatient(client: Any) -> Any:
+    """A client of the same server with a connection of its own, which gives up soon: to listen only saves time."""
+    from redis.backoff import NoBackoff
+    from redis.connection import ConnectionPool
+    from redis.retry import Retry
+
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+    options["retry"] = Retry(NoBackoff(), 0)
+    # Sentinel's pools find their server by more than that.
+    more = {name: getattr(pool, name) for name in ("service_name", "sentinel_manager") if hasattr(pool, name)}
+    kind: Any = type(pool) if more else ConnectionPool
+    own = type(client)(connection_pool=kind(*more.values(), connection_class=pool.connection_class, **options))
+    own.auto_close_connection_pool = True
+    return own
 
 
 def refuse_to_block(job_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,12 +38,21 @@ class CeleryCarrier:
         app: The app.
         timeout_s: For how long a message is offered to a broker that does not take it.
         store_url: The store of this process, which its messages name.
+        ended: Tells whether the job of a chunk has ended, so that its chunks need not be sent.
     """
 
-    def __init__(self, app: Celery, *, timeout_s: float, store_url: str = "") -> None:
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        timeout_s: float,
+        store_url: str = "",
+        ended: Callable[[Handle], bool] = lambda handle: False,
+    ) -> None:
         self._app = app
         self._timeout_s = timeout_s
         self._store_url = store_url
+        self._ended = ended
 
     def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
@@ -70,7 +79,8 @@ class CeleryCarrier:
                     },
                 )
                 for index, handle in enumerate(handles)
-            ]
+            ],
+            needless=lambda: self._ended(handles[0]),
         )
 
     def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
@@ -90,8 +100,8 @@ class CeleryCarrier:
     ) -> None:
         self._app.send_task(name, args, kwargs, producer=producer, **options)
 
-    def _send(self, messages: Sequence[Message]) -> None:
-        offer(self._app, messages, _patience(self._app, self._timeout_s))
+    def _send(self, messages: Sequence[Message], needless: Callable[[], bool] = lambda: False) -> None:
+        offer(self._app, messages, _patience(self._app, self._timeout_s), needless=needless)
 
 
 def _said(**arguments: Any) -> dict[str, Any]:

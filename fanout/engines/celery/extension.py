@@ -12,11 +12,12 @@ from celery import Celery, current_task
 from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
-from ..._storage import open_proven
+from ..._storage import StorageError, open_proven
 from ...config import Config, from_celery, from_environment
 from ...declaration import TASKS, Declaration, Registry
-from ...errors import ConfigError
+from ...errors import ConfigError, JobNotFound
 from ...failure import add_note, too_long
+from ...handle import Handle
 from ...idle import Idle
 from ...job import Job
 from ...runtime import Runtime
@@ -75,7 +76,12 @@ class Extension:
                 self._runtime = Runtime(
                     store,
                     config,
-                    CeleryCarrier(self.app, timeout_s=config.publish_timeout_s, store_url=store.url),
+                    CeleryCarrier(
+                        self.app,
+                        timeout_s=config.publish_timeout_s,
+                        store_url=store.url,
+                        ended=self._has_ended,
+                    ),
                     tasks=self._tasks,
                     on_error=_explain,
                     stops=_stops(),
@@ -89,6 +95,15 @@ class Extension:
         """The handle of a job, see `Job`; in eager mode what it sends, such as a retry, runs here."""
         eager = self.app.conf.task_always_eager
         return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
+
+    def _has_ended(self, handle: Handle) -> bool:
+        """Whether the job of a chunk is known to have ended. One request."""
+        try:
+            return self.runtime.job(handle.job_id, handle.launch_id, handle.round).ledger.has_outcome()
+        except JobNotFound:
+            return True
+        except StorageError:
+            return False
 
     def _declared(self, task: Declaration) -> None:
         # Before the app is final its settings may still change, and a task reads them when it is registered.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery
 from kombu import Producer
@@ -30,6 +30,14 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 
 CONNECT_S = 4.0
 """Longest time for one step of a connection's making, where the app sets no limit."""
+
+ANSWER_S = 10.0
+"""Longest time for an answer of Redis, where the app sets no limit."""
+
+ASK_S = 5.0
+"""Shortest time between two looks whether messages that are refused are still needed."""
+
+_LIMITED = "_fanout_limited"
 
 
 class BrokerUnavailable(CarrierUnavailable, OperationalError):
@@ -78,7 +86,14 @@ class Patience:
     once: bool = False
 
 
-def offer(app: Celery, messages: Sequence[Message], patience: Patience, *, producer: Producer | None = None) -> None:
+def offer(
+    app: Celery,
+    messages: Sequence[Message],
+    patience: Patience,
+    *,
+    producer: Producer | None = None,
+    needless: Callable[[], bool] = lambda: False,
+) -> None:
     """Send messages, and return once the broker has them all; on RabbitMQ, once it has confirmed each.
 
     A message that was not confirmed is offered again, after a pause, and so may arrive twice. One that RabbitMQ refused
@@ -89,26 +104,36 @@ def offer(app: Celery, messages: Sequence[Message], patience: Patience, *, produ
         messages: What to send.
         patience: For how long.
         producer: One of somebody else's to send with; else one of the app's pool.
+        needless: Asked every few seconds while messages are refused: whether those that are left need not be sent.
 
     Raises:
         BrokerUnavailable: The broker has taken none of those that are left for so long; says why. Some may have got
             through.
         amqp.AMQPError: The broker refuses what a new try would not change, such as a queue declared otherwise.
     """
-    _Offer(app, messages, patience, producer).run()
+    _Offer(app, messages, patience, producer, needless).run()
 
 
 class _Offer:
     """One call of `offer`."""
 
-    def __init__(self, app: Celery, messages: Sequence[Message], patience: Patience, producer: Producer | None) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        messages: Sequence[Message],
+        patience: Patience,
+        producer: Producer | None,
+        needless: Callable[[], bool],
+    ) -> None:
         self._app = app
         self._left = dict(enumerate(messages))
         self._patience = patience
         self._given = producer
+        self._needless = needless
         self._width = WIDTH
         # When the broker last took a message, and when it last said anything of one.
         self._taken_at = self._answered_at = time.monotonic()
+        self._asked_at = self._taken_at
         self._pause_s = FIRST_PAUSE_S
         self._irrecoverable = 0
 
@@ -162,11 +187,12 @@ class _Offer:
     def _acquired(self) -> AbstractContextManager[Producer]:
         if self._given is not None:
             return nullcontext(self._given)
-        pool: Any = self._app.producer_pool
-        return cast(AbstractContextManager[Producer], pool.acquire(block=True, timeout=self._silent_s))
+        # Not from the pool of producers, which waits for a connection without a limit.
+        pool: Any = self._app.pool
+        return _producer_on(self._app, pool.acquire(block=True, timeout=self._silent_s))
 
     def _offered_by(self, producer: Producer, connection: Any) -> BrokerUnavailable | None:
-        connection.connect_timeout = connection.connect_timeout or CONNECT_S
+        _limit_waits(connection, self._patience.silent_s)
         hosts = max(len(connection.alt), 1)
         connection.ensure_connection(
             max_retries=hosts, interval_start=0, interval_step=0, interval_max=0, timeout=max(self._silent_s, 0.1)
@@ -216,10 +242,40 @@ class _Offer:
         left_s = self._refusing_s if isinstance(error, BrokerRefuses) else self._silent_s
         if self._patience.once or left_s <= pause_s:
             raise error
+        if time.monotonic() - self._asked_at >= ASK_S:
+            self._asked_at = time.monotonic()
+            if self._needless():
+                self._left.clear()
+                return
         if self._pause_s >= LONGEST_PAUSE_S / 2:
             _LOG.warning("%d messages are still to be sent: %s", len(self._left), error)
         self._pause_s = min(1.6 * self._pause_s, LONGEST_PAUSE_S)
         time.sleep(pause_s)
+
+
+@contextmanager
+def _producer_on(app: Celery, connection: Any) -> Iterator[Producer]:
+    """A producer on a connection of the pool's, which goes back to it afterwards."""
+    try:
+        yield app.amqp.Producer(connection, auto_declare=False)
+    finally:
+        connection.release()
+
+
+def _limit_waits(connection: Any, silent_s: float) -> None:
+    """Set those limits that have to be set before a connection is opened, where the app sets none.
+
+    With Redis that is how long an answer may take. kombu waits for ever, and redis-py asks four times.
+    """
+    connection.connect_timeout = connection.connect_timeout or CONNECT_S
+    if connection.transport.driver_type != "redis" or vars(connection).get(_LIMITED):
+        return
+    options = connection.transport_options
+    options["socket_timeout"] = options.get("socket_timeout") or min(ANSWER_S, silent_s / 5)
+    options["socket_connect_timeout"] = options.get("socket_connect_timeout") or min(CONNECT_S, silent_s / 5)
+    setattr(connection, _LIMITED, True)
+    # What Celery has opened has no limit.
+    connection.collect()
 
 
 def _discard(producer: Any, connection: Any) -> None:

@@ -1,0 +1,43 @@
+"""How a caller learns of a job's end from Redis, and what it does when Redis is no help."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from celery import Celery
+
+from fanout.engines.celery.bell import ANSWER_S, RedisBell, bell_of
+from fanout.stack import Redis
+
+
+def app_on(backend: str) -> Celery:
+    return Celery("belled", broker="memory://", backend=backend, set_as_current=False)
+
+
+def test_it_rings_when_redis_announces_the_result(redis_server: Redis) -> None:
+    """Nothing but the announcement ends the wait early, and the bell's connection is closed with it."""
+    app = app_on(redis_server.url)
+    backend = app.backend
+    with bell_of(app, "job-of-the-bell") as bell:
+        assert isinstance(bell, RedisBell)
+        started_at = time.monotonic()
+        bell.wait(0.2)
+        assert time.monotonic() - started_at >= 0.2
+        before = len(backend.client.client_list())
+        backend.client.publish(backend.get_key_for_task("job-of-the-bell"), "ended")
+        bell.wait(60)
+        assert time.monotonic() - started_at < 30
+    assert len(backend.client.client_list()) == before - 1
+    app.close()
+
+
+def test_a_silent_redis_holds_nobody_up() -> None:
+    """A result backend that accepts connections and says nothing costs a second, and then nothing but time passes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        app = app_on(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        started_at = time.monotonic()
+        with bell_of(app, "job") as bell:
+            assert not bell.rings
+        assert time.monotonic() - started_at < ANSWER_S + 3
+        app.close()
