@@ -218,8 +218,8 @@ class ForkJoinTask:
 
         Args:
             values: The input by name.
-            receives: Name of the parameter that takes the value of the step before, in a chain. The input then travels as
-                it is given, and is normalised as a whole when that value is there.
+            receives: Name of the parameter that takes the value of the step before, in a chain. The input then travels
+                as it is given, and is normalised as a whole when that value is there.
             app: The Celery app; the current one if not given.
             **options: See `Options`.
 
@@ -244,9 +244,9 @@ class ForkJoinTask:
     ) -> Job:
         """Launch a job over Celery and return its handle.
 
-        If a value is an iterator or an open file, setup runs here and streams: each chunk is on its way to a worker while the next
-        is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
-        returns at once.
+        If a value is an iterator or an open file, setup runs here and streams: each chunk is on its way to a worker
+        while the next is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker
+        and `submit` returns at once.
 
         Args:
             values: The input by name.
