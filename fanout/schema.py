@@ -8,6 +8,7 @@ is going to complete travels as it was given. What can't be kept for a stream is
 from __future__ import annotations
 
 import array
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from .elements import (
     unkept,
 )
 from .errors import DeclarationError, InvalidInput
+from .refusals import collect, in_order, lighten
 
 _HANDLERS: Final = ("_validate_", "_check_with_", "_normalize_", "_validator_")
 _NEIGHBOURLY: Final = frozenset({"dependencies", "excludes", "default_setter"})
@@ -156,7 +158,7 @@ class InputSchema:
         validator = self._class(schema)
         try:
             validator.validate(values)
-            _collect(validator.errors, "", errors)
+            _collect(validator, validator._errors, errors)
         except StreamReadError:
             # The stream remembers.
             pass
@@ -227,7 +229,7 @@ class InputSchema:
             parent._drop_nodes_from_errorpaths(child._errors, [], [2])
             # In Cerberus' own order.
             broken = [*child._errors, *broken]
-        _collect(parent.error_handler(broken), "", errors)
+        _collect(parent, broken, errors)
         return list(elements.values()), min((error.document_path[1] - first for error in broken), default=len(batch))
 
     def _refusals(self, name: str, rules: Mapping[str, Any], value: Any) -> dict[str, list[str]]:
@@ -236,7 +238,7 @@ class InputSchema:
         if rules:
             validator = self._class({name: rules})
             validator.validate({name: value}, normalize=False)
-            _collect(validator.errors, "", errors)
+            _collect(validator, validator._errors, errors)
         return errors
 
     def _rules(self, name: str) -> Mapping[str, Any]:
@@ -285,9 +287,10 @@ class InputSchema:
         return {name: self._prepared_value(name, values[name]) for name in ordered}
 
     def _prepared_value(self, name: str, value: Any) -> Any:
-        rules = self._rules(name) if isinstance(value, range | array.array) else {}
+        is_bounded = isinstance(value, deque) and value.maxlen is not None
+        rules = self._rules(name) if is_bounded or isinstance(value, range | array.array) else {}
         if rules.keys() & {"schema", "items"}:
-            # It rebuilds a sequence from its normalised members, and these are made otherwise.
+            # It rebuilds a sequence from its normalised members alone, which takes more for these.
             return list(value)
         if name in self._schema and self._mentions(self._schema[name], {"keysrules"}):
             # It renames keys in place.
@@ -300,7 +303,7 @@ class InputSchema:
 
     def _raise(self, errors: Mapping[str, list[str]]) -> None:
         if errors:
-            raise InvalidInput(self._owner, {path: errors[path] for path in _in_order(errors, self.fields)})
+            raise InvalidInput(self._owner, {path: errors[path] for path in in_order(errors, self.fields)})
 
     def _failure(self, error: Exception) -> InvalidInput:
         try:
@@ -330,24 +333,8 @@ def _copied(value: Any) -> Any:
     return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
 
 
-def _collect(tree: Any, path: str, into: dict[str, list[str]]) -> None:
-    """Flatten Cerberus' nested errors into path -> reasons."""
-    if isinstance(tree, Mapping):
-        for key, below in tree.items():
-            step = f"[{key}]" if isinstance(key, int) else (f".{key}" if path else str(key))
-            _collect(below, path + step, into)
-        return
-    for entry in tree:
-        if isinstance(entry, Mapping):
-            _collect(entry, path, into)
-        else:
-            into.setdefault(path, []).append(str(entry))
-
-
-def _in_order(errors: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
-    rank = {name: index for index, name in enumerate(fields)}
-
-    def place(path: str) -> int:
-        return rank.get(path.split(".")[0].split("[")[0], len(rank))
-
-    return sorted(errors, key=place)
+def _collect(validator: Any, found: list[Any], errors: dict[str, list[str]]) -> None:
+    """Add what a validator found to path -> reasons, in the words of its handler."""
+    if type(validator.error_handler) is cerberus.errors.BasicErrorHandler:
+        lighten(found)
+    collect(validator.error_handler(found), "", errors)

@@ -176,11 +176,15 @@ def test_the_callers_dict_keeps_its_keys() -> None:
     assert values == {"rows": [{"1": "a"}]}
 
 
-@pytest.mark.parametrize("value", [range(3), array("q", [0, 1, 2]), deque([0, 1, 2]), UserList([0, 1, 2])])
+@pytest.mark.parametrize(
+    "value", [range(3), array("q", [0, 1, 2]), deque([0, 1, 2]), deque([0, 1, 2], 3), UserList([0, 1, 2])]
+)
 def test_sequences_are_rebuilt_by_what_can_be(value: Any) -> None:
     """A rule for its elements applies to any sequence; what Cerberus could not rebuild becomes a list."""
     schema = {"a": {"type": "list", "schema": {"type": "integer", "coerce": lambda number: number + 1}}}
-    assert list(accepted({"a": value}, schema)["a"]) == [1, 2, 3]
+    made = accepted({"a": value}, schema)["a"]
+    assert list(made) == [1, 2, 3]
+    assert type(made) is list or (type(made) is type(value) and getattr(made, "maxlen", None) is None)
     assert accepted({"a": value}, {"a": {}})["a"] is value
 
 
@@ -200,6 +204,46 @@ def test_whatever_a_rule_raises_is_a_refusal() -> None:
     assert refused({"a": [[]]}, {"a": {"forbidden": [1]}}) == {
         "input": ["can't be checked: TypeError: unhashable type: 'list'"]
     }
+
+
+class Uncopied:
+    """A value that can't be copied, as a connection can't, or should not be, as a large one."""
+
+    def __deepcopy__(self, _: object) -> Any:
+        raise TypeError("cannot be copied")
+
+    def __str__(self) -> str:
+        return "the connection"
+
+
+def test_a_refused_value_is_not_copied() -> None:
+    """The reason is the rule's, and not that Cerberus could not copy the value; messages still show it."""
+    wrong = Uncopied()
+    schema = {"a": {"type": "list", "schema": {"type": "integer"}}, "b": {"type": "string"}, "c": {"allowed": [1]}}
+    assert refused({"a": [1, wrong], "b": wrong, "c": wrong}, schema) == {
+        "a[1]": ["must be of integer type"],
+        "b": ["must be of string type"],
+        "c": ["unallowed value the connection"],
+    }
+    either = {"a": {"anyof": [{"type": "string"}, {"type": "list", "schema": {"type": "integer"}}]}}
+    assert "a" in refused({"a": [wrong]}, either)
+    with pytest.raises(InvalidInput, match=r"a\[1\]: must be of integer type"):
+        list(stream(schema, "a", iter([1, wrong])))
+
+
+def test_a_handler_of_the_users_gets_the_values() -> None:
+    """A validator with an error handler of its own says what that says, of the values as they are."""
+
+    class Saying(cerberus.errors.BasicErrorHandler):
+        messages: ClassVar[dict[int, str]] = {**cerberus.errors.BasicErrorHandler.messages, 0x24: "no: {value!r}"}
+
+    class Own(cerberus.Validator):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{"error_handler": Saying, **kwargs})
+
+    checked = InputSchema("Task", {"a": {"type": "string"}}, validator=Own)
+    with pytest.raises(InvalidInput, match="a: no: 3"):
+        checked.validated({"a": 3}, required={})
 
 
 # A validator of the user's
