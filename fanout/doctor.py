@@ -180,7 +180,7 @@ def _retention(store: ObjectStore) -> Finding:
             "store: removal",
             "the bucket does not say whether it keeps versions",
             Verdict.UNKNOWN,
-            "It takes the right s3:GetBucketVersioning. A bucket that keeps versions keeps removed jobs, and is paid for.",
+            "It takes the right s3:GetBucketVersioning. A bucket that keeps versions keeps removed jobs, at a price.",
         )
     expiry = "Give the bucket a lifecycle rule with NoncurrentVersionExpiration, and ExpiredObjectDeleteMarker."
     if kept.mode:
