@@ -25,6 +25,12 @@ from .finding import Finding, Verdict
 if TYPE_CHECKING:
     from .engines.celery import Extension
 
+OURS = frozenset({"_jobs", "_parameters", "_probe"})
+"""First segments of all keys that fanout writes, below a store's URL."""
+
+# So many are named; a bucket may hold millions.
+_STRANGERS = 5
+
 UNSAFE = (
     "It is emulated, as unsafe_write_once asks: an outcome may be delivered twice and a join run twice. "
     "Only for tasks whose steps are deterministic."
@@ -59,9 +65,9 @@ def check_all(extension: Extension | None, *, store_url: str | None = None) -> I
 
 
 def check_store(store: ObjectStore, *, stall_s: float, unsafe_write_once: bool = False) -> Iterator[Finding]:
-    """Whether the store answers, keeps its promises, and agrees with this machine about the time.
+    """Whether the store answers, keeps its promises, agrees with this machine about the time, and is fanout's alone.
 
-    About 115 requests; leaves the verdict of the probe, for all who use the store, and the object by which the store's
+    About 120 requests; leaves the verdict of the probe, for all who use the store, and the object by which the store's
     clock is read. Goes no further where the store does not answer.
 
     Args:
@@ -78,6 +84,8 @@ def check_store(store: ObjectStore, *, stall_s: float, unsafe_write_once: bool =
     try:
         yield from _promises(store, unsafe_write_once=unsafe_write_once)
         yield _clock(store, stall_s=stall_s)
+        yield _strangers(store)
+        yield _retention(store)
     except StorageError as error:
         yield _broken(_concerned(error), error)
 
@@ -137,6 +145,61 @@ def _clock(store: ObjectStore, *, stall_s: float) -> Finding:
         "synchronise them (NTP)."
     )
     return Finding("store: clock", found, verdict, remedy)
+
+
+def _strangers(store: ObjectStore) -> Finding:
+    """Whether something lies there that is not fanout's; one request for each first segment that there is, or eight."""
+    names: list[str] = []
+    after = ""
+    for _ in range(len(OURS) + _STRANGERS):
+        found = next(iter(store.list(start_after=after)), None)
+        if found is None:
+            break
+        segment, slash, _rest = found.key.partition("/")
+        if (segment not in OURS or not slash) and segment + slash not in names:
+            names.append(segment + slash)
+        # Past what shares the segment, as far as it is written in ASCII.
+        after = max(found.key, f"{segment}/~") if slash else found.key
+    if not names:
+        return Finding("store: root", "holds nothing but fanout's own")
+    more = " and more" if len(names) >= _STRANGERS else ""
+    return Finding(
+        "store: root",
+        f"holds what is not fanout's: {', '.join(names[:_STRANGERS])}{more}",
+        Verdict.CHANGE,
+        "Jobs, removals and sweeps leave it alone. Give fanout a prefix of its own (s3://bucket/fanout), so that its "
+        "rights and lifecycle rules concern nothing else.",
+    )
+
+
+def _retention(store: ObjectStore) -> Finding:
+    """Whether what is removed is gone."""
+    kept = store.retention()
+    if kept is None:
+        return Finding(
+            "store: removal",
+            "the bucket does not say whether it keeps versions",
+            Verdict.UNKNOWN,
+            "It takes the right s3:GetBucketVersioning. A bucket that keeps versions keeps removed jobs, at a price.",
+        )
+    expiry = "Give the bucket a lifecycle rule with NoncurrentVersionExpiration, and ExpiredObjectDeleteMarker."
+    if kept.mode:
+        return Finding(
+            "store: removal",
+            f"object lock keeps every version for {kept.days} days ({kept.mode})",
+            Verdict.CHANGE,
+            "Removed jobs stay for that long, and nobody can delete them before. Use a bucket without a default "
+            f"retention. {expiry}",
+        )
+    if kept.versions:
+        lock = ", and may lock them" if kept.is_locked else ""
+        return Finding(
+            "store: removal",
+            f"the bucket keeps earlier versions{lock}",
+            Verdict.CHANGE,
+            f"What jobs, sweeps and probes remove stays there unseen, and is paid for. {expiry}",
+        )
+    return Finding("store: removal", "what is removed is gone")
 
 
 def _concerned(error: StorageError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ _WITHOUT_EFFECT: Final = frozenset(
 _ALIASES: Final = {"bucket_name": "bucket", "default_region": "region", "endpoint_url": "endpoint"}
 # By which rustls finds certificates, and boto3 does not, or the other way round.
 _CERTIFICATES: Final = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-# Nothing listens there: should the exclusions below ever fail to match, nothing is sent by a wrong way.
+_TOKENS: Final = ("aws_token", "aws_session_token")
+# Nothing listens there: should the exclusion below ever fail to match, nothing is sent by a wrong way.
 _NO_PROXY: Final = "http://127.0.0.1:9"
 
 
@@ -102,11 +104,18 @@ def clients_by(access: S3Access, bucket: str, environ: Mapping[str, str] = os.en
     if access.bucket_url.startswith("https:") and any(environ.get(name) for name in _CERTIFICATES):
         return None
     settings = _settings(access)
+    names = {name.lower() for name in environ}
+    # Keys that never change cost less than something that gives them, but leave room for a token from elsewhere.
+    if access.keys.token is None and names.isdisjoint(_TOKENS):
+        settings |= {"access_key_id": access.keys.access_key, "secret_access_key": access.keys.secret_key}
+    # Some systems keep proxies elsewhere than in the environment.
+    is_plain = sys.platform == "linux" and access.proxy is None and not any(name.endswith("_proxy") for name in names)
+    proxy = None if is_plain else access.proxy or _NO_PROXY
     if any(_may_stray(name, settings) for name in environ if name.startswith("AWS_")):
         return None
     try:
-        quick = _client(access, bucket, settings, timeout_s=deadline.LIMITS.answer_s)
-        large = _client(access, bucket, settings, timeout_s=_LARGE_TIMEOUT_S)
+        quick = _client(access, bucket, settings, proxy, timeout_s=deadline.LIMITS.answer_s)
+        large = _client(access, bucket, settings, proxy, timeout_s=_LARGE_TIMEOUT_S)
     except BaseException as error:
         if isinstance(error, Exception) or is_panic(error):
             # boto3 can do it, or says what is wrong.
@@ -139,7 +148,7 @@ def _settings(access: S3Access) -> Any:
     return {name: value for name, value in told.items() if _is_known(name)}
 
 
-def _client(access: S3Access, bucket: str, settings: Any, *, timeout_s: float) -> Client:
+def _client(access: S3Access, bucket: str, settings: Any, proxy: str | None, *, timeout_s: float) -> Client:
     keys = access.keys
     credentials: Any = {
         "access_key_id": keys.access_key,
@@ -147,21 +156,20 @@ def _client(access: S3Access, bucket: str, settings: Any, *, timeout_s: float) -
         "token": keys.token,
         "expires_at": None,
     }
-    host = urlsplit(access.bucket_url).hostname or ""
     options: Any = {
         "allow_http": True,
         "connect_timeout": timedelta(seconds=deadline.LIMITS.connect_s),
         "timeout": timedelta(seconds=timeout_s),
-        "proxy_url": access.proxy or _NO_PROXY,
-        "proxy_excludes": "" if access.proxy else f"{host},0.0.0.0/0,::/0",
     }
+    if proxy is not None:
+        excluded = (urlsplit(access.bucket_url).hostname or "") if proxy == _NO_PROXY else ""
+        options |= {"proxy_url": proxy, "proxy_excludes": excluded}
     return Client(
         bucket,
         config=settings,
         client_options=options,
         retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=deadline.LIMITS.answer_s / 8)},
-        # Even if the keys never change: what is given so leaves no room for a token from elsewhere.
-        credential_provider=lambda: credentials,
+        credential_provider=None if "access_key_id" in settings else lambda: credentials,
     )
 
 

@@ -92,11 +92,12 @@ class S3Store(ObjectStore):
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
 
         def request(client: S3Client) -> None:
-            digest: Any = {"ContentMD5": _md5(content)} if self.wants_digest else {}
+            has_digest = self.wants_digest
+            digest: Any = {"ContentMD5": _md5(content)} if has_digest else {}
             try:
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
             except boto.ClientError as error:
-                if self.wants_digest or not wants_digest(code_of(error), _message_of(error)):
+                if has_digest or not wants_digest(code_of(error), _message_of(error)):
                     raise
                 self.wants_digest = True
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=_md5(content))

@@ -121,7 +121,8 @@ class ObstoreS3Store(ObjectStore):
                         chunk_size=_part_bytes(size_bytes),
                         max_concurrency=_PARTS_AT_ONCE,
                     ),
-                    f"writing {key!r}",
+                    "writing",
+                    key,
                     size_bytes,
                 )
             except AlreadyExistsError as error:
@@ -144,7 +145,7 @@ class ObstoreS3Store(ObjectStore):
         if clients is not None:
             client = clients.quick if (length or 0) <= _LARGE_BYTES else clients.large
             try:
-                content = self._ask(lambda: self._read(client, name, offset, length), f"reading {key!r}", length or 0)
+                content = self._ask(lambda: self._read(client, name, offset, length), "reading", key, length or 0)
             except FileNotFoundError as error:
                 if "NoSuchBucket" not in str(error):
                     raise ObjectNotFound(f"reading {key!r} in {self.url}: nothing stands there", key=key) from error
@@ -162,7 +163,7 @@ class ObstoreS3Store(ObjectStore):
         clients = self._clients_for(name)
         if clients is not None:
             try:
-                found = self._ask(lambda: obstore.head(clients.quick, name), f"looking up {key!r}")
+                found = self._ask(lambda: obstore.head(clients.quick, name), "looking up", key)
             except FileNotFoundError as error:
                 raise ObjectNotFound(f"looking up {key!r} in {self.url}: nothing stands there", key=key) from error
             except BaseException as error:
@@ -181,7 +182,7 @@ class ObstoreS3Store(ObjectStore):
             offset = self._prefix + start_after if start_after else None
             try:
                 pages = iter(obstore.list(clients.quick, whole, offset=offset, chunk_size=_PAGE))
-                while page := self._ask(lambda: next(pages, None), "listing"):
+                while page := self._ask(lambda: next(pages, None), "listing", ""):
                     for found in page:
                         last = found["path"].removeprefix(self._prefix)
                         yield ObjectInfo(last, found["size"], found["last_modified"])
@@ -210,11 +211,11 @@ class ObstoreS3Store(ObjectStore):
     def retention(self) -> Retention | None:
         return self._careful.retention()
 
-    def _ask(self, act: Callable[[], _T], doing: str, size_bytes: int = 0) -> _T:
+    def _ask(self, act: Callable[[], _T], doing: str, key: str, size_bytes: int = 0) -> _T:
         """Ask obstore: at once where its own limits suffice, and else in a helper thread."""
         if size_bytes <= _LARGE_BYTES and not is_limited():
             return act()
-        return self._bounded(act, doing, size_bytes)
+        return self._bounded(act, f"{doing} {key!r}" if key else doing, size_bytes)
 
     def _bounded(self, act: Callable[[], _T], doing: str, size_bytes: int = 0) -> _T:
         limit = CallLimit(size_bytes)

@@ -150,6 +150,12 @@ class CephGateway(Server):
         """The variables with which boto3 reaches it as its one user."""
         return s3_environment(endpoint=self.endpoint, access_key=_ACCESS_KEY, secret_key=_SECRET_KEY)
 
+    def add_user(self, name: str) -> dict[str, str]:
+        """Create another user, who may do nothing with the buckets of the first; returns their variables."""
+        access_key, secret_key = name, f"{name}-secret"
+        self._create_user(name, access_key=access_key, secret_key=secret_key)
+        return s3_environment(endpoint=self.endpoint, access_key=access_key, secret_key=secret_key)
+
     @property
     def pids(self) -> list[int]:
         """The process ids of the three daemons."""
@@ -218,9 +224,11 @@ class CephGateway(Server):
         self._run("ceph-osd", "--no-mon-config", "--mkfs", "--id", "0", "--osd-uuid", osd_id, *self._configured)
         return self._daemon("ceph-osd", "--id", "0")
 
-    def _create_user(self) -> None:
-        keys = ("--access-key", _ACCESS_KEY, "--secret-key", _SECRET_KEY)
-        user = ("--uid", "fanout", "--display-name", "fanout")
+    def _create_user(
+        self, name: str = "fanout", *, access_key: str = _ACCESS_KEY, secret_key: str = _SECRET_KEY
+    ) -> None:
+        keys = ("--access-key", access_key, "--secret-key", secret_key)
+        user = ("--uid", name, "--display-name", name)
         self._run("radosgw-admin", "user", "create", *user, *keys, *self._configured)
 
     @property

@@ -107,6 +107,20 @@ def test_no_variable_leads_astray(
         assert "stray" not in str(headers)
 
 
+def test_no_other_server_hears_of_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that other programs are told to use, as an endpoint or a proxy, is asked nothing; obstore is used."""
+    with serving([Answer(403, "AccessDenied")]) as stray:
+        for name, value in HARMFUL.items():
+            if value == NOWHERE:
+                monkeypatch.setenv(name, stray.endpoint)
+        server = script(WRITTEN)
+        store = ObstoreS3Store("s3://bucket")
+        store.put("a", b"x")
+        assert store._boto3 is None
+        assert len(server.requests) == 1
+        assert stray.requests == []
+
+
 def test_obstore_is_used_where_it_can_be_told(aws_environment: Callable[[str], None]) -> None:
     """Only what obstore can't be told about makes it stay aside: three settings of object_store's own."""
     access = S3Access("http://s3:9", "r", "http://s3:9/bucket", Keys("key", "secret"))

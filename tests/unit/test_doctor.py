@@ -22,12 +22,13 @@ from fanout.declaration import TASKS
 from fanout.doctor import check_all, check_store, plain, report_lines
 from fanout.engines.celery import check_app, checkup, extension_of
 from fanout.finding import Finding, Verdict
-from storage import Body, BucketNotFound, StorageDenied, StorageError, StorageUnavailable
+from storage import Body, BucketNotFound, Retention, StorageDenied, StorageError, StorageUnavailable
 
 from .stores import ScriptedStore
 from .tasks import Words
 
 PROMISES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
+OTHERS = ["store: clock", "store: root", "store: removal"]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def test_a_good_store() -> None:
     """Each promise is tried afresh and good, the clocks agree, and nothing is left behind."""
     store = ScriptedStore()
     findings = [*check_store(store, stall_s=60)]
-    assert [finding.check for finding in findings] == ["store", *(f"store: {p}" for p in PROMISES), "store: clock"]
+    assert [finding.check for finding in findings] == ["store", *(f"store: {p}" for p in PROMISES), *OTHERS]
     assert {finding.verdict for finding in findings} == {Verdict.OK}
     assert {finding.remedy for finding in findings} == {""}
     assert store.keys() == []
@@ -113,11 +114,58 @@ def test_clocks_that_differ(ahead_s: float, verdict: Verdict, said: str, monkeyp
     """A clock that is off by much of `stall_s` is named with the direction; a second is nobody's fault."""
     store = ScriptedStore()
     monkeypatch.setattr(store, "now", lambda: time.time() + ahead_s)
-    finding = [*check_store(store, stall_s=60)][-1]
+    finding = {finding.check: finding for finding in check_store(store, stall_s=60)}["store: clock"]
     assert finding.verdict is verdict
     assert said in finding.found
     assert bool(finding.remedy) is (verdict is not Verdict.OK)
     assert store.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["_jobs/1/intent", "_jobs/2/~/é", "_parameters/x", "_probe/clock"], None),
+        (["photos/a/1.jpg", "photos/b.jpg", "_jobs/1/intent", "README", "team/_jobs/1"], "README, photos/, team/"),
+        (["_jobs-old/1", "_jobs", "é/1", "é/2"], "_jobs, _jobs-old/, é/"),
+        ([f"{letter}/{number}" for letter in "abcdefghij" for number in range(50)], "a/, b/, c/, d/, e/ and more"),
+    ],
+)
+def test_what_is_not_fanouts_is_named(keys: list[str], said: str | None) -> None:
+    """The first segments that are not ours, a few of them, at a request each; and that they are left alone."""
+    store = ScriptedStore()
+    for key in keys:
+        store.put(key, b"")
+    findings = {finding.check: finding for finding in check_store(store, stall_s=60)}
+    finding = findings["store: root"]
+    if said is None:
+        assert finding == Finding("store: root", "holds nothing but fanout's own")
+    else:
+        assert finding.found == f"holds what is not fanout's: {said}"
+        assert finding.verdict is Verdict.CHANGE
+        assert "leave it alone" in finding.remedy
+    assert {*keys} <= {*store.keys()}
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdict", "found", "remedy"),
+    [
+        (Retention(), Verdict.OK, "gone", ""),
+        (None, Verdict.UNKNOWN, "does not say", "s3:GetBucketVersioning"),
+        (Retention(versions=True), Verdict.CHANGE, "keeps earlier versions", "NoncurrentVersionExpiration"),
+        (Retention(True, True), Verdict.CHANGE, "may lock them", "NoncurrentVersionExpiration"),
+        (Retention(True, True, "GOVERNANCE", 30), Verdict.CHANGE, "30 days (GOVERNANCE)", "without a default"),
+    ],
+)
+def test_what_stays_of_removed_jobs(
+    kept: Retention | None, verdict: Verdict, found: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that keeps versions keeps removed jobs: the doctor says so, with the rule that helps."""
+    store = ScriptedStore()
+    monkeypatch.setattr(store, "retention", lambda: kept)
+    finding = {finding.check: finding for finding in check_store(store, stall_s=60)}["store: removal"]
+    assert finding.verdict is verdict
+    assert found in finding.found
+    assert remedy in finding.remedy
 
 
 # An app
