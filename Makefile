@@ -9,8 +9,16 @@ BIN := $(VENV)/bin
 demo: $(VENV)/demo
 	$(BIN)/fanout demo $(ARGS)
 
+# The first needs little but processors; the rest share servers and clusters, and take turns.
+IN_PARALLEL := tests/unit tests/storage tests/simulation
+
 test: $(VENV)/dev
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(IN_PARALLEL)
+	$(BIN)/python -m pytest tests $(IN_PARALLEL:%=--ignore %)
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 campaign: $(VENV)/dev
 	$(BIN)/python -m tests.campaign $(ARGS)

@@ -1,11 +1,13 @@
-"""Processes are killed in the middle of a job: the right answer, one outcome."""
+"""Processes are killed in the middle of a job: the right answer, one outcome.
+
+Kills of one child in each step, and of a worker, are cases of the storm (`tests/storm`) and of the campaign.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,23 @@ from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_del
 NUMBERS = list(range(12))
 
 
-@pytest.fixture
-def cluster(rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
-    """Workers that this one test may kill."""
+@pytest.fixture(scope="module")
+def shared(
+    rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """RabbitMQ, results in Redis, Ceph's gateway."""
     environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": redis_server.url}
-    with running_cluster(tmp_path, environment, stall_s=5) as cluster:
+    with running_cluster(tmp_path_factory.mktemp("crashes"), environment, workers=0, stall_s=5) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cluster(shared: Cluster, tmp_path: Path) -> Cluster:
+    """Two workers that a test may kill, and a place of its own for traces."""
+    while sum(worker.alive for worker in shared.workers) < 2:
+        shared.start_worker()
+    shared.app.set_current()
+    return replace(shared, trace=tmp_path)
 
 
 def launch(cluster: Cluster, numbers: list[int] = NUMBERS, **pauses: float) -> Job:
@@ -44,44 +57,11 @@ def assert_right_once(cluster: Cluster, job: Job, numbers: list[int] = NUMBERS) 
     assert [json.loads(line) for line in lines(calls)] == [sum(numbers)]
 
 
-def test_kill_a_child_that_processes(cluster: Cluster) -> None:
-    """SIGKILL of the pool child that works on a chunk: the chunk runs again, the answer is right, once."""
-    job = launch(cluster, pause_s=1.0)
-    os.kill(cluster.pid_of("process-3"), signal.SIGKILL)
-    assert_right_once(cluster, job)
-    assert len(cluster.traces("process-3")) == 2
-
-
-def test_kill_a_whole_worker(cluster: Cluster) -> None:
-    """SIGKILL of a worker with all its children: the other one finishes the job."""
-    job = launch(cluster, pause_s=1.0)
-    cluster.worker_of(cluster.pid_of("process-3")).kill()
-    assert_right_once(cluster, job)
-
-
-def test_kill_the_child_that_sets_up(cluster: Cluster) -> None:
-    """SIGKILL of the process that runs setup, after some chunks have left: a second attempt counts, once."""
-    job = launch(cluster, setup_pause_s=0.4)
-    pid = cluster.pid_of("setup")
-    wait_until(lambda: bool(cluster.traces("process-0")), "the first chunk is processed while setup still runs")
-    os.kill(pid, signal.SIGKILL)
-    assert_right_once(cluster, job)
-    assert len(cluster.traces("setup")) == 2
-
-
 def test_kill_the_whole_worker_that_sets_up(cluster: Cluster) -> None:
     """SIGKILL of the worker that runs setup: another worker's attempt counts, once."""
     job = launch(cluster, setup_pause_s=0.4)
     cluster.worker_of(cluster.pid_of("setup")).kill()
     assert_right_once(cluster, job)
-
-
-def test_kill_the_child_that_joins(cluster: Cluster) -> None:
-    """SIGKILL of the process that runs join: join runs again, and its value is delivered once."""
-    job = launch(cluster, pause_s=0.0, join_pause_s=3.0)
-    os.kill(cluster.pid_of("join"), signal.SIGKILL)
-    assert_right_once(cluster, job)
-    assert len(cluster.traces("join")) == 2
 
 
 def test_all_workers_die_and_a_new_one_comes(cluster: Cluster) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from fanout import InvalidInput, Job, JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, attach
@@ -12,9 +15,9 @@ from .cluster import Cluster, wait_until, wait_until_delivered
 
 
 @pytest.fixture
-def cluster(redis_cluster: Cluster) -> Cluster:
+def cluster(redis_cluster: Cluster, tmp_path: Path) -> Cluster:
     redis_cluster.app.set_current()
-    return redis_cluster
+    return replace(redis_cluster, trace=tmp_path)
 
 
 def stored(cluster: Cluster) -> int:
