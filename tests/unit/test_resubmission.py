@@ -231,12 +231,12 @@ def test_a_stream_that_broke_off_is_read_again(
         yield 1
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    module = import_module("fanout.engines.celery.signature")
+    with monkeypatch.context() as patch:
         # One that dies has no time to remove the job.
-        patch.setattr(
-            import_module("fanout.engines.celery.signature"), "removed_unless_set_up", lambda *_, **__: nullcontext()
-        )
-        Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
+        patch.setattr(module, "removed_unless_set_up", lambda *_, **__: nullcontext())
+        with pytest.raises(KeyboardInterrupt):
+            Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
     ledger = Ledger(store_of(app), "order-1")
     store_of(app).age(1000)
     intent = ledger.intent()
