@@ -216,7 +216,8 @@ def test_a_store_that_denies_for_a_while_gives_one_outcome(verb: str) -> None:
                 world.carrier.deliver(world.runtime)
             except StorageDenied:
                 denied += 1
-        assert denied == times
+        # A record that only helps others is let go.
+        assert 1 <= denied <= times
         outcome = ledger.outcome()
         assert outcome is not None
         assert ledger.value(outcome) == [3]

@@ -1,0 +1,79 @@
+"""A signature may be kept for long: in a beat schedule, or as a constant of a module."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+import fanout
+from fanout import InvalidInput
+from fanout.engines.celery import extension_of, wire
+from fanout.sweep import sweep
+from storage import ObjectStore
+
+from .stores import ScriptedStore
+from .tasks import Numbers
+
+KEEP_S = 7 * 24 * 3600.0
+VALUES = {"numbers": list(range(5000))}
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    app = Celery("old", broker="memory://", set_as_current=False)
+    fanout.connect(app, store=f"memory://{uuid.uuid4()}", keep_s=KEEP_S)
+    extension_of(app).runtime.store = ScriptedStore()
+    app.finalize()
+    yield app
+    app.close()
+
+
+def kept(app: Celery, monkeypatch: pytest.MonkeyPatch, *, days: float) -> Any:
+    """A signature that was made so many days ago."""
+    store = extension_of(app).runtime.store
+    assert isinstance(store, ScriptedStore)
+    signature = Numbers.signature(VALUES, app=app)
+    store.age(days * 24 * 3600)
+    signature["kwargs"]["order"]["made_at"] -= int(days * 24 * 3600)
+    return signature
+
+
+def parameters(store: ObjectStore) -> list[str]:
+    return [found.key for found in store.list("_parameters/")]
+
+
+def test_a_launch_renews_what_it_refers_to(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule that launches it every ten days keeps it alive for ever."""
+    signature, runtime = kept(app, monkeypatch, days=10), extension_of(app).runtime
+    for _ in range(5):
+        job_id = signature.clone().apply_async().id
+        fanout.attach(job_id, app=app).remove()
+        assert isinstance(runtime.store, ScriptedStore)
+        runtime.store.age(10 * 24 * 3600)
+        list(sweep(runtime))
+        assert len(parameters(runtime.store)) == 1
+
+
+def test_a_launch_that_finds_it_gone_says_what_to_do(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, where it is launched, with the field, how long a signature lives, and the remedy."""
+    signature, runtime = kept(app, monkeypatch, days=15), extension_of(app).runtime
+    list(sweep(runtime))
+    assert parameters(runtime.store) == []
+    with pytest.raises(InvalidInput, match=r"numbers: is no longer in the store.*14 days.*Make the signature anew"):
+        signature.apply_async(task_id="own")
+    with pytest.raises(LookupError):
+        fanout.attach("own", app=app).progress()
+
+
+def test_a_young_signature_costs_no_request(app: Celery) -> None:
+    """Only an old one is looked after."""
+    runtime = extension_of(app).runtime
+    body = Numbers.signature(VALUES, app=app)["kwargs"]["order"]
+    assert isinstance(runtime.store, ScriptedStore)
+    runtime.store.log.clear()
+    wire.renewed(body, wire.from_wire(body, Numbers.declaration), runtime)
+    assert runtime.store.log == []
