@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
 from datetime import UTC
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore import exceptions as boto
 from urllib3.exceptions import HTTPError
 
-from . import deadline
 from .deadline import CallLimit
-from .errors import StorageDenied, StorageError, StorageUnavailable
-from .helpers import Late, bounded
+from .errors import StorageError
 from .keys import check_key, check_range
-from .s3_access import S3Access, check_endpoint
-from .s3_client import Made, Settled, access_by, new_client
-from .s3_codes import CONFLICTS, MISSING_RANGE, error_of, lacks_batches, wants_digest
-from .s3_faults import BodyError, code_of, fault_of, is_unreachable, status_of
+from .s3_access import S3Access
+from .s3_calls import NoBatchesError, S3Calls
+from .s3_client import Settled, access_by
+from .s3_codes import MISSING_RANGE, error_of, lacks_batches, wants_digest
+from .s3_faults import BodyError, code_of, status_of
 from .store import Body, ObjectInfo, ObjectStore, Retention
 from .urls import S3Location, parse_s3_url
 
@@ -37,19 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 _BATCH_KEYS: Final = 1000
-# With one answer in five a 503, three attempts lose 0.8 % of the calls, eight about 3 in a million.
-_ATTEMPTS: Final = 8
-_BODY_ATTEMPTS: Final = 4
-# Two writers that met have only to miss each other.
-_CONFLICT_PAUSE_S: Final = 0.05
-_CONFLICT_PAUSES_END_S: Final = 5.0
 _DELETES_AT_ONCE: Final = 8
-# Before a thread makes a client beside another that has not come to an end with it.
-_CLIENT_WAIT_S: Final = 20.0
-
-# A client that was refused is made anew, but not more often.
-_CLIENT_REST_S: Final = 1.0
-
 _T = TypeVar("_T")
 
 
@@ -77,10 +60,7 @@ class S3Store(ObjectStore):
         self.url = self._location.url
         self._bucket = self._location.bucket
         self._prefix = self._location.prefix
-        self._pause = pause
-        self._made: dict[int, Made] = {}
-        self._locks: dict[int, threading.Lock] = {}
-        self._settled = settled
+        self._calls = S3Calls(self.url, checksums=self._location.checksums, settled=settled, pause=pause)
         self._deletes_singly = False
         self.wants_digest = False
         """Whether the bucket has refused a write without a digest, as one with object lock does."""
@@ -102,7 +82,7 @@ class S3Store(ObjectStore):
                 self.wants_digest = True
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=_md5(content))
 
-        self._call("writing", key, "PutObject", request, size_bytes=len(content), is_conditional=if_absent)
+        self._calls.call("writing", key, "PutObject", request, size_bytes=len(content), is_conditional=if_absent)
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         check_range(offset, length)
@@ -131,7 +111,7 @@ class S3Store(ObjectStore):
                 return content[offset : None if length is None else offset + length]
             return content
 
-        return self._call("reading", key, "GetObject", request, limit=limit)
+        return self._calls.call("reading", key, "GetObject", request, limit=limit)
 
     def head(self, key: str) -> ObjectInfo:
         name = self._name(key)
@@ -147,7 +127,7 @@ class S3Store(ObjectStore):
                 raise
             return ObjectInfo(key, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
 
-        return self._call("looking up", key, "HeadObject", request)
+        return self._calls.call("looking up", key, "HeadObject", request)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         wanted: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
@@ -158,7 +138,7 @@ class S3Store(ObjectStore):
             return client.list_objects_v2(**wanted)
 
         while True:
-            page = self._call("listing", None, "ListObjectsV2", request)
+            page = self._calls.call("listing", None, "ListObjectsV2", request)
             for entry in page.get("Contents", ()):
                 key = entry["Key"].removeprefix(self._prefix)
                 yield ObjectInfo(key, entry["Size"], entry["LastModified"].astimezone(UTC))
@@ -175,7 +155,7 @@ class S3Store(ObjectStore):
                 try:
                     self._delete_batch(batch, names)
                     continue
-                except _NoBatchesError:
+                except NoBatchesError:
                     # Google's door for S3 has none, and others neither.
                     self._deletes_singly = True
             self._delete_singly(batch)
@@ -203,7 +183,7 @@ class S3Store(ObjectStore):
                 # Some servers say so of one's own bucket too: whoever can look into it may use it.
                 client.head_bucket(Bucket=self._bucket)
 
-        self._call("creating the bucket", None, "CreateBucket", request)
+        self._calls.call("creating the bucket", None, "CreateBucket", request)
 
     def retention(self) -> Retention | None:
         def request(client: S3Client) -> Retention | None:
@@ -224,7 +204,7 @@ class S3Store(ObjectStore):
             days = kept.get("Days") or 365 * kept.get("Years", 0)
             return Retention(versions, lock.get("ObjectLockEnabled") == "Enabled", kept.get("Mode", ""), days)
 
-        return self._call("asking for the settings of the bucket", None, "GetBucketVersioning", request)
+        return self._calls.call("asking for the settings of the bucket", None, "GetBucketVersioning", request)
 
     def access(self) -> S3Access | None:
         """How boto3's chain says that the bucket is reached; None if no other client can go there.
@@ -234,16 +214,14 @@ class S3Store(ObjectStore):
         Raises:
             StorageError: The configuration can't be read, or there are no credentials.
         """
-        return self._call(
-            "looking for the way", None, "", lambda client: access_by(self._made[os.getpid()], self._bucket)
-        )
+        return self._calls.call("looking for the way", None, "", lambda _: access_by(self._calls.made(), self._bucket))
 
     def renewed(self, access: S3Access) -> S3Access:
         """The same way with credentials as they are now. May ask for them."""
         ask = access.renewed
         if ask is None:
             return access
-        return self._call("renewing the credentials", None, "", lambda _: access.with_keys(ask()))
+        return self._calls.call("renewing the credentials", None, "", lambda _: access.with_keys(ask()))
 
     def _delete_batch(self, keys: Sequence[str], names: Sequence[str]) -> None:
         wanted: Any = {"Objects": [{"Key": name} for name in names], "Quiet": True}
@@ -253,10 +231,10 @@ class S3Store(ObjectStore):
                 return client.delete_objects(Bucket=self._bucket, Delete=wanted)
             except boto.ClientError as error:
                 if lacks_batches(code_of(error), status_of(error)):
-                    raise _NoBatchesError from error
+                    raise NoBatchesError from error
                 raise
 
-        answer = self._call("deleting", keys[0], "DeleteObject", request)
+        answer = self._calls.call("deleting", keys[0], "DeleteObject", request)
         for refusal in answer.get("Errors", ()):
             code = refusal.get("Code", "")
             # Some servers call the absence of what was to be deleted an error.
@@ -268,7 +246,7 @@ class S3Store(ObjectStore):
         def delete(key: str) -> None:
             name = self._name(key)
             try:
-                self._call(
+                self._calls.call(
                     "deleting", key, "DeleteObject", lambda client: client.delete_object(Bucket=self._bucket, Key=name)
                 )
             except FileNotFoundError as error:
@@ -280,136 +258,8 @@ class S3Store(ObjectStore):
             for deletion in [pool.submit(copy_context().run, delete, key) for key in keys]:
                 deletion.result()
 
-    @property
-    def _client(self) -> S3Client:
-        return self._make().client
-
-    def _make(self) -> Made:
-        process = os.getpid()
-        made = self._made.get(process)
-        if made is None:
-            # A lock per process: a thread that was not forked may hold the parent's for ever. Nor is a thread of our
-            # own waited for that long: a credential helper may never end.
-            lock = self._locks.setdefault(process, threading.Lock())
-            is_mine = lock.acquire(timeout=_CLIENT_WAIT_S)
-            try:
-                made = self._made.get(process)
-                if made is None:
-                    if self._settled is None:
-                        check_endpoint(os.environ)
-                    made = new_client(self._location.checksums, self._settled)
-                    self._settled = self._settled or made.settled
-                    self._made[process] = made
-            finally:
-                if is_mine:
-                    lock.release()
-        return made
-
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
-
-    def _call(
-        self,
-        doing: str,
-        key: str | None,
-        verb: str,
-        request: Callable[[S3Client], _T],
-        *,
-        size_bytes: int = 0,
-        limit: CallLimit | None = None,
-        is_conditional: bool = False,
-    ) -> _T:
-        """Make a request, as often as it takes, within one limit.
-
-        Args:
-            doing: What is done, for messages: "writing".
-            key: The object that it is done to.
-            verb: The action of S3.
-            request: Makes it, with a client.
-            size_bytes: Of the body that is sent.
-            limit: When the call has to end; by default as the body and the caller allow.
-            is_conditional: Whether it is a write-once put.
-
-        Raises:
-            StorageError: What came of it; every error of botocore's is one of these.
-        """
-        limit = limit or CallLimit(size_bytes)
-        subject = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
-        fault = partial(fault_of, subject=subject, key=key, verb=verb, is_conditional=is_conditional)
-        try:
-            return bounded(lambda: self._tried(request, fault, limit), limit)
-        except Late as late:
-            error = self._unanswered(subject, key, late, limit)
-            self._forget_a_hung_client()
-            raise error from None
-
-    def _unanswered(self, subject: str, key: str | None, late: Late, limit: CallLimit) -> StorageUnavailable:
-        made = self._made.get(os.getpid())
-        timeout_s = limit.deadline.timeout_s
-        who = made.client.meta.endpoint_url if made is not None else "the server, or what gives the credentials,"
-        asked = f"{who} did not answer within {timeout_s:g} s"
-        if not late.was_asked:
-            asked = f"the {timeout_s:g} s that were allowed had passed before it could be asked"
-        return StorageUnavailable(f"{subject}: {asked}", key=key)
-
-    def _forget_a_hung_client(self) -> None:
-        """It may be the credentials that nobody gives: the next call asks for them afresh."""
-        process = os.getpid()
-        made = self._made.get(process)
-        if made is None:
-            self._locks.pop(process, None)
-        elif made.is_renewable:
-            self._forget_client()
-
-    def _tried(
-        self, request: Callable[[S3Client], _T], fault: Callable[[Exception], StorageError], limit: CallLimit
-    ) -> _T:
-        """Call until it succeeds, fails for good, or has had its attempts or its time; wait in between."""
-        limits = deadline.LIMITS
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return request(self._client)
-            except _NoBatchesError:
-                raise
-            except Exception as error:
-                found = fault(error)
-                found.__cause__ = error if found is not error else None
-                if isinstance(found, StorageDenied):
-                    self._forget_client()
-                pause_s = _pause_s(error, attempt, limits)
-                gives_up_s = limit.remaining_s
-                if is_unreachable(error):
-                    gives_up_s = min(gives_up_s, limit.began_at + limits.reach_s - limits.connect_s - time.monotonic())
-                if not isinstance(found, StorageUnavailable) or pause_s is None or pause_s >= gives_up_s:
-                    if found is error:
-                        raise
-                    raise found from found.__cause__
-            self._pause(pause_s)
-
-    def _forget_client(self) -> None:
-        """Let the next call make a client anew, with credentials as they are then; not with each call in a row."""
-        made = self._made.get(os.getpid())
-        if made is not None and time.monotonic() - made.at > _CLIENT_REST_S:
-            self._made.pop(os.getpid(), None)
-
-
-class _NoBatchesError(Exception):
-    """The server does not delete several objects at once."""
-
-
-def _pause_s(error: Exception, attempt: int, limits: deadline.Limits) -> float | None:
-    """How long to wait after the so many-th attempt, which ended so; None to make no other."""
-    first_s, most_s, attempts = limits.pause_s, limits.pauses_end_s, _ATTEMPTS
-    if isinstance(error, BodyError):
-        first_s, attempts = min(_CONFLICT_PAUSE_S, first_s), _BODY_ATTEMPTS
-    elif isinstance(error, boto.ClientError) and code_of(error) in CONFLICTS:
-        first_s, most_s = _CONFLICT_PAUSE_S, _CONFLICT_PAUSES_END_S
-    if attempt >= attempts:
-        return None
-    # Full jitter: writers that met once must not meet again.
-    return random.uniform(0, min(first_s * 2**attempt, most_s))  # noqa: S311 - not a secret
 
 
 def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
