@@ -225,6 +225,7 @@ class _Buffers:
             # Asked once: an upload that ended between two questions would take its buffer along.
             if not upload.done():
                 self._lent.append((upload, buffer))
+            # no limit: it is done
             elif not upload.cancelled() and upload.exception() is None:
                 self._free.append(buffer)
             # Else it is dropped: a client that was left without an answer may still be sending it.

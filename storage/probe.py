@@ -164,6 +164,7 @@ def _race(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
     start = threading.Barrier(writers)
 
     def write(number: int) -> None:
+        # no limit: as many threads were started as it waits for
         start.wait()
         try:
             store.put(key, bodies[number], if_absent=True)
@@ -174,6 +175,7 @@ def _race(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
     for thread in threads:
         thread.start()
     for thread in threads:
+        # no limit: each makes one call, which has one
         thread.join()
     for answer in answers:
         if isinstance(answer, _NOT_THE_STORES_FAULT):

@@ -253,9 +253,11 @@ class S3Store(ObjectStore):
                 if not isinstance(error, StorageError) or "NoSuchBucket" in str(error):
                     raise
 
+        # no limit: each call has one
         with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys)), thread_name_prefix="storage-delete") as pool:
             # Each in this thread's context, for the limit that it may hold.
             for deletion in [pool.submit(copy_context().run, delete, key) for key in keys]:
+                # no limit: each call has one
                 deletion.result()
 
     def _name(self, key: str) -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from botocore import exceptions as boto
 
 from . import deadline
+from .bounded import Late, bounded
 from .deadline import CallLimit
 from .errors import StorageDenied, StorageError, StorageUnavailable
-from .helpers import Late, bounded
 from .s3_access import check_endpoint
 from .s3_client import Made, Settled, new_client
 from .s3_codes import CONFLICTS

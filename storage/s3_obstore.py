@@ -18,9 +18,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store as Client
 
+from .bounded import Late, bounded
 from .deadline import CallLimit, begun_at, is_limited
 from .errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavailable
-from .helpers import Late, bounded
 from .keys import check_key, check_range
 from .obstore_clients import Clients, clients_by, is_panic
 from .s3_access import access_of

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import ObjectStore, StorageUnavailable, deadline, helpers, open_store, remaining_s, within
+from storage import ObjectStore, StorageUnavailable, deadline, open_store, remaining_s, within
+from storage.bounded import Late, bounded
 from storage.deadline import CallLimit
-from storage.helpers import Late, bounded
 
 from .scripted import Answer, Script
 
@@ -263,9 +263,9 @@ def test_a_limit_lets_all_else_be(script: Script) -> None:
 
 
 def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more helpers than allowed wait for answers; then callers wait for one of them, no longer than they may."""
-    monkeypatch.setattr(helpers, "MOST_HELPERS", 3)
-    monkeypatch.setattr(helpers, "_crews", {})
+    """No more threads than allowed wait for answers; then callers wait for one of them, no longer than they may."""
+    monkeypatch.setattr("storage.bounded.MOST_WAITERS", 3)
+    monkeypatch.setattr("storage.bounded._pools", {})
     over = threading.Event()
     before = threading.active_count()
     for number in range(5):
@@ -278,7 +278,7 @@ def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
         assert bounded(lambda: "free again", CallLimit()) == "free again"
 
 
-def test_helpers_are_used_again_and_go() -> None:
+def test_threads_are_used_again_and_go() -> None:
     """One thread does what comes one after another, with the caller's context, and raises what was raised."""
     seen: set[int] = set()
     with within(60):
@@ -299,8 +299,8 @@ def test_many_threads_may_ask_at_once() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_helpers_of_its_own() -> None:
-    """A child of a process whose helpers are all at work is answered."""
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """A child of a process whose threads are all at work is answered."""
     with within(30):
         bounded(int, CallLimit())
         child = os.fork()

@@ -54,6 +54,7 @@ class ConfirmingPublisher:
         # With `confirm_publish` each channel has a basic_publish of its own, which waits; below it lies the plain one.
         vars(channel).pop("basic_publish", None)
         self._publish = channel.basic_publish
+        # no limit: `bounded` gives it one
         channel.confirm_select()
         channel.basic_publish = self._publish_numbered
         channel.events["basic_ack"].add(self._on_ack)

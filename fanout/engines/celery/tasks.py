@@ -243,8 +243,8 @@ class SetupTask(StageTask):
             order = wire.from_wire(kwargs["order"], self._declaration())
             wire.renewed(kwargs["order"], order, self.runtime)
             order = wire.completed(order, args, self.runtime)
-        except (InvalidInput, Unencodable):
-            if not follows:
+        except (InvalidInput, Unencodable) as error:
+            if isinstance(error, wire.ParametersGone) and not follows:
                 raise
             if routing and isinstance(kwargs["order"], dict):
                 kwargs["order"] = {**kwargs["order"], "routing": routing}

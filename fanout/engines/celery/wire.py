@@ -53,6 +53,10 @@ def from_wire(body: Any, task: Declaration) -> Order:
         ) from error
 
 
+class ParametersGone(InvalidInput):
+    """What a signature refers to is no longer in the store."""
+
+
 def renewed(body: dict[str, Any], order: Order, runtime: Runtime) -> None:
     """See to it that what an old signature refers to is in the store, and will be as long as its job needs it.
 
@@ -60,7 +64,7 @@ def renewed(body: dict[str, Any], order: Order, runtime: Runtime) -> None:
     No request for a young one; else one for each large parameter, and two more for one that is old.
 
     Raises:
-        InvalidInput: A parameter is gone. Names it, and the remedy.
+        ParametersGone: Names the parameters, and the remedy.
     """
     keep_s = runtime.config.keep_s
     made_at = body.get("made_at", 0)
@@ -74,7 +78,7 @@ def renewed(body: dict[str, Any], order: Order, runtime: Runtime) -> None:
             f"is no longer in the store: a signature that is not launched for {days:g} days (2 × keep_s) loses its "
             "large parameters. Make the signature anew, for instance in a task that beat calls, or raise keep_s"
         )
-        raise InvalidInput(order.task.name, {name: [why] for name in gone})
+        raise ParametersGone(order.task.name, {name: [why] for name in gone})
 
 
 def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Order:

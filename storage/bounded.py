@@ -1,6 +1,6 @@
 """Threads that wait for an answer, so that the caller need not: no client can be interrupted, but it can be left.
 
-A helper that was left waits on until its client's own limits end it. There are so many at the most, and a process
+A thread that was left waits on until its client's own limits end it. There are so many at the most, and a process
 that was forked has its own.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from .deadline import CallLimit
 
-MOST_HELPERS: Final = 64
+MOST_WAITERS: Final = 64
 """Threads that wait for answers in one process, those included that nobody waits for any more."""
 
 _IDLE_S: Final = 30.0
@@ -38,7 +38,7 @@ def bounded(act: Callable[[], _T], limit: CallLimit) -> _T:
     """Return what `act` returns or raise what it raises, but wait no longer than the limit says.
 
     Args:
-        act: Called in a helper thread, with this thread's context. It may prolong the limit.
+        act: Called in a waiting thread, with this thread's context. It may prolong the limit.
         limit: How long to wait.
 
     Raises:
@@ -47,16 +47,18 @@ def bounded(act: Callable[[], _T], limit: CallLimit) -> _T:
     remaining_s = limit.remaining_s
     if remaining_s <= 0:
         raise Late(was_asked=False)
-    errand = _Errand(act)
-    _crew().give(errand, remaining_s)
-    while not errand.done.acquire(timeout=limit.remaining_s):
+    call = _Call(act)
+    _pool().give(call, remaining_s)
+    # no limit: it is counted from when the call began, and prolonged by the bytes that came
+    while not call.done.acquire(timeout=limit.remaining_s):
         if limit.remaining_s <= 0:
             raise Late(was_asked=True)
-    result: _T = errand.result()
+    # no limit: it is done
+    result: _T = call.result()
     return result
 
 
-class _Errand:
+class _Call:
     """Something to do, and what came of it."""
 
     __slots__ = ("_act", "_context", "_error", "_result", "done")
@@ -67,6 +69,7 @@ class _Errand:
         self._result: Any = None
         self._error: BaseException | None = None
         self.done = threading.Lock()
+        # no limit: it is new, and free
         self.done.acquire()
 
     def run(self) -> None:
@@ -86,68 +89,69 @@ class _Errand:
         return self._result
 
 
-class _Helper(threading.Thread):
-    def __init__(self, crew: _Crew) -> None:
-        super().__init__(name="storage-helper", daemon=True)
-        self.inbox: SimpleQueue[_Errand] = SimpleQueue()
-        self._crew = crew
+class _Waiter(threading.Thread):
+    def __init__(self, pool: _Pool) -> None:
+        super().__init__(name="storage-waiter", daemon=True)
+        self.inbox: SimpleQueue[_Call] = SimpleQueue()
+        self._pool = pool
 
     def run(self) -> None:
         while True:
             try:
-                errand = self.inbox.get(timeout=_IDLE_S)
+                # no limit: it is a daemon, and ends when it was idle for so long
+                call = self.inbox.get(timeout=_IDLE_S)
             except Empty:
-                if self._crew.dismiss(self):
+                if self._pool.dismiss(self):
                     return
                 continue
-            errand.run()
-            self._crew.take_back(self)
-            errand.done.release()
-            del errand
+            call.run()
+            self._pool.take_back(self)
+            call.done.release()
+            del call
 
 
-class _Crew:
-    """The helpers of one process."""
+class _Pool:
+    """The waiting threads of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: list[_Helper] = []
-        # One permit for each helper that may be at work.
-        self._permits = threading.Semaphore(MOST_HELPERS)
+        self._idle: list[_Waiter] = []
+        # One permit for each thread that may be at work.
+        self._permits = threading.Semaphore(MOST_WAITERS)
 
-    def give(self, errand: _Errand, remaining_s: float) -> None:
+    def give(self, call: _Call, remaining_s: float) -> None:
         if not self._permits.acquire(timeout=remaining_s):
             raise Late(was_asked=False)
         with self._lock:
-            helper = self._idle.pop() if self._idle else None
-        if helper is None:
-            helper = _Helper(self)
+            thread = self._idle.pop() if self._idle else None
+        if thread is None:
+            thread = _Waiter(self)
             try:
-                helper.start()
+                thread.start()
             except BaseException:
                 self._permits.release()
                 raise
-        helper.inbox.put(errand)
+        thread.inbox.put(call)
 
-    def take_back(self, helper: _Helper) -> None:
+    def take_back(self, thread: _Waiter) -> None:
         with self._lock:
-            self._idle.append(helper)
+            self._idle.append(thread)
         self._permits.release()
 
-    def dismiss(self, helper: _Helper) -> bool:
-        """Whether a helper that had nothing to do may end: nobody has called it since."""
+    def dismiss(self, thread: _Waiter) -> bool:
+        """Whether a thread that had nothing to do may end: nobody has called it since."""
         with self._lock:
-            if helper not in self._idle:
+            if thread not in self._idle:
                 return False
-            self._idle.remove(helper)
+            self._idle.remove(thread)
             return True
 
 
-_crews: dict[int, _Crew] = {}
+_pools: dict[int, _Pool] = {}
 
 
-def _crew() -> _Crew:
+def _pool() -> _Pool:
     # By process: the threads of a parent are not there in its children, nor may its locks be trusted.
     process = os.getpid()
-    crew = _crews.get(process)
-    return crew if crew is not None else _crews.setdefault(process, _Crew())
+    pool = _pools.get(process)
+    return pool if pool is not None else _pools.setdefault(process, _Pool())
