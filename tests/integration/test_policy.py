@@ -130,7 +130,7 @@ def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
         order = Order.of(
             SumTask.declaration, {"numbers": [1, 2, 3]}, store=runtime.store, inline_bytes=4096, options={}
         )
-        runtime.ledger("lost").write_intent(order.intent())
+        runtime.launch("lost", order.intent())
         job = extension.job("lost")
         wait_until(lambda: job.ready, "a sweep found it")
         assert job.get(0) == 6

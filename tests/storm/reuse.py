@@ -58,6 +58,11 @@ def _signed(job_id: str, turn: int) -> Job:
     return job
 
 
+def _by_celery(job_id: str, turn: int) -> Any:
+    """Celery's own handle, which asks the result backend."""
+    return FactorTask.signature({"numbers": _numbers(turn), "factor": turn}).apply_async(task_id=job_id)
+
+
 def _tolerant(job_id: str, turn: int) -> Job:
     return TolerantTask.submit({"numbers": [*_numbers(turn), POISON], "factor": turn}, job_id=job_id)
 
@@ -79,7 +84,7 @@ class Variant:
     """
 
     title: str
-    launch: Callable[[str, int], Job] = _submitted
+    launch: Callable[[str, int], Any] = _submitted
     expected: Callable[[int], Any] = _product
     fails_first: bool = False
     elsewhere: bool = False
@@ -92,6 +97,7 @@ VARIANTS: dict[str, Variant] = {
     "tolerate": Variant("some items fail", _tolerant, lambda turn: [turn, [n * turn for n in _numbers(turn)], 1]),
     "combine": Variant("with `combine`, in a tree", _combined, lambda turn: [turn, turn * sum(range(40))]),
     "signature": Variant("launched by a signature with `.set(task_id=…)`", _signed),
+    "result": Variant("got by Celery's `AsyncResult`", _by_celery),
     "stream": Variant("a stream as its input", _streamed),
     "here": Variant("cut by the caller (`setup_here`)", lambda job_id, turn: _submitted(job_id, turn, setup_here=True)),
 }
