@@ -17,7 +17,6 @@ from .hints import NotBegun
 from .keys import checked_id
 from .ledger import Ledger
 from .records import ChunkResult, Ending, Manifest, Node, Outcome
-from .removal import remove_job
 from .runtime import OpenJob, Runtime, Silence
 from .stages import conclude
 from .stages.values import ChunkFailed, chunk_values
@@ -232,7 +231,7 @@ class Job:
 
         Only for a job that has ended: of one that still runs, workers would write what nobody removes.
         """
-        return remove_job(self._runtime.store, self.id, self._launch_id)
+        return self._runtime.remove(self.id, self._launch_id)
 
     def manifest(self) -> Manifest | None:
         """What setup made, once it has; for reports."""

@@ -21,6 +21,7 @@ from .idle import Idle
 from .ledger import Ledger, read_intent, write_intent
 from .parameters import Parameters
 from .records import Intent, Manifest, Round
+from .removal import remove_job
 
 OPEN_JOBS = 8
 """Jobs whose intent and parameters a worker process keeps at hand."""
@@ -212,8 +213,9 @@ class Runtime:
         carrier: Sends what comes next.
         tasks: The declared tasks.
         on_error: Called with each exception that a user's step raised, before it becomes a record.
-        stops: Exceptions by which this process is told to stop, wherever it is: they end a stage and say nothing of
-            the step. Whatever else a step raises, `SystemExit` included, is its failure.
+        is_stop: Whether an exception tells this process to stop, wherever it is: it ends a stage, and says nothing of
+            the step. Whatever else a step raises, a `SystemExit` of its own included, is its failure.
+        on_removed: Called with the id of each job that this process removes, for what the engine keeps of it.
         bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
         idle: Does what can wait until this process has nothing better to do; without it, nothing waits.
         check_wait: Called with a job's id before its caller waits; raises where that is not allowed.
@@ -227,7 +229,8 @@ class Runtime:
         *,
         tasks: Registry = TASKS,
         on_error: Callable[[BaseException], None] | None = None,
-        stops: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
+        is_stop: Callable[[BaseException], bool] = lambda error: isinstance(error, KeyboardInterrupt),
+        on_removed: Callable[[str], None] | None = None,
         bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
         idle: Idle | None = None,
         check_wait: Callable[[str], None] | None = None,
@@ -237,7 +240,8 @@ class Runtime:
         self.carrier = carrier
         self.tasks = tasks
         self.on_error = on_error or (lambda error: None)
-        self._stops = stops
+        self._is_stop = is_stop
+        self._on_removed = on_removed or (lambda job_id: None)
         self.bell = bell or (lambda job_id: nullcontext(Silence()))
         self.idle = idle
         self.check_wait = check_wait or (lambda job_id: None)
@@ -248,7 +252,7 @@ class Runtime:
 
     def passes(self, error: BaseException) -> bool:
         """Whether an error that ended a stage says nothing of the step, so that the stage may run again as it is."""
-        return isinstance(error, self._stops) or is_transient(error)
+        return self._is_stop(error) or is_transient(error)
 
     def now(self) -> float:
         """The store's time, in seconds since the epoch: what all times in records are; see `StoreClock.now`."""
@@ -285,6 +289,13 @@ class Runtime:
     def launch(self, job_id: str, intent: Intent) -> OpenJob:
         """Write a job's intent. One request; the launch that counts is then at hand."""
         return self.open(job_id, write_intent(self.store, job_id, intent))
+
+    def remove(self, job_id: str, launch_id: str | None = None) -> int:
+        """Delete everything that the store, and the engine, hold of a job; see `removal.remove_job`."""
+        removed = remove_job(self.store, job_id, launch_id)
+        if removed:
+            self._on_removed(job_id)
+        return removed
 
     def open(self, job_id: str, intent: Intent, round: int = 0) -> OpenJob:
         """The launch of that id whose intent is known. No request; one for a later round."""

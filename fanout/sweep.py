@@ -238,7 +238,7 @@ def _removed_or_moved(runtime: Runtime, job_id: str) -> Move:
     removed = removal.remove_leftovers(runtime.store, old) if old else 0
     ended_at = found.survey.written_at.get("outcome")
     if found.intent is not None and ended_at is not None and ended_at < limit:
-        removal.remove_job(runtime.store, job_id, found.intent.launch_id)
+        runtime.remove(job_id, found.intent.launch_id)
         return Move.REMOVED
     if found.intent is None:
         return Move.REMOVED if removed else Move.NONE

@@ -18,7 +18,6 @@ from ..keys import new_token
 from ..ledger import Ledger, write_intent
 from ..parameters import Parameters
 from ..records import Intent
-from ..removal import remove_job
 from ..runtime import OpenJob, Runtime
 
 CALLER_STOPPED = "CallerStopped"
@@ -174,7 +173,7 @@ def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[OpenJo
     """
     job = runtime.launch(job_id, intent)
     if job.launch_id != intent.launch_id and _is_spent(job):
-        remove_job(runtime.store, job_id, job.launch_id)
+        runtime.remove(job_id, job.launch_id)
         job = runtime.launch(job_id, intent)
     if job.launch_id == intent.launch_id:
         return job, True

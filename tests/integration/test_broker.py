@@ -126,7 +126,7 @@ def test_what_a_cut_connection_took_along_is_sent_again(
     with idle_cluster.app.connection_for_read() as connection, connection.SimpleQueue(queue) as waiting:
         for _ in range(weigh(rabbitmq, idle_cluster)[0] - messages):
             message = waiting.get(timeout=10)
-            taken.add(message.payload[0][2])
+            taken.add(message.payload[0][3])
             message.ack()
     assert taken == set(range(700))
 

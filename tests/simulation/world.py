@@ -253,7 +253,12 @@ class World:
 
     def _runtime(self) -> Runtime:
         return Runtime(
-            self.store, self._config(), WorldCarrier(self), on_error=self._raised, stops=(Killed,), idle=Idle()
+            self.store,
+            self._config(),
+            WorldCarrier(self),
+            on_error=self._raised,
+            is_stop=lambda error: isinstance(error, Killed),
+            idle=Idle(),
         )
 
     def _raised(self, error: BaseException) -> None:

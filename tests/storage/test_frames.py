@@ -173,7 +173,7 @@ class SubFrame(pd.DataFrame):
         (pd.DataFrame({"a": pd.Series([1, object()], dtype=object)}), "builtins.object"),
         (pd.Categorical(["a"]), "which cannot travel"),
     ],
-    ids=str,
+    ids=["subclass", "sparse", "object", "category"],
 )
 def test_what_would_not_come_back_is_refused(value: Any, reason: str) -> None:
     """A subclass, a dtype without a form, an object that does not travel: each is refused with its path."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.result import allow_join_result, denied_join_result
 from kombu import Exchange, Queue
 from kombu.utils import json as kombu_json
@@ -22,6 +23,7 @@ from fanout.declaration import TASKS
 from fanout.engines.celery import Extension, advice, extension_of, opened, wire
 from fanout.engines.celery.apps import ATTRIBUTE
 from fanout.engines.celery.broker import read_from, written_to
+from fanout.engines.celery.extension import _is_stop
 from fanout.engines.celery.settings import default_limit_s
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import STORE_RETRIES, JoinTask, ProcessTask, SetupTask
@@ -202,6 +204,23 @@ def test_input_is_normalised_once(world: World) -> None:
 def test_eager_input_is_normalised_once(eager: Celery) -> None:
     """The same in eager mode."""
     assert Tags.signature({"tags": "a,b", "plus": 2}, app=eager)().get() == ["aa", "bb"]
+
+
+# What ends a stage
+
+
+def test_a_child_that_is_told_to_end_blames_no_step() -> None:
+    """billiard raises SystemExit wherever a child is; one that a step raises itself is the step's failure."""
+    code = "import sys\ndef _shutdown_cleanup(signum):\n    sys.exit(signum - 256)"
+    for module, is_stop in (("billiard.common", True), ("shop.tasks", False)):
+        scope: dict[str, Any] = {"__name__": module}
+        exec(code, scope)
+        with pytest.raises(SystemExit) as caught:
+            scope["_shutdown_cleanup"](15)
+        assert _is_stop(caught.value) is is_stop
+    assert _is_stop(WorkerShutdown(0))
+    assert _is_stop(WorkerTerminate(1))
+    assert not _is_stop(KeyboardInterrupt())
 
 
 # Values

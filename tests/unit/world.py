@@ -41,7 +41,7 @@ class World:
             self.config,
             self.carrier,
             on_error=self.errors.append,
-            stops=(KeyboardInterrupt, WorkerDied),
+            is_stop=lambda error: isinstance(error, KeyboardInterrupt | WorkerDied),
         )
 
     def order(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery._state import task_join_will_block  # type: ignore[attr-defined]
+from celery.backends.base import DisabledBackend
 
 from ...runtime import Bell, Silence
 
@@ -17,6 +19,10 @@ _LOG = logging.getLogger("fanout")
 
 ANSWER_S = 1.0
 """Longest time for an answer of Redis when a caller begins to listen; Celery's backend waits for minutes."""
+
+
+FORGET_S = 2.0
+"""Longest time that a removal waits for the result backend."""
 
 
 class RedisBell:
@@ -72,6 +78,26 @@ def _impatient(client: Any) -> Any:
     own = type(client)(connection_pool=kind(*more.values(), connection_class=pool.connection_class, **options))
     own.auto_close_connection_pool = True
     return own
+
+
+def forget_result(app: Celery, job_id: str) -> None:
+    """Have the result backend forget the result of a job that was removed: its id may be used again.
+
+    A backend stores nothing over a success, so the next job of that id would seem to have the first one's value. Waits
+    for a backend for two seconds at most.
+    """
+
+    def forget() -> None:
+        try:
+            app.backend.forget(job_id)
+        except Exception as error:
+            _LOG.debug("the result backend does not forget job %s: %s", job_id, error)
+
+    if isinstance(app.backend, DisabledBackend):
+        return
+    thread = threading.Thread(target=forget, name="fanout-forget", daemon=True)
+    thread.start()
+    thread.join(FORGET_S)
 
 
 def refuse_to_block(job_id: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,11 +23,14 @@ from ...job import Job
 from ...runtime import Runtime
 from .. import local
 from .apps import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
-from .bell import bell_of, refuse_to_block
+from .bell import bell_of, forget_result, refuse_to_block
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
 from .sweeper import SweepTask
 from .tasks import JoinTask, ProcessTask, SetupTask, StageTask
+
+SIGNALLED = "_shutdown_cleanup"
+"""The function of billiard's by which a child ends that was sent a signal."""
 
 
 class Extension:
@@ -84,7 +87,8 @@ class Extension:
                     ),
                     tasks=self._tasks,
                     on_error=_explain,
-                    stops=_stops(),
+                    is_stop=_is_stop,
+                    on_removed=lambda job_id: forget_result(self.app, job_id),
                     bell=lambda job_id: bell_of(self.app, job_id),
                     idle=idle,
                     check_wait=refuse_to_block,
@@ -181,11 +185,18 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
     return extension_of(app).job(job_id)
 
 
-def _stops() -> tuple[type[BaseException], ...]:
-    """What tells a worker to stop from within a task: Celery's own exceptions, and those of green threads."""
-    green = (("greenlet", "GreenletExit"), ("gevent", "Timeout"), ("eventlet", "Timeout"))
-    found = [getattr(sys.modules[module], name, None) for module, name in green if module in sys.modules]
-    return (WorkerShutdown, WorkerTerminate, *(kind for kind in found if isinstance(kind, type)))
+def _is_stop(error: BaseException) -> bool:
+    """Whether an error tells a worker to stop, and was not raised by a step of its own accord."""
+    if isinstance(error, WorkerShutdown | WorkerTerminate):
+        return True
+    if type(error).__module__.partition(".")[0] in ("greenlet", "gevent", "eventlet"):
+        # A green thread that is ended from outside, at a time limit for one.
+        return not isinstance(error, Exception)
+    # A child of the pool that is told to end raises where it is; `sys.exit` of a step's own has frames of its own only.
+    return isinstance(error, SystemExit) and any(
+        frame.f_globals.get("__name__", "").partition(".")[0] == "billiard" and frame.f_code.co_name == SIGNALLED
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _explain(error: BaseException) -> None:
