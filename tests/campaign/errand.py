@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fanout import ForkJoinTask, JobFailed, JobTimeout
-from fanout.engines.celery.values import REFERENCE
+from fanout import ForkJoinTask, JobFailed, JobNotFound, JobTimeout
+from fanout.blame import is_transient
+from fanout.engines.celery.values import LAUNCH, REFERENCE
 from fanout.job import Job
 from fanout.ledger import Ledger
 from fanout.records import Manifest
 from fanout.sweep import sweep_job
-from storage import StorageUnavailable
+from storage import StorageError
 
 from . import app as tasks
 from . import trace
@@ -147,7 +148,7 @@ class Errand:
             with (self.site.directory / "failures.txt").open("a") as file:
                 file.write(f"{error}\n\n")
             verdict.wrong = f"failed: {str(error).splitlines()[0]}"
-        except StorageUnavailable as error:
+        except StorageError as error:
             verdict.wrong = f"the store's failure reached the caller: {error}"
         return verdict
 
@@ -156,7 +157,7 @@ class Errand:
         verdict = self.verdict
         told = self.site.calls.of(self.job_id)
         if self._outcome:
-            right = (self.expected, {REFERENCE: self.job_id})
+            right = (self.expected, {REFERENCE: self.job_id, LAUNCH: self.ledger.launch_id})
             verdict.doubled = self._outcome != self._patiently(self._stored_outcome) or any(
                 t not in right for t in told
             )
@@ -193,11 +194,18 @@ class Errand:
 
     def _get(self) -> Any:
         # A job that a worker launches is not in the store at first.
-        while self._relayed and not any(found.key == self.ledger.keys.intent for found in self.ledger.objects()):
+        while self._relayed and not self._is_launched():
             if time.monotonic() > self._deadline:
                 raise JobTimeout("it was never launched")
             time.sleep(0.05)
         return self.job.get(max(0.1, self._deadline - time.monotonic()))
+
+    def _is_launched(self) -> bool:
+        try:
+            self.site.runtime.job(self.job_id)
+        except JobNotFound:
+            return False
+        return True
 
     def _stored_outcome(self) -> bytes:
         return self.ledger.store.get(self.ledger.keys.outcome)
@@ -219,8 +227,8 @@ class Errand:
         while True:
             try:
                 return ask()
-            except StorageUnavailable:
-                if not self._patient or time.monotonic() > self._deadline:
+            except StorageError as error:
+                if not is_transient(error) or not self._patient or time.monotonic() > self._deadline:
                     raise
                 time.sleep(0.2)
 

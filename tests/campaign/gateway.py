@@ -10,9 +10,17 @@ from typing import Self
 
 from .proxy import Proxy, reset
 
-UNAVAILABLE_BODY = (
-    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
-)
+REFUSALS = {
+    "unavailable": (
+        "503 Slow Down",
+        b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>",
+    ),
+    "denied": (
+        "400 Bad Request",
+        b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>",
+    ),
+}
+"""What a fault answers instead of the server: a status, and a body that is left out of the answer to a HEAD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +29,14 @@ class StoreFaults:
 
     Attributes:
         unavailable: 503 for an answer, and nothing is done.
+        denied: The credentials are refused as expired, and nothing is done.
         dropped: The answer to a PUT that succeeded never arrives: the connection is cut instead.
         truncated: The body of an answer to a GET ends in the middle.
         resets: The connection is cut before anything is done.
     """
 
     unavailable: float = 0.0
+    denied: float = 0.0
     dropped: float = 0.0
     truncated: float = 0.0
     resets: float = 0.0
@@ -100,8 +110,9 @@ class FaultyGateway(Proxy):
                 if self._meets("resets"):
                     reset(writer)
                     return
-                if self._meets("unavailable"):
-                    writer.write(_unavailable(method))
+                refusal = next((kind for kind in REFUSALS if self._meets(kind)), None)
+                if refusal is not None:
+                    writer.write(_refused(method, *REFUSALS[refusal]))
                     await writer.drain()
                     continue
                 if back is None or forth is None or back.at_eof():
@@ -131,7 +142,7 @@ class FaultyGateway(Proxy):
         return met
 
 
-def _unavailable(method: str) -> bytes:
-    body = b"" if method == "HEAD" else UNAVAILABLE_BODY
-    head = f"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+def _refused(method: str, status: str, body: bytes) -> bytes:
+    body = b"" if method == "HEAD" else body
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body

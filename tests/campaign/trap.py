@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from fanout.keys import JOBS_PREFIX, launch_of
+
 
 class Victim(StrEnum):
     """Who dies."""
@@ -93,8 +95,8 @@ def step_on(directory: Path, job_id: str, point: str, when: str, *indices: int) 
 
 def point_of(verb: str, key: str) -> tuple[str, str, tuple[int, ...]] | None:
     """The job, the point and the index that a storage call stands for; None if it stands for none."""
-    job_id, _, name = key.partition("/")
-    kind, *rest = name.split("/")
+    job_id = key.removeprefix(JOBS_PREFIX).partition("/")[0]
+    kind, *rest = launch_of(key)[1].split("/")
     if verb == "put":
         plain = ("intent", "continuation", "manifest", "claim", "value", "outcome", "delivered")
         if kind in plain:

@@ -9,6 +9,7 @@ from .broker import BrokerKills, WireCuts
 from .damage import Damage
 from .kills import BoundaryKills, RandomKills
 from .messages import Doubled, Expired, Purged, Unregistered
+from .revocation import Revoked
 from .simulation import MODULE, Simulation
 from .sizes import Sizes
 from .steps import Fickle, Poison, Zombies
@@ -21,6 +22,7 @@ FAULTS: list[Fault] = [
     Purged(),
     Expired(),
     Unregistered(),
+    Revoked(),
     Damage(),
     BrokerKills(),
     Poison(),

@@ -12,7 +12,6 @@ from dataclasses import replace
 from fanout.engines.launch import Order
 from fanout.failure import Failure
 from fanout.keys import INDEXED_CHUNKS, new_id
-from fanout.ledger import Ledger
 from fanout.records import Ending
 from fanout.runtime import Runtime
 from fanout.sweep import sweep_job
@@ -39,17 +38,19 @@ class Bench:
         self.seeded = seeded
         self.carrier = RecordingCarrier()
         self.runtime = Runtime(site.runtime.store, site.runtime.config, self.carrier)
-        self.ledger: Ledger = self.runtime.ledger(new_id())
+        self.job_id = new_id()
         self.numbers = self.seeded.sample(range(1000), chunks)
 
     def set_up(self) -> str:
         """Run setup; returns the attempt."""
-        trace = str(self.site.traces / self.ledger.job_id)
+        trace = str(self.site.traces / self.job_id)
         store, inline_bytes = self.runtime.store, self.runtime.config.inline_bytes
         values = {"numbers": self.numbers, "trace": trace}
         declared = tasks.TallyTask.declaration
         order = Order.of(declared, values, store=store, inline_bytes=inline_bytes, options={"max_attempts": 2})
-        self.carrier.send_setup(self.ledger.job_id, self.ledger.write_intent(order.intent()))
+        job = self.runtime.launch(self.job_id, order.intent())
+        self.ledger = job.ledger
+        self.carrier.send_setup(self.job_id, job.intent)
         self.carrier.deliver(self.runtime)
         manifest = self.ledger.manifest()
         assert manifest is not None
@@ -62,7 +63,7 @@ class Bench:
     def sweep(self) -> None:
         """Sweep, as if the job had been quiet for long."""
         impatient = replace(self.runtime.config, stall_s=1e-9)
-        sweep_job(Runtime(self.runtime.store, impatient, self.carrier), self.ledger.job_id)
+        sweep_job(Runtime(self.runtime.store, impatient, self.carrier), self.job_id)
 
     def damage(self, key: str, way: str) -> None:
         """Flip one bit of an object, or delete it."""

@@ -101,6 +101,19 @@ class Unavailable50(FaultyStore):
     bound_s = 600.0
 
 
+class Denied(FaultyStore):
+    """One request in twenty is denied, as if a token had expired; a caller whose own request is denied asks again."""
+
+    name = "store-denied"
+    title = "The store denies 5 % of requests (ExpiredToken)"
+    gate = "0 wrong, one outcome each"
+    full = 100
+    quick = 5
+    faults = StoreFaults(denied=0.05)
+    patient = True
+    bound_s = 300.0
+
+
 class DroppedAnswers(FaultyStore):
     """PUTs succeed, but a fifth of the answers never arrive: the client meets its own write when it tries again.
 
@@ -182,6 +195,7 @@ def store_faults(client: str, *, brief: bool = False) -> list[Fault]:
         Unavailable5(client, quick=0 if brief else None),
         Unavailable20(client, quick=3 if brief else None),
         Unavailable50(client, quick=0 if brief else None),
+        Denied(client, quick=0 if brief else None),
         DroppedAnswers(client),
         Truncated(client, quick=3 if brief else None),
         Resets(client, quick=3 if brief else None),
