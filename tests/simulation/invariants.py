@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from fanout.barrier import standing_of
+from fanout.clock import AGREE_S
 from fanout.failure import FailedItem, Failure
 from fanout.keys import JOBS_PREFIX, launch_of, split_round
 from fanout.ledger import Ledger
@@ -313,7 +314,9 @@ class Invariants:
         elif failure.error == "DeadlineExceeded":
             written_at = world.objects.written_at(Ledger.of(world.objects, job_id, round).keys.outcome)
             assert written_at is not None
-            true = shape.deadline_s is not None and written_at >= world.began_at + shape.deadline_s
+            # Clocks that differ by no more than that are taken to agree.
+            ends_at = world.began_at + (shape.deadline_s or 0.0) - AGREE_S
+            true = shape.deadline_s is not None and written_at >= ends_at
         elif failure.error == "Expired":
             true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
         elif failure.step == "combine" and failure.chunk is None:
