@@ -25,8 +25,9 @@ from fanout.engines.celery.apps import ATTRIBUTE
 from fanout.engines.celery.broker import read_from, written_to
 from fanout.engines.celery.extension import _is_stop
 from fanout.engines.celery.settings import default_limit_s
+from fanout.engines.celery.stage_task import STORE_RETRIES
 from fanout.engines.celery.sweeper import SweepTask
-from fanout.engines.celery.tasks import STORE_RETRIES, JoinTask, ProcessTask, SetupTask
+from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
 from fanout.engines.launch import Order
 from fanout.keys import new_id

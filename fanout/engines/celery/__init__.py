@@ -2,6 +2,7 @@
 
 extension.py   what `connect` adds to an app: the runtime, the registered tasks
 apps.py        which app is meant where none is named
+stage_task.py  what the three have in common: when a message comes back, what ends it
 tasks.py       the three Celery tasks of a declared task
 sweeper.py     the Celery task that sweeps, for beat
 signature.py   a job as a Celery signature; submit

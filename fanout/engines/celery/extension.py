@@ -26,8 +26,9 @@ from .apps import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
 from .bell import bell_of, forget_result, refuse_to_block
 from .carrier import CeleryCarrier, celery_name
 from .settings import warn
+from .stage_task import StageTask
 from .sweeper import SweepTask
-from .tasks import JoinTask, ProcessTask, SetupTask, StageTask
+from .tasks import JoinTask, ProcessTask, SetupTask
 
 SIGNALLED = "_shutdown_cleanup"
 """The function of billiard's by which a child ends that was sent a signal."""

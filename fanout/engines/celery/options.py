@@ -7,7 +7,9 @@ starts, what follows the join and whether its result is kept stays with the mess
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery
@@ -113,3 +115,35 @@ def check_send_options(options: Mapping[str, Any]) -> None:
             f"send_options can't have {', '.join(unknown)}; there are {', '.join(ROUTING)}. "
             "Give others to the signature: Task.signature(values).set(…)"
         )
+
+
+NOT_KEPT = (
+    "connection",
+    "add_to_parent",
+    "result_cls",
+    "publisher",
+    "router",
+    "countdown",
+    "eta",
+    "expires",
+    # How long the caller would try to send it. A sweep has its own patience.
+    "retry",
+    "retry_policy",
+    "timeout",
+    "confirm_timeout",
+)
+
+
+def moment(when: datetime | str | float | None) -> float | None:
+    """A time as Celery's options give it (a date, its ISO form, or seconds from now), in seconds since the epoch."""
+    if when is None:
+        return None
+    if isinstance(when, int | float):
+        return time.time() + when
+    date = datetime.fromisoformat(when) if isinstance(when, str) else when
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def kept(options: dict[str, Any]) -> dict[str, Any]:
+    """Those options that say something and can be written down."""
+    return {name: value for name, value in options.items() if value is not None and name not in NOT_KEPT}
