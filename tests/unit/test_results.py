@@ -38,8 +38,19 @@ class Source:
         return list(range(self.starts[chunk], self.starts[chunk] + self.sizes[chunk]))
 
 
+BEFORE: set[threading.Thread] = set()
+"""Threads of readers that other tests have left, and that end when their errors are forgotten."""
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    BEFORE.clear()
+    BEFORE.update(threading.enumerate())
+
+
 def reading_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fanout-results")]
+    threads = [thread for thread in threading.enumerate() if thread not in BEFORE]
+    return [thread.name for thread in threads if thread.name.startswith("fanout-results")]
 
 
 SIZES = st.lists(st.integers(1, 5), max_size=20)
