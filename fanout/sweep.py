@@ -180,6 +180,9 @@ class _Stalled:
             return Move.FAILED
         unbegun = "continuation" not in self._survey.written_at
         if unbegun and self._job.expires_at is not None and self._now > self._job.expires_at:
+            if self._job.ledger.continuation() is not None:
+                # A worker has begun it since the listing, which may be old by now.
+                return Move.NONE
             failure = Failure("setup", "Expired", "its message expired before a worker took it")
             conclude(self._runtime, self._job, Ending.FAILED, failure)
             return Move.FAILED
