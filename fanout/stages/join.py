@@ -97,7 +97,7 @@ def run_join(
             # Whoever held the claim before may have written one since we looked.
             outcome = ledger.outcome()
         if outcome is not None or manifest is None or standing is None:
-            return outcome
+            return outcome if _is_there(job) else None
         tries = Tries(ledger, "join", by=token, now=runtime.now)
         admission = tries.admit(
             redelivered=claim.lost and not given_back,
@@ -115,10 +115,26 @@ def run_join(
     with replace(claim, lost=False).held(ledger, by=token):
         made = _outcome(runtime, job, manifest, standing, token, tries=tries.count, lost=lost)
         outcome = ledger.write_outcome(made)
+        if not _is_there(job):
+            return None
     if outcome.effort != made.effort and (ledger.delivered() or ledger.superseded()):
         _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
         return None
     return outcome
+
+
+def _is_there(job: OpenJob) -> bool:
+    """Whether the job has not been removed meanwhile. One request.
+
+    A second message for its join finds the claim gone with all else. What it would deliver belongs to no job any more,
+    or, under the same Celery task id, to the one that has the id now.
+    """
+    try:
+        job.ledger.intent()
+    except JobNotFound:
+        _LOG.info("job %s was removed while its join ran; nothing is delivered", job.id)
+        return False
+    return True
 
 
 def _outcome(

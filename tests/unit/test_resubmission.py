@@ -25,7 +25,7 @@ from fanout.records import Continuation, Note
 from fanout.removal import remove_job
 from fanout.stages import run_process
 
-from .carrier import RecordingCarrier
+from .carrier import Join, RecordingCarrier
 from .stores import ScriptedStore, kind_of
 from .tasks import Brittle, Numbers, Words
 from .world import World
@@ -188,6 +188,25 @@ def test_late_messages_of_a_removed_job_do_not_reach_the_next_one(world: World) 
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [3]
+
+
+def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
+    """It has the job at hand and finds no claim: what it makes of what is left must not reach the id's next job."""
+    for at in ("get", "list"):
+        ledger = world.launch(Numbers, {"numbers": [1, 2]}, job_id=f"order-{at}")
+        world.carrier.drain(world.runtime, until=lambda: isinstance(world.carrier.waiting[0], Join))
+        (join,) = world.carrier.waiting
+        world.carrier.lose()
+        other = world.process()
+        other.job(ledger.job_id, ledger.launch_id).manifest()
+
+        def remove(verb: str, key: str, *, at: str = at, job_id: str = ledger.job_id) -> None:
+            if verb == at and "/out/" in key:
+                world.store.before = lambda verb, key: None
+                remove_job(world.store, job_id)
+
+        world.store.before = remove
+        assert join.run(other) is None
 
 
 # Streams
