@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -116,15 +117,15 @@ def test_parameters_stay_as_long_as_a_job_refers_to_them(world: World) -> None:
     assert world.store.keys("_parameters/") == []
 
 
-def skewed(world: World, ahead_s: float) -> Callable[[], float]:
+def clock_ahead(ahead_s: float) -> Callable[[], float]:
     """A store whose clock is ahead of this machine's."""
-    return lambda: __import__("time").time() + ahead_s
+    return lambda: time.time() + ahead_s
 
 
 @pytest.mark.parametrize("ahead_s", [-600.0, -90.0, 90.0, 600.0])
 def test_no_verdict_rests_on_two_clocks(world: World, ahead_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose clock is off by minutes neither ends a streamed job nor a deadline too early."""
-    monkeypatch.setattr(world.store, "now", skewed(world, ahead_s))
+    monkeypatch.setattr(world.store, "now", clock_ahead(ahead_s))
     world.store.age(-ahead_s)
 
     def numbers() -> Any:
