@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from .errors import InvalidKey
 
 # S3 allows 1,024 bytes; the rest is room for the root that a store's URL puts in front.
 MAX_KEY_BYTES = 900
+
+# An XML listing cannot carry control characters, C1 included.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 
 def check_key(key: str) -> str:
@@ -42,10 +48,9 @@ def _flaw(key: str) -> str | None:
         return "has a character that UTF-8 cannot encode"
     if size > MAX_KEY_BYTES:
         return f"has {size} bytes"
-    # An XML listing cannot carry control characters, C1 included.
-    if any(character < " " or "\x7f" <= character <= "\x9f" for character in key):
+    if _CONTROL.search(key):
         return "has a control character"
-    if any(character in "\ufffe\uffff" for character in key):
+    if _NOT_IN_XML.search(key):
         return "has a character that an XML listing cannot carry"
     for segment in key.split("/"):
         if segment in ("", ".", ".."):

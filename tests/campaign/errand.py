@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from fanout import ForkJoinTask, JobFailed, JobNotFound, JobTimeout
@@ -106,9 +107,10 @@ class Errand:
         """A new handle of it, with nothing at hand."""
         return self.site.job(self.job_id)
 
-    @property
+    @cached_property
     def ledger(self) -> Ledger:
-        return self.site.runtime.ledger(self.job_id)
+        """The job's records. Raises JobNotFound until its intent is in the store."""
+        return self._patiently(lambda: self.site.runtime.ledger(self.job_id))
 
     def launch(self, *, bound_s: float = BOUND_S) -> Errand:
         """Set the trap, if there is one, and launch the job."""
@@ -186,7 +188,8 @@ class Errand:
 
     def await_manifest(self) -> Manifest:
         """Wait until its setup is done; raises TimeoutError when the job's time is up."""
-        while (manifest := self.ledger.manifest()) is None:
+        # Another thread launches it, or a worker does: at first it may not be in the store.
+        while not self._is_launched() or (manifest := self.ledger.manifest()) is None:
             if time.monotonic() > self._deadline:
                 raise TimeoutError(f"{self.job_id}: no manifest")
             time.sleep(0.02)
@@ -202,7 +205,7 @@ class Errand:
 
     def _is_launched(self) -> bool:
         try:
-            self.site.runtime.job(self.job_id)
+            self.ledger  # noqa: B018  reads the intent, once
         except JobNotFound:
             return False
         return True
