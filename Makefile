@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test campaign storm check format clean
 
 demo: $(VENV)/demo
-	$(BIN)/fanout demo $(ARGS)
+	$(BIN)/python -m examples.demo $(ARGS)
 
 # The first needs little but processors; the rest share servers and clusters, and take turns.
 IN_PARALLEL := tests/unit tests/storage tests/simulation
@@ -29,11 +29,11 @@ storm: $(VENV)/dev
 
 # bench-memory, bench-scale; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
 bench-memory bench-scale: bench-%: $(VENV)/bench
-	$(BIN)/fanout bench $* --out docs/benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 
 # These compare with Dask, Ray and Lithops too.
 bench-%: $(VENV)/compare
-	$(BIN)/fanout bench $* --out docs/benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -48,23 +48,12 @@ format: $(VENV)/dev
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# Debian's python3 comes without ensurepip, and so without a working venv.
+# Debian's python3 comes without ensurepip, and so without a working venv; its pip does not know dependency groups.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); .ci/install venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
-# A file for each set of packages, so that a second `make` installs nothing.
-$(VENV)/demo: $(BIN)/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[demo]'
+# A file for each group of packages, so that a second `make` installs nothing.
+$(VENV)/%: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable . --group $*
 	touch $@
-
-$(VENV)/bench: $(BIN)/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[bench]'
-	touch $@ $(VENV)/demo
-
-$(VENV)/compare: $(BIN)/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[compare]'
-	touch $@ $(VENV)/demo $(VENV)/bench
-
-$(VENV)/dev: $(BIN)/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@ $(VENV)/demo $(VENV)/bench

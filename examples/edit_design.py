@@ -11,7 +11,7 @@ placed by aligning them to the strain's genome around the expected position.
 Binding by name: `genome`, `edits` and `reach` go to setup, `max_distance` to process alone, `min_placed` to join alone.
 A worker is handed the few kilobases that its edits need, and never sees the genome.
 
-Run it here, no server needed (`pip install 'fanout[design]'` brings edlib):
+Run it here, no server needed (`pip install edlib` brings edlib):
 
     python -m examples.edit_design
 

@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .config import RECOMMENDED, Config, Options
+import storage
+
+# `storage` is a common name. Another module of that name in front of ours on sys.path would fail much later, far from
+# the cause.
+if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
+    raise ImportError(
+        f"fanout needs its own package `storage`, but Python found another one at "
+        f"{getattr(storage, '__file__', None) or list(getattr(storage, '__path__', []))}. "
+        "Rename that module, or put it behind fanout's on sys.path."
+    )
+
+from .config.settings import RECOMMENDED, Config, Options
 from .errors import (
     CarrierUnavailable,
     ConfigError,
@@ -26,8 +37,8 @@ from .errors import (
     RetryRefused,
     UnknownTask,
 )
-from .failure import FailedItem
 from .job import Job, JobState, Progress
+from .records.failure import FailedItem
 from .results import Results
 from .task import ForkJoinTask, fork_join, register_type
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ._storage import StorageError
+from storage import StorageError
+
 from .errors import CarrierUnavailable
 
 

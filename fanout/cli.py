@@ -7,14 +7,13 @@ import json
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from storage import StorageUnavailable
+
 from . import __version__, sweep
-from ._storage import StorageUnavailable
-from .bench.command import bench
 from .doctor import check_all, plain, report_lines
 from .errors import CarrierUnavailable, FanoutError
 from .finding import Finding, Verdict
@@ -42,26 +41,6 @@ class _Command(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Fork-join tasks for Celery whose data stays off the broker."""
-
-
-@main.command()
-@click.option(
-    "--path",
-    type=click.Path(exists=True, path_type=Path),
-    envvar="DEMO_PATH",
-    help="A text file, or a directory of them. [env: DEMO_PATH]",
-)
-@click.option("--chunks", type=click.IntRange(1), default=32, show_default=True, help="Number of chunks.")
-@click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="Count the text this often.")
-def demo(path: Path | None, chunks: int, times: int) -> None:
-    """Count words on real workers and a real S3 protocol, all on this machine."""
-    try:
-        from .demo import run_demo
-
-        right = run_demo(path=path, chunks=chunks, times=times)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is not installed: pip install 'fanout[demo]'") from error
-    sys.exit(0 if right else 1)
 
 
 @main.command()
@@ -187,6 +166,3 @@ def _extension(name: str) -> Extension:
     except (ImportError, AttributeError) as error:
         raise click.BadParameter(f"no Celery app at {name!r}: {error}", param_hint="--app") from error
     return celery.extension_of(app)
-
-
-main.add_command(bench)

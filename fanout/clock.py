@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from ._storage import ObjectStore
+from storage import ObjectStore
 
 MEASURED_S = 600.0
 """A process asks the store for its time at most this often, and counts the seconds by itself in between."""

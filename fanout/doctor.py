@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ._storage import (
+from storage import (
     BucketNotFound,
     ObjectStore,
     StorageDenied,
@@ -18,7 +18,8 @@ from ._storage import (
     probe_store,
     write_verdict,
 )
-from .config import Config
+
+from .config.settings import Config
 from .errors import ConfigError
 from .finding import Finding, Verdict
 

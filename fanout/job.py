@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from . import redrive, sweep
-from ._storage import ObjectInfo, StorageUnavailable, within
+from storage import ObjectInfo, StorageUnavailable, within
+
+from . import retry as retrying
+from . import sweep
 from .errors import JobTimeout
-from .failure import FailedItem, Failure
 from .hints import NotBegun
-from .keys import checked_id
-from .ledger import Ledger
-from .records import ChunkResult, Ending, Manifest, Node, Outcome
+from .records.failure import FailedItem, Failure
+from .records.keys import checked_id
+from .records.ledger import Ledger
+from .records.models import ChunkResult, Ending, Manifest, Node, Outcome
 from .runtime import OpenJob, Runtime, Silence
 from .stages import conclude
-from .stages.values import ChunkFailed, chunk_values
+from .stages.result_reader import ChunkFailed, chunk_values
 
 FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
@@ -205,7 +207,7 @@ class Job:
             ConfigError: An option can't be changed, or is out of range.
             JobNotFound: The store has no such job.
         """
-        return redrive.start_round(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
+        return retrying.start_round(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
 
     def __iter__(self) -> Iterator[Any]:
         """The results of process in item order, each as soon as it and all before it are there.

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from ._storage import ObjectInfo, ObjectNotFound, ObjectStore, is_encoded
+from storage import ObjectInfo, ObjectNotFound, ObjectStore, is_encoded
+
 from .errors import JobNotFound
-from .keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of
-from .ledger import job_ids, read_intent
-from .records import Intent
+from .records.keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of
+from .records.ledger import job_ids, read_intent
+from .records.models import Intent
 
 _NAMES = re.compile(
     r"(?:continuation|manifest|outcome|delivered|value/[0-9a-f]{32}|rounds/\d+"

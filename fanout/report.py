@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .effort import Effort
 from .job import Job, JobState
+from .records.run_stats import Effort
 
 
 @dataclass(frozen=True, slots=True)

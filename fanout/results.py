@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, overload
 
-from .failure import FailedItem
+from .records.failure import FailedItem
 
 WINDOW = 8
 """Chunks that are fetched ahead of the one being read."""

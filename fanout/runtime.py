@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from ._storage import Lender, ObjectStore, PackReader, Slice, decode
-from .alarms import Alarms
+from storage import Lender, ObjectStore, PackReader, Slice, decode
+
+from .background.debouncer import Idle
+from .background.timers import Alarms
 from .blame import is_transient
 from .clock import StoreClock
-from .config import Config, Options
-from .declaration import TASKS, Declaration, Registry
+from .config.settings import Config, Options
+from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound
-from .handle import Handle
-from .idle import Idle
-from .ledger import Ledger, read_intent, write_intent
-from .parameters import Parameters
-from .records import Intent, Manifest, Round
+from .records.chunk_ref import Handle
+from .records.ledger import Ledger, read_intent, write_intent
+from .records.models import Intent, Manifest, Round
+from .records.parameters import Parameters
 from .removal import remove_job
 
 OPEN_JOBS = 8

@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from storage import CorruptObject, ObjectInfo, ObjectNotFound
+
 from . import removal
-from ._storage import CorruptObject, ObjectInfo, ObjectNotFound
-from .barrier import Standing, standing_of
 from .errors import CarrierUnavailable, JobNotFound
-from .failure import Failure
-from .keys import job_prefix, launch_of, new_token, split_round
-from .ledger import job_ids, read_intent
-from .records import Ending, Intent, Manifest, Note
+from .records.failure import Failure
+from .records.keys import job_prefix, launch_of, new_token, split_round
+from .records.ledger import job_ids, read_intent
+from .records.models import Ending, Intent, Manifest, Note
 from .runtime import OpenJob, Runtime
 from .stages import awaits_setup, conclude, overdue, send_again, start_join
+from .stages.barrier import Standing, standing_of
 
 _LOG = logging.getLogger("fanout")
 

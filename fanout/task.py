@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from . import _storage
-from ._storage import Compression, Unregistrable
-from .config import GIB, MIB
-from .declaration import TASKS, Declaration
+import storage
+from storage import Compression, Unregistrable
+
+from .config.settings import GIB, MIB
+from .declaration.definition import TASKS, Declaration
 from .engines import local
 from .errors import DeclarationError
 from .job import Job
@@ -67,7 +68,7 @@ def register_type(
         DeclarationError: It can't be registered like this; says why.
     """
     try:
-        return _storage.register_type(cls, name=name, encode=encode, decode=decode)
+        return storage.register_type(cls, name=name, encode=encode, decode=decode)
     except Unregistrable as error:
         raise DeclarationError(str(error)) from error
 

@@ -5,11 +5,13 @@ Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported
 
 from __future__ import annotations
 
-from .adapters import is_registrable, register_type, travels
-from .codec import decode, encode
+from .codec.adapters import is_registrable, register_type, travels
+from .codec.envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
+from .codec.msgpack_codec import decode, encode
+from .codec.references import Lender, Loan
+from .codec.sequences import SequenceEncoder
 from .counting import CountingStore
 from .deadline import remaining_s, within
-from .envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
 from .errors import (
     BucketNotFound,
     ChangedType,
@@ -30,15 +32,13 @@ from .errors import (
 )
 from .file import FileStore
 from .keys import check_key
-from .loans import Lender, Loan
 from .memory import MemoryStore
-from .once import put_once
+from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
+from .open import create_bucket, open_proven, open_store
 from .packs import PackReader, PackWriter, Slice
 from .probe import ProbeReport, Promise, probe_store, write_verdict
-from .proven import ProvenStore, open_proven
-from .sequences import SequenceEncoder
-from .store import Body, Content, ObjectInfo, ObjectStore, Retention
-from .urls import create_bucket, open_store
+from .verified import ProvenStore
+from .write_once import put_once
 
 __all__ = [
     "COMPRESSIONS",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .store import Body, Content, ObjectInfo, ObjectStore, Retention
+from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
 
 _BATCH_KEYS = 1000
 

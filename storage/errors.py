@@ -25,11 +25,6 @@ of an answer that has no class here; false of all others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .probe import ProbeReport
-
 
 class StorageError(Exception):
     """Root of every error this package raises on purpose.
@@ -94,25 +89,10 @@ class StorageDenied(StorageError, PermissionError):
 
 
 class PromiseBroken(StorageError, NotImplementedError):
-    """The store answers, but a probe has shown that it does not keep what the port promises.
-
-    Attributes:
-        report: What the probe saw; None where no probe was needed to tell.
-    """
+    """The store answers, but a probe has shown that it does not keep what the port promises."""
 
     remedy = "Use another store. If this one has been mended, `fanout doctor` probes it afresh."
     transient = False
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        key: str | None = None,
-        remedy: str | None = None,
-        report: ProbeReport | None = None,
-    ) -> None:
-        super().__init__(message, key=key, remedy=remedy)
-        self.report = report
 
 
 class ConditionalWriteUnsupported(PromiseBroken, NotImplementedError):

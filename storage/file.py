@@ -28,7 +28,7 @@ from .errors import (
     StorageUnavailable,
 )
 from .keys import check_key, check_range
-from .store import Body, ObjectInfo, ObjectStore
+from .object_store import Body, ObjectInfo, ObjectStore
 
 _SUFFIX = "@"
 _PARTIAL = "@partial"

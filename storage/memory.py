@@ -11,7 +11,7 @@ from itertools import count
 
 from .errors import ObjectExists, ObjectNotFound
 from .keys import check_key, check_range
-from .store import Body, ObjectInfo, ObjectStore
+from .object_store import Body, ObjectInfo, ObjectStore
 
 _PAGE_OBJECTS = 1000
 _unnamed = count(1)

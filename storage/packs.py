@@ -11,9 +11,9 @@ from mmap import mmap
 from types import TracebackType
 from typing import Final, Self
 
-from .envelope import checksum
+from .codec.envelope import checksum
 from .errors import CorruptObject
-from .store import Body, Content, ObjectStore
+from .object_store import Body, Content, ObjectStore
 
 READ_AHEAD_BYTES: Final = 64 * 1024
 """What `PackReader` reads at once of a pack of small slices."""

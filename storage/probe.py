@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from .codec import decode, encode
+from .codec.msgpack_codec import decode, encode
 from .errors import (
     BucketNotFound,
     ConditionalWriteUnsupported,
@@ -26,7 +26,7 @@ from .errors import (
     StorageError,
     StorageUnavailable,
 )
-from .store import Content, ObjectStore
+from .object_store import Content, ObjectStore
 
 VERSION: Final = 1
 """Of what is tried and of how the verdict is written; a verdict of another version counts for nothing."""
@@ -82,7 +82,7 @@ class ProbeReport:
             return None
         kind = ConditionalWriteUnsupported if any(p.name == WRITE_ONCE for p in self.broken) else PromiseBroken
         listed = "; ".join(f"{promise.name}: {promise.seen}" for promise in self.broken)
-        return kind(f"the store {self.url} does not keep what jobs rely on: {listed}", report=self)
+        return kind(f"the store {self.url} does not keep what jobs rely on: {listed}")
 
     def to_bytes(self) -> bytes:
         return encode([VERSION, self.at, [[each.name, each.kept, each.seen] for each in self.promises]])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery
 
-from fanout.engines.celery.apps import ConnectedApps
+from fanout.engines.celery.current_app import ConnectedApps
 
 pytest_plugins = ["tests.services"]
 

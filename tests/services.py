@@ -9,17 +9,8 @@ from typing import TypeVar
 
 import pytest
 
-from fanout.stack import (
-    CephGateway,
-    LocalStack,
-    MotoServer,
-    RabbitMQ,
-    Rclone,
-    Redis,
-    Server,
-    ServerUnavailable,
-)
-from fanout.stack.localstack import PYTHON_VARIABLE
+from devstack import CephGateway, LocalStack, MotoServer, RabbitMQ, Rclone, Redis, Server, ServerUnavailable
+from devstack.localstack import PYTHON_VARIABLE
 
 S = TypeVar("S", bound=Server)
 

@@ -16,16 +16,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from .._storage import MemoryStore, ObjectStore, open_store
-from ..declaration import Declaration
+from storage import MemoryStore, ObjectStore, open_store
+
+from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
-from ..failure import Failure
-from ..handle import Handle
-from ..keys import new_id
-from ..records import Intent, Outcome
+from ..records.chunk_ref import Handle
+from ..records.failure import Failure
+from ..records.keys import new_id
+from ..records.models import Intent, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
-from .launch import Order, local_config, put_on_record
+from .submission import Order, local_config, put_on_record
 
 ExecutorName = Literal["inline", "threads", "processes"]
 

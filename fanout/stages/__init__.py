@@ -5,10 +5,10 @@ left to do. An error of the user's code becomes a record; an error of the store 
 try the whole stage again.
 """
 
-from .ending import awaits_setup, conclude, end_job, overdue, start_join
 from .join import run_join
+from .outcome import awaits_setup, conclude, end_job, overdue, start_join
 from .process import run_process
-from .resending import send_again, send_missing
+from .resend import send_again, send_missing
 from .setup import run_setup
 
 __all__ = [

@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from .._storage import StorageError
+from storage import StorageError
+
 from ..blame import is_transient
-from ..ledger import Ledger
-from ..records import Note
+from ..records.ledger import Ledger
+from ..records.models import Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,21 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from .._storage import encode
-from ..barrier import Standing, standing_of
-from ..effort import Effort
+from storage import encode
+
 from ..errors import JobNotFound
-from ..failure import FailedItem, Failure
-from ..keys import new_token
-from ..records import Ending, Manifest, Outcome
+from ..records.failure import FailedItem, Failure
+from ..records.keys import new_token
+from ..records.models import Ending, Manifest, Outcome
+from ..records.run_stats import Effort
 from ..results import Results
 from ..runtime import OpenJob, Runtime
+from .attempts import Admission, Tries, overran
+from .barrier import Standing, standing_of
 from .claim import claim_join
-from .tally import Tally, too_many
-from .tries import Admission, Tries, overran
-from .values import ChunkFailed, join_results
-from .watch import Watch
+from .failure_summary import Tally, too_many
+from .heartbeat import Watch
+from .result_reader import ChunkFailed, join_results
 
 _LOG = logging.getLogger("fanout")
 

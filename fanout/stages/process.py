@@ -10,19 +10,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .._storage import SequenceEncoder, encode
-from ..effort import Effort
+from storage import SequenceEncoder, encode
+
 from ..errors import JobNotFound
-from ..failure import FailedItem, Failure
-from ..handle import Handle
-from ..keys import new_token, process_step
-from ..records import ChunkResult, Ending
+from ..records.chunk_ref import Handle
+from ..records.failure import FailedItem, Failure
+from ..records.keys import new_token, process_step
+from ..records.models import ChunkResult, Ending
+from ..records.run_stats import Effort
 from ..runtime import OpenJob, Runtime
-from .climb import Delivery
-from .ending import conclude, conclude_excess, overdue
-from .look import look_after
-from .tries import Admission, Tries, overran
-from .watch import Watch
+from .attempts import Admission, Tries, overran
+from .combine import Delivery
+from .completion import look_after
+from .heartbeat import Watch
+from .outcome import conclude, conclude_excess, overdue
 
 _LOG = logging.getLogger("fanout")
 

@@ -9,20 +9,21 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing, nullcontext
 from typing import Any
 
-from .._storage import Lender, PackWriter, SequenceEncoder, Slice
-from ..barrier import standing_of
-from ..chunking import chunk_sizes
-from ..effort import Effort
+from storage import Lender, PackWriter, SequenceEncoder, Slice
+
 from ..errors import InvalidItem, JobNotFound
-from ..failure import Failure
-from ..handle import ChunkPlace, Handle
-from ..keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
-from ..records import Ending, IndexShard, Manifest
+from ..records.chunk_ref import ChunkPlace, Handle
+from ..records.failure import Failure
+from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
+from ..records.models import Ending, IndexShard, Manifest
+from ..records.run_stats import Effort
 from ..runtime import OpenJob, Runtime
-from .ending import conclude, conclude_excess, overdue, start_join
-from .resending import send_again
-from .tries import Admission, Tries, overran
-from .watch import Watch
+from .attempts import Admission, Tries, overran
+from .barrier import standing_of
+from .chunking import chunk_sizes
+from .heartbeat import Watch
+from .outcome import conclude, conclude_excess, overdue, start_join
+from .resend import send_again
 
 _LOG = logging.getLogger("fanout")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fanout.stack import CeleryWorker, ServerFailed
+from devstack import CeleryWorker, ServerFailed
 
 APP = "tests.campaign.app:app"
 START_S = 180.0

@@ -15,8 +15,8 @@ from fanout import ForkJoinTask, JobFailed, JobNotFound, JobTimeout
 from fanout.blame import is_transient
 from fanout.engines.celery.values import LAUNCH, REFERENCE
 from fanout.job import Job
-from fanout.ledger import Ledger
-from fanout.records import Manifest
+from fanout.records.ledger import Ledger
+from fanout.records.models import Manifest
 from fanout.sweep import sweep_job
 from storage import StorageError
 

@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from fanout.stack.ports import LOOPBACK, free_port
+from devstack.ports import LOOPBACK, free_port
 
 READ_BYTES = 64 * 1024
 

@@ -11,10 +11,10 @@ from celery import Celery
 from celery.app.amqp import AMQP
 
 from fanout.engines.celery.extension import Extension
-from fanout.handle import Handle
+from fanout.records.chunk_ref import Handle
 from fanout.runtime import Runtime
 from storage import ObjectInfo, ObjectStore
-from storage.store import Body
+from storage.object_store import Body
 
 from .trap import point_of, step_on
 

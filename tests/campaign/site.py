@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 from celery import Celery
 
+from devstack import CephGateway, RabbitMQ
 from fanout.job import Job
 from fanout.runtime import Runtime
-from fanout.stack import CephGateway, RabbitMQ
 from storage import create_bucket
 
 from . import app as tasks

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from fanout.keys import JOBS_PREFIX, launch_of
+from fanout.records.keys import JOBS_PREFIX, launch_of
 
 
 class Victim(StrEnum):

@@ -14,13 +14,13 @@ import pytest
 from celery import Celery
 
 import fanout
+from devstack import CeleryWorker, CephGateway, RabbitMQ
 from examples.edit_design import EditDesign, design_serially
 from examples.simulated_edits import simulate
 from examples.sum_numbers import SumNumbers
 from examples.word_count import WordCount, WordCounterTask, count_serially
 from fanout import ForkJoinTask, InvalidInput, JobFailed
-from fanout.effort import Effort
-from fanout.stack import CeleryWorker, CephGateway, RabbitMQ
+from fanout.records.run_stats import Effort
 from storage import create_bucket, open_store
 
 ROOT = Path(__file__).parents[2]

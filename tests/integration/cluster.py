@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from devstack import CeleryWorker
 from fanout import Job
-from fanout.stack import CeleryWorker
 from storage import create_bucket
 
 from . import app as tasks

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fanout.stack import CephGateway, RabbitMQ, Redis
+from devstack import CephGateway, RabbitMQ, Redis
 
 from .cluster import Cluster, running_cluster
 

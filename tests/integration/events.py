@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from devstack import RabbitMQ
 from fanout import Job
-from fanout.stack import RabbitMQ
 
 from .app import SumTask
 from .cluster import running_cluster

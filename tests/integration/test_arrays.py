@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fanout.stack import CephGateway, RabbitMQ
+from devstack import CephGateway, RabbitMQ
 
 from .app import BlocksTask
 from .cluster import Cluster, running_cluster

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fanout.bench.counters import Traffic
-from fanout.engines.celery.publisher import ConfirmingPublisher
-from fanout.stack import CephGateway, RabbitMQ
+from benchmarks.counters import Traffic
+from devstack import CephGateway, RabbitMQ
+from fanout.engines.celery.publishing.publisher import ConfirmingPublisher
 
 from .app import SumTask, WordCounterTask
 from .cluster import Cluster, running_cluster

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from devstack import CeleryWorker, CephGateway, RabbitMQ, Rclone, Redis
 from fanout import JobFailed
-from fanout.keys import process_step
-from fanout.stack import CeleryWorker, CephGateway, RabbitMQ, Rclone, Redis
+from fanout.records.keys import process_step
 from storage import StorageError
 
 from .app import PoisonTask, SlowTask, SumTask

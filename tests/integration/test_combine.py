@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from devstack import CephGateway, RabbitMQ
 from fanout import ForkJoinTask, JobFailed
 from fanout.report import JobReport
-from fanout.stack import CephGateway, RabbitMQ
 
 from .app import PairsTask, StringTask
 from .cluster import Cluster, running_cluster

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from devstack import CephGateway, FilesystemBroker, RabbitMQ, Redis
 from fanout import Job, JobFailed
-from fanout.stack import CephGateway, FilesystemBroker, RabbitMQ, Redis
 
 from .app import PoisonTask, SlowTask, noted
 from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered

@@ -14,11 +14,11 @@ from celery import Task
 from click.testing import CliRunner
 from kombu import Queue
 
+from devstack import CephGateway, RabbitMQ, Rclone, Redis
 from fanout.cli import main
 from fanout.doctor import check_store
 from fanout.engines.celery import check_app
 from fanout.finding import Finding, Verdict
-from fanout.stack import CephGateway, RabbitMQ, Rclone, Redis
 from storage import create_bucket, open_store
 
 from .cluster import Cluster, running_cluster

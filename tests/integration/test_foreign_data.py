@@ -13,8 +13,8 @@ import pytest
 from celery import Celery
 
 import fanout
+from devstack import MotoServer
 from fanout import FanoutError, ForkJoinTask, attach
-from fanout.stack import MotoServer
 from fanout.sweep import sweep
 from storage import ObjectStore, StorageError, create_bucket, open_store
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from devstack import CephGateway, RabbitMQ, Redis
 from fanout import JobFailed
-from fanout.stack import CephGateway, RabbitMQ, Redis
 
 from .app import SlowTask, SumTask, failed
 from .cluster import Cluster, lines, running_cluster, wait_until

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from celery import chain, chord
 
+from devstack import CephGateway, RabbitMQ, Redis
 from fanout import JobFailed
-from fanout.stack import CephGateway, RabbitMQ, Redis
 
 from .app import NestedTask, SetTask, WitnessTask, gathered
 from .cluster import Cluster, running_cluster, wait_until, wait_until_delivered

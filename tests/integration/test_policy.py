@@ -11,7 +11,7 @@ from celery import chain
 from celery.result import AsyncResult
 
 from fanout import JobConflict, JobFailed, JobState, attach
-from fanout.engines.launch import Order
+from fanout.engines.submission import Order
 
 from .app import PoisonTask, StormyTask, SumTask, gathered, noted
 from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered

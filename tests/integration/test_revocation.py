@@ -11,8 +11,8 @@ from celery import chord
 from celery.canvas import StampingVisitor
 from celery.result import AsyncResult
 
+from devstack import CephGateway, RabbitMQ, Redis
 from fanout import Job, JobCancelled, JobFailed, JobState, attach
-from fanout.stack import CephGateway, RabbitMQ, Redis
 
 from .app import SlowTask, SumTask, failed, gathered
 from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered

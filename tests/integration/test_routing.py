@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanout.stack import CephGateway, RabbitMQ, Redis
+from devstack import CephGateway, RabbitMQ, Redis
 
 from .app import SlowTask, StormyTask, SumTask
 from .cluster import Cluster, running_cluster, wait_until

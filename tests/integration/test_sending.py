@@ -16,9 +16,10 @@ import pytest
 from celery.signals import before_task_publish
 from kombu import Exchange, Queue
 
+from devstack import RabbitMQ
 from fanout import CarrierUnavailable, JobFailed, JobNotFound, JobState, attach
-from fanout.engines.celery import extension_of, offering
-from fanout.stack import RabbitMQ
+from fanout.engines.celery import extension_of
+from fanout.engines.celery.publishing import publish
 from fanout.sweep import sweep
 
 from ..services import running
@@ -169,7 +170,7 @@ def test_a_job_that_is_cancelled_is_not_waited_for(
     idle_cluster: Cluster, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody cancels a job whose stream waits for a full queue: the caller gives up waiting, and goes on."""
-    monkeypatch.setattr(offering, "ASK_S", 0.1)
+    monkeypatch.setattr(publish, "ASK_S", 0.1)
     app, queue = idle_cluster.app, idle_cluster.environment["TEST_QUEUE"]
 
     def numbers() -> Iterator[int]:

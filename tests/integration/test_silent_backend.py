@@ -11,8 +11,8 @@ import pytest
 from celery import Celery
 
 import fanout
+from devstack import Redis, ServerUnavailable
 from fanout import JobTimeout
-from fanout.stack import Redis, ServerUnavailable
 
 from .app import SumTask
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanout.errors import CarrierUnavailable
-from fanout.handle import Handle
-from fanout.records import Intent
+from fanout.records.chunk_ref import Handle
+from fanout.records.models import Intent
 from fanout.runtime import Runtime
 
 from .loop import Fiber, Process

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fanout.blame import is_transient
 from fanout.errors import CarrierUnavailable, JobNotFound
-from fanout.keys import new_token
-from fanout.records import Continuation, Note, Outcome
+from fanout.records.keys import new_token
+from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup
 from storage import StorageError
 

@@ -7,14 +7,14 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from fanout.barrier import standing_of
 from fanout.clock import AGREE_S
-from fanout.failure import FailedItem, Failure
-from fanout.keys import JOBS_PREFIX, launch_of, split_round
-from fanout.ledger import Ledger
-from fanout.records import Ending, Manifest, Outcome
+from fanout.records.failure import FailedItem, Failure
+from fanout.records.keys import JOBS_PREFIX, launch_of, split_round
+from fanout.records.ledger import Ledger
+from fanout.records.models import Ending, Manifest, Outcome
 from fanout.runtime import ENDED_CHECK_S
-from fanout.stages.values import chunk_values
+from fanout.stages.barrier import standing_of
+from fanout.stages.result_reader import chunk_values
 
 from .broker import Message, Worker
 from .loop import Fiber, Process

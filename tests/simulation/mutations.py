@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from fanout import barrier
 from fanout import clock as clock_module
+from fanout.background.debouncer import Idle
 from fanout.clock import StoreClock
-from fanout.idle import Idle
-from fanout.ledger import LastClaim, Ledger
-from fanout.records import ChunkResult, Manifest, Try
+from fanout.records.ledger import LastClaim, Ledger
+from fanout.records.models import ChunkResult, Manifest, Try
 from fanout.runtime import OpenJob, Runtime
-from fanout.stages import ending, join, process, setup
-from fanout.stages.tries import Admission, Tries
-from fanout.stages.watch import Watch
+from fanout.stages import barrier, join, outcome, process, setup
+from fanout.stages.attempts import Admission, Tries
+from fanout.stages.heartbeat import Watch
 from fanout.sweep import Move
 from storage import Body, ObjectExists, ObjectStore
 
@@ -66,7 +65,7 @@ def read_and_compare() -> Any:
         except ObjectExists:
             return
 
-    return patch("fanout.ledger.put_once", put_once)
+    return patch("fanout.records.ledger.put_once", put_once)
 
 
 @mutation(setup="fickle", items=("well",) * 2, workers=3, rates={"message doubled": 0.6})
@@ -243,13 +242,13 @@ def attempts_apart() -> Any:
 @mutation(rates={}, items=("broken", "well"))
 def delivery_of_failures() -> Any:
     """Whoever ends a job without a join leaves it at that."""
-    return patch.object(ending, "start_join", lambda *_, **__: None)
+    return patch.object(outcome, "start_join", lambda *_, **__: None)
 
 
 @mutation(cancel_s=0.3, message_s=3.0, launched=True)
 def waiting_for_setup() -> Any:
     """A job that ended before its setup began is delivered without what follows."""
-    return patch.object(ending, "awaits_setup", lambda runtime, job: False)
+    return patch.object(outcome, "awaits_setup", lambda runtime, job: False)
 
 
 @mutation()

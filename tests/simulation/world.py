@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fanout import Config
+from fanout.background.debouncer import Idle
 from fanout.blame import is_transient
-from fanout.engines.launch import Order
+from fanout.engines.submission import Order
 from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
-from fanout.idle import Idle
 from fanout.job import Job
-from fanout.keys import level_of, new_id
-from fanout.ledger import Ledger, write_intent
-from fanout.records import Ending
+from fanout.records.keys import level_of, new_id
+from fanout.records.ledger import Ledger, write_intent
+from fanout.records.models import Ending
 from fanout.runtime import Runtime
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageError

@@ -28,7 +28,7 @@ from storage import (
     decode,
     encode,
 )
-from storage.envelope import blank, seal
+from storage.codec.envelope import blank, seal
 
 MIB = 2**20
 

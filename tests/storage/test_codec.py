@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import CorruptObject, SequenceEncoder, Unencodable, checksum, decode, digest, encode
-from storage.envelope import blank, seal
+from storage.codec.envelope import blank, seal
 
 # Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
 law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

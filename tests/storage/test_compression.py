@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from backports import zstd
 
-from storage import CorruptObject, MissingPackage, SequenceEncoder, compression, decode, encode
-from storage.envelope import COMPRESSED, HEADER
+from storage import CorruptObject, MissingPackage, SequenceEncoder, decode, encode
+from storage.codec import compression
+from storage.codec.envelope import COMPRESSED, HEADER
 
 MIB = 2**20
 WORDS = ["some words that repeat themselves"] * 1000

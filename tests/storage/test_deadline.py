@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from storage import ObjectStore, StorageUnavailable, deadline, open_store, remaining_s, within
-from storage.bounded import Late, bounded
 from storage.deadline import CallLimit
+from storage.waiting import Late, bounded
 
 from .scripted import Answer, Script
 from .silent_servers import HEAD, behaving, silent, trickling, trickling_body
@@ -222,8 +222,8 @@ def test_a_limit_lets_all_else_be(script: Script) -> None:
 
 def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more threads than allowed wait for answers; then callers wait for one of them, no longer than they may."""
-    monkeypatch.setattr("storage.bounded.MOST_WAITERS", 3)
-    monkeypatch.setattr("storage.bounded._pools", {})
+    monkeypatch.setattr("storage.waiting.MOST_WAITERS", 3)
+    monkeypatch.setattr("storage.waiting._pools", {})
     over = threading.Event()
     before = set(threading.enumerate())
     for number in range(5):

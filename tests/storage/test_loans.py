@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import Content, CorruptObject, Lender, Loan, SequenceEncoder, Unencodable, decode, digest, encode
-from storage.loans import LOAN_BYTES, Lent
+from storage.codec.references import LOAN_BYTES, Lent
 
 SIZES = (0, 1, 31, 32, 255, 256, 0xFFFF, 0x10000)
 TEXTS = [letter * 10_000 for letter in "abcdefghijklmnopqrstuvwxyz"]
@@ -233,7 +233,7 @@ def test_any_end_is_refused_in_words(end: bytes) -> None:
     """Bytes that claim to borrow, and are anything, are corrupt."""
     import xxhash
 
-    from storage.envelope import HEADER, LENT
+    from storage.codec.envelope import HEADER, LENT
 
     forged = HEADER.pack(b"\x9fobj", 1, LENT, len(end), xxhash.xxh3_128_digest(end, LENT)) + end
     with pytest.raises(CorruptObject):

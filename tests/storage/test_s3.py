@@ -27,7 +27,7 @@ from storage import (
     open_store,
     put_once,
 )
-from storage.s3 import S3Store
+from storage.s3.boto3_store import S3Store
 
 from .scripted import Answer, Script
 

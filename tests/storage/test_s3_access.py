@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from storage import InvalidStoreUrl, ObjectStore, StorageDenied, StorageError, open_store
-from storage.obstore_clients import clients_by
-from storage.s3 import S3Store
-from storage.s3_access import Keys, S3Access, access_of
-from storage.s3_obstore import ObstoreS3Store
+from storage.s3.boto3_store import S3Store
+from storage.s3.endpoint import Keys, S3Access, access_of
+from storage.s3.obstore_clients import clients_by
+from storage.s3.obstore_store import ObstoreS3Store
 
 from .scripted import Answer, Script, ScriptedServer, serving
 

@@ -25,9 +25,9 @@ from storage import (
     create_bucket,
     open_store,
 )
-from storage.s3 import S3Store
-from storage.s3_obstore import ObstoreS3Store
-from storage.urls import parse_s3_url
+from storage.s3.boto3_store import S3Store
+from storage.s3.location import parse_s3_url
+from storage.s3.obstore_store import ObstoreS3Store
 
 from .scripted import Answer, Script
 
@@ -42,7 +42,7 @@ def test_it_is_taken_where_it_is_installed() -> None:
 
 def test_without_obstore_boto3_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed a plain URL means boto3, and asking for obstore says what to install."""
-    monkeypatch.setattr("storage.urls.find_spec", lambda name: None)
+    monkeypatch.setattr("storage.open.find_spec", lambda name: None)
     assert type(open_store("s3://bucket")) is S3Store
     with pytest.raises(InvalidStoreUrl, match=r"fanout\[fast\]"):
         open_store("s3://bucket?client=obstore")

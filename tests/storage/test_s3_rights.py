@@ -18,8 +18,8 @@ from storage import (
     open_store,
     probe_store,
 )
-from storage.s3 import S3Store
-from storage.urls import parse_s3_url
+from storage.s3.boto3_store import S3Store
+from storage.s3.location import parse_s3_url
 
 from .scripted import Answer, Script
 

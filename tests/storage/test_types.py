@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import ChangedType, SequenceEncoder, Unencodable, UnknownType, Unregistrable, decode, encode, register_type
-from storage.registry import TYPES, Adapter
+from storage.codec.registry import TYPES, Adapter
 
 from .test_codec import VALUES, same
 
@@ -346,7 +346,7 @@ def test_what_would_be_lost_is_refused() -> None:
 
 def bytes_of(name: str, contents: Any) -> bytes:
     """The bytes of a value that another process wrote as a class called `name`."""
-    from storage.envelope import blank, seal
+    from storage.codec.envelope import blank, seal
 
     stream = blank()
     stream.write(msgpack.packb(msgpack.ExtType(28, msgpack.packb([contents, name]))))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import celery
 
-from fanout.stack import RabbitMQ, Redis
+from devstack import RabbitMQ, Redis
 from storage import create_bucket
 
 from .site import Servers

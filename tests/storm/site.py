@@ -19,8 +19,8 @@ from urllib.parse import quote, urlencode
 import pytest
 import redis
 
-from fanout.stack import CeleryWorker, CephGateway, MotoServer, Process, RabbitMQ, Redis, Server, ServerUnavailable
-from fanout.stack.ports import free_port
+from devstack import CeleryWorker, CephGateway, MotoServer, Process, RabbitMQ, Redis, Server, ServerUnavailable
+from devstack.ports import free_port
 from storage import create_bucket
 
 from .cases import COMMON

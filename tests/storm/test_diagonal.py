@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.stack import CephGateway, RabbitMQ, Redis
+from devstack import CephGateway, RabbitMQ, Redis
 
 from .__main__ import run
 from .cases import COMMON

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fanout.stack import CephGateway, RabbitMQ, Redis
+from devstack import CephGateway, RabbitMQ, Redis
 
 from .reuse import VARIANTS, Remove, four_children, removing_elsewhere, use_again
 from .site import Servers

@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fanout.handle import Handle
-from fanout.keys import new_token
-from fanout.records import Intent, Note, Outcome
+from fanout.records.chunk_ref import Handle
+from fanout.records.keys import new_token
+from fanout.records.models import Intent, Note, Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_join, run_process, run_setup
 

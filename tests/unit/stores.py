@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from fanout.keys import JOBS_PREFIX, launch_of
+from fanout.records.keys import JOBS_PREFIX, launch_of
 from storage import Body, MemoryStore, ObjectInfo, StorageUnavailable
 
 

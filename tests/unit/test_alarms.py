@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from fanout.alarms import Alarms
+from fanout.background.timers import Alarms
 
 
 def alarm_threads() -> list[threading.Thread]:

@@ -21,9 +21,9 @@ from celery.canvas import Signature
 
 import fanout
 from fanout import ConfigError, JobState
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension, extension_of
-from fanout.engines.celery.apps import ConnectedApps
+from fanout.engines.celery.current_app import ConnectedApps
 
 from .tasks import Numbers, Words
 

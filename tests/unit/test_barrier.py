@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.barrier import Standing, complete_after, groups_of, levels_of, standing_of, width_of
-from fanout.ledger import Ledger
-from fanout.records import ChunkResult, Manifest
+from fanout.records.ledger import Ledger
+from fanout.records.models import ChunkResult, Manifest
+from fanout.stages.barrier import Standing, complete_after, groups_of, levels_of, standing_of, width_of
 from storage import CountingStore, MemoryStore
 
 from .stores import ScriptedStore

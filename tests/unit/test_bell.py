@@ -7,8 +7,8 @@ import time
 
 from celery import Celery
 
-from fanout.engines.celery.bell import ANSWER_S, RedisBell, bell_of
-from fanout.stack import Redis
+from devstack import Redis
+from fanout.engines.celery.listener import ANSWER_S, RedisBell, bell_of
 
 
 def app_on(backend: str) -> Celery:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanout import DeclarationError, InvalidItem
-from fanout.binding import Binding
+from fanout.declaration.binding import Binding
 
 
 def bound(

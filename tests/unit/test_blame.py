@@ -10,7 +10,7 @@ import pytest
 
 from fanout import CarrierUnavailable, ConfigError, ForkJoinTask, JobFailed
 from fanout.blame import is_transient
-from fanout.failure import Failure
+from fanout.records.failure import Failure
 from storage import (
     BucketNotFound,
     ConditionalWriteUnsupported,

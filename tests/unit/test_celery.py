@@ -19,20 +19,20 @@ from kombu.utils import json as kombu_json
 
 import fanout
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
-from fanout.declaration import TASKS
-from fanout.engines.celery import Extension, advice, extension_of, opened, wire
-from fanout.engines.celery.apps import ATTRIBUTE
-from fanout.engines.celery.broker import read_from, written_to
+from fanout.declaration.definition import TASKS
+from fanout.engines.celery import Extension, advice, extension_of, opened, signature_codec
+from fanout.engines.celery.current_app import ATTRIBUTE
 from fanout.engines.celery.extension import _is_stop
+from fanout.engines.celery.publishing.broker import read_from, written_to
 from fanout.engines.celery.settings import default_limit_s
 from fanout.engines.celery.stage_task import STORE_RETRIES
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
-from fanout.engines.launch import Order
-from fanout.keys import new_id
-from fanout.ledger import Ledger
-from fanout.records import Ending, Note, Outcome
+from fanout.engines.submission import Order
+from fanout.records.keys import new_id
+from fanout.records.ledger import Ledger
+from fanout.records.models import Ending, Note, Outcome
 from fanout.sweep import Move, sweep_job
 from storage import MemoryStore, ProvenStore, StorageDenied, StorageUnavailable, encode
 
@@ -105,12 +105,12 @@ def order_of(
 def test_an_order_comes_back_from_the_wire(world: World, documents: list[str]) -> None:
     """It is plain JSON, small whatever the size of the input, and gives the same order."""
     order = order_of(world, Words, {"documents": documents}, chunk_items=3, max_attempts=5)
-    text = json.dumps(wire.to_wire(order))
+    text = json.dumps(signature_codec.to_wire(order))
     assert len(text) < 1000
-    back = wire.from_wire(json.loads(text), Words.declaration)
+    back = signature_codec.from_wire(json.loads(text), Words.declaration)
     assert back == order
     assert back.parameters.load(["documents"], world.store) == {"documents": documents}
-    assert wire.completed(back, (), world.runtime) is back
+    assert signature_codec.completed(back, (), world.runtime) is back
 
 
 GOOD = {"inline": "", "references": {}, "options": {}, "receives": None}
@@ -135,22 +135,23 @@ FORGED = [
 def test_a_forged_order_is_refused(body: Any) -> None:
     """What no signature of the task carries is an error of the input."""
     with pytest.raises(InvalidInput, match="is not what a signature of this task carries"):
-        wire.from_wire(body, Words.declaration)
+        signature_codec.from_wire(body, Words.declaration)
 
 
 def test_an_option_that_this_version_does_not_know_is_passed_by(world: World) -> None:
     """An order of a newer fanout still runs."""
-    body = wire.to_wire(order_of(world, Words, {"documents": []}))
+    body = signature_codec.to_wire(order_of(world, Words, {"documents": []}))
     body["options"]["of_the_future"] = 1
-    assert wire.from_wire(body, Words.declaration).options == Words.declaration.options
+    assert signature_codec.from_wire(body, Words.declaration).options == Words.declaration.options
 
 
 def test_a_received_value_completes_the_order(world: World) -> None:
     """The value of the step before is validated with the rest; defaults and the other parameters stay."""
-    order = wire.from_wire(
-        wire.to_wire(order_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)), Pair.declaration
+    order = signature_codec.from_wire(
+        signature_codec.to_wire(order_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)),
+        Pair.declaration,
     )
-    complete = wire.completed(order, (5,), world.runtime)
+    complete = signature_codec.completed(order, (5,), world.runtime)
     names = sorted(complete.parameters.names())
     assert complete.parameters.load(names, world.store) == {"numbers": [1], "plus": 5, "text": "x"}
     assert complete.options.max_attempts == 2
@@ -171,7 +172,7 @@ def test_what_does_not_complete_an_order_is_refused(
     """A value too many, one too few, or one of the wrong type names the parameter."""
     values = {"numbers": [1]} if receives else {"numbers": [1], "plus": 1}
     with pytest.raises(InvalidInput, match=message):
-        wire.completed(order_of(world, Pair, values, receives=receives), received, world.runtime)
+        signature_codec.completed(order_of(world, Pair, values, receives=receives), received, world.runtime)
 
 
 def test_a_field_that_does_not_exist_receives_nothing(world: World) -> None:
@@ -198,7 +199,7 @@ class Tags(ForkJoinTask):
 def test_input_is_normalised_once(world: World) -> None:
     """A coercion that can't be repeated is not repeated when the received value comes."""
     order = order_of(world, Tags, {"tags": "a,b"}, receives="plus")
-    complete = wire.completed(order, (2,), world.runtime)
+    complete = signature_codec.completed(order, (2,), world.runtime)
     assert complete.parameters.load(["tags"], world.store) == {"tags": ["a", "b"]}
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import ConfigError, ForkJoinTask, JobFailed, Options
-from fanout.chunking import chunk_sizes
+from fanout.stages.chunking import chunk_sizes
 
 
 def cut(options: Options, items: int, *, known: bool) -> list[int]:

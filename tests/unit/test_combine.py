@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, fork_join
-from fanout.barrier import levels_of, standing_of
-from fanout.declaration import Registry
-from fanout.failure import Failure
-from fanout.idle import Idle
-from fanout.keys import combine_step
-from fanout.ledger import Ledger
-from fanout.records import ChunkResult, Ending, Intent, Note, Outcome
+from fanout.background.debouncer import Idle
+from fanout.declaration.definition import Registry
+from fanout.records.failure import Failure
+from fanout.records.keys import combine_step
+from fanout.records.ledger import Ledger
+from fanout.records.models import ChunkResult, Ending, Intent, Note, Outcome
 from fanout.report import JobReport
 from fanout.runtime import Runtime
 from fanout.stages import conclude, run_process
+from fanout.stages.barrier import levels_of, standing_of
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable, encode
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fanout import Config, ConfigError, Options
-from fanout.config import from_celery, from_environment
+from fanout.config.settings import from_celery, from_environment
 
 
 def test_the_first_source_that_says_it_wins() -> None:

@@ -14,10 +14,10 @@ from kombu import serialization
 
 import fanout
 from fanout import ConfigError
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, opened
 from fanout.engines.celery.values import REFERENCE, carriers, sent
-from fanout.ledger import Ledger
+from fanout.records.ledger import Ledger
 from storage import MemoryStore
 
 from .carrier import Chunk

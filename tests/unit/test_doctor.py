@@ -18,7 +18,7 @@ from kombu import Queue
 
 import fanout
 from fanout.cli import main
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.doctor import check_all, check_store, plain, report_lines
 from fanout.engines.celery import check_app, checkup, extension_of
 from fanout.finding import Finding, Verdict

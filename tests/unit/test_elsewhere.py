@@ -11,9 +11,9 @@ import pytest
 from celery import Celery
 
 import fanout
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
-from fanout.engines.celery.elsewhere import STORE_HEADER
+from fanout.engines.celery.store_mismatch import STORE_HEADER
 
 from .tasks import Numbers
 

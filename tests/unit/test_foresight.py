@@ -13,7 +13,7 @@ from celery import Celery
 
 import fanout
 from fanout import DeclarationError, ForkJoinTask
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 
 from .tasks import Numbers

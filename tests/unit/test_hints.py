@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fanout.hints import NotBegun
-from fanout.records import Intent, Note
+from fanout.records.models import Intent, Note
 from fanout.runtime import OpenJob
 
 from .stores import ScriptedStore

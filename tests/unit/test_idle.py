@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fanout import idle as idle_module
-from fanout.idle import Idle
+from fanout.background import debouncer as idle_module
+from fanout.background.debouncer import Idle
 from storage import StorageUnavailable
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, Progress
-from fanout.failure import Failure
 from fanout.job import Job
-from fanout.keys import job_prefix
-from fanout.records import ChunkResult, Ending
+from fanout.records.failure import Failure
+from fanout.records.keys import job_prefix
+from fanout.records.models import ChunkResult, Ending
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
 

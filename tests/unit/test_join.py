@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, Results
-from fanout.failure import Failure
-from fanout.ledger import Ledger
-from fanout.records import Ending, Note, Outcome
+from fanout.records.failure import Failure
+from fanout.records.ledger import Ledger
+from fanout.records.models import Ending, Note, Outcome
 from fanout.stages import run_join, run_process
 from storage import StorageUnavailable
 
@@ -376,7 +376,7 @@ def test_a_failed_chunk_fails_the_join_that_reads_it(world: World) -> None:
     ledger = ready(world)
     attempt = world.handles[0].attempt
     world.store.delete([ledger.keys.result(attempt, 1)])
-    from fanout.records import ChunkResult
+    from fanout.records.models import ChunkResult
 
     failure = Failure("process", "ValueError", "no", "tb", 1, 1, 3)
     ledger.write_result(attempt, ChunkResult(chunk=1, first_item=1, items=1, values=b"", effort=[], failure=failure))
@@ -487,7 +487,7 @@ def test_a_cancelled_job_is_delivered_by_a_join(world: World) -> None:
 
 def test_what_follows_is_sent_with_the_join(world: World) -> None:
     """What setup wrote down goes with every join that is started."""
-    from fanout.records import Continuation
+    from fanout.records.models import Continuation
 
     ledger = world.launch(Numbers, {"numbers": [1]})
     ledger.write_continuation(Continuation(message="next"))

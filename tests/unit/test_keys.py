@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.keys import (
+from fanout.records.keys import (
     GROUP_WIDTH,
     JobKeys,
     Landed,

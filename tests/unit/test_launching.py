@@ -17,12 +17,13 @@ from kombu.exceptions import OperationalError
 
 import fanout
 from fanout import CarrierUnavailable, JobNotFound, JobState
-from fanout.declaration import TASKS
-from fanout.engines.celery import extension_of, returning, tasks
-from fanout.engines.celery.carrier import SETUP_WAITS_S, STAGE_WAITS_S, CeleryCarrier, _patience
-from fanout.engines.celery.offering import BrokerRefuses, BrokerUnavailable
-from fanout.engines.celery.returning import given_back
-from fanout.records import Continuation, Intent
+from fanout.declaration.definition import TASKS
+from fanout.engines.celery import extension_of, tasks
+from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryCarrier, _patience
+from fanout.engines.celery.publishing import requeue
+from fanout.engines.celery.publishing.publish import BrokerRefuses, BrokerUnavailable
+from fanout.engines.celery.publishing.requeue import given_back
+from fanout.records.models import Continuation, Intent
 from fanout.runtime import Runtime
 from storage import StorageUnavailable
 
@@ -276,7 +277,7 @@ def test_a_stage_gives_its_message_back_after_a_pause(
 ) -> None:
     """Never at once, and not for ever: what meets a full queue again is left to a sweep, so that the queue drains."""
     pauses: list[float] = []
-    monkeypatch.setattr(returning.time, "sleep", pauses.append)
+    monkeypatch.setattr(requeue.time, "sleep", pauses.append)
     found = given_back("task", redelivered=redelivered, may_drop=may_drop, error=error)
     if redelivered and may_drop and isinstance(error, BrokerRefuses):
         assert isinstance(found, Ignore)
@@ -284,4 +285,4 @@ def test_a_stage_gives_its_message_back_after_a_pause(
     else:
         assert isinstance(found, Reject)
         assert found.requeue
-        assert returning.PAUSE_S / 5 <= pauses[0] <= returning.PAUSE_S
+        assert requeue.PAUSE_S / 5 <= pauses[0] <= requeue.PAUSE_S

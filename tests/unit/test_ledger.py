@@ -9,10 +9,21 @@ from dataclasses import replace
 import pytest
 
 from fanout import JobFailed, JobNotFound
-from fanout.failure import Failure
-from fanout.keys import launch_of
-from fanout.ledger import INLINE_VALUE_BYTES, Ledger, write_intent
-from fanout.records import ChunkResult, Continuation, Ending, Intent, Manifest, Node, Note, Outcome, Try, TryState
+from fanout.records.failure import Failure
+from fanout.records.keys import launch_of
+from fanout.records.ledger import INLINE_VALUE_BYTES, Ledger, write_intent
+from fanout.records.models import (
+    ChunkResult,
+    Continuation,
+    Ending,
+    Intent,
+    Manifest,
+    Node,
+    Note,
+    Outcome,
+    Try,
+    TryState,
+)
 from fanout.removal import remove_job
 from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
-from fanout.engines.launch import Order
+from fanout.engines.submission import Order
 from storage import MemoryStore, Unencodable
 
 from .tasks import KINDS, Brittle, Killing, Kinds, Numbers, Squares, Words

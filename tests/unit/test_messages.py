@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import InvalidInput
-from fanout.engines.celery import wire
+from fanout.engines.celery import signature_codec
 from fanout.engines.celery.messages import JoinMessage, SetupMessage, check_order
 
 from .tasks import Words
@@ -73,7 +73,7 @@ def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> No
 @given(anything | orders)
 def test_anything_is_an_order_or_refused(body: Any) -> None:
     """An order from a message is read, or is an error of the input, and nothing else."""
-    order, refusal = attempt(lambda: wire.from_wire(body, Words.declaration))
+    order, refusal = attempt(lambda: signature_codec.from_wire(body, Words.declaration))
     assert len(refusal) < LONGEST
     assert order is None or order.task is Words.declaration
 
@@ -161,5 +161,5 @@ def test_an_excerpt_of_a_large_value_is_short() -> None:
         check_order("x" * 10_000_000)
     assert len(str(raised.value)) < LONGEST
     with pytest.raises(InvalidInput, match="compression must be one of") as refused:
-        wire.from_wire({**ORDER, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
+        signature_codec.from_wire({**ORDER, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
     assert len(str(refused.value)) < LONGEST + 100

@@ -12,8 +12,8 @@ from celery import Celery
 from kombu import Producer
 from kombu.exceptions import OperationalError
 
-from fanout.engines.celery import offering
-from fanout.engines.celery.offering import BrokerUnavailable, Message, Patience, offer
+from fanout.engines.celery.publishing import publish
+from fanout.engines.celery.publishing.publish import BrokerUnavailable, Message, Patience, offer
 
 PATIENCE = Patience(silent_s=0.5, refusing_s=0.5)
 
@@ -82,7 +82,7 @@ def test_it_ends_in_time_and_says_why(app: Celery) -> None:
 
 def test_messages_that_are_needed_no_more(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once their job has ended, it is not an error that they can't be sent."""
-    monkeypatch.setattr(offering, "ASK_S", 0.0)
+    monkeypatch.setattr(publish, "ASK_S", 0.0)
     offer(app, [message(0, broken)], Patience(silent_s=3600, refusing_s=3600), needless=lambda: True)
 
 

@@ -11,7 +11,7 @@ from celery import Celery
 
 import fanout
 from fanout import InvalidInput
-from fanout.engines.celery import extension_of, wire
+from fanout.engines.celery import extension_of, signature_codec
 from fanout.sweep import sweep
 from storage import ObjectStore
 
@@ -75,5 +75,5 @@ def test_a_young_signature_costs_no_request(app: Celery) -> None:
     body = Numbers.signature(VALUES, app=app)["kwargs"]["order"]
     assert isinstance(runtime.store, ScriptedStore)
     runtime.store.log.clear()
-    wire.renewed(body, wire.from_wire(body, Numbers.declaration), runtime)
+    signature_codec.renewed(body, signature_codec.from_wire(body, Numbers.declaration), runtime)
     assert runtime.store.log == []

@@ -15,10 +15,10 @@ from kombu import Exchange, Queue
 
 import fanout
 from fanout import ConfigError
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
-from fanout.ledger import Ledger
-from fanout.records import Continuation, Ending
+from fanout.records.ledger import Ledger
+from fanout.records.models import Continuation, Ending
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 from fanout.sweep import Move, sweep_job

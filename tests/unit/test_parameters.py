@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.parameters import Parameters
+from fanout.records.parameters import Parameters
 from storage import CorruptObject, MemoryStore, ObjectNotFound, Unencodable
 
 from .stores import ScriptedStore

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import ConfigError, DeclarationError, ForkJoinTask, Options
-from fanout.policy import Policy
+from fanout.config.policy import Policy
 
 FRACTIONS = some.floats(min_value=0, max_value=1, allow_nan=False)
 ITEMS = some.integers(min_value=0, max_value=10**7)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask
-from fanout.failure import Failure
-from fanout.idle import Idle
-from fanout.keys import process_step
-from fanout.ledger import Ledger
-from fanout.records import ChunkResult, Ending, Outcome
+from fanout.background.debouncer import Idle
+from fanout.records.failure import Failure
+from fanout.records.keys import process_step
+from fanout.records.ledger import Ledger
+from fanout.records.models import ChunkResult, Ending, Outcome
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
-from fanout.stages.values import chunk_values
+from fanout.stages.result_reader import chunk_values
 from storage import StorageUnavailable
 
 from .carrier import WorkerDied
@@ -613,7 +613,7 @@ def test_results_of_a_chunk_are_whole(world: World) -> None:
 def test_an_undeclared_task_fails_the_job(world: World) -> None:
     """A worker that lacks the task's module says so in the failure."""
     ledger = world.prepare(Numbers, {"numbers": [1]})
-    from fanout.declaration import Registry
+    from fanout.declaration.definition import Registry
     from fanout.runtime import Runtime
 
     stranger = Runtime(world.store, world.config, world.carrier, tasks=Registry())

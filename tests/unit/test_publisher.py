@@ -12,8 +12,8 @@ import pytest
 from celery import Celery
 from kombu import Connection, Producer
 
-from fanout.engines.celery.bounded import bounded
-from fanout.engines.celery.publisher import ConfirmingPublisher, NotConfirmed
+from fanout.engines.celery.publishing.connection import bounded
+from fanout.engines.celery.publishing.publisher import ConfirmingPublisher, NotConfirmed
 
 Frame = Callable[["ScriptedChannel"], None]
 

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import JobCancelled, JobFailed
-from fanout.effort import Effort
-from fanout.failure import Failure, redacted
-from fanout.handle import ChunkPlace, Handle
-from fanout.records import (
+from fanout.records.chunk_ref import ChunkPlace, Handle
+from fanout.records.failure import Failure, redacted
+from fanout.records.models import (
     ChunkResult,
     Continuation,
     Ending,
@@ -26,6 +25,7 @@ from fanout.records import (
     Try,
     TryState,
 )
+from fanout.records.run_stats import Effort
 from storage import CorruptObject, Slice, decode, encode
 
 NUMBERS = st.integers(0, 2**70)

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import ConfigError, FailedItem, ForkJoinTask, JobCancelled, JobFailed, JobNotFound, JobState, RetryRefused
-from fanout.failure import Failure
 from fanout.job import Job
-from fanout.keys import job_prefix, launch_of
-from fanout.ledger import Ledger
-from fanout.records import Continuation, Ending
+from fanout.records.failure import Failure
+from fanout.records.keys import job_prefix, launch_of
+from fanout.records.ledger import Ledger
+from fanout.records.models import Continuation, Ending
 from fanout.stages import conclude, run_join, run_process, run_setup
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageUnavailable

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fanout import Job
-from fanout.keys import job_prefix
-from fanout.records import Note
+from fanout.records.keys import job_prefix
+from fanout.records.models import Note
 from fanout.removal import remove_job
 from fanout.sweep import sweep
 from storage import CorruptObject

@@ -13,7 +13,7 @@ from billiard.exceptions import TimeLimitExceeded
 from celery import Celery
 
 import fanout
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery.request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 
 from .tasks import Words

@@ -15,13 +15,13 @@ from celery import Celery
 
 import fanout
 from fanout import CarrierUnavailable, ConfigError, ForkJoinTask, JobConflict, JobFailed, JobNotFound, JobState
-from fanout.config import Options
-from fanout.declaration import TASKS
+from fanout.config.settings import Options
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
-from fanout.engines.launch import put_on_record
+from fanout.engines.submission import put_on_record
 from fanout.job import Job
-from fanout.ledger import Ledger
-from fanout.records import Continuation, Note
+from fanout.records.ledger import Ledger
+from fanout.records.models import Continuation, Note
 from fanout.removal import remove_job
 from fanout.stages import run_process
 

@@ -15,11 +15,11 @@ from celery.worker.control import Panel
 
 import fanout
 from fanout import JobCancelled, JobFailed
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension, extension_of, revocation
-from fanout.engines.celery.apps import ConnectedApps
-from fanout.handle import Handle
-from fanout.ledger import Ledger
+from fanout.engines.celery.current_app import ConnectedApps
+from fanout.records.chunk_ref import Handle
+from fanout.records.ledger import Ledger
 
 from .stores import ScriptedStore
 from .tasks import Numbers

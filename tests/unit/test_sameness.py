@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fanout import DeclarationError, InvalidInput
-from fanout._storage import MemoryStore, Unencodable
-from fanout.declaration import Declaration
-from fanout.engines.launch import Order
+from fanout.declaration.definition import Declaration
+from fanout.engines.submission import Order
+from storage import MemoryStore, Unencodable
 
 law = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import DeclarationError, InvalidInput
-from fanout.schema import InputSchema
+from fanout.declaration.schema import InputSchema
 
 SCHEMA = {
     "documents": {"type": "list", "required": True, "schema": {"type": "string", "maxlength": 5}},

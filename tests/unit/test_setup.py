@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, InvalidInput, JobFailed
-from fanout.engines.launch import Order
+from fanout.engines.submission import Order
 from fanout.errors import CarrierUnavailable
-from fanout.failure import Failure
-from fanout.records import Ending
+from fanout.records.failure import Failure
+from fanout.records.models import Ending
 from fanout.stages import run_process, run_setup
 from storage import CorruptObject, Loan, MemoryStore, StorageUnavailable
 

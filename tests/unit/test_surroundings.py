@@ -12,11 +12,11 @@ from celery.worker.request import Request
 
 import fanout
 from fanout import JobFailed
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.celery.request import StageRequest
-from fanout.engines.celery.surroundings import TRIES
-from fanout.ledger import Ledger
+from fanout.engines.celery.task_hooks import TRIES
+from fanout.records.ledger import Ledger
 
 from .stores import ScriptedStore
 from .tasks import Numbers

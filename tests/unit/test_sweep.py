@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound
-from fanout.failure import Failure
-from fanout.keys import job_prefix, process_step
-from fanout.ledger import Ledger, job_ids
-from fanout.records import Continuation, Ending, Note, Try, TryState
+from fanout.records.failure import Failure
+from fanout.records.keys import job_prefix, process_step
+from fanout.records.ledger import Ledger, job_ids
+from fanout.records.models import Continuation, Ending, Note, Try, TryState
 from fanout.removal import remove_job
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep, sweep_job

@@ -12,7 +12,7 @@ from mypy import api as mypy
 
 import fanout
 from fanout import DeclarationError, ForkJoinTask, Options, fork_join
-from fanout.declaration import TASKS
+from fanout.declaration.definition import TASKS
 
 from . import steps
 from .tasks import Squares

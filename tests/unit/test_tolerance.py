@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, JobState, Options, Progress, Results
-from fanout.failure import Failure
-from fanout.ledger import Ledger
-from fanout.records import Ending, Outcome
+from fanout.records.failure import Failure
+from fanout.records.ledger import Ledger
+from fanout.records.models import Ending, Outcome
 from fanout.report import JobReport
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep_job

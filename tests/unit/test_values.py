@@ -22,9 +22,9 @@ import pytest
 
 import fanout
 from fanout import DeclarationError, ForkJoinTask, InvalidInput, JobFailed, fork_join
-from fanout._storage import MemoryStore, Unencodable
-from fanout.engines.launch import Order
-from storage.registry import TYPES
+from fanout.engines.submission import Order
+from storage import MemoryStore, Unencodable
+from storage.codec.registry import TYPES
 
 
 class Echo(ForkJoinTask):

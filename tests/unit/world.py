@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fanout import Config, ForkJoinTask
-from fanout.engines.launch import Order
-from fanout.handle import Handle
+from fanout.engines.submission import Order
 from fanout.job import Job
-from fanout.keys import new_id
-from fanout.ledger import Ledger
-from fanout.records import Outcome
+from fanout.records.chunk_ref import Handle
+from fanout.records.keys import new_id
+from fanout.records.ledger import Ledger
+from fanout.records.models import Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 

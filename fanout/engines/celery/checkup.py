@@ -10,10 +10,10 @@ from celery import Celery
 from celery.backends.base import DisabledBackend
 from kombu import Connection, Queue
 
-from ...config import CONSUMER_TIMEOUT_S
-from ...failure import redacted
+from ...config.settings import CONSUMER_TIMEOUT_S
 from ...finding import Finding, Verdict
-from .bounded import bounded
+from ...records.failure import redacted
+from .publishing.connection import bounded
 from .settings import advice, broker_waits_s, default_limit_s
 
 ANSWER_S = 2.0

@@ -12,19 +12,20 @@ from celery import Celery, current_task
 from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
-from ..._storage import StorageError, open_proven
-from ...config import Config, from_celery, from_environment
-from ...declaration import TASKS, Declaration, Registry
+from storage import StorageError, open_proven
+
+from ...background.debouncer import Idle
+from ...config.settings import Config, from_celery, from_environment
+from ...declaration.definition import TASKS, Declaration, Registry
 from ...errors import ConfigError, JobNotFound
-from ...failure import add_note, too_long
-from ...handle import Handle
-from ...idle import Idle
 from ...job import Job
+from ...records.chunk_ref import Handle
+from ...records.failure import add_note, too_long
 from ...runtime import Runtime
 from .. import local
-from .apps import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
-from .bell import bell_of, forget_result, refuse_to_block
-from .carrier import CeleryCarrier, celery_name
+from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
+from .dispatcher import CeleryCarrier, celery_name
+from .listener import bell_of, forget_result, refuse_to_block
 from .settings import warn
 from .stage_task import StageTask
 from .sweeper import SweepTask

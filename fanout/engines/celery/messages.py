@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from ...handle import Handle
-from ...keys import checked_digest, checked_id
+from ...records.chunk_ref import Handle
+from ...records.keys import checked_digest, checked_id
 
 EXCERPT = 80
 """Characters of a foreign value that an error shows."""

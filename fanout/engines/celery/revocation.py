@@ -21,12 +21,12 @@ from celery.signals import task_revoked
 from celery.worker.control import Panel
 
 from ...errors import JobNotFound
-from ...failure import Failure
-from ...keys import is_id, new_token
-from ...records import Ending, Note, Outcome
+from ...records.failure import Failure
+from ...records.keys import is_id, new_token
+from ...records.models import Ending, Note, Outcome
 from ...runtime import OpenJob, Runtime
 from ...stages import conclude
-from .apps import ATTRIBUTE
+from .current_app import ATTRIBUTE
 from .messages import job_of
 
 _LOG = logging.getLogger("fanout")

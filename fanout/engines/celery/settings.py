@@ -11,8 +11,8 @@ from celery import Celery
 from kombu import serialization
 from kombu.entity import maybe_delivery_mode
 
-from ...config import CONSUMER_TIMEOUT_S
-from .broker import read_from, written_to
+from ...config.settings import CONSUMER_TIMEOUT_S
+from .publishing.broker import read_from, written_to
 
 _LOG = logging.getLogger("fanout")
 

@@ -9,23 +9,24 @@ from typing import Any
 from celery import Celery
 from celery.canvas import Signature
 
-from ..._storage import StorageError
-from ...declaration import Declaration
+from storage import StorageError
+
+from ...declaration.definition import Declaration
 from ...errors import ConfigError
-from ...failure import Failure
 from ...job import Job
-from ...keys import is_id, new_id
-from ...records import Ending
+from ...records.failure import Failure
+from ...records.keys import is_id, new_id
+from ...records.models import Ending
 from ...runtime import OpenJob, Runtime
 from ...stages import end_job, run_setup
 from .. import local
-from ..launch import CALLER_STOPPED, Order, put_on_record
-from . import wire
-from .carrier import celery_name
+from ..submission import CALLER_STOPPED, Order, put_on_record
+from . import signature_codec
+from .dispatcher import celery_name
 from .extension import Extension, extension_of
-from .foresight import check_workers
 from .options import check, check_send_options, routing_of
-from .undoing import told
+from .preflight import check_workers
+from .publishing.undo import told
 
 SUBTASK_TYPE = "fanout"
 
@@ -134,7 +135,7 @@ def _order(
 def _signature_of(extension: Extension, order: Order) -> ForkJoinSignature:
     return ForkJoinSignature(
         celery_name(order.task.name, "setup"),
-        kwargs={"order": wire.to_wire(order)},
+        kwargs={"order": signature_codec.to_wire(order)},
         options=dict(order.routing),
         subtask_type=SUBTASK_TYPE,
         app=extension.app,

@@ -12,16 +12,16 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from ...blame import is_transient
 from ...errors import CarrierUnavailable, JobFailed
-from ...failure import Failure
-from ...records import Ending
+from ...records.failure import Failure
+from ...records.models import Ending
 from ...runtime import Runtime
 from ...stages import conclude
-from .carrier import celery_name
-from .elsewhere import look_elsewhere
+from .dispatcher import celery_name
+from .publishing.requeue import given_back
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
-from .returning import given_back
 from .settings import default_limit_s
-from .surroundings import request_class, surroundings
+from .store_mismatch import look_elsewhere
+from .task_hooks import request_class, surroundings
 
 _LOG = logging.getLogger("fanout")
 

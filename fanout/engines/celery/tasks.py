@@ -19,26 +19,27 @@ from kombu.utils import json
 from kombu.utils.functional import maybe_list
 from kombu.utils.uuid import uuid
 
-from ..._storage import Unencodable
+from storage import Unencodable
+
 from ...blame import is_transient
 from ...errors import InvalidInput, JobConflict, JobNotFound
-from ...failure import Failure
-from ...handle import Handle
-from ...keys import new_id, new_token
-from ...ledger import Ledger
-from ...records import Continuation, Ending, Note
+from ...records.chunk_ref import Handle
+from ...records.failure import Failure
+from ...records.keys import new_id, new_token
+from ...records.ledger import Ledger
+from ...records.models import Continuation, Ending, Note
 from ...runtime import OpenJob
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
-from ..launch import Order, has_begun, put_on_record
-from . import values, wire
-from .elsewhere import store_header
+from ..submission import Order, has_begun, put_on_record
+from . import signature_codec, values
 from .messages import JoinMessage, SetupMessage
-from .offering import Message, Patience, offer
 from .options import kept, moment, refusals, routing_of
+from .publishing.publish import Message, Patience, offer
+from .publishing.undo import undone_unless_sent
 from .revocation import is_revoked
 from .stage_task import OnRecord, StageTask
-from .undoing import undone_unless_sent
+from .store_mismatch import store_header
 
 _LOG = logging.getLogger("fanout")
 
@@ -86,11 +87,11 @@ class SetupTask(StageTask):
         options = {name: value for name, value in options.items() if name not in refused}
         routing = routing_of(options, self.app, task=self.name)
         try:
-            order = wire.from_wire(kwargs["order"], self._declaration())
-            wire.renewed(kwargs["order"], order, self.runtime)
-            order = wire.completed(order, args, self.runtime)
+            order = signature_codec.from_wire(kwargs["order"], self._declaration())
+            signature_codec.renewed(kwargs["order"], order, self.runtime)
+            order = signature_codec.completed(order, args, self.runtime)
         except (InvalidInput, Unencodable) as error:
-            if isinstance(error, wire.ParametersGone) and not follows:
+            if isinstance(error, signature_codec.ParametersGone) and not follows:
                 raise
             if routing and isinstance(kwargs["order"], dict):
                 kwargs["order"] = {**kwargs["order"], "routing": routing}
@@ -132,7 +133,7 @@ class SetupTask(StageTask):
     def run(self, *args: Any, **kwargs: Any) -> Any:
         message = self.parsed(lambda: SetupMessage.parse(self.request.id, args, kwargs))
         # What an order holds that is none of this task's ends the message, of which nothing is on record yet.
-        order = wire.from_wire(message.order, self._declaration()) if message.order is not None else None
+        order = signature_codec.from_wire(message.order, self._declaration()) if message.order is not None else None
         if self.request.is_eager:
             return self._run_here(message, order)
         with self.errors_handled(message.job_id, message.launch_id, message.round):
@@ -177,8 +178,8 @@ class SetupTask(StageTask):
         refused: Exception | None = None
         try:
             assert message.order is not None
-            wire.renewed(message.order, order, runtime)
-            order = wire.completed(order, message.received, runtime)
+            signature_codec.renewed(message.order, order, runtime)
+            order = signature_codec.completed(order, message.received, runtime)
         except (InvalidInput, Unencodable) as error:
             refused = error
         job = runtime.launch(message.job_id, order.intent(now=runtime.now))
@@ -192,7 +193,7 @@ class SetupTask(StageTask):
         """Eager mode: the job runs in this process, and its value is the task's result."""
         if order is None:
             raise InvalidInput(self.fanout_task, {"input": ["is missing: launch the task by its signature"]})
-        complete = wire.completed(order, message.received, self.runtime)
+        complete = signature_codec.completed(order, message.received, self.runtime)
         outcome = local.run_inline(self.runtime, complete, message.job_id)
         if outcome.failure is not None:
             raise outcome.error(message.job_id)

@@ -12,7 +12,7 @@ from kombu import serialization
 from kombu.utils.functional import maybe_list
 
 from ...errors import ConfigError
-from ...ledger import Ledger
+from ...records.ledger import Ledger
 from ...runtime import Runtime
 
 LIMIT_BYTES = 64 * 1024

@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from fanout.engines.launch import Order
-from fanout.failure import Failure
-from fanout.keys import INDEXED_CHUNKS, new_id
-from fanout.records import Ending
+from fanout.engines.submission import Order
+from fanout.records.failure import Failure
+from fanout.records.keys import INDEXED_CHUNKS, new_id
+from fanout.records.models import Ending
 from fanout.runtime import Runtime
 from fanout.sweep import sweep_job
 from tests.unit.carrier import RecordingCarrier

@@ -13,7 +13,7 @@ from itertools import product
 
 import psutil
 
-from fanout.keys import INDEXED_CHUNKS
+from fanout.records.keys import INDEXED_CHUNKS
 
 from ..errand import Errand
 from ..fault import Fault, Plan, Row, in_lanes, settled

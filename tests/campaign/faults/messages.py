@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fanout.stack import CeleryWorker
+from devstack import CeleryWorker
 
 from ..crew import ARGS
 from ..errand import Errand

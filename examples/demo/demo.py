@@ -1,0 +1,128 @@
+"""Starts the embedded stack, runs the word count through it, and tells what happened and what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devstack import CeleryWorker, FilesystemBroker, MotoServer
+from fanout.job import Job, JobState
+from fanout.report import JobReport, readable
+from storage import create_bucket
+
+from . import text as texts
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STORE = "s3://fanout-demo/jobs"
+WORKERS = 2
+ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> bool:
+    """Run the word count on real workers and print what it did.
+
+    Args:
+        path: The text; see `texts.read_text`.
+        chunks: Number of chunks.
+        times: Counts the text this many times over, to show what grows with it and what does not.
+
+    Returns:
+        Whether the answer equals a plain serial count.
+
+    Raises:
+        FileNotFoundError: There is no such text.
+        ServerFailed: A server did not come up; names its log.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    text, origin = texts.read_text(path)
+    documents = texts.documents(text, times=times)
+    size = sum(map(len, documents))
+    console.print(f"[bold]fanout[/]: counting the words of {origin}: {readable(size)}, {len(documents):,} documents")
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fanout-demo-")))
+        store = stack.enter_context(MotoServer.start(directory / "s3"))
+        broker = FilesystemBroker.create(directory / "broker")
+        environment = {**store.environment, "FANOUT_STORE": STORE, "FANOUT_DEMO_SETTINGS": json.dumps(broker.settings)}
+        os.environ.update(environment)
+        create_bucket(STORE)
+        for number in range(WORKERS):
+            worker = CeleryWorker.start(
+                "examples.demo.app:app",
+                directory=directory / f"worker-{number}",
+                environment=environment,
+                concurrency=1,
+                args=broker.worker_args,
+            )
+            # When the demo ends there is nothing that a graceful stop would save.
+            stack.callback(worker.kill)
+        console.print(
+            f"an S3 server on {store.endpoint}, a broker in a directory, {WORKERS} Celery workers: all on this machine"
+        )
+        # Only now: the app reads the environment that was just made.
+        from .app import WordCount
+
+        started = time.perf_counter()
+        job = WordCount.submit({"documents": documents}, groups=chunks)
+        _show_progress(job, console)
+        counts: Counter[str] = job.get(timeout=300)
+        wall_s = time.perf_counter() - started
+        requests = store.requests()
+        _print_costs(console, JobReport.of(job), broker, requests, wall_s)
+    return _print_answer(console, counts, documents)
+
+
+def _show_progress(job: Job, console: Console) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        shown = bar.add_task("setup", total=None)
+        while True:
+            progress = job.progress()
+            bar.update(shown, description=str(progress.state), completed=progress.chunks_done, total=progress.chunks)
+            if progress.state in ENDED:
+                return
+            # no limit: whoever watches the bar may end the demo
+            time.sleep(0.2)
+
+
+def _print_costs(
+    console: Console, report: JobReport, broker: FilesystemBroker, requests: Counter[str], wall_s: float
+) -> None:
+    traffic = broker.traffic()
+    by_method = ", ".join(f"{count:,} {method}" for method, count in sorted(requests.items()))
+    for line in report.lines():
+        console.print(f"  {line}")
+    console.print(
+        f"  in the broker  {readable(traffic.bytes)} in {traffic.messages:,} messages: "
+        f"{traffic.bytes / max(report.chunks, 1):,.0f} bytes a chunk, whatever the size of the text"
+    )
+    console.print(
+        f"  requests       {sum(requests.values()):,} to the store, this progress bar's included: {by_method}"
+    )
+    console.print(f"  wall time      {wall_s:.2f} s from submit to answer")
+
+
+def _print_answer(console: Console, counts: Counter[str], documents: list[str]) -> bool:
+    from .app import count_words
+
+    serial: Counter[str] = Counter()
+    for document in documents:
+        serial.update(count_words(document))
+    console.print("  top words      " + ", ".join(f"{word} {count:,}" for word, count in counts.most_common(8)))
+    right = counts == serial
+    console.print(
+        f"  [{'green' if right else 'red'}]the answer {'equals' if right else 'DIFFERS FROM'} a plain serial count[/]: "
+        f"{len(serial):,} different words, {serial.total():,} in all"
+    )
+    return right

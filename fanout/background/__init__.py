@@ -1,0 +1,1 @@
+"""Work of a process that runs beside its steps."""

@@ -1,0 +1,254 @@
+"""Which step takes which argument: a parameter is bound by name to whichever steps declare it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DeclarationError, InvalidItem
+
+_REFUSED = {
+    inspect.Parameter.POSITIONAL_ONLY: "is positional-only, but steps are called with named arguments: remove the '/'",
+    inspect.Parameter.VAR_POSITIONAL: "takes any number of positional arguments, but steps are called with named ones",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a task: a function of named arguments.
+
+    Attributes:
+        name: `setup`, `process`, `combine` or `join`.
+        function: Called with keyword arguments only.
+        arguments: Names it declares, in order.
+        required: Those of them without a default.
+        takes_any: Whether it declares `**keywords` and so is given every parameter.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+    required: frozenset[str]
+    takes_any: bool
+
+    @classmethod
+    def of(cls, owner: str, name: str, function: Callable[..., Any]) -> Step:
+        """The step `name` of the task `owner`.
+
+        Raises:
+            DeclarationError: It can't be called with named arguments alone.
+        """
+        if not callable(function):
+            raise DeclarationError(f"{owner}.{name}: must be a function, not {type(function).__name__}")
+        plain = inspect.unwrap(function)
+        if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
+            raise DeclarationError(f"{owner}.{name}: is a coroutine; steps are plain functions")
+        arguments: list[str] = []
+        required: set[str] = set()
+        takes_any = False
+        try:
+            declared = inspect.signature(function).parameters.values()
+        except ValueError as error:
+            raise DeclarationError(f"{owner}.{name}: {error}; write a function with named arguments") from error
+        for argument in declared:
+            if argument.kind in _REFUSED:
+                raise DeclarationError(f"{owner}.{name}: argument {argument.name!r} {_REFUSED[argument.kind]}")
+            if argument.kind is inspect.Parameter.VAR_KEYWORD:
+                takes_any = True
+                continue
+            arguments.append(argument.name)
+            if argument.default is inspect.Parameter.empty:
+                required.add(argument.name)
+        return cls(name, function, tuple(arguments), frozenset(required), takes_any)
+
+    def takes(self, parameter: str) -> bool:
+        """Whether the parameter is bound to this step."""
+        return self.takes_any or parameter in self.arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The steps of a task and how its parameters reach them.
+
+    `join` is given the results as its first argument that is no field of the schema; if all are, as its first.
+    `combine`, if there is one, is given values as those of its required arguments that are no fields: one, for a list
+    of values, or two, for a value and the one that follows it.
+    """
+
+    owner: str
+    fields: tuple[str, ...]
+    setup: Step
+    process: Step
+    join: Step
+    combine: Step | None = None
+
+    @classmethod
+    def of(
+        cls, owner: str, fields: tuple[str, ...], setup: Any, process: Any, join: Any, combine: Any = None
+    ) -> Binding:
+        """Check what can be known when a task is declared.
+
+        Raises:
+            DeclarationError: Names the class, the step and the argument that nobody supplies.
+        """
+        binding = cls(
+            owner,
+            fields,
+            Step.of(owner, "setup", setup),
+            Step.of(owner, "process", process),
+            Step.of(owner, "join", join),
+            Step.of(owner, "combine", combine) if combine is not None else None,
+        )
+        if not binding.join.arguments:
+            raise DeclarationError(
+                f"{owner}.join: must declare an argument for the results, as in join(results), "
+                "because it is given them as the first one that is no field of the input_schema"
+            )
+        for step, known in ((binding.setup, ()), (binding.join, (binding.results_argument,))):
+            for argument in step.arguments:
+                if argument in step.required and argument not in fields and argument not in known:
+                    raise DeclarationError(
+                        f"{owner}.{step.name}: nobody supplies its argument {argument!r}: add it to the input_schema "
+                        f"(which has {', '.join(fields) or 'no fields'}) or give it a default"
+                    )
+        binding._check_combine()
+        if not binding.process.arguments and not binding.process.takes_any:
+            raise DeclarationError(f"{owner}.process: must declare at least one argument, a key of setup's items")
+        return binding
+
+    def _check_combine(self) -> None:
+        if self.combine is None or len(self.combined_arguments) in (1, 2):
+            return
+        forms = "one of them, for a list of values, or two, for a value and the one that follows it"
+        if self.combined_arguments:
+            raise DeclarationError(
+                f"{self.owner}.combine: nobody supplies its argument {self.combined_arguments[2]!r}: of arguments "
+                f"without a default that are no fields of the input_schema it may have {forms}; add the others to the "
+                f"input_schema (which has {', '.join(self.fields) or 'no fields'}) or give them defaults"
+            )
+        shadowed = next((name for name in self.combine.arguments if name in self.fields), None)
+        found = (
+            f"its argument {shadowed!r} is a field of the input_schema: rename it"
+            if shadowed is not None
+            else "it has no such argument: add one, without a default"
+        )
+        raise DeclarationError(
+            f"{self.owner}.combine: must declare arguments for the values, as in combine(results) or combine(a, b), "
+            f"which are no fields of the input_schema, {forms}; {found}"
+        )
+
+    @property
+    def results_argument(self) -> str:
+        return next((name for name in self.join.arguments if name not in self.fields), self.join.arguments[0])
+
+    @property
+    def combined_arguments(self) -> tuple[str, ...]:
+        """The arguments by which `combine` is given values; none if there is no combine."""
+        if self.combine is None:
+            return ()
+        step = self.combine
+        return tuple(name for name in step.arguments if name in step.required and name not in self.fields)
+
+    @property
+    def combine_parameters(self) -> tuple[str, ...]:
+        """The schema's fields that are bound to `combine`; none if there is no combine."""
+        return self.parameters_for(self.combine) if self.combine is not None else ()
+
+    @property
+    def required_fields(self) -> dict[str, tuple[str, ...]]:
+        """Fields without which a step can't be called -> those steps. Items may supply those of `process`."""
+        found: dict[str, tuple[str, ...]] = {}
+        for field in self.fields:
+            steps = tuple(
+                step.name
+                for step in (self.setup, self.combine, self.join)
+                if step is not None and field in step.required and field in self.parameters_for(step)
+            )
+            if steps:
+                found[field] = steps
+        return found
+
+    def parameters_for(self, step: Step) -> tuple[str, ...]:
+        """The schema's fields that are bound to `step`."""
+        results = self.results_argument if step is self.join else None
+        return tuple(field for field in self.fields if step.takes(field) and field != results)
+
+    def setup_only(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that no other step takes."""
+        elsewhere = {*self.parameters_for(self.process), *self.combine_parameters, *self.parameters_for(self.join)}
+        return [name for name in names if name not in elsewhere]
+
+    def check_item(self, index: int, item: object, parameters: frozenset[str]) -> None:
+        """Refuse an item that `process` can't be called with.
+
+        Args:
+            index: The item's place in what setup yields.
+            item: What setup yielded.
+            parameters: Names of the parameters that this job binds to `process`.
+
+        Raises:
+            InvalidItem: Names the item, the key and what process takes.
+        """
+        if not isinstance(item, dict):
+            raise InvalidItem(
+                f"{self.owner}.setup: item {index} is {type(item).__name__}, not a dict of arguments for process, "
+                f"as in {{{self.process.arguments[0] if self.process.arguments else 'name'!r}: …}}"
+            )
+        if not self.process.takes_any:
+            for key in item:
+                if key not in self.process.arguments:
+                    raise InvalidItem(
+                        f"{self.owner}.setup: item {index} has the key {key!r}, which process does not take; "
+                        f"it takes {', '.join(self.process.arguments)}"
+                    )
+        else:
+            for key in item:
+                if not isinstance(key, str):
+                    raise InvalidItem(f"{self.owner}.setup: item {index} has the key {key!r}, which is not a string")
+        missing = self.process.required - item.keys() - parameters
+        if missing:
+            raise InvalidItem(
+                f"{self.owner}.setup: item {index} lacks {', '.join(map(repr, sorted(missing)))}, which process needs; "
+                f"it has {', '.join(map(repr, item)) or 'no keys'}"
+            )
+
+    def call_setup(self, parameters: Mapping[str, Any]) -> Any:
+        return self.setup.function(**parameters)
+
+    def call_process(self, parameters: Mapping[str, Any], item: Mapping[str, Any]) -> Any:
+        """Run `process` on one item; a key of the item wins over a parameter of the same name."""
+        return self.process.function(**{**parameters, **item})
+
+    def call_combine(self, values: Iterable[Any], parameters: Mapping[str, Any]) -> list[Any]:
+        """Combine values into one, in their order.
+
+        Args:
+            values: Results of process, or of other combines. Of a `combine(a, b)` two are held at a time.
+            parameters: The fields that are bound to combine.
+
+        Returns:
+            The one value, as a list; one that is alone is not touched, and of none none is made.
+
+        Raises:
+            DeclarationError: The task has no combine.
+        """
+        if self.combine is None:
+            raise DeclarationError(
+                f"{self.owner}: the job was launched by a process where this task has a combine, and here it has none: "
+                "let all processes have the same code"
+            )
+        function, arguments = self.combine.function, self.combined_arguments
+        if len(arguments) == 1:
+            several = list(values)
+            return several if len(several) < 2 else [function(**{arguments[0]: several, **parameters})]
+        combined: list[Any] = []
+        for value in values:
+            combined = [
+                function(**{arguments[0]: combined[0], arguments[1]: value, **parameters}) if combined else value
+            ]
+        return combined
+
+    def call_join(self, results: Any, parameters: Mapping[str, Any]) -> Any:
+        return self.join.function(**{self.results_argument: results, **parameters})

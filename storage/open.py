@@ -1,0 +1,106 @@
+"""Store URLs: what a configuration says about where objects live, and the store it means."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from urllib.parse import unquote
+
+from .errors import InvalidStoreUrl
+from .file import FileStore
+from .memory import MemoryStore
+from .object_store import ObjectStore
+from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
+from .urls import refuse_scheme, split
+from .verified import ProvenStore
+
+# One store per name: that is what memory://name means. A test that wants its own makes a MemoryStore.
+_memory_stores: dict[str, MemoryStore] = {}
+
+
+def open_store(url: str) -> ObjectStore:
+    """Open the store that a URL names. Makes no request: a wrong bucket shows at first use.
+
+    - `s3://bucket/prefix`: credentials, region and endpoint come from boto3's own chain and from
+      AWS_ENDPOINT_URL_S3, never from the URL. `?checksums=when_supported` asks boto3 for its newer
+      checksums; the default is `when_required`, because Ceph 16, rclone and Swift refuse the
+      `aws-chunked` trailers that the newer ones need over HTTPS. Nothing is lost: the request's
+      signature covers the body, and `storage.decode` verifies a digest of its own. Requests are made
+      with obstore where the extra `fast` is installed; `?client=boto3` leaves them all to boto3.
+    - `file:///absolute/directory`: a directory, made when needed.
+    - `memory://name`: this process's memory; the same name gives the same store.
+
+    Raises:
+        InvalidStoreUrl: The URL names none of these, or carries credentials.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "s3":
+        return _s3_store(parse_s3_url(url))
+    if scheme == "file":
+        return FileStore(_directory(url))
+    if scheme == "memory":
+        name = url.removeprefix("memory://")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", name):
+            raise InvalidStoreUrl("the memory:// URL has no plain name")
+        # setdefault is atomic: two threads that open a new name get one store.
+        return _memory_stores.setdefault(name, MemoryStore(name))
+    raise refuse_scheme(url)
+
+
+def open_proven(url: str, *, unsafe_write_once: bool = False) -> ObjectStore:
+    """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
+
+    Stores in memory and in a directory keep their promises by construction and come as they are.
+
+    Args:
+        url: As for `open_store`.
+        unsafe_write_once: Whether a store that can't do write-once puts is to be used nevertheless; see `ProvenStore`.
+
+    Raises:
+        InvalidStoreUrl: The URL names no store.
+    """
+    store = open_store(url)
+    return ProvenStore(store, unsafe_write_once=unsafe_write_once) if url.startswith("s3://") else store
+
+
+def _s3_store(location: S3Location) -> ObjectStore:
+    # Only obstore's own requests are without the newer checksums: whoever asks for those means all requests.
+    wanted = location.client or ("boto3" if location.checksums != CHECKSUM_MODES[0] else CLIENTS[0])
+    if wanted == "obstore":
+        if find_spec("obstore") is not None:
+            from .s3.obstore_store import ObstoreS3Store
+
+            return ObstoreS3Store(location)
+        if location.client:
+            raise InvalidStoreUrl("the s3:// URL asks for client=obstore", remedy="pip install 'fanout[fast]'")
+    from .s3.boto3_store import S3Store
+
+    return S3Store(location)
+
+
+def create_bucket(url: str) -> None:
+    """Make the bucket that an s3:// URL names; idempotent. Other stores need no such step.
+
+    Two requests at most. Outside us-east-1 the bucket is placed in the client's region.
+
+    Raises:
+        InvalidStoreUrl: The URL names no store.
+        StorageDenied: The bucket belongs to someone else, or the credentials may not create it.
+        StorageUnavailable: The endpoint does not answer.
+    """
+    if url.startswith("s3://"):
+        from .s3.boto3_store import S3Store
+
+        S3Store(parse_s3_url(url)).create_bucket()
+    else:
+        open_store(url)
+
+
+def _directory(url: str) -> str:
+    parts = split(url)
+    if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise InvalidStoreUrl(
+            "the file: URL does not name an absolute directory of this machine",
+            remedy="Write file:///absolute/directory, with '?' and '#' as %3F and %23.",
+        )
+    return unquote(parts.path)

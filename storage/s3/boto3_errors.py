@@ -1,0 +1,115 @@
+"""What boto3 and botocore raise, in this package's words."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from botocore import exceptions as boto
+from urllib3.exceptions import HTTPError
+
+from ..errors import InvalidStoreUrl, StorageDenied, StorageError, StorageUnavailable
+from .error_codes import error_of
+
+_NO_CREDENTIALS: Final = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.ProfileNotFound,
+    boto.NoAuthTokenError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.LoginError,
+    boto.MetadataRetrievalError,
+    boto.InfiniteLoopConfigError,
+    boto.RefreshWithMFAUnsupportedError,
+    boto.UnknownCredentialError,
+)
+_UNREACHABLE: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
+_NO_ANSWER: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, HTTPError, ConnectionError)
+_CONFIG_FILE: Final = (boto.ConfigParseError, boto.ConfigNotFound, boto.InvalidConfigError, boto.InvalidDefaultsMode)
+_READ_THE_FILE: Final = (
+    "Check AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/config and ~/.aws/credentials."
+)
+# Asked on the way to credentials; what these say is never about an object.
+_CREDENTIAL_CALLS: Final = re.compile(r"AssumeRole|GetRoleCredentials|CreateToken|GetSessionToken|CreateOAuth2Token")
+_SHOWN_CHARACTERS: Final = 300
+
+
+class BodyError(Exception):
+    """An answer began well and its body broke off."""
+
+
+def fault_of(
+    error: Exception, *, subject: str, key: str | None, verb: str = "", is_conditional: bool = False
+) -> StorageError:
+    """Return what an exception means; every one means something.
+
+    Args:
+        error: What boto3 raised, while a client was made or a request.
+        subject: What was asked, for the message: "writing 'a/b' in s3://bucket".
+        key: The key concerned, if one is.
+        verb: The action of S3 that was asked for, for the remedy: PutObject.
+        is_conditional: Whether the request was a write-once put.
+    """
+    if isinstance(error, StorageError):
+        return error
+    if isinstance(error, boto.ClientError):
+        status = status_of(error)
+        if _CREDENTIAL_CALLS.match(error.operation_name):
+            kind = StorageUnavailable if (status or 0) >= 500 else StorageDenied
+            return kind(f"{subject} found no usable credentials: {error}", key=key)
+        return error_of(
+            code_of(error),
+            status,
+            subject=subject,
+            key=key,
+            verb=verb,
+            is_conditional=is_conditional,
+            said=str(error.response.get("Error", {}).get("Message") or ""),
+        )
+    if isinstance(error, _NO_CREDENTIALS):
+        return StorageDenied(f"{subject} found no usable credentials: {_words(error)}", key=key)
+    if isinstance(error, (*_NO_ANSWER, BodyError)):
+        return StorageUnavailable(f"{subject} got no whole answer: {_words(error)}", key=key)
+    if isinstance(error, _CONFIG_FILE):
+        return StorageError(
+            f"{subject}: the configuration for AWS can't be read: {_words(error)}", key=key, remedy=_READ_THE_FILE
+        )
+    if isinstance(error, boto.InvalidRegionError | boto.NoRegionError):
+        return InvalidStoreUrl(f"{subject}: {_words(error)}", key=key, remedy="Check AWS_DEFAULT_REGION.")
+    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
+        return InvalidStoreUrl(
+            f"{subject}: {re.sub(r'//[^/@ ]*@', '//…@', _words(error))}",
+            key=key,
+            remedy="Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or endpoint_url of the profile: http://host:port.",
+        )
+    if isinstance(error, boto.BotoCoreError | OSError):
+        return StorageError(f"{subject} failed: {type(error).__name__}: {_words(error)}", key=key)
+    # A credential helper that printed no JSON, say. Its words may hold what it printed.
+    return StorageError(
+        f"{subject} failed: {type(error).__name__} in boto3", key=key, remedy="Look at the cause, and " + _lowered()
+    )
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Whether there was no connection at all."""
+    return isinstance(error, _UNREACHABLE)
+
+
+def code_of(error: boto.ClientError) -> str:
+    """The code of S3 that an answer carries; on a HEAD the status as text."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: boto.ClientError) -> int | None:
+    """The HTTP status of an answer."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def _words(error: Exception) -> str:
+    return str(error)[:_SHOWN_CHARACTERS]
+
+
+def _lowered() -> str:
+    return _READ_THE_FILE[0].lower() + _READ_THE_FILE[1:]

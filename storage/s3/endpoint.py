@@ -1,0 +1,173 @@
+"""How a bucket is reached: server, region, credentials and proxy. Decided once, as boto3's chain says.
+
+Each client is then told everything, so that none looks into the environment by itself: there are names that one
+client heeds and the other does not, and objects would go to two places.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from ..errors import InvalidStoreUrl
+
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+# Where a variable of these is set, or a name that AWS writes otherwise, boto3 is asked what it makes of it.
+_CHAIN_ONLY: Final = (
+    "AWS_ACCOUNT_ID_ENDPOINT_MODE",
+    "AWS_AUTH_SCHEME_PREFERENCE",
+    "AWS_CA_BUNDLE",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_DATA_PATH",
+    "AWS_DEFAULTS_MODE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_DISABLE_S3_EXPRESS_SESSION_AUTH",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_PROFILE",
+    "AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS",
+    "AWS_S3_USE_ARN_REGION",
+    "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SIGV4A_SIGNING_REGION_SET",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+)
+_PLAIN_REGION: Final = re.compile(r"(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-[1-9]")
+_PLAIN_BUCKET: Final = re.compile(r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_SHOWN_CHARACTERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Credentials as they are at a moment; shown nowhere."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How a bucket is reached.
+
+    Attributes:
+        endpoint: URL of the server, as it was configured; None for AWS itself.
+        region: The region that requests are signed for.
+        bucket_url: The URL that a key is appended to, with the bucket in its host or its path.
+        keys: The credentials.
+        proxy: URL of the proxy that leads there; None for none.
+        renewed: Returns the credentials as they are now, which may take its time; None where they never change.
+    """
+
+    endpoint: str | None
+    region: str
+    bucket_url: str
+    keys: Keys
+    proxy: str | None = field(default=None, repr=False)
+    renewed: Callable[[], Keys] | None = field(default=None, repr=False, compare=False)
+
+    def with_keys(self, keys: Keys) -> S3Access:
+        """The same way with other credentials."""
+        return replace(self, keys=keys)
+
+
+def access_of(environ: Mapping[str, str], *, bucket: str) -> S3Access | None:
+    """What the environment alone says, or None if boto3 would look elsewhere too: at a profile, a file, a role.
+
+    It says what boto3 would say, without importing it.
+
+    Raises:
+        InvalidStoreUrl: The endpoint is no URL.
+    """
+    if any(environ.get(name) for name in _CHAIN_ONLY):
+        return None
+    key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if not key or not secret or _has_files(environ):
+        return None
+    keys = Keys(key, secret, environ.get("AWS_SESSION_TOKEN") or None)
+    region = environ.get("AWS_DEFAULT_REGION") or None
+    endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
+    if endpoint is not None:
+        check_endpoint(environ)
+        region = region or "us-east-1"
+        if not re.fullmatch(r"[a-z0-9-]+", region) or is_of_aws(endpoint):
+            return None
+        bucket_url = f"{endpoint.rstrip('/')}/{bucket}"
+    elif region is None or not _PLAIN_REGION.fullmatch(region) or not _PLAIN_BUCKET.fullmatch(bucket):
+        return None
+    else:
+        # The oldest region has the name without one.
+        host = "s3.amazonaws.com" if region == "us-east-1" else f"s3.{region}.amazonaws.com"
+        bucket_url = f"https://{bucket}.{host}"
+    return S3Access(endpoint, region, bucket_url, keys, proxy_for(bucket_url))
+
+
+def check_endpoint(environ: Mapping[str, str]) -> None:
+    """See that the endpoints that the environment names are URLs.
+
+    Raises:
+        InvalidStoreUrl: One is not; the error names the variable, and what to write instead.
+    """
+    for name in _ENDPOINTS:
+        if environ.get(name):
+            flaw = endpoint_flaw(name, environ[name])
+            if flaw is not None:
+                raise flaw
+            # The first one counts.
+            return
+
+
+def endpoint_flaw(name: str, endpoint: str) -> InvalidStoreUrl | None:
+    """What is wrong with the URL of a server, if anything is.
+
+    Args:
+        name: Where it was found, for the message.
+        endpoint: The URL.
+    """
+    shown = endpoint[:_SHOWN_CHARACTERS] if "@" not in endpoint else "…@" + endpoint.rpartition("@")[2]
+    try:
+        parts = urlsplit(endpoint)
+        host, port_is_good = parts.hostname or "", parts.port is None or parts.port > 0
+    except ValueError:
+        parts, host, port_is_good = urlsplit(""), "", False
+    if parts.scheme in ("http", "https") and port_is_good and _HOST.fullmatch(host) and not re.search(r"\s", endpoint):
+        return None
+    remedy = "Write the URL of the server: http://host:port or https://host."
+    if "://" not in endpoint and re.fullmatch(r"[A-Za-z0-9._-]+(:\d+)?(/\S*)?", endpoint):
+        remedy = f"Write http://{endpoint}, or https:// if the server speaks TLS."
+    return InvalidStoreUrl(f"{name} is {shown!r}, which is no URL of a server", remedy=remedy)
+
+
+def is_of_aws(endpoint: str) -> bool:
+    """Whether a server is one of AWS's own."""
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that leads to a URL, as boto3 finds it; None for none."""
+    parts = urlsplit(url)
+    try:
+        if proxy_bypass(parts.netloc):
+            return None
+    except (TypeError, OSError):
+        pass
+    return getproxies().get(parts.scheme)
+
+
+def _has_files(environ: Mapping[str, str]) -> bool:
+    """Whether there is a file in which boto3 would find settings."""
+    names = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    for name, usual in names.items():
+        try:
+            if Path(environ.get(name) or usual).expanduser().exists():
+                return True
+        except (OSError, RuntimeError):
+            return True
+    return False

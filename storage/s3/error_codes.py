@@ -1,0 +1,159 @@
+"""What the error codes of S3 and of its many look-alikes mean: one table."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ..errors import (
+    BucketNotFound,
+    ConditionalWriteUnsupported,
+    ObjectExists,
+    ObjectNotFound,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+)
+
+# A HEAD has no body, so botocore gives its status as the code: hence the numbers.
+_ERRORS: Final[dict[str, type[StorageError]]] = {
+    "NoSuchKey": ObjectNotFound,
+    "NotFound": ObjectNotFound,
+    "404": ObjectNotFound,
+    "NoSuchBucket": BucketNotFound,
+    "PreconditionFailed": ObjectExists,
+    "412": ObjectExists,
+    "NotImplemented": ConditionalWriteUnsupported,
+    "AllAccessDisabled": StorageDenied,
+    "AccountProblem": StorageDenied,
+    "AuthFailure": StorageDenied,
+    "BucketAlreadyExists": StorageDenied,
+    "IncompleteSignature": StorageDenied,
+    "InvalidObjectState": StorageDenied,
+    "InvalidPayer": StorageDenied,
+    "InvalidSecurity": StorageDenied,
+    "MissingSecurityHeader": StorageDenied,
+    "NotSignedUp": StorageDenied,
+    "OptInRequired": StorageDenied,
+    "RequestExpired": StorageDenied,
+    "RequestTimeTooSkewed": StorageDenied,
+    "ConditionalRequestConflict": StorageUnavailable,
+    "InternalError": StorageUnavailable,
+    "OperationAborted": StorageUnavailable,
+    "RequestTimeout": StorageUnavailable,
+    "ServiceUnavailable": StorageUnavailable,
+    "SlowDown": StorageUnavailable,
+    "Throttling": StorageUnavailable,
+    "ThrottlingException": StorageUnavailable,
+    "TooManyRequests": StorageUnavailable,
+}
+# Denials have many spellings, most of them under status 403 and some under 400; so have those of a key service.
+_DENIALS: Final = re.compile(
+    r"ExpiredToken|InvalidToken|SecurityToken|TokenRefresh|AuthenticationToken|Credential|Signature|Denied|Unauthori"
+    r"|Forbidden|AccessKey|Authoriz|Authentic|ClientTokenId|UnrecognizedClient|^KMS\.",
+    re.IGNORECASE,
+)
+_STATUSES: Final[dict[int, type[StorageError]]] = {
+    401: StorageDenied,
+    403: StorageDenied,
+    404: ObjectNotFound,
+    408: StorageUnavailable,
+    409: StorageUnavailable,
+    412: ObjectExists,
+    429: StorageUnavailable,
+    501: ConditionalWriteUnsupported,
+}
+_REMEDIES: Final[dict[str, str]] = {
+    "PermanentRedirect": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "IllegalLocationConstraintException": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "RequestTimeTooSkewed": "This machine's clock differs too much from the store's: synchronise it (NTP).",
+    "ExpiredToken": "The session token has expired: renew the credentials (AWS_SESSION_TOKEN, profile or role).",
+    "AuthorizationHeaderMalformed": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "BucketAlreadyExists": "The name is taken, by another account: choose another bucket.",
+    "MissingContentLength": "The store takes no checksum trailers: drop checksums=when_supported.",
+}
+
+_READING: Final = "s3:GetObject, or s3:ListBucket on the bucket: without that S3 calls a missing object forbidden"
+# The right that each action of S3 asks for, as a policy names it.
+_RIGHTS: Final[dict[str, str]] = {
+    "PutObject": "s3:PutObject",
+    "GetObject": _READING,
+    "HeadObject": _READING,
+    "ListObjectsV2": "s3:ListBucket on the bucket itself (arn:aws:s3:::bucket, without /*)",
+    "DeleteObject": "s3:DeleteObject",
+    "CreateBucket": "s3:CreateBucket",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
+}
+_SHOWN_CHARACTERS: Final = 300
+
+# Two conditional writes met, or two creations of a bucket: neither has won, each may try again.
+CONFLICTS: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+
+
+# The range starts at the end of the object or past it: there is nothing to read, and nothing wrong.
+MISSING_RANGE: Final = frozenset({"InvalidRange", "416"})
+
+
+def error_of(
+    code: str,
+    status: int | None,
+    *,
+    subject: str,
+    key: str | None,
+    verb: str = "",
+    is_conditional: bool = False,
+    said: str = "",
+) -> StorageError:
+    """Return the error that an answer means.
+
+    Args:
+        code: The error code the server gave; on a HEAD the status as text.
+        status: The HTTP status; None for one key of a batch, which has none of its own.
+        subject: What was asked, for the message: "writing 'a/b' in s3://bucket".
+        key: The key concerned, if one is.
+        verb: The action of S3 that was asked for, which tells the right that may be missing.
+        is_conditional: Whether the request was a write-once put: only then does "not implemented"
+            mean that such puts are.
+        said: What the server said in words.
+    """
+    kind = _ERRORS.get(code) or (StorageDenied if _DENIALS.search(code) else _STATUSES.get(status or 0))
+    if kind is None:
+        kind = StorageUnavailable if (status or 0) >= 500 else StorageError
+    remedy = _REMEDIES.get(code)
+    if kind is ConditionalWriteUnsupported and not is_conditional:
+        kind = StorageError
+        remedy = "The store lacks what was asked: try without checksums=when_supported, or upgrade the store."
+    if kind is ObjectNotFound and key is None:
+        kind = BucketNotFound
+    if kind is StorageDenied and remedy is None:
+        remedy = _remedy_for_denial(code, status, verb)
+    answer = f"{code}, status {status}" if status is not None and code != str(status) else code
+    # Only here: what is known needs no words of the server's, and what is not can do with them.
+    words = f": {said[:_SHOWN_CHARACTERS]}" if said and kind in (StorageError, StorageDenied) else ""
+    return kind(f"{subject} was answered with {answer or 'no code'}{words}", key=key, remedy=remedy)
+
+
+def lacks_batches(code: str, status: int | None) -> bool:
+    """Whether the answer to a deletion of several objects at once may mean that the server knows no such thing.
+
+    Stores differ in how they say so; which objects are then deleted one by one is told what else is wrong.
+    """
+    if (code in _ERRORS and code != "NotImplemented") or _DENIALS.search(code):
+        return False
+    return status in (400, 405, 411, 415, 501)
+
+
+def wants_digest(code: str, said: str) -> bool:
+    """Whether a write was refused because it came without a digest, as a bucket with object lock does."""
+    return "ObjectLock" in code or "MissingContentMD5" in code or bool(re.search(r"content-md5", said, re.IGNORECASE))
+
+
+def _remedy_for_denial(code: str, status: int | None, verb: str) -> str | None:
+    if code.startswith(("KMS", "Kms")):
+        return (
+            "The bucket is encrypted with a key of KMS: the credentials need kms:GenerateDataKey and kms:Decrypt on it."
+        )
+    right = _RIGHTS.get(verb)
+    if right is None or not ("Denied" in code or (status == 403 and code in ("403", "", "Forbidden"))):
+        return None
+    return f"The credentials may lack {right}. See also the bucket policy, and the clock."

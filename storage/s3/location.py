@@ -1,0 +1,94 @@
+"""What an s3:// URL says: bucket, prefix, options."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from ..errors import InvalidKey, InvalidStoreUrl
+from ..keys import MAX_KEY_BYTES, check_key
+from ..urls import refuse_scheme, split
+
+MAX_PREFIX_BYTES: Final = 1024 - MAX_KEY_BYTES
+CHECKSUM_MODES: Final = ("when_required", "when_supported")
+CLIENTS: Final = ("obstore", "boto3")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """What an s3:// URL says.
+
+    Attributes:
+        bucket: The bucket's name.
+        prefix: What stands in front of every key: "" or segments that end in '/'.
+        checksums: boto3's checksum mode, one of `CHECKSUM_MODES`.
+        client: One of `CLIENTS`; "" for obstore if it is installed, and boto3 if not.
+    """
+
+    bucket: str
+    prefix: str = ""
+    checksums: str = CHECKSUM_MODES[0]
+    client: str = ""
+
+    @property
+    def url(self) -> str:
+        """The URL that means this location, in its shortest form."""
+        options = {"checksums": self.checksums if self.checksums != CHECKSUM_MODES[0] else "", "client": self.client}
+        query = urlencode({name: value for name, value in options.items() if value})
+        return f"s3://{self.bucket}/{quote(self.prefix.rstrip('/'), safe='/~')}{'?' if query else ''}{query}"
+
+
+def parse_s3_url(url: str) -> S3Location:
+    """Return what an s3:// URL says.
+
+    Raises:
+        InvalidStoreUrl: It is no s3:// URL, carries credentials, has an unknown option, a malformed
+            bucket name or a prefix that cannot be part of a key. The message never repeats credentials.
+    """
+    parts = split(url)
+    if "@" in parts.netloc:
+        # The URL is not repeated here: what stands in front of the '@' may be a secret.
+        raise InvalidStoreUrl(
+            "the s3:// URL has something in front of an '@'",
+            remedy="Credentials never travel in a URL: set AWS_ACCESS_KEY_ID and its secret, or a profile.",
+        )
+    if parts.scheme != "s3":
+        raise refuse_scheme(url)
+    if not _BUCKET.fullmatch(parts.netloc):
+        raise InvalidStoreUrl(f"{parts.netloc!r} is no bucket name that S3 would allow")
+    if parts.fragment or "#" in url:
+        raise InvalidStoreUrl("the s3:// URL has a fragment", remedy="Write '#' as %23 if it belongs to the prefix.")
+    prefix = unquote(parts.path).strip("/")
+    if prefix:
+        try:
+            check_key(prefix)
+        except InvalidKey as flaw:
+            raise InvalidStoreUrl("the s3:// URL has a prefix that cannot be part of a key", remedy=str(flaw)) from flaw
+        prefix += "/"
+        if len(prefix.encode()) > MAX_PREFIX_BYTES:
+            raise InvalidStoreUrl(
+                f"the s3:// URL has a prefix of more than {MAX_PREFIX_BYTES - 1} bytes",
+                remedy="Shorten it: S3 keys have 1,024 bytes at most, and the keys below it need 900.",
+            )
+    return S3Location(parts.netloc, prefix, **_options(parts.query))
+
+
+def _options(query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    choices = {"checksums": CHECKSUM_MODES, "client": CLIENTS}
+    unknown = sorted(options.keys() - choices)
+    if unknown:
+        # Only names are repeated: the value of a misplaced option may be a secret.
+        raise InvalidStoreUrl(
+            f"the s3:// URL has the unknown option {unknown[0][:40]!r}",
+            remedy="Known are checksums and client; endpoint and region are AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION.",
+        )
+    for name, value in options.items():
+        if value not in choices[name]:
+            raise InvalidStoreUrl(f"the s3:// URL needs {name} to be one of {', '.join(choices[name])}", remedy="")
+    if options.get("client") == "obstore" and options.get("checksums") == "when_supported":
+        raise InvalidStoreUrl("only boto3 knows checksums=when_supported", remedy="Write client=boto3, or neither.")
+    return options
