@@ -172,7 +172,8 @@ def cut(ground: Ground) -> None:
     job = ground.launch(NUMBERS, pause_s=0.6)
     ground.pid_of("process-1")
     ground.cut()
-    ground.assert_right_once(job, sum(range(NUMBERS)))
+    # A join whose connection closed while it delivered is delivered again: at least once, and always the same.
+    ground.assert_right(job, sum(range(NUMBERS)))
 
 
 def in_force(ground: Ground) -> None:

@@ -293,7 +293,7 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
     Configuration(
         name="short-lived children",
         why="`worker_max_tasks_per_child`, and a low one: libraries that leak memory.",
-        settings={"worker_max_tasks_per_child": 5},
+        settings={"worker_max_tasks_per_child": 20},
     ),
     Configuration(
         name="slow machines",

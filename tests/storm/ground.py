@@ -89,6 +89,14 @@ class Ground:
         assert found == value, f"the value is {found!r}"
         self.assert_called_once(value, job)
 
+    def assert_right(self, job: Job, value: Any) -> None:
+        """The job's value is right, and its callback was called with it, once or again."""
+        found = job.get(WAIT_S)
+        assert found == value, f"the value is {found!r}"
+        wait_until(lambda: bool(lines(self.calls)), "the callback was called")
+        calls = [json.loads(line) for line in lines(self.calls)]
+        assert all(call == value for call in calls), f"the callback was told {calls}"
+
     def assert_called_once(self, value: Any, job: Job | None = None) -> None:
         """The note was called once, with that value; looked at once the job's outcome is delivered, if one is given."""
         wait_until(lambda: bool(lines(self.calls)), "the callback was called")
