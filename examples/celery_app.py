@@ -37,7 +37,7 @@ fanout.connect(app)
 @app.task(name="examples.commonest")
 def commonest(value: dict[str, dict[str, int]]) -> list[str]:
     """An ordinary task: the three commonest words of a word count, which may have come as a reference."""
-    counts = Counter(fanout.opened(value, app=app)["word_count"])
+    counts = Counter(fanout.resolve(value, app=app)["word_count"])
     return [word for word, _ in counts.most_common(3)]
 
 

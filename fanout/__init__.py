@@ -23,7 +23,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
 
 from .config.settings import RECOMMENDED, Config, Options
 from .errors import (
-    CarrierUnavailable,
+    BrokerUnavailable,
     ConfigError,
     DeclarationError,
     FanoutError,
@@ -49,7 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RECOMMENDED",
-    "CarrierUnavailable",
+    "BrokerUnavailable",
     "Config",
     "ConfigError",
     "DeclarationError",
@@ -73,8 +73,8 @@ __all__ = [
     "attach",
     "connect",
     "fork_join",
-    "opened",
     "register_type",
+    "resolve",
 ]
 
 
@@ -113,7 +113,7 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
     return celery.attach(job_id, app=app)
 
 
-def opened(value: Any, *, app: Celery | None = None) -> Any:
+def resolve(value: Any, *, app: Celery | None = None) -> Any:
     """What a Celery task or `AsyncResult.get` received of a job: the value, fetched if it was too large to travel.
 
     Args:
@@ -126,4 +126,4 @@ def opened(value: Any, *, app: Celery | None = None) -> Any:
     """
     from .engines import celery
 
-    return celery.opened(value, celery.extension_of(app).runtime)
+    return celery.resolve(value, celery.extension_of(app).runtime)

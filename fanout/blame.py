@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage import StorageError
 
-from .errors import CarrierUnavailable
+from .errors import BrokerUnavailable
 
 
 def is_transient(error: BaseException) -> bool:
@@ -13,4 +13,4 @@ def is_transient(error: BaseException) -> bool:
     What can't travel, is damaged or is gone will be so the next time, and nobody installs a package meanwhile. A store
     that denies is like one that does not answer: a token is renewed, a policy is mended. See `StorageError.transient`.
     """
-    return isinstance(error, CarrierUnavailable) or (isinstance(error, StorageError) and error.transient)
+    return isinstance(error, BrokerUnavailable) or (isinstance(error, StorageError) and error.transient)

@@ -15,7 +15,7 @@ from storage import StorageUnavailable
 
 from . import __version__, sweep
 from .doctor import check_all, plain, report_lines
-from .errors import CarrierUnavailable, FanoutError
+from .errors import BrokerUnavailable, FanoutError
 from .finding import Finding, Verdict
 from .job import Job
 from .report import JobReport
@@ -145,7 +145,7 @@ def sweep_command(app: str, every_s: float | None) -> None:
         time.sleep(every_s)
         try:
             _sweep(extension)
-        except (StorageUnavailable, CarrierUnavailable) as error:
+        except (StorageUnavailable, BrokerUnavailable) as error:
             # It will be there again some time, and then this is needed most.
             click.echo(f"could not sweep: {error}", err=True)
 

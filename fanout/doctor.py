@@ -16,7 +16,7 @@ from storage import (
     StorageUnavailable,
     open_store,
     probe_store,
-    write_verdict,
+    write_probe_result,
 )
 
 from .config.settings import Config
@@ -116,16 +116,16 @@ def _promises(store: ObjectStore, *, unsafe_write_once: bool) -> Iterator[Findin
     report = probe_store(store)
     # Stores of this machine are never probed at first use: nobody would read the verdict.
     if store.url.startswith("s3://"):
-        write_verdict(store, report)
+        write_probe_result(store, report)
     error = report.error()
-    for promise in report.promises:
-        check = f"store: {promise.name}"
-        if promise.kept or error is None:
-            yield Finding(check, promise.seen)
-        elif unsafe_write_once and report.broken == (promise,) and promise.name == "write once":
-            yield Finding(check, promise.seen, Verdict.CHANGE, UNSAFE)
+    for guarantee in report.guarantees:
+        check = f"store: {guarantee.name}"
+        if guarantee.kept or error is None:
+            yield Finding(check, guarantee.seen)
+        elif unsafe_write_once and report.broken == (guarantee,) and guarantee.name == "write once":
+            yield Finding(check, guarantee.seen, Verdict.CHANGE, UNSAFE)
         else:
-            yield Finding(check, promise.seen, Verdict.BROKEN, error.remedy)
+            yield Finding(check, guarantee.seen, Verdict.BROKEN, error.remedy)
 
 
 def _clock(store: ObjectStore, *, stall_s: float) -> Finding:

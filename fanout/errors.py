@@ -61,7 +61,7 @@ class UnknownTask(FanoutError, LookupError):
     """No task of that name has been declared in this process: its module was not imported."""
 
 
-class CarrierUnavailable(FanoutError, ConnectionError):
+class BrokerUnavailable(FanoutError, ConnectionError):
     """The engine's broker takes no messages. What was not sent will be when this is tried again."""
 
 
@@ -130,7 +130,7 @@ class JobFailed(FanoutError, RuntimeError):
         reason: What happened, in one line.
         chunk: Index of the failed chunk, if a chunk failed.
         item: Index of the failed item over the whole job, if known.
-        tries: How often the step was tried.
+        attempts: How often the step was tried.
         traceback_text: The worker's traceback as text; empty when there was none.
     """
 
@@ -142,7 +142,7 @@ class JobFailed(FanoutError, RuntimeError):
         reason: str,
         chunk: int | None = None,
         item: int | None = None,
-        tries: int = 1,
+        attempts: int = 1,
         traceback_text: str = "",
     ) -> None:
         self.job_id = job_id
@@ -151,9 +151,9 @@ class JobFailed(FanoutError, RuntimeError):
         self.reason = reason
         self.chunk = chunk
         self.item = item
-        self.tries = tries
+        self.attempts = attempts
         self.traceback_text = traceback_text
-        super().__init__(job_id, task, step, reason, chunk, item, tries, traceback_text)
+        super().__init__(job_id, task, step, reason, chunk, item, attempts, traceback_text)
 
     def __str__(self) -> str:
         place = f"{self.task}.{self.step}" if self.step != "job" else self.task
@@ -161,8 +161,8 @@ class JobFailed(FanoutError, RuntimeError):
             place += f", chunk {self.chunk}"
         if self.item is not None:
             place += f", item {self.item}"
-        tries = f" (tried {self.tries} times)" if self.tries > 1 else ""
-        text = f"job {self.job_id}: {place}: {self.reason}{tries}"
+        attempts = f" (tried {self.attempts} times)" if self.attempts > 1 else ""
+        text = f"job {self.job_id}: {place}: {self.reason}{attempts}"
         return f"{text}\n\n{self.traceback_text}" if self.traceback_text else text
 
     def __reduce__(self) -> tuple[type[JobFailed], tuple[Any, ...]]:

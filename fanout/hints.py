@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from .runtime import OpenJob, Runtime
+from .runtime import CachedJob, Runtime
 
 _LOG = logging.getLogger("fanout")
 
@@ -27,7 +27,7 @@ class NotBegun:
     def __init__(
         self,
         runtime: Runtime,
-        job: OpenJob,
+        job: CachedJob,
         *,
         after_s: float = BEGINS_S,
         clock: Callable[[], float] = time.monotonic,

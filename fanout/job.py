@@ -18,8 +18,8 @@ from .hints import NotBegun
 from .records.failure import FailedItem, Failure
 from .records.keys import checked_id
 from .records.ledger import Ledger
-from .records.models import ChunkResult, Ending, Manifest, Node, Outcome
-from .runtime import OpenJob, Runtime, Silence
+from .records.models import ChunkResult, Manifest, Node, Outcome, OutcomeStatus
+from .runtime import CachedJob, PollingOnly, Runtime
 from .stages import conclude
 from .stages.result_reader import ChunkFailed, chunk_values
 
@@ -86,7 +86,7 @@ class Job:
         self._id = checked_id(job_id, what="job id")
         self._runtime = runtime
         self._launch_id = launch_id
-        self._latest: OpenJob | None = None
+        self._latest: CachedJob | None = None
         """The job in the latest round that this handle has seen."""
         self._outcome: Outcome | None = None
         self._manifest: Manifest | None = None
@@ -97,9 +97,9 @@ class Job:
         return self._id
 
     @property
-    def round(self) -> int:
+    def generation(self) -> int:
         """How often the job was retried, as far as this handle has seen."""
-        return self._latest.round if self._latest is not None else 0
+        return self._latest.generation if self._latest is not None else 0
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the job's end and return the join's value.
@@ -154,10 +154,10 @@ class Job:
         if outcome is None:
             self._ledger.intent()
         manifest = self._find_manifest()
-        landed = self._ledger.landed(manifest.attempt) if manifest else {}
+        landed = self._ledger.landed(manifest.setup_id) if manifest else {}
         done = len(landed)
         if outcome is not None:
-            state = JobState(outcome.ending)
+            state = JobState(outcome.status)
         elif manifest is None:
             state = JobState.LAUNCHED
         else:
@@ -186,8 +186,8 @@ class Job:
         if self._find_outcome() is None:
             # Not from what is at hand: a job that was removed must not leave an outcome behind.
             self._ledger.intent()
-        self._outcome = conclude(self._runtime, self._open(), Ending.CANCELLED, failure)
-        return self._outcome.ending == Ending.CANCELLED
+        self._outcome = conclude(self._runtime, self._open(), OutcomeStatus.CANCELLED, failure)
+        return self._outcome.status == OutcomeStatus.CANCELLED
 
     def retry(self, **options: Any) -> bool:
         """Run the job once more, under the same id: only what failed or is missing; every good result is kept.
@@ -207,7 +207,7 @@ class Job:
             ConfigError: An option can't be changed, or is out of range.
             JobNotFound: The store has no such job.
         """
-        return retrying.start_round(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
+        return retrying.start_generation(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
 
     def __iter__(self) -> Iterator[Any]:
         """The results of process in item order, each as soon as it and all before it are there.
@@ -223,7 +223,7 @@ class Job:
             self._wait_for_chunk(manifest, chunk)
             try:
                 tolerant = self._open().options.policy.tolerant
-                yield from chunk_values(self._ledger, manifest.attempt, chunk, tolerant=tolerant)
+                yield from chunk_values(self._ledger, manifest.setup_id, chunk, tolerant=tolerant)
             except ChunkFailed as error:
                 # Whoever gave the chunk up may not have written the outcome yet.
                 raise error.failure.to_error(self.id, self._open().intent.task) from None
@@ -252,8 +252,8 @@ class Job:
         manifest = self._find_manifest()
         if manifest is None:
             return
-        for chunk, failed in self._ledger.landed(manifest.attempt).items():
-            found = self._ledger.result(manifest.attempt, chunk, failed)
+        for chunk, failed in self._ledger.landed(manifest.setup_id).items():
+            found = self._ledger.result(manifest.setup_id, chunk, failed)
             if found is not None:
                 yield found
 
@@ -262,9 +262,9 @@ class Job:
         manifest = self._find_manifest()
         if manifest is None:
             return
-        for level, nodes in self._ledger.tree(manifest.attempt).items():
+        for level, nodes in self._ledger.tree(manifest.setup_id).items():
             for index, failed in nodes.items():
-                found = self._ledger.node(manifest.attempt, level, index, failed)
+                found = self._ledger.node(manifest.setup_id, level, index, failed)
                 if found is not None:
                     yield found
 
@@ -276,19 +276,19 @@ class Job:
         if self._outcome is None:
             self._outcome = self._ledger.outcome()
         if self._outcome is not None and not self._outcome.final:
-            latest = self._ledger.latest_round()
-            if latest > self.round:
+            latest = self._ledger.latest_generation()
+            if latest > self.generation:
                 self._latest = self._runtime.open(self.id, self._open().intent, latest)
                 self._outcome = self._ledger.outcome()
         return self._outcome
 
-    def _open(self) -> OpenJob:
+    def _open(self) -> CachedJob:
         """The job, in the latest round seen. One request the first time and once a minute.
 
         Raises:
             JobNotFound: The store has no such job, or its id has been used again.
         """
-        self._latest = self._runtime.job(self.id, self._launch_id, self.round)
+        self._latest = self._runtime.job(self.id, self._launch_id, self.generation)
         self._launch_id = self._latest.launch_id
         return self._latest
 
@@ -316,7 +316,7 @@ class Job:
 
     def _wait_for_chunk(self, manifest: Manifest, chunk: int) -> None:
         for _ in self._polls(None):
-            if self._ledger.has_result(manifest.attempt, chunk):
+            if self._ledger.has_result(manifest.setup_id, chunk):
                 return
             self._raise_if_failed()
 
@@ -337,8 +337,8 @@ class Job:
         started_at = swept_at = time.monotonic()
         sweeping = sweep.Sweeping(self._runtime, self.id)
         not_begun = NotBegun(self._runtime, self._open())
-        with self._runtime.bell(self.id) if for_the_end else nullcontext(Silence()) as bell:
-            first_s = SPARE_POLL_S if bell.rings else FIRST_POLL_S
+        with self._runtime.listener(self.id) if for_the_end else nullcontext(PollingOnly()) as listener:
+            first_s = SPARE_POLL_S if listener.notifies else FIRST_POLL_S
             while True:
                 yield
                 now = time.monotonic()
@@ -357,4 +357,4 @@ class Job:
                 sweeping.check()
                 not_begun.check()
                 self._runtime.check_wait(self.id)
-                bell.wait(pause_s)
+                listener.wait(pause_s)

@@ -18,8 +18,8 @@ from .records.ledger import job_ids, read_intent
 from .records.models import Intent
 
 _NAMES = re.compile(
-    r"(?:continuation|manifest|outcome|delivered|value/[0-9a-f]{32}|rounds/\d+"
-    r"|(?:round/\d+/)?(?:outcome|delivered|(?:claim|nudge|beat|err|done)/.+)|(?:in|out|node)/.+)"
+    r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined)/.+"
+    r"|(?:generations/\d+/)?(?:start|outcome|delivered|(?:claims|resends|heartbeats|attempts|complete)/.+))"
 )
 """The names of a launch's objects, without what all of its keys begin with; see `keys`."""
 
@@ -52,9 +52,10 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) ->
     keys = JobKeys(job_id, intent.launch_id)
     last = {keys.intent, keys.outcome}
     doomed = [found.key for found in store.list(keys.prefix) if _is_named_as_ours(found.key)]
-    # Without the starts of its later rounds, it is a job that ended in its first.
-    store.delete([key for key in doomed if key.startswith(keys.rounds)])
-    store.delete([key for key in doomed if key not in last and not key.startswith(keys.rounds)])
+    # Without the starts of its later generations, it is a job that ended in its first.
+    starts = [key for key in doomed if key.startswith(keys.generations) and key.endswith("/start")]
+    store.delete(starts)
+    store.delete([key for key in doomed if key not in last and key not in starts])
     store.delete([keys.intent])
     store.delete([keys.outcome])
     return len(doomed) + 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .job import Job, JobState
-from .records.run_stats import Effort
+from .records.run_stats import RunStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class StageCost:
     workers: int
 
     @classmethod
-    def of(cls, efforts: Iterable[Effort]) -> StageCost:
+    def of(cls, stats: Iterable[RunStats]) -> StageCost:
         """The cost of a stage from the effort of each of its runs."""
-        runs = list(efforts)
+        runs = list(stats)
         if not runs:
             return cls(0, 0.0, 0.0, 0, 0)
         return cls(
@@ -51,7 +51,7 @@ class JobReport:
         chunks: Number of chunks.
         items: Number of items.
         items_failed: How many of them failed.
-        round: How often the job was retried.
+        generation: How often the job was retried.
         input_bytes: Size of all chunks, encoded.
         stored_bytes: Size of everything that the store holds of the job.
         objects: Number of objects that the store holds of it.
@@ -63,7 +63,7 @@ class JobReport:
     chunks: int
     items: int
     items_failed: int
-    round: int
+    generation: int
     input_bytes: int
     stored_bytes: int
     objects: int
@@ -84,22 +84,22 @@ class JobReport:
             chunks=manifest.chunks if manifest else 0,
             items=manifest.items if manifest else 0,
             items_failed=progress.items_failed,
-            round=job.round,
+            generation=job.generation,
             input_bytes=manifest.input_bytes if manifest else 0,
             stored_bytes=sum(sizes),
             objects=len(sizes),
             stages={
-                "setup": StageCost.of([Effort(*manifest.effort)] if manifest else []),
-                "process": StageCost.of(Effort(*result.effort) for result in job.chunk_results()),
-                "combine": StageCost.of(Effort(*node.effort) for node in job.nodes()),
-                "join": StageCost.of([Effort(*outcome.effort)] if outcome else []),
+                "setup": StageCost.of([RunStats(*manifest.stats)] if manifest else []),
+                "process": StageCost.of(RunStats(*result.stats) for result in job.chunk_results()),
+                "combine": StageCost.of(RunStats(*node.stats) for node in job.nodes()),
+                "join": StageCost.of([RunStats(*outcome.stats)] if outcome else []),
             },
         )
 
     def lines(self) -> list[str]:
         """The report for a terminal."""
         lines = [
-            f"state          {self.state}" + (f" in round {self.round}" if self.round else ""),
+            f"state          {self.state}" + (f" in round {self.generation}" if self.generation else ""),
             f"chunks         {self.chunks:,} of {self.items:,} items"
             + (f", {self.items_failed:,} of which failed" if self.items_failed else ""),
             f"in the store   {readable(self.stored_bytes)} in {self.objects:,} objects "

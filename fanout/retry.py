@@ -11,16 +11,18 @@ from storage import ObjectNotFound
 from .config.settings import Options
 from .errors import ConfigError, JobNotFound, RetryRefused
 from .records.keys import SHARD_WIDTH, new_token, parameter_key
-from .records.models import Manifest, Round
-from .runtime import OpenJob, Runtime
+from .records.models import Generation, Manifest
+from .runtime import CachedJob, Runtime
 from .stages import send_missing
-from .stages.barrier import standing_of
+from .stages.barrier import completion_of
 
 CHANGEABLE = ("max_attempts", "tolerate", "min_success", "deadline_s")
 """Options that a retry may change. The others say how the input was cut, and it is cut already."""
 
 
-def start_round(runtime: Runtime, job_id: str, *, launch_id: str | None = None, changes: Mapping[str, Any]) -> bool:
+def start_generation(
+    runtime: Runtime, job_id: str, *, launch_id: str | None = None, changes: Mapping[str, Any]
+) -> bool:
     """Start the next round of a job that has ended, and send what it lacks.
 
     Of several callers one starts it. If that one dies before it has sent everything, a sweep sends the rest.
@@ -43,7 +45,7 @@ def start_round(runtime: Runtime, job_id: str, *, launch_id: str | None = None, 
     job = runtime.job(job_id)
     if launch_id not in (None, job.launch_id):
         raise JobNotFound(job_id, runtime.store.url)
-    job = runtime.open(job_id, job.intent, job.ledger.latest_round())
+    job = runtime.open(job_id, job.intent, job.ledger.latest_generation())
     options = _changed(job.options, changes)
     outcome = job.ledger.outcome()
     if outcome is None:
@@ -52,15 +54,15 @@ def start_round(runtime: Runtime, job_id: str, *, launch_id: str | None = None, 
         raise RetryRefused(job_id, "it has succeeded, and no item failed")
     _check_input(job)
     now = runtime.now()
-    start = Round(
+    start = Generation(
         by=new_token(),
         at=now,
         options=asdict(options),
         deadline_at=now + options.deadline_s if options.deadline_s is not None else None,
     )
-    if not job.ledger.write_round(job.round + 1, start):
+    if not job.ledger.write_generation(job.generation + 1, start):
         return False
-    send_missing(runtime, runtime.open(job_id, job.intent, job.round + 1))
+    send_missing(runtime, runtime.open(job_id, job.intent, job.generation + 1))
     return True
 
 
@@ -74,7 +76,7 @@ def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
     return options.updated({**taken_back, **changes})
 
 
-def _check_input(job: OpenJob) -> None:
+def _check_input(job: CachedJob) -> None:
     """Refuse a job whose input is not there any more. One request for each large parameter, one for 1,000 packs."""
     intent, manifest = job.intent, job.manifest()
     if intent.receives is not None:
@@ -95,31 +97,31 @@ def _check_input(job: OpenJob) -> None:
         _check_packs(job, manifest)
 
 
-def _check_packs(job: OpenJob, manifest: Manifest) -> None:
+def _check_packs(job: CachedJob, manifest: Manifest) -> None:
     # Also what failed in the round that has ended is missing in the next one.
     ledger = job.ledger
-    standing = standing_of(ledger, manifest, combines=job.intent.combines, by=new_token())
-    chunks = [*standing.missing, *(chunk for chunk, failed in standing.landed.items() if failed)]
-    there = {found.key for found in ledger.store.list(ledger.keys.packs(manifest.attempt))}
+    completion = completion_of(ledger, manifest, combines=job.intent.combines, by=new_token())
+    chunks = [*completion.missing, *(chunk for chunk, failed in completion.landed.items() if failed)]
+    there = {found.key for found in ledger.store.list(ledger.keys.packs(manifest.setup_id))}
     for key in _packs(job, manifest, chunks):
         if key not in there:
             raise _gone(job, key)
 
 
-def _packs(job: OpenJob, manifest: Manifest, chunks: Iterable[int]) -> Iterable[str]:
+def _packs(job: CachedJob, manifest: Manifest, chunks: Iterable[int]) -> Iterable[str]:
     """Keys of the packs that hold these chunks; also of the index objects that say so."""
     wanted = set(chunks)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in wanted}):
-        key = job.ledger.keys.index(manifest.attempt, shard)
+        key = job.ledger.keys.index(manifest.setup_id, shard)
         try:
             record = job.ledger.shard(manifest, shard)
         except ObjectNotFound as error:
             raise _gone(job, key) from error
-        places = enumerate(record.places, start=record.first_chunk)
+        places = enumerate(record.locations, start=record.first_chunk)
         yield from sorted(
-            {job.ledger.keys.pack(manifest.attempt, place.piece.pack) for chunk, place in places if chunk in wanted}
+            {job.ledger.keys.pack(manifest.setup_id, place.slice_.pack) for chunk, place in places if chunk in wanted}
         )
 
 
-def _gone(job: OpenJob, key: str) -> RetryRefused:
+def _gone(job: CachedJob, key: str) -> RetryRefused:
     return RetryRefused(job.id, f"its input {key} is no longer in the store: submit it again")

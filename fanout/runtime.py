@@ -11,20 +11,20 @@ from typing import Any, Protocol
 
 from storage import Lender, ObjectStore, PackReader, Slice, decode
 
-from .background.debouncer import Idle
-from .background.timers import Alarms
+from .background.debouncer import Debouncer
+from .background.timers import Timers
 from .blame import is_transient
 from .clock import StoreClock
 from .config.settings import Config, Options
 from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound
-from .records.chunk_ref import Handle
+from .records.chunk_ref import ChunkRef
 from .records.ledger import Ledger, read_intent, write_intent
-from .records.models import Intent, Manifest, Round
+from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
 from .removal import remove_job
 
-OPEN_JOBS = 8
+CACHED_JOBS = 8
 """Jobs whose intent and parameters a worker process keeps at hand."""
 
 RENEWED_S = 60.0
@@ -37,32 +37,34 @@ MANIFEST_CHECK_S = 0.05
 """A worker that has the choice looks at most this often whether setup has ended."""
 
 
-class Carrier(Protocol):
+class Dispatcher(Protocol):
     """Takes messages to whoever runs the next step. What an engine has to provide.
 
     Each method may be called again with the same arguments after a crash; the receivers are idempotent. Each raises
     CarrierUnavailable if the message can't be sent.
     """
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
         """Have setup run, again.
 
         Args:
             job_id: The job.
             intent: What it is to be.
-            round: The job's round; the receiver must be told.
+            generation: The job's round; the receiver must be told.
             again: Whether an earlier message was taken up; the receiver must be told.
         """
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
         """Have process run on these chunks. Returns once they are safely on their way.
 
         Args:
             intent: What their job is to be.
-            handles: The chunks.
+            refs: The chunks.
         """
 
-    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+    ) -> None:
         """Have join run, or only deliver an outcome that stands already.
 
         Args:
@@ -70,34 +72,34 @@ class Carrier(Protocol):
             intent: What it is to be; the receiver must be told which launch it is.
             continuation: What setup wrote down for after the join, if it did.
             again: Whether an earlier join is believed to be lost, so that its claim does not count.
-            round: The job's round; the receiver must be told.
+            generation: The job's round; the receiver must be told.
         """
 
 
-class Bell(Protocol):
+class CompletionListener(Protocol):
     """Tells who waits for a job that it may have ended.
 
     Attributes:
-        rings: Whether it tells at all, so that the store need not be asked often.
+        notifies: Whether it tells at all, so that the store need not be asked often.
     """
 
-    rings: bool
+    notifies: bool
 
     def wait(self, timeout_s: float) -> None:
         """Return when the job may have ended, at the latest after `timeout_s`."""
 
 
-class Silence:
+class PollingOnly:
     """The bell of an engine that has none: nothing but time passes."""
 
-    rings = False
+    notifies = False
 
     def wait(self, timeout_s: float) -> None:
         """Sleep."""
         time.sleep(timeout_s)
 
 
-class OpenJob:
+class CachedJob:
     """A job that this process works on, in one of its rounds: its records, with what never changes kept at hand.
 
     Attributes:
@@ -106,7 +108,7 @@ class OpenJob:
         expires_at: When it no longer makes sense to start; None for never, and in a round that somebody asked for.
     """
 
-    def __init__(self, ledger: Ledger, intent: Intent, tasks: Registry, start: Round | None = None) -> None:
+    def __init__(self, ledger: Ledger, intent: Intent, tasks: Registry, start: Generation | None = None) -> None:
         self.ledger = ledger
         self.intent = intent
         self._tasks = tasks
@@ -118,7 +120,7 @@ class OpenJob:
         self._parameters: dict[str, Any] = {}
         self._manifest: Manifest | None = None
         self._asked_at = float("-inf")
-        self.known_ended = False
+        self.cached_ended = False
         """Whether this process knows that the job has ended; costs nothing to ask."""
         self._looked_at = float("-inf")
         self.renewed_at = time.monotonic()
@@ -134,8 +136,8 @@ class OpenJob:
         return self.ledger.launch_id
 
     @property
-    def round(self) -> int:
-        return self.ledger.round
+    def generation(self) -> int:
+        return self.ledger.generation
 
     @property
     def declaration(self) -> Declaration:
@@ -158,21 +160,21 @@ class OpenJob:
             self._parameters |= self.sent.load(missing, self.ledger.store, lenders=lenders)
             return {name: self._parameters[name] for name in names if name in self._parameters}
 
-    def items(self, attempt: str, piece: Slice) -> list[dict[str, Any]]:
+    def items(self, setup_id: str, slice_: Slice) -> list[dict[str, Any]]:
         """The items of a chunk. One request, or none where a neighbour was asked for before; one more if it borrows.
 
         Raises:
             ObjectNotFound: What holds them is missing.
             CorruptObject: It is damaged.
         """
-        key = self.ledger.keys.pack(attempt, piece.pack)
-        body = self._packs.read(key, piece)
+        key = self.ledger.keys.pack(setup_id, slice_.pack)
+        body = self._packs.read(key, slice_)
         items: list[dict[str, Any]] = decode(
             body, key=key, borrow=lambda loan: self.sent.borrowed(loan, self.ledger.store)
         )
         return items
 
-    def known_manifest(self) -> Manifest | None:
+    def cached_manifest(self) -> Manifest | None:
         """The manifest if this process has seen it. No request."""
         return self._manifest
 
@@ -198,11 +200,11 @@ class OpenJob:
     def ended(self) -> bool:
         """Whether the job has an outcome, as of the last look: at most one request a second."""
         now = time.monotonic()
-        if not self.known_ended and now - self._looked_at >= ENDED_CHECK_S:
-            self.known_ended = self.ledger.has_outcome()
+        if not self.cached_ended and now - self._looked_at >= ENDED_CHECK_S:
+            self.cached_ended = self.ledger.has_outcome()
             # Only now: a store that did not answer is asked again.
             self._looked_at = now
-        return self.known_ended
+        return self.cached_ended
 
 
 class Runtime:
@@ -211,14 +213,14 @@ class Runtime:
     Args:
         store: Where the jobs lie.
         config: Settings.
-        carrier: Sends what comes next.
+        dispatcher: Sends what comes next.
         tasks: The declared tasks.
         on_error: Called with each exception that a user's step raised, before it becomes a record.
         is_stop: Whether an exception tells this process to stop, wherever it is: it ends a stage, and says nothing of
             the step. Whatever else a step raises, a `SystemExit` of its own included, is its failure.
         on_removed: Called with the id of each job that this process removes, for what the engine keeps of it.
-        bell: Gives, for a job's id, what its caller may wait by between two looks at the store.
-        idle: Does what can wait until this process has nothing better to do; without it, nothing waits.
+        listener: Gives, for a job's id, what its caller may wait by between two looks at the store.
+        debouncer: Does what can wait until this process has nothing better to do; without it, nothing waits.
         check_wait: Called with a job's id before its caller waits; raises where that is not allowed.
     """
 
@@ -226,29 +228,29 @@ class Runtime:
         self,
         store: ObjectStore,
         config: Config,
-        carrier: Carrier,
+        dispatcher: Dispatcher,
         *,
         tasks: Registry = TASKS,
         on_error: Callable[[BaseException], None] | None = None,
         is_stop: Callable[[BaseException], bool] = lambda error: isinstance(error, KeyboardInterrupt),
         on_removed: Callable[[str], None] | None = None,
-        bell: Callable[[str], AbstractContextManager[Bell]] | None = None,
-        idle: Idle | None = None,
+        listener: Callable[[str], AbstractContextManager[CompletionListener]] | None = None,
+        debouncer: Debouncer | None = None,
         check_wait: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.config = config
-        self.carrier = carrier
+        self.dispatcher = dispatcher
         self.tasks = tasks
         self.on_error = on_error or (lambda error: None)
         self._is_stop = is_stop
         self._on_removed = on_removed or (lambda job_id: None)
-        self.bell = bell or (lambda job_id: nullcontext(Silence()))
-        self.idle = idle
+        self.listener = listener or (lambda job_id: nullcontext(PollingOnly()))
+        self.debouncer = debouncer
         self.check_wait = check_wait or (lambda job_id: None)
-        self.alarms = Alarms()
+        self.timers = Timers()
         self._clock = StoreClock(store)
-        self._jobs: OrderedDict[tuple[str, str, int], OpenJob] = OrderedDict()
+        self._jobs: OrderedDict[tuple[str, str, int], CachedJob] = OrderedDict()
         self._lock = threading.Lock()
 
     def passes(self, error: BaseException) -> bool:
@@ -259,24 +261,24 @@ class Runtime:
         """The store's time, in seconds since the epoch: what all times in records are; see `StoreClock.now`."""
         return self._clock.now()
 
-    def ledger(self, job_id: str, round: int = 0) -> Ledger:
+    def ledger(self, job_id: str, generation: int = 0) -> Ledger:
         """The records of the launch that counts for that id now. One request; see `Ledger.of`."""
-        return Ledger.of(self.store, job_id, round)
+        return Ledger.of(self.store, job_id, generation)
 
-    def job(self, job_id: str, launch_id: str | None = None, round: int = 0) -> OpenJob:
+    def job(self, job_id: str, launch_id: str | None = None, generation: int = 0) -> CachedJob:
         """One launch of a job, in one of its rounds.
 
         Args:
             job_id: The job.
             launch_id: The launch that is meant. It is kept at hand: one request the first time and once a minute, two
                 for a later round. None for the one that counts now: one request each time.
-            round: The round.
+            generation: The round.
 
         Raises:
             JobNotFound: The store has no such job, it has no such round, or its id has been used again.
         """
         if launch_id is not None:
-            known = (job_id, launch_id, round)
+            known = (job_id, launch_id, generation)
             with self._lock:
                 found = self._jobs.get(known)
                 if found is not None and time.monotonic() - found.renewed_at < RENEWED_S:
@@ -285,9 +287,9 @@ class Runtime:
         intent = read_intent(self.store, job_id)
         if launch_id not in (None, intent.launch_id):
             raise JobNotFound(job_id, self.store.url)
-        return self.open(job_id, intent, round)
+        return self.open(job_id, intent, generation)
 
-    def launch(self, job_id: str, intent: Intent) -> OpenJob:
+    def launch(self, job_id: str, intent: Intent) -> CachedJob:
         """Write a job's intent. One request; the launch that counts is then at hand."""
         return self.open(job_id, write_intent(self.store, job_id, intent))
 
@@ -298,19 +300,19 @@ class Runtime:
             self._on_removed(job_id)
         return removed
 
-    def open(self, job_id: str, intent: Intent, round: int = 0) -> OpenJob:
+    def open(self, job_id: str, intent: Intent, generation: int = 0) -> CachedJob:
         """The launch of that id whose intent is known. No request; one for a later round."""
-        known = (job_id, intent.launch_id, round)
+        known = (job_id, intent.launch_id, generation)
         with self._lock:
             found = self._jobs.get(known)
             if found is not None:
                 found.renewed_at = time.monotonic()
                 return found
-        ledger = Ledger(self.store, job_id, intent.launch_id, round)
-        opened = OpenJob(ledger, intent, self.tasks, ledger.round_start())
+        ledger = Ledger(self.store, job_id, intent.launch_id, generation)
+        opened = CachedJob(ledger, intent, self.tasks, ledger.generation_start())
         with self._lock:
             current = self._jobs.setdefault(known, opened)
             self._jobs.move_to_end(known)
-            while len(self._jobs) > OPEN_JOBS:
+            while len(self._jobs) > CACHED_JOBS:
                 self._jobs.popitem(last=False)
         return current

@@ -16,14 +16,14 @@ from enum import StrEnum
 from storage import CorruptObject, ObjectInfo, ObjectNotFound
 
 from . import removal
-from .errors import CarrierUnavailable, JobNotFound
+from .errors import BrokerUnavailable, JobNotFound
 from .records.failure import Failure
-from .records.keys import job_prefix, launch_of, new_token, split_round
+from .records.keys import job_prefix, launch_of, new_token, split_generation
 from .records.ledger import job_ids, read_intent
-from .records.models import Ending, Intent, Manifest, Note
-from .runtime import OpenJob, Runtime
-from .stages import awaits_setup, conclude, overdue, send_again, start_join
-from .stages.barrier import Standing, standing_of
+from .records.models import Intent, Manifest, Note, OutcomeStatus
+from .runtime import CachedJob, Runtime
+from .stages import awaits_setup, conclude, fail_if_overdue, send_again, start_join
+from .stages.barrier import Completion, completion_of
 
 _LOG = logging.getLogger("fanout")
 
@@ -48,26 +48,23 @@ class Move(StrEnum):
 class _Survey:
     """What one listing of a launch tells. Times are seconds since the epoch by the store's clock, 0 for never."""
 
-    round: int = 0
+    generation: int = 0
     written_at: dict[str, float] = field(default_factory=dict)
     beats: dict[str, float] = field(default_factory=dict)
-    nudges: int = 0
+    resends: int = 0
     progress_at: float = 0.0
 
     @classmethod
     def of(cls, objects: list[ObjectInfo]) -> _Survey:
         """What the objects of a launch tell of its latest round, and of what all rounds share."""
-        rounds: dict[int, _Survey] = {0: cls()}
+        generations: dict[int, _Survey] = {0: cls()}
         for found in objects:
-            number, name = split_round(launch_of(found.key)[1])
-            kind, _, rest = name.partition("/")
-            if kind == "rounds":
-                number, name = int(rest), ""
-            rounds.setdefault(number, cls(number))._add(name, found)
-        first = rounds[0]
+            number, name = split_generation(launch_of(found.key)[1])
+            generations.setdefault(number, cls(number))._add(name, found)
+        first = generations[0]
         # What is under way for a round that was never started, or whose start was removed, says nothing.
-        started = [number for number, survey in rounds.items() if number == 0 or "" in survey.written_at]
-        latest = rounds[max(started)]
+        started = [number for number, survey in generations.items() if number == 0 or "start" in survey.written_at]
+        latest = generations[max(started)]
         if latest is not first:
             latest.written_at |= {name: first.written_at[name] for name in SHARED if name in first.written_at}
             latest.progress_at = max(latest.progress_at, first.progress_at)
@@ -76,11 +73,11 @@ class _Survey:
     def _add(self, name: str, found: ObjectInfo) -> None:
         at = found.modified.timestamp()
         kind, _, rest = name.partition("/")
-        if kind == "beat":
+        if kind == "heartbeats":
             self.beats[rest] = at
             return
-        if kind == "nudge":
-            self.nudges += 1
+        if kind == "resends":
+            self.resends += 1
         elif not rest:
             self.written_at[kind] = at
         self.progress_at = max(self.progress_at, at)
@@ -140,12 +137,12 @@ def _moved(runtime: Runtime, found: _Found) -> Move:
         raise JobNotFound(found.job_id, runtime.store.url)
     if "delivered" in survey.written_at:
         return Move.NONE
-    job = runtime.open(found.job_id, intent, survey.round)
-    if "outcome" not in survey.written_at and overdue(runtime, job):
+    job = runtime.open(found.job_id, intent, survey.generation)
+    if "outcome" not in survey.written_at and fail_if_overdue(runtime, job):
         return Move.FAILED
     now = runtime.now()
     quiet_s = now - max(survey.progress_at, job.intent.not_before or 0.0)
-    if quiet_s < runtime.config.stall_s * 2**survey.nudges:
+    if quiet_s < runtime.config.stall_s * 2**survey.resends:
         return Move.NONE
     return _Stalled(runtime, job, survey, now).move()
 
@@ -153,7 +150,7 @@ def _moved(runtime: Runtime, found: _Found) -> Move:
 class _Stalled:
     """A job in which nothing has been written for long."""
 
-    def __init__(self, runtime: Runtime, job: OpenJob, survey: _Survey, now: float) -> None:
+    def __init__(self, runtime: Runtime, job: CachedJob, survey: _Survey, now: float) -> None:
         self._runtime = runtime
         self._job = job
         self._survey = survey
@@ -168,8 +165,8 @@ class _Stalled:
         if manifest is None:
             return self._setup()
         combines = self._job.intent.combines
-        standing = standing_of(self._job.ledger, manifest, combines=combines, by=self._token)
-        return self._chunks(manifest, standing) if standing.due else self._join(Move.JOIN_SENT)
+        completion = completion_of(self._job.ledger, manifest, combines=combines, by=self._token)
+        return self._chunks(manifest, completion) if completion.due else self._join(Move.JOIN_SENT)
 
     def _setup(self) -> Move:
         if self._beating("setup"):
@@ -177,7 +174,7 @@ class _Stalled:
         intent = self._job.intent
         if intent.kept:
             reason = f"the process that had {', '.join(intent.kept)} is gone, and its input with it: submit again"
-            conclude(self._runtime, self._job, Ending.FAILED, Failure("setup", "CallerLost", reason))
+            conclude(self._runtime, self._job, OutcomeStatus.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
         unbegun = "continuation" not in self._survey.written_at
         if unbegun and self._job.expires_at is not None and self._now > self._job.expires_at:
@@ -185,22 +182,24 @@ class _Stalled:
                 # A worker has begun it since the listing, which may be old by now.
                 return Move.NONE
             failure = Failure("setup", "Expired", "its message expired before a worker took it")
-            conclude(self._runtime, self._job, Ending.FAILED, failure)
+            conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
             return Move.FAILED
-        if self._nudge():
-            self._runtime.carrier.send_setup(self._job.id, intent, round=self._job.round, again=not unbegun)
+        if self._take_resend():
+            self._runtime.dispatcher.send_setup(
+                self._job.id, intent, generation=self._job.generation, again=not unbegun
+            )
             return Move.SETUP_SENT
         return Move.NONE
 
-    def _chunks(self, manifest: Manifest, standing: Standing) -> Move:
-        idle = [chunk for chunk, step in standing.due.items() if not self._beating(step)]
-        if not idle or not self._nudge():
+    def _chunks(self, manifest: Manifest, completion: Completion) -> Move:
+        idle = [chunk for chunk, step in completion.due.items() if not self._beating(step)]
+        if not idle or not self._take_resend():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)
         return Move.CHUNKS_SENT if sent else Move.FAILED
 
     def _join(self, move: Move) -> Move:
-        if self._beating("join") or not self._nudge():
+        if self._beating("join") or not self._take_resend():
             return Move.NONE
         start_join(self._runtime, self._job, again=True)
         return move
@@ -208,13 +207,13 @@ class _Stalled:
     def _beating(self, step: str) -> bool:
         return self._now - self._survey.beats.get(step, 0.0) < self._runtime.config.stall_s
 
-    def _nudge(self) -> bool:
+    def _take_resend(self) -> bool:
         """Take the next nudge, so that of several sweeps one moves the job."""
-        return self._job.ledger.write_nudge(self._survey.nudges, Note(by=self._token))
+        return self._job.ledger.write_resend(self._survey.resends, Note(by=self._token))
 
 
 def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
-    """Sweep every job in the store, and remove those whose outcome is older than `keep_s`.
+    """Sweep every job in the store, and remove those whose outcome is older than `retention_s`.
 
     Three requests a job to find it and to look at it, and those of `sweep_job`. A job that can't be read is logged and
     passed by, and so is whatever lies in the store that is not fanout's. Yields each job's id and what was done to it.
@@ -232,12 +231,12 @@ def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
             yield job_id, Move.UNREADABLE
     if not unreadable:
         # Parameters are shared by content. Two launches may use one that neither has written down yet.
-        removal.remove_old_parameters(runtime.store, before=runtime.now() - 2 * runtime.config.keep_s)
+        removal.remove_old_parameters(runtime.store, before=runtime.now() - 2 * runtime.config.retention_s)
 
 
 def _removed_or_moved(runtime: Runtime, job_id: str) -> Move:
     found = _Found.of(runtime, job_id)
-    limit = runtime.now() - runtime.config.keep_s
+    limit = runtime.now() - runtime.config.retention_s
     old = [info for info in found.leftovers if info.modified.timestamp() < limit]
     removed = removal.remove_leftovers(runtime.store, old) if old else 0
     ended_at = found.survey.written_at.get("outcome")
@@ -272,7 +271,7 @@ class Sweeping:
     def _run(self) -> None:
         try:
             sweep_job(self._runtime, self._job_id)
-        except CarrierUnavailable as error:
+        except BrokerUnavailable as error:
             # The outcome may come all the same; a later sweep sends what this one could not.
             _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
         except Exception as error:

@@ -28,7 +28,7 @@ OPTIONS = (
     "chunk_items",
     "groups",
     "chunk_bytes",
-    "item_bytes",
+    "max_item_bytes",
     "parallelism",
     "max_attempts",
     "deadline_s",
@@ -129,7 +129,7 @@ class ForkJoinTask:
     chunk_items: ClassVar[int | None] = None
     groups: ClassVar[int | None] = None
     chunk_bytes: ClassVar[int] = 8 * MIB
-    item_bytes: ClassVar[int] = GIB
+    max_item_bytes: ClassVar[int] = GIB
     parallelism: ClassVar[int] = 32
     max_attempts: ClassVar[int] = 3
     deadline_s: ClassVar[float | None] = None
@@ -240,7 +240,7 @@ class ForkJoinTask:
         values: Mapping[str, Any],
         *,
         job_id: str | None = None,
-        setup_here: bool = False,
+        setup_in_caller: bool = False,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
         **options: Any,
@@ -255,7 +255,8 @@ class ForkJoinTask:
             values: The input by name.
             job_id: An id of your own, such as an order's. Submitting the same input and options under it once more
                 makes no second job but returns the first one's handle. What stays with the caller is not compared.
-            setup_here: Run setup in this process although no value is an iterator. Values that only setup declares are
+            setup_in_caller: Run setup in this process although no value is an iterator. Values that only setup declares
+                are
                 then not stored first, for a worker to fetch them: a large list that is at hand is cut and sent at once.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
@@ -276,7 +277,7 @@ class ForkJoinTask:
             cls.declaration,
             values,
             job_id=job_id,
-            setup_here=setup_here,
+            setup_in_caller=setup_in_caller,
             app=app,
             send_options=send_options,
             options=options,

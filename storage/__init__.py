@@ -17,12 +17,12 @@ from .errors import (
     ChangedType,
     ConditionalWriteUnsupported,
     CorruptObject,
+    GuaranteeBroken,
     InvalidKey,
     InvalidStoreUrl,
     MissingPackage,
     ObjectExists,
     ObjectNotFound,
-    PromiseBroken,
     StorageDenied,
     StorageError,
     StorageUnavailable,
@@ -34,10 +34,10 @@ from .file import FileStore
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
-from .open import create_bucket, open_proven, open_store
+from .open import create_bucket, open_store, open_verified
 from .packs import PackReader, PackWriter, Slice
-from .probe import ProbeReport, Promise, probe_store, write_verdict
-from .verified import ProvenStore
+from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
+from .verified import VerifiedStore
 from .write_once import put_once
 
 __all__ = [
@@ -51,6 +51,8 @@ __all__ = [
     "CorruptObject",
     "CountingStore",
     "FileStore",
+    "Guarantee",
+    "GuaranteeBroken",
     "InvalidKey",
     "InvalidStoreUrl",
     "Lender",
@@ -64,9 +66,6 @@ __all__ = [
     "PackReader",
     "PackWriter",
     "ProbeReport",
-    "Promise",
-    "PromiseBroken",
-    "ProvenStore",
     "Retention",
     "SequenceEncoder",
     "Slice",
@@ -76,6 +75,7 @@ __all__ = [
     "Unencodable",
     "UnknownType",
     "Unregistrable",
+    "VerifiedStore",
     "check_key",
     "checksum",
     "create_bucket",
@@ -84,13 +84,13 @@ __all__ = [
     "encode",
     "is_encoded",
     "is_registrable",
-    "open_proven",
     "open_store",
+    "open_verified",
     "probe_store",
     "put_once",
     "register_type",
     "remaining_s",
     "travels",
     "within",
-    "write_verdict",
+    "write_probe_result",
 ]

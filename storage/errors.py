@@ -88,14 +88,14 @@ class StorageDenied(StorageError, PermissionError):
     remedy = "Check the credentials (AWS_ACCESS_KEY_ID, profile or role), the bucket policy and the clock."
 
 
-class PromiseBroken(StorageError, NotImplementedError):
+class GuaranteeBroken(StorageError, NotImplementedError):
     """The store answers, but a probe has shown that it does not keep what the port promises."""
 
     remedy = "Use another store. If this one has been mended, `fanout doctor` probes it afresh."
     transient = False
 
 
-class ConditionalWriteUnsupported(PromiseBroken, NotImplementedError):
+class ConditionalWriteUnsupported(GuaranteeBroken, NotImplementedError):
     """The store refuses to put an object only if it is absent, or lets more than one writer do so."""
 
     remedy = (

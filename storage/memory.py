@@ -40,11 +40,11 @@ class MemoryStore(ObjectStore):
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         check_range(offset, length)
-        content, _ = self._standing(key)
+        content, _ = self._existing(key)
         return content[offset : None if length is None else offset + length]
 
     def head(self, key: str) -> ObjectInfo:
-        content, modified = self._standing(key)
+        content, modified = self._existing(key)
         return ObjectInfo(key, len(content), modified)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -63,7 +63,7 @@ class MemoryStore(ObjectStore):
         """See `ObjectStore.now`; this process's clock, without a request."""
         return time.time()
 
-    def _standing(self, key: str) -> tuple[bytes, datetime]:
+    def _existing(self, key: str) -> tuple[bytes, datetime]:
         check_key(key)
         with self._lock:
             try:

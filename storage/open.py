@@ -12,7 +12,7 @@ from .memory import MemoryStore
 from .object_store import ObjectStore
 from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
 from .urls import refuse_scheme, split
-from .verified import ProvenStore
+from .verified import VerifiedStore
 
 # One store per name: that is what memory://name means. A test that wants its own makes a MemoryStore.
 _memory_stores: dict[str, MemoryStore] = {}
@@ -47,20 +47,21 @@ def open_store(url: str) -> ObjectStore:
     raise refuse_scheme(url)
 
 
-def open_proven(url: str, *, unsafe_write_once: bool = False) -> ObjectStore:
+def open_verified(url: str, *, unsafe_write_once: bool = False) -> ObjectStore:
     """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
 
     Stores in memory and in a directory keep their promises by construction and come as they are.
 
     Args:
         url: As for `open_store`.
-        unsafe_write_once: Whether a store that can't do write-once puts is to be used nevertheless; see `ProvenStore`.
+        unsafe_write_once: Whether a store that can't do write-once puts is to be used nevertheless; see
+            `VerifiedStore`.
 
     Raises:
         InvalidStoreUrl: The URL names no store.
     """
     store = open_store(url)
-    return ProvenStore(store, unsafe_write_once=unsafe_write_once) if url.startswith("s3://") else store
+    return VerifiedStore(store, unsafe_write_once=unsafe_write_once) if url.startswith("s3://") else store
 
 
 def _s3_store(location: S3Location) -> ObjectStore:

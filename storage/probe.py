@@ -19,9 +19,9 @@ from .errors import (
     BucketNotFound,
     ConditionalWriteUnsupported,
     CorruptObject,
+    GuaranteeBroken,
     ObjectExists,
     ObjectNotFound,
-    PromiseBroken,
     StorageDenied,
     StorageError,
     StorageUnavailable,
@@ -34,7 +34,7 @@ VERSION: Final = 1
 PREFIX: Final = "_probe/"
 """Everything that a probe writes lies below it. What it leaves there is the verdict."""
 
-VERDICT_KEY: Final = f"{PREFIX}verdict-{VERSION}"
+PROBE_RESULT_KEY: Final = f"{PREFIX}verdict-{VERSION}"
 
 WRITE_ONCE: Final = "write once"
 
@@ -43,7 +43,7 @@ _NOT_THE_STORES_FAULT = (StorageUnavailable, StorageDenied, BucketNotFound)
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Guarantee:
     """One promise of the port, and how a store kept it.
 
     Attributes:
@@ -64,28 +64,28 @@ class ProbeReport:
     Attributes:
         url: The store's URL.
         at: When it was probed, in seconds since the epoch, by this machine's clock.
-        promises: Each of them.
+        guarantees: Each of them.
     """
 
     url: str
     at: float
-    promises: tuple[Promise, ...]
+    guarantees: tuple[Guarantee, ...]
 
     @property
-    def broken(self) -> tuple[Promise, ...]:
+    def broken(self) -> tuple[Guarantee, ...]:
         """The promises that were not kept."""
-        return tuple(promise for promise in self.promises if not promise.kept)
+        return tuple(guarantee for guarantee in self.guarantees if not guarantee.kept)
 
-    def error(self) -> PromiseBroken | None:
+    def error(self) -> GuaranteeBroken | None:
         """What there is to raise, if a promise was broken."""
         if not self.broken:
             return None
-        kind = ConditionalWriteUnsupported if any(p.name == WRITE_ONCE for p in self.broken) else PromiseBroken
-        listed = "; ".join(f"{promise.name}: {promise.seen}" for promise in self.broken)
+        kind = ConditionalWriteUnsupported if any(p.name == WRITE_ONCE for p in self.broken) else GuaranteeBroken
+        listed = "; ".join(f"{guarantee.name}: {guarantee.seen}" for guarantee in self.broken)
         return kind(f"the store {self.url} does not keep what jobs rely on: {listed}")
 
     def to_bytes(self) -> bytes:
-        return encode([VERSION, self.at, [[each.name, each.kept, each.seen] for each in self.promises]])
+        return encode([VERSION, self.at, [[each.name, each.kept, each.seen] for each in self.guarantees]])
 
 
 def probe_store(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> ProbeReport:
@@ -106,27 +106,27 @@ def probe_store(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> Pr
     """
     at = time.time()
     with _cleaned(store) as prefix:
-        promises = (
+        guarantees = (
             _write_once(store, prefix, writers=writers, rounds=rounds),
             *_reads(store, f"{prefix}object"),
             *_listings(store, f"{prefix}listed/object"),
         )
-    return ProbeReport(store.url, at, promises)
+    return ProbeReport(store.url, at, guarantees)
 
 
-def known_verdict(store: ObjectStore) -> ProbeReport | None:
+def read_probe_result(store: ObjectStore) -> ProbeReport | None:
     """What the last probe of the store found, as far as anybody wrote it down. One request."""
     try:
-        version, at, rows = decode(store.get(VERDICT_KEY), key=VERDICT_KEY)
-        promises = tuple(Promise(str(name), bool(kept), str(seen)) for name, kept, seen in rows)
+        version, at, rows = decode(store.get(PROBE_RESULT_KEY), key=PROBE_RESULT_KEY)
+        guarantees = tuple(Guarantee(str(name), bool(kept), str(seen)) for name, kept, seen in rows)
     except (ObjectNotFound, CorruptObject, TypeError, ValueError):
         return None
-    return ProbeReport(store.url, float(at), promises) if version == VERSION and promises else None
+    return ProbeReport(store.url, float(at), guarantees) if version == VERSION and guarantees else None
 
 
-def write_verdict(store: ObjectStore, report: ProbeReport) -> None:
+def write_probe_result(store: ObjectStore, report: ProbeReport) -> None:
     """Leave what a probe found in the store, for others to read; replaces what stood there. One request."""
-    store.put(VERDICT_KEY, report.to_bytes())
+    store.put(PROBE_RESULT_KEY, report.to_bytes())
 
 
 @contextmanager
@@ -148,13 +148,13 @@ def _clean(store: ObjectStore, prefix: str) -> None:
     store.delete([found.key for found in store.list(prefix)])
 
 
-def _write_once(store: ObjectStore, prefix: str, *, writers: int, rounds: int) -> Promise:
+def _write_once(store: ObjectStore, prefix: str, *, writers: int, rounds: int) -> Guarantee:
     seen = ""
     for number in range(rounds):
         kept, seen = _race(store, f"{prefix}once/{number}", writers)
         if not kept:
-            return Promise(WRITE_ONCE, False, seen)
-    return Promise(WRITE_ONCE, True, f"{seen}, {rounds} times")
+            return Guarantee(WRITE_ONCE, False, seen)
+    return Guarantee(WRITE_ONCE, True, f"{seen}, {rounds} times")
 
 
 def _race(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
@@ -187,13 +187,13 @@ def _race(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
     seen = f"{len(winners)} of {writers} writers won"
     if len(winners) > 1:
         return False, seen
-    standing = _read(store, key)
+    existing = _read(store, key)
     # No winner at all is what a winner looks like whose answer was lost: its own second try met its first.
     expected = [bodies[winners[0]]] if winners else bodies
-    return standing in expected, seen if standing in expected else f"{seen}, but something else stands"
+    return existing in expected, seen if existing in expected else f"{seen}, but something else stands"
 
 
-def _reads(store: ObjectStore, key: str) -> Iterator[Promise]:
+def _reads(store: ObjectStore, key: str) -> Iterator[Guarantee]:
     store.put(key, b"what stood here before")
     yield _promise("read after write", _read(store, key) == b"what stood here before", "an older state was read")
     store.put(key, _BODY)
@@ -202,7 +202,7 @@ def _reads(store: ObjectStore, key: str) -> Iterator[Promise]:
     yield _promise("ranged read", part == _BODY[1000:1500], f"{len(part)} other bytes came for a range of 500")
 
 
-def _listings(store: ObjectStore, key: str) -> Iterator[Promise]:
+def _listings(store: ObjectStore, key: str) -> Iterator[Guarantee]:
     store.put(key, b"listed")
     found = [info.key for info in store.list(key)]
     yield _promise("list after write", found == [key], "an object that was just written is not listed")
@@ -211,8 +211,8 @@ def _listings(store: ObjectStore, key: str) -> Iterator[Promise]:
     yield _promise("list after delete", found == [], "an object that was just deleted is listed")
 
 
-def _promise(name: str, kept: bool, otherwise: str) -> Promise:
-    return Promise(name, kept, "as promised" if kept else otherwise)
+def _promise(name: str, kept: bool, otherwise: str) -> Guarantee:
+    return Guarantee(name, kept, "as promised" if kept else otherwise)
 
 
 def _read(store: ObjectStore, key: str) -> Content | None:

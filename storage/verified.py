@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from .errors import ObjectExists, ObjectNotFound
 from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
-from .probe import WRITE_ONCE, known_verdict, probe_store, write_verdict
+from .probe import WRITE_ONCE, probe_store, read_probe_result, write_probe_result
 
 _LOG = logging.getLogger("storage")
 
 
-class ProvenStore(ObjectStore):
+class VerifiedStore(ObjectStore):
     """Passes everything on to another store, once that is known to keep its promises.
 
     The first write-once put of a process looks for the verdict of an earlier probe: one request. If there is none it
@@ -67,14 +67,14 @@ class ProvenStore(ObjectStore):
 
     def _look(self) -> bool:
         """Whether write-once puts must be emulated; raises if the store can't be used at all."""
-        report = known_verdict(self._store)
+        report = read_probe_result(self._store)
         if report is None:
             report = probe_store(self._store)
-            write_verdict(self._store, report)
+            write_probe_result(self._store, report)
         error = report.error()
         if error is None:
             return False
-        if self.unsafe_write_once and [promise.name for promise in report.broken] == [WRITE_ONCE]:
+        if self.unsafe_write_once and [guarantee.name for guarantee in report.broken] == [WRITE_ONCE]:
             _LOG.warning("%s: write-once puts are emulated, as unsafe_write_once asks: %s", self.url, error.args[0])
             return True
         raise error

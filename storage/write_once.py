@@ -33,10 +33,10 @@ def put_once(store: ObjectStore, key: str, body: Body) -> Content | None:
             store.put(key, body, if_absent=True)
         except ObjectExists:
             try:
-                standing = store.get(key)
+                existing = store.get(key)
             except ObjectNotFound:
                 continue
-            return None if standing == body else standing
+            return None if existing == body else existing
         return None
     raise StorageUnavailable(
         f"the object at {key!r} in {store.url} existed and vanished {_ATTEMPTS} times",

@@ -157,7 +157,7 @@ def prepared(case: Case) -> Callable[[float], dict[str, int]]:
         return lambda timeout_s: StreamedWordCount.submit({"parts": parts}, chunk_items=1).get(timeout_s)
     if case.variant is Variant.HERE:
         values = {"texts": texts, "chunks": case.chunks}
-        return lambda timeout_s: WordCount.submit(values, setup_here=True, chunk_items=1).get(timeout_s)
+        return lambda timeout_s: WordCount.submit(values, setup_in_caller=True, chunk_items=1).get(timeout_s)
     if case.variant is Variant.PRESLICED:
         return lambda timeout_s: chord([presliced_process.s(part) for part in sliced(texts, case.chunks)])(
             presliced_join.s()

@@ -157,10 +157,10 @@ def _told(race: str, lap: Lap) -> str:
     from rich.markup import escape
 
     from .figures import FIGURES
-    from .lap import Standing
+    from .lap import Completion
     from .table import named
 
-    one = Standing(lap.entry, lap.load, (lap,))
+    one = Completion(lap.entry, lap.load, (lap,))
     right = "" if lap.right is None else ", right" if lap.right else ", [red]WRONG[/]"
     return f"{lap.turn}  {lap.entry} {named(lap.load)}: {escape(FIGURES[race].median_text(one))}{right}"
 

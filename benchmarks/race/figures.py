@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..spread import Spread, shown
-from .lap import Lap, Standing
+from .lap import Completion, Lap
 from .works import Load, waits
 
 
@@ -29,15 +29,15 @@ class Figure:
     rising: bool = False
     is_derived: bool = True
 
-    def spread(self, one: Standing) -> Spread | None:
+    def spread(self, one: Completion) -> Spread | None:
         """The figure of a standing."""
         return Spread.of(self.of(one.load, wall_s) for lap in one.done for wall_s in lap.walls_s)
 
-    def text(self, one: Standing) -> str:
+    def text(self, one: Completion) -> str:
         """The figure of a standing with its spread, or why there is none."""
         return shown(self.spread(one), self.show) if one.done else one.remark
 
-    def median_text(self, one: Standing) -> str:
+    def median_text(self, one: Completion) -> str:
         """The figure of a standing without its spread, or why there is none."""
         spread = self.spread(one)
         return self.show(spread.median) if spread else one.remark

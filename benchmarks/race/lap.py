@@ -93,7 +93,7 @@ class Lap:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Completion:
     """All laps of one entry over one load.
 
     Attributes:
@@ -136,12 +136,12 @@ class Standing:
         return Spread.of(sum(lap.requests.values()) for lap in self.done if lap.requests)
 
 
-def standings(laps: Iterable[Lap]) -> list[Standing]:
+def standings(laps: Iterable[Lap]) -> list[Completion]:
     """The laps by entry and load, in the order of first appearance."""
     found: dict[tuple[str, Load], list[Lap]] = {}
     for lap in laps:
         found.setdefault((lap.entry, lap.load), []).append(lap)
-    return [Standing(entry, load, tuple(them)) for (entry, load), them in found.items()]
+    return [Completion(entry, load, tuple(them)) for (entry, load), them in found.items()]
 
 
 def read(path: Path) -> list[Lap]:

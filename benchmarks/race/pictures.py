@@ -13,7 +13,7 @@ from ..spread import Spread
 from .engines import THREADS
 from .entries import ENTRIES
 from .figures import FIGURES
-from .lap import Lap, Standing, standings
+from .lap import Completion, Lap, standings
 from .spans import STAGES
 from .table import named
 from .works import Load
@@ -50,7 +50,7 @@ def draw(race: str, laps: Sequence[Lap], out: Path) -> list[Path]:
     return paths
 
 
-def _compared(axes: Axes, race: str, found: Sequence[Standing]) -> None:
+def _compared(axes: Axes, race: str, found: Sequence[Completion]) -> None:
     """Rows from the best to the worst, those without a figure last."""
     figure = FIGURES[race]
     rows = [(figure.spread(one), one) for one in found]
@@ -86,7 +86,7 @@ def _amount(load: Load) -> str:
     return named(load).removeprefix(f"{load.work} ").replace(" × ", " in ")
 
 
-def _side_by_side(path: Path, race: str, found: Sequence[Standing]) -> list[Path]:
+def _side_by_side(path: Path, race: str, found: Sequence[Completion]) -> list[Path]:
     loads = list(dict.fromkeys(one.load for one in found))
     with chart.figure(columns=2, height=4.2) as figure:
         for load, axes in zip(loads, figure.subplots(1, len(loads), squeeze=False)[0], strict=True):
@@ -94,7 +94,7 @@ def _side_by_side(path: Path, race: str, found: Sequence[Standing]) -> list[Path
         return chart.saved(figure, path)
 
 
-def _against_chunks(axes: Axes, found: Sequence[Standing]) -> None:
+def _against_chunks(axes: Axes, found: Sequence[Completion]) -> None:
     lines = []
     for name in dict.fromkeys(one.entry for one in found):
         entry = ENTRIES[name]
@@ -113,7 +113,7 @@ def _against_chunks(axes: Axes, found: Sequence[Standing]) -> None:
     chart.name_lines(axes, lines)
 
 
-def _stages(path: Path, recorded: Sequence[Standing]) -> list[Path]:
+def _stages(path: Path, recorded: Sequence[Completion]) -> list[Path]:
     """A bar for each stage in the order of a job's life, the word counts beside the job of one chunk."""
     shown = [one for one in recorded if one.done and (one.entry == "fanout" or one.load.size_bytes)]
     if not shown:
@@ -126,7 +126,7 @@ def _stages(path: Path, recorded: Sequence[Standing]) -> list[Path]:
         return chart.saved(figure, path)
 
 
-def _bars(axes: Axes, one: Standing, present: Sequence[str]) -> None:
+def _bars(axes: Axes, one: Completion, present: Sequence[str]) -> None:
     values = [
         1000 * spread.median
         if (spread := Spread.of(lap.stages[stage].wall_s for lap in one.done if stage in lap.stages))

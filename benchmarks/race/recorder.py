@@ -21,7 +21,7 @@ from typing import Any
 from fanout import job
 from fanout.declaration.binding import Binding
 from fanout.declaration.definition import Declaration
-from fanout.engines.celery.dispatcher import CeleryCarrier
+from fanout.engines.celery.dispatcher import CeleryDispatcher
 from fanout.stages import barrier, run_join, run_process, run_setup
 from storage import ObjectInfo, ObjectStore, PackReader, SequenceEncoder, decode, encode, open_store
 
@@ -101,7 +101,7 @@ class RecordedStore(ObjectStore):
         self._recorder = recorder
 
     def put(self, key: str, body: Any, *, if_absent: bool = False) -> None:
-        of_results = "/out/" in key or "/node/" in key
+        of_results = "/results/" in key or "/combined/" in key
         stage = "put outcome" if key.endswith("/outcome") else "put result" if of_results else "put"
         with self._recorder.within(stage):
             self._store.put(key, body, if_absent=if_absent)
@@ -141,9 +141,9 @@ def installed(directory: Path, app: Any) -> Recorder:
         (Binding, "call_process", "run"),
         (Binding, "call_combine", "combine"),
         (Binding, "call_join", "join"),
-        (CeleryCarrier, "send_setup", "publish"),
-        (CeleryCarrier, "send_chunks", "publish"),
-        (CeleryCarrier, "send_join", "publish"),
+        (CeleryDispatcher, "send_setup", "publish"),
+        (CeleryDispatcher, "send_chunks", "publish"),
+        (CeleryDispatcher, "send_join", "publish"),
     ):
         setattr(kind, method, recorder.around(getattr(kind, method), stage))
     app.send_task = recorder.around(app.send_task, "publish")
@@ -153,7 +153,7 @@ def installed(directory: Path, app: Any) -> Recorder:
         (encode, "encode", False),
         (decode, "decode", False),
         (barrier.complete_after, "barrier", True),
-        (barrier.standing_of, "barrier", True),
+        (barrier.completion_of, "barrier", True),
         (run_setup, "setup", False),
         (run_process, "process", False),
         (run_join, "join", False),

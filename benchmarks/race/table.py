@@ -12,7 +12,7 @@ from fanout.report import readable
 from ..spread import NOTHING, Spread, shown
 from . import figures
 from .entries import ENTRIES
-from .lap import Lap, Standing, standings
+from .lap import Completion, Lap, standings
 from .spans import STAGES
 from .works import Load
 
@@ -77,7 +77,7 @@ def _ratios(laps: Sequence[Lap]) -> Table:
     return table
 
 
-def _stages(one: Standing, plain: Standing | None) -> Table:
+def _stages(one: Completion, plain: Completion | None) -> Table:
     wall = f"{_ms(one.wall)}{f', {_ms(plain.wall)} unrecorded' if plain else ''}"
     title = f"{ENTRIES[one.entry].label}, {named(one.load)}: where the time goes ({wall})"
     table = _table(title, ["stage", "of the wall time", "in all processes", "calls"])

@@ -19,7 +19,7 @@ PAUSE_S = 0.005
 LONGEST_S = 0.25
 """Longest time that anything waits for a busy process."""
 
-TRIES = 10
+ATTEMPTS = 10
 """Times that something is tried while store or broker do not answer: about 8 minutes, as for a message."""
 
 
@@ -28,10 +28,10 @@ class _Waiting:
     action: Callable[[], object]
     since: float
     not_before: float = 0.0
-    tries: int = 0
+    attempts: int = 0
 
 
-class Idle:
+class Debouncer:
     """Does what was put off, in a thread, once the process has not worked for 5 ms, or after 250 ms if it has.
 
     What waits is lost if the process dies, so it must be something that a sweep makes good. Safe for threads.
@@ -58,7 +58,7 @@ class Idle:
                 self._worked_at = time.monotonic()
             self._changed.set()
 
-    def put_off(self, name: Hashable, action: Callable[[], object]) -> None:
+    def defer(self, name: Hashable, action: Callable[[], object]) -> None:
         """Have something done soon, instead of what was put off under that name before.
 
         Args:
@@ -128,15 +128,15 @@ class Idle:
             if not is_transient(error):
                 _LOG.exception("%s: failed, and is left to a sweep", name)
                 return
-            waiting.tries += 1
-            if waiting.tries >= TRIES:
-                _LOG.error("%s: put off %d times, now left to a sweep: %s", name, TRIES, error)
+            waiting.attempts += 1
+            if waiting.attempts >= ATTEMPTS:
+                _LOG.error("%s: put off %d times, now left to a sweep: %s", name, ATTEMPTS, error)
                 return
-            waiting.not_before = time.monotonic() + _patience_s(waiting.tries)
+            waiting.not_before = time.monotonic() + _patience_s(waiting.attempts)
             with self._lock:
                 self._waiting.setdefault(name, waiting)
 
 
-def _patience_s(tries: int) -> float:
+def _patience_s(attempts: int) -> float:
     """How long to wait after so many tries in vain."""
-    return min(2.0**tries, 60.0)
+    return min(2.0**attempts, 60.0)

@@ -7,27 +7,27 @@ import time
 from collections.abc import Callable
 
 
-class Alarms:
+class Timers:
     """What `threading.Timer` does, with one thread for all of them instead of one each. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: dict[Alarm, float] = {}
+        self._due: dict[Timer, float] = {}
         self._sooner = threading.Event()
         self._wakes_at = 0.0
         self._thread: threading.Thread | None = None
 
-    def set(self, after_s: float, action: Callable[[], object]) -> Alarm:
+    def set(self, after_s: float, action: Callable[[], object]) -> Timer:
         """Have something done later.
 
         Args:
             after_s: Seconds from now.
             action: Does it, in the thread of all alarms; must be short and raise nothing.
         """
-        alarm = Alarm(self, action)
+        timer = Timer(self, action)
         at = time.monotonic() + after_s
         with self._lock:
-            self._due[alarm] = at
+            self._due[timer] = at
             # A thread that is not alive any more: this process was forked from one that had it.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="fanout-alarms", daemon=True)
@@ -35,21 +35,21 @@ class Alarms:
                 self._thread.start()
             elif at < self._wakes_at:
                 self._sooner.set()
-        return alarm
+        return timer
 
-    def call_off(self, alarm: Alarm) -> bool:
-        """See `Alarm.call_off`."""
+    def cancel(self, timer: Timer) -> bool:
+        """See `Timer.cancel`."""
         with self._lock:
-            return self._due.pop(alarm, None) is not None
+            return self._due.pop(timer, None) is not None
 
     def _run(self) -> None:
         while True:
             with self._lock:
                 now = time.monotonic()
-                for alarm in [alarm for alarm, at in self._due.items() if at <= now]:
-                    del self._due[alarm]
+                for timer in [timer for timer, at in self._due.items() if at <= now]:
+                    del self._due[timer]
                     # With the lock held, so that who calls off too late knows that it has been done.
-                    alarm.action()
+                    timer.action()
                 if not self._due:
                     self._thread = None
                     return
@@ -58,19 +58,19 @@ class Alarms:
             self._sooner.wait(self._wakes_at - now)
 
 
-class Alarm:
+class Timer:
     """One thing to be done.
 
     Attributes:
         action: Does it.
     """
 
-    __slots__ = ("_alarms", "action")
+    __slots__ = ("_timers", "action")
 
-    def __init__(self, alarms: Alarms, action: Callable[[], object]) -> None:
-        self._alarms = alarms
+    def __init__(self, timers: Timers, action: Callable[[], object]) -> None:
+        self._timers = timers
         self.action = action
 
-    def call_off(self) -> bool:
+    def cancel(self) -> bool:
         """Do it no more. Returns False if it has been done."""
-        return self._alarms.call_off(self)
+        return self._timers.cancel(self)

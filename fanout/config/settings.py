@@ -52,10 +52,11 @@ class Config:
     Attributes:
         store: URL of the object store: `s3://bucket/prefix`, `file:///directory` or `memory://name`.
         inline_bytes: A parameter whose encoded form is larger goes to the store and never into a message.
-        pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (uploads + 1)` plus one chunk.
-        uploads: Packs that setup uploads at the same time.
+        pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (upload_concurrency + 1)` plus
+            one chunk.
+        upload_concurrency: Packs that setup uploads at the same time.
         stall_s: Seconds without progress after which a sweep moves a job; doubled after each time.
-        keep_s: Seconds after its outcome at which a sweep removes a job's objects.
+        retention_s: Seconds after its outcome at which a sweep removes a job's objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
         publish_timeout_s: Seconds for which a message is offered to a broker that does not take it.
         unsafe_write_once: Whether a store that ignores or refuses write-once puts is used all the same; only for tasks
@@ -65,16 +66,16 @@ class Config:
     store: str
     inline_bytes: int = 4 * KIB
     pack_bytes: int = 8 * MIB
-    uploads: int = 4
+    upload_concurrency: int = 4
     stall_s: float = 60.0
-    keep_s: float = 7 * 24 * 3600.0
+    retention_s: float = 7 * 24 * 3600.0
     sweep_every_s: float | None = None
     publish_timeout_s: float = 60.0
     unsafe_write_once: bool = False
 
     def __post_init__(self) -> None:
-        _counts(self, "pack_bytes", "uploads")
-        _positive(self, "stall_s", "keep_s", "sweep_every_s", "publish_timeout_s")
+        _counts(self, "pack_bytes", "upload_concurrency")
+        _positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s")
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:
@@ -118,7 +119,8 @@ class Options:
         chunk_items: Items a chunk, exactly (the last one may have fewer).
         groups: Number of chunks, as even as can be; `setup` must return a sized collection.
         chunk_bytes: A chunk is closed when its encoded items reach this size.
-        item_bytes: Largest encoded form of one item; setup refuses a larger one, since its worker could hold it only in
+        max_item_bytes: Largest encoded form of one item; setup refuses a larger one, since its worker could hold it
+            only in
             full, and a store takes at most 5 GiB in one request.
         parallelism: Workers to plan for when neither of the first two is given: about 4 chunks a worker.
         max_attempts: Tries of a chunk, kills of its worker included, after which it counts as failed.
@@ -133,7 +135,7 @@ class Options:
     chunk_items: int | None = None
     groups: int | None = None
     chunk_bytes: int = 8 * MIB
-    item_bytes: int = GIB
+    max_item_bytes: int = GIB
     parallelism: int = 32
     max_attempts: int = 3
     deadline_s: float | None = None
@@ -142,7 +144,7 @@ class Options:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _counts(self, "chunk_items", "groups", "chunk_bytes", "item_bytes", "parallelism", "max_attempts")
+        _counts(self, "chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts")
         _positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")

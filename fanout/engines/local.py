@@ -20,13 +20,13 @@ from storage import MemoryStore, ObjectStore, open_store
 
 from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
-from ..records.chunk_ref import Handle
+from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure
 from ..records.keys import new_id
 from ..records.models import Intent, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
-from .submission import Order, local_config, put_on_record
+from .submission import Submission, local_config, put_on_record
 
 ExecutorName = Literal["inline", "threads", "processes"]
 
@@ -73,8 +73,8 @@ def run(
             raise ConfigError(f"executor must be 'inline', 'threads' or 'processes', not {executor!r}")
         runtime = Runtime(store, config, crew, on_error=errors.append)
         crew.runtime = runtime
-        order = Order.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
-        outcome = _driven(runtime, crew, order, job_id)
+        submission = Submission.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
+        outcome = _driven(runtime, crew, submission, job_id)
         if outcome.failure is not None:
             raise outcome.error(job_id) from _cause(outcome, errors)
         return runtime.ledger(job_id).value(outcome)
@@ -92,14 +92,14 @@ def _cause(outcome: Outcome, errors: Sequence[BaseException]) -> BaseException |
     return next(found, None)
 
 
-def run_inline(runtime: Runtime, order: Order, job_id: str) -> Outcome:
+def run_inline(runtime: Runtime, submission: Submission, job_id: str) -> Outcome:
     """Run a job to its end in the caller's thread, but in the store of another engine's runtime; for its eager mode.
 
     Nothing is sent. The job stays in the store, where any handle finds it.
     """
     crew = _Inline()
     crew.runtime = Runtime(runtime.store, runtime.config, crew, tasks=runtime.tasks)
-    return _driven(crew.runtime, crew, order, job_id)
+    return _driven(crew.runtime, crew, submission, job_id)
 
 
 def inline_runtime(runtime: Runtime) -> Runtime:
@@ -109,14 +109,14 @@ def inline_runtime(runtime: Runtime) -> Runtime:
     return crew.runtime
 
 
-def _driven(runtime: Runtime, crew: _Crew, order: Order, job_id: str) -> Outcome:
-    job, first = put_on_record(runtime, job_id, order.intent(now=runtime.now))
+def _driven(runtime: Runtime, crew: _Crew, submission: Submission, job_id: str) -> Outcome:
+    job, first = put_on_record(runtime, job_id, submission.intent(now=runtime.now))
     if not first:
-        latest = runtime.open(job_id, job.intent, job.ledger.latest_round())
-        standing = latest.ledger.outcome()
-        if standing is not None:
-            return standing
-    run_setup(runtime, job_id, launch_id=job.launch_id, kept=order.kept, fresh=first)
+        latest = runtime.open(job_id, job.intent, job.ledger.latest_generation())
+        current = latest.ledger.outcome()
+        if current is not None:
+            return current
+    run_setup(runtime, job_id, launch_id=job.launch_id, kept=submission.kept, fresh=first)
     crew.finish()
     outcome = run_join(runtime, job_id, launch_id=job.launch_id)
     if outcome is None:
@@ -129,15 +129,17 @@ class _Crew(abc.ABC):
 
     runtime: Runtime
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
         raise AssertionError("a local job is not swept: its setup runs in the caller")
 
-    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+    ) -> None:
         """Nothing to send: `run` joins once nothing is left to do."""
         return
 
     @abc.abstractmethod
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
         """Run process on these chunks, now or soon."""
 
     @abc.abstractmethod
@@ -149,11 +151,11 @@ class _Inline(_Crew):
     """Runs each chunk in the caller's thread, before setup goes on to the next."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Handle] = deque()
+        self._waiting: deque[ChunkRef] = deque()
         self._at_work = False
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
-        self._waiting.extend(handles)
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
+        self._waiting.extend(refs)
         # A chunk that raised is sent again from within its own run.
         if self._at_work:
             return
@@ -171,11 +173,13 @@ class _Inline(_Crew):
 class _Eager(_Inline):
     """Runs the other steps at once, too."""
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
-        run_setup(self.runtime, job_id, launch_id=intent.launch_id, nudged=again, round=round)
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
+        run_setup(self.runtime, job_id, launch_id=intent.launch_id, resent=again, generation=generation)
 
-    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        run_join(self.runtime, job_id, launch_id=intent.launch_id, again=again, round=round)
+    def send_join(
+        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+    ) -> None:
+        run_join(self.runtime, job_id, launch_id=intent.launch_id, again=again, generation=generation)
 
 
 class _Pool(_Crew):
@@ -183,7 +187,7 @@ class _Pool(_Crew):
 
     def __init__(self) -> None:
         self._executor = self._new_executor()
-        self._running: dict[Future[list[Handle]], Handle] = {}
+        self._running: dict[Future[list[ChunkRef]], ChunkRef] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -198,11 +202,11 @@ class _Pool(_Crew):
         """The executor to begin with, and another one when it is broken."""
 
     @abc.abstractmethod
-    def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
+    def _submit(self, ref: ChunkRef, redelivered: bool) -> Future[list[ChunkRef]]:
         """Start one chunk; the future gives the chunks that are to run again."""
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
-        self._start_all(handles)
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
+        self._start_all(refs)
 
     def finish(self) -> None:
         while True:
@@ -223,20 +227,20 @@ class _Pool(_Crew):
             if lost:
                 self._recover(lost)
 
-    def _start_all(self, handles: Sequence[Handle]) -> None:
-        for handle in handles:
-            self._start(handle)
+    def _start_all(self, refs: Sequence[ChunkRef]) -> None:
+        for ref in refs:
+            self._start(ref)
 
-    def _start(self, handle: Handle, *, redelivered: bool = False) -> None:
+    def _start(self, ref: ChunkRef, *, redelivered: bool = False) -> None:
         with self._lock:
             try:
-                future = self._submit(handle, redelivered)
+                future = self._submit(ref, redelivered)
             except BrokenExecutor as error:
                 future = Future()
                 future.set_exception(error)
-            self._running[future] = handle
+            self._running[future] = ref
 
-    def _recover(self, lost: list[Handle]) -> None:
+    def _recover(self, lost: list[ChunkRef]) -> None:
         """Run the chunks of a broken pool one by one: nobody can tell which of them killed its worker."""
         self._renew()
         waiting = deque(lost)
@@ -265,11 +269,11 @@ class _Threads(_Pool):
     def _new_executor(self) -> Executor:
         return ThreadPoolExecutor(self._workers, thread_name_prefix="fanout")
 
-    def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
-        return self._executor.submit(self._run, handle, redelivered)
+    def _submit(self, ref: ChunkRef, redelivered: bool) -> Future[list[ChunkRef]]:
+        return self._executor.submit(self._run, ref, redelivered)
 
-    def _run(self, handle: Handle, redelivered: bool) -> list[Handle]:
-        run_process(self.runtime, handle, redelivered=redelivered)
+    def _run(self, ref: ChunkRef, redelivered: bool) -> list[ChunkRef]:
+        run_process(self.runtime, ref, redelivered=redelivered)
         return []
 
 
@@ -288,19 +292,19 @@ class _Processes(_Pool):
     def _new_executor(self) -> Executor:
         return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
 
-    def _submit(self, handle: Handle, redelivered: bool) -> Future[list[Handle]]:
+    def _submit(self, ref: ChunkRef, redelivered: bool) -> Future[list[ChunkRef]]:
         task = self._task
-        return self._executor.submit(_process_here, self._store_url, task.module, task.name, handle, redelivered)
+        return self._executor.submit(_process_here, self._store_url, task.module, task.name, ref, redelivered)
 
 
 class _Outbox(_Crew):
     """The carrier of a worker process: keeps what is to be sent, for the parent to send."""
 
     def __init__(self) -> None:
-        self.handles: list[Handle] = []
+        self.refs: list[ChunkRef] = []
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
-        self.handles.extend(handles)
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
+        self.refs.extend(refs)
 
     def finish(self) -> None:
         """Nothing runs here."""
@@ -316,8 +320,8 @@ def _here(store_url: str, module: str, task: str) -> tuple[Runtime, _Outbox]:
     return runtime, outbox
 
 
-def _process_here(store_url: str, module: str, task: str, handle: Handle, redelivered: bool) -> list[Handle]:
+def _process_here(store_url: str, module: str, task: str, ref: ChunkRef, redelivered: bool) -> list[ChunkRef]:
     runtime, outbox = _here(store_url, module, task)
-    outbox.handles.clear()
-    run_process(runtime, handle, redelivered=redelivered)
-    return list(outbox.handles)
+    outbox.refs.clear()
+    run_process(runtime, ref, redelivered=redelivered)
+    return list(outbox.refs)

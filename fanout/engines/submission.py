@@ -19,14 +19,14 @@ from ..records.keys import new_token
 from ..records.ledger import Ledger, write_intent
 from ..records.models import Intent
 from ..records.parameters import Parameters
-from ..runtime import OpenJob, Runtime
+from ..runtime import CachedJob, Runtime
 
 CALLER_STOPPED = "CallerStopped"
 """What an outcome calls a job whose caller stopped, and said so, while it set the job up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Submission:
     """A validated input on its way to become a job.
 
     Attributes:
@@ -34,7 +34,7 @@ class Order:
         parameters: Its parameters, the large ones in the store already.
         options: How the job is cut and tried.
         kept: Parameters that stay in this process, for a setup that runs here: streams, checked element by element
-            as they are read, and with `setup_here` whatever only setup declares.
+            as they are read, and with `setup_in_caller` whatever only setup declares.
         receives: Name of the parameter that an earlier step of a chain supplies.
         routing: The engine's own options of every message of the job.
     """
@@ -57,8 +57,8 @@ class Order:
         options: Mapping[str, Any],
         receives: str | None = None,
         may_stream: bool = True,
-        setup_here: bool = False,
-    ) -> Order:
+        setup_in_caller: bool = False,
+    ) -> Submission:
         """Validate, then store what is large. Nothing is stored if anything is refused.
 
         Raises:
@@ -69,7 +69,7 @@ class Order:
         chosen = task.options.updated(options)
         if not isinstance(values, Mapping):
             raise InvalidInput(task.name, {"input": [f"must be a mapping of parameters, not {type(values).__name__}"]})
-        at_home = frozenset(task.binding.setup_only(values)) if setup_here else frozenset[str]()
+        at_home = frozenset(task.binding.setup_only(values)) if setup_in_caller else frozenset[str]()
         given = carried(task, values, at_home=at_home)
         streams = [name for name, value in given.items() if is_stream(value)]
         given |= {name: iter(given[name]) for name in streams}
@@ -91,7 +91,7 @@ class Order:
             document = given
         streamed = {name: document.pop(name) for name in streams if name in document}
         streamed = {name: stream for name, stream in streamed.items() if name in task.schema.fields}
-        kept = {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_here else {}
+        kept = {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_in_caller else {}
         try:
             parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
         except Unencodable as error:
@@ -101,7 +101,7 @@ class Order:
             raise Unencodable(error.args[0], path=error.path, remedy=f"{remedy}what `coerce` makes of it.") from error
         return cls(task, parameters, chosen, {**kept, **streamed}, receives)
 
-    def completed(self, received: Any, *, store: ObjectStore, inline_bytes: int) -> Order:
+    def completed(self, received: Any, *, store: ObjectStore, inline_bytes: int) -> Submission:
         """The order of a chain with the value of the step before, validated as a whole. Two requests a large value.
 
         Raises:
@@ -155,7 +155,7 @@ class Order:
         )
 
 
-def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[OpenJob, bool]:
+def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[CachedJob, bool]:
     """Write a job's intent, and so make it a job. Launching the same one twice makes one.
 
     One request. A job whose caller stopped before all of its input was there is worth nothing to anybody: under its id
@@ -184,7 +184,7 @@ def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[OpenJo
     return job, False
 
 
-def _is_spent(job: OpenJob) -> bool:
+def _is_spent(job: CachedJob) -> bool:
     """Whether the job has ended because its caller did not see its launch through. Two requests, for a stream."""
     if not job.intent.kept:
         return False
@@ -198,7 +198,7 @@ def has_begun(ledger: Ledger) -> bool:
     return next(iter(ledger.objects()), None) is not None
 
 
-def take_back(job: OpenJob) -> bool:
+def take_back(job: CachedJob) -> bool:
     """Undo the launch of a job whose message was not sent, unless somebody has taken it up. Three requests.
 
     A worker that has its message leaves something in the store before it reads the intent. So one that we do not see
@@ -220,18 +220,18 @@ def take_back(job: OpenJob) -> bool:
     return True
 
 
-def _differences(standing: Intent, intent: Intent) -> list[str]:
+def _differences(current: Intent, intent: Intent) -> list[str]:
     """What a launch wants otherwise than the job that stands; never a parameter's value."""
-    if standing.task != intent.task:
-        return [f"its task is {standing.task}, not {intent.task}"]
+    if current.task != intent.task:
+        return [f"its task is {current.task}, not {intent.task}"]
     found = []
-    there, wanted = _contents(standing), _contents(intent)
+    there, wanted = _contents(current), _contents(intent)
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
             found.append(f"its parameter {name!r} is another")
-    for name in sorted(set(standing.kept) ^ set(intent.kept)):
-        found.append(f"its parameter {name!r} is {'' if name in standing.kept else 'not '}kept by the caller")
-    there_options, wanted_options = (asdict(Options().updated(entry.options)) for entry in (standing, intent))
+    for name in sorted(set(current.kept) ^ set(intent.kept)):
+        found.append(f"its parameter {name!r} is {'' if name in current.kept else 'not '}kept by the caller")
+    there_options, wanted_options = (asdict(Options().updated(entry.options)) for entry in (current, intent))
     for name, value in wanted_options.items():
         known = there_options[name]
         if (type(known), known) != (type(value), value):

@@ -26,7 +26,7 @@ class Failure:
         traceback_text: The worker's traceback, credentials removed.
         chunk: Index of the chunk, for process, and for combine within a chunk.
         item: Index of the item over the whole job, where known.
-        tries: How often the step was tried.
+        attempts: How often the step was tried.
     """
 
     step: str
@@ -35,7 +35,7 @@ class Failure:
     traceback_text: str = ""
     chunk: int | None = None
     item: int | None = None
-    tries: int = 1
+    attempts: int = 1
 
     @classmethod
     def of(
@@ -45,7 +45,7 @@ class Failure:
         *,
         chunk: int | None = None,
         item: int | None = None,
-        tries: int = 1,
+        attempts: int = 1,
     ) -> Failure:
         """What a step raised, whatever that is: an exception that can't be described is described as such."""
         _LOG.debug("%s raised", step, exc_info=(type(error), error, error.__traceback__))
@@ -54,17 +54,17 @@ class Failure:
         notes = _told(lambda: "".join(f"; {note}" for note in getattr(error, "__notes__", None) or ()))
         reason = shortened(redacted(_told(lambda: str(error)) + notes), limit=REASON_LIMIT)
         text = shortened(redacted(_told(lambda: _traceback_of(error))), limit=TRACEBACK_LIMIT)
-        return cls(step, name, reason, text, chunk, item, tries)
+        return cls(step, name, reason, text, chunk, item, attempts)
 
     @classmethod
-    def overran(cls, step: str, limit_s: float, *, chunk: int | None = None, tries: int = 1) -> Failure:
+    def overran(cls, step: str, limit_s: float, *, chunk: int | None = None, attempts: int = 1) -> Failure:
         """The step was stopped at its time limit."""
-        return cls(step, "TimeLimitExceeded", too_long(step, limit_s), chunk=chunk, tries=tries)
+        return cls(step, "TimeLimitExceeded", too_long(step, limit_s), chunk=chunk, attempts=attempts)
 
     def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
         """The error that says so to a caller."""
         reason = f"{self.error}: {self.reason}" if self.step != "job" else self.reason
-        return kind(job_id, task, self.step, reason, self.chunk, self.item, self.tries, self.traceback_text)
+        return kind(job_id, task, self.step, reason, self.chunk, self.item, self.attempts, self.traceback_text)
 
     @classmethod
     def read(cls, body: dict[str, Any] | Failure | None) -> Failure | None:
@@ -84,14 +84,14 @@ class FailedItem:
         chunk: Index of its chunk.
         error: Name of the exception's type; `WorkerLost` if the chunk's worker died every time.
         reason: Its message, shortened.
-        tries: How often its chunk was tried.
+        attempts: How often its chunk was tried.
     """
 
     item: int
     chunk: int
     error: str
     reason: str
-    tries: int = 1
+    attempts: int = 1
 
     def __bool__(self) -> bool:
         return False
@@ -104,7 +104,7 @@ class FailedItem:
         """The mark of one item of a chunk that failed for that reason."""
         assert failure.chunk is not None
         reason = shortened(failure.reason, limit=MARK_LIMIT)
-        return cls(item, failure.chunk, failure.error, reason, failure.tries)
+        return cls(item, failure.chunk, failure.error, reason, failure.attempts)
 
     def to_dict(self) -> dict[str, Any]:
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}

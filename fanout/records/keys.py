@@ -3,23 +3,29 @@
 Everything of a job lies below `_jobs/<job_id>/`, where nothing else of a bucket lies. Nothing here can name an object
 of another job, because every part of a key is either a literal, a checked id, or a number.
 
-    _jobs/<job_id>/intent                  which launch of that id counts, and what it is to do
+    _jobs/<job_id>/intent                which launch of that id counts, and what it is to do
     _jobs/<job_id>/<launch_id>/
-             continuation                  in/<attempt>/<pack>            out/<attempt>/<group>/<chunk>
-             manifest                      in/<attempt>/index/<shard>     err/<step>/<try>
-             outcome · value               beat/<step>                    err/<step>/<try>-off
-             delivered                     claim/<n> · claim/<n>-off      done/<attempt>/<group>
-                                           nudge/<n>                      node/<attempt>/<level>/<group>/<node>
-    _parameters/<digest>                   parameters too large for a message, shared by content
+             continuation                what the engine sends after the join
+             manifest                    which run of setup counts, and how much it made
+             outcome · value/<digest>    how the job ended; a large value lies beside it
+             delivered                   the outcome has been passed on
+             input/<setup_id>/<pack>                        input/<setup_id>/index/<shard>
+             results/<setup_id>/<group>/<chunk>             complete/<setup_id>/<group>
+             combined/<setup_id>/<level>/<group>/<node>
+             attempts/<step>/<n>                            attempts/<step>/<n>.interrupted
+             claims/<n> · claims/<n>.interrupted            heartbeats/<step> · resends/<n>
+             generations/<n>/start                          what starts the n-th retry
+             generations/<n>/…                              what it says for itself
+    _parameters/<digest>                 parameters too large for a message, shared by content
 
 A job id may be used again once its job is removed. A launch id never is: so what a late worker still writes of a job
 that was removed can't mix with the job that has its id now.
 
-A `<step>` is `setup`, `join`, `<attempt>/<chunk>` for process, or `combine/<attempt>/<level>/<node>`. A result in
-which items failed lies beside where a good one would, as `out/<attempt>/<group>/<chunk>-<round>-<failed>`, so that one
-listing tells both, and a good result finds its place free; a node of combined results likewise. A job that is run again
-does so in a round of its own: `rounds/<n>` starts it, and what a round must say for itself (`claim`, `outcome`,
-`delivered`, `done`, `err`, `beat`, `nudge`) lies under `round/<n>/` from the second one on.
+A `<step>` is `setup`, `join`, `<setup_id>/<chunk>` for process, or `combine/<setup_id>/<level>/<node>`. A result in
+which items failed lies beside a good one's key, as `<chunk>-<generation>-<failed>`, so that one listing tells both, and
+a good result finds its key free; a node of combined results likewise. Generation 0 is the job's first one. Each later
+one lies under `generations/<n>/`: its `start`, and its own claims, outcome, delivery, markers, attempts, heartbeats and
+resends.
 """
 
 from __future__ import annotations
@@ -57,14 +63,14 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
-def process_step(attempt: str, chunk: int) -> str:
+def process_step(setup_id: str, chunk: int) -> str:
     """Name of a chunk's process step, under which its tries and its beat lie."""
-    return f"{attempt}/{chunk:08d}"
+    return f"{setup_id}/{chunk:08d}"
 
 
-def combine_step(attempt: str, level: int, node: int) -> str:
+def combine_step(setup_id: str, level: int, node: int) -> str:
     """Name of the step that makes a node of combined results, under which its tries and its beat lie."""
-    return f"combine/{attempt}/{level:02d}/{node:08d}"
+    return f"combine/{setup_id}/{level:02d}/{node:08d}"
 
 
 def is_id(text: object) -> TypeGuard[str]:
@@ -115,17 +121,17 @@ class JobKeys:
 
     job_id: str
     launch_id: str
-    round: int = 0
+    generation: int = 0
 
     def __post_init__(self) -> None:
         checked_id(self.job_id, what="job id")
         checked_id(self.launch_id, what="launch id")
-        if type(self.round) is not int or self.round < 0:
-            raise ValueError(f"round {self.round!r:.80} is not a number from 0")
+        if type(self.generation) is not int or self.generation < 0:
+            raise ValueError(f"generation {self.generation!r:.80} is not a number from 0")
 
     @property
     def _scope(self) -> str:
-        return f"{self.prefix}round/{self.round}/" if self.round else self.prefix
+        return f"{self.generations}{self.generation}/" if self.generation else self.prefix
 
     @property
     def prefix(self) -> str:
@@ -145,13 +151,13 @@ class JobKeys:
 
     @property
     def claims(self) -> str:
-        return f"{self._scope}claim/"
+        return f"{self._scope}claims/"
 
     def claim(self, number: int) -> str:
         return f"{self.claims}{number:03d}"
 
-    def claim_put_off(self, number: int) -> str:
-        return f"{self.claim(number)}-off"
+    def claim_interrupted(self, number: int) -> str:
+        return f"{self.claim(number)}.interrupted"
 
     @property
     def outcome(self) -> str:
@@ -162,76 +168,76 @@ class JobKeys:
         return f"{self._scope}delivered"
 
     @property
-    def nudges(self) -> str:
-        return f"{self._scope}nudge/"
+    def resends(self) -> str:
+        return f"{self._scope}resends/"
 
     @property
     def inputs(self) -> str:
-        return f"{self.prefix}in/"
+        return f"{self.prefix}input/"
 
     @property
-    def rounds(self) -> str:
-        return f"{self.prefix}rounds/"
+    def generations(self) -> str:
+        return f"{self.prefix}generations/"
 
-    def start_of(self, round: int) -> str:
-        return f"{self.rounds}{round:06d}"
+    def start_of(self, generation: int) -> str:
+        return f"{self.generations}{generation}/start"
 
     def value(self, digest: str) -> str:
         return f"{self.prefix}value/{digest}"
 
-    def nudge(self, number: int) -> str:
-        return f"{self.nudges}{number:06d}"
+    def resend(self, number: int) -> str:
+        return f"{self.resends}{number:06d}"
 
-    def beat(self, step: str) -> str:
-        return f"{self._scope}beat/{step}"
+    def heartbeat(self, step: str) -> str:
+        return f"{self._scope}heartbeats/{step}"
 
-    def packs(self, attempt: str) -> str:
-        return f"{self.inputs}{attempt}/"
+    def packs(self, setup_id: str) -> str:
+        return f"{self.inputs}{setup_id}/"
 
-    def pack(self, attempt: str, pack: int) -> str:
-        return f"{self.packs(attempt)}{pack:08d}"
+    def pack(self, setup_id: str, pack: int) -> str:
+        return f"{self.packs(setup_id)}{pack:08d}"
 
-    def index(self, attempt: str, shard: int) -> str:
-        return f"{self.inputs}{attempt}/index/{shard:06d}"
+    def index(self, setup_id: str, shard: int) -> str:
+        return f"{self.inputs}{setup_id}/index/{shard:06d}"
 
-    def results(self, attempt: str) -> str:
-        return f"{self.prefix}out/{attempt}/"
+    def results(self, setup_id: str) -> str:
+        return f"{self.prefix}results/{setup_id}/"
 
-    def result_group(self, attempt: str, group: int) -> str:
-        return f"{self.results(attempt)}{group:06d}/"
+    def result_group(self, setup_id: str, group: int) -> str:
+        return f"{self.results(setup_id)}{group:06d}/"
 
-    def result(self, attempt: str, chunk: int) -> str:
-        return f"{self.result_group(attempt, chunk // GROUP_WIDTH)}{chunk:08d}"
+    def result(self, setup_id: str, chunk: int) -> str:
+        return f"{self.result_group(setup_id, chunk // GROUP_WIDTH)}{chunk:08d}"
 
-    def bad_result(self, attempt: str, chunk: int, failed: int) -> str:
-        return f"{self.result(attempt, chunk)}-{self.round}-{failed:06d}"
+    def bad_result(self, setup_id: str, chunk: int, failed: int) -> str:
+        return f"{self.result(setup_id, chunk)}-{self.generation}-{failed:06d}"
 
-    def nodes(self, attempt: str) -> str:
-        return f"{self.prefix}node/{attempt}/"
+    def nodes(self, setup_id: str) -> str:
+        return f"{self.prefix}combined/{setup_id}/"
 
-    def node_group(self, attempt: str, level: int, group: int) -> str:
-        return f"{self.nodes(attempt)}{level:02d}/{group:06d}/"
+    def node_group(self, setup_id: str, level: int, group: int) -> str:
+        return f"{self.nodes(setup_id)}{level:02d}/{group:06d}/"
 
-    def node(self, attempt: str, level: int, node: int) -> str:
-        return f"{self.node_group(attempt, level, node // GROUP_WIDTH)}{node:08d}"
+    def node(self, setup_id: str, level: int, node: int) -> str:
+        return f"{self.node_group(setup_id, level, node // GROUP_WIDTH)}{node:08d}"
 
-    def bad_node(self, attempt: str, level: int, node: int, failed: int) -> str:
-        return f"{self.node(attempt, level, node)}-{self.round}-{failed:06d}"
+    def bad_node(self, setup_id: str, level: int, node: int, failed: int) -> str:
+        return f"{self.node(setup_id, level, node)}-{self.generation}-{failed:06d}"
 
-    def marks(self, attempt: str) -> str:
-        return f"{self._scope}done/{attempt}/"
+    def group_markers(self, setup_id: str) -> str:
+        return f"{self._scope}complete/{setup_id}/"
 
-    def mark(self, attempt: str, group: int) -> str:
-        return f"{self.marks(attempt)}{group:06d}"
+    def group_marker(self, setup_id: str, group: int) -> str:
+        return f"{self.group_markers(setup_id)}{group:06d}"
 
-    def tries(self, step: str) -> str:
-        return f"{self._scope}err/{step}/"
+    def attempts(self, step: str) -> str:
+        return f"{self._scope}attempts/{step}/"
 
-    def a_try(self, step: str, number: int) -> str:
-        return f"{self.tries(step)}{number:03d}"
+    def attempt(self, step: str, number: int) -> str:
+        return f"{self.attempts(step)}{number:03d}"
 
-    def put_off(self, step: str, number: int) -> str:
-        return f"{self.a_try(step, number)}-off"
+    def interrupted(self, step: str, number: int) -> str:
+        return f"{self.attempt(step, number)}.interrupted"
 
 
 def last_number(key: str) -> int:
@@ -244,12 +250,12 @@ class Numbered:
     """What the key of a try or a claim tells: its number, and whether it says that the run was put off."""
 
     number: int
-    put_off: bool
+    interrupted: bool
 
     @classmethod
     def read(cls, key: str) -> Numbered:
-        number, _, off = key.rsplit("/", 1)[1].partition("-")
-        return cls(int(number), bool(off))
+        number, _, suffix = key.rsplit("/", 1)[1].partition(".")
+        return cls(int(number), suffix == "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,20 +265,20 @@ class Landed:
     Attributes:
         index: Index of the chunk, or of the node on its level.
         failed: Items of it that failed; 0 for a good one.
-        round: The round that it belongs to if items failed; a good one belongs to all.
+        generation: The round that it belongs to if items failed; a good one belongs to all.
     """
 
     index: int
     failed: int = 0
-    round: int | None = None
+    generation: int | None = None
 
     @classmethod
     def read(cls, key: str) -> Landed:
         index, *rest = key.rsplit("/", 1)[1].split("-")
         if not rest:
             return cls(int(index))
-        round, failed = rest
-        return cls(int(index), int(failed), int(round))
+        generation, failed = rest
+        return cls(int(index), int(failed), int(generation))
 
 
 def level_of(key: str) -> int:
@@ -287,9 +293,9 @@ def launch_of(key: str) -> tuple[str, str]:
     return (launch_id, name) if slash else ("", rest)
 
 
-def split_round(name: str) -> tuple[int, str]:
-    """The round that an object of a launch belongs to, and its name in there, from its name in the launch."""
-    if not name.startswith("round/"):
+def split_generation(name: str) -> tuple[int, str]:
+    """Split an object's name within its launch into its generation and its name in there."""
+    if not name.startswith("generations/"):
         return 0, name
     _, number, rest = name.split("/", 2)
     return int(number), rest

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 from storage import Content, CorruptObject, decode, digest, encode
 
 from ..errors import JobCancelled, JobFailed
-from .chunk_ref import ChunkPlace
+from .chunk_ref import ChunkLocation
 from .failure import FailedItem, Failure
 
 LISTED_FAILURES = 1_000
@@ -58,7 +58,7 @@ class Record:
 
 def _plain(value: object) -> object:
     """The form of the values that stand inside a record."""
-    if isinstance(value, ChunkPlace):
+    if isinstance(value, ChunkLocation):
         return value.to_row()
     if isinstance(value, Failure):
         return {entry.name: getattr(value, entry.name) for entry in fields(value)}
@@ -113,8 +113,8 @@ class IndexShard(Record):
     rows: list[Any]
 
     @property
-    def places(self) -> list[ChunkPlace]:
-        return [ChunkPlace.from_row(row) for row in self.rows]
+    def locations(self) -> list[ChunkLocation]:
+        return [ChunkLocation.from_row(row) for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,22 +122,22 @@ class Manifest(Record):
     """What complete means: which attempt of setup counts, and how much it made. Setup writes it last, once.
 
     Attributes:
-        attempt: The attempt that counts.
+        setup_id: The attempt that counts.
         chunks: Number of chunks.
         items: Number of items.
         input_bytes: Size of all chunks, encoded.
         shards: Digest of each index object, in order; none if the places of the chunks stand here.
-        effort: Row of setup's `Effort`.
+        stats: Row of setup's `RunStats`.
         rows: The places of the chunks, if there are few.
     """
 
     kind: ClassVar[str] = "manifest"
-    attempt: str
+    setup_id: str
     chunks: int
     items: int
     input_bytes: int
     shards: list[str]
-    effort: list[Any]
+    stats: list[Any]
     rows: list[Any] = field(default_factory=list)
 
 
@@ -151,9 +151,9 @@ class ChunkResult(Record):
         items: How many it has.
         values: The encoded list of the results; empty when it failed. In a job with `combine` a list of one value, or
             of none if all items failed.
-        effort: Row of the `Effort`.
+        stats: Row of the `RunStats`.
         failure: Why all of them failed, as a mapping; else None.
-        marks: The items that failed while the others have results, as mappings; None stands in their places.
+        failures: The items that failed while the others have results, as mappings; None stands in their places.
         traceback_text: The worker's traceback for the first of these.
         combined: Whether the results are combined.
     """
@@ -163,9 +163,9 @@ class ChunkResult(Record):
     first_item: int
     items: int
     values: bytes
-    effort: list[Any]
+    stats: list[Any]
     failure: dict[str, Any] | Failure | None = None
-    marks: list[Any] = field(default_factory=list)
+    failures: list[Any] = field(default_factory=list)
     traceback_text: str = ""
     combined: bool = False
 
@@ -176,14 +176,14 @@ class ChunkResult(Record):
     @property
     def failed_count(self) -> int:
         """How many of its items have no result."""
-        return self.items if self.failure is not None else len(self.marks)
+        return self.items if self.failure is not None else len(self.failures)
 
     @property
     def failed_items(self) -> list[FailedItem]:
         """A mark for each item without a result, in item order."""
         failure = self.failed
         if failure is None:
-            return [mark if isinstance(mark, FailedItem) else FailedItem(**mark) for mark in self.marks]
+            return [mark if isinstance(mark, FailedItem) else FailedItem(**mark) for mark in self.failures]
         return [FailedItem.of(failure, item=self.first_item + place) for place in range(self.items)]
 
     def content_digest(self) -> str:
@@ -200,7 +200,7 @@ class Node(Record):
         index: Its place on the level.
         failed: Items below it that failed.
         values: The encoded list of the one value; of none if all items below it failed.
-        effort: Row of the `Effort`.
+        stats: Row of the `RunStats`.
     """
 
     kind: ClassVar[str] = "node"
@@ -208,14 +208,14 @@ class Node(Record):
     index: int
     failed: int
     values: bytes
-    effort: list[Any]
+    stats: list[Any]
 
     def content_digest(self) -> str:
         """Digest of the value, without when and where: equal for two runs that agree."""
         return digest(self.values)
 
 
-class TryState(StrEnum):
+class AttemptState(StrEnum):
     """What is known of a try that gave no result."""
 
     STARTED = "started"
@@ -224,11 +224,11 @@ class TryState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Try(Record):
+class Attempt(Record):
     """One try of a step that has given no result: it raised, its worker was lost, or it may still be running.
 
     Attributes:
-        state: One of `TryState`.
+        state: One of `AttemptState`.
         at: When this was written.
         failure: The failure, as a mapping, if it raised.
         by: Who began it, where that matters: for a node of combined results, the chunk whose message it was.
@@ -246,7 +246,7 @@ class Try(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round(Record):
+class Generation(Record):
     """That a job which has ended is run once more. Written once by whoever retries it, and so starts the round.
 
     Attributes:
@@ -256,14 +256,14 @@ class Round(Record):
         deadline_at: When the round fails if it has not ended; None for never.
     """
 
-    kind: ClassVar[str] = "round"
+    kind: ClassVar[str] = "generation"
     by: str
     at: float
     options: dict[str, Any]
     deadline_at: float | None = None
 
 
-class Ending(StrEnum):
+class OutcomeStatus(StrEnum):
     """How a job ended."""
 
     SUCCEEDED = "succeeded"
@@ -276,20 +276,20 @@ class Outcome(Record):
     """How a job ended. Written once; whatever comes later finds it and does nothing.
 
     Attributes:
-        ending: One of `Ending`.
+        status: One of `OutcomeStatus`.
         task: Name of the task.
         value: The encoded value, if it is small.
         value_digest: Else the digest under which it lies in the store.
         failure: The failure, as a mapping, if there is no value.
-        effort: Row of the join's `Effort`.
+        stats: Row of the join's `RunStats`.
         failed: How many items failed, in a job that tolerates it.
         failures: The first of them, at most `LISTED_FAILURES`, as mappings.
     """
 
     kind: ClassVar[str] = "outcome"
-    ending: str
+    status: str
     task: str
-    effort: list[Any]
+    stats: list[Any]
     value: bytes | None = None
     value_digest: str | None = None
     failure: dict[str, Any] | Failure | None = None
@@ -299,7 +299,7 @@ class Outcome(Record):
     @property
     def final(self) -> bool:
         """Whether nothing is left to retry, so that no other round can follow."""
-        return self.ending == Ending.SUCCEEDED and not self.failed
+        return self.status == OutcomeStatus.SUCCEEDED and not self.failed
 
     @property
     def failed_items(self) -> list[FailedItem]:
@@ -311,7 +311,7 @@ class Outcome(Record):
         failed = Failure.read(self.failure)
         if failed is None:
             raise ValueError(f"job {job_id} has a value, not an error")
-        return failed.to_error(job_id, self.task, JobCancelled if self.ending == Ending.CANCELLED else JobFailed)
+        return failed.to_error(job_id, self.task, JobCancelled if self.status == OutcomeStatus.CANCELLED else JobFailed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

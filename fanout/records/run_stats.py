@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class RunStats:
     """What a step cost: when, where and how much memory.
 
     Attributes:
@@ -28,7 +28,7 @@ class Effort:
     worker: str
 
     @classmethod
-    def since(cls, started_at: float) -> Effort:
+    def since(cls, started_at: float) -> RunStats:
         unit = 1 if sys.platform == "darwin" else 1024
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return cls(started_at, time.time(), peak_bytes, f"{socket.gethostname()}:{os.getpid()}")

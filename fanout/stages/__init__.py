@@ -6,7 +6,7 @@ try the whole stage again.
 """
 
 from .join import run_join
-from .outcome import awaits_setup, conclude, end_job, overdue, start_join
+from .outcome import awaits_setup, conclude, end_job, fail_if_overdue, start_join
 from .process import run_process
 from .resend import send_again, send_missing
 from .setup import run_setup
@@ -15,7 +15,7 @@ __all__ = [
     "awaits_setup",
     "conclude",
     "end_job",
-    "overdue",
+    "fail_if_overdue",
     "run_join",
     "run_process",
     "run_setup",

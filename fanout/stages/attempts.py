@@ -18,8 +18,8 @@ from storage import StorageError
 
 from ..blame import is_transient
 from ..records.failure import Failure
-from ..records.ledger import Ledger, TriesOnRecord
-from ..records.models import Note, Try, TryState
+from ..records.ledger import AttemptsOnRecord, Ledger
+from ..records.models import Attempt, AttemptState, Note
 
 
 class Admission(Enum):
@@ -32,7 +32,7 @@ class Admission(Enum):
     """It has used up its tries."""
 
 
-class Tries:
+class Attempts:
     """The tries of one step of a job.
 
     Args:
@@ -49,7 +49,7 @@ class Tries:
         self._step = step
         self._by = by
         self._known = known
-        self._put_off = 0
+        self._interrupted = 0
         self._on_record = False
         self.number = known + 1
         """Number of the try that is under way, from 1."""
@@ -57,7 +57,7 @@ class Tries:
     @property
     def count(self) -> int:
         """How many tries there were, with the one under way and without those that were put off."""
-        return self.number - self._put_off
+        return self.number - self._interrupted
 
     def begin(self) -> bool:
         """Take the first try and put it on record; False if somebody else has begun it. One request."""
@@ -69,7 +69,7 @@ class Tries:
         *,
         redelivered: bool,
         limit: int,
-        nudged: bool = False,
+        resent: bool = False,
         retried: bool = False,
         stall_s: float = 0.0,
         why: Callable[[int], Failure] | None = None,
@@ -79,36 +79,36 @@ class Tries:
         Args:
             redelivered: The broker has delivered this very message before: an earlier run died, or never began.
             limit: Runs that there may be.
-            nudged: The message may be one of several for the same step, and none of its runs began without a record.
+            resent: The message may be one of several for the same step, and none of its runs began without a record.
             retried: An earlier run for this message ended without being to blame (the store failed it, or its worker
                 shut down). It goes on as the same try, or as another where it is on record that it was put off.
             stall_s: Seconds without a sign of life for which a try that began is taken to be at work.
             why: Why the earlier run was lost, by the tries so far, where that is known.
         """
-        first = not (redelivered or nudged or retried)
+        first = not (redelivered or resent or retried)
         if first and (self._known == 0 or self._known + 1 < limit):
             return Admission.RUN
-        found = self._ledger.tries(self._step)
-        last, self._put_off = found.last, len(found.put_off)
+        found = self._ledger.attempts(self._step)
+        last, self._interrupted = found.last, len(found.interrupted)
         if first:
             # Only now does it matter how many of those that are known do not count.
             return Admission.RUN
-        if nudged and (last == self._known or not (redelivered or retried)):
+        if resent and (last == self._known or not (redelivered or retried)):
             # No run for this message has begun.
             if self._at_work(found, stall_s):
                 return Admission.LEAVE
-        elif retried and not redelivered and last not in found.put_off:
+        elif retried and not redelivered and last not in found.interrupted:
             self.number = max(last, self._known + 1)
             self._on_record = self.number == last
             return Admission.RUN
         elif redelivered and last == self._known:
             # The first delivery of this message left no trace, so its worker is gone.
             last += 1
-            if not self._lose(last, why(last - self._put_off) if why else None):
+            if not self._lose(last, why(last - self._interrupted) if why else None):
                 return Admission.LEAVE
         elif redelivered and why:
             # It had put on record that it starts.
-            self._record(last, TryState.LOST, why(last - self._put_off))
+            self._record(last, AttemptState.LOST, why(last - self._interrupted))
         self.number = last
         if self.count >= limit:
             return Admission.GIVE_UP
@@ -128,13 +128,13 @@ class Tries:
             if is_transient(error):
                 with suppress(StorageError):
                     # One that had left no record takes a number, so that what goes on in its place gets the next.
-                    number = self.number if self._on_record else self._ledger.tries(self._step).last + 1
-                    self._put_off_try(number)
+                    number = self.number if self._on_record else self._ledger.attempts(self._step).last + 1
+                    self._record_interrupted(number)
             raise
 
     def raised(self, failure: Failure) -> None:
         """Put on record that the try under way has raised."""
-        self._record(self.number, TryState.RAISED, failure)
+        self._record(self.number, AttemptState.RAISED, failure)
 
     def verdict(self, *, step: str, chunk: int | None = None, silent_s: float | None = None) -> Failure:
         """Why the step is given up: its last failure, or that its workers were lost.
@@ -158,43 +158,45 @@ class Tries:
                 f"its worker gave no sign of life for {silent_s:g} s: it died while running it (killed, out of memory, "
                 "or crashed), or could not reach the store, not even to say so"
             )
-        return Failure(step, "WorkerLost", reason, chunk=chunk, tries=self.count)
+        return Failure(step, "WorkerLost", reason, chunk=chunk, attempts=self.count)
 
-    def _at_work(self, found: TriesOnRecord, stall_s: float) -> bool:
+    def _at_work(self, found: AttemptsOnRecord, stall_s: float) -> bool:
         """Whether somebody has begun the step, and given a sign of life since `stall_s`. One request at most."""
-        began_at = found.written_at.get(found.last) if found.last not in found.put_off else None
+        began_at = found.written_at.get(found.last) if found.last not in found.interrupted else None
         now = self._now()
         if began_at is not None and now - began_at < stall_s:
             return True
-        beat_at = self._ledger.last_beat(self._step)
-        return beat_at is not None and now - beat_at < stall_s
+        heartbeat_at = self._ledger.last_heartbeat(self._step)
+        return heartbeat_at is not None and now - heartbeat_at < stall_s
 
     def _start(self) -> bool:
         """Take the try of this number; False if somebody else has begun it."""
-        begun = Try(state=TryState.STARTED, at=time.time(), by=self._by)
+        begun = Attempt(state=AttemptState.STARTED, at=time.time(), by=self._by)
         try:
-            return self._ledger.begin_try(self._step, self.number, begun) is begun
+            return self._ledger.begin_attempt(self._step, self.number, begun) is begun
         except StorageError:
             with suppress(StorageError):
                 # The answer may have been lost, and the record may stand.
-                if self._ledger.begin_try(self._step, self.number, begun) is begun:
-                    self._put_off_try(self.number)
+                if self._ledger.begin_attempt(self._step, self.number, begun) is begun:
+                    self._record_interrupted(self.number)
             raise
 
     def _lose(self, number: int, failure: Failure | None) -> bool:
         """Put the try of that number on record as lost, which left none; False if somebody has begun it meanwhile."""
-        lost = Try(state=TryState.LOST, at=time.time(), failure=failure, by=self._by)
-        return self._ledger.begin_try(self._step, number, lost).state == TryState.LOST
+        lost = Attempt(state=AttemptState.LOST, at=time.time(), failure=failure, by=self._by)
+        return self._ledger.begin_attempt(self._step, number, lost).state == AttemptState.LOST
 
-    def _put_off_try(self, number: int) -> None:
-        self._ledger.write_put_off(self._step, number, Note(by=self._by))
+    def _record_interrupted(self, number: int) -> None:
+        self._ledger.write_interrupted(self._step, number, Note(by=self._by))
 
-    def _record(self, number: int, state: TryState, failure: Failure | None = None) -> None:
-        self._ledger.write_try(self._step, number, Try(state=state, at=time.time(), failure=failure, by=self._by))
+    def _record(self, number: int, state: AttemptState, failure: Failure | None = None) -> None:
+        self._ledger.write_attempt(
+            self._step, number, Attempt(state=state, at=time.time(), failure=failure, by=self._by)
+        )
 
 
 def overran(step: str, limit_s: float | None, *, chunk: int | None = None) -> Callable[[int], Failure] | None:
     """Why a run that was stopped at a time limit was lost, by the tries so far; None if there was no such limit."""
     if limit_s is None:
         return None
-    return lambda tries: Failure.overran(step, limit_s, chunk=chunk, tries=tries)
+    return lambda attempts: Failure.overran(step, limit_s, chunk=chunk, attempts=attempts)

@@ -48,7 +48,7 @@ def levels_of(chunks: int) -> list[int]:
 
 
 def complete_after(
-    ledger: Ledger, attempt: str, chunk: int, manifest: Callable[[], Manifest | None], *, by: str
+    ledger: Ledger, setup_id: str, chunk: int, manifest: Callable[[], Manifest | None], *, by: str
 ) -> bool:
     """Whether the job is complete, as far as the worker that just finished `chunk` can tell.
 
@@ -57,26 +57,26 @@ def complete_after(
 
     Args:
         ledger: The job's records.
-        attempt: The setup attempt that the chunk belongs to.
+        setup_id: The setup attempt that the chunk belongs to.
         chunk: Index of the chunk whose result was just written.
         manifest: Gives the manifest, or None while there is none.
         by: Token of the caller, for the mark.
     """
     known = manifest()
-    if known is None or known.attempt != attempt:
+    if known is None or known.setup_id != setup_id:
         return False
     group = chunk // GROUP_WIDTH
-    if len(ledger.finished(attempt, group)) < width_of(group, known.chunks):
+    if len(ledger.finished(setup_id, group)) < width_of(group, known.chunks):
         return False
     groups = groups_of(known.chunks)
     if groups == 1:
         return True
-    ledger.write_mark(attempt, group, Note(by=by))
-    return len(ledger.marked(attempt)) >= groups
+    ledger.write_group_complete(setup_id, group, Note(by=by))
+    return len(ledger.complete_groups(setup_id)) >= groups
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Completion:
     """How far a job is.
 
     Attributes:
@@ -103,7 +103,7 @@ class Standing:
         return [chunk for chunk in self.due if chunk in self.landed]
 
 
-def standing_of(ledger: Ledger, manifest: Manifest, *, combines: bool, by: str) -> Standing:
+def completion_of(ledger: Ledger, manifest: Manifest, *, combines: bool, by: str) -> Completion:
     """How far the job is, in the ledger's round.
 
     One listing a 1,000 chunks, and where there are several groups one or two of marks, or one a 1,000 nodes. Marks the
@@ -116,29 +116,31 @@ def standing_of(ledger: Ledger, manifest: Manifest, *, combines: bool, by: str) 
         by: Token of the caller, for the marks.
     """
     if not manifest.chunks:
-        return Standing({}, {}, 0, {})
+        return Completion({}, {}, 0, {})
     if combines:
-        return _standing_tree(ledger, manifest)
-    landed = ledger.landed(manifest.attempt)
+        return _completion_of_tree(ledger, manifest)
+    landed = ledger.landed(manifest.setup_id)
     missing = [chunk for chunk in range(manifest.chunks) if chunk not in landed]
     groups = groups_of(manifest.chunks)
     if missing and groups > 1:
-        full = set(range(groups)) - {chunk // GROUP_WIDTH for chunk in missing} - ledger.marked(manifest.attempt)
+        full = (
+            set(range(groups)) - {chunk // GROUP_WIDTH for chunk in missing} - ledger.complete_groups(manifest.setup_id)
+        )
         for group in full:
-            ledger.write_mark(manifest.attempt, group, Note(by=by))
+            ledger.write_group_complete(manifest.setup_id, group, Note(by=by))
         # The others may have marked theirs between our listing and our marks; then nobody else would notice.
-        if full and len(ledger.marked(manifest.attempt)) >= groups:
-            landed, missing = ledger.landed(manifest.attempt), []
-    due = {chunk: process_step(manifest.attempt, chunk) for chunk in missing}
-    return Standing(landed, due, 0, landed)
+        if full and len(ledger.complete_groups(manifest.setup_id)) >= groups:
+            landed, missing = ledger.landed(manifest.setup_id), []
+    due = {chunk: process_step(manifest.setup_id, chunk) for chunk in missing}
+    return Completion(landed, due, 0, landed)
 
 
-def _standing_tree(ledger: Ledger, manifest: Manifest) -> Standing:
-    attempt, levels = manifest.attempt, levels_of(manifest.chunks)
+def _completion_of_tree(ledger: Ledger, manifest: Manifest) -> Completion:
+    setup_id, levels = manifest.setup_id, levels_of(manifest.chunks)
     # The nodes first: then whatever has failed by the listing of results is missing from them.
-    nodes = ledger.tree(attempt) if len(levels) > 1 else {}
-    landed = ledger.landed(attempt)
-    due = {chunk: process_step(attempt, chunk) for chunk in range(manifest.chunks) if chunk not in landed}
+    nodes = ledger.tree(setup_id) if len(levels) > 1 else {}
+    landed = ledger.landed(setup_id)
+    due = {chunk: process_step(setup_id, chunk) for chunk in range(manifest.chunks) if chunk not in landed}
     below: Mapping[int, int] = landed
     for level in range(1, len(levels)):
         there = nodes.get(level, {})
@@ -147,7 +149,7 @@ def _standing_tree(ledger: Ledger, manifest: Manifest) -> Standing:
             if node not in there and all(
                 entry in below for entry in range(first, first + width_of(node, levels[level - 1]))
             ):
-                due[node * GROUP_WIDTH**level] = combine_step(attempt, level, node)
+                due[node * GROUP_WIDTH**level] = combine_step(setup_id, level, node)
         below = there
     top = len(levels) - 1
-    return Standing(landed, dict(sorted(due.items())), top, nodes.get(top, {}) if top else landed)
+    return Completion(landed, dict(sorted(due.items())), top, nodes.get(top, {}) if top else landed)

@@ -41,16 +41,16 @@ class Claim:
             yield
         except Exception as error:
             if is_transient(error):
-                self.put_off(ledger, by=by)
+                self.interrupted(ledger, by=by)
             raise
 
-    def put_off(self, ledger: Ledger, *, by: str) -> None:
+    def interrupted(self, ledger: Ledger, *, by: str) -> None:
         """Put on record that the store failed the holder, so that whoever takes over does not believe it dead."""
         if self.lost:
             # The next one would not learn that an earlier holder died.
             return
         with suppress(StorageError):
-            ledger.write_claim_put_off(self.number, Note(by=by))
+            ledger.write_claim_interrupted(self.number, Note(by=by))
 
 
 def claim_join(
@@ -87,10 +87,10 @@ def claim_join(
         return None
     ours = last.by in held
     if not ours and not redelivered:
-        alive_at = max(last.made_at, ledger.last_beat("join") or 0.0)
+        alive_at = max(last.made_at, ledger.last_heartbeat("join") or 0.0)
         if not again or now() - alive_at < stall_s:
             return None
-    claim = Claim(last.number + 1, lost=not ours and not last.put_off)
+    claim = Claim(last.number + 1, lost=not ours and not last.interrupted)
     return claim if _taken(ledger, claim, token) else None
 
 
@@ -103,5 +103,5 @@ def _taken(ledger: Ledger, claim: Claim, token: str) -> bool:
         with suppress(StorageError):
             # The answer may have been lost, and the claim may stand.
             if ledger.claim(claim.number, note):
-                claim.put_off(ledger, by=token)
+                claim.interrupted(ledger, by=token)
         raise

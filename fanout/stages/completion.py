@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..records.chunk_ref import Handle
+from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH
-from ..runtime import OpenJob, Runtime
+from ..runtime import CachedJob, Runtime
 from . import barrier
 from .combine import Delivery, complete_after
 from .outcome import start_join
 
 
-def look_after(runtime: Runtime, job: OpenJob, handle: Handle, delivery: Delivery, *, by: str) -> None:
+def check_completion(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery, *, by: str) -> None:
     """See to it that somebody looks at the chunk's group now that its result stands; whoever completes the job joins.
 
     What matters is a look after the group's last result. Whoever writes that is likely to be at one of the last
@@ -24,29 +24,29 @@ def look_after(runtime: Runtime, job: OpenJob, handle: Handle, delivery: Deliver
     Args:
         runtime: Store, settings, carrier.
         job: The job.
-        handle: Names the chunk.
+        ref: Names the chunk.
         delivery: What is known of earlier runs for the same message.
         by: Token of the run.
     """
-    idle = runtime.idle
-    if idle is not None:
-        group = (job.id, job.round, handle.attempt, handle.chunk // GROUP_WIDTH)
-        if not (handle.nudged or job.intent.combines or _near_end(job, handle)):
-            idle.put_off(group, partial(_look_later, runtime, job, handle, by))
+    debouncer = runtime.debouncer
+    if debouncer is not None:
+        group = (job.id, job.generation, ref.setup_id, ref.chunk // GROUP_WIDTH)
+        if not (ref.resent or job.intent.combines or _near_end(job, ref)):
+            debouncer.defer(group, partial(_check_later, runtime, job, ref, by))
             return
-        idle.drop(group)
-    if complete_after(runtime, job, handle, delivery, by=by):
+        debouncer.drop(group)
+    if complete_after(runtime, job, ref, delivery, by=by):
         start_join(runtime, job)
 
 
-def _look_later(runtime: Runtime, job: OpenJob, handle: Handle, by: str) -> None:
+def _check_later(runtime: Runtime, job: CachedJob, ref: ChunkRef, by: str) -> None:
     """The same, at a time when somebody else may have seen the same results and started the join."""
-    if job.known_ended:
+    if job.cached_ended:
         return
-    if complete_after(runtime, job, handle, Delivery(), by=by) and not job.ledger.is_claimed():
+    if complete_after(runtime, job, ref, Delivery(), by=by) and not job.ledger.is_claimed():
         start_join(runtime, job)
 
 
-def _near_end(job: OpenJob, handle: Handle) -> bool:
+def _near_end(job: CachedJob, ref: ChunkRef) -> bool:
     manifest = job.recent_manifest()
-    return manifest is not None and barrier.is_near_end(handle.chunk, manifest.chunks)
+    return manifest is not None and barrier.is_near_end(ref.chunk, manifest.chunks)

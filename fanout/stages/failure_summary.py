@@ -9,14 +9,14 @@ from storage import CorruptObject
 
 from ..records.failure import FailedItem, Failure
 from ..records.models import LISTED_FAILURES
-from ..runtime import OpenJob
+from ..runtime import CachedJob
 
 NAMED_FAILURES = 3
 """Failed items that the error of a job names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class FailureSummary:
     """The failed items of a job.
 
     Attributes:
@@ -30,12 +30,14 @@ class Tally:
     first: Failure | None
 
     @classmethod
-    def of(cls, job: OpenJob, attempt: str, landed: Mapping[int, int], *, failed: int | None = None) -> Tally:
+    def of(
+        cls, job: CachedJob, setup_id: str, landed: Mapping[int, int], *, failed: int | None = None
+    ) -> FailureSummary:
         """Count them all, and read the results of as many chunks as it takes to list the first.
 
         Args:
             job: The job.
-            attempt: The setup attempt that counts.
+            setup_id: The setup attempt that counts.
             landed: Chunk -> how many of its items failed, as `Ledger.landed` gives it.
             failed: How many are missing from what join is given. A good result that came after others were combined
                 without it does not change that.
@@ -47,21 +49,21 @@ class Tally:
             if len(listed) >= LISTED_FAILURES:
                 break
             try:
-                result = job.ledger.result(attempt, chunk, count)
+                result = job.ledger.result(setup_id, chunk, count)
             except CorruptObject:
                 # Whoever wants its results will say so. It counts all the same.
                 continue
             if result is None:
                 continue
-            marks = result.failed_items
+            failures = result.failed_items
             if first is None:
                 first = result.failed or Failure(
-                    "process", marks[0].error, marks[0].reason, result.traceback_text, chunk, marks[0].item
+                    "process", failures[0].error, failures[0].reason, result.traceback_text, chunk, failures[0].item
                 )
-            listed += marks
+            listed += failures
         return cls(sum(bad.values()) if failed is None else failed, listed[:LISTED_FAILURES], first)
 
-    def excess(self, job: OpenJob, items: int | None) -> Failure:
+    def excess(self, job: CachedJob, items: int | None) -> Failure:
         """The failure of a job of which too many items failed."""
         policy = job.options.policy
         allowed = policy.allowed(items)
@@ -78,7 +80,7 @@ class Tally:
         return Failure("process", "TooManyFailed", reason, self.first.traceback_text if self.first else "")
 
 
-def too_many(job: OpenJob, landed: Mapping[int, int], items: int | None) -> bool:
+def too_many(job: CachedJob, landed: Mapping[int, int], items: int | None) -> bool:
     """Whether more items failed than may, as far as is known. No request.
 
     Args:

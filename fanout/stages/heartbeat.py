@@ -8,7 +8,7 @@ from types import TracebackType
 
 from storage import StorageError
 
-from ..background.timers import Alarms
+from ..background.timers import Timers
 from ..records.ledger import Ledger
 from ..records.models import Note
 
@@ -22,14 +22,14 @@ JOIN_S = 1.0
 """Longest time that a step which has ended waits for the thread that beat for it."""
 
 
-class Watch:
+class Heartbeat:
     """A context in which a background thread beats for a step, two requests a tick. A short step needs no thread.
 
     Attributes:
         ended: True once the job was seen to have ended; a step that notices may stop.
 
     Args:
-        alarms: Tell when the first tick has passed.
+        timers: Tell when the first tick has passed.
         ledger: The job's records.
         step: The step that is at work.
         stall_s: Seconds without a beat after which others may believe the step dead; beats come three times as often.
@@ -38,10 +38,10 @@ class Watch:
     """
 
     def __init__(
-        self, alarms: Alarms, ledger: Ledger, step: str, *, stall_s: float, by: str, at_once: bool = False
+        self, timers: Timers, ledger: Ledger, step: str, *, stall_s: float, by: str, at_once: bool = False
     ) -> None:
         self.ended = False
-        self._alarms = alarms
+        self._timers = timers
         self._ledger = ledger
         self._step = step
         self._by = by
@@ -50,16 +50,16 @@ class Watch:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Heartbeat:
         if self._at_once:
             self._beat()
-        self._alarm = self._alarms.set(self._tick_s, self._begin)
+        self._timer = self._timers.set(self._tick_s, self._begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._alarm.call_off() and self._thread is not None:
+        if not self._timer.cancel() and self._thread is not None:
             self._stop.set()
             # A store that is silent must not hold up a step that has ended. A beat that comes late does no harm.
             self._thread.join(JOIN_S)
@@ -81,4 +81,4 @@ class Watch:
                 return
 
     def _beat(self) -> None:
-        self._ledger.beat(self._step, Note(by=self._by))
+        self._ledger.write_heartbeat(self._step, Note(by=self._by))

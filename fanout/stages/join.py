@@ -12,15 +12,15 @@ from storage import encode
 from ..errors import JobNotFound
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
-from ..records.models import Ending, Manifest, Outcome
-from ..records.run_stats import Effort
+from ..records.models import Manifest, Outcome, OutcomeStatus
+from ..records.run_stats import RunStats
 from ..results import Results
-from ..runtime import OpenJob, Runtime
-from .attempts import Admission, Tries, overran
-from .barrier import Standing, standing_of
+from ..runtime import CachedJob, Runtime
+from .attempts import Admission, Attempts, overran
+from .barrier import Completion, completion_of
 from .claim import claim_join
-from .failure_summary import Tally, too_many
-from .heartbeat import Watch
+from .failure_summary import FailureSummary, too_many
+from .heartbeat import Heartbeat
 from .result_reader import ChunkFailed, join_results
 
 _LOG = logging.getLogger("fanout")
@@ -35,9 +35,9 @@ def run_join(
     redelivered: bool = False,
     token: str | None = None,
     held: Collection[str] = (),
-    round: int = 0,
+    generation: int = 0,
     overran_s: float | None = None,
-    given_back: bool = False,
+    requeued: bool = False,
 ) -> Outcome | None:
     """Bring the job to its outcome. Of those who are told to, one does.
 
@@ -49,9 +49,9 @@ def run_join(
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
         token: Who runs it; another for each run.
         held: Tokens of earlier runs for this message that the store failed, so that the claim may be its own.
-        round: The job's round; if a later one has begun, this one's outcome is of no interest any more.
+        generation: The job's round; if a later one has begun, this one's outcome is of no interest any more.
         overran_s: The time limit at which an earlier run for this message was stopped, if one was.
-        given_back: Whether an earlier run for this message was stopped because its worker shut down.
+        requeued: Whether an earlier run for this message was stopped because its worker shut down.
 
     Returns:
         The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
@@ -60,26 +60,26 @@ def run_join(
         StorageError: The store does not answer; running the join again, with the token among those `held`, is safe.
     """
     try:
-        job = runtime.job(job_id, launch_id, round)
+        job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
         _LOG.info("job %s is gone; its join dropped", job_id)
         return None
     ledger = job.ledger
     outcome = ledger.outcome()
-    manifest = standing = None
+    manifest = completion = None
     token = token or new_token()
     if outcome is None:
         manifest = job.manifest()
-        standing = (
-            standing_of(ledger, manifest, combines=job.intent.combines, by=token) if manifest is not None else None
+        completion = (
+            completion_of(ledger, manifest, combines=job.intent.combines, by=token) if manifest is not None else None
         )
-        if standing is None or standing.due:
+        if completion is None or completion.due:
             _LOG.warning("job %s: asked to join, but chunks are missing; ignored", job_id)
             return None
     elif ledger.superseded():
         return None
     redelivered = redelivered or overran_s is not None
-    gone = redelivered or given_back
+    gone = redelivered or requeued
     claim = claim_join(
         ledger,
         token=token,
@@ -97,11 +97,11 @@ def run_join(
         if outcome is None and claim.number:
             # Whoever held the claim before may have written one since we looked.
             outcome = ledger.outcome()
-        if outcome is not None or manifest is None or standing is None:
+        if outcome is not None or manifest is None or completion is None:
             return outcome if _is_there(job) else None
-        tries = Tries(ledger, "join", by=token, now=runtime.now)
-        admission = tries.admit(
-            redelivered=claim.lost and not given_back,
+        attempts = Attempts(ledger, "join", by=token, now=runtime.now)
+        admission = attempts.admit(
+            redelivered=claim.lost and not requeued,
             retried=claim.number > 0,
             limit=job.options.max_attempts,
             why=overran("join", overran_s),
@@ -111,20 +111,20 @@ def run_join(
         return None
     lost = None
     if admission is Admission.GIVE_UP:
-        lost = tries.verdict(step="join", silent_s=None if gone else runtime.config.stall_s)
+        lost = attempts.verdict(step="join", silent_s=None if gone else runtime.config.stall_s)
     # That an earlier holder was lost is on record now.
     with replace(claim, lost=False).held(ledger, by=token):
-        made = _outcome(runtime, job, manifest, standing, token, tries=tries.count, lost=lost)
+        made = _outcome(runtime, job, manifest, completion, token, attempts=attempts.count, lost=lost)
         outcome = ledger.write_outcome(made)
         if not _is_there(job):
             return None
-    if outcome.effort != made.effort and (ledger.delivered() or ledger.superseded()):
+    if outcome.stats != made.stats and (ledger.delivered() or ledger.superseded()):
         _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
         return None
     return outcome
 
 
-def _is_there(job: OpenJob) -> bool:
+def _is_there(job: CachedJob) -> bool:
     """Whether the job has not been removed meanwhile. One request.
 
     A second message for its join finds the claim gone with all else. What it would deliver belongs to no job any more,
@@ -140,35 +140,35 @@ def _is_there(job: OpenJob) -> bool:
 
 def _outcome(
     runtime: Runtime,
-    job: OpenJob,
+    job: CachedJob,
     manifest: Manifest,
-    standing: Standing,
+    completion: Completion,
     token: str,
     *,
-    tries: int,
+    attempts: int,
     lost: Failure | None,
 ) -> Outcome:
     """What the user's join makes of the results, in its so many-th try; nothing if it was `lost` too often."""
     task = job.intent.task
     started_at = time.time()
-    tally = Tally.of(job, manifest.attempt, standing.landed, failed=sum(standing.top.values()))
+    summary = FailureSummary.of(job, manifest.setup_id, completion.landed, failed=sum(completion.top.values()))
     failure = lost
     if failure is None:
         binding = job.declaration.binding
         try:
             parameters = job.parameters(binding.parameters_for(binding.join))
-            _refuse_failed(job, manifest, standing, tally)
-            with Watch(runtime.alarms, job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
-                results = join_results(job.ledger, manifest, standing, combines=job.intent.combines)
+            _refuse_failed(job, manifest, completion, summary)
+            with Heartbeat(runtime.timers, job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
+                results = join_results(job.ledger, manifest, completion, combines=job.intent.combines)
                 value = binding.call_join(results, parameters)
                 body = encode(value, default=_plain, compression=job.options.compression)
             return Outcome(
-                ending=Ending.SUCCEEDED,
+                status=OutcomeStatus.SUCCEEDED,
                 task=task,
-                effort=Effort.since(started_at).to_row(),
+                stats=RunStats.since(started_at).to_row(),
                 value=body,
-                failed=tally.failed,
-                failures=list(tally.listed),
+                failed=summary.failed,
+                failures=list(summary.listed),
             )
         except ChunkFailed as error:
             failure = error.failure
@@ -176,22 +176,22 @@ def _outcome(
             if runtime.passes(error):
                 raise
             runtime.on_error(error)
-            failure = Failure.of("join", error, tries=tries)
+            failure = Failure.of("join", error, attempts=attempts)
     return Outcome(
-        ending=Ending.FAILED,
+        status=OutcomeStatus.FAILED,
         task=task,
-        effort=Effort.since(started_at).to_row(),
+        stats=RunStats.since(started_at).to_row(),
         failure=failure,
-        failed=tally.failed,
-        failures=list(tally.listed),
+        failed=summary.failed,
+        failures=list(summary.listed),
     )
 
 
-def _refuse_failed(job: OpenJob, manifest: Manifest, standing: Standing, tally: Tally) -> None:
+def _refuse_failed(job: CachedJob, manifest: Manifest, completion: Completion, summary: FailureSummary) -> None:
     """Raise ChunkFailed if more items failed than may, whether or not the user's join would come across them."""
-    if too_many(job, standing.top, manifest.items):
-        excess = tally.excess(job, manifest.items)
-        raise ChunkFailed(excess if job.options.policy.tolerant else tally.first or excess)
+    if too_many(job, completion.top, manifest.items):
+        excess = summary.excess(job, manifest.items)
+        raise ChunkFailed(excess if job.options.policy.tolerant else summary.first or excess)
 
 
 def _plain(value: object) -> object:

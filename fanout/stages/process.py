@@ -13,30 +13,30 @@ from typing import Any
 from storage import SequenceEncoder, encode
 
 from ..errors import JobNotFound
-from ..records.chunk_ref import Handle
+from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
-from ..records.models import ChunkResult, Ending
-from ..records.run_stats import Effort
-from ..runtime import OpenJob, Runtime
-from .attempts import Admission, Tries, overran
+from ..records.models import ChunkResult, OutcomeStatus
+from ..records.run_stats import RunStats
+from ..runtime import CachedJob, Runtime
+from .attempts import Admission, Attempts, overran
 from .combine import Delivery
-from .completion import look_after
-from .heartbeat import Watch
-from .outcome import conclude, conclude_excess, overdue
+from .completion import check_completion
+from .heartbeat import Heartbeat
+from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed
 
 _LOG = logging.getLogger("fanout")
 
 
 def run_process(
     runtime: Runtime,
-    handle: Handle,
+    ref: ChunkRef,
     *,
     redelivered: bool = False,
     retried: bool = False,
     overran_s: float | None = None,
 ) -> None:
-    """Run process on the chunk that `handle` names, unless that is done or pointless.
+    """Run process on the chunk that `ref` names, unless that is done or pointless.
 
     One ranged read, one write-once write and at most one listing, when nothing is amiss. If an item raises, the chunk
     is sent again. In its last run of `max_attempts`, that ends the job; in a job that tolerates failures the item is
@@ -44,7 +44,7 @@ def run_process(
 
     Args:
         runtime: Store, settings, carrier.
-        handle: Names the chunk.
+        ref: Names the chunk.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether an earlier run for this message ended without being to blame.
         overran_s: The time limit at which an earlier run for this message was stopped, if one was.
@@ -53,87 +53,87 @@ def run_process(
         StorageError: The store does not answer; running the chunk again, `retried`, is safe.
     """
     try:
-        job = runtime.job(handle.job_id, handle.launch_id, handle.round)
+        job = runtime.job(ref.job_id, ref.launch_id, ref.generation)
     except JobNotFound:
-        _LOG.info("job %s is gone; chunk %d dropped", handle.job_id, handle.chunk)
+        _LOG.info("job %s is gone; chunk %d dropped", ref.job_id, ref.chunk)
         return
-    if job.ended() or _lost_attempt(job, handle) or overdue(runtime, job):
+    if job.ended() or _lost_attempt(job, ref) or fail_if_overdue(runtime, job):
         return
     delivery = Delivery(redelivered or overran_s is not None, retried, overran_s)
-    with runtime.idle.work() if runtime.idle else nullcontext():
-        _Run(runtime, job, handle, delivery).go()
+    with runtime.debouncer.work() if runtime.debouncer else nullcontext():
+        _Run(runtime, job, ref, delivery).go()
 
 
-def _lost_attempt(job: OpenJob, handle: Handle) -> bool:
-    manifest = job.known_manifest()
-    return manifest is not None and manifest.attempt != handle.attempt
+def _lost_attempt(job: CachedJob, ref: ChunkRef) -> bool:
+    manifest = job.cached_manifest()
+    return manifest is not None and manifest.setup_id != ref.setup_id
 
 
 class _Run:
     """One run of one chunk."""
 
-    def __init__(self, runtime: Runtime, job: OpenJob, handle: Handle, delivery: Delivery) -> None:
+    def __init__(self, runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> None:
         self._runtime = runtime
         self._job = job
-        self._handle = handle
+        self._ref = ref
         self._delivery = delivery
         self._token = new_token()
-        self._step = process_step(handle.attempt, handle.chunk)
-        self._tries = Tries(job.ledger, self._step, by=self._token, now=runtime.now, known=handle.tries)
+        self._step = process_step(ref.setup_id, ref.chunk)
+        self._attempts = Attempts(job.ledger, self._step, by=self._token, now=runtime.now, known=ref.attempts)
         self._item: int | None = None
         """The item that is being worked on, for the error that names it; None while combine is at work."""
         self._at = "process"
         """The step that is at work."""
         self._stopped = False
         """Whether the job ended before all items were worked on."""
-        self._marks: list[FailedItem] = []
+        self._failures: list[FailedItem] = []
         self._traceback_text = ""
 
     def go(self) -> None:
-        handle, job = self._handle, self._job
+        ref, job = self._ref, self._job
         redelivered, retried = self._delivery.redelivered, self._delivery.retried
-        if redelivered or retried or handle.nudged:
-            standing = job.ledger.standing(handle.attempt, handle.chunk)
-            if standing is not None:
-                self._follow(standing)
+        if redelivered or retried or ref.resent:
+            current = job.ledger.current_result(ref.setup_id, ref.chunk)
+            if current is not None:
+                self._follow(current)
                 return
-        admission = self._tries.admit(
+        admission = self._attempts.admit(
             redelivered=redelivered,
-            nudged=handle.nudged,
+            resent=ref.resent,
             retried=retried,
             limit=job.options.max_attempts,
             stall_s=self._runtime.config.stall_s,
-            why=overran("process", self._delivery.overran_s, chunk=handle.chunk),
+            why=overran("process", self._delivery.overran_s, chunk=ref.chunk),
         )
         if admission is Admission.LEAVE:
             return
         if admission is Admission.GIVE_UP:
             silent_s = None if redelivered else self._runtime.config.stall_s
-            self._give_up(self._tries.verdict(step="process", chunk=handle.chunk, silent_s=silent_s))
+            self._give_up(self._attempts.verdict(step="process", chunk=ref.chunk, silent_s=silent_s))
             return
         started_at = time.time()
         try:
             with (
-                self._tries.under_way(),
-                Watch(
-                    self._runtime.alarms,
+                self._attempts.under_way(),
+                Heartbeat(
+                    self._runtime.timers,
                     job.ledger,
                     self._step,
                     stall_s=self._runtime.config.stall_s,
                     by=self._token,
-                    at_once=handle.nudged,
-                ) as watch,
+                    at_once=ref.resent,
+                ) as heartbeat,
             ):
-                values = self._values(lambda: watch.ended)
+                values = self._values(lambda: heartbeat.ended)
         except BaseException as error:
             if self._runtime.passes(error):
                 raise
             self._failed(error)
         else:
             if values is not None:
-                with self._tries.under_way():
-                    standing = self._write(values, Effort.since(started_at))
-                self._follow(standing)
+                with self._attempts.under_way():
+                    current = self._write(values, RunStats.since(started_at))
+                self._follow(current)
 
     def _values(self, ended: Callable[[], bool]) -> bytes | None:
         """The encoded list of results, or of the one that combine makes of them; None if the job ended meanwhile."""
@@ -144,7 +144,7 @@ class _Run:
             combined = binding.call_combine(self._good_results(items), job.parameters(binding.combine_parameters))
             values: bytes = encode(combined, path="combined", compression=compression)
         else:
-            first = self._handle.place.first_item
+            first = self._ref.location.first_item
             encoder = SequenceEncoder(path="results", first_index=first, compression=compression)
             for call in items:
                 try:
@@ -168,10 +168,10 @@ class _Run:
 
     def _items(self, ended: Callable[[], bool]) -> Iterator[Callable[[], Any]]:
         """A call of process for each item, in order, as long as the job has not ended."""
-        place, binding = self._handle.place, self._job.declaration.binding
+        location, binding = self._ref.location, self._job.declaration.binding
         parameters = self._job.parameters(binding.parameters_for(binding.process))
-        items = self._job.items(self._handle.attempt, place.piece)
-        for index, arguments in enumerate(items, start=place.first_item):
+        items = self._job.items(self._ref.setup_id, location.slice_)
+        for index, arguments in enumerate(items, start=location.first_item):
             if ended():
                 self._stopped = True
                 return
@@ -179,69 +179,71 @@ class _Run:
             yield partial(binding.call_process, parameters, arguments)
 
     @property
-    def _last_try(self) -> bool:
-        return self._tries.count >= self._job.options.max_attempts
+    def _is_last_attempt(self) -> bool:
+        return self._attempts.count >= self._job.options.max_attempts
 
     def _forgive(self, error: BaseException) -> None:
         """Put a mark in the place of the item that just raised; raises that again if it must not be given up."""
-        if not (self._job.options.policy.tolerant and self._last_try) or self._runtime.passes(error):
+        if not (self._job.options.policy.tolerant and self._is_last_attempt) or self._runtime.passes(error):
             raise
-        if not self._marks:
+        if not self._failures:
             self._runtime.on_error(error)
         failure = self._failure_of(error)
         self._traceback_text = self._traceback_text or failure.traceback_text
         assert self._item is not None
-        self._marks.append(FailedItem.of(failure, item=self._item))
+        self._failures.append(FailedItem.of(failure, item=self._item))
 
     def _failure_of(self, error: BaseException) -> Failure:
-        return Failure.of(self._at, error, chunk=self._handle.chunk, item=self._item, tries=self._tries.count)
+        return Failure.of(self._at, error, chunk=self._ref.chunk, item=self._item, attempts=self._attempts.count)
 
-    def _write(self, values: bytes, effort: Effort, failure: Failure | None = None) -> ChunkResult:
-        place = self._handle.place
+    def _write(self, values: bytes, stats: RunStats, failure: Failure | None = None) -> ChunkResult:
+        location = self._ref.location
         result = ChunkResult(
-            chunk=self._handle.chunk,
-            first_item=place.first_item,
-            items=place.items,
+            chunk=self._ref.chunk,
+            first_item=location.first_item,
+            items=location.items,
             values=values,
-            effort=effort.to_row(),
+            stats=stats.to_row(),
             failure=failure,
-            marks=list(self._marks) if failure is None else [],
+            failures=list(self._failures) if failure is None else [],
             traceback_text=self._traceback_text,
             combined=self._job.intent.combines,
         )
-        return self._job.ledger.write_result(self._handle.attempt, result)
+        return self._job.ledger.write_result(self._ref.setup_id, result)
 
     def _failed(self, error: BaseException) -> None:
         self._runtime.on_error(error)
         failure = self._failure_of(error)
-        self._tries.raised(failure)
-        if self._last_try:
+        self._attempts.raised(failure)
+        if self._is_last_attempt:
             self._give_up(failure)
             return
-        again = replace(self._handle, tries=self._tries.number, nudged=False)
-        self._runtime.carrier.send_chunks(self._job.intent, [again])
+        again = replace(self._ref, attempts=self._attempts.number, resent=False)
+        self._runtime.dispatcher.send_chunks(self._job.intent, [again])
 
     def _give_up(self, failure: Failure) -> None:
         # Another message for this chunk may have given a result meanwhile; then that stands.
-        self._follow(self._write(b"", Effort.since(time.time()), failure))
+        self._follow(self._write(b"", RunStats.since(time.time()), failure))
 
-    def _follow(self, standing: ChunkResult) -> None:
+    def _follow(self, current: ChunkResult) -> None:
         """Go on from the result that stands: fail the job, or look whether it is complete."""
-        if standing.failed_count and (self._lost() or self._fatal(standing)):
+        if current.failed_count and (self._lost() or self._fail_job(current)):
             return
-        look_after(self._runtime, self._job, self._handle, self._delivery, by=self._token)
+        check_completion(self._runtime, self._job, self._ref, self._delivery, by=self._token)
 
     def _lost(self) -> bool:
         manifest = self._job.manifest()
-        return manifest is not None and manifest.attempt != self._handle.attempt
+        return manifest is not None and manifest.setup_id != self._ref.setup_id
 
-    def _fatal(self, standing: ChunkResult) -> bool:
+    def _fail_job(self, current: ChunkResult) -> bool:
         """Whether the job failed with this chunk; if so it has been concluded."""
         if self._job.options.policy.tolerant:
-            manifest, attempt = self._job.manifest(), self._handle.attempt
-            landed = self._job.ledger.landed(attempt)
-            return conclude_excess(self._runtime, self._job, attempt, landed, manifest.items if manifest else None)
-        failure = standing.failed
+            manifest, setup_id = self._job.manifest(), self._ref.setup_id
+            landed = self._job.ledger.landed(setup_id)
+            return fail_if_too_many_failed(
+                self._runtime, self._job, setup_id, landed, manifest.items if manifest else None
+            )
+        failure = current.failed
         assert failure is not None
-        conclude(self._runtime, self._job, Ending.FAILED, failure)
+        conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
         return True

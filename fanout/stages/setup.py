@@ -12,17 +12,17 @@ from typing import Any
 from storage import Lender, PackWriter, SequenceEncoder, Slice
 
 from ..errors import InvalidItem, JobNotFound
-from ..records.chunk_ref import ChunkPlace, Handle
+from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
 from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
-from ..records.models import Ending, IndexShard, Manifest
-from ..records.run_stats import Effort
-from ..runtime import OpenJob, Runtime
-from .attempts import Admission, Tries, overran
-from .barrier import standing_of
+from ..records.models import IndexShard, Manifest, OutcomeStatus
+from ..records.run_stats import RunStats
+from ..runtime import CachedJob, Runtime
+from .attempts import Admission, Attempts, overran
+from .barrier import completion_of
 from .chunking import chunk_sizes
-from .heartbeat import Watch
-from .outcome import conclude, conclude_excess, overdue, start_join
+from .heartbeat import Heartbeat
+from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again
 
 _LOG = logging.getLogger("fanout")
@@ -43,8 +43,8 @@ def run_setup(
     fresh: bool = False,
     redelivered: bool = False,
     retried: bool = False,
-    nudged: bool = False,
-    round: int = 0,
+    resent: bool = False,
+    generation: int = 0,
     overran_s: float | None = None,
 ) -> None:
     """Run setup; afterwards every chunk is in the store and its handle is on its way.
@@ -61,33 +61,33 @@ def run_setup(
         fresh: Whether this process has just made the job, so that it need not look how far that is.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether an earlier run for this message ended without being to blame.
-        nudged: Whether a sweep sent the message, on the suspicion that a worker which had begun is gone.
-        round: The job's round.
+        resent: Whether a sweep sent the message, on the suspicion that a worker which had begun is gone.
+        generation: The job's round.
         overran_s: The time limit at which an earlier run for this message was stopped, if one was.
 
     Raises:
         StorageError: The store does not answer; running setup again, `retried`, is safe.
-        CarrierUnavailable: The broker does not take the handles; running setup again is safe.
+        BrokerUnavailable: The broker does not take the handles; running setup again is safe.
     """
     try:
-        job = runtime.job(job_id, launch_id, round)
+        job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
         _LOG.info("job %s is gone; its setup dropped", job_id)
         return
-    if (not fresh and job.ledger.has_outcome()) or overdue(runtime, job):
+    if (not fresh and job.ledger.has_outcome()) or fail_if_overdue(runtime, job):
         # It may have been cancelled before its setup began; then the outcome has waited for us to be delivered.
         start_join(runtime, job)
         return
     redelivered = redelivered or overran_s is not None
     token = new_token()
     if not fresh and job.manifest() is not None:
-        _go_on(runtime, job, token, resend=redelivered or retried or nudged)
+        _go_on(runtime, job, token, resend=redelivered or retried or resent)
     else:
-        tries = Tries(job.ledger, "setup", by=token, now=runtime.now)
+        attempts = Attempts(job.ledger, "setup", by=token, now=runtime.now)
         limit, why = job.options.max_attempts, overran("setup", overran_s)
-        admission = tries.admit(
+        admission = attempts.admit(
             redelivered=redelivered,
-            nudged=nudged,
+            resent=resent,
             retried=retried,
             limit=limit,
             stall_s=runtime.config.stall_s,
@@ -96,39 +96,39 @@ def run_setup(
         if admission is Admission.LEAVE:
             return
         if admission is Admission.GIVE_UP:
-            conclude(runtime, job, Ending.FAILED, tries.verdict(step="setup"))
+            conclude(runtime, job, OutcomeStatus.FAILED, attempts.verdict(step="setup"))
             return
         try:
             with (
-                tries.under_way(),
-                Watch(
-                    runtime.alarms,
+                attempts.under_way(),
+                Heartbeat(
+                    runtime.timers,
                     job.ledger,
                     "setup",
                     stall_s=runtime.config.stall_s,
                     by=token,
                     # Other callers know one that is at it by its intent, if that is new, or by its beats.
                     at_once=kept is not None and not fresh,
-                ) as watch,
+                ) as heartbeat,
             ):
-                attempt = _Attempt(runtime, job, token, watch)
-                attempt.run(kept or {})
+                setup_id = _SetupRun(runtime, job, token, heartbeat)
+                setup_id.run(kept or {})
         except BaseException as error:
             if runtime.passes(error):
                 raise
             runtime.on_error(error)
-            conclude(runtime, job, Ending.FAILED, Failure.of("setup", error, tries=tries.count))
+            conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("setup", error, attempts=attempts.count))
             return
-        if not attempt.is_followed:
+        if not setup_id.is_followed:
             _go_on(runtime, job, token, resend=False)
         elif job.options.policy.tolerant:
             # Nothing has failed yet, but there may be fewer items than must succeed.
             manifest = job.manifest()
             assert manifest is not None
-            conclude_excess(runtime, job, manifest.attempt, {}, manifest.items)
+            fail_if_too_many_failed(runtime, job, manifest.setup_id, {}, manifest.items)
 
 
-def _go_on(runtime: Runtime, job: OpenJob, token: str, *, resend: bool) -> None:
+def _go_on(runtime: Runtime, job: CachedJob, token: str, *, resend: bool) -> None:
     """Go on from a manifest that stands, if one does: start the join, or send again what nobody may have sent.
 
     Nodes of the tree that are missing although all is there that they combine are at the right edge, where nobody could
@@ -137,26 +137,28 @@ def _go_on(runtime: Runtime, job: OpenJob, token: str, *, resend: bool) -> None:
     manifest = job.manifest()
     if manifest is None:
         return
-    standing = standing_of(job.ledger, manifest, combines=job.intent.combines, by=token)
-    if job.options.policy.tolerant and conclude_excess(runtime, job, manifest.attempt, standing.landed, manifest.items):
+    completion = completion_of(job.ledger, manifest, combines=job.intent.combines, by=token)
+    if job.options.policy.tolerant and fail_if_too_many_failed(
+        runtime, job, manifest.setup_id, completion.landed, manifest.items
+    ):
         return
     # A manifest of an earlier round: its chunks were sent there, where nobody takes them any more.
-    unsent = resend or (job.round and manifest.attempt != token)
-    wanted = standing.due if unsent else standing.uncombined
-    if not standing.due:
+    unsent = resend or (job.generation and manifest.setup_id != token)
+    wanted = completion.due if unsent else completion.uncombined
+    if not completion.due:
         start_join(runtime, job)
     elif wanted:
         send_again(runtime, job, manifest, wanted)
 
 
-class _Attempt:
+class _SetupRun:
     """One run of the user's setup. Two that run at once write apart; the first manifest says which counts."""
 
-    def __init__(self, runtime: Runtime, job: OpenJob, attempt: str, watch: Watch) -> None:
+    def __init__(self, runtime: Runtime, job: CachedJob, setup_id: str, heartbeat: Heartbeat) -> None:
         self._runtime = runtime
         self._job = job
-        self._attempt = attempt
-        self._watch = watch
+        self._setup_id = setup_id
+        self._watch = heartbeat
         self._binding = job.declaration.binding
         self._lenders: list[Lender] = []
         self._encoder = SequenceEncoder(path="items", compression=job.options.compression, lenders=self._lenders)
@@ -182,22 +184,22 @@ class _Attempt:
             )
         with PackWriter(
             job.ledger.store,
-            lambda pack: job.ledger.keys.pack(self._attempt, pack),
+            lambda pack: job.ledger.keys.pack(self._setup_id, pack),
             pack_bytes=config.pack_bytes,
-            uploads=config.uploads,
+            uploads=config.upload_concurrency,
             first_bytes=max(1, config.pack_bytes // FIRST_PART),
         ) as writer:
             with closing(produced) if isinstance(produced, Generator) else nullcontext():
                 self._cut(produced, writer)
-            rest = self._handles(writer.close())
+            rest = self._refs(writer.close())
         early = self._chunks_sent == len(rest)
         if not early:
             self._send(rest)
         if self._ended():
             return
         manifest = self._manifest(started_at)
-        if job.write_manifest(manifest).attempt != self._attempt:
-            _LOG.info("job %s: setup attempt %s was not the first to finish; dropped", job.id, self._attempt)
+        if job.write_manifest(manifest).setup_id != self._setup_id:
+            _LOG.info("job %s: setup attempt %s was not the first to finish; dropped", job.id, self._setup_id)
         elif early and rest:
             self._send(rest)
             self.is_followed = True
@@ -205,15 +207,15 @@ class _Attempt:
     def _manifest(self, started_at: float) -> Manifest:
         rows: list[Any] = []
         if self._chunks_sent < INDEXED_CHUNKS:
-            rows, self._shard = [place.to_row() for place in self._shard], []
+            rows, self._shard = [location.to_row() for location in self._shard], []
         self._write_shard()
         return Manifest(
-            attempt=self._attempt,
+            setup_id=self._setup_id,
             chunks=self._chunks_sent,
             items=self._items,
             input_bytes=self._input_bytes,
             shards=self._shards,
-            effort=Effort.since(started_at).to_row(),
+            stats=RunStats.since(started_at).to_row(),
             rows=rows,
         )
 
@@ -240,7 +242,7 @@ class _Attempt:
             self._close_chunk(writer)
 
     def _check_size(self, size_bytes: int) -> None:
-        limit = self._job.options.item_bytes
+        limit = self._job.options.max_item_bytes
         if size_bytes > limit:
             raise InvalidItem(
                 f"{self._binding.owner}.setup: items[{self._items}] takes {size_bytes:,} bytes, over the limit of "
@@ -249,7 +251,7 @@ class _Attempt:
 
     def _ended(self) -> bool:
         """Whether the job has ended while setup was at work, as far as is known without asking."""
-        return self._watch.ended or self._job.known_ended
+        return self._watch.ended or self._job.cached_ended
 
     def _close_chunk(self, writer: PackWriter) -> None:
         count = len(self._encoder)
@@ -260,27 +262,29 @@ class _Attempt:
         if now - self._flushed_at >= LINGER_S:
             writer.flush()
             self._flushed_at = now
-        self._send(self._handles(writer.stored()))
+        self._send(self._refs(writer.stored()))
 
-    def _send(self, handles: list[Handle]) -> None:
-        if handles:
-            self._runtime.carrier.send_chunks(self._job.intent, handles)
+    def _send(self, refs: list[ChunkRef]) -> None:
+        if refs:
+            self._runtime.dispatcher.send_chunks(self._job.intent, refs)
 
-    def _handles(self, pieces: Iterable[Slice]) -> list[Handle]:
+    def _refs(self, pieces: Iterable[Slice]) -> list[ChunkRef]:
         """The handles of chunks that have become durable, in order."""
-        handles, job = [], self._job
-        for piece in pieces:
-            place = ChunkPlace(piece, *self._waiting.popleft())
-            handles.append(Handle(job.id, job.launch_id, self._attempt, self._chunks_sent, place, round=job.round))
+        refs, job = [], self._job
+        for slice_ in pieces:
+            location = ChunkLocation(slice_, *self._waiting.popleft())
+            refs.append(
+                ChunkRef(job.id, job.launch_id, self._setup_id, self._chunks_sent, location, generation=job.generation)
+            )
             self._chunks_sent += 1
-            self._input_bytes += piece.length
-            self._shard.append(place)
+            self._input_bytes += slice_.length
+            self._shard.append(location)
             if len(self._shard) == SHARD_WIDTH:
                 self._write_shard()
-        return handles
+        return refs
 
     def _write_shard(self) -> None:
         if self._shard:
             record = IndexShard(first_chunk=self._chunks_sent - len(self._shard), rows=self._shard)
-            self._shards.append(self._job.ledger.write_shard(self._attempt, len(self._shards), record))
+            self._shards.append(self._job.ledger.write_shard(self._setup_id, len(self._shards), record))
             self._shard = []

@@ -174,9 +174,9 @@ class Errand:
         """Whether it had a trap that killed nobody."""
         return self._trap is not None and not sprung(self.site.traps, self.job_id)
 
-    def nudges(self) -> int:
+    def resends(self) -> int:
         """How often a sweep has moved the job."""
-        return sum(1 for _ in self.ledger.store.list(self.ledger.keys.nudges))
+        return sum(1 for _ in self.ledger.store.list(self.ledger.keys.resends))
 
     def await_runs(self, count: int, step: str = "process") -> list[trace.Run]:
         """Wait until a step has begun so many times; raises TimeoutError when the job's time is up."""

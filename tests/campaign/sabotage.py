@@ -11,7 +11,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 
 from fanout.engines.celery.extension import Extension
-from fanout.records.chunk_ref import Handle
+from fanout.records.chunk_ref import ChunkRef
 from fanout.runtime import Runtime
 from storage import ObjectInfo, ObjectStore
 from storage.object_store import Body
@@ -103,8 +103,8 @@ class SabotagedAMQP(AMQP):
         if name.endswith(".setup"):
             step_on(self.traps, message.headers["id"], "setup sent", when)
         elif name.endswith(".process"):
-            handle = Handle.from_row(args)
-            step_on(self.traps, handle.job_id, "handle sent", when, handle.chunk)
+            ref = ChunkRef.from_row(args)
+            step_on(self.traps, ref.job_id, "handle sent", when, ref.chunk)
         elif name.endswith(".join"):
             step_on(self.traps, args[0], "join sent", when)
 

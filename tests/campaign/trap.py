@@ -98,20 +98,20 @@ def point_of(verb: str, key: str) -> tuple[str, str, tuple[int, ...]] | None:
     job_id = key.removeprefix(JOBS_PREFIX).partition("/")[0]
     kind, *rest = launch_of(key)[1].split("/")
     if verb == "put":
-        plain = ("intent", "continuation", "manifest", "claim", "value", "outcome", "delivered")
+        plain = ("intent", "continuation", "manifest", "claims", "value", "outcome", "delivered")
         if kind in plain:
-            return job_id, kind, ()
-        if kind == "in" and len(rest) == 2:
+            return job_id, kind.removesuffix("s"), ()
+        if kind == "input" and len(rest) == 2:
             return job_id, "pack", (int(rest[1]),)
-        if kind == "in":
+        if kind == "input":
             return job_id, "index", (int(rest[2]),)
-        if kind in ("out", "done"):
-            return job_id, {"out": "result", "done": "mark"}[kind], (_number(rest[-1]),)
-    if verb == "get" and kind in ("in", "out") and "index" not in rest:
-        return job_id, {"in": "slice read", "out": "results read"}[kind], (_number(rest[-1]),)
-    if verb == "list" and kind == "out" and len(rest) == 3:
+        if kind in ("results", "complete"):
+            return job_id, {"results": "result", "complete": "mark"}[kind], (_number(rest[-1]),)
+    if verb == "get" and kind in ("input", "results") and "index" not in rest:
+        return job_id, {"input": "slice read", "results": "results read"}[kind], (_number(rest[-1]),)
+    if verb == "list" and kind == "results" and len(rest) == 3:
         return job_id, "group listed", (int(rest[1]),)
-    if verb == "list" and kind == "done":
+    if verb == "list" and kind == "complete":
         return job_id, "marks listed", ()
     return None
 

@@ -20,7 +20,7 @@ from examples.simulated_edits import simulate
 from examples.sum_numbers import SumNumbers
 from examples.word_count import WordCount, WordCounterTask, count_serially
 from fanout import ForkJoinTask, InvalidInput, JobFailed
-from fanout.records.run_stats import Effort
+from fanout.records.run_stats import RunStats
 from storage import create_bucket, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -82,8 +82,8 @@ def test_edit_design(caller: Celery) -> None:
     manifest = job.manifest()
     assert manifest is not None
     # Setup's included: while one worker is at it, the other is handed the first chunk.
-    efforts = [manifest.effort, *(result.effort for result in job.chunk_results())]
-    assert len({Effort(*row).worker for row in efforts}) == 2
+    efforts = [manifest.stats, *(result.stats for result in job.chunk_results())]
+    assert len({RunStats(*row).worker for row in efforts}) == 2
 
 
 @pytest.mark.parametrize("launch", ["submit", "signature"])

@@ -364,21 +364,21 @@ def words() -> list[str]:
 @shared_task
 def top(value: dict[str, Any]) -> list[Any]:
     """The commonest word of a word count, as a task that follows in a chain."""
-    counts = fanout.opened(value)["word_count"]
+    counts = fanout.resolve(value)["word_count"]
     return max(sorted(counts.items()), key=lambda pair: pair[1])
 
 
 @shared_task
 def gathered(values: list[Any]) -> list[Any]:
     """What a chord's body receives."""
-    return fanout.opened(values)
+    return fanout.resolve(values)
 
 
 @shared_task
 def noted(value: Any, path: str) -> None:
     """A callback that leaves a line for each time it is called."""
     with open(path, "a") as file:
-        file.write(json.dumps(fanout.opened(value)) + "\n")
+        file.write(json.dumps(fanout.resolve(value)) + "\n")
 
 
 @shared_task

@@ -34,7 +34,7 @@ EVENTS = {
 
 WAYS: dict[str, Callable[[list[int]], Job]] = {
     "submit": lambda numbers: SumTask.submit({"numbers": numbers}),
-    "here": lambda numbers: SumTask.submit({"numbers": numbers}, setup_here=True),
+    "here": lambda numbers: SumTask.submit({"numbers": numbers}, setup_in_caller=True),
     "stream": lambda numbers: SumTask.submit({"numbers": iter(numbers)}),
     "signature": lambda numbers: SumTask.signature({"numbers": numbers})(),
 }

@@ -96,9 +96,10 @@ def test_40_mb_in_32_chunks(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
 
 
 def test_a_list_may_be_cut_where_it_is(cluster: Cluster) -> None:
-    """With `setup_here` the job is set up when `submit` returns, the list is not stored, and the answer is the same."""
+    """With `setup_in_caller` the job is set up when `submit` returns, the list is not stored, and the answer is the
+    same."""
     everything = documents(4 * MB, 32)
-    job = WordCounterTask.submit({"documents": everything}, setup_here=True, groups=8)
+    job = WordCounterTask.submit({"documents": everything}, setup_in_caller=True, groups=8)
     assert job.progress().chunks == 8
     assert sum(found.size for found in job.objects()) > 4 * MB
     assert job.get(timeout=60)["word_count"]["fox"] == sum(document.count("fox") for document in everything)

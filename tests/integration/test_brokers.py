@@ -83,7 +83,7 @@ def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
     job = PoisonTask.submit({"numbers": list(range(6)), "poison": 3, "trace": str(cluster.trace)}, max_attempts=4)
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
-    assert (caught.value.step, caught.value.chunk, caught.value.tries) == ("process", 3, 4)
+    assert (caught.value.step, caught.value.chunk, caught.value.attempts) == ("process", 3, 4)
     assert len(cluster.traces("process-3")) == 4
 
 
@@ -112,7 +112,7 @@ def test_a_worker_that_is_told_to_go(cluster: Cluster, way: signal.Signals) -> N
     wait_until(lambda: not worker.alive, "the worker is gone")
     assert len(cluster.traces("process-1")) == (2 if quick else 1)
     ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
-    assert ledger.tries(process_step(job.manifest().attempt, 0)).count == 0
+    assert ledger.attempts(process_step(job.manifest().setup_id, 0)).count == 0
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])
@@ -123,7 +123,7 @@ def test_a_step_that_is_given_back(cluster: Cluster, step: str) -> None:
     assert job.get(60) == 1
     wait_until(lambda: not worker.alive, "the worker is gone")
     assert len(cluster.traces(step)) == 2
-    assert cluster.app.fanout.runtime.ledger(job.id).tries(step).count == 0  # type: ignore[attr-defined]
+    assert cluster.app.fanout.runtime.ledger(job.id).attempts(step).count == 0  # type: ignore[attr-defined]
 
 
 def at_work(cluster: Cluster, step: str, **pauses: float) -> tuple[Any, CeleryWorker]:

@@ -180,7 +180,7 @@ def test_a_failed_job_through_async_result(cluster: Cluster) -> None:
     with pytest.raises(JobFailed) as caught:
         result.get(timeout=60)
     error = caught.value
-    assert (error.job_id, error.step, error.chunk, error.item, error.tries) == (result.id, "process", 1, 2, 3)
+    assert (error.job_id, error.step, error.chunk, error.item, error.attempts) == (result.id, "process", 1, 2, 3)
     assert error.task.endswith("BrittleTask")
     assert "in process" in error.traceback_text
     assert "ValueError: process was told to fail at 3" in error.traceback_text

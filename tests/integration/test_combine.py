@@ -38,7 +38,7 @@ def test_join_is_given_few_values_in_order(redis_cluster: Cluster, task: type[Fo
     assert job.get(120) == [serial(NUMBERS[first : first + 32]) for first in range(0, 130, 32)]
     report = JobReport.of(job)
     assert (report.chunks, report.stages["combine"].runs) == (130, 5)
-    assert not any("/nudge/" in found.key for found in job.objects())
+    assert not any("/resends/" in found.key for found in job.objects())
 
 
 def test_a_stream_is_combined_while_it_comes(redis_cluster: Cluster) -> None:
@@ -47,7 +47,7 @@ def test_a_stream_is_combined_while_it_comes(redis_cluster: Cluster) -> None:
     job = PairsTask.submit({"numbers": iter(numbers), "trace": str(redis_cluster.trace)})
     assert job.get(120) == [serial(numbers[:1024]), serial(numbers[1024:])]
     assert JobReport.of(job).stages["combine"].runs == 35 + 2
-    assert not any("/nudge/" in found.key for found in job.objects())
+    assert not any("/resends/" in found.key for found in job.objects())
 
 
 def test_kill_a_child_that_combines(cluster: Cluster) -> None:
@@ -56,7 +56,7 @@ def test_kill_a_child_that_combines(cluster: Cluster) -> None:
     os.kill(cluster.pid_of("combine-64"), signal.SIGKILL)
     assert job.get(120) == [serial(NUMBERS[first : first + 32]) for first in range(0, 130, 32)]
     assert len(cluster.traces("combine-64")) == 2
-    assert not any("/nudge/" in found.key for found in job.objects())
+    assert not any("/resends/" in found.key for found in job.objects())
 
 
 def test_a_combine_that_kills_its_worker(cluster: Cluster) -> None:
@@ -64,5 +64,5 @@ def test_a_combine_that_kills_its_worker(cluster: Cluster) -> None:
     job = StringTask.submit({"numbers": NUMBERS, "trace": str(cluster.trace), "poison": "64"})
     with pytest.raises(JobFailed, match="combining the results of chunks 64 to 95: its worker died") as caught:
         job.get(120)
-    assert (caught.value.step, caught.value.tries) == ("combine", 3)
+    assert (caught.value.step, caught.value.attempts) == ("combine", 3)
     assert len(cluster.traces("combine-64")) == 3

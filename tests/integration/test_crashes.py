@@ -79,7 +79,7 @@ def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
     job = PoisonTask.submit({"numbers": NUMBERS, "poison": 5, "trace": str(cluster.trace)})
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
-    assert (caught.value.step, caught.value.chunk, caught.value.tries) == ("process", 5, 3)
+    assert (caught.value.step, caught.value.chunk, caught.value.attempts) == ("process", 5, 3)
     assert len(cluster.traces("process-5")) == 3
 
 

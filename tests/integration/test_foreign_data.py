@@ -18,7 +18,7 @@ from fanout import FanoutError, ForkJoinTask, attach
 from fanout.sweep import sweep
 from storage import ObjectStore, StorageError, create_bucket, open_store
 
-KEEP_S = 1.0
+RETENTION_S = 1.0
 """Weeks, in shortened time; parameters are kept for twice as long."""
 
 LIMIT_S = 30.0
@@ -99,7 +99,7 @@ class Land:
         """An app whose store lies there; its jobs run in the caller, and lie in the store as any other's."""
         app = Celery("land", set_as_current=False)
         app.conf.task_always_eager = True
-        return fanout.connect(app, store=f"{self.url}/{place}".rstrip("/"), keep_s=KEEP_S)
+        return fanout.connect(app, store=f"{self.url}/{place}".rstrip("/"), retention_s=RETENTION_S)
 
 
 @pytest.fixture(params=["s3", "file", "memory"])

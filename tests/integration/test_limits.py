@@ -54,7 +54,7 @@ def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
     job = signature()
     with pytest.raises(JobFailed, match=f"TimeLimitExceeded: took longer than .* task_time_limit = {LIMIT_S} s") as e:
         job.get(60)
-    assert (e.value.step, e.value.tries) == (step, 2)
+    assert (e.value.step, e.value.attempts) == (step, 2)
     assert ("chunk_items" in e.value.reason) is (step == "process")
     name = "process-1" if step == "process" else step
     assert len(list(trace.glob(f"{name}.*"))) == 2

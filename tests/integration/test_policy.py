@@ -11,7 +11,7 @@ from celery import chain
 from celery.result import AsyncResult
 
 from fanout import JobConflict, JobFailed, JobState, attach
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 
 from .app import PoisonTask, StormyTask, SumTask, gathered, noted
 from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered
@@ -65,7 +65,7 @@ def test_a_poison_chunk_is_tolerated(cluster: Cluster, tmp_path: Path) -> None:
     values = {"numbers": list(range(10)), "poison": 4, "trace": str(tmp_path)}
     job = PoisonTask.submit(values, tolerate=1)
     assert job.get(120) == 45 - 4
-    assert [(failed.item, failed.error, failed.tries) for failed in job.failures] == [(4, "WorkerLost", 3)]
+    assert [(failed.item, failed.error, failed.attempts) for failed in job.failures] == [(4, "WorkerLost", 3)]
     assert len(list(tmp_path.glob("process-4.*"))) == 3
 
 
@@ -127,7 +127,7 @@ def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
     with running_cluster(tmp_path, environment, workers=1, args=args, stall_s=1.0) as cluster:
         extension = cluster.app.fanout  # type: ignore[attr-defined]
         runtime = extension.runtime
-        order = Order.of(
+        order = Submission.of(
             SumTask.declaration, {"numbers": [1, 2, 3]}, store=runtime.store, inline_bytes=4096, options={}
         )
         runtime.launch("lost", order.intent())

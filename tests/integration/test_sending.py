@@ -17,7 +17,7 @@ from celery.signals import before_task_publish
 from kombu import Exchange, Queue
 
 from devstack import RabbitMQ
-from fanout import CarrierUnavailable, JobFailed, JobNotFound, JobState, attach
+from fanout import BrokerUnavailable, JobFailed, JobNotFound, JobState, attach
 from fanout.engines.celery import extension_of
 from fanout.engines.celery.publishing import publish
 from fanout.sweep import sweep
@@ -161,7 +161,7 @@ def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> N
     with limited(rabbitmq, queue, messages=10):
         for way in ("stream", "submit"):
             started_at = time.monotonic()
-            with pytest.raises(CarrierUnavailable, match=f"queue {queue} takes no messages.*raise its x-max-length"):
+            with pytest.raises(BrokerUnavailable, match=f"queue {queue} takes no messages.*raise its x-max-length"):
                 WAYS[way](list(range(30)))
             assert time.monotonic() - started_at < 10
 
@@ -213,7 +213,7 @@ def test_a_launch_during_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
         with alarmed(own_broker):
             for launch in WAYS.values():
                 started_at = time.monotonic()
-                with pytest.raises(CarrierUnavailable, match=r"blocked publishers.*memory or disk alarm") as caught:
+                with pytest.raises(BrokerUnavailable, match=r"blocked publishers.*memory or disk alarm") as caught:
                     launch([1, 2, 3])
                 assert time.monotonic() - started_at < 10
                 job_id = str(caught.value).partition("job ")[2].split()[0]
@@ -245,7 +245,7 @@ def test_a_broker_that_is_away_and_comes_back(own_broker: RabbitMQ, tmp_path: Pa
         SumTask.submit({"numbers": [1]})
         own_broker.kill()
         for _ in range(2):
-            with pytest.raises(CarrierUnavailable, match="job own was not launched, and never runs"):
+            with pytest.raises(BrokerUnavailable, match="job own was not launched, and never runs"):
                 SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
         assert [job_id for job_id, _ in sweep(extension_of(cluster.app).runtime) if job_id == "own"] == []
         own_broker.restart()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fanout.errors import CarrierUnavailable
-from fanout.records.chunk_ref import Handle
+from fanout.errors import BrokerUnavailable
+from fanout.records.chunk_ref import ChunkRef
 from fanout.records.models import Intent
 from fanout.runtime import Runtime
 
@@ -32,8 +32,8 @@ class Message:
         step: `setup`, `process` or `join`.
         job_id: The job.
         launch_id: Which launch of that id.
-        round: The job's round.
-        handle: The chunk, for process.
+        generation: The job's round.
+        ref: The chunk, for process.
         continuation: What is to follow the join.
         again: Whether an earlier join, or an earlier run of setup, is believed to be lost.
         redelivered: Whether a worker was given it before.
@@ -45,8 +45,8 @@ class Message:
     step: str
     job_id: str
     launch_id: str | None = None
-    round: int = 0
-    handle: Handle | None = None
+    generation: int = 0
+    ref: ChunkRef | None = None
     continuation: str | None = None
     again: bool = False
     redelivered: bool = False
@@ -55,20 +55,20 @@ class Message:
     expires_at: float | None = None
 
     def __str__(self) -> str:
-        about = "" if self.handle is None else f" {self.handle.attempt[:4]}/{self.handle.chunk}"
-        nudged = self.again or (self.handle is not None and self.handle.nudged)
-        marks = (
-            ("!" if nudged else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
+        about = "" if self.ref is None else f" {self.ref.attempt[:4]}/{self.ref.chunk}"
+        resent = self.again or (self.ref is not None and self.ref.resent)
+        failures = (
+            ("!" if resent else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
         )
-        number = f"#{self.round}" if self.round else ""
-        return f"{self.step}{number}{about}{marks}"
+        number = f"#{self.generation}" if self.generation else ""
+        return f"{self.step}{number}{about}{failures}"
 
     @property
     def work(self) -> tuple[str, ...]:
         """Names the step of the job that it asks for: its id, the round, and a step or an attempt and a chunk."""
-        if self.handle is None:
-            return (self.job_id, str(self.round), self.step)
-        return (self.job_id, str(self.round), self.handle.attempt, str(self.handle.chunk))
+        if self.ref is None:
+            return (self.job_id, str(self.generation), self.step)
+        return (self.job_id, str(self.generation), self.ref.attempt, str(self.ref.chunk))
 
     @property
     def leaves_no_record(self) -> bool:
@@ -79,25 +79,27 @@ class Message:
             return bool(self.held)
         if self.step == "setup" and self.again:
             return bool(self.retries)
-        return bool(self.retries) or self.handle is None or not self.handle.nudged
+        return bool(self.retries) or self.ref is None or not self.ref.resent
 
 
-class WorldCarrier:
+class WorldDispatcher:
     """The carrier of a process."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
-        self._send(Message("setup", job_id, intent.launch_id, round, again=again))
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
+        self._send(Message("setup", job_id, intent.launch_id, generation, again=again))
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
-        for handle in handles:
-            read = Handle.from_row(handle.to_row())
-            self._send(Message("process", handle.job_id, handle.launch_id, handle.round, read))
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
+        for ref in refs:
+            read = ChunkRef.from_row(ref.to_row())
+            self._send(Message("process", ref.job_id, ref.launch_id, ref.generation, read))
 
-    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        self._send(Message("join", job_id, intent.launch_id, round, continuation=continuation, again=again))
+    def send_join(
+        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+    ) -> None:
+        self._send(Message("join", job_id, intent.launch_id, generation, continuation=continuation, again=again))
 
     def _send(self, message: Message) -> None:
         self._world.invariants.sending(self._world.loop.current().process, message)
@@ -172,7 +174,7 @@ class Broker:
         """Publish a message, from a fiber, to be delivered after some time at the earliest.
 
         Raises:
-            CarrierUnavailable: The broker did not take it, or did not say so.
+            BrokerUnavailable: The broker did not take it, or did not say so.
         """
         world = self._world
         world.loop.sleep(world.latency() / 10)
@@ -183,7 +185,7 @@ class Broker:
         if fault == "killed before a send":
             world.die()
         if fault == "send refused":
-            raise CarrierUnavailable("refused")
+            raise BrokerUnavailable("refused")
         if fault != "message lost":
             copies = world.rng.choice((2, 2, 3, 5)) if fault == "message doubled" else 1
             world.invariants.posted(message, copies)
@@ -193,7 +195,7 @@ class Broker:
         if fault == "killed after a send":
             world.die()
         if fault == "confirmation lost":
-            raise CarrierUnavailable("not confirmed")
+            raise BrokerUnavailable("not confirmed")
 
     def sends_callbacks(self) -> bool:
         """Whether the broker takes the callbacks of a task that ends on this fiber's worker."""

@@ -59,7 +59,7 @@ class Tally:
         """The tally for a reader."""
         jobs, hours = sum(self.endings.values()), self.virtual_s / 3600
         yield f"{self.schedules:,} schedules, {jobs:,} jobs, {hours:,.0f} h of their time"
-        yield "jobs " + ", ".join(f"{ending}: {count:,}" for ending, count in sorted(self.endings.items()))
+        yield "jobs " + ", ".join(f"{status}: {count:,}" for status, count in sorted(self.endings.items()))
         for fault, count in self.faults.most_common():
             yield f"  {count:>9,}  {fault}"
         yield f"{sum(map(len, self.violations.values()))} violations"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fanout.blame import is_transient
-from fanout.errors import CarrierUnavailable, JobNotFound
+from fanout.errors import BrokerUnavailable, JobNotFound
 from fanout.records.keys import new_token
 from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup
@@ -50,7 +50,7 @@ class Engine:
         world = self._world
         try:
             yield
-        except CarrierUnavailable:
+        except BrokerUnavailable:
             world.note("reject", str(message))
             world.invariants.given_back(worker, message)
             if worker.acknowledges:
@@ -58,19 +58,19 @@ class Engine:
         except StorageError as error:
             if not is_transient(error):
                 raise
-            self._put_off(worker, replace(message, held=held))
+            self._reschedule(worker, replace(message, held=held))
 
-    def _put_off(self, worker: Worker, message: Message) -> None:
+    def _reschedule(self, worker: Worker, message: Message) -> None:
         """What `Task.retry` does: another message, for later. If that can't be sent, this one is dropped."""
         world = self._world
-        world.invariants.put_off(worker, message)
+        world.invariants.rescheduled(worker, message)
         if message.retries >= STORE_RETRIES:
             world.note("given up", str(message))
             return
         later = replace(message, redelivered=False, retries=message.retries + 1)
         try:
             world.broker.send(later, after_s=min(2**message.retries, 60))
-        except CarrierUnavailable:
+        except BrokerUnavailable:
             world.note("dropped", str(later))
 
     def _setup(self, worker: Worker, message: Message) -> None:
@@ -84,16 +84,16 @@ class Engine:
                 worker.runtime,
                 message.job_id,
                 launch_id=message.launch_id,
-                nudged=message.again,
+                resent=message.again,
                 redelivered=message.redelivered,
                 retried=bool(message.retries),
-                round=message.round,
+                generation=message.generation,
             )
 
     def _process(self, worker: Worker, message: Message) -> None:
-        assert message.handle is not None
+        assert message.ref is not None
         with self._outages_survived(worker, message):
-            run_process(worker.runtime, message.handle, redelivered=message.redelivered, retried=bool(message.retries))
+            run_process(worker.runtime, message.ref, redelivered=message.redelivered, retried=bool(message.retries))
 
     def _join(self, worker: Worker, message: Message) -> None:
         ready: Outcome | None = None
@@ -107,10 +107,10 @@ class Engine:
                 redelivered=message.redelivered,
                 token=token,
                 held=message.held,
-                round=message.round,
+                generation=message.generation,
             )
             if outcome is not None and outcome.failure is None:
-                worker.runtime.job(message.job_id, message.launch_id, message.round).ledger.value(outcome)
+                worker.runtime.job(message.job_id, message.launch_id, message.generation).ledger.value(outcome)
             ready = outcome
         if ready is not None:
             self._deliver(worker, message, ready)
@@ -123,7 +123,7 @@ class Engine:
             return
         world.invariants.delivered(worker, message, outcome)
         try:
-            job = worker.runtime.job(message.job_id, message.launch_id, message.round)
+            job = worker.runtime.job(message.job_id, message.launch_id, message.generation)
             job.ledger.write_delivered(Note(by=new_token()))
         except StorageError:
             world.invariants.interrupted(worker)

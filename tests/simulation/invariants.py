@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from fanout.clock import AGREE_S
 from fanout.records.failure import FailedItem, Failure
-from fanout.records.keys import JOBS_PREFIX, launch_of, split_round
+from fanout.records.keys import JOBS_PREFIX, launch_of, split_generation
 from fanout.records.ledger import Ledger
-from fanout.records.models import Ending, Manifest, Outcome
+from fanout.records.models import Manifest, Outcome, OutcomeStatus
 from fanout.runtime import ENDED_CHECK_S
-from fanout.stages.barrier import standing_of
+from fanout.stages.barrier import completion_of
 from fanout.stages.result_reader import chunk_values
 
 from .broker import Message, Worker
@@ -24,7 +24,7 @@ from .task import SCRIPTS
 if TYPE_CHECKING:
     from .world import World
 
-OVERWRITTEN = {"beat", "done", "err"}
+OVERWRITTEN = {"heartbeats", "complete", "attempts"}
 """What a job may write more than once; everything else stands as it was first written."""
 
 LOST = "WorkerLost"
@@ -84,20 +84,20 @@ class Invariants:
         if isinstance(process, Worker) and process.message is not None:
             if job_of(key) not in process.served:
                 self.violate("a worker writes nothing of another job", f"{verb} {key} for {process.message.job_id}")
-            kind = split_round(launch_of(key)[1])[1].partition("/")[0]
-            process.has_begun |= kind in ("err", "claim") and key not in self._world.objects
+            kind = split_generation(launch_of(key)[1])[1].partition("/")[0]
+            process.has_begun |= kind in ("attempts", "claims") and key not in self._world.objects
 
     def written(self, key: str, before: bytes | None, after: bytes) -> None:
         """An object was written."""
         job_id = job_of(key)
-        name = split_round(launch_of(key)[1])[1]
-        kind, _, number = name.partition("/")
+        number, name = split_generation(launch_of(key)[1])
+        kind = name.partition("/")[0]
         if before is not None and before != after and kind not in OVERWRITTEN:
             self.violate("what is written once stays as it is", key)
-        if kind == "rounds":
-            self._world.rounds[job_id] = max(self._world.rounds[job_id], int(number))
+        if kind == "start":
+            self._world.generations[job_id] = max(self._world.generations[job_id], number)
         fiber = self._world.loop.current()
-        if key.endswith("-off") and isinstance(fiber, Fiber) and isinstance(fiber.process, Worker):
+        if key.endswith(".interrupted") and isinstance(fiber, Fiber) and isinstance(fiber.process, Worker):
             fiber.process.has_said_so = True
 
     def taken(self, worker: Worker, message: Message) -> None:
@@ -111,7 +111,7 @@ class Invariants:
             # A run that is on record as put off is none, though its worker did not live to give the message back.
             self._unrecorded[process.message.work] += process.has_said_so
             if process.message.step == "join":
-                self._interrupted.add((process.message.job_id, process.message.round))
+                self._interrupted.add((process.message.job_id, process.message.generation))
 
     def posted(self, message: Message, copies: int) -> None:
         """The broker takes a message, so many times."""
@@ -123,7 +123,7 @@ class Invariants:
         if isinstance(process, Worker):
             process.refusals += 1
 
-    def put_off(self, worker: Worker, message: Message) -> None:
+    def rescheduled(self, worker: Worker, message: Message) -> None:
         """The store failed a run. If it failed the record of that, too, a run that had begun looks like a death."""
         self._unrecorded[message.work] += worker.has_said_so
         self.strikes[message.work] += worker.has_begun and worker.refusals > 1 and not worker.has_said_so
@@ -161,7 +161,7 @@ class Invariants:
         assert process.message is not None
         message = process.message
         ended_at = self._world.objects.written_at(
-            Ledger.of(self._world.objects, message.job_id, message.round).keys.outcome
+            Ledger.of(self._world.objects, message.job_id, message.generation).keys.outcome
         )
         if ended_at is not None and ended_at < process.taken_at - ENDED_CHECK_S:
             self.violate("nobody begins with a chunk of a job that has ended", str(process.message))
@@ -170,7 +170,7 @@ class Invariants:
         """The user's join begins."""
         assert isinstance(process, Worker)
         assert process.message is not None
-        job = (process.message.job_id, process.message.round)
+        job = (process.message.job_id, process.message.generation)
         others = {other for other in self._joining[job] if not other.dead}
         if others and job not in self._interrupted:
             self.violate("join runs once at a time", f"{job} on {process.name} while on {others}")
@@ -183,16 +183,16 @@ class Invariants:
 
     def served(self, worker: Worker, message: Message) -> None:
         """A worker has done what a message asked for."""
-        self._joining[message.job_id, message.round].discard(worker)
+        self._joining[message.job_id, message.generation].discard(worker)
 
     def delivered(self, worker: Worker, message: Message, outcome: Outcome) -> None:
         """Callbacks are sent with an outcome."""
-        job_id, job = message.job_id, (message.job_id, message.round)
+        job_id, job = message.job_id, (message.job_id, message.generation)
         self.deliveries[job] += 1
-        self._world.note("delivered", job_id, outcome.ending)
-        standing = Ledger.of(self._world.objects, *job).outcome()
-        if standing is None or standing.to_bytes() != outcome.to_bytes():
-            self.violate("what is delivered is the outcome", f"{job_id}: {outcome} and not {standing}")
+        self._world.note("delivered", job_id, outcome.status)
+        completion = Ledger.of(self._world.objects, *job).outcome()
+        if completion is None or completion.to_bytes() != outcome.to_bytes():
+            self.violate("what is delivered is the outcome", f"{job_id}: {outcome} and not {completion}")
         if self.deliveries[job] > 1 and job not in self._interrupted:
             self.violate("callbacks fire once while no worker is lost", str(job))
         if message.continuation is None and self._world.shape.launched and self._world.shape.expires_s is None:
@@ -213,17 +213,19 @@ class Invariants:
                 "every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later"
             )
             return
-        if not self.deliveries[job_id, ledger.round] or ledger.keys.delivered not in self._world.objects:
+        if not self.deliveries[job_id, ledger.generation] or ledger.keys.delivered not in self._world.objects:
             self.violate("every outcome is delivered", job_id)
         if outcome.failure is None:
             self._check_value(job_id, ledger, outcome)
         else:
             failure = Failure.read(outcome.failure)
             assert failure is not None
-            self._check_failure(job_id, ledger.round, outcome, failure)
+            self._check_failure(job_id, ledger.generation, outcome, failure)
         if job_id in self.cancelled:
-            rounds = (Ledger.of(ledger.store, job_id, round).outcome() for round in range(ledger.round + 1))
-            if all(round is None or round.ending != Ending.CANCELLED for round in rounds):
+            generations = (
+                Ledger.of(ledger.store, job_id, generation).outcome() for generation in range(ledger.generation + 1)
+            )
+            if all(generation is None or generation.status != OutcomeStatus.CANCELLED for generation in generations):
                 self.violate("cancelled is cancelled", job_id)
         self._check_effort(job_id, ledger)
 
@@ -238,7 +240,7 @@ class Invariants:
         value = ledger.value(outcome)
         assert isinstance(value, list)
         combines = shape.combines is not None
-        if manifest is None or standing_of(ledger, manifest, combines=combines, by="check").due:
+        if manifest is None or completion_of(ledger, manifest, combines=combines, by="check").due:
             self.violate("a job that succeeds is complete", job_id)
             return
         if combines:
@@ -247,7 +249,7 @@ class Invariants:
         stored = [
             row.to_dict() if isinstance(row, FailedItem) else row
             for chunk in range(manifest.chunks)
-            for row in chunk_values(ledger, manifest.attempt, chunk, tolerant=True)
+            for row in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
         ]
         # A good result may have come after the join had been told that there is none.
         if len(value) != len(stored) or any(
@@ -274,7 +276,7 @@ class Invariants:
         stored = [
             row
             for chunk in range(manifest.chunks)
-            for part in chunk_values(ledger, manifest.attempt, chunk, tolerant=True)
+            for part in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
             if not isinstance(part, FailedItem)
             for row in part
         ]
@@ -295,7 +297,7 @@ class Invariants:
             self._check_failed_item(job_id, ledger, failed.item, failed.to_dict())
 
     def _check_failed_item(self, job_id: str, ledger: Ledger, index: int, row: dict[str, object]) -> None:
-        struck = self._struck(job_id, ledger.round, index // self._world.shape.chunk_items)
+        struck = self._struck(job_id, ledger.generation, index // self._world.shape.chunk_items)
         kinds = dict(enumerate(self._world.shape.items))
         raises = row["error"] == "ValueError" and (kinds.get(index) in RAISES or self._combine_raises)
         if row["item"] != index or struck < self._world.shape.max_attempts or not (raises or row["error"] == LOST):
@@ -306,13 +308,13 @@ class Invariants:
         shape = self._world.shape
         return shape.combines is not None and shape.combine in RAISES
 
-    def _check_failure(self, job_id: str, round: int, outcome: Outcome, failure: Failure) -> None:
+    def _check_failure(self, job_id: str, generation: int, outcome: Outcome, failure: Failure) -> None:
         world = self._world
         shape = world.shape
         if failure.error == "JobCancelled":
-            true = shape.cancel_s is not None and outcome.ending == Ending.CANCELLED
+            true = shape.cancel_s is not None and outcome.status == OutcomeStatus.CANCELLED
         elif failure.error == "DeadlineExceeded":
-            written_at = world.objects.written_at(Ledger.of(world.objects, job_id, round).keys.outcome)
+            written_at = world.objects.written_at(Ledger.of(world.objects, job_id, generation).keys.outcome)
             assert written_at is not None
             # Clocks that differ by no more than that are taken to agree.
             ends_at = world.began_at + (shape.deadline_s or 0.0) - AGREE_S
@@ -320,24 +322,26 @@ class Invariants:
         elif failure.error == "Expired":
             true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
         elif failure.step == "combine" and failure.chunk is None:
-            true = self._is_true_of_a_node(job_id, round, failure)
+            true = self._is_true_of_a_node(job_id, generation, failure)
         elif failure.step in ("process", "combine"):
-            true = self._is_true_of_chunks(job_id, round, failure)
+            true = self._is_true_of_chunks(job_id, generation, failure)
         elif failure.error == LOST:
-            true = self.strikes[job_id, str(round), failure.step] >= shape.max_attempts
+            true = self.strikes[job_id, str(generation), failure.step] >= shape.max_attempts
         else:
             true = failure.error == "ValueError" and getattr(shape, failure.step) == "broken"
         if not true:
             self.violate("a failure says what was the matter", f"{job_id}: {failure}")
 
-    def _is_true_of_chunks(self, job_id: str, round: int, failure: Failure) -> bool:
+    def _is_true_of_chunks(self, job_id: str, generation: int, failure: Failure) -> bool:
         shape = self._world.shape
         if failure.error == "TooManyFailed":
             chunks = [
-                chunk for chunk in range(shape.chunks + 10) if self._struck(job_id, round, chunk) >= shape.max_attempts
+                chunk
+                for chunk in range(shape.chunks + 10)
+                if self._struck(job_id, generation, chunk) >= shape.max_attempts
             ]
             return shape.tolerate is not None and len(chunks) * shape.chunk_items > shape.tolerate
-        if failure.chunk is None or self._struck(job_id, round, failure.chunk) < shape.max_attempts:
+        if failure.chunk is None or self._struck(job_id, generation, failure.chunk) < shape.max_attempts:
             return False
         if failure.error == LOST:
             return True
@@ -348,14 +352,14 @@ class Invariants:
             return False
         return failure.item // shape.chunk_items == failure.chunk
 
-    def _is_true_of_a_node(self, job_id: str, round: int, failure: Failure) -> bool:
+    def _is_true_of_a_node(self, job_id: str, generation: int, failure: Failure) -> bool:
         first, last = map(int, CHUNKS.search(failure.reason).groups())  # type: ignore[union-attr]
         if failure.error != LOST:
             return failure.error == "ValueError" and self._combine_raises
-        struck = sum(self._struck(job_id, round, chunk) for chunk in range(first, last + 1))
+        struck = sum(self._struck(job_id, generation, chunk) for chunk in range(first, last + 1))
         return struck >= self._world.shape.max_attempts
 
-    def _struck(self, job_id: str, round: int, chunk: int) -> int:
+    def _struck(self, job_id: str, generation: int, chunk: int) -> int:
         """Runs of a chunk in a round that raised or may have died, of whichever attempt had most.
 
         The outcome may be older than the manifest, and so of an attempt that was not to count.
@@ -363,19 +367,19 @@ class Invariants:
         found = (
             count
             for work, count in self.strikes.items()
-            if len(work) == 4 and work[3] == str(chunk) and work[:2] == (job_id, str(round))
+            if len(work) == 4 and work[3] == str(chunk) and work[:2] == (job_id, str(generation))
         )
         return max(found, default=0)
 
     def _check_effort(self, job_id: str, ledger: Ledger) -> None:
         world = self._world
-        nudges = sum(1 for _ in ledger.store.list(ledger.keys.nudges))
+        resends = sum(1 for _ in ledger.store.list(ledger.keys.resends))
         lasted_s = world.loop.now - world.began_at
-        if nudges > math.log2(max(lasted_s / STALL_S, 1)) + 2:
-            self.violate("nudges become rarer", f"{job_id}: {nudges} in {lasted_s:.0f} s")
+        if resends > math.log2(max(lasted_s / STALL_S, 1)) + 2:
+            self.violate("nudges become rarer", f"{job_id}: {resends} in {lasted_s:.0f} s")
         self._check_runs(job_id)
-        if world.shape.is_calm and nudges and not self._is_slow():
-            self.violate("a job with which nothing is amiss needs no nudge", f"{job_id}: {nudges}")
+        if world.shape.is_calm and resends and not self._is_slow():
+            self.violate("a job with which nothing is amiss needs no nudge", f"{job_id}: {resends}")
 
     def _check_runs(self, job_id: str) -> None:
         """Runs that are put on record are at most `max_attempts`, and those that are not have each a message."""

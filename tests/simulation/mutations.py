@@ -9,14 +9,14 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout import clock as clock_module
-from fanout.background.debouncer import Idle
+from fanout.background.debouncer import Debouncer
 from fanout.clock import StoreClock
 from fanout.records.ledger import LastClaim, Ledger
-from fanout.records.models import ChunkResult, Manifest, Try
-from fanout.runtime import OpenJob, Runtime
+from fanout.records.models import Attempt, ChunkResult, Manifest
+from fanout.runtime import CachedJob, Runtime
 from fanout.stages import barrier, join, outcome, process, setup
-from fanout.stages.attempts import Admission, Tries
-from fanout.stages.heartbeat import Watch
+from fanout.stages.attempts import Admission, Attempts
+from fanout.stages.heartbeat import Heartbeat
 from fanout.sweep import Move
 from storage import Body, ObjectExists, ObjectStore
 
@@ -114,51 +114,53 @@ def signs_of_life() -> Any:
         return found and replace(found, made_at=0.0)
 
     return _all(
-        patch.object(Ledger, "last_claim", long_ago), patch.object(Ledger, "last_beat", lambda self, step: None)
+        patch.object(Ledger, "last_claim", long_ago), patch.object(Ledger, "last_heartbeat", lambda self, step: None)
     )
 
 
 @mutation(join="slow")
 def beats() -> Any:
     """A step that takes long does not say that it is at work."""
-    return patch.object(Watch, "_beat", lambda self: None)
+    return patch.object(Heartbeat, "_beat", lambda self: None)
 
 
 @mutation(rates={})
 def look_after_the_manifest() -> Any:
     """Setup does not look whether everyone has finished before it."""
-    blind = barrier.Standing(landed={}, due={0: "unseen"}, level=0, top={})
-    return patch.object(setup, "standing_of", lambda *_, **__: blind)
+    blind = barrier.Completion(landed={}, due={0: "unseen"}, level=0, top={})
+    return patch.object(setup, "completion_of", lambda *_, **__: blind)
 
 
 @mutation(rates={}, items=("well",) * 6, chunk_items=1)
 def looks_that_wait() -> Any:
     """Whoever puts off its look at a group never looks."""
-    return patch.object(Idle, "put_off", lambda self, name, action: None)
+    return patch.object(Debouncer, "defer", lambda self, name, action: None)
 
 
 @mutation(rates={}, items=("well",) * 5, chunk_items=1)
 def marks_of_early_groups() -> Any:
     """Nobody marks the groups that were full before there was a manifest."""
 
-    def standing_of(ledger: Ledger, manifest: Manifest, **_: Any) -> barrier.Standing:
-        landed = ledger.landed(manifest.attempt)
+    def completion_of(ledger: Ledger, manifest: Manifest, **_: Any) -> barrier.Completion:
+        landed = ledger.landed(manifest.setup_id)
         due = {chunk: "process" for chunk in range(manifest.chunks) if chunk not in landed}
-        return barrier.Standing(landed, due, 0, landed)
+        return barrier.Completion(landed, due, 0, landed)
 
-    return patch.object(setup, "standing_of", standing_of)
+    return patch.object(setup, "completion_of", completion_of)
 
 
 @mutation()
 def completeness() -> Any:
     """Join takes what there is."""
-    standing_of = barrier.standing_of
+    completion_of = barrier.completion_of
 
-    def complete(ledger: Ledger, manifest: Manifest, **said: Any) -> barrier.Standing:
-        all_of_them = dict.fromkeys(range(manifest.chunks), 0) | standing_of(ledger, manifest, **said).landed
-        return barrier.Standing(all_of_them, {}, 0, all_of_them)
+    def complete(ledger: Ledger, manifest: Manifest, **said: Any) -> barrier.Completion:
+        all_of_them = dict.fromkeys(range(manifest.chunks), 0) | completion_of(ledger, manifest, **said).landed
+        return barrier.Completion(all_of_them, {}, 0, all_of_them)
 
-    return _all(patch.object(join, "standing_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1))
+    return _all(
+        patch.object(join, "completion_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1)
+    )
 
 
 @mutation(rates={}, items=("well",) * 5, chunk_items=1, combines="lists")
@@ -170,7 +172,7 @@ def whole_groups() -> Any:
 @mutation(rates={}, items=("well",) * 5, chunk_items=1, combines="pairs")
 def right_edge_of_the_tree() -> Any:
     """Nobody combines the narrow groups that were full before there was a manifest."""
-    return patch.object(barrier.Standing, "uncombined", property(lambda self: []))
+    return patch.object(barrier.Completion, "uncombined", property(lambda self: []))
 
 
 @mutation(items=("well",) * 5, chunk_items=1, combines="lists", rates={"killed after a call": 0.1})
@@ -178,9 +180,9 @@ def climbing_on() -> Any:
     """Whoever gets a message again, and finds that its result stands, does not go on from it."""
     follow = process._Run._follow
 
-    def stay(self: Any, standing: ChunkResult) -> None:
-        if not self._delivery.redelivered and not self._handle.nudged:
-            follow(self, standing)
+    def stay(self: Any, completion: ChunkResult) -> None:
+        if not self._delivery.redelivered and not self._handle.resent:
+            follow(self, completion)
 
     return patch.object(process._Run, "_follow", stay)
 
@@ -188,24 +190,24 @@ def climbing_on() -> Any:
 @mutation(items=("well",) * 3, chunk_items=1, combines="pairs", combine="poison")
 def counting_of_lost_combines() -> Any:
     """A combine whose workers die is begun as if for the first time."""
-    return patch.object(Tries, "begin", lambda self: True)
+    return patch.object(Attempts, "begin", lambda self: True)
 
 
 @mutation()
 def counting_of_lost_tries() -> Any:
     """A step whose workers die is run again and again."""
-    return patch.object(Tries, "admit", lambda self, **_: Admission.RUN)
+    return patch.object(Attempts, "admit", lambda self, **_: Admission.RUN)
 
 
 @mutation(items=("slow",) * 4 + ("well",) * 3, workers=1, rates={"call refused": 0.15})
 def put_off_is_no_try() -> Any:
     """A run that the store failed counts as one that died."""
-    admit = Tries.admit
+    admit = Attempts.admit
 
-    def counting(self: Tries, *, retried: bool = False, nudged: bool = False, **said: Any) -> Admission:
-        return admit(self, nudged=nudged or retried, **{**said, "stall_s": 0.0})
+    def counting(self: Attempts, *, retried: bool = False, resent: bool = False, **said: Any) -> Admission:
+        return admit(self, resent=resent or retried, **{**said, "stall_s": 0.0})
 
-    return patch.object(Tries, "admit", counting)
+    return patch.object(Attempts, "admit", counting)
 
 
 @mutation(
@@ -217,8 +219,8 @@ def put_off_is_no_try() -> Any:
 def records_of_what_was_put_off() -> Any:
     """Nobody puts on record that the store failed a run: others take its silence for a death."""
     return _all(
-        patch.object(Ledger, "write_put_off", lambda self, step, number, note: None),
-        patch.object(Ledger, "write_claim_put_off", lambda self, number, note: None),
+        patch.object(Ledger, "write_interrupted", lambda self, step, number, note: None),
+        patch.object(Ledger, "write_claim_interrupted", lambda self, number, note: None),
     )
 
 
@@ -226,17 +228,17 @@ def records_of_what_was_put_off() -> Any:
 def starts_are_written_once() -> Any:
     """Several who are sent to the same step at once all start."""
 
-    def begin_try(self: Ledger, step: str, number: int, record: Try) -> Try:
-        self.write_try(step, number, record)
+    def begin_attempt(self: Ledger, step: str, number: int, record: Attempt) -> Attempt:
+        self.write_attempt(step, number, record)
         return record
 
-    return patch.object(Ledger, "begin_try", begin_try)
+    return patch.object(Ledger, "begin_attempt", begin_attempt)
 
 
 @mutation()
 def attempts_apart() -> Any:
     """Two runs of setup write to the same place."""
-    return patch.object(setup, "new_token", lambda: "attempt")
+    return patch.object(setup, "new_token", lambda: "setup_id")
 
 
 @mutation(rates={}, items=("broken", "well"))
@@ -260,7 +262,7 @@ def delivered() -> Any:
 @mutation()
 def notice_of_the_end() -> Any:
     """A worker does not look whether the job has ended."""
-    return patch.object(OpenJob, "ended", lambda self: False)
+    return patch.object(CachedJob, "ended", lambda self: False)
 
 
 @mutation(skew_s=100 * STALL_S, setup="slow", items=("slow", "well"), rates={})
@@ -273,7 +275,7 @@ def one_clock() -> Any:
 def counting_of_lost_setups() -> Any:
     """A setup that a sweep sends is begun as if for the first time."""
     run_setup = engine.run_setup
-    return patch.object(engine, "run_setup", lambda *args, nudged=False, **said: run_setup(*args, **said))
+    return patch.object(engine, "run_setup", lambda *args, resent=False, **said: run_setup(*args, **said))
 
 
 @contextmanager

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fanout import Config
-from fanout.background.debouncer import Idle
+from fanout.background.debouncer import Debouncer
 from fanout.blame import is_transient
-from fanout.engines.submission import Order
-from fanout.errors import CarrierUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
+from fanout.engines.submission import Submission
+from fanout.errors import BrokerUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
 from fanout.job import Job
 from fanout.records.keys import level_of, new_id
 from fanout.records.ledger import Ledger, write_intent
-from fanout.records.models import Ending
+from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageError
 
-from .broker import Broker, Message, Worker, WorldCarrier
+from .broker import Broker, Message, Worker, WorldDispatcher
 from .engine import Engine
 from .faults import Faults
 from .invariants import Invariants, Violation
@@ -77,7 +77,7 @@ class World:
         self._births = 0
         self._retriers = 0
         """Those who may still retry a job."""
-        self.rounds: Counter[str] = Counter()
+        self.generations: Counter[str] = Counter()
         """The latest round of each job."""
 
     # What happens to processes
@@ -151,9 +151,9 @@ class World:
             finally:
                 for process in self._processes:
                     self.loop.kill(process)
-            nodes = (found.key for found in self.objects.list() if "/node/" in found.key)
+            nodes = (found.key for found in self.objects.list() if "/combined/" in found.key)
             levels = Counter(map(level_of, nodes))
-            endings = Counter(str(outcome.ending) for job in self.job_ids if (outcome := self.latest(job).outcome()))
+            endings = Counter(str(outcome.status) for job in self.job_ids if (outcome := self.latest(job).outcome()))
         SCRIPTS.clear()
         return Played(
             self.shape,
@@ -191,7 +191,7 @@ class World:
     def _launch(self, number: int) -> None:
         shape = self.shape
         config = Config(store=self.objects.url)
-        order = Order.of(
+        submission = Submission.of(
             TASKS[shape.combines].declaration,
             {"number": number},
             store=self.objects,
@@ -206,7 +206,9 @@ class World:
         job_id = new_id()
         self.job_ids.append(job_id)
         expires_at = EPOCH + shape.expires_s if shape.expires_s is not None else None
-        intent = order.intent(launch="{}" if shape.launched else None, expires_at=expires_at, now=lambda: self.loop.now)
+        intent = submission.intent(
+            launch="{}" if shape.launched else None, expires_at=expires_at, now=lambda: self.loop.now
+        )
         write_intent(self.objects, job_id, intent)
         message = Message("setup", job_id, intent.launch_id, expires_at=expires_at)
         self._start("launcher", lambda runtime: self.broker.send(message), once=True)
@@ -241,7 +243,7 @@ class World:
         self.invariants.check()
         if self.invariants.violation is not None:
             return
-        runtime = Runtime(self.objects, self._config(), WorldCarrier(self))
+        runtime = Runtime(self.objects, self._config(), WorldDispatcher(self))
         for job_id in self.job_ids:
             if (move := sweep_job(runtime, job_id)) != Move.NONE:
                 self.invariants.violate("a job that is done is left alone", f"{job_id}: {move}")
@@ -249,16 +251,16 @@ class World:
     # Processes
 
     def _config(self) -> Config:
-        return Config(store=self.objects.url, stall_s=STALL_S, keep_s=KEEP_S, pack_bytes=32, uploads=2)
+        return Config(store=self.objects.url, stall_s=STALL_S, retention_s=KEEP_S, pack_bytes=32, upload_concurrency=2)
 
     def _runtime(self) -> Runtime:
         return Runtime(
             self.store,
             self._config(),
-            WorldCarrier(self),
+            WorldDispatcher(self),
             on_error=self._raised,
             is_stop=lambda error: isinstance(error, Killed),
-            idle=Idle(),
+            idle=Debouncer(),
         )
 
     def _raised(self, error: BaseException) -> None:
@@ -320,14 +322,14 @@ class World:
             with self._outages_borne():
                 try:
                     Job(job_id, runtime).get(timeout=5 * STALL_S)
-                    ended = Ending.SUCCEEDED
+                    ended = OutcomeStatus.SUCCEEDED
                 except JobTimeout:
                     continue
                 except JobFailed:
-                    ended = Ending.FAILED
+                    ended = OutcomeStatus.FAILED
                 outcome = self.latest(job_id).outcome()
                 if self.shape.retry_s is None and (
-                    outcome is None or (outcome.ending == Ending.SUCCEEDED) != (ended == Ending.SUCCEEDED)
+                    outcome is None or (outcome.status == OutcomeStatus.SUCCEEDED) != (ended == OutcomeStatus.SUCCEEDED)
                 ):
                     self.invariants.violate("a caller is told the outcome", f"{job_id}: {ended} and not {outcome}")
                 return
@@ -357,7 +359,7 @@ class World:
         """Within it, a store or a broker that does not answer is a matter for the next time."""
         try:
             yield
-        except (StorageError, CarrierUnavailable, JobNotFound) as error:
+        except (StorageError, BrokerUnavailable, JobNotFound) as error:
             if not is_transient(error) and not isinstance(error, JobNotFound):
                 raise
             self.note("gave up", repr(error))
@@ -371,10 +373,10 @@ class World:
 
     def latest(self, job_id: str) -> Ledger:
         """The job's records, in its latest round."""
-        return Ledger.of(self.objects, job_id, self.rounds[job_id])
+        return Ledger.of(self.objects, job_id, self.generations[job_id])
 
     def round_of(self, process: Process) -> int:
         """The round for which a worker is at work."""
         assert isinstance(process, Worker)
         assert process.message is not None
-        return process.message.round
+        return process.message.generation

@@ -16,7 +16,7 @@ from storage import (
     ObjectExists,
     ObjectNotFound,
     ObjectStore,
-    ProvenStore,
+    VerifiedStore,
     open_store,
     put_once,
 )
@@ -163,7 +163,7 @@ def test_a_store_tells_its_time(store: ObjectStore) -> None:
     It takes two requests; what it leaves is one small object below `_probe/`, or nothing.
     """
     counted = CountingStore(store)
-    for asked in (store, ProvenStore(counted)):
+    for asked in (store, VerifiedStore(counted)):
         before = time.time()
         told = asked.now()
         after = time.time()

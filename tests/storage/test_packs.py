@@ -80,11 +80,11 @@ def wait_for_standing(store: MemoryStore, *packs: int) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(1, 100), st.integers(1, 5), st.data())
-def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, uploads: int, data: st.DataObject) -> None:
+def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, upload_concurrency: int, data: st.DataObject) -> None:
     """Every chunk comes back by its slice, in order, wherever the packs were cut or flushed."""
     store = CountingStore(MemoryStore())
     flush_after = data.draw(st.sets(st.integers(0, 40), max_size=5))
-    with PackWriter(store, key, pack_bytes=pack_bytes, uploads=uploads) as writer:
+    with PackWriter(store, key, pack_bytes=pack_bytes, upload_concurrency=upload_concurrency) as writer:
         slices: list[Slice] = []
         for position, chunk in enumerate(chunks):
             writer.append(chunk)
@@ -118,7 +118,7 @@ def test_a_pack_is_no_larger_than_asked() -> None:
 def test_order_survives_uploads_that_end_out_of_order() -> None:
     """A slice is handed out only when every earlier one is durable, however the uploads end."""
     store = GatedStore()
-    with PackWriter(store, key, pack_bytes=1, uploads=3) as writer:
+    with PackWriter(store, key, pack_bytes=1, upload_concurrency=3) as writer:
         for chunk in (b"a", b"b", b"c"):
             writer.append(chunk)
         store.wait_for_begun(3)
@@ -145,7 +145,7 @@ def test_memory_is_bounded_while_uploads_are_slow() -> None:
 
     def produce() -> None:
         nonlocal appended
-        with PackWriter(store, key, pack_bytes=100, uploads=3) as writer:
+        with PackWriter(store, key, pack_bytes=100, upload_concurrency=3) as writer:
             for _ in range(200):
                 appended += 30
                 writer.append(b"x" * 30)
@@ -166,7 +166,7 @@ def test_a_failed_upload_is_raised_by_whatever_comes_next() -> None:
     """append, flush, stored and close all raise the error of an upload that failed, and go on raising it."""
     store = GatedStore()
     store.failing = {key(0)}
-    writer = PackWriter(store, key, pack_bytes=1, uploads=1)
+    writer = PackWriter(store, key, pack_bytes=1, upload_concurrency=1)
     writer.append(b"a")
     store.let_end(0, 1)
     with pytest.raises(StorageUnavailable, match="no room"):
@@ -199,7 +199,7 @@ def test_a_failing_block_leaves_no_thread_behind() -> None:
     store.let_end(0)
 
     def write() -> None:
-        with PackWriter(store, key, pack_bytes=1, uploads=2) as writer:
+        with PackWriter(store, key, pack_bytes=1, upload_concurrency=2) as writer:
             writer.append(b"a")
             raise KeyError("from the block")
 
@@ -233,7 +233,7 @@ def test_nothing_written_is_nothing_stored() -> None:
     assert PackReader(store).read(key(0), piece) == b""
 
 
-@pytest.mark.parametrize("sizes", [{"pack_bytes": 0}, {"uploads": 0}])
+@pytest.mark.parametrize("sizes", [{"pack_bytes": 0}, {"upload_concurrency": 0}])
 def test_sizes_must_be_positive(sizes: dict[str, int]) -> None:
     """A pack of no bytes or no uploads at all is refused at once."""
     with pytest.raises(ValueError, match="positive"):
@@ -302,7 +302,7 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
     begun: list[list[str]] = []
 
     def produce() -> None:
-        with PackWriter(store, key, pack_bytes=1, first_bytes=1, uploads=3) as writer:
+        with PackWriter(store, key, pack_bytes=1, first_bytes=1, upload_concurrency=3) as writer:
             for chunk in (b"a", b"b", b"c", b"d"):
                 writer.append(chunk)
 
@@ -324,7 +324,7 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
 def test_buffers_are_used_again() -> None:
     """However many packs there are, there are no more buffers than one an upload, and the one that is being filled."""
     store = MemoryStore()
-    with PackWriter(store, key, pack_bytes=100, uploads=2) as writer:
+    with PackWriter(store, key, pack_bytes=100, upload_concurrency=2) as writer:
         seen: set[int] = set()
         for _ in range(300):
             writer.append(b"x" * 40)

@@ -13,21 +13,21 @@ from storage import (
     ConditionalWriteUnsupported,
     CountingStore,
     FileStore,
+    GuaranteeBroken,
     MemoryStore,
     ObjectExists,
     ObjectInfo,
     ObjectStore,
-    PromiseBroken,
-    ProvenStore,
     StorageDenied,
     StorageUnavailable,
+    VerifiedStore,
     create_bucket,
-    open_proven,
     open_store,
+    open_verified,
     probe_store,
     put_once,
 )
-from storage.probe import PREFIX, VERDICT_KEY, known_verdict, write_verdict
+from storage.probe import PREFIX, PROBE_RESULT_KEY, read_probe_result, write_probe_result
 
 from .scripted import refusing_conditions
 
@@ -137,7 +137,7 @@ class ListingTheDead(MemoryStore):
 
 def broken(store: ObjectStore) -> dict[str, str]:
     """What a probe finds broken, with what it saw."""
-    return {promise.name: promise.seen for promise in probe_store(store).broken}
+    return {guarantee.name: guarantee.seen for guarantee in probe_store(store).broken}
 
 
 def left(store: ObjectStore) -> list[str]:
@@ -148,8 +148,8 @@ def test_every_store_keeps_its_promises(store: ObjectStore) -> None:
     """Memory, directory, moto and Ceph keep all six promises, and nothing of the probe is left."""
     report = probe_store(store)
     assert (report.broken, report.error()) == ((), None)
-    assert len(report.promises) == 6
-    assert report.promises[0].seen == f"1 of {WRITERS} writers won, {ROUNDS} times"
+    assert len(report.guarantees) == 6
+    assert report.guarantees[0].seen == f"1 of {WRITERS} writers won, {ROUNDS} times"
     assert left(store) == []
 
 
@@ -186,7 +186,7 @@ def test_a_lost_answer_is_no_broken_promise() -> None:
     """No winner at all, where one of the bodies stands, is what a winner without an answer looks like."""
     report = probe_store(LosingAnswers())
     assert report.broken == ()
-    assert report.promises[0].seen.startswith("0 of 32")
+    assert report.guarantees[0].seen.startswith("0 of 32")
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable, StorageDenied])
@@ -203,8 +203,8 @@ def test_silence_is_no_verdict(error: type[Exception]) -> None:
     with pytest.raises(error):
         probe_store(store)
     with pytest.raises(error):
-        ProvenStore(store).put("key", b"body", if_absent=True)
-    assert known_verdict(store) is None
+        VerifiedStore(store).put("key", b"body", if_absent=True)
+    assert read_probe_result(store) is None
 
 
 def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
@@ -217,28 +217,28 @@ def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
         assert "If-None-Match" in str(each)
         assert "unsafe_write_once" in str(each)
     other = probe_store(WithoutRanges()).error()
-    assert type(other) is PromiseBroken
+    assert type(other) is GuaranteeBroken
 
 
 def test_a_verdict_is_found_again() -> None:
     """A verdict comes back from the store as it was written; a damaged one, or one of another version, does not."""
     store = Careless()
     report = probe_store(store)
-    assert known_verdict(store) is None
-    write_verdict(store, report)
-    assert known_verdict(store) == report
-    body = bytearray(store.get(VERDICT_KEY))
+    assert read_probe_result(store) is None
+    write_probe_result(store, report)
+    assert read_probe_result(store) == report
+    body = bytearray(store.get(PROBE_RESULT_KEY))
     body[-1] ^= 1
-    store.put(VERDICT_KEY, body)
-    assert known_verdict(store) is None
-    store.put(VERDICT_KEY, b"not ours")
-    assert known_verdict(store) is None
+    store.put(PROBE_RESULT_KEY, body)
+    assert read_probe_result(store) is None
+    store.put(PROBE_RESULT_KEY, b"not ours")
+    assert read_probe_result(store) is None
 
 
 def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
     """A process probes before its first write-once put, the next process reads the verdict, and that is all."""
     counting = CountingStore(MemoryStore())
-    first = ProvenStore(counting)
+    first = VerifiedStore(counting)
     first.put("a", b"1")
     assert first.get("a") == b"1"
     assert first.head("a").size == 1
@@ -246,12 +246,12 @@ def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
     assert sum(counting.requests.values()) == 4, "reading and plain writing ask for no verdict"
     first.put("b", b"1", if_absent=True)
     assert counting.requests["put"] > ROUNDS * WRITERS
-    second = ProvenStore(counting)
+    second = VerifiedStore(counting)
     for key, requests in (("c", {"get": 1, "put": 1}), ("d", {"put": 1})):
         counting.reset()
         second.put(key, b"1", if_absent=True)
         assert counting.requests == requests
-    assert left(counting) == [VERDICT_KEY, "a", "b", "c", "d"]
+    assert left(counting) == [PROBE_RESULT_KEY, "a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("kind", [Careless, Refusing])
@@ -260,18 +260,18 @@ def test_a_store_that_breaks_its_promise_is_refused(kind: type[MemoryStore]) -> 
     store = kind()
     for _ in range(2):
         with pytest.raises(ConditionalWriteUnsupported, match="write once"):
-            put_once(ProvenStore(store), "key", b"body")
-    assert left(store) == [VERDICT_KEY]
+            put_once(VerifiedStore(store), "key", b"body")
+    assert left(store) == [PROBE_RESULT_KEY]
 
 
 def test_a_store_that_was_mended_is_used_again() -> None:
     """Once a fresh probe has left a good verdict, a process that had refused the store uses it."""
     store = MemoryStore()
-    write_verdict(store, probe_store(Careless()))
-    proven = ProvenStore(store)
+    write_probe_result(store, probe_store(Careless()))
+    proven = VerifiedStore(store)
     with pytest.raises(ConditionalWriteUnsupported):
         proven.put("key", b"body", if_absent=True)
-    write_verdict(store, probe_store(store))
+    write_probe_result(store, probe_store(store))
     proven.put("key", b"body", if_absent=True)
     assert store.get("key") == b"body"
 
@@ -279,7 +279,7 @@ def test_a_store_that_was_mended_is_used_again() -> None:
 @pytest.mark.parametrize("kind", [Careless, Refusing])
 def test_whoever_asks_for_it_gets_the_fallback(kind: type[MemoryStore], caplog: pytest.LogCaptureFixture) -> None:
     """With `unsafe_write_once` the first of two writers in turn wins, the second is told, and the log says so once."""
-    proven = ProvenStore(kind(), unsafe_write_once=True)
+    proven = VerifiedStore(kind(), unsafe_write_once=True)
     assert put_once(proven, "key", b"first") is None
     assert put_once(proven, "key", b"second") == b"first"
     assert put_once(proven, "key", bytearray(b"first")) is None
@@ -297,13 +297,13 @@ def test_a_writer_that_is_overtaken_is_told() -> None:
             if key == "key":
                 super().put(key, b"somebody else's")
 
-    assert put_once(ProvenStore(Overtaken(), unsafe_write_once=True), "key", b"ours") == b"somebody else's"
+    assert put_once(VerifiedStore(Overtaken(), unsafe_write_once=True), "key", b"ours") == b"somebody else's"
 
 
 def test_the_fallback_is_not_for_stores_that_do_better() -> None:
     """With `unsafe_write_once` a store that keeps its promise is used as ever, one request a put."""
     counting = CountingStore(MemoryStore())
-    proven = ProvenStore(counting, unsafe_write_once=True)
+    proven = VerifiedStore(counting, unsafe_write_once=True)
     proven.put("a", b"1", if_absent=True)
     counting.reset()
     proven.put("b", b"1", if_absent=True)
@@ -312,16 +312,16 @@ def test_the_fallback_is_not_for_stores_that_do_better() -> None:
 
 def test_the_fallback_is_for_nothing_else() -> None:
     """With `unsafe_write_once` a store that breaks any other promise is refused all the same."""
-    with pytest.raises(PromiseBroken, match="ranged read"):
-        ProvenStore(WithoutRanges(), unsafe_write_once=True).put("key", b"body", if_absent=True)
+    with pytest.raises(GuaranteeBroken, match="ranged read"):
+        VerifiedStore(WithoutRanges(), unsafe_write_once=True).put("key", b"body", if_absent=True)
 
 
 def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) -> None:
     """Memory and directory keep their promises by construction, and come as they are."""
-    assert type(open_proven("memory://unproven")) is MemoryStore
-    assert type(open_proven(f"file://{tmp_path}")) is FileStore
-    proven = open_proven(moto_url)
-    assert type(proven) is ProvenStore
+    assert type(open_verified("memory://unproven")) is MemoryStore
+    assert type(open_verified(f"file://{tmp_path}")) is FileStore
+    proven = open_verified(moto_url)
+    assert type(proven) is VerifiedStore
     assert proven.url == open_store(moto_url).url
 
 
@@ -332,8 +332,8 @@ def test_a_server_that_refuses(moto_endpoint: str, aws_environment: Callable[[st
         url = "s3://refusing/root"
         create_bucket(url)
         with pytest.raises(ConditionalWriteUnsupported, match=r"the store refuses it: .* NotImplemented, status 501"):
-            open_proven(url).put("key", b"body", if_absent=True)
-        proven = open_proven(url, unsafe_write_once=True)
+            open_verified(url).put("key", b"body", if_absent=True)
+        proven = open_verified(url, unsafe_write_once=True)
         assert put_once(proven, "key", b"first") is None
         assert put_once(proven, "key", b"second") == b"first"
         assert [info.key for info in proven.list()] == [f"{PREFIX}verdict-1", "key"]
@@ -350,7 +350,7 @@ def test_a_server_that_ignores(
     create_bucket(url)
     assert broken(open_store(url)) == {"write once": "32 of 32 writers won"}
     with pytest.raises(ConditionalWriteUnsupported, match="32 of 32 writers won"):
-        open_proven(url).put("key", b"body", if_absent=True)
-    proven = open_proven(url, unsafe_write_once=True)
+        open_verified(url).put("key", b"body", if_absent=True)
+    proven = open_verified(url, unsafe_write_once=True)
     assert put_once(proven, "key", b"first") is None
     assert put_once(proven, "key", b"second") == b"first"

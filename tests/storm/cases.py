@@ -50,7 +50,7 @@ def stream(ground: Ground) -> None:
     """A stream of 200 numbers, whose chunks the caller sends, and a list that is cut where it is."""
     numbers = range(200)
     assert SumTask.submit({"numbers": iter(numbers)}).get(WAIT_S) == sum(numbers)
-    assert SumTask.submit({"numbers": list(numbers)}, setup_here=True).get(WAIT_S) == sum(numbers)
+    assert SumTask.submit({"numbers": list(numbers)}, setup_in_caller=True).get(WAIT_S) == sum(numbers)
 
 
 def in_chain(ground: Ground) -> None:

@@ -99,7 +99,9 @@ VARIANTS: dict[str, Variant] = {
     "signature": Variant("launched by a signature with `.set(task_id=…)`", _signed),
     "result": Variant("got by Celery's `AsyncResult`", _by_celery),
     "stream": Variant("a stream as its input", _streamed),
-    "here": Variant("cut by the caller (`setup_here`)", lambda job_id, turn: _submitted(job_id, turn, setup_here=True)),
+    "here": Variant(
+        "cut by the caller (`setup_here`)", lambda job_id, turn: _submitted(job_id, turn, setup_in_caller=True)
+    ),
 }
 
 

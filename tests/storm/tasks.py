@@ -162,16 +162,16 @@ def words() -> list[str]:
 @shared_task
 def top(value: dict[str, Any]) -> list[Any]:
     """The commonest word of a word count, as a task that follows in a chain."""
-    counts = fanout.opened(value)["word_count"]
+    counts = fanout.resolve(value)["word_count"]
     return max(sorted(counts.items()), key=lambda pair: pair[1])
 
 
 @shared_task
 def noted(value: Any, path: str) -> Any:
     """A callback that leaves a line for each time it is called, and passes its value on."""
-    opened = fanout.opened(value)
-    _add_line(path, json.dumps(opened))
-    return opened
+    resolve = fanout.resolve(value)
+    _add_line(path, json.dumps(resolve))
+    return resolve
 
 
 @shared_task

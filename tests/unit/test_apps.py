@@ -123,7 +123,7 @@ def test_what_looks_at_a_job_in_another_thread(app: Celery, elsewhere: Callable[
     assert elsewhere(lambda: fanout.attach(job_id).cancel()) is True
     assert elsewhere(lambda: fanout.attach(job_id).retry()) is True
     assert len(waiting(app)) == 2
-    assert elsewhere(lambda: fanout.opened([1, 2])) == [1, 2]
+    assert elsewhere(lambda: fanout.resolve([1, 2])) == [1, 2]
 
 
 @pytest.mark.parametrize("elsewhere", THREADS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fanout.records.ledger import Ledger
 from fanout.records.models import ChunkResult, Manifest
-from fanout.stages.barrier import Standing, complete_after, groups_of, levels_of, standing_of, width_of
+from fanout.stages.barrier import Completion, complete_after, completion_of, groups_of, levels_of, width_of
 from storage import CountingStore, MemoryStore
 
 from .stores import ScriptedStore
@@ -21,13 +21,13 @@ from .stores import ScriptedStore
 WIDTHS = [0, 1, 2, 31, 32, 33, 64, 100]
 
 
-def looked(ledger: Ledger, manifest: Manifest, *, by: str = "x") -> Standing:
+def looked(ledger: Ledger, manifest: Manifest, *, by: str = "x") -> Completion:
     """How a job without a combine stands."""
-    return standing_of(ledger, manifest, combines=False, by=by)
+    return completion_of(ledger, manifest, combines=False, by=by)
 
 
-def manifest_of(chunks: int, attempt: str = "a") -> Manifest:
-    return Manifest(attempt=attempt, chunks=chunks, items=chunks, input_bytes=0, shards=[], effort=[])
+def manifest_of(chunks: int, setup_id: str = "a") -> Manifest:
+    return Manifest(setup_id=setup_id, chunks=chunks, items=chunks, input_bytes=0, shards=[], stats=[])
 
 
 class Workers:
@@ -51,7 +51,7 @@ class Workers:
 
     def write(self, chunk: int) -> None:
         self.ledger.write_result(
-            "a", ChunkResult(chunk=chunk, first_item=chunk, items=1, values=b"", effort=[], failure=None)
+            "a", ChunkResult(chunk=chunk, first_item=chunk, items=1, values=b"", stats=[], failure=None)
         )
 
     def look(self, chunk: int) -> None:
@@ -151,9 +151,9 @@ def test_a_narrow_group_that_was_full_before_the_manifest_is_marked_later() -> N
     workers = Workers(38)
     for chunk in range(32, 38):
         workers.finish(chunk)
-    assert workers.ledger.marked("a") == set()
+    assert workers.ledger.complete_groups("a") == set()
     workers.set_up()
-    assert workers.ledger.marked("a") == {1}
+    assert workers.ledger.complete_groups("a") == {1}
     for chunk in range(32):
         assert workers.starts == 0
         workers.finish(chunk)
@@ -165,20 +165,20 @@ def test_what_landed_while_it_looked_is_told(monkeypatch: pytest.MonkeyPatch) ->
     workers = Workers(38)
     for chunk in [*range(31), *range(32, 38)]:
         workers.finish(chunk)
-    marked = workers.ledger.marked
+    complete_groups = workers.ledger.complete_groups
 
-    def marking(attempt: str) -> set[int]:
+    def marking(setup_id: str) -> set[int]:
         monkeypatch.undo()
-        found = marked(attempt)
+        found = complete_groups(setup_id)
         workers.finish(31)
         return found
 
     workers.set_up()
-    monkeypatch.setattr(workers.ledger, "marked", marking)
-    workers.ledger.store.delete([workers.ledger.keys.mark("a", 1)])
-    standing = looked(workers.ledger, manifest_of(38))
-    assert standing.missing == []
-    assert list(standing.landed) == list(range(38))
+    monkeypatch.setattr(workers.ledger, "complete_groups", marking)
+    workers.ledger.store.delete([workers.ledger.keys.group_marker("a", 1)])
+    completion = looked(workers.ledger, manifest_of(38))
+    assert completion.missing == []
+    assert list(completion.landed) == list(range(38))
 
 
 def test_a_group_that_fills_while_setup_marks_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +188,8 @@ def test_a_group_that_fills_while_setup_marks_is_not_overlooked(monkeypatch: pyt
         workers.finish(chunk)
     landed = workers.ledger.landed
 
-    def listing(attempt: str, group: int | None = None) -> dict[int, int]:
-        found = landed(attempt, group)
+    def listing(setup_id: str, group: int | None = None) -> dict[int, int]:
+        found = landed(setup_id, group)
         if group is None:
             monkeypatch.undo()
             workers.finish(31)

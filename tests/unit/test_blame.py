@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanout import CarrierUnavailable, ConfigError, ForkJoinTask, JobFailed
+from fanout import BrokerUnavailable, ConfigError, ForkJoinTask, JobFailed
 from fanout.blame import is_transient
 from fanout.records.failure import Failure
 from storage import (
@@ -106,9 +106,9 @@ def test_whatever_a_step_raises_is_its_failure(at: str, error: BaseException) ->
     assert failure is not None
     step = "setup" if "setup" in at else at
     assert (failure.step, failure.error) == (step, type(error).__name__)
-    assert failure.tries == (2 if step in ("process", "combine") else 1)
+    assert failure.attempts == (2 if step in ("process", "combine") else 1)
     assert failure.traceback_text
-    assert len(world.carrier.setups) == 1
+    assert len(world.dispatcher.setups) == 1
     assert isinstance(outcome.error("job"), JobFailed)
 
 
@@ -177,7 +177,7 @@ def test_a_traceback_begins_with_the_frame_of_the_user() -> None:
         (StorageDenied("x"), True),
         (BucketNotFound("x"), True),
         (StorageError("x"), True),
-        (CarrierUnavailable("x"), True),
+        (BrokerUnavailable("x"), True),
         (ObjectNotFound("x"), False),
         (CorruptObject("x"), False),
         (Unencodable("x"), False),
@@ -211,9 +211,9 @@ def test_a_store_that_denies_for_a_while_gives_one_outcome(verb: str) -> None:
         ledger = world.launch(raising("nothing", ValueError()), {}, chunk_items=2)
         world.store.before = denying(times, verb)
         denied = 0
-        while world.carrier.waiting:
+        while world.dispatcher.waiting:
             try:
-                world.carrier.deliver(world.runtime)
+                world.dispatcher.deliver(world.runtime)
             except StorageDenied:
                 denied += 1
         # A record that only helps others is let go.
@@ -221,4 +221,4 @@ def test_a_store_that_denies_for_a_while_gives_one_outcome(verb: str) -> None:
         outcome = ledger.outcome()
         assert outcome is not None
         assert ledger.value(outcome) == [3]
-        assert len(world.carrier.deliveries) == 1
+        assert len(world.dispatcher.deliveries) == 1

@@ -20,7 +20,7 @@ from kombu.utils import json as kombu_json
 import fanout
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
 from fanout.declaration.definition import TASKS
-from fanout.engines.celery import Extension, advice, extension_of, opened, signature_codec
+from fanout.engines.celery import Extension, advice, extension_of, resolve, signature_codec
 from fanout.engines.celery.current_app import ATTRIBUTE
 from fanout.engines.celery.extension import _is_stop
 from fanout.engines.celery.publishing.broker import read_from, written_to
@@ -29,14 +29,14 @@ from fanout.engines.celery.stage_task import STORE_RETRIES
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 from fanout.records.keys import new_id
 from fanout.records.ledger import Ledger
-from fanout.records.models import Ending, Note, Outcome
+from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.sweep import Move, sweep_job
-from storage import MemoryStore, ProvenStore, StorageDenied, StorageUnavailable, encode
+from storage import MemoryStore, StorageDenied, StorageUnavailable, VerifiedStore, encode
 
-from .carrier import Chunk
+from .dispatcher import Chunk
 from .stores import ScriptedStore
 from .tasks import Brittle, Numbers, Words
 from .world import World
@@ -84,10 +84,10 @@ class Pair(ForkJoinTask):
         return list(results)
 
 
-def order_of(
+def submission_of(
     world: World, task: type[ForkJoinTask], values: Any, *, receives: str | None = None, **options: Any
-) -> Order:
-    return Order.of(
+) -> Submission:
+    return Submission.of(
         task.declaration,
         values,
         store=world.store,
@@ -104,11 +104,11 @@ def order_of(
 @pytest.mark.parametrize("documents", [["a b"], ["x" * 1000] * 100])
 def test_an_order_comes_back_from_the_wire(world: World, documents: list[str]) -> None:
     """It is plain JSON, small whatever the size of the input, and gives the same order."""
-    order = order_of(world, Words, {"documents": documents}, chunk_items=3, max_attempts=5)
-    text = json.dumps(signature_codec.to_wire(order))
+    submission = submission_of(world, Words, {"documents": documents}, chunk_items=3, max_attempts=5)
+    text = json.dumps(signature_codec.to_wire(submission))
     assert len(text) < 1000
     back = signature_codec.from_wire(json.loads(text), Words.declaration)
-    assert back == order
+    assert back == submission
     assert back.parameters.load(["documents"], world.store) == {"documents": documents}
     assert signature_codec.completed(back, (), world.runtime) is back
 
@@ -140,18 +140,18 @@ def test_a_forged_order_is_refused(body: Any) -> None:
 
 def test_an_option_that_this_version_does_not_know_is_passed_by(world: World) -> None:
     """An order of a newer fanout still runs."""
-    body = signature_codec.to_wire(order_of(world, Words, {"documents": []}))
+    body = signature_codec.to_wire(submission_of(world, Words, {"documents": []}))
     body["options"]["of_the_future"] = 1
     assert signature_codec.from_wire(body, Words.declaration).options == Words.declaration.options
 
 
 def test_a_received_value_completes_the_order(world: World) -> None:
     """The value of the step before is validated with the rest; defaults and the other parameters stay."""
-    order = signature_codec.from_wire(
-        signature_codec.to_wire(order_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)),
+    submission = signature_codec.from_wire(
+        signature_codec.to_wire(submission_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)),
         Pair.declaration,
     )
-    complete = signature_codec.completed(order, (5,), world.runtime)
+    complete = signature_codec.completed(submission, (5,), world.runtime)
     names = sorted(complete.parameters.names())
     assert complete.parameters.load(names, world.store) == {"numbers": [1], "plus": 5, "text": "x"}
     assert complete.options.max_attempts == 2
@@ -172,13 +172,13 @@ def test_what_does_not_complete_an_order_is_refused(
     """A value too many, one too few, or one of the wrong type names the parameter."""
     values = {"numbers": [1]} if receives else {"numbers": [1], "plus": 1}
     with pytest.raises(InvalidInput, match=message):
-        signature_codec.completed(order_of(world, Pair, values, receives=receives), received, world.runtime)
+        signature_codec.completed(submission_of(world, Pair, values, receives=receives), received, world.runtime)
 
 
 def test_a_field_that_does_not_exist_receives_nothing(world: World) -> None:
     """`receives` names a field of the schema."""
     with pytest.raises(InvalidInput, match="plsu: unknown field, so it can't receive"):
-        order_of(world, Pair, {"numbers": []}, receives="plsu")
+        submission_of(world, Pair, {"numbers": []}, receives="plsu")
 
 
 class Tags(ForkJoinTask):
@@ -198,8 +198,8 @@ class Tags(ForkJoinTask):
 
 def test_input_is_normalised_once(world: World) -> None:
     """A coercion that can't be repeated is not repeated when the received value comes."""
-    order = order_of(world, Tags, {"tags": "a,b"}, receives="plus")
-    complete = signature_codec.completed(order, (2,), world.runtime)
+    submission = submission_of(world, Tags, {"tags": "a,b"}, receives="plus")
+    complete = signature_codec.completed(submission, (2,), world.runtime)
     assert complete.parameters.load(["tags"], world.store) == {"tags": ["a", "b"]}
 
 
@@ -234,7 +234,7 @@ LEDGER = Ledger(MemoryStore(), "job", "launch")
 def test_a_small_plain_value_travels_itself(app: Celery, value: Any) -> None:
     """What JSON takes and is small is sent as it is, and opened as it is."""
     assert sent(value, app, LEDGER) is value
-    assert opened(value, extension_of(app).runtime) == value
+    assert resolve(value, extension_of(app).runtime) == value
 
 
 @pytest.mark.parametrize("value", ["x" * LIMIT_BYTES, {1, 2}, object, {(1, 2): 3}])
@@ -246,42 +246,42 @@ def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
         value = {frozenset({1})}
     reference = {REFERENCE: ledger.job_id, "launch": "launch"}
     assert sent(value, app, ledger) == reference
-    ledger.write_outcome(Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode(value)))
-    assert opened(reference, runtime) == value
-    assert fanout.opened([1, reference, [reference]], app=app) == [1, value, [value]]
+    ledger.write_outcome(Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[], value=encode(value)))
+    assert resolve(reference, runtime) == value
+    assert fanout.resolve([1, reference, [reference]], app=app) == [1, value, [value]]
 
 
 @pytest.mark.parametrize(
     "value",
-    [{REFERENCE: "nobody"}, {REFERENCE: "nobody", "round": 1}, [1, {REFERENCE: "nobody"}], [[({REFERENCE: 1},)]]],
+    [{REFERENCE: "nobody"}, {REFERENCE: "nobody", "generation": 1}, [1, {REFERENCE: "nobody"}], [[({REFERENCE: 1},)]]],
 )
 def test_a_value_that_looks_like_a_reference_is_none(app: Celery, value: Any) -> None:
     """A join may return what reads like a reference: it arrives as it is, and is not taken for one."""
-    for round in (0, 2):
-        ledger = Ledger(extension_of(app).runtime.store, new_id(), "launch", round)
-        ledger.write_outcome(Outcome(ending=Ending.SUCCEEDED, task="t", effort=[], value=encode(value)))
+    for generation in (0, 2):
+        ledger = Ledger(extension_of(app).runtime.store, new_id(), "launch", generation)
+        ledger.write_outcome(Outcome(status=OutcomeStatus.SUCCEEDED, task="t", stats=[], value=encode(value)))
         travelling = json.loads(json.dumps(sent(value, app, ledger)))
-        assert opened(travelling, extension_of(app).runtime) == value
+        assert resolve(travelling, extension_of(app).runtime) == value
 
 
 def test_a_reference_to_nothing_says_so(app: Celery) -> None:
     """A job that was removed, and a reference that is forged, are errors."""
     runtime = extension_of(app).runtime
     with pytest.raises(LookupError, match="no longer in the store"):
-        opened({REFERENCE: "gone", "launch": "x"}, runtime)
+        resolve({REFERENCE: "gone", "launch": "x"}, runtime)
     with pytest.raises(ValueError, match="is not an id"):
-        opened({REFERENCE: "../x", "launch": "x"}, runtime)
+        resolve({REFERENCE: "../x", "launch": "x"}, runtime)
     with pytest.raises(ValueError, match="launch id None is not an id"):
-        opened({REFERENCE: "gone"}, runtime)
+        resolve({REFERENCE: "gone"}, runtime)
     with pytest.raises(ValueError, match="is not a number from 0"):
-        opened({REFERENCE: "gone", "launch": "x", "round": "../x"}, runtime)
-    assert opened({REFERENCE: "gone", "more": 1}, runtime) == {REFERENCE: "gone", "more": 1}
+        resolve({REFERENCE: "gone", "launch": "x", "generation": "../x"}, runtime)
+    assert resolve({REFERENCE: "gone", "more": 1}, runtime) == {REFERENCE: "gone", "more": 1}
 
 
 def test_a_field_receives_or_is_given(world: World) -> None:
     """A value for the very field that receives the one of the step before would be lost: it is refused."""
     with pytest.raises(InvalidInput, match="numbers: is given here, and named as what receives"):
-        order_of(world, Numbers, {"numbers": [1]}, receives="numbers")
+        submission_of(world, Numbers, {"numbers": [1]}, receives="numbers")
 
 
 # Settings
@@ -485,7 +485,7 @@ def test_an_app_that_is_not_connected_says_how() -> None:
         lambda: Words.signature({"documents": []}, app=bare),
         lambda: Words.submit({"documents": []}, app=bare),
         lambda: fanout.attach("job", app=bare),
-        lambda: fanout.opened(1, app=bare),
+        lambda: fanout.resolve(1, app=bare),
     ):
         with pytest.raises(ConfigError, match=r"call fanout\.connect\(app"):
             ask()
@@ -494,7 +494,7 @@ def test_an_app_that_is_not_connected_says_how() -> None:
 def test_an_unknown_setting_is_refused() -> None:
     """A misspelt setting is named, and the app is not connected."""
     bare = Celery("bare", set_as_current=False)
-    with pytest.raises(ConfigError, match="no such setting: pack_byte; there are inline_bytes, keep_s"):
+    with pytest.raises(ConfigError, match="no such setting: pack_byte; there are inline_bytes, pack_bytes"):
         fanout.connect(bare, store="memory://a", pack_byte=3)
     assert not hasattr(bare, ATTRIBUTE)
 
@@ -502,13 +502,13 @@ def test_an_unknown_setting_is_refused() -> None:
 def test_code_wins_over_configuration_and_that_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each setting comes from connect, then from the app's configuration, then from the environment."""
     monkeypatch.setenv("FANOUT_STORE", "memory://environment")
-    monkeypatch.setenv("FANOUT_UPLOADS", "7")
+    monkeypatch.setenv("FANOUT_UPLOAD_CONCURRENCY", "7")
     monkeypatch.setenv("FANOUT_STALL_S", "7")
     made = Celery("precedence", set_as_current=False)
     made.conf.update(fanout_store="memory://configuration", fanout_stall_s=5)
     fanout.connect(made)
     config = extension_of(made).config
-    assert (config.store, config.stall_s, config.uploads) == ("memory://configuration", 5.0, 7)
+    assert (config.store, config.stall_s, config.upload_concurrency) == ("memory://configuration", 5.0, 7)
     fanout.connect(made, store="memory://code")
     assert extension_of(made).config.store == "memory://code"
 
@@ -524,9 +524,9 @@ def test_a_configuration_read_later_does_not_undo_connect() -> None:
     """`config_from_object` after connect leaves what code has said."""
     made = Celery("later", set_as_current=False)
     fanout.connect(made, store="memory://code")
-    made.config_from_object({"fanout_store": "memory://object", "fanout_uploads": 2})
+    made.config_from_object({"fanout_store": "memory://object", "fanout_upload_concurrency": 2})
     config = extension_of(made).config
-    assert (config.store, config.uploads) == ("memory://code", 2)
+    assert (config.store, config.upload_concurrency) == ("memory://code", 2)
 
 
 def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
@@ -704,7 +704,7 @@ def complete(app: Celery, store: ScriptedStore) -> Ledger:
     world.store = store
     world.runtime = world.process()
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
-    world.carrier.drain(world.runtime, until=lambda: not isinstance(world.carrier.waiting[0], Chunk))
+    world.dispatcher.drain(world.runtime, until=lambda: not isinstance(world.dispatcher.waiting[0], Chunk))
     return ledger
 
 
@@ -721,7 +721,7 @@ def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: Scripted
     ledger = complete(app, store)
 
     def refuse(verb: str, key: str) -> None:
-        if verb == "get" and "/out/" in key:
+        if verb == "get" and "/results/" in key:
             raise StorageDenied("the credentials have expired", key=key)
 
     store.before = refuse
@@ -737,7 +737,7 @@ def silent(times: int) -> Callable[[str, str], None]:
     left = iter(range(times))
 
     def refuse(verb: str, key: str) -> None:
-        if verb == "get" and "/out/" in key and next(left, None) is not None:
+        if verb == "get" and "/results/" in key and next(left, None) is not None:
             raise StorageUnavailable("no answer", key=key)
 
     return refuse
@@ -749,8 +749,8 @@ def test_a_join_that_is_put_off_keeps_its_claim(app: Celery, store: ScriptedStor
     store.before = silent(3)
     assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).get() == [1, 2]
     claims = [ledger.keys.claim(number) for number in range(4)]
-    assert store.keys(ledger.keys.claims) == sorted([*claims, *map(ledger.keys.claim_put_off, range(3))])
-    assert ledger.tries("join").count == 0
+    assert store.keys(ledger.keys.claims) == sorted([*claims, *map(ledger.keys.claim_interrupted, range(3))])
+    assert ledger.attempts("join").count == 0
 
 
 def test_a_join_that_is_put_off_too_often_has_no_result(app: Celery, store: ScriptedStore) -> None:
@@ -805,6 +805,6 @@ def test_a_bucket_is_proven_before_it_is_relied_on(unsafe: bool) -> None:
     made = Celery("proven", broker="memory://", set_as_current=False)
     fanout.connect(made, store="s3://bucket/root", unsafe_write_once=unsafe)
     store = extension_of(made).runtime.store
-    assert isinstance(store, ProvenStore)
+    assert isinstance(store, VerifiedStore)
     assert store.unsafe_write_once is unsafe
     assert store.url == "s3://bucket/root"

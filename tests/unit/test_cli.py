@@ -59,7 +59,7 @@ def test_retry_a_job() -> None:
     assert command("retry", job_id).output == "has not ended, so there is nothing to retry\n"
     command("cancel", job_id)
     assert command("retry", job_id, "--tolerate", "0.5", "--max-attempts", "1").output == "runs again\n"
-    options = extension_of(cli_app.app).runtime.job(job_id, round=1).options
+    options = extension_of(cli_app.app).runtime.job(job_id, generation=1).options
     assert (options.tolerate, options.max_attempts) == (0.5, 1)
     assert "launched in round 1" in command("show", job_id).output
     assert "'lots' is neither a count" in command("retry", job_id, "--min-success", "lots").output

@@ -13,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, fork_join
-from fanout.background.debouncer import Idle
+from fanout.background.debouncer import Debouncer
 from fanout.declaration.definition import Registry
 from fanout.records.failure import Failure
 from fanout.records.keys import combine_step
 from fanout.records.ledger import Ledger
-from fanout.records.models import ChunkResult, Ending, Intent, Note, Outcome
+from fanout.records.models import ChunkResult, Intent, Note, Outcome, OutcomeStatus
 from fanout.report import JobReport
 from fanout.runtime import Runtime
 from fanout.stages import conclude, run_process
-from fanout.stages.barrier import levels_of, standing_of
+from fanout.stages.barrier import completion_of, levels_of
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable, encode
 
 from . import steps
-from .carrier import Chunk, WorkerDied
+from .dispatcher import Chunk, WorkerDied
 from .tasks import KillingCombine
 from .world import World
 
@@ -96,11 +96,11 @@ def ready(world: World, task: type[ForkJoinTask], chunks: int, *, but: tuple[int
     """A job all of whose chunks were processed, but for some; their messages wait."""
     ledger = world.prepare(task, {"numbers": list(range(chunks))}, **options)
     runtime = world.process()
-    kept = [message for message in world.carrier.waiting if isinstance(message, Chunk) and message.handle.chunk in but]
-    for message in list(world.carrier.waiting):
+    kept = [message for message in world.dispatcher.waiting if isinstance(message, Chunk) and message.ref.chunk in but]
+    for message in list(world.dispatcher.waiting):
         if message not in kept:
             message.run(runtime)
-    world.carrier.waiting = [*kept, *world.carrier.joins]
+    world.dispatcher.waiting = [*kept, *world.dispatcher.joins]
     return ledger
 
 
@@ -108,8 +108,8 @@ def nodes_of(world: World) -> dict[int, int]:
     """Level -> number of nodes that stand."""
     found: dict[int, int] = {}
     for key in world.store.keys(""):
-        if "/node/" in key:
-            level = int(key.split("/node/")[1].split("/")[1])
+        if "/combined/" in key:
+            level = int(key.split("/combined/")[1].split("/")[1])
             found[level] = found.get(level, 0) + 1
     return found
 
@@ -146,7 +146,7 @@ def test_join_is_given_few_values_in_order(
     """Both forms give at most 32 values that make up what a loop would, in order, for any number of chunks."""
     items = range(chunks * chunk_items)
     ledger = world.launch(task, {"numbers": list(items)}, chunk_items=chunk_items)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     value = value_of(ledger)
     assert serial(value) == serial(items)
     assert len(value) == levels_of(chunks)[-1]
@@ -168,7 +168,7 @@ def test_a_group_may_turn_out_to_be_all_there_is(world: World, meter: Meter) -> 
     assert manifest is not None
     world.store.delete([ledger.keys.manifest])
     meter.on_run = lambda parts: world.store.put(ledger.keys.manifest, manifest.to_bytes())
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert [len(parts) for parts in meter.runs] == [32]
     assert value_of(ledger) == [str(number) for number in range(32)]
 
@@ -184,15 +184,15 @@ def test_any_order_and_any_number_of_deliveries_give_the_same(order: random.Rand
     """Messages that overtake each other and arrive several times combine each result once."""
     world = World(copies=copies)
     ledger = world.launch(Pairs, {"numbers": list(range(70))})
-    world.carrier.drain(world.runtime, order=order)
+    world.dispatcher.drain(world.runtime, order=order)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 64)), serial(range(64, 70))]
 
 
 def test_a_value_alone_is_not_touched(world: World, meter: Meter) -> None:
     """Chunks of one item, no more than 32 of them, need no combine; nor does a group of one."""
-    assert world.run(metered(meter), {"numbers": list(range(32))}).ending == Ending.SUCCEEDED
+    assert world.run(metered(meter), {"numbers": list(range(32))}).status == OutcomeStatus.SUCCEEDED
     assert meter.runs == []
-    assert world.run(metered(meter), {"numbers": list(range(33))}).ending == Ending.SUCCEEDED
+    assert world.run(metered(meter), {"numbers": list(range(33))}).status == OutcomeStatus.SUCCEEDED
     assert [len(parts) for parts in meter.runs] == [32]
 
 
@@ -226,7 +226,7 @@ def test_a_task_without_combine_makes_no_tree(world: World) -> None:
             return len(parts)
 
     ledger = world.launch(Plain, {"numbers": list(range(70))})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == 70
     assert nodes_of(world) == {}
     assert not world.runtime.job(ledger.job_id).intent.combines
@@ -237,7 +237,7 @@ def test_a_chunk_holds_one_value(world: World) -> None:
     ledger = ready(world, Pairs, 5, chunk_items=3)
     manifest = ledger.manifest()
     assert manifest is not None
-    result = ledger.result(manifest.attempt, 0)
+    result = ledger.result(manifest.setup_id, 0)
     assert result is not None
     assert result.values == encode(["0+1+2"])
     assert list(world.job(ledger)) == ["0+1+2", "3+4"]
@@ -246,7 +246,7 @@ def test_a_chunk_holds_one_value(world: World) -> None:
 def test_the_report_shows_what_was_combined(world: World) -> None:
     """`fanout jobs show` has a line for the nodes of a tree."""
     ledger = world.launch(Pairs, {"numbers": list(range(65))})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     report = JobReport.of(world.job(ledger))
     assert report.stages["combine"].runs == 3
     assert any(line.startswith("combine ") for line in report.lines())
@@ -259,27 +259,27 @@ def test_a_chunk_in_the_middle_costs_one_listing(world: World) -> None:
     """While others of its group are missing, a worker that knows the manifest lists its group and asks nothing else."""
     world.prepare(Pairs, {"numbers": list(range(40))})
     runtime = world.process()
-    run_process(runtime, world.handles[0])
+    run_process(runtime, world.refs[0])
     world.store.log.clear()
-    run_process(runtime, world.handles[1])
+    run_process(runtime, world.refs[1])
     assert [verb for verb, _ in world.store.log] == ["put", "list"]
 
 
 def test_a_node_that_stands_is_not_made_again(world: World, meter: Meter) -> None:
     """A message that comes again after its group was combined reads no values."""
     ledger = ready(world, metered(meter), 40)
-    run_process(world.process(), world.handles[3], redelivered=True)
+    run_process(world.process(), world.refs[3], redelivered=True)
     assert [len(parts) for parts in meter.runs] == [32, 8]
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert len(value_of(ledger)) == 2
 
 
 def test_no_look_waits_where_results_are_combined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full group is combined before the message of its last chunk is acknowledged, and not at leisure."""
-    idle = Idle()
-    monkeypatch.setattr(idle, "put_off", lambda name, action: pytest.fail("it waits"))
+    debouncer = Debouncer()
+    monkeypatch.setattr(debouncer, "defer", lambda name, action: pytest.fail("it waits"))
     ledger = world.launch(Pairs, {"numbers": list(range(40))})
-    world.carrier.drain(Runtime(world.store, world.config, world.carrier, idle=idle))
+    world.dispatcher.drain(Runtime(world.store, world.config, world.dispatcher, debouncer=debouncer))
     assert serial(value_of(ledger)) == serial(range(40))
 
 
@@ -289,7 +289,7 @@ def test_no_look_waits_where_results_are_combined(world: World, monkeypatch: pyt
 def negative(world: World, numbers: list[int], **options: Any) -> Ledger:
     """A job in which negative numbers fail, and may."""
     ledger = world.launch(Pairs, {"numbers": numbers}, **{"tolerate": 1.0, "max_attempts": 1, **options})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     return ledger
 
 
@@ -336,16 +336,16 @@ def test_one_failed_item_too_many_fails_the_job(world: World) -> None:
 def test_a_good_result_that_comes_too_late_counts_as_failed(world: World) -> None:
     """What was combined without it lacks it, and the outcome says so: the job may be retried, and then has it."""
     ledger = world.prepare(Pairs, {"numbers": [-1, *range(1, 40)]}, tolerate=5, max_attempts=1)
-    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
     manifest = ledger.manifest()
     assert manifest is not None
-    good = ChunkResult(chunk=0, first_item=0, items=1, values=encode(["zero"]), effort=[], combined=True)
-    ledger.write_result(manifest.attempt, good)
-    world.carrier.drain(world.runtime)
+    good = ChunkResult(chunk=0, first_item=0, items=1, values=encode(["zero"]), stats=[], combined=True)
+    ledger.write_result(manifest.setup_id, good)
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [serial(range(1, 32)), serial(range(32, 40))]
     assert outcome_of(ledger).failed == 1
     assert world.job(ledger).retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert world.job(ledger).get() == [serial(["zero", *range(1, 32)]), serial(range(32, 40))]
     assert world.job(ledger).outcome().final  # type: ignore[union-attr]
 
@@ -362,9 +362,9 @@ def test_a_combine_that_raises_in_a_chunk_is_tried_again(world: World, meter: Me
 
     meter.on_run = fail
     ledger = world.launch(metered(meter), {"numbers": list(range(6))}, chunk_items=2)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
-    assert (failure.step, failure.chunk, failure.item, failure.tries) == ("combine", 1, None, 3)
+    assert (failure.step, failure.chunk, failure.item, failure.attempts) == ("combine", 1, None, 3)
     assert meter.runs.count(["2", "3"]) == 3
 
 
@@ -383,7 +383,7 @@ def test_a_combine_that_raises_in_a_chunk_may_be_tolerated(world: World, meter: 
 
     meter.on_run = fail
     ledger = world.launch(metered(meter), {"numbers": list(range(6))}, chunk_items=2, tolerate=2)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == ["0+1", "4+5"]
     assert [(failed.item, failed.error) for failed in outcome_of(ledger).failed_items] == [
         (2, "ValueError"),
@@ -404,7 +404,7 @@ def test_what_cannot_travel_is_a_failure_of_combine(world: World, meter: Meter) 
             return parts[0]
 
     ledger = world.launch(Unfit, {"numbers": [1, 2]}, chunk_items=2)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert (failure_of(ledger).step, failure_of(ledger).error) == ("combine", "Unencodable")
     assert "combined[0]" in failure_of(ledger).reason
 
@@ -423,14 +423,14 @@ def test_a_combine_that_raises_above_the_chunks_ends_the_job(
 
     meter.on_run = fail
     ledger = world.launch(metered(meter), {"numbers": list(range(chunks))})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
-    assert (failure.step, failure.error, failure.chunk, failure.tries) == ("combine", "ValueError", None, 1)
+    assert (failure.step, failure.error, failure.chunk, failure.attempts) == ("combine", "ValueError", None, 1)
     assert failure.reason == f"no; combining the results of chunks {which}"
     assert "ValueError: no" in failure.traceback_text
     assert sum(parts[0] == first for parts in meter.runs) == 1
     assert [type(error) for error in world.errors] == [ValueError]
-    assert len(world.carrier.deliveries) == 1
+    assert len(world.dispatcher.deliveries) == 1
 
 
 def test_run_raises_from_what_combine_raised(meter: Meter) -> None:
@@ -455,9 +455,9 @@ def test_a_combine_that_kills_its_worker_is_stopped(world: World, meter: Meter, 
 
     meter.on_run = die
     ledger = world.launch(metered(meter), {"numbers": list(range(40))}, max_attempts=max_attempts)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
-    assert (failure.step, failure.error, failure.tries) == ("combine", "WorkerLost", max_attempts)
+    assert (failure.step, failure.error, failure.attempts) == ("combine", "WorkerLost", max_attempts)
     assert failure.reason.startswith("combining the results of chunks 0 to 31: its worker died")
     assert [parts[0] for parts in meter.runs].count("0") == max_attempts
 
@@ -466,7 +466,7 @@ def test_run_stops_a_combine_that_kills_its_process(tmp_path: Path) -> None:
     """In a pool of processes, too, which breaks each time."""
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         KillingCombine.run({"numbers": list(range(33)), "trace": str(tmp_path)}, executor="processes", workers=2)
-    assert (caught.value.step, caught.value.tries) == ("combine", 3)
+    assert (caught.value.step, caught.value.attempts) == ("combine", 3)
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -479,7 +479,7 @@ def test_a_combine_that_died_once_runs_again(world: World, meter: Meter) -> None
 
     meter.on_run = die_once
     ledger = world.launch(metered(meter), {"numbers": list(range(40))})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
 
 
@@ -489,16 +489,16 @@ def test_a_death_before_combine_is_no_try_of_it(world: World, meter: Meter) -> N
     runtime = world.process()
 
     def die(verb: str, key: str) -> None:
-        if verb == "put" and "/out/" in key:
+        if verb == "put" and "/results/" in key:
             raise WorkerDied
 
     world.store.after = die
-    world.carrier.deliver(runtime)
+    world.dispatcher.deliver(runtime)
     world.store.after = lambda verb, key: None
-    world.carrier.drain(runtime)
+    world.dispatcher.drain(runtime)
     assert [len(parts) for parts in meter.runs] == [8, 32]
-    assert len(world.carrier.deliveries) == 1
-    assert world.carrier.deliveries[0].ending == Ending.SUCCEEDED
+    assert len(world.dispatcher.deliveries) == 1
+    assert world.dispatcher.deliveries[0].status == OutcomeStatus.SUCCEEDED
 
 
 def test_who_finds_another_at_it_leaves_it(world: World, meter: Meter) -> None:
@@ -511,15 +511,15 @@ def test_who_finds_another_at_it_leaves_it(world: World, meter: Meter) -> None:
         if not seen:
             for chunk in range(4):
                 seen.append(chunk)
-                run_process(world.process(), world.handles[chunk], redelivered=True)
+                run_process(world.process(), world.refs[chunk], redelivered=True)
 
     meter.on_run = neighbours
-    world.carrier.drain(runtime)
+    world.dispatcher.drain(runtime)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
     assert [len(parts) for parts in meter.runs] == [8, 32]
     manifest = ledger.manifest()
     assert manifest is not None
-    assert ledger.tries(combine_step(manifest.attempt, 1, 0)).count == 1
+    assert ledger.attempts(combine_step(manifest.setup_id, 1, 0)).count == 1
 
 
 def test_who_is_silent_is_taken_over_from(world: World, meter: Meter) -> None:
@@ -531,13 +531,13 @@ def test_who_is_silent_is_taken_over_from(world: World, meter: Meter) -> None:
 
     meter.on_run = die_once
     ledger = ready(world, metered(meter), 32 + 1, but=(31,))
-    world.carrier.deliver(world.runtime)
-    world.carrier.lose()
+    world.dispatcher.deliver(world.runtime)
+    world.dispatcher.lose()
     assert sweep_job(world.process(), ledger.job_id) == Move.NONE
     world.store.age(STALL_S + 1)
     assert sweep_job(world.process(), ledger.job_id) == Move.CHUNKS_SENT
-    assert [(chunk.handle.chunk, chunk.handle.nudged) for chunk in world.carrier.waiting] == [(0, True)]  # type: ignore[union-attr]
-    world.carrier.drain(world.process())
+    assert [(chunk.ref.chunk, chunk.ref.resent) for chunk in world.dispatcher.waiting] == [(0, True)]  # type: ignore[union-attr]
+    world.dispatcher.drain(world.process())
     assert value_of(ledger) == [serial(range(32)), "32"]
 
 
@@ -549,8 +549,8 @@ def test_a_time_limit_in_combine_is_named(world: World, meter: Meter) -> None:
         raise WorkerDied
 
     meter.on_run = die
-    world.carrier.deliver(world.runtime)
-    run_process(world.process(), world.handles[31], overran_s=60)
+    world.dispatcher.deliver(world.runtime)
+    run_process(world.process(), world.refs[31], overran_s=60)
     failure = failure_of(ledger)
     assert (failure.step, failure.error) == ("combine", "TimeLimitExceeded")
     assert "chunks 0 to 31" in failure.reason
@@ -574,14 +574,14 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, meter: M
             raise StorageUnavailable("not now", key=key)
 
     world.store.before = fail
-    handle = world.handles[31]
+    ref = world.refs[31]
     try:
-        run_process(runtime, handle)
+        run_process(runtime, ref)
     except StorageUnavailable:
-        run_process(runtime, handle, retried=True)
+        run_process(runtime, ref, retried=True)
     world.store.before = lambda verb, key: None
-    world.carrier.waiting = list(world.carrier.joins)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.waiting = list(world.dispatcher.joins)
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
 
 
@@ -595,11 +595,11 @@ def test_of_two_nodes_the_first_stands(world: World, meter: Meter, caplog: pytes
             if number == 1:
                 # Another worker, which believes us dead.
                 world.store.age(STALL_S + 1)
-                run_process(world.process(), replace(world.handles[0], nudged=True))
+                run_process(world.process(), replace(world.refs[0], resent=True))
             return f"value {number} of {len(parts)}"
 
     ledger = world.launch(Fickle, {"numbers": list(range(33))})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == ["value 2 of 32", "32"]
     assert "Is combine deterministic?" in caplog.text
 
@@ -618,14 +618,14 @@ def test_a_sweep_finds_a_hole_at_each_level(world: World, level: int, index: int
     manifest = ledger.manifest()
     assert manifest is not None
     while level < 3:
-        world.store.delete([ledger.keys.node(manifest.attempt, level, index)])
+        world.store.delete([ledger.keys.node(manifest.setup_id, level, index)])
         level, index = level + 1, index // 32
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
-    sweeper = Runtime(world.store, world.config, world.carrier, tasks=Registry())
+    sweeper = Runtime(world.store, world.config, world.dispatcher, tasks=Registry())
     assert sweep_job(sweeper, ledger.job_id) == Move.CHUNKS_SENT
-    assert len(world.carrier.waiting) == 1
-    world.carrier.drain(world.process())
+    assert len(world.dispatcher.waiting) == 1
+    world.dispatcher.drain(world.process())
     assert serial(value_of(ledger)) == serial(range(chunks))
 
 
@@ -635,15 +635,15 @@ def test_a_node_that_is_being_made_is_left_alone(world: World, level: int, index
     ledger = ready(world, Pairs, 33 * 32 + 5)
     manifest = ledger.manifest()
     assert manifest is not None
-    step, at, place = combine_step(manifest.attempt, level, index), level, index
+    step, at, location = combine_step(manifest.setup_id, level, index), level, index
     while at < 3:
-        world.store.delete([ledger.keys.node(manifest.attempt, at, place)])
-        at, place = at + 1, place // 32
-    world.carrier.lose()
+        world.store.delete([ledger.keys.node(manifest.setup_id, at, location)])
+        at, location = at + 1, location // 32
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
-    ledger.beat(step, Note(by="somebody"))
+    ledger.write_heartbeat(step, Note(by="somebody"))
     assert sweep_job(world.process(), ledger.job_id) == Move.NONE
-    assert world.carrier.waiting == []
+    assert world.dispatcher.waiting == []
 
 
 def test_holes_are_where_all_is_there_to_combine(world: World) -> None:
@@ -651,11 +651,11 @@ def test_holes_are_where_all_is_there_to_combine(world: World) -> None:
     ledger = ready(world, Pairs, 100, but=(40,))
     manifest = ledger.manifest()
     assert manifest is not None
-    world.store.delete([ledger.keys.node(manifest.attempt, 1, 2)])
-    standing = standing_of(ledger, manifest, combines=True, by="x")
-    assert (standing.missing, standing.uncombined, standing.level) == ([40], [64], 1)
-    assert standing.due[64] == combine_step(manifest.attempt, 1, 2)
-    assert sorted(standing.top) == [0, 3]
+    world.store.delete([ledger.keys.node(manifest.setup_id, 1, 2)])
+    completion = completion_of(ledger, manifest, combines=True, by="x")
+    assert (completion.missing, completion.uncombined, completion.level) == ([40], [64], 1)
+    assert completion.due[64] == combine_step(manifest.setup_id, 1, 2)
+    assert sorted(completion.top) == [0, 3]
 
 
 def test_nobody_joins_before_the_top_is_complete(world: World) -> None:
@@ -663,8 +663,8 @@ def test_nobody_joins_before_the_top_is_complete(world: World) -> None:
     ledger = ready(world, Pairs, 40)
     manifest = ledger.manifest()
     assert manifest is not None
-    world.store.delete([ledger.keys.node(manifest.attempt, 1, 1)])
-    world.carrier.drain(world.runtime)
+    world.store.delete([ledger.keys.node(manifest.setup_id, 1, 1)])
+    world.dispatcher.drain(world.runtime)
     assert ledger.outcome() is None
 
 
@@ -682,13 +682,13 @@ def test_a_retry_combines_again_only_what_lacked_something(world: World, meter: 
 
     mended: list[bool] = []
     ledger = world.launch(Mended, {"numbers": list(range(100))}, tolerate=1, max_attempts=1)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert outcome_of(ledger).failed == 1
     mended.append(True)
     meter.runs.clear()
     job = world.job(ledger)
     assert job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert serial(job.get()) == serial(range(100))
     assert [parts[0] for parts in meter.runs] == ["64"]
 
@@ -703,12 +703,12 @@ def test_a_retry_after_a_failed_node_goes_on_from_the_tree(world: World, meter: 
 
     meter.on_run = fail
     ledger = ready(world, metered(meter), 100)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).step == "combine"
     bad.clear()
     meter.runs.clear()
     assert world.job(ledger).retry()
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert serial(world.job(ledger).get()) == serial(range(100))
     assert [parts[0] for parts in meter.runs] == ["96"]
 
@@ -723,12 +723,12 @@ def test_a_retry_of_a_failed_join_combines_nothing(world: World, meter: Meter) -
         return list(parts)
 
     ledger = world.launch(metered(meter, join=join), {"numbers": list(range(40))})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).step == "join"
     bad.clear()
     meter.runs.clear()
     assert world.job(ledger).retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert world.job(ledger).get() == [serial(range(32)), serial(range(32, 40))]
     assert meter.runs == []
 
@@ -745,14 +745,16 @@ def test_a_cancelled_job_stops_combining(meter: Meter) -> None:
         def combine(a, b):
             meter.runs.append([a, b])
             if len(meter.runs) == 1:
-                conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "X", "x"))
+                conclude(
+                    world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "X", "x")
+                )
                 world.store.log.clear()
                 while ("head", f"{ledger.job_id}/outcome") not in world.store.log:
                     looks.append("not yet")
             return a + b
 
     ledger = world.launch(Watched, {"numbers": list(range(33))})
-    world.carrier.drain(world.runtime, until=lambda: bool(meter.runs))
+    world.dispatcher.drain(world.runtime, until=lambda: bool(meter.runs))
     assert len(meter.runs) < 31
     assert nodes_of(world) == {}
 
@@ -764,10 +766,10 @@ def test_a_worker_without_the_combine_says_so(world: World) -> None:
         name = "unit.older"
         combine = None
 
-    order = world.order(Older, {"numbers": [1, 2]}, chunk_items=2, max_attempts=1)
+    order = world.submission(Older, {"numbers": [1, 2]}, chunk_items=2, max_attempts=1)
     ledger = world.runtime.launch("job", replace(order.intent(), combines=True)).ledger
-    world.carrier.send_setup("job", ledger.intent())
-    world.carrier.drain(world.runtime)
+    world.dispatcher.send_setup("job", ledger.intent())
+    world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).error == "DeclarationError"
     assert "let all processes have the same code" in failure_of(ledger).reason
 

@@ -12,15 +12,19 @@ from fanout.config.settings import from_celery, from_environment
 
 def test_the_first_source_that_says_it_wins() -> None:
     """A setting comes from the first source that has it; None is not having it."""
-    config = Config.read({"store": None, "uploads": 2}, {"store": "memory://a"}, {"store": "memory://b", "uploads": 9})
-    assert (config.store, config.uploads) == ("memory://a", 2)
+    config = Config.read(
+        {"store": None, "upload_concurrency": 2},
+        {"store": "memory://a"},
+        {"store": "memory://b", "upload_concurrency": 9},
+    )
+    assert (config.store, config.upload_concurrency) == ("memory://a", 2)
 
 
 def test_settings_of_the_environment_are_converted() -> None:
     """Environment variables are text; they become numbers of the field's type."""
-    environ = {"FANOUT_STORE": "memory://a", "FANOUT_UPLOADS": "2", "FANOUT_STALL_S": "1.5", "OTHER": "x"}
+    environ = {"FANOUT_STORE": "memory://a", "FANOUT_UPLOAD_CONCURRENCY": "2", "FANOUT_STALL_S": "1.5", "OTHER": "x"}
     config = Config.read(from_environment(environ))
-    assert config == Config(store="memory://a", uploads=2, stall_s=1.5)
+    assert config == Config(store="memory://a", upload_concurrency=2, stall_s=1.5)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_settings_of_celery_have_a_prefix() -> None:
     assert Config.read(from_celery({"fanout_store": "memory://a", "store": "memory://b"})).store == "memory://a"
 
 
-@pytest.mark.parametrize("sources", [[], [{}], [{"store": None}], [{"store": ""}], [{"uploads": 3}]])
+@pytest.mark.parametrize("sources", [[], [{}], [{"store": None}], [{"store": ""}], [{"upload_concurrency": 3}]])
 def test_a_store_must_be_configured(sources: list[dict[str, Any]]) -> None:
     """Without a store the error says the three places where it may be named."""
     with pytest.raises(ConfigError, match="FANOUT_STORE"):
@@ -47,11 +51,11 @@ def test_a_store_must_be_configured(sources: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"uploads": "many"},
-        {"uploads": "0"},
+        {"upload_concurrency": "many"},
+        {"upload_concurrency": "0"},
         {"stall_s": "-1"},
-        {"keep_s": "nan"},
-        {"uploads": []},
+        {"retention_s": "nan"},
+        {"upload_concurrency": []},
         {"unsafe_write_once": "perhaps"},
     ],
 )

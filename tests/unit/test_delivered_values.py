@@ -15,12 +15,12 @@ from kombu import serialization
 import fanout
 from fanout import ConfigError
 from fanout.declaration.definition import TASKS
-from fanout.engines.celery import extension_of, opened
+from fanout.engines.celery import extension_of, resolve
 from fanout.engines.celery.values import REFERENCE, carriers, sent
 from fanout.records.ledger import Ledger
 from storage import MemoryStore
 
-from .carrier import Chunk
+from .dispatcher import Chunk
 from .stores import ScriptedStore
 from .tasks import Numbers
 from .world import World
@@ -158,7 +158,7 @@ def complete(app: Celery) -> Ledger:
     world.store = extension_of(app).runtime.store
     world.runtime = world.process()
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
-    world.carrier.drain(world.runtime, until=lambda: not isinstance(world.carrier.waiting[0], Chunk))
+    world.dispatcher.drain(world.runtime, until=lambda: not isinstance(world.dispatcher.waiting[0], Chunk))
     return ledger
 
 
@@ -179,4 +179,4 @@ def test_a_reference_is_opened_by_its_receiver(app: Celery) -> None:
     app.finalize()
     ledger = complete(app)
     app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
-    assert opened({REFERENCE: ledger.job_id, "launch": ledger.launch_id}, extension_of(app).runtime) == [1, 2]
+    assert resolve({REFERENCE: ledger.job_id, "launch": ledger.launch_id}, extension_of(app).runtime) == [1, 2]

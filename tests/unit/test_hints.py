@@ -9,7 +9,7 @@ import pytest
 
 from fanout.hints import NotBegun
 from fanout.records.models import Intent, Note
-from fanout.runtime import OpenJob
+from fanout.runtime import CachedJob
 
 from .stores import ScriptedStore
 from .world import World
@@ -25,7 +25,7 @@ class Clock:
         return self.now_s
 
 
-def launch(world: World, **changes: object) -> OpenJob:
+def launch(world: World, **changes: object) -> CachedJob:
     intent = Intent(
         launch_id="launch", task="some.Task", inline=b"", references={}, options={}, created_at=time.time(), launch="{}"
     )
@@ -64,7 +64,7 @@ def test_it_costs_one_request(world: World) -> None:
 def test_a_job_that_was_begun_says_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Anything but the intent shows that a worker was there, or that the job has ended."""
     job = launch(world)
-    job.ledger.beat("setup", Note(by="worker"))
+    job.ledger.write_heartbeat("setup", Note(by="worker"))
     clock = Clock()
     hint = NotBegun(world.runtime, job, clock=clock)
     clock.now_s = 10.0

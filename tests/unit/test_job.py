@@ -13,7 +13,7 @@ from fanout import JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, P
 from fanout.job import Job
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix
-from fanout.records.models import ChunkResult, Ending
+from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
 
@@ -29,8 +29,8 @@ def worker(world: World) -> Iterator[None]:
     def work() -> None:
         runtime = world.process()
         while not ended.is_set():
-            if world.carrier.waiting:
-                world.carrier.deliver(runtime)
+            if world.dispatcher.waiting:
+                world.dispatcher.deliver(runtime)
             else:
                 ended.wait(0.001)
 
@@ -61,7 +61,7 @@ def test_get_gives_up_after_its_timeout(world: World) -> None:
     for timeout in (0, 0.01):
         with pytest.raises(JobTimeout, match="has not ended within"):
             job.get(timeout)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == [1]
 
 
@@ -69,24 +69,24 @@ def test_get_sweeps_while_it_waits() -> None:
     """A job whose setup message was lost is moved by the caller that waits for it."""
     world = World(stall_s=0.01)
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
-    world.carrier.lose()
+    world.dispatcher.lose()
     with worker(world):
         assert job.get(timeout=30) == [1]
-    assert len(world.carrier.setups) >= 2
+    assert len(world.dispatcher.setups) >= 2
 
 
 def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
     """A sweep that hangs in a broker that does not answer holds no caller up, and there is one of it at a time."""
     world = World(stall_s=0.01)
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
-    world.carrier.lose()
+    world.dispatcher.lose()
     back, hanging = threading.Event(), []
 
-    def hang(job_id: str, intent: Any, *, round: int = 0, again: bool = False) -> None:
+    def hang(job_id: str, intent: Any, *, generation: int = 0, again: bool = False) -> None:
         hanging.append(job_id)
         assert back.wait(30)
 
-    world.carrier.send_setup = hang  # type: ignore[method-assign]
+    world.dispatcher.send_setup = hang  # type: ignore[method-assign]
     with pytest.raises(JobTimeout):
         job.get(timeout=0.3)
     back.set()
@@ -112,11 +112,11 @@ def test_get_says_that_the_job_is_gone() -> None:
 def test_get_raises_the_failure(world: World) -> None:
     """The error names task, job, step, chunk and item, and has the worker's traceback."""
     job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed) as caught:
         job.get()
     error = caught.value
-    assert (error.job_id, error.task, error.step, error.chunk, error.item, error.tries) == (
+    assert (error.job_id, error.task, error.step, error.chunk, error.item, error.attempts) == (
         job.id,
         Brittle.name,
         "process",
@@ -154,15 +154,15 @@ def test_states_follow_each_other(world: World) -> None:
 
     assert progress() == Progress(JobState.LAUNCHED, 0, None, None)
     assert progress().fraction is None
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     assert progress() == Progress(JobState.PROCESSING, 0, 2, 2)
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     assert progress() == Progress(JobState.PROCESSING, 1, 2, 2)
     assert progress().fraction == 0.5
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     assert progress() == Progress(JobState.JOINING, 2, 2, 2)
     assert not world.job(ledger).ready
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     assert progress() == Progress(JobState.SUCCEEDED, 2, 2, 2)
     assert world.job(ledger).ready
 
@@ -170,7 +170,7 @@ def test_states_follow_each_other(world: World) -> None:
 def test_a_job_without_chunks_is_complete(world: World) -> None:
     """Nothing to do is all done."""
     job = world.job(world.launch(Numbers, {"numbers": []}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.progress() == Progress(JobState.SUCCEEDED, 0, 0, 0)
     assert job.progress().fraction == 1.0
     assert list(job) == []
@@ -180,7 +180,7 @@ def test_a_job_without_chunks_is_complete(world: World) -> None:
 def test_a_failed_job_says_so(world: World, step: str) -> None:
     """Wherever it failed, the state is failed and get raises."""
     job = world.job(world.launch(Brittle, {"step": step, "numbers": [1, 2, 3]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.state == JobState.FAILED
     with pytest.raises(JobFailed, match=rf"Brittle\.{step}.*{step} was told to fail"):
         job.get()
@@ -195,15 +195,15 @@ def test_a_job_can_be_cancelled_once(world: World) -> None:
     assert job.state == JobState.CANCELLED
     with pytest.raises(JobCancelled, match="cancelled by its caller"):
         job.get()
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert ledger.manifest() is None
-    assert len(world.carrier.deliveries) == 1
+    assert len(world.dispatcher.deliveries) == 1
 
 
 def test_an_ended_job_cannot_be_cancelled(world: World) -> None:
     """Cancelling tells that it came too late; the value stays."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert not job.cancel()
     assert job.get() == [1]
 
@@ -211,12 +211,12 @@ def test_an_ended_job_cannot_be_cancelled(world: World) -> None:
 def test_results_are_iterated_as_they_come(world: World) -> None:
     """Each result is there as soon as it and all before it are, long before the join."""
     ledger = world.launch(Numbers, {"numbers": [5, 6, 7]})
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     coming = iter(world.job(ledger))
-    run_process(world.runtime, world.handles[0])
+    run_process(world.runtime, world.refs[0])
     assert next(coming) == 5
-    run_process(world.runtime, world.handles[2])
-    run_process(world.runtime, world.handles[1])
+    run_process(world.runtime, world.refs[2])
+    run_process(world.runtime, world.refs[1])
     assert list(coming) == [6, 7]
     assert list(world.job(ledger)) == [5, 6, 7]
 
@@ -231,12 +231,12 @@ def test_iteration_waits(world: World) -> None:
 def test_iteration_of_a_failed_job_raises(world: World) -> None:
     """What came before is given; then the job's error is raised."""
     job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     got = []
     with pytest.raises(JobFailed, match="process was told to fail at 3"):
         got.extend(job)
     job = world.job(world.launch(Brittle, {"step": "setup", "numbers": [0]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed, match="setup was told to fail"):
         list(job)
 
@@ -246,17 +246,17 @@ def test_iteration_meets_a_failed_chunk_before_the_outcome(world: World) -> None
     ledger = world.prepare(Numbers, {"numbers": [1]})
     failure = Failure("process", "ValueError", "no", "", 0, 0, 3)
     ledger.write_result(
-        world.handles[0].attempt,
-        ChunkResult(chunk=0, first_item=0, items=1, values=b"", effort=[], failure=failure),
+        world.refs[0].setup_id,
+        ChunkResult(chunk=0, first_item=0, items=1, values=b"", stats=[], failure=failure),
     )
 
     def end(verb: str, key: str) -> None:
-        if verb == "get" and "/out/" in key:
+        if verb == "get" and "/results/" in key:
             world.store.before = lambda verb, key: None
             writing.start()
 
     def write() -> None:
-        conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.FAILED, failure)
+        conclude(world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.FAILED, failure)
 
     writing = threading.Thread(target=write)
     world.store.before = end
@@ -268,7 +268,7 @@ def test_iteration_meets_a_failed_chunk_before_the_outcome(world: World) -> None
 def test_remove_leaves_nothing(world: World) -> None:
     """After its end a job can be removed; then another process does not find it."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.remove() > 5
     assert world.store.keys() == []
     with pytest.raises(JobNotFound):
@@ -278,7 +278,7 @@ def test_remove_leaves_nothing(world: World) -> None:
 def test_a_removed_job_is_not_found_in_the_same_process(world: World) -> None:
     """A job that was removed is not said to go on, also where its intent is still at hand."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     job.remove()
     with pytest.raises(JobNotFound):
         Job(job.id, world.runtime).get(0)
@@ -287,7 +287,7 @@ def test_a_removed_job_is_not_found_in_the_same_process(world: World) -> None:
 def test_a_removed_job_cannot_be_cancelled(world: World) -> None:
     """Cancelling a job that is gone is an error and leaves no object behind."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     job.remove()
     with pytest.raises(JobNotFound):
         job.cancel()
@@ -298,7 +298,7 @@ def test_reports_see_the_records(world: World) -> None:
     """Manifest, outcome and chunk results are there for reports once they are written."""
     job = world.job(world.launch(Numbers, {"numbers": [1, 2]}))
     assert (job.manifest(), job.outcome(), list(job.chunk_results())) == (None, None, [])
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     manifest, outcome = job.manifest(), job.outcome()
     assert manifest is not None
     assert outcome is not None

@@ -10,11 +10,11 @@ import pytest
 from fanout import ForkJoinTask, Results
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
-from fanout.records.models import Ending, Note, Outcome
+from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.stages import run_join, run_process
 from storage import StorageUnavailable
 
-from .carrier import WorkerDied
+from .dispatcher import WorkerDied
 from .stores import refusing
 from .tasks import KINDS as VALUES
 from .tasks import Brittle, Kinds, Numbers
@@ -41,9 +41,9 @@ def joining(join: Callable[[Results], Any]) -> type[ForkJoinTask]:
 def ready(world: World, task: type[ForkJoinTask] = Numbers, *, items: int = 3, **options: Any) -> Ledger:
     """A job of which only the join is missing."""
     ledger = world.prepare(task, {"numbers": list(range(1, items + 1))}, **options)
-    for handle in world.handles:
-        run_process(world.runtime, handle)
-    world.carrier.waiting = world.carrier.joins
+    for ref in world.refs:
+        run_process(world.runtime, ref)
+    world.dispatcher.waiting = world.dispatcher.joins
     return ledger
 
 
@@ -59,11 +59,11 @@ def test_a_join_too_early_is_ignored(world: World) -> None:
     """Asked to join before the manifest, or with chunks missing, it claims nothing."""
     ledger = world.launch(Numbers, {"numbers": [1, 2]})
     assert run_join(world.runtime, ledger.job_id) is None
-    world.carrier.deliver(world.runtime)
-    run_process(world.runtime, world.handles[0])
+    world.dispatcher.deliver(world.runtime)
+    run_process(world.runtime, world.refs[0])
     assert run_join(world.runtime, ledger.job_id) is None
-    world.carrier.drain(world.runtime)
-    assert len(world.carrier.deliveries) == 1
+    world.dispatcher.drain(world.runtime)
+    assert len(world.dispatcher.deliveries) == 1
 
 
 def test_of_two_joins_one_runs(world: World) -> None:
@@ -104,11 +104,11 @@ def test_a_join_at_work_is_not_run_a_second_time(world: World, sign: str) -> Non
     ledger.claim(0, Note(by="at work"))
     if sign == "beat":
         world.store.age(10**6)
-        ledger.beat("join", Note(by="at work"))
+        ledger.write_heartbeat("join", Note(by="at work"))
     for _ in range(5):
         assert run_join(world.process(), ledger.job_id, again=True) is None
     assert ledger.outcome() is None
-    assert ledger.tries("join").count == 0
+    assert ledger.attempts("join").count == 0
 
 
 def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
@@ -136,7 +136,7 @@ def test_a_join_that_was_put_off_takes_no_claim_but_its_own(world: World) -> Non
     assert run_join(world.process(), ledger.job_id, held=["a", "b"]) is None
     assert run_join(world.process(), ledger.job_id, held=["a", "somebody"], token="c") is not None
     assert run_join(world.process(), ledger.job_id, held=["a", "somebody"]) is None
-    assert ledger.tries("join").count == 0
+    assert ledger.attempts("join").count == 0
 
 
 @pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}, {}])
@@ -170,10 +170,10 @@ def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, deliv
 def test_a_join_that_raises_fails_the_job(world: World) -> None:
     """It is not tried again; the failure has the type, the message and the traceback."""
     ledger = world.launch(Brittle, {"step": "join", "numbers": [1]})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error, failure.reason) == ("join", "ValueError", "join was told to fail")
-    assert (failure.tries, failure.chunk, failure.item) == (1, None, None)
+    assert (failure.attempts, failure.chunk, failure.item) == (1, None, None)
     assert [str(error) for error in world.errors] == ["join was told to fail"]
 
 
@@ -187,10 +187,10 @@ def test_a_join_that_always_kills_its_worker_is_given_up(world: World, attempts:
         raise WorkerDied
 
     ledger = ready(world, joining(join), max_attempts=attempts)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert len(runs) == attempts
-    assert (failure.step, failure.error, failure.tries) == ("join", "WorkerLost", attempts)
+    assert (failure.step, failure.error, failure.attempts) == ("join", "WorkerLost", attempts)
 
 
 def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: World) -> None:
@@ -216,12 +216,12 @@ def test_a_join_that_the_store_failed_is_not_lost(world: World, outages: int) ->
     """Whether its own message or a sweep's goes on, and however late: it has used up no try."""
     ledger = ready(world, max_attempts=1)
     for outage in range(outages):
-        world.store.before = refusing("/out/")
+        world.store.before = refusing("/results/")
         with pytest.raises(StorageUnavailable):
             run_join(world.process(), ledger.job_id, token=f"{outage}", held=[f"{outage - 1}"], again=outage == 2)
         world.store.before = lambda verb, key: None
         world.store.age(10**6)
-    assert ledger.tries("join").count == 0
+    assert ledger.attempts("join").count == 0
     outcome = run_join(world.process(), ledger.job_id, again=True)
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
@@ -247,7 +247,7 @@ def test_outages_do_not_add_to_the_runs_of_a_join_that_kills(world: World, patte
         except (WorkerDied, StorageUnavailable):
             world.store.age(10**6)
     assert runs.count("d") == 3
-    assert (failure_of(ledger).error, failure_of(ledger).tries) == ("WorkerLost", 3)
+    assert (failure_of(ledger).error, failure_of(ledger).attempts) == ("WorkerLost", 3)
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
@@ -270,20 +270,20 @@ def test_a_claim_whose_answer_was_lost_is_no_lost_try(world: World, earlier: int
     outcome = run_join(world.process(), ledger.job_id, again=True)
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
-    assert ledger.tries("join").count == 2 * earlier, "the one that died, and the one that was begun for it"
+    assert ledger.attempts("join").count == 2 * earlier, "the one that died, and the one that was begun for it"
 
 
 def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: World) -> None:
     """Where the store took no record of an outage, the failure says that there was silence, and what may explain it."""
     ledger = ready(world, max_attempts=1)
-    world.store.before = refusing("/out/", "-off")
+    world.store.before = refusing("/results/", ".interrupted")
     with pytest.raises(StorageUnavailable):
         run_join(world.process(), ledger.job_id)
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_join(world.process(), ledger.job_id, again=True)
     failure = failure_of(ledger)
-    assert (failure.error, failure.tries) == ("WorkerLost", 1)
+    assert (failure.error, failure.attempts) == ("WorkerLost", 1)
     assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
     assert "could not reach the store" in failure.reason
 
@@ -311,11 +311,11 @@ def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times:
     ledger = ready(world, joining(join), max_attempts=1)
     for number in range(times):
         with pytest.raises(WorkerDied):
-            run_join(world.process(), ledger.job_id, given_back=number > 0)
-    outcome = run_join(world.process(), ledger.job_id, given_back=True)
+            run_join(world.process(), ledger.job_id, requeued=number > 0)
+    outcome = run_join(world.process(), ledger.job_id, requeued=True)
     assert outcome is not None
     assert ledger.value(outcome) == times + 1
-    assert ledger.tries("join").count == 0
+    assert ledger.attempts("join").count == 0
 
 
 def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:
@@ -331,14 +331,14 @@ def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:
         run_join(world.process(), ledger.job_id, overran_s=30.0)
     run_join(world.process(), ledger.job_id, overran_s=30.0)
     failure = failure_of(ledger)
-    assert (failure.error, failure.tries) == ("TimeLimitExceeded", 2)
+    assert (failure.error, failure.attempts) == ("TimeLimitExceeded", 2)
     assert "task_time_limit = 30 s" in failure.reason
 
 
 def test_a_value_that_cannot_travel_fails_the_job(world: World) -> None:
     """The failure names the path inside the value."""
     ledger = ready(world, joining(lambda results: {"rows": [1, object()]}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error) == ("join", "Unencodable")
     assert failure.reason.startswith("value.rows[1] is a builtins.object")
@@ -374,12 +374,12 @@ def test_types_survive(world: World) -> None:
 def test_a_failed_chunk_fails_the_join_that_reads_it(world: World) -> None:
     """The outcome is the failure of the chunk, and not that of the join."""
     ledger = ready(world)
-    attempt = world.handles[0].attempt
-    world.store.delete([ledger.keys.result(attempt, 1)])
+    setup_id = world.refs[0].setup_id
+    world.store.delete([ledger.keys.result(setup_id, 1)])
     from fanout.records.models import ChunkResult
 
     failure = Failure("process", "ValueError", "no", "tb", 1, 1, 3)
-    ledger.write_result(attempt, ChunkResult(chunk=1, first_item=1, items=1, values=b"", effort=[], failure=failure))
+    ledger.write_result(setup_id, ChunkResult(chunk=1, first_item=1, items=1, values=b"", stats=[], failure=failure))
     run_join(world.process(), ledger.job_id)
     assert failure_of(ledger) == failure
 
@@ -397,14 +397,14 @@ def test_a_damaged_or_missing_result_fails_the_job(damage: str) -> None:
         return list(results)
 
     ledger = ready(world, joining(join))
-    key = ledger.keys.result(world.handles[0].attempt, 1)
+    key = ledger.keys.result(world.refs[0].setup_id, 1)
     run_join(world.runtime, ledger.job_id)
     failure = failure_of(ledger)
     assert (failure.step, failure.error) == ("join", "CorruptObject")
     assert key in failure.reason
 
 
-@pytest.mark.parametrize("kind", ["in/{attempt}/index/000000", "parameter"])
+@pytest.mark.parametrize("kind", ["input/{attempt}/index/000000", "parameter"])
 def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
     """An index object or a parameter that somebody deleted is a failure of the job that names the key."""
     world = World(inline_bytes=10)
@@ -423,7 +423,7 @@ def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
 
     ledger = ready(world, Needy, items=65)
     (text,) = (key for key in world.store.keys("_parameters/") if len(world.store.get(key)) > 100)
-    key = text if kind == "parameter" else ledger.keys.prefix + kind.format(attempt=world.handles[0].attempt)
+    key = text if kind == "parameter" else ledger.keys.prefix + kind.format(setup_id=world.refs[0].setup_id)
     world.store.delete([key])
     run_join(world.process(), ledger.job_id)
     assert key in failure_of(ledger).reason
@@ -441,11 +441,11 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, number: 
 
     world.store.before = fail
     try:
-        world.carrier.deliver(world.process())
+        world.dispatcher.deliver(world.process())
     except StorageUnavailable:
         assert ledger.outcome() is None or number > 8
     world.store.before = lambda verb, key: None
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
@@ -460,7 +460,7 @@ def test_a_join_that_the_store_failed_can_be_run_again(world: World, failures: i
     ledger = ready(world)
 
     def fail(verb: str, key: str) -> None:
-        if verb == "get" and "/out/" in key:
+        if verb == "get" and "/results/" in key:
             raise StorageUnavailable(f"{verb} {key}", key=key)
 
     world.store.before = fail
@@ -478,10 +478,12 @@ def test_a_cancelled_job_is_delivered_by_a_join(world: World) -> None:
     from fanout.stages import conclude
 
     ledger = ready(world)
-    conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+    conclude(
+        world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
+    )
     outcomes = [run_join(world.process(), ledger.job_id) for _ in range(2)]
     assert outcomes[0] is not None
-    assert outcomes[0].ending == Ending.CANCELLED
+    assert outcomes[0].status == OutcomeStatus.CANCELLED
     assert outcomes[1] is None
 
 
@@ -491,8 +493,8 @@ def test_what_follows_is_sent_with_the_join(world: World) -> None:
 
     ledger = world.launch(Numbers, {"numbers": [1]})
     ledger.write_continuation(Continuation(message="next"))
-    world.carrier.drain(world.runtime)
-    assert [message.continuation for message in world.carrier.joins] == ["next"]
+    world.dispatcher.drain(world.runtime)
+    assert [message.continuation for message in world.dispatcher.joins] == ["next"]
 
 
 def test_a_join_of_no_job_is_dropped(world: World) -> None:

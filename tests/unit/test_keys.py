@@ -66,32 +66,32 @@ def test_what_is_no_digest_is_refused(text: str) -> None:
         parameter_key(text)
 
 
-@given(job=IDS, attempt=IDS, number=st.integers(0, 10**9), digest=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
-def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, digest: str) -> None:
+@given(job=IDS, setup_id=IDS, number=st.integers(0, 10**9), digest=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
+def test_every_key_lies_under_its_job(job: str, setup_id: str, number: int, digest: str) -> None:
     """All keys of a job are valid, distinct, and under the job's prefix."""
     keys = JobKeys(job, "launch")
-    steps = ("setup", "join", process_step(attempt, number), combine_step(attempt, 1, number))
+    steps = ("setup", "join", process_step(setup_id, number), combine_step(setup_id, 1, number))
     made = [
         keys.intent,
         keys.continuation,
         keys.manifest,
         keys.claim(number),
-        keys.claim_put_off(number),
+        keys.claim_interrupted(number),
         keys.outcome,
         keys.delivered,
         keys.value(digest),
-        keys.nudge(number),
-        *(keys.beat(name) for name in steps),
-        keys.pack(attempt, number),
-        keys.index(attempt, number),
-        keys.result(attempt, number),
-        keys.bad_result(attempt, number, 3),
-        keys.node(attempt, 1, number),
-        keys.node(attempt, 2, number),
-        keys.bad_node(attempt, 1, number, 3),
-        keys.mark(attempt, number),
-        *(keys.a_try(name, number) for name in steps),
-        *(keys.put_off(name, number) for name in steps),
+        keys.resend(number),
+        *(keys.heartbeat(name) for name in steps),
+        keys.pack(setup_id, number),
+        keys.index(setup_id, number),
+        keys.result(setup_id, number),
+        keys.bad_result(setup_id, number, 3),
+        keys.node(setup_id, 1, number),
+        keys.node(setup_id, 2, number),
+        keys.bad_node(setup_id, 1, number, 3),
+        keys.group_marker(setup_id, number),
+        *(keys.attempt(name, number) for name in steps),
+        *(keys.interrupted(name, number) for name in steps),
     ]
     assert len(set(made)) == len(made)
     for key in made:
@@ -99,28 +99,28 @@ def test_every_key_lies_under_its_job(job: str, attempt: str, number: int, diges
         assert PurePosixPath(key).parts[:2] == ("_jobs", job)
 
 
-@given(attempt=IDS, chunk=st.integers(0, 10**7))
-def test_a_result_lies_in_its_group(attempt: str, chunk: int) -> None:
+@given(setup_id=IDS, chunk=st.integers(0, 10**7))
+def test_a_result_lies_in_its_group(setup_id: str, chunk: int) -> None:
     """The listing of a chunk's group finds its result, and its index can be read from the key."""
     keys = JobKeys("job", "launch")
-    assert keys.result(attempt, chunk).startswith(keys.result_group(attempt, chunk // GROUP_WIDTH))
-    assert last_number(keys.result(attempt, chunk)) == chunk
+    assert keys.result(setup_id, chunk).startswith(keys.result_group(setup_id, chunk // GROUP_WIDTH))
+    assert last_number(keys.result(setup_id, chunk)) == chunk
 
 
-@given(attempt=IDS, number=st.integers(1, 10**4))
-def test_a_try_can_be_read_from_its_key(attempt: str, number: int) -> None:
+@given(setup_id=IDS, number=st.integers(1, 10**4))
+def test_a_try_can_be_read_from_its_key(setup_id: str, number: int) -> None:
     """Both records of a try tell its number, and which of the two they are."""
-    keys, step = JobKeys("job", "launch"), process_step(attempt, 7)
-    assert Numbered.read(keys.a_try(step, number)) == Numbered(number, put_off=False)
-    assert Numbered.read(keys.put_off(step, number)) == Numbered(number, put_off=True)
+    keys, step = JobKeys("job", "launch"), process_step(setup_id, 7)
+    assert Numbered.read(keys.attempt(step, number)) == Numbered(number, interrupted=False)
+    assert Numbered.read(keys.interrupted(step, number)) == Numbered(number, interrupted=True)
 
 
-@given(attempt=IDS, level=st.integers(1, 5), node=st.integers(0, 10**7), failed=st.integers(1, 999))
-def test_a_node_lies_in_its_group(attempt: str, level: int, node: int, failed: int) -> None:
+@given(setup_id=IDS, level=st.integers(1, 5), node=st.integers(0, 10**7), failed=st.integers(1, 999))
+def test_a_node_lies_in_its_group(setup_id: str, level: int, node: int, failed: int) -> None:
     """The listing of its level's group finds it, good or bad, and its key tells level, index and what failed."""
     keys = JobKeys("job", "launch", 2)
-    group = keys.node_group(attempt, level, node // GROUP_WIDTH)
-    good, bad = keys.node(attempt, level, node), keys.bad_node(attempt, level, node, failed)
+    group = keys.node_group(setup_id, level, node // GROUP_WIDTH)
+    good, bad = keys.node(setup_id, level, node), keys.bad_node(setup_id, level, node, failed)
     assert good.startswith(group)
     assert bad.startswith(good)
     assert level_of(good) == level_of(bad) == level
@@ -135,13 +135,13 @@ def test_results_are_listed_in_order(first: int, second: int) -> None:
     assert (keys.result("x", first) < keys.result("x", second)) == (first < second)
 
 
-@given(attempt=IDS, other=IDS)
-def test_prefixes_end_in_a_slash(attempt: str, other: str) -> None:
+@given(setup_id=IDS, other=IDS)
+def test_prefixes_end_in_a_slash(setup_id: str, other: str) -> None:
     """No prefix of one attempt matches the keys of another."""
     keys = JobKeys("job", "launch")
-    if attempt != other:
-        assert not keys.result(other, 1).startswith(keys.results(attempt))
-        assert not keys.mark(other, 1).startswith(keys.marks(attempt))
+    if setup_id != other:
+        assert not keys.result(other, 1).startswith(keys.results(setup_id))
+        assert not keys.group_marker(other, 1).startswith(keys.group_markers(setup_id))
 
 
 def test_new_ids_are_ids_and_differ() -> None:

@@ -16,13 +16,13 @@ from celery.signals import before_task_publish
 from kombu.exceptions import OperationalError
 
 import fanout
-from fanout import CarrierUnavailable, JobNotFound, JobState
+from fanout import BrokerUnavailable, JobNotFound, JobState
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, tasks
-from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryCarrier, _patience
+from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryDispatcher, _patience
 from fanout.engines.celery.publishing import requeue
-from fanout.engines.celery.publishing.publish import BrokerRefuses, BrokerUnavailable
-from fanout.engines.celery.publishing.requeue import given_back
+from fanout.engines.celery.publishing.publish import BrokerRefuses, PublishFailed
+from fanout.engines.celery.publishing.requeue import requeued
 from fanout.records.models import Continuation, Intent
 from fanout.runtime import Runtime
 from storage import StorageUnavailable
@@ -90,7 +90,7 @@ def refusing() -> str:
 
 WAYS: dict[str, Callable[..., Any]] = {
     "submit": lambda app, **options: Numbers.submit({"numbers": [1, 2]}, app=app, **options),
-    "here": lambda app, **options: Numbers.submit({"numbers": [1, 2]}, app=app, setup_here=True, **options),
+    "here": lambda app, **options: Numbers.submit({"numbers": [1, 2]}, app=app, setup_in_caller=True, **options),
     "stream": lambda app, **options: Numbers.submit({"numbers": iter([1, 2])}, app=app, **options),
     "signature": lambda app, job_id=None: Numbers.signature({"numbers": [1, 2]}, app=app).apply_async(task_id=job_id),
 }
@@ -110,7 +110,7 @@ def test_a_broker_that_is_away(
         url = request.getfixturevalue("black_hole").replace("amqp://", "redis://").removesuffix("//")
     app = make_app(url)
     started_at = time.monotonic()
-    with pytest.raises(CarrierUnavailable, match=r"job own.*never runs") as caught:
+    with pytest.raises(BrokerUnavailable, match=r"job own.*never runs") as caught:
         WAYS[way](app, job_id="own")
     assert time.monotonic() - started_at < LIMIT_S + SLACK_S
     assert isinstance(caught.value, OperationalError), "code that expects Celery's error goes on to work"
@@ -129,7 +129,7 @@ def test_an_id_of_ones_own_may_be_launched_again(
     make_app: Callable[..., Celery], app: Celery, refusing: str, store: ScriptedStore, way: str
 ) -> None:
     """After a launch that failed, the same one succeeds, and is a job like any other."""
-    with pytest.raises(CarrierUnavailable):
+    with pytest.raises(BrokerUnavailable):
         WAYS[way](make_app(refusing), job_id="own")
     WAYS[way](app, job_id="own")
     assert extension_of(app).runtime.ledger("own").intent().task == Numbers.name
@@ -140,7 +140,7 @@ def unsent(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: N
 
     def offer(*args: Any, **options: Any) -> None:
         then()
-        raise BrokerUnavailable("the broker confirmed nothing within 60 s")
+        raise PublishFailed("the broker confirmed nothing within 60 s")
 
     monkeypatch.setattr(tasks, "offer", offer)
 
@@ -186,7 +186,7 @@ def test_a_store_that_fails_as_well(app: Celery, store: ScriptedStore, monkeypat
 
     store.before = before
     told = r"job own is on record and may run.*launch it again under the same id"
-    with pytest.raises(CarrierUnavailable, match=told):
+    with pytest.raises(BrokerUnavailable, match=told):
         WAYS["submit"](app, job_id="own")
 
 
@@ -196,7 +196,7 @@ def test_a_job_that_was_launched_before_stays(
     """Another caller launched it, and may count on it: the error says that it is on record."""
     WAYS["submit"](app, job_id="own")
     unsent(monkeypatch)
-    with pytest.raises(CarrierUnavailable, match="job own had been launched before: it stays on record"):
+    with pytest.raises(BrokerUnavailable, match="job own had been launched before: it stays on record"):
         WAYS["submit"](app, job_id="own")
     assert len(store.keys("_jobs/own/")) == 1
 
@@ -237,7 +237,7 @@ def test_no_second_offer_where_celery_is_told_so(make_app: Callable[..., Celery]
     app = make_app(refusing)
     fanout.connect(app, publish_timeout_s=3600)
     started_at = time.monotonic()
-    with pytest.raises(CarrierUnavailable, match="Connection refused"):
+    with pytest.raises(BrokerUnavailable, match="Connection refused"):
         Numbers.signature({"numbers": [1]}, app=app).apply_async(retry=False)
     assert time.monotonic() - started_at < SLACK_S
 
@@ -245,9 +245,9 @@ def test_no_second_offer_where_celery_is_told_so(make_app: Callable[..., Celery]
 def test_the_carrier_gives_up_in_time(make_app: Callable[..., Celery], refusing: str, store: ScriptedStore) -> None:
     """A resend, a join and a retry of a job end with the same error, which names the broker and no password."""
     app = make_app(refusing)
-    carrier = CeleryCarrier(app, timeout_s=0.1)
-    with pytest.raises(BrokerUnavailable, match=r"the broker takes no messages: amqp://.*Connection refused"):
-        carrier.send_join("own", INTENT, None, again=True)
+    dispatcher = CeleryDispatcher(app, timeout_s=0.1)
+    with pytest.raises(PublishFailed, match=r"the broker takes no messages: amqp://.*Connection refused"):
+        dispatcher.send_join("own", INTENT, None, again=True)
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_how_long_a_full_queue_is_waited_for(app: Celery, step: str | None, refu
 
 @pytest.mark.parametrize("redelivered", [False, True])
 @pytest.mark.parametrize("may_drop", [False, True])
-@pytest.mark.parametrize("error", [BrokerUnavailable("gone"), BrokerRefuses("full")])
+@pytest.mark.parametrize("error", [PublishFailed("gone"), BrokerRefuses("full")])
 def test_a_stage_gives_its_message_back_after_a_pause(
-    monkeypatch: pytest.MonkeyPatch, *, redelivered: bool, may_drop: bool, error: CarrierUnavailable
+    monkeypatch: pytest.MonkeyPatch, *, redelivered: bool, may_drop: bool, error: BrokerUnavailable
 ) -> None:
     """Never at once, and not for ever: what meets a full queue again is left to a sweep, so that the queue drains."""
     pauses: list[float] = []
     monkeypatch.setattr(requeue.time, "sleep", pauses.append)
-    found = given_back("task", redelivered=redelivered, may_drop=may_drop, error=error)
+    found = requeued("task", redelivered=redelivered, may_drop=may_drop, error=error)
     if redelivered and may_drop and isinstance(error, BrokerRefuses):
         assert isinstance(found, Ignore)
         assert pauses == []

@@ -13,16 +13,16 @@ from fanout.records.failure import Failure
 from fanout.records.keys import launch_of
 from fanout.records.ledger import INLINE_VALUE_BYTES, Ledger, write_intent
 from fanout.records.models import (
+    Attempt,
+    AttemptState,
     ChunkResult,
     Continuation,
-    Ending,
     Intent,
     Manifest,
     Node,
     Note,
     Outcome,
-    Try,
-    TryState,
+    OutcomeStatus,
 )
 from fanout.removal import remove_job
 from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
@@ -32,11 +32,11 @@ from .tasks import Words
 from .world import World
 
 INTENT = Intent(launch_id="launch", task="T", inline=b"", references={}, options={}, created_at=1.0)
-MANIFEST = Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[])
-RESULT = ChunkResult(chunk=0, first_item=0, items=1, values=encode([1]), effort=[])
-NODE = Node(level=1, index=0, failed=0, values=encode(["v"]), effort=[])
-GOOD = Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=encode("value"))
-BAD = Outcome(ending=Ending.FAILED, task="T", effort=[], failure=Failure("process", "E", "why"))
+MANIFEST = Manifest(setup_id="a", chunks=1, items=1, input_bytes=1, shards=[], stats=[])
+RESULT = ChunkResult(chunk=0, first_item=0, items=1, values=encode([1]), stats=[])
+NODE = Node(level=1, index=0, failed=0, values=encode(["v"]), stats=[])
+GOOD = Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[], value=encode("value"))
+BAD = Outcome(status=OutcomeStatus.FAILED, task="T", stats=[], failure=Failure("process", "E", "why"))
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def test_an_id_that_is_used_again_is_another_launch(ledger: Ledger) -> None:
 def test_the_first_manifest_stands(ledger: Ledger) -> None:
     """Of two attempts the first manifest counts, for both."""
     ledger.write_manifest(MANIFEST)
-    assert ledger.write_manifest(replace(MANIFEST, attempt="b")).attempt == "a"
+    assert ledger.write_manifest(replace(MANIFEST, setup_id="b")).setup_id == "a"
 
 
 def test_the_first_outcome_stands(ledger: Ledger) -> None:
     """A job ends once."""
     assert ledger.write_outcome(GOOD) is GOOD
-    assert ledger.write_outcome(BAD).ending == Ending.SUCCEEDED
+    assert ledger.write_outcome(BAD).status == OutcomeStatus.SUCCEEDED
     assert ledger.value(GOOD) == "value"
 
 
@@ -92,7 +92,7 @@ def test_a_retry_with_another_result_is_reported(ledger: Ledger, caplog: pytest.
     """The first result of a chunk stands; only another content is worth a line in the log."""
     with caplog.at_level(logging.WARNING, "fanout"):
         ledger.write_result("a", RESULT)
-        ledger.write_result("a", replace(RESULT, effort=[5]))
+        ledger.write_result("a", replace(RESULT, stats=[5]))
         assert not caplog.records
         assert ledger.write_result("a", replace(RESULT, values=encode([2]))).values == RESULT.values
     assert "chunk 0 gave another result" in caplog.text
@@ -106,21 +106,21 @@ def test_of_two_claims_one_holds(ledger: Ledger) -> None:
     assert not ledger.claim(0, second)
     assert ledger.claim(0, first)
     assert ledger.claim(1, second)
-    ledger.write_claim_put_off(0, first)
+    ledger.write_claim_interrupted(0, first)
     last = ledger.last_claim()
     assert last is not None
-    assert (last.number, last.by, last.put_off) == (1, "y", False)
-    ledger.write_claim_put_off(1, second)
+    assert (last.number, last.by, last.interrupted) == (1, "y", False)
+    ledger.write_claim_interrupted(1, second)
     last = ledger.last_claim()
     assert last is not None
-    assert (last.number, last.by, last.put_off) == (1, "y", True)
+    assert (last.number, last.by, last.interrupted) == (1, "y", True)
 
 
 def test_of_two_nudges_one_is_given(ledger: Ledger) -> None:
     """A number of nudge is given to one sweep only."""
-    assert ledger.write_nudge(0, Note(by="x"))
-    assert not ledger.write_nudge(0, Note(by="y"))
-    assert ledger.write_nudge(1, Note(by="y"))
+    assert ledger.write_resend(0, Note(by="x"))
+    assert not ledger.write_resend(0, Note(by="y"))
+    assert ledger.write_resend(1, Note(by="y"))
 
 
 def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore) -> None:
@@ -162,12 +162,12 @@ def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore
     assert ledger.tree("a") == {1: {0: 0}}
     assert ledger.node("a", 1, 0) is not None
     cost({"list": 2, "get": 1})
-    ledger.write_mark("a", 0, Note(by="x"))
-    assert ledger.marked("a") == {0}
+    ledger.write_group_complete("a", 0, Note(by="x"))
+    assert ledger.complete_groups("a") == {0}
     cost({"put": 1, "list": 1})
-    assert ledger.tries("setup").count == 0
+    assert ledger.attempts("setup").count == 0
     cost({"list": 1})
-    assert ledger.last_beat("setup") is None
+    assert ledger.last_heartbeat("setup") is None
     cost({"head": 1})
     assert [found for found, _ in costs] == [expected for _, expected in costs]
 
@@ -180,10 +180,10 @@ def test_a_large_value_lies_beside_the_outcome(surplus: int, beside: bool) -> No
     overhead = len(encode(b"")) + 3
     body = encode(b"x" * (INLINE_VALUE_BYTES - overhead + surplus))
     assert (len(body) > INLINE_VALUE_BYTES) is beside
-    standing = ledger.write_outcome(replace(GOOD, value=body))
+    current = ledger.write_outcome(replace(GOOD, value=body))
     written = [key for verb, key in store.log if verb == "put"]
     assert written == [*([ledger.keys.value(digest(body))] if beside else []), ledger.keys.outcome]
-    assert ledger.value(standing) == decode(body)
+    assert ledger.value(current) == decode(body)
     found = ledger.outcome()
     assert found is not None
     assert ledger.value(found) == decode(body)
@@ -216,11 +216,11 @@ def test_a_missing_job_names_its_store(ledger: Ledger) -> None:
 
 def test_tries_are_counted_and_remembered(ledger: Ledger) -> None:
     """Each try is one record that may be rewritten; the last one that raised says why."""
-    ledger.write_try("setup", 1, Try(state=TryState.STARTED, at=1.0))
-    ledger.write_try("setup", 1, Try(state=TryState.RAISED, at=1.0, failure=Failure("setup", "E", "why")))
-    ledger.write_try("setup", 2, Try(state=TryState.LOST, at=1.0))
-    ledger.write_try("a/00000001", 1, Try(state=TryState.LOST, at=1.0))
-    assert ledger.tries("setup").count == ledger.tries("setup").last == 2
+    ledger.write_attempt("setup", 1, Attempt(state=AttemptState.STARTED, at=1.0))
+    ledger.write_attempt("setup", 1, Attempt(state=AttemptState.RAISED, at=1.0, failure=Failure("setup", "E", "why")))
+    ledger.write_attempt("setup", 2, Attempt(state=AttemptState.LOST, at=1.0))
+    ledger.write_attempt("a/00000001", 1, Attempt(state=AttemptState.LOST, at=1.0))
+    assert ledger.attempts("setup").count == ledger.attempts("setup").last == 2
     assert ledger.last_failure("setup", 1) == Failure("setup", "E", "why")
     assert ledger.last_failure("setup", 2) is None
     assert ledger.last_failure("setup", 3) is None
@@ -229,19 +229,19 @@ def test_tries_are_counted_and_remembered(ledger: Ledger) -> None:
 def test_a_try_that_was_put_off_does_not_count(ledger: Ledger) -> None:
     """It keeps its number, whether or not it had left a record of its own."""
     step = "a/00000001"
-    ledger.write_try(step, 1, Try(state=TryState.STARTED, at=1.0))
-    ledger.write_put_off(step, 1, Note(by="x"))
-    ledger.write_try(step, 2, Try(state=TryState.LOST, at=1.0))
-    ledger.write_put_off(step, 3, Note(by="x"))
-    tries = ledger.tries(step)
-    assert (tries.last, tries.count, tries.put_off, set(tries.written_at)) == (3, 1, {1, 3}, {1, 2})
-    assert ledger.last_tries("a") == {1: 3}
-    assert ledger.last_tries("a")[0] == 0
+    ledger.write_attempt(step, 1, Attempt(state=AttemptState.STARTED, at=1.0))
+    ledger.write_interrupted(step, 1, Note(by="x"))
+    ledger.write_attempt(step, 2, Attempt(state=AttemptState.LOST, at=1.0))
+    ledger.write_interrupted(step, 3, Note(by="x"))
+    attempts = ledger.attempts(step)
+    assert (attempts.last, attempts.count, attempts.interrupted, set(attempts.written_at)) == (3, 1, {1, 3}, {1, 2})
+    assert ledger.last_attempts("a") == {1: 3}
+    assert ledger.last_attempts("a")[0] == 0
 
 
 def test_a_node_without_failures_is_of_all_rounds(ledger: Ledger) -> None:
     """One with failed items below it stands for its own round, until a good one comes; the fewest failures count."""
-    later = Ledger(ledger.store, "job", "launch", round=1)
+    later = Ledger(ledger.store, "job", "launch", generation=1)
     worse, bad = replace(NODE, failed=3, values=encode(["w"])), replace(NODE, failed=2, values=encode(["b"]))
     assert ledger.write_node("a", worse) is worse
     assert ledger.write_node("a", bad) == worse
@@ -257,15 +257,15 @@ def test_a_node_without_failures_is_of_all_rounds(ledger: Ledger) -> None:
 def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> None:
     """No object of the job stays, those of others do; intent and outcome go last, in that order."""
     other = world.launch(Words, {"documents": ["a"]}, job_id="job-2")
-    world.carrier.lose()
+    world.dispatcher.lose()
     ledger = world.launch(Words, {"documents": ["a b"] * 300}, job_id="job")
-    world.carrier.drain(world.runtime)
-    ledger.write_try("setup", 1, Try(state=TryState.LOST, at=1.0))
-    ledger.beat("setup", Note(by="x"))
-    ledger.write_nudge(0, Note(by="x"))
+    world.dispatcher.drain(world.runtime)
+    ledger.write_attempt("setup", 1, Attempt(state=AttemptState.LOST, at=1.0))
+    ledger.write_heartbeat("setup", Note(by="x"))
+    ledger.write_resend(0, Note(by="x"))
     before = world.store.keys("_jobs/job/")
     kinds = {launch_of(key)[1].split("/")[0] for key in before}
-    assert kinds >= {"intent", "in", "out", "done", "manifest", "claim", "outcome"}
+    assert kinds >= {"intent", "input", "results", "complete", "manifest", "claims", "outcome"}
     world.store.log.clear()
     assert remove_job(world.store, "job", "another launch") == 0
     assert remove_job(world.store, "job", ledger.launch_id) == len(before)

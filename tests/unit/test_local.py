@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 from storage import MemoryStore, Unencodable
 
 from .tasks import KINDS, Brittle, Killing, Kinds, Numbers, Squares, Words
@@ -41,7 +41,7 @@ def test_every_executor_tells_of_a_failure(executor: Any, step: str) -> None:
     assert caught.value.step == step
     if executor != "processes" or step != "process":
         assert isinstance(caught.value.__cause__, ValueError)
-    assert (caught.value.tries, caught.value.item) == ((3, 2) if step == "process" else (1, None))
+    assert (caught.value.attempts, caught.value.item) == ((3, 2) if step == "process" else (1, None))
 
 
 def test_a_worker_that_is_killed_once_costs_a_run(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_worker_that_is_always_killed_is_given_up(tmp_path: Path, attempts: in
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         Killing.run(values, executor="processes", workers=1, max_attempts=attempts)
     assert len(list(tmp_path.iterdir())) == attempts
-    assert (caught.value.chunk, caught.value.tries) == (0, attempts)
+    assert (caught.value.chunk, caught.value.attempts) == (0, attempts)
 
 
 def test_a_task_of_imported_functions_runs_in_processes() -> None:
@@ -83,7 +83,7 @@ def test_wrong_input_is_refused_before_anything_is_stored() -> None:
     """A large parameter is not written if another one is refused."""
     store = MemoryStore()
     with pytest.raises(InvalidInput, match="delimiter"):
-        Order.of(
+        Submission.of(
             Words.declaration,
             {"documents": ["a" * 10000], "delimiter": 3},
             store=store,
@@ -179,7 +179,7 @@ def test_compression_saves_room() -> None:
     sizes = []
     for task in (Words, Packed):
         store = MemoryStore()
-        Order.of(
+        Submission.of(
             task.declaration,
             {"documents": ["the same words over and over " * 500] * 20},
             store=store,

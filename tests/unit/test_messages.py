@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from fanout import InvalidInput
 from fanout.engines.celery import signature_codec
-from fanout.engines.celery.messages import JoinMessage, SetupMessage, check_order
+from fanout.engines.celery.messages import JoinMessage, SetupMessage, check_submission
 
 from .tasks import Words
 
-ORDER = {"inline": "gA==", "references": {"documents": "0" * 32}, "options": {"max_attempts": 3}, "receives": None}
+SUBMISSION = {"inline": "gA==", "references": {"documents": "0" * 32}, "options": {"max_attempts": 3}, "receives": None}
 LONGEST = 400
 
 T = TypeVar("T")
@@ -32,10 +32,12 @@ def near(*names: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=dict.fromkeys(names, anything))
 
 
-orders = st.fixed_dictionaries({}, optional={name: st.just(value) | anything for name, value in ORDER.items()})
+submissions = st.fixed_dictionaries(
+    {}, optional={name: st.just(value) | anything for name, value in SUBMISSION.items()}
+)
 
 
-def attempt(parse: Callable[[], T]) -> tuple[T | None, str]:
+def setup_id(parse: Callable[[], T]) -> tuple[T | None, str]:
     """What is parsed, or why it is refused; any other error than a ValueError is let through."""
     try:
         return parse(), ""
@@ -46,46 +48,47 @@ def attempt(parse: Callable[[], T]) -> tuple[T | None, str]:
 @given(
     anything | st.just("job"),
     anything | st.lists(anything, max_size=2),
-    anything | near("order", "round", "launch_id", "x") | st.fixed_dictionaries({"order": orders}),
+    anything | near("submission", "generation", "launch_id", "x") | st.fixed_dictionaries({"submission": submissions}),
 )
 def test_anything_is_a_message_for_setup_or_refused(job_id: Any, args: Any, kwargs: Any) -> None:
     """Whatever JSON brings gives a message whose every field is of its type, or a ValueError of bounded length."""
-    message, refusal = attempt(lambda: SetupMessage.parse(job_id, args, kwargs))
+    message, refusal = setup_id(lambda: SetupMessage.parse(job_id, args, kwargs))
     assert len(refusal) < LONGEST
     if message is not None:
-        assert type(message.round) is int
+        assert type(message.generation) is int
         assert type(message.received) is tuple
         assert message.job_id == job_id
 
 
 @given(
-    anything | st.lists(st.just("job") | anything, max_size=2), anything | near("again", "round", "held", "launch_id")
+    anything | st.lists(st.just("job") | anything, max_size=2),
+    anything | near("again", "generation", "held", "launch_id"),
 )
 def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> None:
     """The same for join."""
-    message, refusal = attempt(lambda: JoinMessage.parse(args, kwargs))
+    message, refusal = setup_id(lambda: JoinMessage.parse(args, kwargs))
     assert len(refusal) < LONGEST
     if message is not None:
         assert type(message.again) is bool
         assert all(type(token) is str for token in message.held)
 
 
-@given(anything | orders)
+@given(anything | submissions)
 def test_anything_is_an_order_or_refused(body: Any) -> None:
     """An order from a message is read, or is an error of the input, and nothing else."""
-    order, refusal = attempt(lambda: signature_codec.from_wire(body, Words.declaration))
+    submission, refusal = setup_id(lambda: signature_codec.from_wire(body, Words.declaration))
     assert len(refusal) < LONGEST
-    assert order is None or order.task is Words.declaration
+    assert submission is None or submission.task is Words.declaration
 
 
 @pytest.mark.parametrize(
     ("args", "kwargs", "expected"),
     [
         ((), {}, SetupMessage("job")),
-        ([], {"round": 2}, SetupMessage("job", round=2)),
+        ([], {"generation": 2}, SetupMessage("job", generation=2)),
         ((), {"launch_id": "0a1b"}, SetupMessage("job", launch_id="0a1b")),
-        ((), {"order": ORDER}, SetupMessage("job", order=ORDER)),
-        ([3], {"order": ORDER}, SetupMessage("job", received=(3,), order=ORDER)),
+        ((), {"submission": SUBMISSION}, SetupMessage("job", submission=SUBMISSION)),
+        ([3], {"submission": SUBMISSION}, SetupMessage("job", received=(3,), submission=SUBMISSION)),
     ],
 )
 def test_messages_for_setup_that_fanout_sends(args: Any, kwargs: Any, expected: SetupMessage) -> None:
@@ -98,7 +101,7 @@ def test_messages_for_setup_that_fanout_sends(args: Any, kwargs: Any, expected: 
     ("kwargs", "expected"),
     [
         ({}, JoinMessage("job")),
-        ({"again": True, "round": 1}, JoinMessage("job", again=True, round=1)),
+        ({"again": True, "generation": 1}, JoinMessage("job", again=True, generation=1)),
         ({"held": ["0a", "1b"], "launch_id": "2c"}, JoinMessage("job", held=("0a", "1b"), launch_id="2c")),
     ],
 )
@@ -114,19 +117,29 @@ def test_messages_for_join_that_fanout_sends(kwargs: Any, expected: JoinMessage)
         ("../job", (), {}, "job id '../job' is not an id"),
         (None, (), {}, "job id None is not an id"),
         ("job", 3, {}, "arguments: 3 is no list"),
-        ("job", (), {"round": True}, "round is True, and not a number from 0"),
-        ("job", (), {"round": -1}, "round is -1, and not from 0"),
-        ("job", (), {"round": 1.0}, "round is 1.0, and not a number"),
-        ("job", (), {"round": 10**400}, "round is a number of 1329 bits"),
+        ("job", (), {"generation": True}, "generation is True, and not a number from 0"),
+        ("job", (), {"generation": -1}, "generation is -1, and not from 0"),
+        ("job", (), {"generation": 1.0}, "generation is 1.0, and not a number"),
+        ("job", (), {"generation": 10**400}, "generation is a number of 1329 bits"),
         ("job", (3,), {}, "1 values were received, and there is no order"),
-        ("job", (), {"rounds": 1}, "an argument 'rounds', which this version of fanout does not know"),
-        ("job", (), {"order": "order"}, "order: 'order' is no mapping"),
-        ("job", (), {"order": {}}, "order lacks inline, options, receives, references"),
-        ("job", (), {"order": {**ORDER, "inline": "%%%"}}, "inline is not base64"),
-        ("job", (), {"order": {**ORDER, "inline": "\x00é" * 1000}}, "inline is not base64"),
-        ("job", (), {"order": {**ORDER, "references": {"a": "../../intent"}}}, r"references\['a'\]: .* not a digest"),
-        ("job", (), {"order": {**ORDER, "options": {"a": []}}}, r"options\['a'\] is a list of 0, and no plain value"),
-        ("job", (), {"order": {**ORDER, "receives": 3}}, "receives is 3, and not the name"),
+        ("job", (), {"generations": 1}, "an argument 'generations', which this version of fanout does not know"),
+        ("job", (), {"submission": "submission"}, "submission: 'submission' is no mapping"),
+        ("job", (), {"submission": {}}, "order lacks inline, options, receives, references"),
+        ("job", (), {"submission": {**SUBMISSION, "inline": "%%%"}}, "inline is not base64"),
+        ("job", (), {"submission": {**SUBMISSION, "inline": "\x00é" * 1000}}, "inline is not base64"),
+        (
+            "job",
+            (),
+            {"submission": {**SUBMISSION, "references": {"a": "../../intent"}}},
+            r"references\['a'\]: .* not a digest",
+        ),
+        (
+            "job",
+            (),
+            {"submission": {**SUBMISSION, "options": {"a": []}}},
+            r"options\['a'\] is a list of 0, and no plain value",
+        ),
+        ("job", (), {"submission": {**SUBMISSION, "receives": 3}}, "receives is 3, and not the name"),
         ("job", (), {"launch_id": "a/b"}, "launch id 'a/b' is not an id"),
     ],
 )
@@ -146,7 +159,7 @@ def test_what_setup_refuses(job_id: Any, args: Any, kwargs: Any, message: str) -
         (("job",), {"held": 3}, "held: 3 is no list"),
         (("job",), {"held": [3]}, "held 3 is not an id"),
         (("job",), {"held": ["a"] * 65}, "held names 65 runs, more than 64"),
-        (("job",), {"order": ORDER}, "an argument 'order', which"),
+        (("job",), {"submission": SUBMISSION}, "an argument 'submission', which"),
     ],
 )
 def test_what_join_refuses(args: Any, kwargs: Any, message: str) -> None:
@@ -157,9 +170,9 @@ def test_what_join_refuses(args: Any, kwargs: Any, message: str) -> None:
 
 def test_an_excerpt_of_a_large_value_is_short() -> None:
     """A payload of megabytes leaves a short line in the log, and is not written out on the way to it."""
-    with pytest.raises(ValueError, match="order: 'xxx") as raised:
-        check_order("x" * 10_000_000)
+    with pytest.raises(ValueError, match="submission: 'xxx") as raised:
+        check_submission("x" * 10_000_000)
     assert len(str(raised.value)) < LONGEST
     with pytest.raises(InvalidInput, match="compression must be one of") as refused:
-        signature_codec.from_wire({**ORDER, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
+        signature_codec.from_wire({**SUBMISSION, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
     assert len(str(refused.value)) < LONGEST + 100

@@ -13,7 +13,7 @@ from kombu import Producer
 from kombu.exceptions import OperationalError
 
 from fanout.engines.celery.publishing import publish
-from fanout.engines.celery.publishing.publish import BrokerUnavailable, Message, Patience, offer
+from fanout.engines.celery.publishing.publish import Message, Patience, PublishFailed, offer
 
 PATIENCE = Patience(silent_s=0.5, refusing_s=0.5)
 
@@ -74,7 +74,7 @@ def broken() -> None:
 def test_it_ends_in_time_and_says_why(app: Celery) -> None:
     """After the limit, and not much later, the last error is in the one that is raised."""
     started_at = time.monotonic()
-    with pytest.raises(BrokerUnavailable, match=r"the broker takes no messages: memory://.*broken") as caught:
+    with pytest.raises(PublishFailed, match=r"the broker takes no messages: memory://.*broken") as caught:
         offer(app, [message(0, broken)], PATIENCE)
     assert 0.2 <= time.monotonic() - started_at < 3
     assert isinstance(caught.value.__cause__, OperationalError)
@@ -88,5 +88,5 @@ def test_messages_that_are_needed_no_more(app: Celery, monkeypatch: pytest.Monke
 
 def test_a_pool_that_is_in_use_is_not_waited_for_for_ever(app: Celery) -> None:
     """Every connection is with somebody else: the error names the setting."""
-    with app.pool.acquire(block=True), pytest.raises(BrokerUnavailable, match="raise broker_pool_limit"):
+    with app.pool.acquire(block=True), pytest.raises(PublishFailed, match="raise broker_pool_limit"):
         offer(app, [message(0, lambda: None)], PATIENCE)

@@ -18,14 +18,14 @@ from storage import ObjectStore
 from .stores import ScriptedStore
 from .tasks import Numbers
 
-KEEP_S = 7 * 24 * 3600.0
+RETENTION_S = 7 * 24 * 3600.0
 VALUES = {"numbers": list(range(5000))}
 
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
     app = Celery("old", broker="memory://", set_as_current=False)
-    fanout.connect(app, store=f"memory://{uuid.uuid4()}", keep_s=KEEP_S)
+    fanout.connect(app, store=f"memory://{uuid.uuid4()}", retention_s=RETENTION_S)
     extension_of(app).runtime.store = ScriptedStore()
     app.finalize()
     yield app
@@ -38,7 +38,7 @@ def kept(app: Celery, *, days: float) -> Any:
     assert isinstance(store, ScriptedStore)
     signature = Numbers.signature(VALUES, app=app)
     store.age(days * 24 * 3600)
-    signature["kwargs"]["order"]["made_at"] -= int(days * 24 * 3600)
+    signature["kwargs"]["submission"]["made_at"] -= int(days * 24 * 3600)
     return signature
 
 
@@ -72,7 +72,7 @@ def test_a_launch_that_finds_it_gone_says_what_to_do(app: Celery) -> None:
 def test_a_young_signature_costs_no_request(app: Celery) -> None:
     """Only an old one is looked after."""
     runtime = extension_of(app).runtime
-    body = Numbers.signature(VALUES, app=app)["kwargs"]["order"]
+    body = Numbers.signature(VALUES, app=app)["kwargs"]["submission"]
     assert isinstance(runtime.store, ScriptedStore)
     runtime.store.log.clear()
     signature_codec.renewed(body, signature_codec.from_wire(body, Numbers.declaration), runtime)

@@ -18,7 +18,7 @@ from fanout import ConfigError
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.records.ledger import Ledger
-from fanout.records.models import Continuation, Ending
+from fanout.records.models import Continuation, OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 from fanout.sweep import Move, sweep_job
@@ -171,7 +171,7 @@ def test_an_input_that_does_not_fit_is_told_where_its_job_was_sent(app: Celery) 
         task.pop_request()
     outcome = Ledger.of(runtime_of(app).store, result.id).outcome()
     assert outcome is not None
-    assert outcome.ending == Ending.FAILED
+    assert outcome.status == OutcomeStatus.FAILED
     assert_all_alike(app, ["join"])
 
 

@@ -43,7 +43,7 @@ def test_the_celery_engine_needs_no_redis() -> None:
         "import sys; sys.modules['redis'] = None\n"
         "import celery, fanout\n"
         "app = fanout.connect(celery.Celery(set_as_current=False), store='memory://x')\n"
-        "from fanout.engines.celery.listener import bell_of\n"
-        "with bell_of(app, 'job') as bell: assert not bell.rings\n"
+        "from fanout.engines.celery.listener import listener_for\n"
+        "with listener_for(app, 'job') as listener: assert not listener.notifies\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(fanout.__file__).parents[1])

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask
-from fanout.background.debouncer import Idle
+from fanout.background.debouncer import Debouncer
 from fanout.records.failure import Failure
 from fanout.records.keys import process_step
 from fanout.records.ledger import Ledger
-from fanout.records.models import ChunkResult, Ending, Outcome
+from fanout.records.models import ChunkResult, Outcome, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
 from fanout.stages.result_reader import chunk_values
 from storage import StorageUnavailable
 
-from .carrier import WorkerDied
+from .dispatcher import WorkerDied
 from .stores import kind_of, refusing
 from .tasks import Brittle, Numbers, Words
 from .world import World
@@ -62,7 +62,7 @@ def outcome_of(ledger: Ledger) -> Outcome:
 
 def failure_of(ledger: Ledger) -> Failure:
     outcome = outcome_of(ledger)
-    assert outcome.ending == Ending.FAILED
+    assert outcome.status == OutcomeStatus.FAILED
     failure = Failure.read(outcome.failure)
     assert failure is not None
     return failure
@@ -76,74 +76,74 @@ def test_a_chunk_costs_three_requests_when_nothing_is_amiss(world: World, size: 
     """
     ledger = world.launch(Words, {"documents": carried(["x" * size] * 4)}, chunk_items=1)
     if carried is list:
-        world.carrier.deliver(world.runtime)
+        world.dispatcher.deliver(world.runtime)
     runtime = world.process()
-    run_process(runtime, world.handles[0])
+    run_process(runtime, world.refs[0])
     world.store.log.clear()
-    run_process(runtime, world.handles[1])
+    run_process(runtime, world.refs[1])
     kinds = [(verb, kind_of(key)) for verb, key in world.store.log]
-    read = "_parameters" if carried is list else "in"
-    assert kinds == [("get", read), ("put", "out"), ("list", "out")][size == 1 :]
-    assert ledger.finished(world.handles[0].attempt) == [0, 1]
+    read = "_parameters" if carried is list else "input"
+    assert kinds == [("get", read), ("put", "results"), ("list", "results")][size == 1 :]
+    assert ledger.finished(world.refs[0].setup_id) == [0, 1]
 
 
 def test_a_worker_that_has_more_of_a_group_looks_once(world: World) -> None:
     """After any but the last chunks of a group the look waits until the worker is idle; one does for all of them."""
     world.prepare(Numbers, {"numbers": list(range(12))}, chunk_items=1)
     runtime = world.process()
-    runtime.idle = Idle()
-    with runtime.idle.work():
-        for handle in world.handles[:8]:
-            run_process(runtime, handle)
+    runtime.debouncer = Debouncer()
+    with runtime.debouncer.work():
+        for ref in world.refs[:8]:
+            run_process(runtime, ref)
         assert not [key for verb, key in world.store.log if verb == "list"]
-        runtime.idle.flush()
+        runtime.debouncer.flush()
         assert len([key for verb, key in world.store.log if verb == "list"]) == 1
-        assert not world.carrier.joins
-        for handle in world.handles[8:]:
-            run_process(runtime, handle)
+        assert not world.dispatcher.joins
+        for ref in world.refs[8:]:
+            run_process(runtime, ref)
         # The last four look at once, and the last of them sees all.
         assert len([key for verb, key in world.store.log if verb == "list"]) == 5
-        assert len(world.carrier.joins) == 1
+        assert len(world.dispatcher.joins) == 1
 
 
 def test_whoever_looks_late_sees_that_the_join_has_begun(world: World) -> None:
     """A look that waited while others completed the job starts no second join."""
     world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
     slow, quick = world.process(), world.process()
-    slow.idle = Idle()
-    with slow.idle.work():
-        run_process(slow, world.handles[0])
-        for handle in world.handles[1:]:
-            run_process(quick, handle)
-        [join] = world.carrier.joins
+    slow.debouncer = Debouncer()
+    with slow.debouncer.work():
+        run_process(slow, world.refs[0])
+        for ref in world.refs[1:]:
+            run_process(quick, ref)
+        [join] = world.dispatcher.joins
         join.run(quick)
-        slow.idle.flush()
-    assert world.carrier.joins == [join]
+        slow.debouncer.flush()
+    assert world.dispatcher.joins == [join]
 
 
 def test_whoever_is_last_and_looks_late_starts_the_join(world: World) -> None:
     """The last result of all is not one of the last chunks: the look that waited completes the job."""
     world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
     runtime = world.process()
-    runtime.idle = Idle()
-    with runtime.idle.work():
-        for handle in reversed(world.handles):
-            run_process(runtime, handle)
-        assert not world.carrier.joins
-        runtime.idle.flush()
-    assert len(world.carrier.joins) == 1
+    runtime.debouncer = Debouncer()
+    with runtime.debouncer.work():
+        for ref in reversed(world.refs):
+            run_process(runtime, ref)
+        assert not world.dispatcher.joins
+        runtime.debouncer.flush()
+    assert len(world.dispatcher.joins) == 1
 
 
 def test_a_chunk_that_a_sweep_sent_is_looked_after_at_once(world: World) -> None:
     """Somebody has waited long enough."""
     world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
     runtime = world.process()
-    runtime.idle = Idle()
-    with runtime.idle.work():
-        for handle in world.handles[1:]:
-            run_process(world.runtime, handle)
-        run_process(runtime, replace(world.handles[0], nudged=True))
-    assert len(world.carrier.joins) == 1
+    runtime.debouncer = Debouncer()
+    with runtime.debouncer.work():
+        for ref in world.refs[1:]:
+            run_process(world.runtime, ref)
+        run_process(runtime, replace(world.refs[0], resent=True))
+    assert len(world.dispatcher.joins) == 1
 
 
 def test_a_step_that_raises_is_tried_again(world: World) -> None:
@@ -157,10 +157,10 @@ def test_a_step_that_raises_is_tried_again(world: World) -> None:
 
     deed.act = act
     ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == [0, 1, 2]
     assert deed.runs.count(1) == 3
-    assert [message.handle.tries for message in world.carrier.chunks if message.handle.chunk == 1] == [0, 1, 2]
+    assert [message.ref.attempts for message in world.dispatcher.chunks if message.ref.chunk == 1] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 7])
@@ -175,11 +175,11 @@ def test_a_step_that_always_raises_fails_the_job(world: World, attempts: int) ->
 
     deed.act = act
     ledger = world.launch(doing(deed), {"numbers": list(range(9))}, chunk_items=3, max_attempts=attempts)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert deed.runs.count(7) == attempts
     assert (failure.step, failure.error, failure.reason) == ("process", "ValueError", f"no, {attempts}")
-    assert (failure.chunk, failure.item, failure.tries) == (2, 7, attempts)
+    assert (failure.chunk, failure.item, failure.attempts) == (2, 7, attempts)
     assert "in process" in failure.traceback_text
     assert ("tried" in str(outcome_of(ledger).error("j"))) is (attempts > 1)
 
@@ -196,10 +196,10 @@ def test_a_chunk_that_always_kills_its_worker_is_given_up(world: World, attempts
 
     deed.act = act
     ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]}, max_attempts=attempts)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert deed.runs.count(1) == attempts
-    assert (failure.step, failure.error, failure.chunk, failure.tries) == ("process", "WorkerLost", 1, attempts)
+    assert (failure.step, failure.error, failure.chunk, failure.attempts) == ("process", "WorkerLost", 1, attempts)
 
 
 @pytest.mark.parametrize("pattern", ["rd", "dr", "rdr", "drd", "rrd", "ddr"])
@@ -214,10 +214,10 @@ def test_raising_and_dying_count_together(world: World, pattern: str) -> None:
 
     deed.act = act
     ledger = world.launch(doing(deed), {"numbers": [1]}, max_attempts=4)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert len(deed.runs) == 4
-    assert failure.tries == 4
+    assert failure.attempts == 4
     assert failure.error == ("WorkerLost" if pattern[3 % len(pattern)] == "d" else "ValueError")
 
 
@@ -232,7 +232,7 @@ def test_a_worker_that_dies_once_costs_one_more_run(world: World) -> None:
 
     deed.act = act
     ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == [0, 1, 2]
     assert sorted(deed.runs) == [0, 1, 1, 2]
 
@@ -241,49 +241,49 @@ def test_a_redelivered_chunk_that_is_done_is_not_run(world: World) -> None:
     """Its receiver looks for the end in place of the worker that died in front of it."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]})
-    run_process(world.runtime, world.handles[0])
-    assert len(world.carrier.joins) == 1
-    run_process(world.process(), world.handles[0], redelivered=True)
+    run_process(world.runtime, world.refs[0])
+    assert len(world.dispatcher.joins) == 1
+    run_process(world.process(), world.refs[0], redelivered=True)
     assert deed.runs == [1]
-    assert len(world.carrier.joins) == 2
-    assert ledger.tries(process_step(world.handles[0].attempt, 0)).count == 0
+    assert len(world.dispatcher.joins) == 2
+    assert ledger.attempts(process_step(world.refs[0].setup_id, 0)).count == 0
 
 
 def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> None:
     """A message that a sweep sent does nothing while another worker beats for the chunk."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]})
-    handle = replace(world.handles[0], nudged=True)
+    ref = replace(world.refs[0], resent=True)
 
     def act(number: int, run: int) -> int:
         if run == 1:
-            run_process(world.process(), handle)
+            run_process(world.process(), ref)
         return number
 
     deed.act = act
-    run_process(world.process(), handle)
+    run_process(world.process(), ref)
     assert deed.runs == [1]
-    assert ledger.finished(handle.attempt) == [0]
+    assert ledger.finished(ref.setup_id) == [0]
 
 
 def test_of_many_nudged_messages_one_runs_its_chunk(world: World) -> None:
     """Those that arrive while a try has just begun, its first beat not written yet, are neither runs nor tries."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]})
-    handle = replace(world.handles[0], nudged=True)
+    ref = replace(world.refs[0], resent=True)
 
     def crowd(verb: str, key: str) -> None:
-        if verb == "put" and "/beat/" in key:
+        if verb == "put" and "/heartbeats/" in key:
             world.store.after = lambda verb, key: None
             world.store.delete([key])
             for _ in range(5):
-                run_process(world.process(), handle)
+                run_process(world.process(), ref)
 
     world.store.after = crowd
-    run_process(world.process(), handle)
+    run_process(world.process(), ref)
     assert deed.runs == [1]
-    assert ledger.finished(handle.attempt) == [0]
-    assert ledger.tries(process_step(handle.attempt, 0)).count == 1
+    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
 @pytest.mark.parametrize("outages", [1, 5])
@@ -291,41 +291,41 @@ def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> No
     """A message that a sweep sent is put off as often as the store is silent, and then gives its result."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]})
-    handle = replace(world.handles[0], nudged=True)
+    ref = replace(world.refs[0], resent=True)
 
     def fail(verb: str, key: str) -> None:
-        if verb == "put" and "/out/" in key:
+        if verb == "put" and "/results/" in key:
             raise StorageUnavailable(f"{verb} {key}", key=key)
 
     world.store.before = fail
     for outage in range(outages):
         with pytest.raises(StorageUnavailable):
-            run_process(world.process(), handle, retried=outage > 0)
+            run_process(world.process(), ref, retried=outage > 0)
     world.store.before = lambda verb, key: None
-    run_process(world.process(), handle, retried=True)
-    assert ledger.finished(handle.attempt) == [0]
-    assert ledger.tries(process_step(handle.attempt, 0)).count == 1
+    run_process(world.process(), ref, retried=True)
+    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
 def test_a_redelivered_message_of_a_sweep_that_never_began_is_no_lost_try(world: World) -> None:
     """A run that such a message began would be on record; the one that is was begun by another, who is at work."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=2)
-    handle = replace(world.handles[0], nudged=True)
-    step = process_step(handle.attempt, 0)
+    ref = replace(world.refs[0], resent=True)
+    step = process_step(ref.setup_id, 0)
 
     def act(number: int, run: int) -> int:
         if run == 1:
-            world.store.age(10**6, ledger.keys.tries(step))
-            run_process(world.process(), replace(handle, tries=1), redelivered=True)
-            run_process(world.process(), replace(handle, tries=1), redelivered=True, retried=True)
+            world.store.age(10**6, ledger.keys.attempts(step))
+            run_process(world.process(), replace(ref, attempts=1), redelivered=True)
+            run_process(world.process(), replace(ref, attempts=1), redelivered=True, retried=True)
         return number
 
     deed.act = act
-    run_process(world.process(), handle)
+    run_process(world.process(), ref)
     assert deed.runs == [1]
-    assert ledger.tries(step).count == 1
-    assert ledger.finished(handle.attempt) == [0]
+    assert ledger.attempts(step).count == 1
+    assert ledger.finished(ref.setup_id) == [0]
 
 
 @pytest.mark.parametrize("how", ["nudged", "redelivered"])
@@ -333,17 +333,17 @@ def test_a_chunk_that_the_store_failed_is_not_lost(world: World, how: str) -> No
     """Once it is on record that a run was put off, it is no try, whoever goes on with the chunk and however late."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=1 if how == "nudged" else 2)
-    handle = replace(world.handles[0], nudged=how == "nudged")
-    step = process_step(handle.attempt, 0)
-    world.store.before = refusing("/out/")
+    ref = replace(world.refs[0], resent=how == "nudged")
+    step = process_step(ref.setup_id, 0)
+    world.store.before = refusing("/results/")
     with pytest.raises(StorageUnavailable):
-        run_process(world.process(), handle, redelivered=how == "redelivered")
+        run_process(world.process(), ref, redelivered=how == "redelivered")
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
-    run_process(world.process(), replace(handle, nudged=True, tries=ledger.last_tries(handle.attempt)[0]))
-    assert ledger.finished(handle.attempt) == [0]
+    run_process(world.process(), replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0]))
+    assert ledger.finished(ref.setup_id) == [0]
     assert len(deed.runs) == 2
-    assert ledger.tries(step).count == (1 if how == "nudged" else 2)
+    assert ledger.attempts(step).count == (1 if how == "nudged" else 2)
 
 
 @pytest.mark.parametrize("way", ["by a sweep", "by its own message"])
@@ -358,36 +358,36 @@ def test_outages_do_not_add_to_the_runs_of_a_chunk(world: World, pattern: str, w
 
     deed.act = act
     ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
-    handle, how = world.handles[0], {}
+    ref, how = world.refs[0], {}
     while not ledger.has_outcome():
-        sent = len(world.carrier.chunks)
+        sent = len(world.dispatcher.chunks)
         try:
-            run_process(world.process(), handle, **how)
-            handle, how = (world.handles[-1] if len(world.carrier.chunks) > sent else handle), {}
+            run_process(world.process(), ref, **how)
+            ref, how = (world.refs[-1] if len(world.dispatcher.chunks) > sent else ref), {}
         except WorkerDied:
             how = {"redelivered": True}
         except StorageUnavailable:
             how = {"retried": True}
             if way == "by a sweep":
                 world.store.age(10**6)
-                how, handle = {}, replace(handle, nudged=True, tries=ledger.last_tries(handle.attempt)[0])
+                how, ref = {}, replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0])
     fates = [pattern[run % len(pattern)] for run in range(len(deed.runs))]
     assert len(fates) - fates.count("o") == 3
-    assert failure_of(ledger).tries == 3
+    assert failure_of(ledger).attempts == 3
 
 
 def test_a_chunk_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: World) -> None:
     """Where the store took no record of an outage, the failure says that there was silence, and what may explain it."""
     ledger = world.prepare(doing(Deed()), {"numbers": [1]}, max_attempts=1)
-    handle = replace(world.handles[0], nudged=True)
-    world.store.before = refusing("/out/", "-off")
+    ref = replace(world.refs[0], resent=True)
+    world.store.before = refusing("/results/", ".interrupted")
     with pytest.raises(StorageUnavailable):
-        run_process(world.process(), handle)
+        run_process(world.process(), ref)
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
-    run_process(world.process(), replace(handle, tries=1))
+    run_process(world.process(), replace(ref, attempts=1))
     failure = failure_of(ledger)
-    assert (failure.error, failure.chunk, failure.tries) == ("WorkerLost", 0, 1)
+    assert (failure.error, failure.chunk, failure.attempts) == ("WorkerLost", 0, 1)
     assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
     assert "could not reach the store" in failure.reason
 
@@ -396,15 +396,15 @@ def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None
     """Of several whose workers died, the one that puts the try on record first runs it."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]})
-    handle = world.handles[0]
+    ref = world.refs[0]
 
     def overtake(verb: str, key: str) -> None:
-        if verb == "put" and key == ledger.keys.a_try(process_step(handle.attempt, 0), 2):
+        if verb == "put" and key == ledger.keys.attempt(process_step(ref.setup_id, 0), 2):
             world.store.before = lambda verb, key: None
-            run_process(world.process(), handle, redelivered=True)
+            run_process(world.process(), ref, redelivered=True)
 
     world.store.before = overtake
-    run_process(world.process(), handle, redelivered=True)
+    run_process(world.process(), ref, redelivered=True)
     assert deed.runs == [1]
 
 
@@ -413,7 +413,9 @@ def test_a_silent_store_does_not_hide_that_the_job_has_ended(world: World) -> No
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]})
     runtime = world.process()
-    conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+    conclude(
+        world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
+    )
 
     def refuse(verb: str, key: str) -> None:
         if key == ledger.keys.outcome:
@@ -421,9 +423,9 @@ def test_a_silent_store_does_not_hide_that_the_job_has_ended(world: World) -> No
 
     world.store.before = refuse
     with pytest.raises(StorageUnavailable):
-        run_process(runtime, world.handles[0])
+        run_process(runtime, world.refs[0])
     world.store.before = lambda verb, key: None
-    run_process(runtime, world.handles[0])
+    run_process(runtime, world.refs[0])
     assert deed.runs == []
 
 
@@ -431,9 +433,9 @@ def test_a_message_of_an_attempt_that_lost_is_dropped(world: World) -> None:
     """A worker that knows the manifest does not even read the pack of another attempt."""
     deed = Deed()
     world.prepare(doing(deed), {"numbers": [1]})
-    world.runtime.job(world.handles[0].job_id).manifest()
+    world.runtime.job(world.refs[0].job_id).manifest()
     world.store.log.clear()
-    run_process(world.runtime, replace(world.handles[0], attempt="other"))
+    run_process(world.runtime, replace(world.refs[0], setup_id="other"))
     assert deed.runs == []
     assert {verb for verb, _ in world.store.log} <= {"head"}
 
@@ -441,9 +443,9 @@ def test_a_message_of_an_attempt_that_lost_is_dropped(world: World) -> None:
 def test_a_message_of_a_removed_job_is_dropped(world: World) -> None:
     """A worker that finds no intent does nothing and complains to nobody."""
     ledger = world.launch(Numbers, {"numbers": [1]})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     remove_job(world.store, ledger.job_id)
-    run_process(world.process(), world.handles[0])
+    run_process(world.process(), world.refs[0])
     assert world.store.keys() == []
 
 
@@ -451,8 +453,10 @@ def test_a_chunk_of_an_ended_job_is_dropped(world: World) -> None:
     """A worker that sees the outcome does not run the step."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1, 2]})
-    conclude(world.runtime, world.runtime.job(ledger.job_id), Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
-    world.carrier.drain(world.process())
+    conclude(
+        world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
+    )
+    world.dispatcher.drain(world.process())
     assert deed.runs == []
 
 
@@ -461,7 +465,7 @@ def test_a_result_that_cannot_travel_names_its_item(world: World) -> None:
     deed = Deed()
     deed.act = lambda number, run: {"rows": [object()]} if number == 4 else number
     ledger = world.launch(doing(deed), {"numbers": list(range(6))}, chunk_items=3)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.error, failure.chunk, failure.item) == ("Unencodable", 1, 4)
     assert failure.reason.startswith("results[4].rows[0] is a builtins.object")
@@ -470,21 +474,21 @@ def test_a_result_that_cannot_travel_names_its_item(world: World) -> None:
 def test_a_damaged_pack_fails_the_job_with_its_key(world: World) -> None:
     """One flipped byte is found, tried again, and named."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
-    key = ledger.keys.pack(world.handles[0].attempt, 0)
-    world.store.flip(key, at=world.handles[0].place.piece.offset + 5)
-    world.carrier.drain(world.runtime)
+    key = ledger.keys.pack(world.refs[0].setup_id, 0)
+    world.store.flip(key, at=world.refs[0].location.slice_.offset + 5)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error, failure.chunk, failure.item) == ("process", "CorruptObject", 0, None)
     assert key in failure.reason
-    assert failure.tries == 3
+    assert failure.attempts == 3
 
 
 def test_a_missing_pack_fails_the_job_with_its_key(world: World) -> None:
     """An input that somebody deleted is tried again, and named."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
-    key = ledger.keys.pack(world.handles[0].attempt, 0)
+    key = ledger.keys.pack(world.refs[0].setup_id, 0)
     world.store.delete([key])
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error) == ("process", "ObjectNotFound")
     assert key in failure.reason
@@ -502,9 +506,9 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, number: 
 
     world.store.before = fail
     with pytest.raises(StorageUnavailable):
-        world.carrier.deliver(world.process())
+        world.dispatcher.deliver(world.process())
     world.store.before = lambda verb, key: None
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert ledger.value(outcome_of(ledger)) == [1]
 
 
@@ -512,7 +516,7 @@ def test_a_chunk_that_has_a_result_is_not_given_up(world: World) -> None:
     """Of two messages for a chunk one succeeds; that the other one raises to the end does no harm."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1, 2]}, max_attempts=1)
-    run_process(world.runtime, world.handles[0])
+    run_process(world.runtime, world.refs[0])
 
     def act(number: int, run: int) -> int:
         if number == 1:
@@ -520,8 +524,8 @@ def test_a_chunk_that_has_a_result_is_not_given_up(world: World) -> None:
         return number
 
     deed.act = act
-    world.carrier.drain(world.runtime)
-    assert outcome_of(ledger).ending == Ending.SUCCEEDED
+    world.dispatcher.drain(world.runtime)
+    assert outcome_of(ledger).status == OutcomeStatus.SUCCEEDED
 
 
 def test_a_worker_that_dies_while_it_gives_up_loses_no_failure(world: World) -> None:
@@ -541,8 +545,8 @@ def test_a_worker_that_dies_while_it_gives_up_loses_no_failure(world: World) -> 
     deed.act = act
     world.store.before = die
     ledger = world.launch(doing(deed, len), {"numbers": [0, 1, 2]}, max_attempts=1)
-    world.carrier.drain(world.runtime)
-    assert outcome_of(ledger).ending == Ending.FAILED
+    world.dispatcher.drain(world.runtime)
+    assert outcome_of(ledger).status == OutcomeStatus.FAILED
 
 
 def test_a_cancelled_chunk_stops_between_items() -> None:
@@ -561,7 +565,7 @@ def test_a_cancelled_chunk_stops_between_items() -> None:
             seen.append(number)
             if number == 1:
                 job = world.runtime.job(ledger.job_id)
-                conclude(world.runtime, job, Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
+                conclude(world.runtime, job, OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x"))
                 assert ended.wait(30)
             return number
 
@@ -581,16 +585,16 @@ def test_a_cancelled_chunk_stops_between_items() -> None:
                 looked.append(key)
 
     world.store.before = look
-    run_process(world.process(), world.handles[0])
+    run_process(world.process(), world.refs[0])
     assert seen == [0, 1]
-    assert ledger.finished(world.handles[0].attempt) == []
+    assert ledger.finished(world.refs[0].setup_id) == []
 
 
 def test_parameters_reach_process_and_are_fetched_once() -> None:
     """A large parameter costs one request, whatever the number of chunks: here one of setup, one of process."""
     world = World(inline_bytes=10)
     ledger = world.launch(Words, {"documents": ["a-b"] * 20, "delimiter": "-"}, chunk_items=1)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == {"a": 20, "b": 20}
     assert sum(key.startswith("_parameters/") for verb, key in world.store.log if verb == "get") == 2
 
@@ -598,13 +602,13 @@ def test_parameters_reach_process_and_are_fetched_once() -> None:
 def test_results_of_a_chunk_are_whole(world: World) -> None:
     """The record of a chunk holds its place, its values, and what it cost."""
     ledger = world.launch(Brittle, {"step": "none", "numbers": [5, 6, 7]})
-    world.carrier.drain(world.runtime)
-    attempt = world.handles[0].attempt
-    result = ledger.result(attempt, 1)
+    world.dispatcher.drain(world.runtime)
+    setup_id = world.refs[0].setup_id
+    result = ledger.result(setup_id, 1)
     assert isinstance(result, ChunkResult)
     assert (result.first_item, result.items, result.failed) == (2, 1, None)
-    assert chunk_values(ledger, attempt, 0) == [5, 6]
-    started_at, ended_at, peak_bytes, worker = result.effort
+    assert chunk_values(ledger, setup_id, 0) == [5, 6]
+    started_at, ended_at, peak_bytes, worker = result.stats
     assert 0 < started_at <= ended_at
     assert peak_bytes > 10**6
     assert ":" in worker
@@ -616,8 +620,8 @@ def test_an_undeclared_task_fails_the_job(world: World) -> None:
     from fanout.declaration.definition import Registry
     from fanout.runtime import Runtime
 
-    stranger = Runtime(world.store, world.config, world.carrier, tasks=Registry())
-    world.carrier.drain(stranger)
+    stranger = Runtime(world.store, world.config, world.dispatcher, tasks=Registry())
+    world.dispatcher.drain(stranger)
     failure = failure_of(ledger)
     assert failure.error == "UnknownTask"
     assert "import its module here" in failure.reason
@@ -627,8 +631,8 @@ def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
     """Runs that overran count as tries, each with the limit in its record; after the last the job fails with it."""
     deed = Deed()
     ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
-    handle = world.handles[0]
-    step = process_step(handle.attempt, 0)
+    ref = world.refs[0]
+    step = process_step(ref.setup_id, 0)
 
     def die(number: int, run: int) -> None:
         raise WorkerDied
@@ -636,16 +640,16 @@ def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
     deed.act = die
     for run in (1, 2):
         with pytest.raises(WorkerDied):
-            run_process(world.process(), handle, overran_s=30.0)
-        assert ledger.tries(step).count == run + 1
+            run_process(world.process(), ref, overran_s=30.0)
+        assert ledger.attempts(step).count == run + 1
         noted = ledger.last_failure(step, run)
         assert noted is not None
-        assert (noted.error, noted.chunk, noted.tries) == ("TimeLimitExceeded", 0, run)
-    run_process(world.process(), handle, overran_s=30.0)
+        assert (noted.error, noted.chunk, noted.attempts) == ("TimeLimitExceeded", 0, run)
+    run_process(world.process(), ref, overran_s=30.0)
     assert deed.runs == [1, 1], "a first run that left no record, and two that are seen here"
-    assert ledger.tries(step).count == 3
+    assert ledger.attempts(step).count == 3
     failure = failure_of(ledger)
-    assert (failure.error, failure.tries) == ("TimeLimitExceeded", 3)
+    assert (failure.error, failure.attempts) == ("TimeLimitExceeded", 3)
     assert "task_time_limit = 30 s" in failure.reason
     assert "chunk_items" in failure.reason
 

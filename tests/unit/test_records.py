@@ -10,34 +10,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import JobCancelled, JobFailed
-from fanout.records.chunk_ref import ChunkPlace, Handle
+from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.failure import Failure, redacted
 from fanout.records.models import (
+    Attempt,
+    AttemptState,
     ChunkResult,
     Continuation,
-    Ending,
     IndexShard,
     Intent,
     Manifest,
     Note,
     Outcome,
+    OutcomeStatus,
     Record,
-    Try,
-    TryState,
 )
-from fanout.records.run_stats import Effort
+from fanout.records.run_stats import RunStats
 from storage import CorruptObject, Slice, decode, encode
 
 NUMBERS = st.integers(0, 2**70)
 TIMES = st.floats(0, 1e12)
 DIGESTS = st.text("0123456789abcdef", min_size=32, max_size=32)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", fullmatch=True)
-PLACES = st.builds(ChunkPlace, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
-HANDLES = st.builds(Handle, IDS, IDS, IDS, NUMBERS, PLACES, NUMBERS, st.booleans())
+PLACES = st.builds(ChunkLocation, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
+HANDLES = st.builds(ChunkRef, IDS, IDS, IDS, NUMBERS, PLACES, NUMBERS, st.booleans())
 FAILURES = st.builds(
     Failure, st.text(), st.text(), st.text(), st.text(), st.none() | NUMBERS, st.none() | NUMBERS, NUMBERS
 )
-EFFORTS = st.builds(lambda a, b, c, d: Effort(a, b, c, d).to_row(), TIMES, TIMES, NUMBERS, st.text())
+EFFORTS = st.builds(lambda a, b, c, d: RunStats(a, b, c, d).to_row(), TIMES, TIMES, NUMBERS, st.text())
 MAYBE = st.none() | TIMES
 
 RECORDS = st.one_of(
@@ -57,12 +57,12 @@ RECORDS = st.one_of(
     ),
     st.builds(
         Manifest,
-        attempt=IDS,
+        setup_id=IDS,
         chunks=NUMBERS,
         items=NUMBERS,
         input_bytes=NUMBERS,
         shards=st.lists(DIGESTS),
-        effort=EFFORTS,
+        stats=EFFORTS,
     ),
     st.builds(
         ChunkResult,
@@ -70,15 +70,15 @@ RECORDS = st.one_of(
         first_item=NUMBERS,
         items=NUMBERS,
         values=st.binary(),
-        effort=EFFORTS,
+        stats=EFFORTS,
         failure=st.none() | FAILURES,
     ),
-    st.builds(Try, state=st.sampled_from(TryState), at=TIMES, failure=st.none() | FAILURES),
+    st.builds(Attempt, state=st.sampled_from(AttemptState), at=TIMES, failure=st.none() | FAILURES),
     st.builds(
         Outcome,
-        ending=st.sampled_from(Ending),
+        status=st.sampled_from(OutcomeStatus),
         task=st.text(),
-        effort=EFFORTS,
+        stats=EFFORTS,
         value=st.none() | st.binary(),
         value_digest=st.none() | DIGESTS,
         failure=st.none() | FAILURES,
@@ -89,10 +89,10 @@ RECORDS = st.one_of(
 
 SAMPLES: list[Record] = [
     Intent(launch_id="launch", task="T", inline=b"", references={}, options={}, created_at=1.0),
-    Manifest(attempt="a", chunks=1, items=1, input_bytes=1, shards=[], effort=[]),
-    ChunkResult(chunk=0, first_item=0, items=1, values=b"", effort=[]),
-    Try(state=TryState.LOST, at=1.0),
-    Outcome(ending=Ending.SUCCEEDED, task="T", effort=[]),
+    Manifest(setup_id="a", chunks=1, items=1, input_bytes=1, shards=[], stats=[]),
+    ChunkResult(chunk=0, first_item=0, items=1, values=b"", stats=[]),
+    Attempt(state=AttemptState.LOST, at=1.0),
+    Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[]),
     Note(by="x", at=1.0),
     Continuation(message="m"),
     IndexShard(first_chunk=0, rows=[]),
@@ -117,10 +117,10 @@ def test_a_record_comes_back_as_it_was_written(record: Record) -> None:
 
 
 @given(st.lists(PLACES, max_size=5), NUMBERS)
-def test_an_index_comes_back_as_it_was_written(places: list[ChunkPlace], first: int) -> None:
+def test_an_index_comes_back_as_it_was_written(places: list[ChunkLocation], first: int) -> None:
     """The places of an index object come back in order."""
     data = IndexShard(first_chunk=first, rows=list(places)).to_bytes()
-    assert IndexShard.from_bytes(data, key="k").places == places
+    assert IndexShard.from_bytes(data, key="k").locations == places
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
@@ -166,12 +166,12 @@ def test_bytes_that_hold_nothing_are_refused(data: bytes) -> None:
 
 
 @given(HANDLES)
-def test_a_handle_comes_back_from_its_row(handle: Handle) -> None:
+def test_a_handle_comes_back_from_its_row(ref: ChunkRef) -> None:
     """The row of a handle, as a list or a tuple, gives the handle."""
-    assert Handle.from_row(handle.to_row()) == Handle.from_row(tuple(handle.to_row())) == handle
+    assert ChunkRef.from_row(ref.to_row()) == ChunkRef.from_row(tuple(ref.to_row())) == ref
 
 
-ROW = Handle("job", "launch", "attempt", 1, ChunkPlace(Slice(0, 1, 2, "d" * 32), 3, 4), 0, False).to_row()
+ROW = ChunkRef("job", "launch", "setup_id", 1, ChunkLocation(Slice(0, 1, 2, "d" * 32), 3, 4), 0, False).to_row()
 NUMERIC = [3, 4, 5, 6, 8, 9, 10]
 FORGED = [
     None,
@@ -197,14 +197,14 @@ FORGED = [
 def test_a_forged_handle_is_refused(row: object) -> None:
     """A row of the wrong length, or with a field that is no index, size, id or digest, is no handle."""
     with pytest.raises(ValueError, match=r"."):
-        Handle.from_row(row)
+        ChunkRef.from_row(row)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 10])
 def test_a_refusal_is_short(at: int) -> None:
     """A message of a megabyte makes no megabyte of log."""
     with pytest.raises(ValueError, match=r".") as caught:
-        Handle.from_row([*ROW[:at], "a" * 10**6, *ROW[at + 1 :]])
+        ChunkRef.from_row([*ROW[:at], "a" * 10**6, *ROW[at + 1 :]])
     assert len(str(caught.value)) < 1000
 
 
@@ -212,7 +212,7 @@ def test_a_refusal_is_short(at: int) -> None:
 def test_every_field_of_a_handle_is_checked(at: int, bad: object) -> None:
     """A digest is 32 hexadecimal digits, a nudge is 0 or 1."""
     with pytest.raises(ValueError, match=r"."):
-        Handle.from_row([*ROW[:at], bad, *ROW[at + 1 :]])
+        ChunkRef.from_row([*ROW[:at], bad, *ROW[at + 1 :]])
 
 
 # Failures
@@ -226,7 +226,7 @@ def test_a_failure_keeps_what_was_raised() -> None:
         except KeyError as inner:
             raise ValueError("outer") from inner
     except ValueError as error:
-        failure = Failure.of("process", error, chunk=3, item=17, tries=2)
+        failure = Failure.of("process", error, chunk=3, item=17, attempts=2)
     assert (failure.error, failure.reason) == ("ValueError", "outer")
     assert "KeyError: 'inner'" in failure.traceback_text
     assert replace(failure, traceback_text="") == Failure("process", "ValueError", "outer", "", 3, 17, 2)
@@ -264,22 +264,26 @@ def test_what_is_no_credential_stays(text: str) -> None:
 
 def test_an_outcome_gives_the_error_of_its_ending() -> None:
     """A failed outcome gives JobFailed with the place, a cancelled one JobCancelled, a good one none."""
-    failed = Outcome(ending=Ending.FAILED, task="T", effort=[], failure=Failure("process", "E", "r", "tb", 1, 2, 3))
+    failed = Outcome(
+        status=OutcomeStatus.FAILED, task="T", stats=[], failure=Failure("process", "E", "r", "tb", 1, 2, 3)
+    )
     copy = Outcome.from_bytes(failed.to_bytes(), key="k")
     error = copy.error("job")
     assert type(error) is JobFailed
     assert error.args == ("job", "T", "process", "E: r", 1, 2, 3, "tb")
-    cancelled = Outcome(ending=Ending.CANCELLED, task="T", effort=[], failure=Failure("job", "JobCancelled", "why"))
+    cancelled = Outcome(
+        status=OutcomeStatus.CANCELLED, task="T", stats=[], failure=Failure("job", "JobCancelled", "why")
+    )
     assert type(cancelled.error("job")) is JobCancelled
     assert cancelled.error("job").reason == "why"
     with pytest.raises(ValueError, match="has a value"):
-        Outcome(ending=Ending.SUCCEEDED, task="T", effort=[], value=b"").error("job")
+        Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[], value=b"").error("job")
 
 
 def test_content_of_a_result_does_not_depend_on_when_and_where() -> None:
     """Two runs that agree have equal digests."""
-    result = ChunkResult(chunk=0, first_item=0, items=1, values=b"v", effort=[1])
-    assert result.content_digest() == replace(result, effort=[2]).content_digest()
+    result = ChunkResult(chunk=0, first_item=0, items=1, values=b"v", stats=[1])
+    assert result.content_digest() == replace(result, stats=[2]).content_digest()
     assert result.content_digest() != replace(result, values=b"w").content_digest()
 
 

@@ -18,12 +18,12 @@ from fanout.job import Job
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix, launch_of
 from fanout.records.ledger import Ledger
-from fanout.records.models import Continuation, Ending
+from fanout.records.models import Continuation, OutcomeStatus
 from fanout.stages import conclude, run_join, run_process, run_setup
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageUnavailable
 
-from .carrier import Chunk, Join, Setup, WorkerDied
+from .dispatcher import Chunk, Join, Setup, WorkerDied
 from .tasks import Numbers, Words
 from .world import World
 
@@ -74,7 +74,7 @@ def ended(world: World, weather: Weather, *bad: Any, items: int = 10, **options:
     """A job that has ended, with what went wrong; the weather has turned since."""
     weather.bad = set(bad)
     ledger = world.launch(outdoors(weather), {"numbers": list(range(items))}, **options)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     weather.bad, weather.ran = set(), []
     return world.job(ledger)
 
@@ -90,22 +90,22 @@ def test_only_failed_and_missing_chunks_run_again(world: World, weather: Weather
     assert 0 < len(good) < 5
     assert job.retry()
     assert job.state is JobState.PROCESSING
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(10))
     assert {number for number in weather.ran if number != "join"} == {
         number for first in range(0, 10, 2) if first not in good for number in (first, first + 1)
     }
     assert len(weather.ran) == len(set(weather.ran))
     assert Job(job.id, world.process()).get(0) == list(range(10))
-    assert job.round == 1
+    assert job.generation == 1
 
 
 def test_a_setup_that_failed_runs_again(world: World, weather: Weather) -> None:
     """Without a manifest there is nothing to keep: the job begins anew."""
     job = ended(world, weather, "setup")
     assert job.retry()
-    assert world.carrier.waiting == [Setup(job.id, world.runtime.job(job.id).launch_id, round=1)]
-    world.carrier.drain(world.runtime)
+    assert world.dispatcher.waiting == [Setup(job.id, world.runtime.job(job.id).launch_id, generation=1)]
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(10))
 
 
@@ -113,10 +113,10 @@ def test_a_join_that_failed_runs_alone(world: World, weather: Weather) -> None:
     """A job whose chunks are all good runs nothing but its join."""
     job = ended(world, weather, "join")
     assert job.retry()
-    assert world.carrier.waiting == [
-        Join(job.id, world.runtime.job(job.id).launch_id, world.runtime.job(job.id).intent.task, None, round=1)
+    assert world.dispatcher.waiting == [
+        Join(job.id, world.runtime.job(job.id).launch_id, world.runtime.job(job.id).intent.task, None, generation=1)
     ]
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(10))
     assert weather.ran == ["join"]
 
@@ -125,13 +125,13 @@ def test_a_cancelled_job_goes_on(world: World, weather: Weather) -> None:
     """What was done before the cancellation is kept."""
     ledger = world.prepare(outdoors(weather), {"numbers": list(range(6))})
     job = world.job(ledger)
-    run_process(world.runtime, world.handles[1])
+    run_process(world.runtime, world.refs[1])
     job.cancel()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     with pytest.raises(JobCancelled):
         job.get(0)
     assert job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(6))
     assert sorted(weather.ran[3:-1]) == [0, 1, 4, 5]
 
@@ -141,7 +141,7 @@ def test_a_job_cancelled_before_its_setup_goes_on(world: World, weather: Weather
     job = world.job(world.launch(outdoors(weather), {"numbers": [1, 2, 3]}))
     job.cancel()
     assert job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == [1, 2, 3]
     assert weather.ran.count("setup") == 1
 
@@ -152,24 +152,26 @@ def test_tolerated_failures_can_be_made_good(world: World, weather: Weather) -> 
     assert [mark.item for mark in job.failures] == [4, 7]
     assert job.get(0) == list(range(10))
     assert job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.failures == []
     assert sorted(weather.ran[:-1]) == [4, 5, 6, 7]
-    assert [outcome.failed for outcome in world.carrier.deliveries] == [2, 0]
+    assert [outcome.failed for outcome in world.dispatcher.deliveries] == [2, 0]
 
 
 def test_a_retry_may_fail_again_and_be_retried(world: World, weather: Weather) -> None:
     """Each round has one outcome of its own; the latest one counts."""
     job = ended(world, weather, 4)
-    for round in (1, 2, 3):
-        weather.bad = {4} if round < 3 else set()
+    for generation in (1, 2, 3):
+        weather.bad = {4} if generation < 3 else set()
         assert job.retry()
-        world.carrier.drain(world.runtime)
-        assert Job(job.id, world.process()).state is (JobState.FAILED if round < 3 else JobState.SUCCEEDED)
-    assert [outcome.ending for outcome in world.carrier.deliveries] == [Ending.FAILED] * 3 + [Ending.SUCCEEDED]
+        world.dispatcher.drain(world.runtime)
+        assert Job(job.id, world.process()).state is (JobState.FAILED if generation < 3 else JobState.SUCCEEDED)
+    assert [outcome.status for outcome in world.dispatcher.deliveries] == [OutcomeStatus.FAILED] * 3 + [
+        OutcomeStatus.SUCCEEDED
+    ]
     assert weather.ran.count(4) == 3
     stored = [launch_of(key)[1] for key in world.store.keys(job_prefix(job.id)) if key.endswith("outcome")]
-    assert stored == ["outcome", "round/1/outcome", "round/2/outcome", "round/3/outcome"]
+    assert stored == ["generations/1/outcome", "generations/2/outcome", "generations/3/outcome", "outcome"]
 
 
 def test_tries_count_anew(world: World, weather: Weather) -> None:
@@ -178,7 +180,7 @@ def test_tries_count_anew(world: World, weather: Weather) -> None:
     job = ended(world, weather, 4, max_attempts=3)
     weather.bad = {4}
     assert job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert weather.ran.count(4) == 3
     with pytest.raises(JobFailed, match=r"WorkerLost.*tried 3 times"):
         job.get(0)
@@ -192,26 +194,26 @@ def test_options_may_be_changed(world: World, weather: Weather) -> None:
     job = ended(world, weather, 4)
     weather.bad = {4}
     assert job.retry(tolerate=1, max_attempts=2)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(10))
     assert ([mark.item for mark in job.failures], weather.ran.count(4)) == ([4], 2)
     assert job.retry(min_success=0.9)
-    options = world.runtime.job(job.id, round=2).options
+    options = world.runtime.job(job.id, generation=2).options
     assert (options.tolerate, options.min_success, options.max_attempts, options.chunk_items) == (None, 0.9, 2, 2)
 
 
 def test_a_deadline_counts_anew(world: World, weather: Weather) -> None:
     """A job that ran out of time gets as much again, or what the retry says."""
     ledger = world.launch(outdoors(weather), {"numbers": [1]}, deadline_s=1e-6)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     job = world.job(ledger)
     with pytest.raises(JobFailed, match="deadline"):
         job.get(0)
     assert job.retry(deadline_s=1000)
-    deadline_at = world.runtime.job(job.id, round=1).deadline_at
+    deadline_at = world.runtime.job(job.id, generation=1).deadline_at
     assert deadline_at is not None
     assert 900 < deadline_at - time.time() < 1000
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == [1]
 
 
@@ -229,7 +231,7 @@ def test_wrong_options_are_refused(world: World, weather: Weather, changes: dict
     job = ended(world, weather, 4)
     with pytest.raises(ConfigError, match=said):
         job.retry(**changes)
-    assert Ledger.of(world.store, job.id).latest_round() == 0
+    assert Ledger.of(world.store, job.id).latest_generation() == 0
 
 
 # Refusals
@@ -249,7 +251,7 @@ def test_a_running_job_is_not_retried(world: World, weather: Weather) -> None:
     job.cancel()
     assert job.retry()
     assert not job.retry()
-    assert Ledger.of(world.store, job.id).latest_round() == 1
+    assert Ledger.of(world.store, job.id).latest_generation() == 1
 
 
 def test_of_two_retries_one_starts_a_round(world: World, weather: Weather) -> None:
@@ -258,16 +260,16 @@ def test_of_two_retries_one_starts_a_round(world: World, weather: Weather) -> No
     results: list[bool] = []
 
     def overtake(verb: str, key: str) -> None:
-        if verb == "put" and "/rounds/" in key:
+        if verb == "put" and "/generations/" in key:
             world.store.before = lambda verb, key: None
             results.append(Job(job.id, world.process()).retry())
 
     world.store.before = overtake
     results.append(job.retry())
     assert sorted(results) == [False, True]
-    handles = [message.handle for message in world.carrier.waiting if isinstance(message, Chunk)]
-    assert len(handles) == len({handle.chunk for handle in handles})
-    world.carrier.drain(world.runtime)
+    refs = [message.ref for message in world.dispatcher.waiting if isinstance(message, Chunk)]
+    assert len(refs) == len({ref.chunk for ref in refs})
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(10))
 
 
@@ -287,14 +289,14 @@ def test_an_input_that_is_gone_is_named(what: str, weather: Weather) -> None:
     """A retry that would fail for want of its input is refused with the key, and no round is started."""
     world = World(inline_bytes=1)
     job = ended(world, weather, 4, items=70, chunk_items=1)
-    attempt = world.handles[0].attempt
+    setup_id = world.refs[0].setup_id
     keys = Ledger.of(world.store, job.id).keys
     (parameter,) = world.store.keys("_parameters/")
-    key = {"pack": keys.pack(attempt, 0), "index": keys.index(attempt, 0), "parameter": parameter}[what]
+    key = {"pack": keys.pack(setup_id, 0), "index": keys.index(setup_id, 0), "parameter": parameter}[what]
     world.store.delete([key])
     with pytest.raises(RetryRefused, match=f"its input {key} is no longer in the store"):
         Job(job.id, world.process()).retry()
-    assert Ledger.of(world.store, job.id).latest_round() == 0
+    assert Ledger.of(world.store, job.id).latest_generation() == 0
 
 
 def test_a_stream_that_broke_off_is_not_retried(world: World, weather: Weather) -> None:
@@ -305,15 +307,15 @@ def test_a_stream_that_broke_off_is_not_retried(world: World, weather: Weather) 
         raise ValueError("no more")
 
     broken = world.job(world.launch(Numbers, {"numbers": numbers()}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     with pytest.raises(RetryRefused, match="numbers was with its caller, who did not come to its end"):
         broken.retry()
     weather.bad = {1}
     whole = world.job(world.launch(outdoors(weather), {"numbers": iter([1, 2, 3])}))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     weather.bad = set()
     assert whole.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert whole.get(0) == [1, 2, 3]
 
 
@@ -324,29 +326,32 @@ def test_a_chunk_message_of_an_older_round_is_dropped(world: World, weather: Wea
     """It finds the outcome of its own round."""
     job = ended(world, weather, 0)
     assert job.retry()
-    run_process(world.process(), world.handles[0])
+    run_process(world.process(), world.refs[0])
     assert weather.ran == []
 
 
-@pytest.mark.parametrize("ending", ["good", "bad"])
-def test_a_zombie_of_an_older_round_does_no_harm(world: World, weather: Weather, ending: str) -> None:
+@pytest.mark.parametrize("status", ["good", "bad"])
+def test_a_zombie_of_an_older_round_does_no_harm(world: World, weather: Weather, status: str) -> None:
     """A worker that was stopped in round 0 and wakes in round 1: its good result counts, its failure does not."""
     job = ended(world, weather, 4)
-    handle = next(entry for entry in world.handles if entry.chunk == 2)
+    ref = next(entry for entry in world.refs if entry.chunk == 2)
     old = world.runtime.job(job.id)
     assert job.retry()
     # It was past all its looks at the store when it was stopped.
-    old.known_ended = False
+    old.cached_ended = False
     old._looked_at = float("inf")
-    if ending == "bad":
+    if status == "bad":
         weather.bad = {4}
-    run_process(world.runtime, replace(handle, tries=0))
+    run_process(world.runtime, replace(ref, attempts=0))
     weather.bad = set()
     assert world.runtime.ledger(job.id, 1).outcome() is None
     weather.ran.clear()
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert Job(job.id, world.process()).get(0) == list(range(10))
-    assert [outcome.ending for outcome in world.carrier.deliveries] == [Ending.FAILED, Ending.SUCCEEDED]
+    assert [outcome.status for outcome in world.dispatcher.deliveries] == [
+        OutcomeStatus.FAILED,
+        OutcomeStatus.SUCCEEDED,
+    ]
 
 
 def test_a_setup_of_an_older_round_may_win(world: World, weather: Weather) -> None:
@@ -364,7 +369,7 @@ def test_a_setup_of_an_older_round_may_win(world: World, weather: Weather) -> No
 
     world.store.before = interrupt
     run_setup(world.runtime, ledger.job_id)
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert job.get(0) == [1, 2, 3]
 
 
@@ -389,33 +394,33 @@ def test_a_join_that_was_overtaken_delivers_nothing(world: World, weather: Weath
             assert job.retry()
 
     world.store.before = overtake
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == [1, 2]
-    assert [outcome.ending for outcome in world.carrier.deliveries] == [Ending.SUCCEEDED]
+    assert [outcome.status for outcome in world.dispatcher.deliveries] == [OutcomeStatus.SUCCEEDED]
 
 
 def test_marks_of_an_older_round_do_not_count(world: World, weather: Weather) -> None:
     """A group that was full with failed chunks is not full in the next round: no join is sent before its time."""
     job = ended(world, weather, 0, 65, items=70, chunk_items=1, tolerate=2)
     assert job.retry()
-    world.carrier.deliver(world.runtime, at=1)
-    assert len(world.carrier.joins) == 1
-    world.carrier.drain(world.runtime)
-    assert len(world.carrier.joins) == 2
+    world.dispatcher.deliver(world.runtime, at=1)
+    assert len(world.dispatcher.joins) == 1
+    world.dispatcher.drain(world.runtime)
+    assert len(world.dispatcher.joins) == 2
     assert job.get(0) == list(range(70))
 
 
 def test_nudges_of_an_older_round_do_not_count(world: World, weather: Weather) -> None:
     """However often a sweep had to move the round before, the next one is moved after the first stall."""
     ledger = world.launch(outdoors(weather), {"numbers": [1]})
-    for nudges in range(5):
-        world.carrier.lose()
-        world.store.age(STALL_S * 2**nudges + 1)
+    for resends in range(5):
+        world.dispatcher.lose()
+        world.store.age(STALL_S * 2**resends + 1)
         assert sweep_job(world.process(), ledger.job_id) == Move.SETUP_SENT
     job = world.job(ledger)
     job.cancel()
     assert job.retry()
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     assert sweep_job(world.process(), ledger.job_id) == Move.SETUP_SENT
 
@@ -426,14 +431,14 @@ def test_a_sweep_moves_a_round(world: World, weather: Weather, lost: Any, bad: A
     """What a retry sent may be lost: a sweep sees it in the latest round and sends it again."""
     job = ended(world, weather, bad)
     assert job.retry()
-    while world.carrier.waiting:
-        world.carrier.lose(lost)
-        if world.carrier.waiting:
-            world.carrier.deliver(world.runtime)
+    while world.dispatcher.waiting:
+        world.dispatcher.lose(lost)
+        if world.dispatcher.waiting:
+            world.dispatcher.deliver(world.runtime)
     for _ in range(6):
         world.store.age(100 * STALL_S)
         sweep_job(world.process(), job.id)
-        world.carrier.drain(world.process())
+        world.dispatcher.drain(world.process())
     assert job.get(0) == list(range(10))
     assert sweep_job(world.process(), job.id) == Move.NONE
 
@@ -443,9 +448,9 @@ def test_a_round_that_goes_well_is_left_alone(world: World, weather: Weather) ->
     job = ended(world, weather, 4)
     world.store.age(100 * STALL_S)
     assert job.retry()
-    while world.carrier.waiting:
+    while world.dispatcher.waiting:
         assert sweep_job(world.process(), job.id) == Move.NONE
-        world.carrier.deliver(world.runtime)
+        world.dispatcher.deliver(world.runtime)
     assert job.get(0) == list(range(10))
 
 
@@ -454,7 +459,7 @@ def test_a_caller_that_died_while_it_retried_is_made_up_for(world: World, weathe
     job = ended(world, weather, 4)
 
     def die(verb: str, key: str) -> None:
-        if verb == "put" and "/rounds/" in key:
+        if verb == "put" and "/generations/" in key:
             world.store.after = lambda verb, key: None
             raise KeyboardInterrupt
 
@@ -464,7 +469,7 @@ def test_a_caller_that_died_while_it_retried_is_made_up_for(world: World, weathe
     assert not job.retry()
     world.store.age(STALL_S + 1)
     assert sweep_job(world.process(), job.id) == Move.CHUNKS_SENT
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == list(range(10))
 
 
@@ -485,36 +490,36 @@ def test_a_store_that_fails_while_a_job_is_retried(world: World, weather: Weathe
     job.retry()
     world.store.age(STALL_S + 1)
     sweep_job(world.process(), job.id)
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert job.get(0) == list(range(10))
-    assert Ledger.of(world.store, job.id).latest_round() == 1
+    assert Ledger.of(world.store, job.id).latest_generation() == 1
 
 
 def test_an_expired_job_may_be_retried(world: World) -> None:
     """Its message came too late; a retry is a launch that nobody has to hurry for."""
-    order = world.order(Numbers, {"numbers": [1]})
+    order = world.submission(Numbers, {"numbers": [1]})
     ledger = world.runtime.launch("job", order.intent(launch="{}", expires_at=time.time() - 1)).ledger
     world.store.age(STALL_S + 1)
     assert sweep_job(world.process(), "job") == Move.FAILED
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     job = world.job(ledger)
     assert job.retry()
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     assert sweep_job(world.process(), "job") == Move.SETUP_SENT
     ledger.write_continuation(Continuation(message="{}"))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert job.get(0) == [1]
 
 
 def test_a_retried_job_is_removed_as_one(weather: Weather) -> None:
     """All rounds of a job go together, and so long after the end of the latest one."""
-    world = World(keep_s=1000.0)
+    world = World(retention_s=1000.0)
     job = ended(world, weather, 4)
     world.store.age(2000)
     assert job.retry()
     assert dict(sweep(world.process()))[job.id] == Move.NONE
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert dict(sweep(world.process()))[job.id] == Move.NONE
     world.store.age(2000)
     assert dict(sweep(world.process()))[job.id] == Move.REMOVED
@@ -526,7 +531,7 @@ def test_a_half_removed_job_never_looks_unfinished(world: World, weather: Weathe
     """Wherever a removal breaks off, no sweep runs the job again."""
     job = ended(world, weather, 4)
     job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     counted = iter(range(1, 10**6))
 
     def die(verb: str, key: str) -> None:
@@ -540,7 +545,7 @@ def test_a_half_removed_job_never_looks_unfinished(world: World, weather: Weathe
     world.store.age(100 * STALL_S)
     weather.ran.clear()
     list(sweep(world.process()))
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     assert weather.ran == []
 
 
@@ -549,7 +554,7 @@ def test_iteration_follows_the_latest_round(world: World, weather: Weather) -> N
     job = ended(world, weather, 4, tolerate=1)
     assert isinstance(list(job)[4], FailedItem)
     assert job.retry()
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert list(Job(job.id, world.process())) == list(range(10))
     assert list(job) == list(range(10))
 
@@ -569,12 +574,12 @@ def test_a_retry_of_a_job_that_shares_parameters(world: World) -> None:
     world = World(inline_bytes=1)
     ledger = world.prepare(Words, {"documents": ["a-b"] * 4, "delimiter": "-"}, chunk_items=1)
     job = world.runtime.job(ledger.job_id)
-    conclude(world.runtime, job, Ending.CANCELLED, Failure("job", "JobCancelled", "x"))
-    world.carrier.drain(world.runtime)
-    handle = world.job(ledger)
-    assert handle.retry()
-    world.carrier.drain(world.process())
-    assert handle.get(0) == {"a": 4, "b": 4}
+    conclude(world.runtime, job, OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x"))
+    world.dispatcher.drain(world.runtime)
+    ref = world.job(ledger)
+    assert ref.retry()
+    world.dispatcher.drain(world.process())
+    assert ref.get(0) == {"a": 4, "b": 4}
 
 
 @given(
@@ -594,10 +599,10 @@ def test_any_weather_passes(items: int, storms: list[set[Any]], copies: int, kil
         weather.bad = storm
         if number and not Job(job.id, world.process()).outcome().final:  # type: ignore[union-attr]
             assert job.retry()
-        world.carrier.drain(world.process(), order=order)
+        world.dispatcher.drain(world.process(), order=order)
     assert Job(job.id, world.process()).get(0) == list(range(items))
-    rounds = Ledger.of(world.store, job.id).latest_round() + 1
-    outcomes = [Ledger.of(world.store, job.id, round).outcome() for round in range(rounds)]
+    generations = Ledger.of(world.store, job.id).latest_generation() + 1
+    outcomes = [Ledger.of(world.store, job.id, generation).outcome() for generation in range(generations)]
     assert all(outcomes)
-    assert [outcome.ending for outcome in outcomes if outcome][:-1] == [Ending.FAILED] * (rounds - 1)
-    assert len(world.carrier.deliveries) == rounds
+    assert [outcome.status for outcome in outcomes if outcome][:-1] == [OutcomeStatus.FAILED] * (generations - 1)
+    assert len(world.dispatcher.deliveries) == generations

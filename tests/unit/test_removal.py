@@ -18,7 +18,7 @@ from storage import CorruptObject
 from .tasks import Numbers, Words
 from .world import World
 
-KEEP_S = 1000.0
+RETENTION_S = 1000.0
 
 FOREIGN = [
     "photos/2024/a.jpg",
@@ -30,7 +30,7 @@ FOREIGN = [
     "team-b/_parameters/" + "0" * 32,
     "_jobs/readme.txt",
     "_jobs/photos/a.jpg",
-    "_jobs/photos/0123456789abcdef/in/attempt/00000000",
+    "_jobs/photos/0123456789abcdef/input/attempt/00000000",
     "_jobs/photos/0123456789abcdef/outcome",
     "_jobs/done/notes/todo.txt",
     "_parameters/list.txt",
@@ -41,7 +41,7 @@ FOREIGN = [
 
 @pytest.fixture
 def world() -> World:
-    return World(keep_s=KEEP_S, inline_bytes=10)
+    return World(retention_s=RETENTION_S, inline_bytes=10)
 
 
 def test_sweeps_of_weeks_delete_nothing_that_is_not_ours(world: World) -> None:
@@ -49,10 +49,10 @@ def test_sweeps_of_weeks_delete_nothing_that_is_not_ours(world: World) -> None:
     for key in FOREIGN:
         world.store.put(key, b"somebody else's")
     ledger = world.launch(Words, {"documents": ["a b"] * 50}, job_id="done")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert ledger.outcome() is not None
     for _ in range(20):
-        world.store.age(KEEP_S / 2)
+        world.store.age(RETENTION_S / 2)
         list(sweep(world.process()))
     ours = {"_probe/clock"}
     assert set(world.store.keys()) - ours == set(FOREIGN)
@@ -61,11 +61,11 @@ def test_sweeps_of_weeks_delete_nothing_that_is_not_ours(world: World) -> None:
 def test_an_intent_that_cannot_be_read_keeps_all_of_its_job(world: World) -> None:
     """No record, no right: a job whose intent is damaged stays, and so do all old parameters."""
     world.launch(Words, {"documents": ["a b"] * 50}, job_id="damaged")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     world.store.flip("_jobs/damaged/intent")
     before = world.store.keys()
     for _ in range(5):
-        world.store.age(KEEP_S)
+        world.store.age(RETENTION_S)
         list(sweep(world.process()))
     assert set(before) <= set(world.store.keys())
     with pytest.raises(CorruptObject):
@@ -76,11 +76,11 @@ def test_an_intent_that_cannot_be_read_keeps_all_of_its_job(world: World) -> Non
 def test_a_handle_of_a_launch_that_is_gone_removes_nothing(world: World) -> None:
     """The id has been used again: an old handle must not take the new job away."""
     old = world.job(world.launch(Numbers, {"numbers": [1]}, job_id="id"))
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert old.remove() > 0
     assert old.remove() == 0
     new = world.launch(Numbers, {"numbers": [2]}, job_id="id")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert old.remove() == 0
     assert Job("id", world.process()).get(0) == [2]
     assert new.delivered()
@@ -89,14 +89,14 @@ def test_a_handle_of_a_launch_that_is_gone_removes_nothing(world: World) -> None
 def test_what_a_late_worker_wrote_goes_when_it_is_old(world: World) -> None:
     """Also while another job has the id, which keeps all that is its own."""
     old = world.launch(Numbers, {"numbers": [1]}, job_id="id")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     remove_job(world.store, "id")
     old.write_delivered(Note(by="late"))
     new = world.launch(Numbers, {"numbers": [2]}, job_id="id")
-    world.store.age(KEEP_S / 2)
+    world.store.age(RETENTION_S / 2)
     list(sweep(world.process()))
     assert world.store.keys(old.keys.prefix) == [old.keys.delivered]
-    world.store.age(KEEP_S)
+    world.store.age(RETENTION_S)
     list(sweep(world.process()))
     assert world.store.keys(old.keys.prefix) == []
     assert new.keys.intent in world.store.keys(job_prefix("id"))
@@ -105,12 +105,12 @@ def test_what_a_late_worker_wrote_goes_when_it_is_old(world: World) -> None:
 def test_parameters_stay_as_long_as_a_job_refers_to_them(world: World) -> None:
     """A job with an eta beyond weeks finds its input; once it is gone its parameters go, too."""
     ledger = world.launch(Words, {"documents": ["a b"] * 50}, job_id="later", not_before=2e9)
-    world.carrier.lose()
+    world.dispatcher.lose()
     for _ in range(10):
-        world.store.age(KEEP_S)
+        world.store.age(RETENTION_S)
         list(sweep(world.process()))
     assert len(world.store.keys("_parameters/")) == 1
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert ledger.intent().references
     remove_job(world.store, "later")
     list(sweep(world.process()))
@@ -134,7 +134,7 @@ def test_no_verdict_rests_on_two_clocks(world: World, ahead_s: float, monkeypatc
         list(sweep(world.process()))
         yield 2
 
-    order = world.order(Numbers, {"numbers": [1]}, deadline_s=300.0)
+    order = world.submission(Numbers, {"numbers": [1]}, deadline_s=300.0)
     intent = order.intent(now=world.process().now)
     job = world.process().launch("deadline", intent)
     assert intent.deadline_at is not None
@@ -143,5 +143,5 @@ def test_no_verdict_rests_on_two_clocks(world: World, ahead_s: float, monkeypatc
     assert dict(sweep(world.process()))["deadline"] == "none"
     assert not job.ledger.has_outcome()
     world.launch(Numbers, {"numbers": numbers()}, job_id="stream")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert Job("stream", world.process()).get(0) == [1, 2]

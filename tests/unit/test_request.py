@@ -19,7 +19,7 @@ from fanout.engines.celery.request import GIVEN_BACK_HEADER, OVERRAN_HEADER, Sta
 from .tasks import Words
 
 NAME = f"{Words.name}.process"
-ROW = ["job", "attempt", 3]
+ROW = ["job", "setup_id", 3]
 
 
 @pytest.fixture

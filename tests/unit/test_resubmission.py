@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 
 import fanout
-from fanout import CarrierUnavailable, ConfigError, ForkJoinTask, JobConflict, JobFailed, JobNotFound, JobState
+from fanout import BrokerUnavailable, ConfigError, ForkJoinTask, JobConflict, JobFailed, JobNotFound, JobState
 from fanout.config.settings import Options
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
@@ -25,7 +25,7 @@ from fanout.records.models import Continuation, Note
 from fanout.removal import remove_job
 from fanout.stages import run_process
 
-from .carrier import Join, RecordingCarrier
+from .dispatcher import Join, RecordingDispatcher
 from .stores import ScriptedStore, kind_of
 from .tasks import Brittle, Numbers, Words
 from .world import World
@@ -42,7 +42,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     made.finalize()
     extension_of(made).runtime.store = ScriptedStore()
     # The tests are its workers, and look at the carrier at once.
-    extension_of(made).runtime.idle = None
+    extension_of(made).runtime.debouncer = None
     yield made
     made.close()
 
@@ -119,20 +119,20 @@ def test_another_job_under_the_same_id_is_refused(
 
 def test_a_count_and_a_fraction_differ(world: World) -> None:
     """1 and 1.0 are equal, and say different things."""
-    assert put_on_record(world.runtime, "job", world.order(Numbers, {"numbers": [1]}, tolerate=1).intent())
+    assert put_on_record(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1).intent())
     with pytest.raises(JobConflict, match=r"its option tolerate is 1, not 1\.0"):
-        put_on_record(world.runtime, "job", world.order(Numbers, {"numbers": [1]}, tolerate=1.0).intent())
+        put_on_record(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1.0).intent())
 
 
 def test_of_two_at_once_one_is_first(world: World) -> None:
     """Two that submit at the same time agree on who was first, and both get the job."""
     results: list[bool] = []
-    order = world.order(Numbers, {"numbers": [1]})
+    submission = world.submission(Numbers, {"numbers": [1]})
     barrier = threading.Barrier(8)
 
     def launch() -> None:
         barrier.wait()
-        results.append(put_on_record(world.process(), "job", order.intent())[1])
+        results.append(put_on_record(world.process(), "job", submission.intent())[1])
 
     threads = [threading.Thread(target=launch) for _ in range(8)]
     for thread in threads:
@@ -166,7 +166,7 @@ def test_an_id_may_be_used_again_after_its_job_was_removed(world: World) -> None
     """A worker that has the removed job at hand does not take the next one of that id for it."""
     for number in range(5):
         ledger = world.launch(Numbers, {"numbers": [number, 1]}, job_id="order-1")
-        world.carrier.drain(world.runtime)
+        world.dispatcher.drain(world.runtime)
         outcome = ledger.outcome()
         assert outcome is not None
         assert ledger.value(outcome) == [number, 1]
@@ -176,15 +176,15 @@ def test_an_id_may_be_used_again_after_its_job_was_removed(world: World) -> None
 def test_late_messages_of_a_removed_job_do_not_reach_the_next_one(world: World) -> None:
     """Setup, chunks and join of a launch that is gone change nothing in the launch that has its id now."""
     world.launch(Numbers, {"numbers": [1, 2]}, job_id="order-1")
-    world.carrier.drain(world.runtime)
-    old = list(world.carrier.sent)
+    world.dispatcher.drain(world.runtime)
+    old = list(world.dispatcher.sent)
     remove_job(world.store, "order-1")
     ledger = world.launch(Numbers, {"numbers": [3]}, job_id="order-1")
     for runtime in (world.runtime, world.process()):
         for message in old:
             message.run(runtime)
     assert ledger.outcome() is None
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [3]
@@ -194,14 +194,14 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
     """It has the job at hand and finds no claim: what it makes of what is left must not reach the id's next job."""
     for at in ("get", "list"):
         ledger = world.launch(Numbers, {"numbers": [1, 2]}, job_id=f"order-{at}")
-        world.carrier.drain(world.runtime, until=lambda: isinstance(world.carrier.waiting[0], Join))
-        (join,) = world.carrier.waiting
-        world.carrier.lose()
+        world.dispatcher.drain(world.runtime, until=lambda: isinstance(world.dispatcher.waiting[0], Join))
+        (join,) = world.dispatcher.waiting
+        world.dispatcher.lose()
         other = world.process()
         other.job(ledger.job_id, ledger.launch_id).manifest()
 
         def remove(verb: str, key: str, *, at: str = at, job_id: str = ledger.job_id) -> None:
-            if verb == at and "/out/" in key:
+            if verb == at and "/results/" in key:
                 world.store.before = lambda verb, key: None
                 remove_job(world.store, job_id)
 
@@ -213,35 +213,35 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
 
 
 @pytest.fixture
-def carrier(app: Celery) -> RecordingCarrier:
+def dispatcher(app: Celery) -> RecordingDispatcher:
     """A carrier that keeps what the app sends."""
-    made = RecordingCarrier()
-    extension_of(app).runtime.carrier = made
+    made = RecordingDispatcher()
+    extension_of(app).runtime.dispatcher = made
     return made
 
 
-def test_a_stream_that_was_read_is_not_read_again(app: Celery, carrier: RecordingCarrier) -> None:
+def test_a_stream_that_was_read_is_not_read_again(app: Celery, dispatcher: RecordingDispatcher) -> None:
     """The second caller gets the first one's job, and keeps its iterator."""
     Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
     again = iter([1, 2])
     job = Numbers.submit({"numbers": again}, job_id="order-1", app=app)
     assert list(again) == [1, 2]
-    assert len(carrier.chunks) == 2
-    carrier.drain(extension_of(app).runtime)
+    assert len(dispatcher.chunks) == 2
+    dispatcher.drain(extension_of(app).runtime)
     assert job.get(5) == [1, 2]
 
 
-def test_a_new_stream_costs_three_requests(app: Celery, carrier: RecordingCarrier) -> None:
+def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: RecordingDispatcher) -> None:
     """Who has just made a job need not look how far it is, nor say that he is at it: the intent says so."""
     Numbers.submit({"numbers": iter([1, 2])}, app=app)
     assert [(verb, kind_of(key)) for verb, key in store_of(app).log] == [
         ("put", "intent"),
-        ("put", "in"),
+        ("put", "input"),
         ("put", "manifest"),
     ]
 
 
-def test_a_stream_that_is_being_read_is_left_alone(app: Celery, carrier: RecordingCarrier) -> None:
+def test_a_stream_that_is_being_read_is_left_alone(app: Celery, dispatcher: RecordingDispatcher) -> None:
     """Two callers stream under one id at once: the second returns at once with the first one's job."""
     seen: list[Any] = []
 
@@ -253,14 +253,14 @@ def test_a_stream_that_is_being_read_is_left_alone(app: Celery, carrier: Recordi
         yield 2
 
     job = Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
-    carrier.drain(extension_of(app).runtime)
+    dispatcher.drain(extension_of(app).runtime)
     assert seen == [JobState.LAUNCHED, [1, 2]]
     assert job.get(5) == [1, 2]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_a_caller_that_stops_says_so_and_frees_the_id(
-    app: Celery, carrier: RecordingCarrier, stop: type[BaseException]
+    app: Celery, dispatcher: RecordingDispatcher, stop: type[BaseException]
 ) -> None:
     """After Ctrl-C in a stream the job is over at once, and the same id can be submitted with its input."""
 
@@ -273,30 +273,32 @@ def test_a_caller_that_stops_says_so_and_frees_the_id(
     first = extension_of(app).job("order-1")
     assert first.state in (JobState.CANCELLED, JobState.FAILED)
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
-    carrier.drain(extension_of(app).runtime)
+    dispatcher.drain(extension_of(app).runtime)
     assert job.get(5) == [1, 2]
     with pytest.raises(JobNotFound):
         Job("order-1", extension_of(app).runtime, launch_id=first._ledger.launch_id).progress()
 
 
-def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(app: Celery, carrier: RecordingCarrier) -> None:
+def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(
+    app: Celery, dispatcher: RecordingDispatcher
+) -> None:
     """The caller's error is the end of the job: no sweep runs half of an input later, and the id is free."""
 
-    def refuse(intent: Any, handles: Any) -> None:
-        raise CarrierUnavailable("gone")
+    def refuse(intent: Any, refs: Any) -> None:
+        raise BrokerUnavailable("gone")
 
-    extension_of(app).runtime.carrier = SimpleNamespace(send_chunks=refuse)  # type: ignore[assignment]
-    with pytest.raises(CarrierUnavailable):
+    extension_of(app).runtime.dispatcher = SimpleNamespace(send_chunks=refuse)  # type: ignore[assignment]
+    with pytest.raises(BrokerUnavailable):
         Numbers.submit({"numbers": iter(range(10_000))}, job_id="order-1", app=app)
     assert extension_of(app).job("order-1").state == JobState.FAILED
-    extension_of(app).runtime.carrier = carrier
+    extension_of(app).runtime.dispatcher = dispatcher
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
-    carrier.drain(extension_of(app).runtime)
+    dispatcher.drain(extension_of(app).runtime)
     assert job.get(5) == [1, 2]
 
 
 def test_a_stream_whose_caller_died_is_read_again(
-    app: Celery, carrier: RecordingCarrier, monkeypatch: pytest.MonkeyPatch
+    app: Celery, dispatcher: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that died while it streamed left no input; who submits again after a while brings it."""
 
@@ -313,13 +315,13 @@ def test_a_stream_whose_caller_died_is_read_again(
     assert list(other) == [1, 2]
     store_of(app).age(1000)
     ledger = Ledger.of(store_of(app), "order-1")
-    assert ledger.last_beat("setup") is None
+    assert ledger.last_heartbeat("setup") is None
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
     # The old intent says nothing any more to a third caller.
-    assert ledger.last_beat("setup") is not None
-    for handle in [message.handle for message in carrier.chunks]:
-        run_process(extension_of(app).runtime, handle)
-    carrier.drain(extension_of(app).runtime)
+    assert ledger.last_heartbeat("setup") is not None
+    for ref in [message.ref for message in dispatcher.chunks]:
+        run_process(extension_of(app).runtime, ref)
+    dispatcher.drain(extension_of(app).runtime)
     assert job.get(5) == [1, 2]
 
 
@@ -353,5 +355,5 @@ def test_an_eager_job_is_retried_here(app: Celery, monkeypatch: pytest.MonkeyPat
         assert failed.retry()
         with pytest.raises(JobFailed, match=f"{step} was told to fail"):
             failed.get(0)
-        assert failed.round == 1
+        assert failed.generation == 1
     Ledger.of(store_of(app), job.id).write_delivered(Note(by="x"))

@@ -18,7 +18,7 @@ from fanout import JobCancelled, JobFailed
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension, extension_of, revocation
 from fanout.engines.celery.current_app import ConnectedApps
-from fanout.records.chunk_ref import Handle
+from fanout.records.chunk_ref import ChunkRef
 from fanout.records.ledger import Ledger
 
 from .stores import ScriptedStore
@@ -157,8 +157,10 @@ def test_a_chunk_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool) ->
     job_id = launched(app)
     manifest = ledger_of(app, job_id).manifest()
     assert manifest is not None
-    (place, *_) = ledger_of(app, job_id).shard(manifest, 0).places
-    discard(app, "process", args=Handle(job_id, ledger_of(app, job_id).launch_id, manifest.attempt, 0, place).to_row())
+    (place, *_) = ledger_of(app, job_id).shard(manifest, 0).locations
+    discard(
+        app, "process", args=ChunkRef(job_id, ledger_of(app, job_id).launch_id, manifest.setup_id, 0, place).to_row()
+    )
     assert ledger_of(app, job_id).has_outcome()
     assert not ledger_of(app, job_id).delivered()
     assert len(joins(app)) == 1

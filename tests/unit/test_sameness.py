@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fanout import DeclarationError, InvalidInput
 from fanout.declaration.definition import Declaration
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 from storage import MemoryStore, Unencodable
 
 law = settings(
@@ -132,15 +132,15 @@ def task_of(schema: Mapping[str, Any], **more: Any) -> Declaration:
     )
 
 
-def order(task: Declaration, values: Mapping[str, Any], store: MemoryStore, **more: Any) -> Order:
-    return Order.of(task, values, store=store, inline_bytes=100, options={}, **more)
+def submission(task: Declaration, values: Mapping[str, Any], store: MemoryStore, **more: Any) -> Submission:
+    return Submission.of(task, values, store=store, inline_bytes=100, options={}, **more)
 
 
 def directly(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """The document and the errors of a list that is given with the rest."""
     store = MemoryStore()
     try:
-        parameters = order(task, values, store).parameters
+        parameters = submission(task, values, store).parameters
         return parameters.load(parameters.names(), store), {}
     except InvalidInput as refused:
         return {}, refused.errors
@@ -151,7 +151,7 @@ def chained(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any
     store = MemoryStore()
     early = True
     try:
-        made = order(task, {k: v for k, v in values.items() if k != "a"}, store, receives="a")
+        made = submission(task, {k: v for k, v in values.items() if k != "a"}, store, receives="a")
         early = False
         complete = made.completed(values["a"], store=store, inline_bytes=100)
         assert complete.receives is None
@@ -164,7 +164,7 @@ def streamed(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, An
     """The document with the elements that passed, and the errors."""
     store = MemoryStore()
     try:
-        made = order(task, {**values, "a": iter(values["a"])}, store)
+        made = submission(task, {**values, "a": iter(values["a"])}, store)
         document = made.parameters.load(made.parameters.names(), store)
         return document | {name: list(stream) for name, stream in made.kept.items()}, {}
     except InvalidInput as refused:
@@ -239,7 +239,7 @@ def test_what_travels_only_after_coercion_is_refused_in_a_chain() -> None:
     task = task_of({"a": {}, "b": {"coerce": repr}})
     assert directly(task, {"a": 1, "b": [len]})[0]["b"] == "[<built-in function len>]"
     with pytest.raises(Unencodable, match="pass what `coerce` makes of it") as caught:
-        order(task, {"b": [len]}, MemoryStore(), receives="a")
+        submission(task, {"b": [len]}, MemoryStore(), receives="a")
     assert caught.value.path == "b[0]"
 
 
@@ -249,7 +249,7 @@ def test_nothing_is_stored_if_anything_is_refused() -> None:
     task = task_of({"a": {}, "b": {"type": "string"}, "c": {"type": "integer"}})
     for values in ({"a": [], "b": "x" * 1000, "c": "x"}, {"b": "x" * 1000, "c": "x"}):
         with pytest.raises(InvalidInput):
-            order(task, values, store, receives=None if "a" in values else "a")
+            submission(task, values, store, receives=None if "a" in values else "a")
     assert list(store.list("")) == []
 
 
@@ -260,5 +260,5 @@ def test_a_stream_has_the_elements_in_order_across_batches() -> None:
         yield from map(str, range(3000))
 
     task = task_of({"a": {"type": "list", "schema": {"coerce": triple}}})
-    made = order(task, {"a": elements()}, MemoryStore())
+    made = submission(task, {"a": elements()}, MemoryStore())
     assert list(made.kept["a"]) == [number * 3 for number in range(3000)]

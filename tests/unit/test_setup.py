@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, InvalidInput, JobFailed
-from fanout.engines.submission import Order
-from fanout.errors import CarrierUnavailable
+from fanout.engines.submission import Submission
+from fanout.errors import BrokerUnavailable
 from fanout.records.failure import Failure
-from fanout.records.models import Ending
+from fanout.records.models import OutcomeStatus
 from fanout.stages import run_process, run_setup
 from storage import CorruptObject, Loan, MemoryStore, StorageUnavailable
 
-from .carrier import Chunk, Setup, WorkerDied
+from .dispatcher import Chunk, Setup, WorkerDied
 from .tasks import Brittle, Numbers, Words
 from .world import World
 
 
 def failure_of(world: World, task: type[ForkJoinTask], values: Any, **options: Any) -> Failure:
     outcome = world.run(task, values, **options)
-    assert outcome.ending == Ending.FAILED
+    assert outcome.status == OutcomeStatus.FAILED
     failure = Failure.read(outcome.failure)
     assert failure is not None
     return failure
@@ -109,7 +109,7 @@ def test_a_setup_that_raises_fails_the_job(world: World) -> None:
     assert (failure.step, failure.error, failure.reason) == ("setup", "ValueError", "setup was told to fail")
     assert "in setup" in failure.traceback_text
     assert [str(error) for error in world.errors] == ["setup was told to fail"]
-    assert len(world.carrier.deliveries) == 1
+    assert len(world.dispatcher.deliveries) == 1
 
 
 def test_a_generator_that_raises_late_fails_the_job(world: World) -> None:
@@ -131,7 +131,7 @@ def test_a_generator_that_raises_late_fails_the_job(world: World) -> None:
 
     failure = failure_of(world, Late, {}, chunk_items=1)
     assert failure.reason == "the source broke off"
-    assert world.carrier.joins[0].again is False
+    assert world.dispatcher.joins[0].again is False
 
 
 @pytest.mark.parametrize("empty", [[], (), iter(()), range(0)])
@@ -151,18 +151,18 @@ def test_a_job_without_items_has_a_value(world: World, empty: Any) -> None:
             return [len(results), list(results)]
 
     ledger = world.launch(Empty, {})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [0, []]
-    assert world.carrier.chunks == []
+    assert world.dispatcher.chunks == []
 
 
 @pytest.mark.parametrize("items", [1, 2, 3, 64, 65, 130])
 def test_results_come_in_item_order(world: World, items: int) -> None:
     """Whatever the order of the messages, join sees the results in the order of the items."""
     ledger = world.launch(Numbers, {"numbers": list(range(items))})
-    world.carrier.drain(world.runtime, order=random.Random(items))
+    world.dispatcher.drain(world.runtime, order=random.Random(items))
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == list(range(items))
@@ -176,11 +176,11 @@ def test_duplicates_in_any_order_give_one_outcome(seed: int) -> None:
     """With every message delivered three times, in any order, one outcome is delivered."""
     world = World(copies=3)
     ledger = world.launch(Words, {"documents": ["a b", "b c", "a"] * 5}, chunk_items=2)
-    world.carrier.drain(world.runtime, order=random.Random(seed))
+    world.dispatcher.drain(world.runtime, order=random.Random(seed))
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == {"a": 10, "b": 10, "c": 5}
-    assert len(world.carrier.deliveries) == 1
+    assert len(world.dispatcher.deliveries) == 1
     assert sum(key == ledger.keys.outcome for verb, key in world.store.log if verb == "put") >= 1
 
 
@@ -188,38 +188,38 @@ def test_a_setup_that_finds_a_manifest_adopts_it(world: World) -> None:
     """A second setup message makes nothing new; it starts the join if all is done."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
     manifest = ledger.manifest()
-    sent = len(world.carrier.sent)
+    sent = len(world.dispatcher.sent)
     run_setup(world.process(), ledger.job_id)
     assert ledger.manifest() == manifest
-    assert len(world.carrier.sent) == sent
-    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    assert len(world.dispatcher.sent) == sent
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
     run_setup(world.process(), ledger.job_id)
-    assert len(world.carrier.joins) == 2
+    assert len(world.dispatcher.joins) == 2
 
 
 @pytest.mark.parametrize("sign", ["redelivered", "retried"])
 def test_a_setup_that_died_before_it_sent_is_made_good(world: World, sign: str) -> None:
     """The manifest of a small job comes before its messages: who gets the message again sends what has no result."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2, 3]})
-    run_process(world.runtime, world.handles[1])
-    world.carrier.waiting.clear()
+    run_process(world.runtime, world.refs[1])
+    world.dispatcher.waiting.clear()
     run_setup(world.process(), ledger.job_id, **{sign: True})
-    assert [message.handle.chunk for message in world.carrier.waiting] == [0, 2]
-    world.carrier.drain(world.runtime)
-    assert [ledger.value(outcome) for outcome in world.carrier.deliveries] == [[1, 2, 3]]
+    assert [message.ref.chunk for message in world.dispatcher.waiting] == [0, 2]
+    world.dispatcher.drain(world.runtime)
+    assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [[1, 2, 3]]
 
 
 def test_a_setup_that_finds_an_outcome_only_has_it_delivered(world: World) -> None:
     """After the end a setup message writes nothing and runs nothing of the user's."""
     ledger = world.launch(Numbers, {"numbers": [1]})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     before = world.store.keys()
     world.store.log.clear()
     run_setup(world.process(), ledger.job_id)
     assert world.store.keys() == before
     assert {verb for verb, _ in world.store.log} <= {"head", "get"}
-    world.carrier.drain(world.runtime)
-    assert len(world.carrier.deliveries) == 1
+    world.dispatcher.drain(world.runtime)
+    assert len(world.dispatcher.deliveries) == 1
 
 
 def test_of_two_setups_at_once_one_attempt_counts() -> None:
@@ -247,16 +247,16 @@ def test_of_two_setups_at_once_one_attempt_counts() -> None:
             return list(results)
 
     ledger = world.launch(Racing, {})
-    world.carrier.deliver(world.runtime)
-    attempts = {message.handle.attempt for message in world.carrier.chunks}
+    world.dispatcher.deliver(world.runtime)
+    attempts = {message.ref.setup_id for message in world.dispatcher.chunks}
     manifest = ledger.manifest()
     assert manifest is not None
     assert len(attempts) == 2
     world.store.log.clear()
-    world.carrier.drain(world.runtime)
-    (lost,) = attempts - {manifest.attempt}
+    world.dispatcher.drain(world.runtime)
+    (lost,) = attempts - {manifest.setup_id}
     assert not [key for _, key in world.store.log if f"/{lost}/" in key]
-    assert [ledger.value(outcome) for outcome in world.carrier.deliveries] == [[1, 2]]
+    assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [[1, 2]]
 
 
 def test_a_setup_whose_worker_died_is_run_again(world: World) -> None:
@@ -282,7 +282,7 @@ def test_a_setup_whose_worker_died_is_run_again(world: World) -> None:
             return list(results)
 
     outcome = world.run(Dying, {})
-    assert (len(runs), outcome.ending) == (2, Ending.SUCCEEDED)
+    assert (len(runs), outcome.status) == (2, OutcomeStatus.SUCCEEDED)
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 5])
@@ -305,23 +305,23 @@ def test_a_setup_that_always_kills_its_worker_is_given_up(world: World, attempts
 
     failure = failure_of(world, Poison, {}, max_attempts=attempts)
     assert len(runs) == attempts
-    assert (failure.step, failure.error, failure.tries) == ("setup", "WorkerLost", attempts)
+    assert (failure.step, failure.error, failure.attempts) == ("setup", "WorkerLost", attempts)
 
 
 def test_a_streamed_setup_does_not_run_ahead_of_what_it_sent(world: World) -> None:
     """With one upload at a time, the generator is asked for at most two items beyond those that are on their way."""
     ahead: list[int] = []
-    world = World(pack_bytes=1, uploads=1)
+    world = World(pack_bytes=1, upload_concurrency=1)
 
     def numbers() -> Iterator[int]:
         for number in range(300):
-            ahead.append(number - len(world.carrier.chunks))
+            ahead.append(number - len(world.dispatcher.chunks))
             yield number
 
     ledger = world.launch(Numbers, {"numbers": numbers()})
-    assert len(world.carrier.chunks) == 300
+    assert len(world.dispatcher.chunks) == 300
     assert max(ahead) <= 2
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == list(range(300))
@@ -332,13 +332,13 @@ def test_a_chunk_is_closed_at_its_size_in_bytes(world: World) -> None:
     ledger = world.prepare(Words, {"documents": ["x" * 1000] * 10}, chunk_items=100, chunk_bytes=3000)
     manifest = ledger.manifest()
     assert manifest is not None
-    assert [handle.place.items for handle in world.handles] == [3, 3, 3, 1]
-    assert manifest.input_bytes == sum(handle.place.piece.length for handle in world.handles)
+    assert [ref.location.items for ref in world.refs] == [3, 3, 3, 1]
+    assert manifest.input_bytes == sum(ref.location.slice_.length for ref in world.refs)
 
 
 def test_an_item_over_the_limit_is_refused(world: World) -> None:
-    """An item larger than `item_bytes` ends the job; the error names the item, its size and the remedy."""
-    outcome = world.run(Words, {"documents": ["a", "x" * 5000, "b"]}, item_bytes=1000)
+    """An item larger than `max_item_bytes` ends the job; the error names the item, its size and the remedy."""
+    outcome = world.run(Words, {"documents": ["a", "x" * 5000, "b"]}, max_item_bytes=1000)
     failure = Failure.read(outcome.failure)
     assert failure is not None
     assert (failure.step, failure.error) == ("setup", "InvalidItem")
@@ -350,15 +350,15 @@ def test_an_item_of_just_the_limit_passes(world: World) -> None:
     values = {"documents": ["x" * 100] * 20}
     # A map of one, a key of 8, a text of 100.
     size = 1 + 1 + 8 + 2 + 100
-    assert world.run(Words, values, chunk_items=20, item_bytes=size).ending == Ending.SUCCEEDED
-    assert world.run(Words, values, chunk_items=20, item_bytes=size - 1).ending == Ending.FAILED
+    assert world.run(Words, values, chunk_items=20, max_item_bytes=size).status == OutcomeStatus.SUCCEEDED
+    assert world.run(Words, values, chunk_items=20, max_item_bytes=size - 1).status == OutcomeStatus.FAILED
 
 
 @pytest.mark.parametrize(("groups", "expected"), [(1, [7]), (3, [3, 2, 2]), (7, [1] * 7), (20, [1] * 7)])
 def test_groups_cut_a_collection_evenly(world: World, groups: int, expected: list[int]) -> None:
     """`groups` is the number of chunks where there are as many items."""
     world.prepare(Words, {"documents": ["x"] * 7}, groups=groups)
-    assert [handle.place.items for handle in world.handles] == expected
+    assert [ref.location.items for ref in world.refs] == expected
 
 
 def test_groups_of_a_generator_fail_the_job(world: World) -> None:
@@ -376,7 +376,7 @@ def test_chunks_lie_where_the_index_says(world: World) -> None:
     assert len(manifest.shards) == 2
     shards = [ledger.shard(manifest, shard) for shard in range(2)]
     assert [shard.first_chunk for shard in shards] == [0, 1024]
-    assert [place for shard in shards for place in shard.places] == [handle.place for handle in world.handles]
+    assert [location for shard in shards for location in shard.locations] == [ref.location for ref in world.refs]
 
 
 @pytest.mark.parametrize("number", range(1, 14))
@@ -392,15 +392,15 @@ def test_a_store_that_fails_at_any_request_passes_through(number: int) -> None:
 
     world.store.before = fail
     try:
-        world.carrier.deliver(world.process())
+        world.dispatcher.deliver(world.process())
     except StorageUnavailable:
         failed = True
     else:
         failed = False
     world.store.before = lambda verb, key: None
     assert ledger.outcome() is None
-    assert failed == any(isinstance(message, Setup) for message in world.carrier.waiting)
-    world.carrier.drain(world.process())
+    assert failed == any(isinstance(message, Setup) for message in world.dispatcher.waiting)
+    world.dispatcher.drain(world.process())
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
@@ -411,17 +411,17 @@ def test_a_silent_broker_is_no_try_of_setup(refusals: int) -> None:
     """However often a setup is given back because its handles could not be sent, it is not its worker's death."""
     world = World(pack_bytes=1)
     ledger = world.launch(Numbers, {"numbers": [1, 2, 3]}, max_attempts=2)
-    send = world.carrier.send_chunks
+    send = world.dispatcher.send_chunks
 
     def refuse(*_: object, **__: object) -> None:
-        raise CarrierUnavailable("no broker")
+        raise BrokerUnavailable("no broker")
 
-    world.carrier.send_chunks = refuse  # type: ignore[method-assign]
+    world.dispatcher.send_chunks = refuse  # type: ignore[method-assign]
     for _ in range(refusals):
-        with pytest.raises(CarrierUnavailable):
-            world.carrier.deliver(world.process())
-    world.carrier.send_chunks = send  # type: ignore[method-assign]
-    world.carrier.drain(world.process())
+        with pytest.raises(BrokerUnavailable):
+            world.dispatcher.deliver(world.process())
+    world.dispatcher.send_chunks = send  # type: ignore[method-assign]
+    world.dispatcher.drain(world.process())
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
@@ -437,7 +437,7 @@ def test_a_large_parameter_that_is_damaged_or_gone_fails_the_job(damage: str) ->
         world.store.flip(key)
     else:
         world.store.delete([key])
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
     failure = Failure.read(outcome.failure)
@@ -462,7 +462,7 @@ def test_messages_may_leave_before_the_manifest(world: World) -> None:
         def setup(numbers):
             for number in numbers:
                 yield {"number": number}
-                world.carrier.drain(world.runtime)
+                world.dispatcher.drain(world.runtime)
 
         def process(number):
             return number
@@ -470,16 +470,16 @@ def test_messages_may_leave_before_the_manifest(world: World) -> None:
         def join(results):
             return list(results)
 
-    world.config = type(world.config)(store=world.store.url, pack_bytes=1, uploads=1)
+    world.config = type(world.config)(store=world.store.url, pack_bytes=1, upload_concurrency=1)
     world.runtime = world.process()
     ledger = world.launch(Eager, {"numbers": list(range(70))})
-    world.carrier.drain(world.runtime)
-    assert [ledger.value(outcome) for outcome in world.carrier.deliveries] == [list(range(70))]
+    world.dispatcher.drain(world.runtime)
+    assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [list(range(70))]
 
 
 def test_a_failure_before_the_manifest_stops_setup() -> None:
     """Setup notices that the job has ended and asks the generator for no more."""
-    world = World(pack_bytes=1, uploads=1, stall_s=0.03)
+    world = World(pack_bytes=1, upload_concurrency=1, stall_s=0.03)
     ended = []
 
     class Endless(ForkJoinTask):
@@ -500,16 +500,16 @@ def test_a_failure_before_the_manifest_stops_setup() -> None:
             return list(results)
 
     ledger = world.launch(Endless, {})
-    carrier_send = world.carrier.send_chunks
+    carrier_send = world.dispatcher.send_chunks
 
-    def send(task: str, handles: Any, **options: Any) -> None:
-        carrier_send(task, handles, **options)
+    def send(task: str, refs: Any, **options: Any) -> None:
+        carrier_send(task, refs, **options)
         if not ledger.has_outcome():
-            world.carrier.drain(world.runtime, until=lambda: not isinstance(world.carrier.waiting[0], Chunk))
-        world.carrier.lose(Chunk)
+            world.dispatcher.drain(world.runtime, until=lambda: not isinstance(world.dispatcher.waiting[0], Chunk))
+        world.dispatcher.lose(Chunk)
 
-    world.carrier.send_chunks = send  # type: ignore[method-assign]
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.send_chunks = send  # type: ignore[method-assign]
+    world.dispatcher.deliver(world.runtime)
     world.errors.clear()
     assert ended == [True]
     assert ledger.manifest() is None
@@ -522,14 +522,14 @@ def test_a_failure_before_the_manifest_stops_setup() -> None:
 def test_nothing_is_written_outside_the_job(world: World) -> None:
     """Every key that a job writes lies under the prefix of its launch, is its intent or holds a parameter."""
     ledger = world.launch(Words, {"documents": ["a b" * 5000, "c"]})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     prefix = ledger.keys.prefix
     written = {key for verb, key in world.store.log if verb == "put"}
     assert {key for key in written if not key.startswith((prefix, "_parameters/"))} == {ledger.keys.intent}
 
 
 def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
-    """With `setup_here` a list that setup cuts is never stored as a whole; what process or join take is."""
+    """With `setup_in_caller` a list that setup cuts is never stored as a whole; what process or join take is."""
 
     class Scaled(ForkJoinTask):
         input_schema: Any = {"numbers": {"type": "list"}, "factor": {"type": "string"}}
@@ -544,22 +544,26 @@ def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
             return list(results)
 
     values = {"numbers": list(range(10_000)), "factor": "x" * 10_000}
-    order = Order.of(Scaled.declaration, values, store=world.store, inline_bytes=100, options={}, setup_here=True)
+    order = Submission.of(
+        Scaled.declaration, values, store=world.store, inline_bytes=100, options={}, setup_in_caller=True
+    )
     assert order.kept == {"numbers": values["numbers"]}
     assert set(order.parameters.references) == {"factor"}
     assert len(world.store.keys("_parameters/")) == 1
     ledger = world.runtime.launch("here", order.intent()).ledger
     run_setup(world.runtime, "here", kept=order.kept)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [number * 10_000 for number in range(10_000)]
 
 
 def test_a_caller_that_sets_up_still_validates(world: World) -> None:
-    """`setup_here` refuses what does not fit before anything is stored."""
+    """`setup_in_caller` refuses what does not fit before anything is stored."""
     with pytest.raises(InvalidInput, match="numbers"):
-        Order.of(Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_here=True)
+        Submission.of(
+            Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_in_caller=True
+        )
     assert world.store.keys() == []
 
 
@@ -601,7 +605,7 @@ def test_what_setup_hands_on_is_not_stored_twice() -> None:
         return content
 
     world.store.get = get  # type: ignore[method-assign]
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == list(map(len, LONG))
@@ -619,7 +623,7 @@ def test_what_was_lent_and_is_damaged_or_gone_fails_the_job(damage: str) -> None
         world.store.flip(key)
     else:
         world.store.delete([key])
-    world.carrier.drain(world.process())
+    world.dispatcher.drain(world.process())
     outcome = ledger.outcome()
     assert outcome is not None
     failure = Failure.read(outcome.failure)

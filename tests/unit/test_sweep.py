@@ -12,13 +12,13 @@ from fanout import JobCancelled, JobFailed, JobNotFound
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix, process_step
 from fanout.records.ledger import Ledger, job_ids
-from fanout.records.models import Continuation, Ending, Note, Try, TryState
+from fanout.records.models import Attempt, AttemptState, Continuation, Note, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep, sweep_job
 from storage import MemoryStore
 
-from .carrier import Chunk, Join, Setup
+from .dispatcher import Chunk, Join, Setup
 from .tasks import Numbers, Words
 from .world import World
 
@@ -35,7 +35,7 @@ def launched(world: World, **options: Any) -> Ledger:
 
 def prepared(world: World, **options: Any) -> Ledger:
     ledger = launched(world, **options)
-    world.carrier.deliver(world.runtime)
+    world.dispatcher.deliver(world.runtime)
     return ledger
 
 
@@ -48,14 +48,14 @@ def value_of(ledger: Ledger) -> object:
 def test_a_healthy_job_is_left_alone(world: World) -> None:
     """At every point of a job that goes well a sweep costs the intent and one listing, and does nothing."""
     ledger = launched(world)
-    while world.carrier.waiting:
+    while world.dispatcher.waiting:
         runtime = world.process()
         runtime.job(ledger.job_id)
         runtime.now()
         world.store.log.clear()
         assert sweep_job(runtime, ledger.job_id) == Move.NONE
         assert world.store.log == [("get", ledger.keys.intent), ("list", job_prefix(ledger.job_id))]
-        world.carrier.deliver(world.runtime)
+        world.dispatcher.deliver(world.runtime)
     world.store.age(10 * STALL_S)
     assert moved(world, ledger) == Move.NONE
 
@@ -63,12 +63,12 @@ def test_a_healthy_job_is_left_alone(world: World) -> None:
 def test_a_lost_setup_is_sent_again(world: World) -> None:
     """An intent that nobody took up gets its setup, and the job its value."""
     ledger = launched(world)
-    world.carrier.lose()
+    world.dispatcher.lose()
     assert moved(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.SETUP_SENT
-    assert world.carrier.waiting == [Setup(ledger.job_id, ledger.launch_id)]
-    world.carrier.drain(world.runtime)
+    assert world.dispatcher.waiting == [Setup(ledger.job_id, ledger.launch_id)]
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
 
@@ -76,7 +76,7 @@ def test_a_setup_at_work_is_left_alone(world: World) -> None:
     """While somebody beats for setup, nothing is sent however long nothing was written."""
     ledger = launched(world)
     world.store.age(STALL_S + 1)
-    ledger.beat("setup", Note(by="x"))
+    ledger.write_heartbeat("setup", Note(by="x"))
     assert moved(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.SETUP_SENT
@@ -85,7 +85,7 @@ def test_a_setup_at_work_is_left_alone(world: World) -> None:
 def test_a_setup_that_is_not_due_is_left_alone(world: World) -> None:
     """A job that is to start later has not stalled before that."""
     ledger = launched(world, not_before=time.time() + 1000)
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.NONE
 
@@ -93,36 +93,36 @@ def test_a_setup_that_is_not_due_is_left_alone(world: World) -> None:
 def test_only_idle_chunks_are_sent_again(world: World) -> None:
     """Chunks that are done or worked on are not sent; the others carry their tries and that they were nudged."""
     ledger = prepared(world)
-    handles = {handle.chunk: handle for handle in world.handles}
-    world.carrier.lose()
-    run_process(world.runtime, handles[0])
-    ledger.write_try(process_step(handles[1].attempt, 1), 1, Try(state=TryState.RAISED, at=1.0))
-    ledger.write_try(process_step(handles[1].attempt, 1), 2, Try(state=TryState.LOST, at=1.0))
+    refs = {ref.chunk: ref for ref in world.refs}
+    world.dispatcher.lose()
+    run_process(world.runtime, refs[0])
+    ledger.write_attempt(process_step(refs[1].setup_id, 1), 1, Attempt(state=AttemptState.RAISED, at=1.0))
+    ledger.write_attempt(process_step(refs[1].setup_id, 1), 2, Attempt(state=AttemptState.LOST, at=1.0))
     world.store.age(STALL_S + 1)
-    ledger.beat(process_step(handles[2].attempt, 2), Note(by="x"))
+    ledger.write_heartbeat(process_step(refs[2].setup_id, 2), Note(by="x"))
     assert moved(world, ledger) == Move.CHUNKS_SENT
-    sent = [message.handle for message in world.carrier.waiting if isinstance(message, Chunk)]
-    assert [(handle.chunk, handle.tries, handle.nudged) for handle in sent] == [(1, 2, True), (3, 0, True)]
-    assert [handle.place for handle in sent] == [handles[1].place, handles[3].place]
-    world.carrier.drain(world.runtime)
-    run_process(world.runtime, handles[2])
-    world.carrier.drain(world.runtime)
+    sent = [message.ref for message in world.dispatcher.waiting if isinstance(message, Chunk)]
+    assert [(ref.chunk, ref.attempts, ref.resent) for ref in sent] == [(1, 2, True), (3, 0, True)]
+    assert [ref.location for ref in sent] == [refs[1].location, refs[3].location]
+    world.dispatcher.drain(world.runtime)
+    run_process(world.runtime, refs[2])
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
 
 def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
     """Missing chunks are found across the objects of the index."""
     ledger = world.launch(Numbers, {"numbers": list(range(1030))})
-    world.carrier.deliver(world.runtime)
-    handles = world.handles
-    world.carrier.lose()
-    for handle in handles:
-        if handle.chunk not in (3, 1023, 1024, 1029):
-            run_process(world.runtime, handle)
+    world.dispatcher.deliver(world.runtime)
+    refs = world.refs
+    world.dispatcher.lose()
+    for ref in refs:
+        if ref.chunk not in (3, 1023, 1024, 1029):
+            run_process(world.runtime, ref)
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.CHUNKS_SENT
-    assert [handle.chunk for handle in world.handles[1030:]] == [3, 1023, 1024, 1029]
-    world.carrier.drain(world.runtime)
+    assert [ref.chunk for ref in world.refs[1030:]] == [3, 1023, 1024, 1029]
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == list(range(1030))
 
 
@@ -132,8 +132,8 @@ def test_missing_chunks_behind_a_damaged_index_end_the_job(world: World, gone: b
     ledger = world.prepare(Numbers, {"numbers": list(range(70))})
     manifest = ledger.manifest()
     assert manifest is not None
-    world.carrier.lose()
-    key = ledger.keys.index(manifest.attempt, 0)
+    world.dispatcher.lose()
+    key = ledger.keys.index(manifest.setup_id, 0)
     body = world.store.get(key)
     world.store.delete([key])
     if not gone:
@@ -151,35 +151,35 @@ def test_missing_chunks_behind_a_damaged_index_end_the_job(world: World, gone: b
 def test_a_lost_join_is_sent_again(world: World) -> None:
     """A complete job whose join was lost, claimed or not, gets one that does not mind the claim."""
     ledger = prepared(world)
-    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
-    world.carrier.lose()
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
+    world.dispatcher.lose()
     ledger.claim(0, Note(by="gone"))
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.JOIN_SENT
-    assert world.carrier.waiting == [Join(ledger.job_id, ledger.launch_id, Numbers.name, None, again=True)]
-    world.carrier.drain(world.runtime)
+    assert world.dispatcher.waiting == [Join(ledger.job_id, ledger.launch_id, Numbers.name, None, again=True)]
+    world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
 
 def test_a_join_at_work_is_left_alone(world: World) -> None:
     """While somebody beats for the join, no other is sent."""
     ledger = prepared(world)
-    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
     world.store.age(STALL_S + 1)
-    ledger.beat("join", Note(by="x"))
+    ledger.write_heartbeat("join", Note(by="x"))
     assert moved(world, ledger) == Move.NONE
 
 
 def test_an_undelivered_outcome_is_delivered(world: World) -> None:
     """An outcome whose delivery nobody put on record is sent again, once it is old enough."""
     ledger = prepared(world)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     world.store.delete([ledger.keys.delivered])
     assert moved(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.OUTCOME_SENT
-    world.carrier.drain(world.runtime)
-    assert len(world.carrier.deliveries) == 2
+    world.dispatcher.drain(world.runtime)
+    assert len(world.dispatcher.deliveries) == 2
     world.store.age(10 * STALL_S)
     assert moved(world, ledger) == Move.NONE
 
@@ -187,21 +187,21 @@ def test_an_undelivered_outcome_is_delivered(world: World) -> None:
 def test_a_job_past_its_deadline_fails(world: World) -> None:
     """However young its last write is, a job past its deadline ends with a failure, once."""
     ledger = launched(world, deadline_s=1e-6)
-    world.carrier.lose()
+    world.dispatcher.lose()
     assert moved(world, ledger) == Move.FAILED
     outcome = ledger.outcome()
     assert outcome is not None
     with pytest.raises(JobFailed, match="its deadline has passed"):
         ledger.value(outcome)
     assert moved(world, ledger) == Move.NONE
-    world.carrier.drain(world.runtime)
-    assert [found.ending for found in world.carrier.deliveries] == [Ending.FAILED]
+    world.dispatcher.drain(world.runtime)
+    assert [found.status for found in world.dispatcher.deliveries] == [OutcomeStatus.FAILED]
 
 
 def test_a_job_whose_message_expired_fails(world: World) -> None:
     """A setup that no longer makes sense is not sent again."""
     ledger = launched(world, expires_at=time.time() - 1)
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.FAILED
     with pytest.raises(JobFailed, match="expired before a worker took it"):
@@ -211,7 +211,7 @@ def test_a_job_whose_message_expired_fails(world: World) -> None:
 def test_a_setup_that_began_in_time_does_not_expire(world: World) -> None:
     """Only a message that nobody took can expire: a setup whose worker died later is sent again."""
     ledger = launched(world, expires_at=time.time() - 1)
-    world.carrier.lose()
+    world.dispatcher.lose()
     ledger.write_continuation(Continuation(message="begun"))
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.SETUP_SENT
@@ -219,7 +219,7 @@ def test_a_setup_that_began_in_time_does_not_expire(world: World) -> None:
 
 def test_an_expired_job_is_ended_once(world: World) -> None:
     """A job that a message of the engine would have started, and that expired, has failed once and for all."""
-    order = world.order(Numbers, {"numbers": [1]})
+    order = world.submission(Numbers, {"numbers": [1]})
     ledger = world.runtime.launch("job", order.intent(launch="{}", expires_at=time.time() - 1)).ledger
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.FAILED
@@ -239,7 +239,7 @@ def test_a_job_whose_streaming_caller_is_gone_fails(world: World) -> None:
     with pytest.raises(KeyboardInterrupt):
         world.launch(Numbers, {"numbers": numbers()}, job_id="job")
     ledger = world.runtime.ledger("job")
-    world.carrier.lose()
+    world.dispatcher.lose()
     assert moved(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.FAILED
@@ -254,12 +254,12 @@ def test_a_streaming_caller_that_lives_is_left_alone(world: World) -> None:
     def numbers() -> Iterator[int]:
         yield 1
         world.store.age(10 * STALL_S)
-        world.runtime.ledger("job").beat("setup", Note(by="caller"))
+        world.runtime.ledger("job").write_heartbeat("setup", Note(by="caller"))
         moves.append(sweep_job(world.process(), "job"))
         yield 2
 
     ledger = world.launch(Numbers, {"numbers": numbers()}, job_id="job")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert moves == [Move.NONE]
     assert value_of(ledger) == [1, 2]
 
@@ -267,30 +267,30 @@ def test_a_streaming_caller_that_lives_is_left_alone(world: World) -> None:
 def test_each_nudge_doubles_the_time_to_the_next(world: World) -> None:
     """A job that merely waits in a queue is sent again after 1, 2, 4, 8 … times the stall."""
     ledger = launched(world)
-    for nudges in range(6):
-        world.store.age(STALL_S * 2**nudges - 1)
+    for resends in range(6):
+        world.store.age(STALL_S * 2**resends - 1)
         assert moved(world, ledger) == Move.NONE
         world.store.age(2)
         assert moved(world, ledger) == Move.SETUP_SENT
-    assert len(world.carrier.setups) == 7
+    assert len(world.dispatcher.setups) == 7
 
 
 def test_of_two_sweeps_at_once_one_moves(world: World) -> None:
     """Two sweeps that see the same stalled job send one message."""
     ledger = launched(world)
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     moves: list[Move] = []
 
     def overtake(verb: str, key: str) -> None:
-        if verb == "put" and "/nudge/" in key:
+        if verb == "put" and "/resends/" in key:
             world.store.before = lambda verb, key: None
             moves.append(moved(world, ledger))
 
     world.store.before = overtake
     moves.append(moved(world, ledger))
     assert sorted(moves) == [Move.NONE, Move.SETUP_SENT]
-    assert len(world.carrier.waiting) == 1
+    assert len(world.dispatcher.waiting) == 1
 
 
 def test_a_sweep_of_no_job_says_so(world: World) -> None:
@@ -323,9 +323,9 @@ def test_ids_that_sort_around_the_slash_are_all_found() -> None:
 def test_a_sweep_of_all_moves_each(world: World) -> None:
     """Every job is looked at; each gets what it needs."""
     stalled = [world.launch(Words, {"documents": ["a"]}, job_id=job_id) for job_id in IDS]
-    world.carrier.drain(world.runtime, until=lambda: len(world.carrier.waiting) <= 3)
-    waiting = {message.job_id for message in world.carrier.waiting}
-    world.carrier.lose()
+    world.dispatcher.drain(world.runtime, until=lambda: len(world.dispatcher.waiting) <= 3)
+    waiting = {message.job_id for message in world.dispatcher.waiting}
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     moves = dict(sweep(world.process()))
     assert set(moves) == {ledger.job_id for ledger in stalled}
@@ -333,12 +333,12 @@ def test_a_sweep_of_all_moves_each(world: World) -> None:
 
 
 def test_old_jobs_and_parameters_are_removed(world: World) -> None:
-    """Old means `keep_s` after the outcome, for a parameter twice that; what still runs keeps its parameters."""
-    world = World(inline_bytes=10, keep_s=1000.0)
+    """Old means `retention_s` after the outcome, for a parameter twice that; what still runs keeps its parameters."""
+    world = World(inline_bytes=10, retention_s=1000.0)
     world.launch(Words, {"documents": ["a"] * 50}, job_id="old")
     running = world.launch(Words, {"documents": ["b"] * 50}, job_id="running")
-    world.carrier.waiting = [message for message in world.carrier.waiting if message.job_id == "old"]
-    world.carrier.drain(world.runtime)
+    world.dispatcher.waiting = [message for message in world.dispatcher.waiting if message.job_id == "old"]
+    world.dispatcher.drain(world.runtime)
     world.store.age(900)
     assert dict(sweep(world.process()))["old"] == Move.NONE
     world.store.age(101)
@@ -356,7 +356,7 @@ def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:
     """A job whose records can't be read does not keep others from being moved."""
     bad = launched(world, job_id="bad")
     launched(world, job_id="good")
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.flip(bad.keys.intent)
     world.store.age(STALL_S + 1)
     moves = dict(sweep(world.process()))
@@ -366,7 +366,7 @@ def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:
 def test_a_foreign_object_does_not_stop_the_sweep(world: World) -> None:
     """An object that somebody else put under the root is passed by."""
     launched(world, job_id="good")
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.put(".hidden/x", b"")
     world.store.age(STALL_S + 1)
     assert dict(sweep(world.process()))["good"] == Move.SETUP_SENT
@@ -375,10 +375,10 @@ def test_a_foreign_object_does_not_stop_the_sweep(world: World) -> None:
 def test_what_is_left_of_a_removed_job_is_removed(world: World) -> None:
     """What a late worker writes for a job that is gone does not stay for good."""
     ledger = world.launch(Numbers, {"numbers": [1]}, job_id="gone")
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     remove_job(world.store, ledger.job_id)
     ledger.write_delivered(Note(by="late"))
-    world.store.age(100 * world.config.keep_s)
+    world.store.age(100 * world.config.retention_s)
     list(sweep(world.process()))
     assert world.store.keys() == []
 
@@ -387,13 +387,13 @@ def test_a_sweep_does_not_revive_a_cancelled_job(world: World) -> None:
     """A job that was cancelled while its messages were lost stays cancelled."""
     ledger = prepared(world)
     job = world.job(ledger)
-    world.carrier.lose()
+    world.dispatcher.lose()
     assert job.cancel()
-    world.carrier.lose()
+    world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.OUTCOME_SENT
-    world.carrier.drain(world.runtime)
-    assert [found.ending for found in world.carrier.deliveries] == [Ending.CANCELLED]
+    world.dispatcher.drain(world.runtime)
+    assert [found.status for found in world.dispatcher.deliveries] == [OutcomeStatus.CANCELLED]
     with pytest.raises(JobCancelled):
         job.get(0)
 
@@ -401,13 +401,15 @@ def test_a_sweep_does_not_revive_a_cancelled_job(world: World) -> None:
 def test_a_chunk_that_a_sweep_sends_counts_its_tries(world: World) -> None:
     """A chunk with all its tries on record is given up and not run once more."""
     ledger = prepared(world)
-    attempt = world.handles[0].attempt
-    world.carrier.lose()
+    setup_id = world.refs[0].setup_id
+    world.dispatcher.lose()
     for number in (1, 2, 3):
         failure = Failure("process", "E", "why", "", 0, 0, number)
-        ledger.write_try(process_step(attempt, 0), number, Try(state=TryState.RAISED, at=1.0, failure=failure))
+        ledger.write_attempt(
+            process_step(setup_id, 0), number, Attempt(state=AttemptState.RAISED, at=1.0, failure=failure)
+        )
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.CHUNKS_SENT
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed, match=r"E: why \(tried 3 times\)"):
         value_of(ledger)

@@ -131,7 +131,9 @@ def test_a_bad_option_is_refused(options: dict[str, Any]) -> None:
         declared(**options)
 
 
-@pytest.mark.parametrize("name", ["chunk_items", "groups", "chunk_bytes", "item_bytes", "parallelism", "max_attempts"])
+@pytest.mark.parametrize(
+    "name", ["chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts"]
+)
 def test_a_count_that_is_no_integer_is_refused(name: str) -> None:
     """What counts things must be an integer."""
     with pytest.raises(DeclarationError, match=name):

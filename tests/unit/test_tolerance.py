@@ -13,13 +13,13 @@ from hypothesis import strategies as some
 from fanout import FailedItem, ForkJoinTask, JobFailed, JobState, Options, Progress, Results
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
-from fanout.records.models import Ending, Outcome
+from fanout.records.models import Outcome, OutcomeStatus
 from fanout.report import JobReport
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable
 
-from .carrier import WorkerDied
+from .dispatcher import WorkerDied
 from .stores import kind_of
 from .world import World
 
@@ -52,7 +52,7 @@ def failing(
 
 def launched(world: World, task: type[ForkJoinTask], items: int, **options: Any) -> Ledger:
     ledger = world.launch(task, {"numbers": list(range(items))}, **options)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     return ledger
 
 
@@ -66,8 +66,8 @@ def split(results: Results) -> Any:
     """A join that gives what it may want to know of failures."""
     return {
         "good": list(results.good()),
-        "marked": [place for place, result in enumerate(results) if isinstance(result, FailedItem)],
-        "failures": [(mark.item, mark.chunk, mark.error, mark.reason, mark.tries) for mark in results.failures()],
+        "marked": [location for location, result in enumerate(results) if isinstance(result, FailedItem)],
+        "failures": [(mark.item, mark.chunk, mark.error, mark.reason, mark.attempts) for mark in results.failures()],
         "failed": results.failed,
         "length": len(results),
         "at": isinstance(results[13], FailedItem),
@@ -82,7 +82,7 @@ def test_failed_items_are_marked(world: World) -> None:
     assert value["marked"] == [3, 13, 14]
     assert value["failures"] == [(n, n // 10, "ValueError", f"no {n}", 3) for n in (3, 13, 14)]
     assert (value["failed"], value["length"], value["at"]) == (3, 30, True)
-    assert len(world.carrier.deliveries) == 1
+    assert len(world.dispatcher.deliveries) == 1
 
 
 def test_the_outcome_lists_them(world: World) -> None:
@@ -108,7 +108,7 @@ def test_a_mark_is_false_and_travels_as_its_fields(world: World) -> None:
     """`filter(None, …)` passes it by; a join that returns it returns a dict."""
     ledger = launched(world, failing(lambda number: number == 2, join=lambda results: results[2:4]), 10, tolerate=1)
     assert ledger.value(outcome_of(ledger)) == [
-        {"item": 2, "chunk": 0, "error": "ValueError", "reason": "no 2", "tries": 3},
+        {"item": 2, "chunk": 0, "error": "ValueError", "reason": "no 2", "attempts": 3},
         3,
     ]
     assert not FailedItem(2, 0, "ValueError", "no 2")
@@ -156,7 +156,7 @@ def test_what_cannot_travel_is_a_failed_item(world: World) -> None:
             return list(results.good())
 
     ledger = world.launch(Odd, {})
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == [0, 2]
     assert outcome_of(ledger).failed_items[0].reason.startswith("results[1] is a builtins.object")
 
@@ -190,7 +190,7 @@ def test_the_limit_is_exact(world: World, options: dict[str, Any], failed: int) 
     """As many as may fail do no harm, one more fails the job."""
     task = failing(lambda number: number < failed, join=lambda results: sum(results.good()))
     ledger = launched(world, task, 20, chunk_items=2, max_attempts=1, **options)
-    assert outcome_of(ledger).ending == (Ending.SUCCEEDED if failed == 4 else Ending.FAILED)
+    assert outcome_of(ledger).status == (OutcomeStatus.SUCCEEDED if failed == 4 else OutcomeStatus.FAILED)
 
 
 def test_a_count_is_known_early(world: World) -> None:
@@ -213,8 +213,8 @@ def test_a_fraction_is_known_with_the_manifest(world: World) -> None:
         def setup():
             for number in range(4):
                 yield {"number": number}
-                for handle in world.handles[len(ran) :]:
-                    run_process(world.runtime, handle)
+                for ref in world.refs[len(ran) :]:
+                    run_process(world.runtime, ref)
 
         def process(number):
             ran.append(number)
@@ -225,11 +225,11 @@ def test_a_fraction_is_known_with_the_manifest(world: World) -> None:
 
     world = World(pack_bytes=1)
     ledger = world.launch(Eager, {})
-    world.carrier.deliver(world.runtime)
-    for handle in world.handles[len(ran) : 3]:
-        run_process(world.runtime, handle)
+    world.dispatcher.deliver(world.runtime)
+    for ref in world.refs[len(ran) : 3]:
+        run_process(world.runtime, ref)
     outcome = outcome_of(ledger)
-    assert outcome.ending == Ending.FAILED
+    assert outcome.status == OutcomeStatus.FAILED
     assert "of 4 items failed, at most 2 may" in outcome.error("j").reason
 
 
@@ -243,17 +243,17 @@ def test_fewer_items_than_must_succeed(world: World) -> None:
 @pytest.mark.parametrize("options", [{"tolerate": 0.5}, {"tolerate": 2}, {"min_success": 0.5}, {"min_success": 0}])
 def test_a_job_without_items_succeeds(world: World, options: dict[str, Any]) -> None:
     """Nothing can fail where there is nothing."""
-    assert outcome_of(launched(world, failing(lambda number: True), 0, **options)).ending == Ending.SUCCEEDED
+    assert outcome_of(launched(world, failing(lambda number: True), 0, **options)).status == OutcomeStatus.SUCCEEDED
 
 
 def test_a_chunk_costs_no_more_when_nothing_is_amiss(world: World) -> None:
     """Tolerance costs a good chunk nothing: one write, one listing, and a read that its neighbour has made for it."""
     world.prepare(failing(lambda number: False), {"numbers": list(range(1000))}, tolerate=0.1)
     runtime = world.process()
-    run_process(runtime, world.handles[0])
+    run_process(runtime, world.refs[0])
     world.store.log.clear()
-    run_process(runtime, world.handles[1])
-    assert [(verb, kind_of(key)) for verb, key in world.store.log] == [("put", "out"), ("list", "out")]
+    run_process(runtime, world.refs[1])
+    assert [(verb, kind_of(key)) for verb, key in world.store.log] == [("put", "results"), ("list", "results")]
 
 
 def test_iteration_gives_marks(world: World) -> None:
@@ -275,7 +275,7 @@ def test_a_worker_that_dies_after_its_marks_loses_none(world: World) -> None:
     world.store.after = die
     ledger = launched(world, failing(lambda number: number == 5), 20, tolerate=0)
     outcome = outcome_of(ledger)
-    assert outcome.ending == Ending.FAILED
+    assert outcome.status == OutcomeStatus.FAILED
     assert "1 of 20 items failed" in outcome.error("j").reason
 
 
@@ -283,13 +283,13 @@ def test_a_good_result_beats_a_bad_one(world: World) -> None:
     """Of two runs of a chunk one succeeds later than the other fails: before the join, the good one counts."""
     task = failing(lambda number: number == 5 and len(task.runs) < 10)  # type: ignore[attr-defined]
     ledger = world.prepare(task, {"numbers": list(range(20))}, tolerate=1, max_attempts=1)
-    first, second = world.handles
+    first, second = world.refs
     run_process(world.runtime, first)
-    assert ledger.landed(first.attempt) == {0: 1}
+    assert ledger.landed(first.setup_id) == {0: 1}
     run_process(world.runtime, first)
-    assert ledger.landed(first.attempt) == {0: 0}
+    assert ledger.landed(first.setup_id) == {0: 0}
     run_process(world.runtime, second)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     outcome = outcome_of(ledger)
     assert (ledger.value(outcome), outcome.failed) == (list(range(20)), 0)
 
@@ -297,21 +297,21 @@ def test_a_good_result_beats_a_bad_one(world: World) -> None:
 def test_a_join_that_was_lost_finds_the_marks(world: World) -> None:
     """A sweep sees a job whose only failed chunk is marked as complete, and has it joined."""
     ledger = world.prepare(failing(lambda number: number == 5), {"numbers": list(range(20))}, tolerate=1)
-    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
-    world.carrier.lose()
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
+    world.dispatcher.lose()
     world.store.age(61)
     assert sweep_job(world.process(), ledger.job_id) == Move.JOIN_SENT
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     assert outcome_of(ledger).failed == 1
 
 
 def test_a_damaged_result_with_marks_is_named(world: World) -> None:
     """One flipped byte in the record of a chunk with failed items is found by the join that reads it."""
     ledger = world.prepare(failing(lambda number: number == 5), {"numbers": list(range(20))}, tolerate=1)
-    world.carrier.drain(world.runtime, until=lambda: bool(world.carrier.joins))
-    key = ledger.keys.bad_result(world.handles[0].attempt, 0, 1)
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
+    key = ledger.keys.bad_result(world.refs[0].setup_id, 0, 1)
     world.store.flip(key)
-    world.carrier.drain(world.runtime)
+    world.dispatcher.drain(world.runtime)
     failure = Failure.read(outcome_of(ledger).failure)
     assert failure is not None
     assert (failure.step, failure.error) == ("join", "CorruptObject")
@@ -332,15 +332,15 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, number: 
 
     world.store.before = fail
     for _ in range(10):
-        if not world.carrier.waiting:
+        if not world.dispatcher.waiting:
             break
         try:
-            world.carrier.deliver(world.process())
+            world.dispatcher.deliver(world.process())
         except StorageUnavailable:
             continue
     outcome = outcome_of(ledger)
     # A message that came again counts as a run that died, so the chunk may be given up as a whole.
-    assert outcome.ending == Ending.SUCCEEDED or outcome.failed == 10
+    assert outcome.status == OutcomeStatus.SUCCEEDED or outcome.failed == 10
 
 
 NUMBERS = some.lists(some.booleans(), max_size=40)
@@ -360,7 +360,7 @@ def test_marks_stand_where_items_failed(
         tolerate=1.0,
         max_attempts=attempts,
     )
-    world.carrier.drain(world.runtime, order=order)
+    world.dispatcher.drain(world.runtime, order=order)
     outcome = outcome_of(ledger)
     value: Any = ledger.value(outcome)
     assert outcome.failed == sum(fails)
@@ -368,7 +368,7 @@ def test_marks_stand_where_items_failed(
         number if bad else -1 for number, bad in enumerate(fails)
     ]
     assert [entry for entry in value if not isinstance(entry, dict)] == [n for n, bad in enumerate(fails) if not bad]
-    assert len(world.carrier.deliveries) == 1
+    assert len(world.dispatcher.deliveries) == 1
 
 
 @given(NUMBERS, some.integers(1, 5), some.integers(0, 10), some.randoms(use_true_random=False))
@@ -382,8 +382,8 @@ def test_a_limit_holds_in_any_order(fails: Sequence[bool], chunk_items: int, lim
         tolerate=limit,
         max_attempts=1,
     )
-    world.carrier.drain(world.runtime, order=order)
-    assert (outcome_of(ledger).ending == Ending.SUCCEEDED) == (sum(fails) <= limit)
+    world.dispatcher.drain(world.runtime, order=order)
+    assert (outcome_of(ledger).status == OutcomeStatus.SUCCEEDED) == (sum(fails) <= limit)
 
 
 # Here and now

@@ -22,7 +22,7 @@ import pytest
 
 import fanout
 from fanout import DeclarationError, ForkJoinTask, InvalidInput, JobFailed, fork_join
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 from storage import MemoryStore, Unencodable
 from storage.codec.registry import TYPES
 
@@ -198,10 +198,10 @@ def test_what_the_remedy_says_works(value: Any) -> None:
 def test_what_stays_at_home_need_not_travel() -> None:
     """A value that only a setup in this process takes is given to it as it is; one that coerce changes, changed."""
     dataset = Dataset()
-    order = Order.of(
-        Echo.declaration, {"given": dataset}, store=MemoryStore(), inline_bytes=10, options={}, setup_here=True
+    submission = Submission.of(
+        Echo.declaration, {"given": dataset}, store=MemoryStore(), inline_bytes=10, options={}, setup_in_caller=True
     )
-    assert order.kept == {"given": dataset}
+    assert submission.kept == {"given": dataset}
 
     class Coercing(Echo):
         input_schema = {"given": {"coerce": list}}
@@ -212,8 +212,8 @@ def test_what_stays_at_home_need_not_travel() -> None:
 def test_a_received_container_is_a_value_as_well() -> None:
     """A chain's value that is a view or a container goes the way of one that is given."""
     store = MemoryStore()
-    order = Order.of(Echo.declaration, {}, store=store, inline_bytes=10, options={}, receives="given")
-    done = order.completed(SETTINGS.items(), store=store, inline_bytes=10)
+    submission = Submission.of(Echo.declaration, {}, store=store, inline_bytes=10, options={}, receives="given")
+    done = submission.completed(SETTINGS.items(), store=store, inline_bytes=10)
     assert done.parameters.load(["given"], store) == {"given": [("a", 1)]}
 
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from fanout import Config, ForkJoinTask
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 from fanout.job import Job
-from fanout.records.chunk_ref import Handle
+from fanout.records.chunk_ref import ChunkRef
 from fanout.records.keys import new_id
 from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 
-from .carrier import RecordingCarrier, WorkerDied
+from .dispatcher import RecordingDispatcher, WorkerDied
 from .stores import ScriptedStore
 
 
@@ -30,7 +30,7 @@ class World:
     def __init__(self, *, copies: int = 1, **settings: Any) -> None:
         self.store = ScriptedStore()
         self.config = Config(store=self.store.url, **settings)
-        self.carrier = RecordingCarrier(copies=copies)
+        self.dispatcher = RecordingDispatcher(copies=copies)
         self.errors: list[BaseException] = []
         self.runtime = self.process()
 
@@ -39,13 +39,13 @@ class World:
         return Runtime(
             self.store,
             self.config,
-            self.carrier,
+            self.dispatcher,
             on_error=self.errors.append,
             is_stop=lambda error: isinstance(error, KeyboardInterrupt | WorkerDied),
         )
 
-    def order(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Order:
-        return Order.of(
+    def submission(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Submission:
+        return Submission.of(
             task.declaration, values, store=self.store, inline_bytes=self.config.inline_bytes, options=options
         )
 
@@ -60,24 +60,24 @@ class World:
         **options: Any,
     ) -> Ledger:
         """Write a job's intent and ask for its setup; a streamed input is set up at once."""
-        order = self.order(task, values, **options)
-        job = self.runtime.launch(job_id or new_id(), order.intent(not_before=not_before, expires_at=expires_at))
-        if order.kept:
-            run_setup(self.runtime, job.id, kept=order.kept)
+        submission = self.submission(task, values, **options)
+        job = self.runtime.launch(job_id or new_id(), submission.intent(not_before=not_before, expires_at=expires_at))
+        if submission.kept:
+            run_setup(self.runtime, job.id, kept=submission.kept)
         else:
-            self.carrier.send_setup(job.id, job.intent)
+            self.dispatcher.send_setup(job.id, job.intent)
         return job.ledger
 
     def prepare(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Ledger:
         """Launch a job and run its setup, so that its chunks wait."""
         ledger = self.launch(task, values, **options)
-        self.carrier.deliver(self.runtime)
+        self.dispatcher.deliver(self.runtime)
         return ledger
 
     def run(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Outcome:
         """Run a job to its end."""
         ledger = self.launch(task, values, **options)
-        self.carrier.drain(self.runtime)
+        self.dispatcher.drain(self.runtime)
         outcome = ledger.outcome()
         assert outcome is not None
         return outcome
@@ -86,6 +86,6 @@ class World:
         return Job(ledger.job_id, self.runtime, launch_id=ledger.launch_id)
 
     @property
-    def handles(self) -> list[Handle]:
+    def refs(self) -> list[ChunkRef]:
         """The handles of all chunks sent so far."""
-        return [message.handle for message in self.carrier.chunks]
+        return [message.ref for message in self.dispatcher.chunks]

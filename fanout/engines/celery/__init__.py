@@ -29,7 +29,7 @@ from .checkup import check_app
 from .extension import Extension, attach, connect, extension_of
 from .settings import Advice, advice
 from .signature import ForkJoinSignature, signature, submit
-from .values import opened
+from .values import resolve
 
 __all__ = [
     "Advice",
@@ -40,7 +40,7 @@ __all__ = [
     "check_app",
     "connect",
     "extension_of",
-    "opened",
+    "resolve",
     "signature",
     "submit",
 ]

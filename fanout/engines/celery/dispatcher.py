@@ -11,7 +11,7 @@ from kombu import Producer
 from kombu.utils import json
 from kombu.utils.uuid import uuid
 
-from ...records.chunk_ref import Handle
+from ...records.chunk_ref import ChunkRef
 from ...records.models import Intent
 from .publishing.publish import Message, Patience, offer
 from .store_mismatch import store_header
@@ -31,7 +31,7 @@ def celery_name(task: str, step: str) -> str:
     return STEP_NAMES[step].format(task)
 
 
-class CeleryCarrier:
+class CeleryDispatcher:
     """Sends by name, so that a process that sweeps need not have the task's module imported.
 
     Args:
@@ -47,19 +47,19 @@ class CeleryCarrier:
         *,
         timeout_s: float,
         store_url: str = "",
-        ended: Callable[[Handle], bool] = lambda handle: False,
+        ended: Callable[[ChunkRef], bool] = lambda ref: False,
     ) -> None:
         self._app = app
         self._timeout_s = timeout_s
         self._store_url = store_url
         self._ended = ended
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
-        said = _said(launch_id=intent.launch_id, round=round, again=again)
+        said = _said(launch_id=intent.launch_id, generation=generation, again=again)
         self._send([self._message(celery_name(intent.task, "setup"), (), said, launch)])
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
         # The messages of a Canvas group, without `group.apply_async`: that subscribes this worker to the result of
         # every member, one round trip each, although nobody will ever ask for one.
         name, group = celery_name(intent.task, "process"), uuid()
@@ -67,7 +67,7 @@ class CeleryCarrier:
             [
                 self._message(
                     name,
-                    handle.to_row(),
+                    ref.to_row(),
                     {},
                     {
                         **intent.routing,
@@ -75,17 +75,22 @@ class CeleryCarrier:
                         "group_id": group,
                         "group_index": index,
                         "ignore_result": True,
-                        "argsrepr": f"(chunk {handle.chunk})",
+                        "argsrepr": f"(chunk {ref.chunk})",
                     },
                 )
-                for index, handle in enumerate(handles)
+                for index, ref in enumerate(refs)
             ],
-            needless=lambda: self._ended(handles[0]),
+            needless=lambda: self._ended(refs[0]),
         )
 
-    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
+    def send_join(
+        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+    ) -> None:
         following: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
-        said, options = _said(launch_id=intent.launch_id, again=again, round=round), {**intent.routing, **following}
+        said, options = (
+            _said(launch_id=intent.launch_id, again=again, generation=generation),
+            {**intent.routing, **following},
+        )
         self._send([self._message(celery_name(intent.task, "join"), (job_id,), said, options)])
 
     def _message(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]) -> Message:

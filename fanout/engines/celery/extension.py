@@ -12,20 +12,20 @@ from celery import Celery, current_task
 from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
 
-from storage import StorageError, open_proven
+from storage import StorageError, open_verified
 
-from ...background.debouncer import Idle
+from ...background.debouncer import Debouncer
 from ...config.settings import Config, from_celery, from_environment
 from ...declaration.definition import TASKS, Declaration, Registry
 from ...errors import ConfigError, JobNotFound
 from ...job import Job
-from ...records.chunk_ref import Handle
+from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, too_long
 from ...runtime import Runtime
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
-from .dispatcher import CeleryCarrier, celery_name
-from .listener import bell_of, forget_result, refuse_to_block
+from .dispatcher import CeleryDispatcher, celery_name
+from .listener import forget_result, listener_for, refuse_to_block
 from .settings import warn
 from .stage_task import StageTask
 from .sweeper import SweepTask
@@ -74,14 +74,14 @@ class Extension:
         with self._lock:
             if self._runtime is None:
                 config = self.config
-                idle = Idle()
-                for ending in (worker_process_shutdown, worker_shutdown):
-                    ending.connect(lambda **_: idle.flush(), weak=False)
-                store = open_proven(config.store, unsafe_write_once=config.unsafe_write_once)
+                debouncer = Debouncer()
+                for status in (worker_process_shutdown, worker_shutdown):
+                    status.connect(lambda **_: debouncer.flush(), weak=False)
+                store = open_verified(config.store, unsafe_write_once=config.unsafe_write_once)
                 self._runtime = Runtime(
                     store,
                     config,
-                    CeleryCarrier(
+                    CeleryDispatcher(
                         self.app,
                         timeout_s=config.publish_timeout_s,
                         store_url=store.url,
@@ -91,8 +91,8 @@ class Extension:
                     on_error=_explain,
                     is_stop=_is_stop,
                     on_removed=lambda job_id: forget_result(self.app, job_id),
-                    bell=lambda job_id: bell_of(self.app, job_id),
-                    idle=idle,
+                    listener=lambda job_id: listener_for(self.app, job_id),
+                    debouncer=debouncer,
                     check_wait=refuse_to_block,
                 )
             return self._runtime
@@ -102,10 +102,10 @@ class Extension:
         eager = self.app.conf.task_always_eager
         return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
 
-    def _has_ended(self, handle: Handle) -> bool:
+    def _has_ended(self, ref: ChunkRef) -> bool:
         """Whether the job of a chunk is known to have ended. One request."""
         try:
-            return self.runtime.job(handle.job_id, handle.launch_id, handle.round).ledger.has_outcome()
+            return self.runtime.job(ref.job_id, ref.launch_id, ref.generation).ledger.has_outcome()
         except JobNotFound:
             return True
         except StorageError:

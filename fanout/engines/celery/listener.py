@@ -13,7 +13,7 @@ from celery import Celery
 from celery._state import task_join_will_block  # type: ignore[attr-defined]
 from celery.backends.base import DisabledBackend
 
-from ...runtime import Bell, Silence
+from ...runtime import CompletionListener, PollingOnly
 
 _LOG = logging.getLogger("fanout")
 
@@ -25,7 +25,7 @@ FORGET_S = 2.0
 """Longest time that a removal waits for the result backend."""
 
 
-class RedisBell:
+class RedisListener:
     """Rings when Redis announces the result of the join's Celery task, which is stored after the outcome is written.
 
     It listens to a channel of Redis and takes nothing away from anybody else who waits for that result.
@@ -35,7 +35,7 @@ class RedisBell:
         job_id: The job, and so the Celery task, to listen for.
     """
 
-    rings = True
+    notifies = True
 
     def __init__(self, backend: Any, job_id: str) -> None:
         self._client = _impatient(backend.client)
@@ -121,16 +121,16 @@ def _is_redis(backend: object) -> bool:
 
 
 @contextmanager
-def bell_of(app: Celery, job_id: str) -> Iterator[Bell]:
+def listener_for(app: Celery, job_id: str) -> Iterator[CompletionListener]:
     """What rings when the job ends, if the app's result backend can tell; else nothing but time passes."""
-    bell = None
+    listener = None
     try:
         if _is_redis(app.backend):
-            bell = RedisBell(app.backend, job_id)
+            listener = RedisListener(app.backend, job_id)
     except Exception as error:
         _LOG.debug("the result backend does not tell when a job ends: %s", error)
     try:
-        yield bell or Silence()
+        yield listener or PollingOnly()
     finally:
-        if bell is not None:
-            bell.close()
+        if listener is not None:
+            listener.close()

@@ -1,6 +1,6 @@
 """What the messages for setup and join say, checked field by field: a message may be forged, or come from elsewhere.
 
-The message for process is a handle, which checks itself (`Handle.from_row`). Pure: no store, no broker, no request.
+The message for process is a handle, which checks itself (`ChunkRef.from_row`). Pure: no store, no broker, no request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from ...records.chunk_ref import Handle
+from ...records.chunk_ref import ChunkRef
 from ...records.keys import checked_digest, checked_id
 
 EXCERPT = 80
@@ -30,16 +30,16 @@ class SetupMessage:
     Attributes:
         job_id: The job; the message's Celery task id.
         received: What the step before in a chain sent, if the input is still to be completed.
-        order: The signature's order in the form of `wire.to_wire`, if the job is not on record yet.
-        round: The job's round.
+        submission: The signature's order in the form of `wire.to_wire`, if the job is not on record yet.
+        generation: The job's round.
         launch_id: Which launch of that id is meant; None for the one that counts.
         again: Whether a sweep believes that a worker which had begun is gone.
     """
 
     job_id: str
     received: tuple[Any, ...] = ()
-    order: dict[str, Any] | None = None
-    round: int = 0
+    submission: dict[str, Any] | None = None
+    generation: int = 0
     launch_id: str | None = None
     again: bool = False
 
@@ -50,18 +50,18 @@ class SetupMessage:
         Raises:
             ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
         """
-        said = _said(kwargs, "order", "round", "launch_id", "again")
+        said = _said(kwargs, "submission", "generation", "launch_id", "again")
         received = tuple(_list(args, "arguments"))
-        order = said.get("order")
-        if order is not None:
-            check_order(order)
+        submission = said.get("submission")
+        if submission is not None:
+            check_submission(submission)
         elif received:
             raise ValueError(f"{len(received)} values were received, and there is no order for them")
         return cls(
             job_id=checked_id(job_id, what="job id"),
             received=received,
-            order=order,
-            round=_index(said.get("round", 0), "round"),
+            submission=submission,
+            generation=_index(said.get("generation", 0), "generation"),
             launch_id=_token(said.get("launch_id"), "launch id"),
             again=_is(bool, said.get("again", False), "again", "true or false"),
         )
@@ -74,14 +74,14 @@ class JoinMessage:
     Attributes:
         job_id: The job.
         again: Whether a sweep believes that an earlier join was lost.
-        round: The job's round.
+        generation: The job's round.
         held: Tokens of earlier runs for this message.
         launch_id: Which launch of that id is meant; None for the one that counts.
     """
 
     job_id: str
     again: bool = False
-    round: int = 0
+    generation: int = 0
     held: tuple[str, ...] = ()
     launch_id: str | None = None
 
@@ -92,7 +92,7 @@ class JoinMessage:
         Raises:
             ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
         """
-        said = _said(kwargs, "again", "round", "held", "launch_id")
+        said = _said(kwargs, "again", "generation", "held", "launch_id")
         one = _list(args, "arguments")
         if len(one) != 1:
             raise ValueError(f"there must be one argument, the job's id, and not {len(one)}")
@@ -102,7 +102,7 @@ class JoinMessage:
         return cls(
             job_id=checked_id(one[0], what="job id"),
             again=_is(bool, said.get("again", False), "again", "true or false"),
-            round=_index(said.get("round", 0), "round"),
+            generation=_index(said.get("generation", 0), "generation"),
             held=tuple(checked_id(token, what="held") for token in held),
             launch_id=_token(said.get("launch_id"), "launch id"),
         )
@@ -113,7 +113,7 @@ class JobOf(NamedTuple):
 
     job_id: str
     launch_id: str | None
-    round: int
+    generation: int
 
 
 def job_of(step: str, task_id: object, args: object, kwargs: object) -> JobOf:
@@ -129,22 +129,22 @@ def job_of(step: str, task_id: object, args: object, kwargs: object) -> JobOf:
         ValueError: It is no message of ours.
     """
     if step == "process":
-        handle = Handle.from_row(args)
-        return JobOf(handle.job_id, handle.launch_id, handle.round)
+        ref = ChunkRef.from_row(args)
+        return JobOf(ref.job_id, ref.launch_id, ref.generation)
     if step == "setup":
         setup = SetupMessage.parse(task_id, args or (), kwargs or {})
-        return JobOf(setup.job_id, setup.launch_id, setup.round)
+        return JobOf(setup.job_id, setup.launch_id, setup.generation)
     join = JoinMessage.parse(args, kwargs or {})
-    return JobOf(join.job_id, join.launch_id, join.round)
+    return JobOf(join.job_id, join.launch_id, join.generation)
 
 
-def check_order(order: object) -> None:
+def check_submission(submission: object) -> None:
     """Check that an order has the form that `wire.to_wire` gives it. What its task makes of it is not looked at.
 
     Raises:
         ValueError: It has another; says where.
     """
-    body = _named(order, "order")
+    body = _named(submission, "submission")
     missing = sorted({"inline", "references", "options", "receives"} - body.keys())
     if missing:
         raise ValueError(f"order lacks {', '.join(missing)}")

@@ -23,8 +23,8 @@ from celery.worker.control import Panel
 from ...errors import JobNotFound
 from ...records.failure import Failure
 from ...records.keys import is_id, new_token
-from ...records.models import Ending, Note, Outcome
-from ...runtime import OpenJob, Runtime
+from ...records.models import Note, Outcome, OutcomeStatus
+from ...runtime import CachedJob, Runtime
 from ...stages import conclude
 from .current_app import ATTRIBUTE
 from .messages import job_of
@@ -35,19 +35,19 @@ REVOKED = "Revoked"
 """What an outcome calls a job whose Celery task was revoked."""
 
 _FAILURES = {
-    REVOKED: (Ending.CANCELLED, "job", "its Celery task was revoked"),
-    "Expired": (Ending.FAILED, "setup", "its message expired before a worker took it"),
+    REVOKED: (OutcomeStatus.CANCELLED, "job", "its Celery task was revoked"),
+    "Expired": (OutcomeStatus.FAILED, "setup", "its message expired before a worker took it"),
 }
 
 
 def is_revoked(outcome: Outcome) -> bool:
     """Whether a job ended because its Celery task was revoked."""
     failure = Failure.read(outcome.failure)
-    return outcome.ending == Ending.CANCELLED and failure is not None and failure.error == REVOKED
+    return outcome.status == OutcomeStatus.CANCELLED and failure is not None and failure.error == REVOKED
 
 
 def put_on_record(
-    job_ids: Iterable[str], why: str, *, launch_id: str | None = None, round: int | None = None, told: bool = False
+    job_ids: Iterable[str], why: str, *, launch_id: str | None = None, generation: int | None = None, told: bool = False
 ) -> None:
     """End jobs; runs in a child of the pool. One request for an id that is no job's, a few for one that is.
 
@@ -55,7 +55,7 @@ def put_on_record(
         job_ids: Ids of Celery tasks, which may be jobs'.
         why: `Revoked` or `Expired`.
         launch_id: Which launch of these ids is meant; the one that counts if not given.
-        round: The round of the jobs; the latest if not given.
+        generation: The round of the jobs; the latest if not given.
         told: Whether Celery has told what follows, so that nothing is left to deliver.
     """
     from .extension import extension_of
@@ -63,7 +63,7 @@ def put_on_record(
     runtime = extension_of().runtime
     for job_id in job_ids:
         try:
-            _end(runtime, runtime.job(job_id, launch_id), why, round=round, told=told)
+            _end(runtime, runtime.job(job_id, launch_id), why, generation=generation, told=told)
         except JobNotFound:
             # A task that is none of ours, or one that was removed.
             continue
@@ -71,15 +71,15 @@ def put_on_record(
             _LOG.warning("job %s: that it is %s could not be put on record: %s", job_id, why.lower(), error)
 
 
-def _end(runtime: Runtime, job: OpenJob, why: str, *, round: int | None, told: bool) -> None:
-    number = job.ledger.latest_round() if round is None else round
+def _end(runtime: Runtime, job: CachedJob, why: str, *, generation: int | None, told: bool) -> None:
+    number = job.ledger.latest_generation() if generation is None else generation
     job = runtime.open(job.id, job.intent, number)
-    ending, step, reason = _FAILURES[why]
-    standing = conclude(runtime, job, ending, Failure(step, why, reason), deliver=not told)
+    status, step, reason = _FAILURES[why]
+    current = conclude(runtime, job, status, Failure(step, why, reason), deliver=not told)
     if told:
         job.ledger.write_delivered(Note(by=new_token()))
-    if Failure.read(standing.failure) == Failure(step, why, reason):
-        _LOG.info("job %s is %s: %s", job.id, standing.ending, reason)
+    if Failure.read(current.failure) == Failure(step, why, reason):
+        _LOG.info("job %s is %s: %s", job.id, current.status, reason)
 
 
 def _in_pool(app: Celery, job_ids: list[str], why: str, **said: Any) -> None:
@@ -125,8 +125,8 @@ def _discarded(sender: Any = None, request: Any = None, expired: bool = False, *
         return
     why = "Expired" if expired else REVOKED
     try:
-        job_id, launch_id, round = job_of(step, request.id, request.args, request.kwargs)
+        job_id, launch_id, generation = job_of(step, request.id, request.args, request.kwargs)
     except ValueError as error:
         _LOG.warning("%s: dropped a message that is none of ours: %s", sender.name, error)
         return
-    _in_pool(sender.app, [job_id], why, launch_id=launch_id, round=round, told=step != "process")
+    _in_pool(sender.app, [job_id], why, launch_id=launch_id, generation=generation, told=step != "process")

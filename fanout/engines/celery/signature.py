@@ -16,11 +16,11 @@ from ...errors import ConfigError
 from ...job import Job
 from ...records.failure import Failure
 from ...records.keys import is_id, new_id
-from ...records.models import Ending
-from ...runtime import OpenJob, Runtime
+from ...records.models import OutcomeStatus
+from ...runtime import CachedJob, Runtime
 from ...stages import end_job, run_setup
 from .. import local
-from ..submission import CALLER_STOPPED, Order, put_on_record
+from ..submission import CALLER_STOPPED, Submission, put_on_record
 from . import signature_codec
 from .dispatcher import celery_name
 from .extension import Extension, extension_of
@@ -74,8 +74,8 @@ def signature(
     """See `ForkJoinTask.signature`."""
     extension = extension_of(app)
     check_workers(extension, task)
-    order = _order(extension, task, values, options=options, receives=receives, may_stream=False)
-    return _signature_of(extension, order)
+    submission = _submission(extension, task, values, options=options, receives=receives, may_stream=False)
+    return _signature_of(extension, submission)
 
 
 def submit(
@@ -83,7 +83,7 @@ def submit(
     values: Mapping[str, Any],
     *,
     job_id: str | None = None,
-    setup_here: bool = False,
+    setup_in_caller: bool = False,
     app: Celery | None = None,
     send_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any],
@@ -99,17 +99,19 @@ def submit(
         )
     job_id = job_id or new_id()
     routing = routing_of(send_options or {}, extension.app, task=celery_name(task.name, "process"))
-    order = replace(_order(extension, task, values, options=options, setup_here=setup_here), routing=routing)
+    submission = replace(
+        _submission(extension, task, values, options=options, setup_in_caller=setup_in_caller), routing=routing
+    )
     if extension.app.conf.task_always_eager:
-        local.run_inline(extension.runtime, order, job_id)
-    elif not (order.kept or setup_here):
-        _signature_of(extension, order).apply_async(task_id=job_id)
+        local.run_inline(extension.runtime, submission, job_id)
+    elif not (submission.kept or setup_in_caller):
+        _signature_of(extension, submission).apply_async(task_id=job_id)
     else:
-        return extension.job(job_id, launch_id=_set_up(extension.runtime, order, job_id))
+        return extension.job(job_id, launch_id=_set_up(extension.runtime, submission, job_id))
     return extension.job(job_id)
 
 
-def _order(
+def _submission(
     extension: Extension,
     task: Declaration,
     values: Mapping[str, Any],
@@ -117,10 +119,10 @@ def _order(
     options: Mapping[str, Any],
     receives: str | None = None,
     may_stream: bool = True,
-    setup_here: bool = False,
-) -> Order:
+    setup_in_caller: bool = False,
+) -> Submission:
     runtime = extension.runtime
-    return Order.of(
+    return Submission.of(
         task,
         values,
         store=runtime.store,
@@ -128,21 +130,21 @@ def _order(
         options=options,
         receives=receives,
         may_stream=may_stream,
-        setup_here=setup_here,
+        setup_in_caller=setup_in_caller,
     )
 
 
-def _signature_of(extension: Extension, order: Order) -> ForkJoinSignature:
+def _signature_of(extension: Extension, submission: Submission) -> ForkJoinSignature:
     return ForkJoinSignature(
-        celery_name(order.task.name, "setup"),
-        kwargs={"order": signature_codec.to_wire(order)},
-        options=dict(order.routing),
+        celery_name(submission.task.name, "setup"),
+        kwargs={"submission": signature_codec.to_wire(submission)},
+        options=dict(submission.routing),
         subtask_type=SUBTASK_TYPE,
         app=extension.app,
     )
 
 
-def _set_up(runtime: Runtime, order: Order, job_id: str) -> str:
+def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
     """Run setup here, on what only this process has; not if that is done, or another caller is at it.
 
     Returns:
@@ -150,12 +152,12 @@ def _set_up(runtime: Runtime, order: Order, job_id: str) -> str:
     """
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
-    own = Runtime(runtime.store, runtime.config, runtime.carrier, tasks=runtime.tasks, on_error=errors.append)
-    job, first = put_on_record(own, job_id, order.intent(now=runtime.now))
+    own = Runtime(runtime.store, runtime.config, runtime.dispatcher, tasks=runtime.tasks, on_error=errors.append)
+    job, first = put_on_record(own, job_id, submission.intent(now=runtime.now))
     if not first and _is_set_up(own, job):
         return job.launch_id
     try:
-        run_setup(own, job_id, launch_id=job.launch_id, kept=order.kept, fresh=first)
+        run_setup(own, job_id, launch_id=job.launch_id, kept=submission.kept, fresh=first)
     except BaseException as error:
         raise told(error, _give_up(job, error)) from error.__cause__
     if errors:
@@ -165,7 +167,7 @@ def _set_up(runtime: Runtime, order: Order, job_id: str) -> str:
     return job.launch_id
 
 
-def _give_up(job: OpenJob, error: BaseException) -> str:
+def _give_up(job: CachedJob, error: BaseException) -> str:
     """Put on record that this caller stops: it sees its launch fail, and will try again.
 
     Then workers stop, and the id can be used again. Where the store does not take the record, a sweep writes it later.
@@ -176,17 +178,17 @@ def _give_up(job: OpenJob, error: BaseException) -> str:
     is_stopped = not isinstance(error, Exception)
     failure = Failure("setup", CALLER_STOPPED, f"its caller stopped while it was launched: {type(error).__name__}")
     try:
-        outcome, is_ours = end_job(job, Ending.CANCELLED if is_stopped else Ending.FAILED, failure)
+        outcome, is_ours = end_job(job, OutcomeStatus.CANCELLED if is_stopped else OutcomeStatus.FAILED, failure)
     except StorageError as failed:
         return f"job {job.id} could not be ended either ({failed}): a sweep goes on with it, or ends it as CallerLost"
     if not is_ours:
-        return f"job {job.id} had {outcome.ending} before"
+        return f"job {job.id} had {outcome.status} before"
     return f"job {job.id} was ended, and never runs: submit it again, under the same job_id if it has one of yours"
 
 
-def _is_set_up(runtime: Runtime, job: OpenJob) -> bool:
+def _is_set_up(runtime: Runtime, job: CachedJob) -> bool:
     """Whether a job that was launched before has its input, or another caller is making it."""
     if job.ledger.has_outcome() or job.manifest() is not None:
         return True
-    seen_at = max(job.ledger.last_beat("setup") or 0.0, job.ledger.launched_at())
+    seen_at = max(job.ledger.last_heartbeat("setup") or 0.0, job.ledger.launched_at())
     return runtime.now() - seen_at < runtime.config.stall_s

@@ -12,44 +12,46 @@ from ...declaration.definition import Declaration
 from ...errors import InvalidInput
 from ...records.parameters import Parameters
 from ...runtime import Runtime
-from ..submission import Order
-from .messages import check_order, read_inline
-from .values import opened
+from ..submission import Submission
+from .messages import check_submission, read_inline
+from .values import resolve
 
 
-def to_wire(order: Order) -> dict[str, Any]:
+def to_wire(submission: Submission) -> dict[str, Any]:
     """JSON-plain, small whatever the size of the input: large parameters are in the store."""
-    defaults = asdict(order.task.options)
+    defaults = asdict(submission.task.options)
     # A count is not a fraction: 1 and 1.0 are equal, and say different things.
     options = {
         name: value
-        for name, value in asdict(order.options).items()
+        for name, value in asdict(submission.options).items()
         if (type(value), value) != (type(defaults[name]), defaults[name])
     }
     return {
-        "inline": base64.b64encode(order.parameters.inline).decode("ascii"),
-        "references": order.parameters.references,
+        "inline": base64.b64encode(submission.parameters.inline).decode("ascii"),
+        "references": submission.parameters.references,
         "options": options,
-        "receives": order.receives,
+        "receives": submission.receives,
         "made_at": int(time.time()),
     }
 
 
-def from_wire(body: Any, task: Declaration) -> Order:
+def from_wire(body: Any, task: Declaration) -> Submission:
     """The order that `to_wire` wrote.
 
     Raises:
         InvalidInput: It is none.
     """
     try:
-        check_order(body)
+        check_submission(body)
         parameters = Parameters(read_inline(body["inline"]), dict(body["references"]))
         known = {field.name for field in fields(Options)}
         options = {name: value for name, value in body["options"].items() if name in known}
-        return Order(task, parameters, task.options.updated(options), {}, body["receives"], body.get("routing", {}))
+        return Submission(
+            task, parameters, task.options.updated(options), {}, body["receives"], body.get("routing", {})
+        )
     except (ArithmeticError, TypeError, ValueError) as error:
         raise InvalidInput(
-            task.name, {"order": [f"is not what a signature of this task carries: {error!s:.300}"]}
+            task.name, {"submission": [f"is not what a signature of this task carries: {error!s:.300}"]}
         ) from error
 
 
@@ -57,7 +59,7 @@ class ParametersGone(InvalidInput):
     """What a signature refers to is no longer in the store."""
 
 
-def renewed(body: dict[str, Any], order: Order, runtime: Runtime) -> None:
+def renewed(body: dict[str, Any], submission: Submission, runtime: Runtime) -> None:
     """See to it that what an old signature refers to is in the store, and will be as long as its job needs it.
 
     A signature may be kept in a beat schedule, or in a module, for longer than the store keeps what no job refers to.
@@ -66,30 +68,30 @@ def renewed(body: dict[str, Any], order: Order, runtime: Runtime) -> None:
     Raises:
         ParametersGone: Names the parameters, and the remedy.
     """
-    keep_s = runtime.config.keep_s
+    retention_s = runtime.config.retention_s
     made_at = body.get("made_at", 0)
     # Roughly, for it was said by another machine's clock.
-    if not order.parameters.references or time.time() - made_at < keep_s / 2:
+    if not submission.parameters.references or time.time() - made_at < retention_s / 2:
         return
-    gone = order.parameters.renew(runtime.store, before=runtime.now() - keep_s)
+    gone = submission.parameters.renew(runtime.store, before=runtime.now() - retention_s)
     if gone:
-        days = 2 * keep_s / 86_400
+        days = 2 * retention_s / 86_400
         why = (
             f"is no longer in the store: a signature that is not launched for {days:g} days (2 × keep_s) loses its "
             "large parameters. Make the signature anew, for instance in a task that beat calls, or raise keep_s"
         )
-        raise ParametersGone(order.task.name, {name: [why] for name in gone})
+        raise ParametersGone(submission.task.name, {name: [why] for name in gone})
 
 
-def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Order:
+def completed(submission: Submission, received: tuple[Any, ...], runtime: Runtime) -> Submission:
     """The order with the value of the step before, validated along with the rest.
 
     Raises:
         InvalidInput: A value came that no parameter receives, or one is missing, or the input does not fit.
         Unencodable: The value can't travel.
     """
-    task = order.task
-    if order.receives is None:
+    task = submission.task
+    if submission.receives is None:
         if received:
             raise InvalidInput(
                 task.name,
@@ -100,10 +102,10 @@ def completed(order: Order, received: tuple[Any, ...], runtime: Runtime) -> Orde
                     ]
                 },
             )
-        return order
+        return submission
     if len(received) != 1:
         raise InvalidInput(
-            task.name, {order.receives: [f"must receive one value from the step before, not {len(received)}"]}
+            task.name, {submission.receives: [f"must receive one value from the step before, not {len(received)}"]}
         )
-    value = opened(received[0], runtime)
-    return order.completed(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)
+    value = resolve(received[0], runtime)
+    return submission.completed(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)

@@ -11,13 +11,13 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
 from ...blame import is_transient
-from ...errors import CarrierUnavailable, JobFailed
+from ...errors import BrokerUnavailable, JobFailed
 from ...records.failure import Failure
-from ...records.models import Ending
+from ...records.models import OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude
 from .dispatcher import celery_name
-from .publishing.requeue import given_back
+from .publishing.requeue import requeued
 from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
 from .settings import default_limit_s
 from .store_mismatch import look_elsewhere
@@ -97,10 +97,10 @@ class StageTask(Task[Any, Any]):
     @property
     def retried(self) -> bool:
         """Whether an earlier run for this message ended without being to blame, and goes on here."""
-        return bool(self.request.retries) or self.given_back
+        return bool(self.request.retries) or self.requeued
 
     @property
-    def given_back(self) -> bool:
+    def requeued(self) -> bool:
         """Whether a worker that was told to shut down sent this message again."""
         return bool(self.request.get(GIVEN_BACK_HEADER)) and not self.redelivered
 
@@ -124,7 +124,7 @@ class StageTask(Task[Any, Any]):
             raise Ignore from None
 
     @contextmanager
-    def errors_handled(self, job_id: str, launch_id: str | None, round: int, **remembered: Any) -> Iterator[None]:
+    def errors_handled(self, job_id: str, launch_id: str | None, generation: int, **remembered: Any) -> Iterator[None]:
         """Within it, nothing ends the message of a job but what is on record: the job has one outcome.
 
         A store that does not answer, or denies, puts the stage off; a broker that does not take messages gets the
@@ -134,26 +134,26 @@ class StageTask(Task[Any, Any]):
         Args:
             job_id: The job.
             launch_id: Which launch of that id is meant; None for the one that counts.
-            round: The job's round.
+            generation: The job's round.
             **remembered: Arguments that the stage gets when it runs again.
         """
         try:
             yield
-        except CarrierUnavailable as error:
+        except BrokerUnavailable as error:
             may_drop = self.step != "setup"
-            raise given_back(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
+            raise requeued(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
         except Exception as error:
             if isinstance(error, Ignore | Reject | Retry | OnRecord):
                 raise
             if is_transient(error):
-                self._put_off(error, remembered)
+                self._reschedule(error, remembered)
             _LOG.exception("%s: job %s: failed outside of the task's own code", self.name, job_id)
             with suppress(Exception):
-                job = self.runtime.job(job_id, launch_id, round)
-                conclude(self.runtime, job, Ending.FAILED, Failure.of(self.step, error))
+                job = self.runtime.job(job_id, launch_id, generation)
+                conclude(self.runtime, job, OutcomeStatus.FAILED, Failure.of(self.step, error))
             raise Ignore from error
 
-    def _put_off(self, error: Exception, remembered: dict[str, Any]) -> NoReturn:
+    def _reschedule(self, error: Exception, remembered: dict[str, Any]) -> NoReturn:
         if self.request.retries >= STORE_RETRIES:
             # No result, good or bad: the job has not ended, and a sweep will send this again.
             _LOG.error("%s: put off %d times, now left to a sweep: %s", self.name, STORE_RETRIES, error)

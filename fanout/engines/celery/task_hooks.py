@@ -19,7 +19,7 @@ from storage import StorageError
 
 from ...errors import FanoutError, JobNotFound
 from ...records.failure import Failure
-from ...records.models import Continuation, Ending
+from ...records.models import Continuation, OutcomeStatus
 from ...stages import conclude
 from .messages import job_of
 from .request import StageRequest
@@ -76,7 +76,7 @@ def give_up(task: Any, error: Exception) -> None:
         job = task.runtime.job(*job_of(task.step, request.id, request.args, request.kwargs))
         if task.step == "setup":
             job.ledger.write_continuation(Continuation(message=task.continuation()))
-        conclude(task.runtime, job, Ending.FAILED, Failure.of(task.step, error))
+        conclude(task.runtime, job, OutcomeStatus.FAILED, Failure.of(task.step, error))
     except (JobNotFound, ValueError) as unknown:
         _LOG.warning("%s: dropped a message of no job: %s", task.name, unknown)
     raise Ignore from error

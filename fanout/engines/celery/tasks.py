@@ -23,15 +23,15 @@ from storage import Unencodable
 
 from ...blame import is_transient
 from ...errors import InvalidInput, JobConflict, JobNotFound
-from ...records.chunk_ref import Handle
+from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
 from ...records.keys import new_id, new_token
 from ...records.ledger import Ledger
-from ...records.models import Continuation, Ending, Note
-from ...runtime import OpenJob
+from ...records.models import Continuation, Note, OutcomeStatus
+from ...runtime import CachedJob
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
-from ..submission import Order, has_begun, put_on_record
+from ..submission import Submission, has_begun, put_on_record
 from . import signature_codec, values
 from .messages import JoinMessage, SetupMessage
 from .options import kept, moment, refusals, routing_of
@@ -69,11 +69,11 @@ class SetupTask(StageTask):
         Raises:
             JobConflict: A job of that id exists, with another input or other options.
             ConfigError: A message option can't be had, such as another serializer.
-            BrokerUnavailable: The message could not be sent within `publish_timeout_s`. The job was not launched and
+            PublishFailed: The message could not be sent within `publish_timeout_s`. The job was not launched and
                 never runs, unless the error says otherwise.
         """
         args, kwargs = tuple(args or ()), dict(kwargs or {})
-        if self.app.conf.task_always_eager or "order" not in kwargs:
+        if self.app.conf.task_always_eager or "submission" not in kwargs:
             return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
         task_id = task_id or uuid()
         options["reply_to"] = options.get("reply_to") or self.app.thread_oid
@@ -87,17 +87,17 @@ class SetupTask(StageTask):
         options = {name: value for name, value in options.items() if name not in refused}
         routing = routing_of(options, self.app, task=self.name)
         try:
-            order = signature_codec.from_wire(kwargs["order"], self._declaration())
-            signature_codec.renewed(kwargs["order"], order, self.runtime)
-            order = signature_codec.completed(order, args, self.runtime)
+            submission = signature_codec.from_wire(kwargs["submission"], self._declaration())
+            signature_codec.renewed(kwargs["submission"], submission, self.runtime)
+            submission = signature_codec.completed(submission, args, self.runtime)
         except (InvalidInput, Unencodable) as error:
             if isinstance(error, signature_codec.ParametersGone) and not follows:
                 raise
-            if routing and isinstance(kwargs["order"], dict):
-                kwargs["order"] = {**kwargs["order"], "routing": routing}
+            if routing and isinstance(kwargs["submission"], dict):
+                kwargs["submission"] = {**kwargs["submission"], "routing": routing}
             return self._offered(args, kwargs, task_id, producer, options)
         launch = json.dumps({**kept(options), **routing, "task_id": task_id})
-        intent = replace(order, routing=routing).intent(
+        intent = replace(submission, routing=routing).intent(
             launch=launch,
             not_before=moment(options.get("eta") or options.get("countdown")),
             expires_at=moment(options.get("expires")),
@@ -133,11 +133,15 @@ class SetupTask(StageTask):
     def run(self, *args: Any, **kwargs: Any) -> Any:
         message = self.parsed(lambda: SetupMessage.parse(self.request.id, args, kwargs))
         # What an order holds that is none of this task's ends the message, of which nothing is on record yet.
-        order = signature_codec.from_wire(message.order, self._declaration()) if message.order is not None else None
+        submission = (
+            signature_codec.from_wire(message.submission, self._declaration())
+            if message.submission is not None
+            else None
+        )
         if self.request.is_eager:
-            return self._run_here(message, order)
-        with self.errors_handled(message.job_id, message.launch_id, message.round):
-            job = self._launched(message, order) if order is not None else self._found(message)
+            return self._run_here(message, submission)
+        with self.errors_handled(message.job_id, message.launch_id, message.generation):
+            job = self._launched(message, submission) if submission is not None else self._found(message)
             if job is not None:
                 run_setup(
                     self.runtime,
@@ -145,13 +149,13 @@ class SetupTask(StageTask):
                     launch_id=job.launch_id,
                     redelivered=self.redelivered,
                     retried=self.retried,
-                    nudged=message.again,
-                    round=message.round,
+                    resent=message.again,
+                    generation=message.generation,
                     overran_s=self.overran_s,
                 )
         raise Ignore
 
-    def _found(self, message: SetupMessage) -> OpenJob | None:
+    def _found(self, message: SetupMessage) -> CachedJob | None:
         """The job that the message is for; None if it is gone."""
         continuation = Continuation(message=self.continuation())
         if message.launch_id is not None:
@@ -172,28 +176,28 @@ class SetupTask(StageTask):
             job.ledger.write_continuation(continuation)
         return job
 
-    def _launched(self, message: SetupMessage, order: Order) -> OpenJob | None:
+    def _launched(self, message: SetupMessage, submission: Submission) -> CachedJob | None:
         """The job that the message itself describes; None if its input was refused."""
         runtime = self.runtime
         refused: Exception | None = None
         try:
-            assert message.order is not None
-            signature_codec.renewed(message.order, order, runtime)
-            order = signature_codec.completed(order, message.received, runtime)
+            assert message.submission is not None
+            signature_codec.renewed(message.submission, submission, runtime)
+            submission = signature_codec.completed(submission, message.received, runtime)
         except (InvalidInput, Unencodable) as error:
             refused = error
-        job = runtime.launch(message.job_id, order.intent(now=runtime.now))
+        job = runtime.launch(message.job_id, submission.intent(now=runtime.now))
         job.ledger.write_continuation(Continuation(message=self.continuation()))
         if refused is not None:
-            conclude(runtime, job, Ending.FAILED, Failure.of("setup", refused))
+            conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("setup", refused))
             return None
         return job
 
-    def _run_here(self, message: SetupMessage, order: Order | None) -> Any:
+    def _run_here(self, message: SetupMessage, submission: Submission | None) -> Any:
         """Eager mode: the job runs in this process, and its value is the task's result."""
-        if order is None:
+        if submission is None:
             raise InvalidInput(self.fanout_task, {"input": ["is missing: launch the task by its signature"]})
-        complete = signature_codec.completed(order, message.received, self.runtime)
+        complete = signature_codec.completed(submission, message.received, self.runtime)
         outcome = local.run_inline(self.runtime, complete, message.job_id)
         if outcome.failure is not None:
             raise outcome.error(message.job_id)
@@ -233,11 +237,9 @@ class ProcessTask(StageTask):
     ignore_result = True
 
     def run(self, *row: Any, **kwargs: Any) -> None:
-        handle = self.parsed(lambda: Handle.from_row(row))
-        with self.errors_handled(handle.job_id, handle.launch_id, handle.round):
-            run_process(
-                self.runtime, handle, redelivered=self.redelivered, retried=self.retried, overran_s=self.overran_s
-            )
+        ref = self.parsed(lambda: ChunkRef.from_row(row))
+        with self.errors_handled(ref.job_id, ref.launch_id, ref.generation):
+            run_process(self.runtime, ref, redelivered=self.redelivered, retried=self.retried, overran_s=self.overran_s)
 
 
 class JoinTask(StageTask):
@@ -255,9 +257,9 @@ class JoinTask(StageTask):
 
     def _outcome(self, message: JoinMessage) -> Any:
         """What Celery is to be told: the job's value; else raises."""
-        job_id, launch_id, round = message.job_id, message.launch_id, message.round
+        job_id, launch_id, generation = message.job_id, message.launch_id, message.generation
         token = new_token()
-        with self.errors_handled(job_id, launch_id, round, held=[*message.held, token]):
+        with self.errors_handled(job_id, launch_id, generation, held=[*message.held, token]):
             outcome = run_join(
                 self.runtime,
                 job_id,
@@ -266,17 +268,17 @@ class JoinTask(StageTask):
                 redelivered=self.redelivered,
                 token=token,
                 held=message.held,
-                round=round,
+                generation=generation,
                 overran_s=self.overran_s,
-                given_back=self.given_back,
+                requeued=self.requeued,
             )
             if outcome is None:
                 raise Ignore
             if is_revoked(outcome):
-                self._tell_revoked(self.runtime.job(job_id, launch_id, round))
+                self._tell_revoked(self.runtime.job(job_id, launch_id, generation))
             if outcome.failure is not None:
                 raise OnRecord(outcome.error(job_id))
-            ledger = self.runtime.job(job_id, launch_id, round).ledger
+            ledger = self.runtime.job(job_id, launch_id, generation).ledger
             try:
                 return values.sent(ledger.value(outcome), self.app, ledger, request=self.request)
             except Exception as error:
@@ -285,7 +287,7 @@ class JoinTask(StageTask):
                 # The value is damaged, or what sends it is broken: it will be so the next time.
                 raise OnRecord(error) from error
 
-    def _tell_revoked(self, job: OpenJob) -> NoReturn:
+    def _tell_revoked(self, job: CachedJob) -> NoReturn:
         """What Celery tells of a task that was revoked: no errback is called, and a chord loses a member.
 
         Raises:
@@ -302,7 +304,7 @@ class JoinTask(StageTask):
         An outcome that can't be delivered has been told to Celery as a failure, and will not be deliverable later.
         """
         if status in ("SUCCESS", "FAILURE"):
-            job = self.runtime.job(args[0], kwargs.get("launch_id"), kwargs.get("round", 0))
+            job = self.runtime.job(args[0], kwargs.get("launch_id"), kwargs.get("generation", 0))
             job.ledger.write_delivered(_by_this_process())
         super().after_return(status, retval, task_id, args, kwargs, einfo)
 

@@ -20,7 +20,7 @@ LIMIT_BYTES = 64 * 1024
 
 REFERENCE = "fanout_value_of"
 LAUNCH = "launch"
-ROUND = "round"
+ROUND = "generation"
 """Keys of a reference: the job, which launch of that id, and which of its rounds if it was retried."""
 
 
@@ -40,8 +40,8 @@ def sent(value: Any, app: Celery, ledger: Ledger, *, request: Any = None) -> Any
         ConfigError: A receiver is sent messages by a serializer that takes not even a reference.
     """
     reference: dict[str, Any] = {REFERENCE: ledger.job_id, LAUNCH: ledger.launch_id}
-    if ledger.round:
-        reference[ROUND] = ledger.round
+    if ledger.generation:
+        reference[ROUND] = ledger.generation
     serializers = carriers(app, request)
     if not _misleads(value) and all(_is_carried(value, name, limit=LIMIT_BYTES) for name in serializers):
         return value
@@ -121,7 +121,7 @@ def _is_reference(value: Any) -> bool:
 
 
 def _misleads(value: Any) -> bool:
-    """Whether `opened` would take a value, or something in it, for a reference."""
+    """Whether `resolve` would take a value, or something in it, for a reference."""
     try:
         if isinstance(value, list | tuple | set | frozenset | deque):
             return any(map(_misleads, value))
@@ -131,7 +131,7 @@ def _misleads(value: Any) -> bool:
     return _is_reference(value)
 
 
-def opened(value: Any, runtime: Runtime) -> Any:
+def resolve(value: Any, runtime: Runtime) -> Any:
     """`value`, or what it refers to; also inside the list that a chord's body receives. One or two requests each.
 
     Raises:
@@ -139,7 +139,7 @@ def opened(value: Any, runtime: Runtime) -> Any:
         LookupError: It refers to a job that has been removed.
     """
     if isinstance(value, list):
-        return [opened(element, runtime) for element in value]
+        return [resolve(element, runtime) for element in value]
     if _is_reference(value):
         ledger = Ledger(runtime.store, value[REFERENCE], value.get(LAUNCH), value.get(ROUND, 0))
         outcome = ledger.outcome()

@@ -9,13 +9,13 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from fanout.engines.submission import Order
+from fanout.engines.submission import Submission
 from fanout.records.failure import Failure
 from fanout.records.keys import INDEXED_CHUNKS, new_id
-from fanout.records.models import Ending
+from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.sweep import sweep_job
-from tests.unit.carrier import RecordingCarrier
+from tests.unit.dispatcher import RecordingDispatcher
 
 from .. import app as tasks
 from ..errand import Verdict
@@ -36,8 +36,8 @@ class Bench:
     def __init__(self, site: Site, seeded: random.Random, chunks: int) -> None:
         self.site = site
         self.seeded = seeded
-        self.carrier = RecordingCarrier()
-        self.runtime = Runtime(site.runtime.store, site.runtime.config, self.carrier)
+        self.dispatcher = RecordingDispatcher()
+        self.runtime = Runtime(site.runtime.store, site.runtime.config, self.dispatcher)
         self.job_id = new_id()
         self.numbers = self.seeded.sample(range(1000), chunks)
 
@@ -47,23 +47,23 @@ class Bench:
         store, inline_bytes = self.runtime.store, self.runtime.config.inline_bytes
         values = {"numbers": self.numbers, "trace": trace}
         declared = tasks.TallyTask.declaration
-        order = Order.of(declared, values, store=store, inline_bytes=inline_bytes, options={"max_attempts": 2})
+        order = Submission.of(declared, values, store=store, inline_bytes=inline_bytes, options={"max_attempts": 2})
         job = self.runtime.launch(self.job_id, order.intent())
         self.ledger = job.ledger
-        self.carrier.send_setup(self.job_id, job.intent)
-        self.carrier.deliver(self.runtime)
+        self.dispatcher.send_setup(self.job_id, job.intent)
+        self.dispatcher.deliver(self.runtime)
         manifest = self.ledger.manifest()
         assert manifest is not None
-        return manifest.attempt
+        return manifest.setup_id
 
     def process(self) -> None:
         """Run all chunks, but not the join."""
-        self.carrier.drain(self.runtime, until=lambda: bool(self.carrier.joins))
+        self.dispatcher.drain(self.runtime, until=lambda: bool(self.dispatcher.joins))
 
     def sweep(self) -> None:
         """Sweep, as if the job had been quiet for long."""
         impatient = replace(self.runtime.config, stall_s=1e-9)
-        sweep_job(Runtime(self.runtime.store, impatient, self.carrier), self.job_id)
+        sweep_job(Runtime(self.runtime.store, impatient, self.dispatcher), self.job_id)
 
     def damage(self, key: str, way: str) -> None:
         """Flip one bit of an object, or delete it."""
@@ -101,18 +101,20 @@ class Damage(Fault):
         verdict = Verdict(seed)
         kind, way = KINDS[seed % 3], WAYS[seed // 3 % 2]
         bench = Bench(site, self.random(seed), MANY if kind == "index" else CHUNKS)
-        attempt = bench.set_up()
+        setup_id = bench.set_up()
         chunk = bench.seeded.randrange(CHUNKS)
         keys = bench.ledger.keys
-        key = {"pack": keys.pack(attempt, 0), "index": keys.index(attempt, 0), "result": keys.result(attempt, chunk)}[
-            kind
-        ]
+        key = {
+            "pack": keys.pack(setup_id, 0),
+            "index": keys.index(setup_id, 0),
+            "result": keys.result(setup_id, chunk),
+        }[kind]
         {"pack": self._pack, "index": self._index, "result": self._result}[kind](bench, lambda: bench.damage(key, way))
         outcome = bench.ledger.outcome()
         failure = Failure.read(outcome.failure) if outcome is not None else None
         if outcome is None:
             verdict.hung = True
-        elif outcome.ending == Ending.SUCCEEDED:
+        elif outcome.status == OutcomeStatus.SUCCEEDED:
             remade = (kind, way) == ("result", "deleted")
             right = bench.ledger.value(outcome) == tasks.answer_of(bench.numbers)
             if not (remade and right):
@@ -124,20 +126,20 @@ class Damage(Fault):
 
     def _pack(self, bench: Bench, damage: Callable[[], None]) -> None:
         damage()
-        bench.carrier.drain(bench.runtime)
+        bench.dispatcher.drain(bench.runtime)
 
     def _index(self, bench: Bench, damage: Callable[[], None]) -> None:
         # The index is read when messages are lost: by the sweep that sends them again.
-        bench.carrier.lose()
+        bench.dispatcher.lose()
         damage()
         bench.sweep()
-        bench.carrier.drain(bench.runtime)
+        bench.dispatcher.drain(bench.runtime)
 
     def _result(self, bench: Bench, damage: Callable[[], None]) -> None:
         bench.process()
         damage()
-        bench.carrier.drain(bench.runtime)
+        bench.dispatcher.drain(bench.runtime)
         if bench.ledger.outcome() is None:
             # The join found the chunk missing, and left the job to a sweep.
             bench.sweep()
-            bench.carrier.drain(bench.runtime)
+            bench.dispatcher.drain(bench.runtime)

@@ -136,8 +136,10 @@ class Unregistered(Lost):
 
 def resumed_after_s(errand: Errand) -> float | None:
     """Seconds between the last thing a job wrote and the sweep that moved it first; None if none had to."""
-    written = {found.key: found.modified.timestamp() for found in errand.ledger.objects() if "/beat/" not in found.key}
-    nudged_at = written.get(errand.ledger.keys.nudge(0))
+    written = {
+        found.key: found.modified.timestamp() for found in errand.ledger.objects() if "/heartbeats/" not in found.key
+    }
+    nudged_at = written.get(errand.ledger.keys.resend(0))
     if nudged_at is None:
         return None
     return nudged_at - max(at for at in written.values() if at < nudged_at)

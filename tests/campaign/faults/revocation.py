@@ -32,7 +32,7 @@ class Revoked(Fault):
             verdict, told = errand.verdict, site.calls.of(errand.job_id)
             outcome = errand.ledger.outcome()
             if outcome is not None:
-                verdict.doubled = outcome.ending != how or len(told) != (how == "succeeded")
+                verdict.doubled = outcome.status != how or len(told) != (how == "succeeded")
             ended[how] += 1
             row.add(verdict)
         row.notes.append(", ".join(f"{count} {how}" for how, count in sorted(ended.items())))

@@ -38,7 +38,9 @@ class Sizes(Fault):
         for errand in small:
             errand.launch().finish()
         items = ["a", "x" * 5000, "b"]
-        giant = Errand(site, seed, task=values, numbers=items, expected=items, options={"item_bytes": 1000}).launch()
+        giant = Errand(
+            site, seed, task=values, numbers=items, expected=items, options={"max_item_bytes": 1000}
+        ).launch()
         giant.finish()
         refused = giant.error is not None and giant.error.step == "setup" and "items[1]" in giant.error.reason
         giant.verdict.wrong = "" if refused else f"an item over the limit was not refused by name: {giant.error}"

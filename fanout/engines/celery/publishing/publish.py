@@ -15,7 +15,7 @@ from celery import Celery
 from kombu import Producer
 from kombu.exceptions import LimitExceeded, OperationalError
 
-from ....errors import CarrierUnavailable
+from ....errors import BrokerUnavailable
 from ....records.failure import redacted
 from .connection import bounded
 from .publisher import ConfirmingPublisher, NotConfirmed
@@ -40,11 +40,11 @@ ASK_S = 5.0
 _LIMITED = "_fanout_limited"
 
 
-class BrokerUnavailable(CarrierUnavailable, OperationalError):
+class PublishFailed(BrokerUnavailable, OperationalError):
     """The broker did not take a message. It is the error by which kombu and Celery know that, too."""
 
 
-class BrokerRefuses(BrokerUnavailable):
+class BrokerRefuses(PublishFailed):
     """The broker is there, but a queue is full or missing, or publishers are blocked by an alarm."""
 
 
@@ -107,7 +107,7 @@ def offer(
         needless: Asked every few seconds while messages are refused: whether those that are left need not be sent.
 
     Raises:
-        BrokerUnavailable: The broker has taken none of those that are left for so long; says why. Some may have got
+        PublishFailed: The broker has taken none of those that are left for so long; says why. Some may have got
             through.
         amqp.AMQPError: The broker refuses what a new try would not change, such as a queue declared otherwise.
     """
@@ -153,13 +153,13 @@ class _Offer:
         """Seconds for which a broker that refuses is still waited for."""
         return max(self._taken_at + self._patience.refusing_s - time.monotonic(), 0.0)
 
-    def _offered(self) -> BrokerUnavailable | None:
+    def _offered(self) -> PublishFailed | None:
         """Offer what is left, or as much as the broker may take; why it did not take all of that."""
         try:
             pooled = self._acquired()
         except LimitExceeded:
             limit = self._app.conf.broker_pool_limit
-            return BrokerUnavailable(f"all {limit} connections of the pool are in use: raise broker_pool_limit")
+            return PublishFailed(f"all {limit} connections of the pool are in use: raise broker_pool_limit")
         with pooled as producer:
             # Its types know less than it does.
             connection: Any = producer.connection
@@ -168,7 +168,7 @@ class _Offer:
                 return self._offered_by(producer, connection)
             except NotConfirmed as error:
                 _discard(producer, connection)
-                return BrokerRefuses(str(error)) if error.blocked else BrokerUnavailable(str(error))
+                return BrokerRefuses(str(error)) if error.blocked else PublishFailed(str(error))
             except (*connection_lost, *connection.recoverable_channel_errors) as error:
                 _discard(producer, connection)
                 return _unavailable(connection, error)
@@ -191,7 +191,7 @@ class _Offer:
         pool: Any = self._app.pool
         return _producer_on(self._app, pool.acquire(block=True, timeout=self._silent_s))
 
-    def _offered_by(self, producer: Producer, connection: Any) -> BrokerUnavailable | None:
+    def _offered_by(self, producer: Producer, connection: Any) -> PublishFailed | None:
         _limit_waits(connection, self._patience.silent_s)
         hosts = max(len(connection.alt), 1)
         connection.ensure_connection(
@@ -236,7 +236,7 @@ class _Offer:
             self._taken_at = self._answered_at = time.monotonic()
             self._pause_s = FIRST_PAUSE_S
 
-    def _pause(self, error: BrokerUnavailable) -> None:
+    def _pause(self, error: PublishFailed) -> None:
         """Wait before the next offer; raise the error if there is to be none."""
         pause_s = random.uniform(0.5, 1.0) * self._pause_s  # noqa: S311
         left_s = self._refusing_s if isinstance(error, BrokerRefuses) else self._silent_s
@@ -285,8 +285,8 @@ def _discard(producer: Any, connection: Any) -> None:
     producer.revive(connection)
 
 
-def _unavailable(connection: Any, error: BaseException) -> BrokerUnavailable:
+def _unavailable(connection: Any, error: BaseException) -> PublishFailed:
     text = redacted(f"{connection.as_uri()}: {error or type(error).__name__}")
-    made = BrokerUnavailable(f"the broker takes no messages: {text}")
+    made = PublishFailed(f"the broker takes no messages: {text}")
     made.__cause__ = error
     return made

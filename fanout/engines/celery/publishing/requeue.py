@@ -8,7 +8,7 @@ import time
 
 from celery.exceptions import Ignore, Reject
 
-from ....errors import CarrierUnavailable
+from ....errors import BrokerUnavailable
 from .publish import BrokerRefuses
 
 _LOG = logging.getLogger("fanout")
@@ -18,7 +18,7 @@ PAUSE_S = 5.0
 would deliver it as fast as it can."""
 
 
-def given_back(name: str, *, redelivered: bool, may_drop: bool, error: CarrierUnavailable) -> Exception:
+def requeued(name: str, *, redelivered: bool, may_drop: bool, error: BrokerUnavailable) -> Exception:
     """Wait a little, and return the exception that gives a stage's message back to the broker.
 
     A message that the broker takes back lies at the head of its queue. Where the queue is full, and all who take from

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 from storage import StorageError
 
-from ....runtime import OpenJob
+from ....runtime import CachedJob
 from ...submission import take_back
-from .publish import BrokerUnavailable
+from .publish import PublishFailed
 
 _LOG = logging.getLogger("fanout")
 
 
 @contextmanager
-def undone_unless_sent(job: OpenJob, *, first: bool) -> Iterator[None]:
+def undone_unless_sent(job: CachedJob, *, first: bool) -> Iterator[None]:
     """Within it a job's message is sent. If that fails, the job is taken off the record, so that it never runs.
 
     Unless its message got through all the same, and a worker has begun: then the launch has succeeded. The error that
@@ -27,20 +27,20 @@ def undone_unless_sent(job: OpenJob, *, first: bool) -> Iterator[None]:
         first: Whether this process has put it there. A job that was launched before stays on record.
 
     Raises:
-        BrokerUnavailable: The message could not be sent.
+        PublishFailed: The message could not be sent.
     """
     try:
         yield
     except BaseException as error:
         before = f"job {job.id} had been launched before: it stays on record, and runs with the next sweep"
         undone, fate = _undone(job) if first else (None, before)
-        if undone is False and isinstance(error, BrokerUnavailable):
+        if undone is False and isinstance(error, PublishFailed):
             _LOG.warning("job %s: was launched, though its message was not confirmed: %s", job.id, error)
             return
         raise told(error, fate) from error.__cause__
 
 
-def _undone(job: OpenJob) -> tuple[bool | None, str]:
+def _undone(job: CachedJob) -> tuple[bool | None, str]:
     """Whether a launch could be undone, None if that is not known; and what that means for who launched it."""
     try:
         if take_back(job):
@@ -55,7 +55,7 @@ def _undone(job: OpenJob) -> tuple[bool | None, str]:
 
 def told(error: BaseException, fate: str) -> BaseException:
     """The error, saying what became of the job."""
-    if isinstance(error, BrokerUnavailable):
+    if isinstance(error, PublishFailed):
         return type(error)(f"{error}; {fate}")
     error.add_note(fate)
     return error

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fanout.records.chunk_ref import Handle
+from fanout.records.chunk_ref import ChunkRef
 from fanout.records.keys import new_token
 from fanout.records.models import Intent, Note, Outcome
 from fanout.runtime import Runtime
@@ -26,7 +26,7 @@ class Setup:
     launch_id: str | None = None
     again: bool = False
     redelivered: bool = False
-    round: int = 0
+    generation: int = 0
 
     def run(self, runtime: Runtime) -> None:
         run_setup(
@@ -34,8 +34,8 @@ class Setup:
             self.job_id,
             launch_id=self.launch_id,
             redelivered=self.redelivered,
-            nudged=self.again,
-            round=self.round,
+            resent=self.again,
+            generation=self.generation,
         )
 
 
@@ -44,23 +44,23 @@ class Chunk:
     """Asks for the process of a chunk."""
 
     task: str
-    handle: Handle
+    ref: ChunkRef
     redelivered: bool = False
 
     @property
     def job_id(self) -> str:
-        return self.handle.job_id
+        return self.ref.job_id
 
     @property
     def launch_id(self) -> str:
-        return self.handle.launch_id
+        return self.ref.launch_id
 
     @property
-    def round(self) -> int:
-        return self.handle.round
+    def generation(self) -> int:
+        return self.ref.generation
 
     def run(self, runtime: Runtime) -> None:
-        run_process(runtime, self.handle, redelivered=self.redelivered)
+        run_process(runtime, self.ref, redelivered=self.redelivered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Join:
     continuation: str | None = None
     again: bool = False
     redelivered: bool = False
-    round: int = 0
+    generation: int = 0
 
     def run(self, runtime: Runtime) -> Outcome | None:
         return run_join(
@@ -82,14 +82,14 @@ class Join:
             launch_id=self.launch_id,
             again=self.again,
             redelivered=self.redelivered,
-            round=self.round,
+            generation=self.generation,
         )
 
 
 Message = Setup | Chunk | Join
 
 
-class RecordingCarrier:
+class RecordingDispatcher:
     """Keeps every message, and runs them when told to.
 
     A chunk's handle goes through JSON and back on its way, as it would in a broker.
@@ -121,15 +121,17 @@ class RecordingCarrier:
     def joins(self) -> list[Join]:
         return [message for message in self.sent if isinstance(message, Join)]
 
-    def send_setup(self, job_id: str, intent: Intent, *, round: int = 0, again: bool = False) -> None:
-        self._send(Setup(job_id, intent.launch_id, round=round, again=again))
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
+        self._send(Setup(job_id, intent.launch_id, generation=generation, again=again))
 
-    def send_chunks(self, intent: Intent, handles: Sequence[Handle]) -> None:
-        for handle in handles:
-            self._send(Chunk(intent.task, Handle.from_row(json.loads(json.dumps(handle.to_row())))))
+    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
+        for ref in refs:
+            self._send(Chunk(intent.task, ChunkRef.from_row(json.loads(json.dumps(ref.to_row())))))
 
-    def send_join(self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, round: int = 0) -> None:
-        self._send(Join(job_id, intent.launch_id, intent.task, continuation, again, round=round))
+    def send_join(
+        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+    ) -> None:
+        self._send(Join(job_id, intent.launch_id, intent.task, continuation, again, generation=generation))
 
     def lose(self, kind: type[Message] | None = None) -> None:
         """Drop what waits: everything, or all messages of one kind."""
@@ -151,7 +153,9 @@ class RecordingCarrier:
             raise
         if outcome is not None:
             self.deliveries.append(outcome)
-            runtime.job(message.job_id, message.launch_id, message.round).ledger.write_delivered(Note(by=new_token()))
+            runtime.job(message.job_id, message.launch_id, message.generation).ledger.write_delivered(
+                Note(by=new_token())
+            )
         return outcome
 
     def drain(
