@@ -32,11 +32,6 @@ OURS = frozenset({"_jobs", "_parameters", "_probe"})
 # So many are named; a bucket may hold millions.
 _STRANGERS = 5
 
-UNSAFE = (
-    "It is emulated, as unsafe_write_once asks: an outcome may be delivered twice and a join run twice. "
-    "Only for tasks whose steps are deterministic."
-)
-
 
 def check_all(extension: Extension | None, *, store_url: str | None = None) -> Iterator[Finding]:
     """Look at a store, and at a Celery app.
@@ -58,14 +53,14 @@ def check_all(extension: Extension | None, *, store_url: str | None = None) -> I
         except StorageError as error:
             yield _broken("store", error)
         else:
-            yield from check_store(store, stall_s=base.stall_s, unsafe_write_once=base.unsafe_write_once)
+            yield from check_store(store, stall_s=base.stall_s)
     if extension is not None:
         from .engines.celery import check_app
 
         yield from check_app(extension.app)
 
 
-def check_store(store: ObjectStore, *, stall_s: float, unsafe_write_once: bool = False) -> Iterator[Finding]:
+def check_store(store: ObjectStore, *, stall_s: float) -> Iterator[Finding]:
     """Whether the store answers, keeps its promises, agrees with this machine about the time, and is fanout's alone.
 
     About 120 requests; leaves the verdict of the probe, for all who use the store, and the object by which the store's
@@ -74,7 +69,6 @@ def check_store(store: ObjectStore, *, stall_s: float, unsafe_write_once: bool =
     Args:
         store: The store itself, not one that is probed at first use.
         stall_s: Seconds without progress after which a sweep moves a job; clocks must agree much better than that.
-        unsafe_write_once: Whether write-once puts may be emulated.
     """
     try:
         next(iter(store.list()), None)
@@ -83,7 +77,7 @@ def check_store(store: ObjectStore, *, stall_s: float, unsafe_write_once: bool =
         return
     yield Finding("store", f"{store.url} answers, with these credentials")
     try:
-        yield from _promises(store, unsafe_write_once=unsafe_write_once)
+        yield from _guarantees(store)
         yield _clock(store, stall_s=stall_s)
         yield _strangers(store)
         yield _retention(store)
@@ -112,7 +106,7 @@ def plain(findings: Iterable[Finding]) -> list[dict[str, str]]:
     return [{name: str(value) for name, value in asdict(finding).items()} for finding in findings]
 
 
-def _promises(store: ObjectStore, *, unsafe_write_once: bool) -> Iterator[Finding]:
+def _guarantees(store: ObjectStore) -> Iterator[Finding]:
     report = probe_store(store)
     # Stores of this machine are never probed at first use: nobody would read the verdict.
     if store.url.startswith("s3://"):
@@ -122,8 +116,6 @@ def _promises(store: ObjectStore, *, unsafe_write_once: bool) -> Iterator[Findin
         check = f"store: {guarantee.name}"
         if guarantee.kept or error is None:
             yield Finding(check, guarantee.seen)
-        elif unsafe_write_once and report.broken == (guarantee,) and guarantee.name == "write once":
-            yield Finding(check, guarantee.seen, Verdict.CHANGE, UNSAFE)
         else:
             yield Finding(check, guarantee.seen, Verdict.BROKEN, error.remedy)
 

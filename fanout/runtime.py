@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from storage import Lender, ObjectStore, PackReader, Slice, decode
+from storage import ObjectStore, PackReader, ReferenceSource, Slice, decode
 
 from .background.debouncer import Debouncer
 from .background.timers import Timers
@@ -148,16 +148,16 @@ class CachedJob:
         """
         return self._tasks.find(self.intent.task)
 
-    def parameters(self, names: Sequence[str], *, lenders: list[Lender] | None = None) -> dict[str, Any]:
+    def parameters(self, names: Sequence[str], *, sources: list[ReferenceSource] | None = None) -> dict[str, Any]:
         """The job's values for those of `names` that it has; fetched at most once.
 
         Args:
             names: What is wanted.
-            lenders: Is given those that were fetched now and whose elements a chunk may borrow.
+            sources: Is given those that were fetched now and whose elements a chunk may borrow.
         """
         with self._lock:
             missing = [name for name in names if name not in self._parameters]
-            self._parameters |= self.sent.load(missing, self.ledger.store, lenders=lenders)
+            self._parameters |= self.sent.load(missing, self.ledger.store, sources=sources)
             return {name: self._parameters[name] for name in names if name in self._parameters}
 
     def items(self, setup_id: str, slice_: Slice) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ class CachedJob:
         key = self.ledger.keys.pack(setup_id, slice_.pack)
         body = self._packs.read(key, slice_)
         items: list[dict[str, Any]] = decode(
-            body, key=key, borrow=lambda loan: self.sent.borrowed(loan, self.ledger.store)
+            body, key=key, fetch_range=lambda reference: self.sent.fetch_range(reference, self.ledger.store)
         )
         return items
 

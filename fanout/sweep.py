@@ -45,25 +45,25 @@ class Move(StrEnum):
 
 
 @dataclass(slots=True)
-class _Survey:
+class _LaunchListing:
     """What one listing of a launch tells. Times are seconds since the epoch by the store's clock, 0 for never."""
 
     generation: int = 0
     written_at: dict[str, float] = field(default_factory=dict)
-    beats: dict[str, float] = field(default_factory=dict)
+    heartbeats: dict[str, float] = field(default_factory=dict)
     resends: int = 0
     progress_at: float = 0.0
 
     @classmethod
-    def of(cls, objects: list[ObjectInfo]) -> _Survey:
+    def of(cls, objects: list[ObjectInfo]) -> _LaunchListing:
         """What the objects of a launch tell of its latest round, and of what all rounds share."""
-        generations: dict[int, _Survey] = {0: cls()}
+        generations: dict[int, _LaunchListing] = {0: cls()}
         for found in objects:
             number, name = split_generation(launch_of(found.key)[1])
             generations.setdefault(number, cls(number))._add(name, found)
         first = generations[0]
         # What is under way for a round that was never started, or whose start was removed, says nothing.
-        started = [number for number, survey in generations.items() if number == 0 or "start" in survey.written_at]
+        started = [number for number, listing in generations.items() if number == 0 or "start" in listing.written_at]
         latest = generations[max(started)]
         if latest is not first:
             latest.written_at |= {name: first.written_at[name] for name in SHARED if name in first.written_at}
@@ -74,7 +74,7 @@ class _Survey:
         at = found.modified.timestamp()
         kind, _, rest = name.partition("/")
         if kind == "heartbeats":
-            self.beats[rest] = at
+            self.heartbeats[rest] = at
             return
         if kind == "resends":
             self.resends += 1
@@ -90,13 +90,13 @@ class _Found:
     Attributes:
         job_id: The id.
         intent: The intent of the launch that counts; None if there is none.
-        survey: What is known of that launch.
+        listing: What is known of that launch.
         leftovers: Objects of other launches, which are gone.
     """
 
     job_id: str
     intent: Intent | None
-    survey: _Survey
+    listing: _LaunchListing
     leftovers: list[ObjectInfo]
 
     @classmethod
@@ -115,9 +115,9 @@ class _Found:
                 launches.setdefault(launch_id, []).append(info)
             elif name == "intent":
                 launched_at = info.modified.timestamp()
-        survey = _Survey.of(launches.pop(intent.launch_id, []) if intent is not None else [])
-        survey.progress_at = max(survey.progress_at, launched_at)
-        return cls(job_id, intent, survey, [info for infos in launches.values() for info in infos])
+        listing = _LaunchListing.of(launches.pop(intent.launch_id, []) if intent is not None else [])
+        listing.progress_at = max(listing.progress_at, launched_at)
+        return cls(job_id, intent, listing, [info for infos in launches.values() for info in infos])
 
 
 def sweep_job(runtime: Runtime, job_id: str) -> Move:
@@ -132,34 +132,34 @@ def sweep_job(runtime: Runtime, job_id: str) -> Move:
 
 
 def _moved(runtime: Runtime, found: _Found) -> Move:
-    survey, intent = found.survey, found.intent
+    listing, intent = found.listing, found.intent
     if intent is None:
         raise JobNotFound(found.job_id, runtime.store.url)
-    if "delivered" in survey.written_at:
+    if "delivered" in listing.written_at:
         return Move.NONE
-    job = runtime.open(found.job_id, intent, survey.generation)
-    if "outcome" not in survey.written_at and fail_if_overdue(runtime, job):
+    job = runtime.open(found.job_id, intent, listing.generation)
+    if "outcome" not in listing.written_at and fail_if_overdue(runtime, job):
         return Move.FAILED
     now = runtime.now()
-    quiet_s = now - max(survey.progress_at, job.intent.not_before or 0.0)
-    if quiet_s < runtime.config.stall_s * 2**survey.resends:
+    quiet_s = now - max(listing.progress_at, job.intent.not_before or 0.0)
+    if quiet_s < runtime.config.stall_s * 2**listing.resends:
         return Move.NONE
-    return _Stalled(runtime, job, survey, now).move()
+    return _Stalled(runtime, job, listing, now).move()
 
 
 class _Stalled:
     """A job in which nothing has been written for long."""
 
-    def __init__(self, runtime: Runtime, job: CachedJob, survey: _Survey, now: float) -> None:
+    def __init__(self, runtime: Runtime, job: CachedJob, listing: _LaunchListing, now: float) -> None:
         self._runtime = runtime
         self._job = job
-        self._survey = survey
+        self._listing = listing
         self._now = now
         self._token = new_token()
 
     def move(self) -> Move:
-        if "outcome" in self._survey.written_at:
-            unbegun = "continuation" not in self._survey.written_at and awaits_setup(self._runtime, self._job)
+        if "outcome" in self._listing.written_at:
+            unbegun = "continuation" not in self._listing.written_at and awaits_setup(self._runtime, self._job)
             return self._setup() if unbegun else self._join(Move.OUTCOME_SENT)
         manifest = self._job.manifest()
         if manifest is None:
@@ -169,14 +169,14 @@ class _Stalled:
         return self._chunks(manifest, completion) if completion.due else self._join(Move.JOIN_SENT)
 
     def _setup(self) -> Move:
-        if self._beating("setup"):
+        if self._is_at_work("setup"):
             return Move.NONE
         intent = self._job.intent
         if intent.kept:
             reason = f"the process that had {', '.join(intent.kept)} is gone, and its input with it: submit again"
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
-        unbegun = "continuation" not in self._survey.written_at
+        unbegun = "continuation" not in self._listing.written_at
         if unbegun and self._job.expires_at is not None and self._now > self._job.expires_at:
             if self._job.ledger.continuation() is not None:
                 # A worker has begun it since the listing, which may be old by now.
@@ -192,24 +192,24 @@ class _Stalled:
         return Move.NONE
 
     def _chunks(self, manifest: Manifest, completion: Completion) -> Move:
-        idle = [chunk for chunk, step in completion.due.items() if not self._beating(step)]
+        idle = [chunk for chunk, step in completion.due.items() if not self._is_at_work(step)]
         if not idle or not self._take_resend():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)
         return Move.CHUNKS_SENT if sent else Move.FAILED
 
     def _join(self, move: Move) -> Move:
-        if self._beating("join") or not self._take_resend():
+        if self._is_at_work("join") or not self._take_resend():
             return Move.NONE
         start_join(self._runtime, self._job, again=True)
         return move
 
-    def _beating(self, step: str) -> bool:
-        return self._now - self._survey.beats.get(step, 0.0) < self._runtime.config.stall_s
+    def _is_at_work(self, step: str) -> bool:
+        return self._now - self._listing.heartbeats.get(step, 0.0) < self._runtime.config.stall_s
 
     def _take_resend(self) -> bool:
         """Take the next nudge, so that of several sweeps one moves the job."""
-        return self._job.ledger.write_resend(self._survey.resends, Note(by=self._token))
+        return self._job.ledger.write_resend(self._listing.resends, Note(by=self._token))
 
 
 def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
@@ -239,7 +239,7 @@ def _removed_or_moved(runtime: Runtime, job_id: str) -> Move:
     limit = runtime.now() - runtime.config.retention_s
     old = [info for info in found.leftovers if info.modified.timestamp() < limit]
     removed = removal.remove_leftovers(runtime.store, old) if old else 0
-    ended_at = found.survey.written_at.get("outcome")
+    ended_at = found.listing.written_at.get("outcome")
     if found.intent is not None and ended_at is not None and ended_at < limit:
         runtime.remove(job_id, found.intent.launch_id)
         return Move.REMOVED

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .codec.adapters import is_registrable, register_type, travels
 from .codec.envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
 from .codec.msgpack_codec import decode, encode
-from .codec.references import Lender, Loan
+from .codec.references import Reference, ReferenceSource
 from .codec.sequences import SequenceEncoder
 from .counting import CountingStore
 from .deadline import remaining_s, within
@@ -55,8 +55,6 @@ __all__ = [
     "GuaranteeBroken",
     "InvalidKey",
     "InvalidStoreUrl",
-    "Lender",
-    "Loan",
     "MemoryStore",
     "MissingPackage",
     "ObjectExists",
@@ -66,6 +64,8 @@ __all__ = [
     "PackReader",
     "PackWriter",
     "ProbeReport",
+    "Reference",
+    "ReferenceSource",
     "Retention",
     "SequenceEncoder",
     "Slice",

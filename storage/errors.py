@@ -100,8 +100,7 @@ class ConditionalWriteUnsupported(GuaranteeBroken, NotImplementedError):
 
     remedy = (
         "Write-once puts need a store that honours If-None-Match under concurrency: AWS S3 and Ceph do. Upgrade this "
-        "one and run `fanout doctor`, which probes it afresh, or use another. If every step is deterministic, "
-        "unsafe_write_once makes do without."
+        "one and run `fanout doctor`, which probes it afresh, or use another."
     )
 
 

@@ -47,21 +47,19 @@ def open_store(url: str) -> ObjectStore:
     raise refuse_scheme(url)
 
 
-def open_verified(url: str, *, unsafe_write_once: bool = False) -> ObjectStore:
+def open_verified(url: str) -> ObjectStore:
     """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
 
-    Stores in memory and in a directory keep their promises by construction and come as they are.
+    Stores in memory and in a directory keep their guarantees by construction and come as they are.
 
     Args:
         url: As for `open_store`.
-        unsafe_write_once: Whether a store that can't do write-once puts is to be used nevertheless; see
-            `VerifiedStore`.
 
     Raises:
         InvalidStoreUrl: The URL names no store.
     """
     store = open_store(url)
-    return VerifiedStore(store, unsafe_write_once=unsafe_write_once) if url.startswith("s3://") else store
+    return VerifiedStore(store) if url.startswith("s3://") else store
 
 
 def _s3_store(location: S3Location) -> ObjectStore:

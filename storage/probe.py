@@ -34,7 +34,7 @@ VERSION: Final = 1
 PREFIX: Final = "_probe/"
 """Everything that a probe writes lies below it. What it leaves there is the verdict."""
 
-PROBE_RESULT_KEY: Final = f"{PREFIX}verdict-{VERSION}"
+PROBE_RESULT_KEY: Final = f"{PREFIX}result-{VERSION}"
 
 WRITE_ONCE: Final = "write once"
 

@@ -33,16 +33,7 @@ RECOMMENDED: dict[str, Any] = {
 rejection when a worker is lost, JSON, no results of process steps) they set themselves."""
 
 
-def _switch(raw: object) -> bool:
-    """Whether a setting is on, as code or an environment variable says it."""
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    try:
-        return words[str(raw).strip().lower()]
-    except KeyError:
-        raise ValueError(f"{raw!r} is neither on nor off") from None
-
-
-_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float, "bool": _switch}
+_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +50,6 @@ class Config:
         retention_s: Seconds after its outcome at which a sweep removes a job's objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
         publish_timeout_s: Seconds for which a message is offered to a broker that does not take it.
-        unsafe_write_once: Whether a store that ignores or refuses write-once puts is used all the same; only for tasks
-            whose steps are deterministic. See "Stores" in docs/operations.md for what is lost.
     """
 
     store: str
@@ -71,7 +60,6 @@ class Config:
     retention_s: float = 7 * 24 * 3600.0
     sweep_every_s: float | None = None
     publish_timeout_s: float = 60.0
-    unsafe_write_once: bool = False
 
     def __post_init__(self) -> None:
         _counts(self, "pack_bytes", "upload_concurrency")

@@ -10,10 +10,10 @@ from storage import (
     Compression,
     Content,
     CorruptObject,
-    Lender,
-    Loan,
     ObjectNotFound,
     ObjectStore,
+    Reference,
+    ReferenceSource,
     decode,
     digest,
     encode,
@@ -81,13 +81,15 @@ class Parameters:
                 gone.append(name)
         return gone
 
-    def load(self, names: Iterable[str], store: ObjectStore, *, lenders: list[Lender] | None = None) -> dict[str, Any]:
+    def load(
+        self, names: Iterable[str], store: ObjectStore, *, sources: list[ReferenceSource] | None = None
+    ) -> dict[str, Any]:
         """The values of those of `names` that there are. One request for each that lies in the store.
 
         Args:
             names: What is wanted.
             store: Where the large ones lie.
-            lenders: Is given those whose elements a chunk may borrow.
+            sources: Is given those whose elements a chunk may borrow.
 
         Raises:
             CorruptObject: A stored parameter is not what was written.
@@ -104,17 +106,17 @@ class Parameters:
                 if digest(body) != content:
                     raise CorruptObject(f"{key} does not have the digest it is named by", key=key)
                 values[name] = decode(body, key=key)
-                lender = Lender.of(values[name], body, name=content) if lenders is not None else None
-                if lenders is not None and lender is not None:
-                    lenders.append(lender)
+                source = ReferenceSource.of(values[name], body, name=content) if sources is not None else None
+                if sources is not None and source is not None:
+                    sources.append(source)
         return values
 
-    def borrowed(self, loan: Loan, store: ObjectStore) -> Content:
+    def fetch_range(self, reference: Reference, store: ObjectStore) -> Content:
         """What a chunk borrows from a parameter that lies in the store. One ranged request.
 
         Raises:
             CorruptObject: None of these parameters is the lender.
         """
-        if loan.lender not in self.references.values():
-            raise CorruptObject(f"the chunk borrows from {loan.lender}, which is no parameter of its job")
-        return store.get(parameter_key(loan.lender), offset=loan.offset, length=loan.length)
+        if reference.source not in self.references.values():
+            raise CorruptObject(f"the chunk borrows from {reference.source}, which is no parameter of its job")
+        return store.get(parameter_key(reference.source), offset=reference.offset, length=reference.length)

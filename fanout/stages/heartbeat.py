@@ -52,7 +52,7 @@ class Heartbeat:
 
     def __enter__(self) -> Heartbeat:
         if self._at_once:
-            self._beat()
+            self._write()
         self._timer = self._timers.set(self._tick_s, self._begin)
         return self
 
@@ -71,7 +71,7 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             try:
-                self._beat()
+                self._write()
                 self.ended = self.ended or self._ledger.has_outcome()
             except StorageError as error:
                 # The step itself will meet the store soon enough, and knows better what to do about it.
@@ -80,5 +80,5 @@ class Heartbeat:
             if self._stop.wait(self._tick_s):
                 return
 
-    def _beat(self) -> None:
+    def _write(self) -> None:
         self._ledger.write_heartbeat(self._step, Note(by=self._by))

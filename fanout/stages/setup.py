@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing, nullcontext
 from typing import Any
 
-from storage import Lender, PackWriter, SequenceEncoder, Slice
+from storage import PackWriter, ReferenceSource, SequenceEncoder, Slice
 
 from ..errors import InvalidItem, JobNotFound
 from ..records.chunk_ref import ChunkLocation, ChunkRef
@@ -160,8 +160,8 @@ class _SetupRun:
         self._setup_id = setup_id
         self._watch = heartbeat
         self._binding = job.declaration.binding
-        self._lenders: list[Lender] = []
-        self._encoder = SequenceEncoder(path="items", compression=job.options.compression, lenders=self._lenders)
+        self._sources: list[ReferenceSource] = []
+        self._encoder = SequenceEncoder(path="items", compression=job.options.compression, sources=self._sources)
         self._waiting: deque[tuple[int, int]] = deque()
         self._shard: list[Any] = []
         self._shards: list[str] = []
@@ -175,7 +175,7 @@ class _SetupRun:
     def run(self, kept: Mapping[str, Any]) -> None:
         job, config = self._job, self._runtime.config
         started_at = time.time()
-        parameters = job.parameters(self._binding.parameters_for(self._binding.setup), lenders=self._lenders)
+        parameters = job.parameters(self._binding.parameters_for(self._binding.setup), sources=self._sources)
         produced = self._binding.call_setup({**parameters, **kept})
         if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | Mapping):
             raise InvalidItem(
@@ -256,7 +256,7 @@ class _SetupRun:
     def _close_chunk(self, writer: PackWriter) -> None:
         count = len(self._encoder)
         self._waiting.append((self._items - count, count))
-        self._input_bytes += self._encoder.borrowed_bytes
+        self._input_bytes += self._encoder.referenced_bytes
         self._encoder.hand_over(writer.append)
         now = time.monotonic()
         if now - self._flushed_at >= LINGER_S:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from ..errors import Unregistrable
-from .extension_types import kind_of
+from .extension_types import extension_type_of
 from .registry import TYPES, Adapter, AdapterError, TypeRegistry, origin_of
 
 T = TypeVar("T", bound=type[Any])
@@ -69,7 +69,7 @@ def register_type(
         return cls
     if cls is memoryview or cls.__module__.partition(".")[0] == "msgpack":
         raise Unregistrable(f"{origin_of(cls)} is taken for something else by the packer, which asks nobody")
-    if cls in _PLAIN or (known is None and kind_of(cls) is not None):
+    if cls in _PLAIN or (known is None and extension_type_of(cls) is not None):
         raise Unregistrable(f"{origin_of(cls)} travels anyway", remedy="Leave it out.")
     if name is not None and (not isinstance(name, str) or not name):
         raise Unregistrable(f"the name of {origin_of(cls)} must be a string, not {name!r:.80}", remedy="Name it so.")
@@ -97,7 +97,7 @@ def is_registrable(cls: type[Any]) -> bool:
 
 def travels(cls: type[Any]) -> bool:
     """Return whether values of exactly this class travel, if what they hold does."""
-    return cls in _PLAIN or kind_of(cls) is not None
+    return cls in _PLAIN or extension_type_of(cls) is not None
 
 
 def _ready_made(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from .buffers import Buffer
-from .extension_types import Kind, KindError
+from .extension_types import ExtensionType, ExtensionTypeError
 
 _COLUMN: Final = ""
 
@@ -25,7 +25,7 @@ def _apart(wrap: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
             size = pa.MockOutputStream()
             _write(whole, size)
         except (pa.ArrowException, ValueError) as error:
-            raise KindError(f"Arrow cannot write it: {error}") from error
+            raise ExtensionTypeError(f"Arrow cannot write it: {error}") from error
         return [Buffer(size.size(), lambda place: _write(whole, pa.FixedSizeBufferWriter(pa.py_buffer(place))))]
 
     return take_apart
@@ -58,17 +58,17 @@ def _batch(reader: Any) -> Any:
     return batch
 
 
-_KINDS: Final = (
-    Kind(40, pa.Table, _apart(lambda table: table), _together(_table), is_buffered=True),
-    Kind(41, pa.RecordBatch, _apart(lambda batch: batch), _together(_batch), is_buffered=True),
-    Kind(
+_EXTENSIONS: Final = (
+    ExtensionType(40, pa.Table, _apart(lambda table: table), _together(_table), is_buffered=True),
+    ExtensionType(41, pa.RecordBatch, _apart(lambda batch: batch), _together(_batch), is_buffered=True),
+    ExtensionType(
         42,
         pa.Array,
         _apart(lambda array: pa.RecordBatch.from_arrays([array], names=[_COLUMN])),
         _together(lambda reader: _batch(reader).column(0)),
         is_buffered=True,
     ),
-    Kind(
+    ExtensionType(
         43,
         pa.ChunkedArray,
         _apart(lambda array: pa.Table.from_arrays([array], names=[_COLUMN])),
@@ -76,9 +76,9 @@ _KINDS: Final = (
         is_buffered=True,
     ),
 )
-KIND_BY_CODE: Final = {kind.code: kind for kind in _KINDS}
+EXTENSION_BY_CODE: Final = {kind.code: kind for kind in _EXTENSIONS}
 
 
-def kind_of(of: type[Any]) -> Kind | None:
+def extension_type_of(of: type[Any]) -> ExtensionType | None:
     """Return the kind of values of this type, or None. Arrays have a class for each type of Arrow."""
-    return next((kind for kind in _KINDS if issubclass(of, kind.type)), None)
+    return next((kind for kind in _EXTENSIONS if issubclass(of, kind.type)), None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from typing import Any, Final
 
-from .envelope import APART, HEADER
+from .envelope import HEADER, OUT_OF_BAND
 
 _PLACES: Final = struct.Struct(">QQQ")
 INLINE_BYTES: Final = 512
@@ -38,7 +38,7 @@ class Buffer:
     fill: Callable[[memoryview], None]
 
 
-class Annex:
+class OutOfBandBuffers:
     """Gives buffers their places, and then writes them there. Not for use from several threads.
 
     Attributes:
@@ -66,7 +66,7 @@ class Annex:
             self._waiting.pop()
         self.size = size
 
-    def pour(self, stream: BytesIO, *, start: int) -> None:
+    def write_to(self, stream: BytesIO, *, start: int) -> None:
         """Write the buffers that wait into an annex that begins at `start`, straight to where they belong."""
         if not self._waiting:
             return
@@ -81,15 +81,15 @@ class Annex:
                     buffer.fill(place)
 
 
-def annex_start(end: int) -> int:
+def buffers_start(end: int) -> int:
     """Return the first place from `end` where an annex may begin."""
     return end + (_PHASE - end) % _ALIGNMENT
 
 
-def write_places(stream: BytesIO, *, payload: tuple[int, int], annex: int) -> None:
+def write_places(stream: BytesIO, *, payload: tuple[int, int], buffers: int) -> None:
     """Write to the end of a body where its payload and its annex lie."""
     stream.seek(0, SEEK_END)
-    stream.write(_PLACES.pack(*payload, annex))
+    stream.write(_PLACES.pack(*payload, buffers))
 
 
 def parts(whole: memoryview, flags: int) -> tuple[memoryview, memoryview]:
@@ -98,19 +98,19 @@ def parts(whole: memoryview, flags: int) -> tuple[memoryview, memoryview]:
     Raises:
         ValueError: They lie outside of it.
     """
-    if not flags & APART:
+    if not flags & OUT_OF_BAND:
         return whole[HEADER.size :], whole[:0]
     end = len(whole) - _PLACES.size
     if end < HEADER.size:
         raise ValueError("the places are cut short")
-    first, last, annex = _PLACES.unpack_from(whole, end)
-    if not HEADER.size <= first <= last <= end or not HEADER.size <= annex <= end:
+    first, last, buffers = _PLACES.unpack_from(whole, end)
+    if not HEADER.size <= first <= last <= end or not HEADER.size <= buffers <= end:
         raise ValueError("a part lies outside the object")
-    return whole[first:last], whole[annex:end]
+    return whole[first:last], whole[buffers:end]
 
 
-def buffer_at(place: Any, annex: memoryview) -> memoryview:
-    """Return the buffer that `Annex.place` gave this place.
+def buffer_at(place: Any, buffers: memoryview) -> memoryview:
+    """Return the buffer that `OutOfBandBuffers.place` gave this place.
 
     Raises:
         ValueError: There is none.
@@ -118,6 +118,6 @@ def buffer_at(place: Any, annex: memoryview) -> memoryview:
     if isinstance(place, bytes):
         return memoryview(place)
     offset, length = place
-    if not 0 <= offset <= offset + length <= len(annex):
+    if not 0 <= offset <= offset + length <= len(buffers):
         raise ValueError("a buffer lies outside the object")
-    return annex[offset : offset + length]
+    return buffers[offset : offset + length]

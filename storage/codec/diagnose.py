@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..errors import Unencodable
 from .adapters import is_registrable
-from .extension_types import Kind, KindError, kind_of
+from .extension_types import ExtensionType, ExtensionTypeError, extension_type_of
 
 # Shared with the packer and the decoder: a level costs each of them some Python frames, and what was
 # written at the bottom of one stack must be readable deep in another.
@@ -23,15 +23,15 @@ def fits(value: int) -> bool:
     return -(2**63) <= value < 2**64
 
 
-class Survey:
+class Diagnosis:
     """Walks one value from the outside in and remembers where it is.
 
     Args:
         extend: Makes an extension of a kind from the plainer value, all of it spelled out already.
-        replace: Returns a replacement for an object of no known kind, or raises `KindError`.
+        replace: Returns a replacement for an object of no known kind, or raises `ExtensionTypeError`.
     """
 
-    def __init__(self, *, extend: Callable[[Kind, Any], Any], replace: Callable[[object], object]) -> None:
+    def __init__(self, *, extend: Callable[[ExtensionType, Any], Any], replace: Callable[[object], object]) -> None:
         self._extend = extend
         self._replace = replace
         self._open: set[int] = set()
@@ -61,7 +61,7 @@ class Survey:
         self._open.add(id(value))
         try:
             return self._opened(value, path)
-        except KindError as refusal:
+        except ExtensionTypeError as refusal:
             reason = str(refusal)
             because = f": {reason}" if reason else ""
             remedy = None if reason else remedy_for(kind)
@@ -78,7 +78,7 @@ class Survey:
             return self._members(value, path)
         if type(value) is dict:
             return self._entries(value, path)
-        kind = kind_of(type(value))
+        kind = extension_type_of(type(value))
         if kind is None:
             return self.spell_out(self._replace(value), path=path)
         plain = kind.take_apart(value)

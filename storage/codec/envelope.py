@@ -24,8 +24,8 @@ COMPRESSIONS: Final[tuple[Compression, ...]] = get_args(Compression)
 
 HEADER: Final = struct.Struct(">4sBBQ16s")
 COMPRESSED: Final = 1
-APART: Final = 2
-LENT: Final = 4
+OUT_OF_BAND: Final = 2
+REFERENCES: Final = 4
 DECODED_BYTES: Final = 4 * 2**30
 """What a compressed value may grow to, unless its reader allows more."""
 
@@ -122,7 +122,7 @@ def unseal(
     if len(whole) < HEADER.size:
         raise CorruptObject(f"{name} is cut short within its header", key=key)
     _, version, flags, length, expected = HEADER.unpack_from(whole)
-    if version != _VERSION or flags & ~(COMPRESSED | APART | LENT):
+    if version != _VERSION or flags & ~(COMPRESSED | OUT_OF_BAND | REFERENCES):
         raise CorruptObject(f"{name} has format version {version}, flags {flags}: {_OR_UPGRADE}", key=key)
     body = whole[HEADER.size :]
     if not flags & COMPRESSED and len(body) != length:

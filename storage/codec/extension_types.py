@@ -19,7 +19,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from ..errors import ChangedType, MissingPackage, UnknownType
-from .references import Lent
+from .references import ReferencedValues
 from .registry import TYPES, Adapter, AdapterError
 
 _FACTORIES: Final[dict[str, Any]] = {
@@ -36,12 +36,12 @@ _FACTORIES: Final[dict[str, Any]] = {
 _REGISTERED: Final = 28
 
 
-class KindError(Exception):
+class ExtensionTypeError(Exception):
     """A value is of a kind that travels, yet this one cannot; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ExtensionType:
     """One type of value.
 
     Attributes:
@@ -51,7 +51,7 @@ class Kind:
         put_together: The reverse.
         is_unordered: The plainer value is a list whose order means nothing.
         is_framed: The plainer value is a pair: the contents, and a plain scalar about them.
-        is_buffered: The plainer value is a list of plain values and, last, an `annex.Buffer`, in whose place
+        is_buffered: The plainer value is a list of plain values and, last, an `buffers.Buffer`, in whose place
             `put_together` is given a memoryview: where the bytes were fetched to, not a copy.
         is_opaque: Values that it holds are found only by taking it apart.
     """
@@ -78,7 +78,7 @@ def zone_apart(zone: tzinfo | None) -> Any:
     """Return a time zone as plain values.
 
     Raises:
-        KindError: It is of a package of its own.
+        ExtensionTypeError: It is of a package of its own.
     """
     if zone is None:
         return None
@@ -90,7 +90,9 @@ def zone_apart(zone: tzinfo | None) -> Any:
     if type(zone).__name__ == "TzInfo" and type(zone).__module__.partition(".")[0] == "pydantic_core":
         # What a model of Pydantic makes of a text.
         return {"pydantic": _timedelta_apart(zone.utcoffset(None) or timedelta(0))}
-    raise KindError(f"its time zone is a {type(zone).__qualname__}: only timezone and a ZoneInfo with a key travel")
+    raise ExtensionTypeError(
+        f"its time zone is a {type(zone).__qualname__}: only timezone and a ZoneInfo with a key travel"
+    )
 
 
 def zone_together(plain: Any) -> tzinfo | None:
@@ -148,7 +150,7 @@ def _datetime_together(plain: list[Any]) -> datetime:
 def _dict_apart(value: dict[Any, Any]) -> dict[Any, Any]:
     # Counter and OrderedDict take attributes like any object; they would be lost.
     if vars(value):
-        raise KindError("it carries attributes of its own, which would be lost")
+        raise ExtensionTypeError("it carries attributes of its own, which would be lost")
     return dict(value)
 
 
@@ -156,7 +158,7 @@ def _defaultdict_apart(value: defaultdict[Any, Any]) -> list[Any]:
     for name, factory in _FACTORIES.items():
         if value.default_factory is factory:
             return [dict(value), name]
-    raise KindError(f"its factory is not one of {', '.join(_FACTORIES)}")
+    raise ExtensionTypeError(f"its factory is not one of {', '.join(_FACTORIES)}")
 
 
 def _defaultdict_together(plain: list[Any]) -> defaultdict[Any, Any]:
@@ -172,10 +174,12 @@ def _range_together(plain: list[int]) -> range:
 def _wrapper_apart(attribute: str, of: type[Any]) -> Callable[[Any], Any]:
     def take_apart(value: Any) -> Any:
         if vars(value).keys() != {attribute}:
-            raise KindError("it carries attributes of its own, which would be lost")
+            raise ExtensionTypeError("it carries attributes of its own, which would be lost")
         wrapped = getattr(value, attribute)
         if type(wrapped) is not of:
-            raise KindError(f"it wraps a {type(wrapped).__qualname__}, and would come back around a {of.__name__}")
+            raise ExtensionTypeError(
+                f"it wraps a {type(wrapped).__qualname__}, and would come back around a {of.__name__}"
+            )
         return wrapped
 
     return take_apart
@@ -186,7 +190,7 @@ def _proxy_apart(value: MappingProxyType[Any, Any]) -> list[Any]:
         # A copy of the mapping behind it, whose type the proxy does not tell otherwise.
         return [value.copy()]
     except AttributeError as error:
-        raise KindError("the mapping behind it can't be copied") from error
+        raise ExtensionTypeError("the mapping behind it can't be copied") from error
 
 
 def _machine_array_apart(value: array.array[Any]) -> list[Any]:
@@ -226,47 +230,52 @@ def _registered_apart(adapter: Adapter) -> Callable[[Any], list[Any]]:
         try:
             return [adapter.encode(value), adapter.name]
         except AdapterError as error:
-            raise KindError(str(error)) from error
+            raise ExtensionTypeError(str(error)) from error
         except Exception as error:
-            raise KindError(f"its encode raised {type(error).__name__}: {error}") from error
+            raise ExtensionTypeError(f"its encode raised {type(error).__name__}: {error}") from error
 
     return take_apart
 
 
-KINDS: Final = (
-    Kind(1, int, _bytes_of_int, _int_of_bytes),
-    Kind(2, tuple, list, tuple),
-    Kind(3, set, list, set, is_unordered=True),
-    Kind(4, frozenset, list, frozenset, is_unordered=True),
-    Kind(5, bytearray, bytes, bytearray),
-    Kind(6, complex, lambda value: [value.real, value.imag], lambda plain: complex(*plain)),
-    Kind(7, Counter, _dict_apart, Counter),
-    Kind(8, OrderedDict, _dict_apart, OrderedDict),
-    Kind(9, defaultdict, _defaultdict_apart, _defaultdict_together, is_framed=True),
-    Kind(10, deque, lambda value: [[*value], value.maxlen], lambda plain: deque(*plain), is_framed=True),
-    Kind(11, datetime, _datetime_apart, _datetime_together),
-    Kind(12, date, _date_apart, lambda plain: date(*plain)),
-    Kind(13, time, _clock_apart, _time_together),
-    Kind(14, timedelta, _timedelta_apart, _timedelta_together),
-    Kind(15, Decimal, str, Decimal),
-    Kind(16, Fraction, lambda value: [value.numerator, value.denominator], lambda plain: Fraction(*plain)),
-    Kind(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain)),
-    Kind(18, range, lambda value: [value.start, value.stop, value.step], _range_together),
-    Kind(19, Lent, lambda place: [place.offset, place.length, place.count], lambda plain: Lent(*plain)),
-    Kind(20, PurePosixPath, str, PurePosixPath),
-    Kind(21, PureWindowsPath, str, PureWindowsPath),
+EXTENSION_TYPES: Final = (
+    ExtensionType(1, int, _bytes_of_int, _int_of_bytes),
+    ExtensionType(2, tuple, list, tuple),
+    ExtensionType(3, set, list, set, is_unordered=True),
+    ExtensionType(4, frozenset, list, frozenset, is_unordered=True),
+    ExtensionType(5, bytearray, bytes, bytearray),
+    ExtensionType(6, complex, lambda value: [value.real, value.imag], lambda plain: complex(*plain)),
+    ExtensionType(7, Counter, _dict_apart, Counter),
+    ExtensionType(8, OrderedDict, _dict_apart, OrderedDict),
+    ExtensionType(9, defaultdict, _defaultdict_apart, _defaultdict_together, is_framed=True),
+    ExtensionType(10, deque, lambda value: [[*value], value.maxlen], lambda plain: deque(*plain), is_framed=True),
+    ExtensionType(11, datetime, _datetime_apart, _datetime_together),
+    ExtensionType(12, date, _date_apart, lambda plain: date(*plain)),
+    ExtensionType(13, time, _clock_apart, _time_together),
+    ExtensionType(14, timedelta, _timedelta_apart, _timedelta_together),
+    ExtensionType(15, Decimal, str, Decimal),
+    ExtensionType(16, Fraction, lambda value: [value.numerator, value.denominator], lambda plain: Fraction(*plain)),
+    ExtensionType(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain)),
+    ExtensionType(18, range, lambda value: [value.start, value.stop, value.step], _range_together),
+    ExtensionType(
+        19,
+        ReferencedValues,
+        lambda place: [place.offset, place.length, place.count],
+        lambda plain: ReferencedValues(*plain),
+    ),
+    ExtensionType(20, PurePosixPath, str, PurePosixPath),
+    ExtensionType(21, PureWindowsPath, str, PureWindowsPath),
     # Of the system that it comes to: there is no other that could be opened there.
-    Kind(22, type(Path()), str, Path),
-    Kind(23, UserDict, _wrapper_apart("data", dict), UserDict, is_opaque=True),
-    Kind(24, UserList, _wrapper_apart("data", list), UserList, is_opaque=True),
-    Kind(25, ChainMap, _wrapper_apart("maps", list), lambda plain: ChainMap(*plain), is_opaque=True),
-    Kind(26, MappingProxyType, _proxy_apart, lambda plain: MappingProxyType(*plain), is_opaque=True),
-    Kind(27, array.array, _machine_array_apart, _machine_array_together),
+    ExtensionType(22, type(Path()), str, Path),
+    ExtensionType(23, UserDict, _wrapper_apart("data", dict), UserDict, is_opaque=True),
+    ExtensionType(24, UserList, _wrapper_apart("data", list), UserList, is_opaque=True),
+    ExtensionType(25, ChainMap, _wrapper_apart("maps", list), lambda plain: ChainMap(*plain), is_opaque=True),
+    ExtensionType(26, MappingProxyType, _proxy_apart, lambda plain: MappingProxyType(*plain), is_opaque=True),
+    ExtensionType(27, array.array, _machine_array_apart, _machine_array_together),
 )
-KIND_BY_TYPE: Final[dict[type[Any], Kind]] = {kind.type: kind for kind in KINDS}
-KIND_BY_CODE: Final[dict[int, Kind]] = {
-    **{kind.code: kind for kind in KINDS},
-    _REGISTERED: Kind(_REGISTERED, Adapter, list, _registered_together),
+EXTENSION_BY_TYPE: Final[dict[type[Any], ExtensionType]] = {kind.type: kind for kind in EXTENSION_TYPES}
+EXTENSION_BY_CODE: Final[dict[int, ExtensionType]] = {
+    **{kind.code: kind for kind in EXTENSION_TYPES},
+    _REGISTERED: ExtensionType(_REGISTERED, Adapter, list, _registered_together),
 }
 
 # Kinds of packages that need not be there: package -> extra, module that knows its kinds, and their codes.
@@ -277,15 +286,15 @@ _OPTIONAL: Final = {
 }
 
 
-def kind_of(of: type[Any]) -> Kind | None:
+def extension_type_of(of: type[Any]) -> ExtensionType | None:
     """Return the kind of values of exactly this type, or None.
 
     A package that the program has not imported itself is not imported for it.
     """
-    return KIND_BY_TYPE.get(of) or _registered_kind(of) or _optional_kind(of)
+    return EXTENSION_BY_TYPE.get(of) or _registered_extension_type(of) or _optional_extension_type(of)
 
 
-def kind_of_code(code: int) -> Kind:
+def extension_type_of_code(code: int) -> ExtensionType:
     """Return the kind with this code, importing the package it belongs to.
 
     Raises:
@@ -300,31 +309,31 @@ def kind_of_code(code: int) -> Kind:
                 raise MissingPackage(
                     f"a value of {package} came, and {package} is not installed here", extra=extra
                 ) from error
-            known: dict[int, Kind] = _kinds_of(module).KIND_BY_CODE
+            known: dict[int, ExtensionType] = _extension_module(module).EXTENSION_BY_CODE
             return known[code]
-    return KIND_BY_CODE[code]
+    return EXTENSION_BY_CODE[code]
 
 
-def _registered_kind(of: type[Any]) -> Kind | None:
+def _registered_extension_type(of: type[Any]) -> ExtensionType | None:
     adapter = TYPES.of(of)
-    return _kind_of_adapter(adapter) if adapter is not None else None
+    return _extension_type_of_adapter(adapter) if adapter is not None else None
 
 
 @cache
-def _kind_of_adapter(adapter: Adapter) -> Kind:
+def _extension_type_of_adapter(adapter: Adapter) -> ExtensionType:
     take_apart = _registered_apart(adapter)
-    return Kind(_REGISTERED, adapter.type, take_apart, _registered_together, is_framed=True, is_opaque=True)
+    return ExtensionType(_REGISTERED, adapter.type, take_apart, _registered_together, is_framed=True, is_opaque=True)
 
 
 @cache
-def _kinds_of(module: str) -> Any:
+def _extension_module(module: str) -> Any:
     return importlib.import_module(f".{module}", __package__)
 
 
-def _optional_kind(of: type[Any]) -> Kind | None:
+def _optional_extension_type(of: type[Any]) -> ExtensionType | None:
     home = of.__module__
     package = home.partition(".")[0] if isinstance(home, str) else ""
     if package not in _OPTIONAL or package not in sys.modules:
         return None
-    kind: Kind | None = _kinds_of(_OPTIONAL[package][1]).kind_of(of)
+    kind: ExtensionType | None = _extension_module(_OPTIONAL[package][1]).extension_type_of(of)
     return kind

@@ -14,7 +14,7 @@ _BYTES_A_VALUE: Final = 64
 _PIECE_BYTES: Final = 2**16
 
 
-class Disguises:
+class Lookalikes:
     """Finds values of some types among those that were packed.
 
     Either the packed bytes are scanned, where the markers must stand that the disguised have in common (and

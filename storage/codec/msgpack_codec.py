@@ -1,7 +1,7 @@
 """Values to bytes and back, exactly: msgpack in an `envelope`. The only importer of msgpack.
 
 What msgpack does not know or cannot tell apart is an extension, whose code stands in `kinds`. The elements of large
-arrays lie apart from the payload, in the `annex`, so that decoding can use them where they are.
+arrays lie apart from the payload, in the `buffers`, so that decoding can use them where they are.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from zoneinfo import ZoneInfoNotFoundError
 import msgpack  # type: ignore[import-untyped]
 
 from ..errors import CorruptObject, MissingPackage, Unencodable, UnknownType
-from .buffers import Annex, annex_start, buffer_at, parts, write_places
-from .diagnose import MAX_DEPTH, Survey, fits
-from .envelope import APART, DECODED_BYTES, HEADER, LENT, Compression, blank, seal, unreadable, unseal
-from .extension_types import Kind, KindError, kind_of, kind_of_code
+from .buffers import OutOfBandBuffers, buffer_at, buffers_start, parts, write_places
+from .diagnose import MAX_DEPTH, Diagnosis, fits
+from .envelope import DECODED_BYTES, HEADER, OUT_OF_BAND, REFERENCES, Compression, blank, seal, unreadable, unseal
+from .extension_types import ExtensionType, ExtensionTypeError, extension_type_of, extension_type_of_code
 from .incremental import write_in_pieces
-from .lookalikes import Disguises
-from .references import Borrow, Lent, Range, lent_range
+from .lookalikes import Lookalikes
+from .references import FetchRange, Range, ReferencedValues, referenced_range
 
 _PACKER_BYTES: Final = 16 * 1024
 _NESTED_PACKER_BYTES: Final = 1024
 # What the packer raises where a value cannot travel, or not the quick way.
-_REFUSALS: Final = (TypeError, ValueError, OverflowError, RecursionError, KindError)
+_REFUSALS: Final = (TypeError, ValueError, OverflowError, RecursionError, ExtensionTypeError)
 # The packer takes these for bytes or for extensions of its own and asks nobody: their type would be lost.
-_DISGUISES: Final = Disguises(
+_LOOKALIKES: Final = Lookalikes(
     types=frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp}),
     markers=bytes((*range(0xC4, 0xCA), *range(0xD4, 0xD9))),
 )
@@ -74,13 +74,13 @@ def encode(
     encoder = Encoder(default)
     stream = blank()
     encoder.write(value, stream, lambda: path)
-    if not encoder.annex.size:
+    if not encoder.buffers.size:
         return seal(stream, compression=compression)
     end = stream.tell()
-    annex = annex_start(end)
-    encoder.annex.pour(stream, start=annex)
-    write_places(stream, payload=(HEADER.size, end), annex=annex)
-    return seal(stream, flags=APART, compression=compression)
+    buffers = buffers_start(end)
+    encoder.buffers.write_to(stream, start=buffers)
+    write_places(stream, payload=(HEADER.size, end), buffers=buffers)
+    return seal(stream, flags=OUT_OF_BAND, compression=compression)
 
 
 def decode(
@@ -88,7 +88,7 @@ def decode(
     *,
     key: str | None = None,
     limit_bytes: int = DECODED_BYTES,
-    borrow: Borrow | None = None,
+    fetch_range: FetchRange | None = None,
 ) -> Any:
     """Return the value that `encode` or `SequenceEncoder` was given.
 
@@ -104,23 +104,23 @@ def decode(
         data: All the bytes, exactly. They must not change while an array of theirs is in use.
         key: Where they come from, for the error.
         limit_bytes: How large a compressed value may say that it becomes; memory is taken only then.
-        borrow: Fetches what a chunk of `SequenceEncoder` borrows from another object; called at most once.
+        fetch_range: Fetches what a chunk of `SequenceEncoder` borrows from another object; called at most once.
 
     Raises:
         CorruptObject: These are not whole bytes that `encode` made, a newer version made them, or what they borrow
             is not what was lent.
         UnknownType: They hold a value of a class that is not registered here, or has changed since.
         MissingPackage: They hold what needs a package that is not installed here.
-        StorageError: What `borrow` raises.
+        StorageError: What `fetch_range` raises.
     """
     name = f"the object at {key!r}" if key is not None else "the object"
     whole, flags = unseal(data, name=name, key=key, limit_bytes=limit_bytes)
-    lent = Range()
-    if flags & LENT:
-        whole, lent = lent_range(whole, borrow=borrow, key=key)
+    referenced = Range()
+    if flags & REFERENCES:
+        whole, referenced = referenced_range(whole, fetch_range=fetch_range, key=key)
     try:
-        payload, annex = parts(whole, flags)
-        return _unpack(payload, _Elsewhere(annex, lent), depth=0)
+        payload, buffers = parts(whole, flags)
+        return _unpack(payload, _Elsewhere(buffers, referenced), depth=0)
     except ZoneInfoNotFoundError as error:
         remedy = "Install the package tzdata here."
         raise CorruptObject(f"{name} names a time zone unknown here: {error}", key=key, remedy=remedy) from error
@@ -141,11 +141,11 @@ class Encoder:
     fails, or may have been deceived, is the value walked in Python.
 
     Attributes:
-        annex: Where the buffers of the values are to lie; the caller writes it.
+        buffers: Where the buffers of the values are to lie; the caller writes it.
     """
 
     def __init__(self, default: Callable[[object], object] | None = None) -> None:
-        self.annex = Annex()
+        self.buffers = OutOfBandBuffers()
         self._default = default
         self._replaced: dict[int, tuple[object, object]] = {}
         self._pack = self._new_packer(_PACKER_BYTES).pack
@@ -162,7 +162,7 @@ class Encoder:
         Raises:
             Unencodable: Something in it does not travel; the annex is as it was before.
         """
-        size = self.annex.size
+        size = self.buffers.size
         try:
             try:
                 packed: bytes = self._pack(value)
@@ -170,12 +170,12 @@ class Encoder:
                 # The packer cannot say where it failed. Whatever was wrong, the survey meets it again.
                 pass
             else:
-                if _DISGUISES.are_absent(packed) or not self._was_deceived(packed, value):
+                if _LOOKALIKES.are_absent(packed) or not self._was_deceived(packed, value):
                     return packed
-            self.annex.rewind(size)
+            self.buffers.rewind(size)
             return self._pack_slowly(value, name())
         except BaseException:
-            self.annex.rewind(size)
+            self.buffers.rewind(size)
             raise
         finally:
             if self._replaced:
@@ -187,7 +187,7 @@ class Encoder:
         Raises:
             Unencodable: Something in it does not travel; stream and annex stand where they did.
         """
-        start, size = stream.tell(), self.annex.size
+        start, size = stream.tell(), self.buffers.size
         try:
             try:
                 write_in_pieces(value, stream, pack=self._pack)
@@ -199,28 +199,28 @@ class Encoder:
                 pass
             stream.seek(start)
             stream.truncate()
-            self.annex.rewind(size)
+            self.buffers.rewind(size)
             stream.write(self._pack_slowly(value, name()))
         except BaseException:
             stream.seek(start)
-            self.annex.rewind(size)
+            self.buffers.rewind(size)
             raise
         finally:
             if self._replaced:
                 self._replaced = {}
 
     def _was_deceived(self, packed: bytes | memoryview, value: object) -> bool:
-        return _DISGUISES.are_in(packed, [value, *(new for _, new in self._replaced.values())])
+        return _LOOKALIKES.are_in(packed, [value, *(new for _, new in self._replaced.values())])
 
     def _pack_slowly(self, value: object, path: str) -> bytes:
-        survey = Survey(extend=self._extended_exactly, replace=self._replacement)
+        diagnosis = Diagnosis(extend=self._extended_exactly, replace=self._replacement)
         try:
-            return _pack_exactly(survey.spell_out(value, path=path))
+            return _pack_exactly(diagnosis.spell_out(value, path=path))
         except RecursionError as error:
             raise Unencodable(
                 f"{path} is nested too deeply for what is left of the stack", path=path, remedy="Flatten it first."
             ) from error
-        except KindError as error:
+        except ExtensionTypeError as error:
             raise Unencodable(f"{path} cannot travel: {error}", path=path, remedy="Divide it first.") from error
 
     def _new_packer(self, buffer_bytes: int) -> msgpack.Packer:
@@ -249,24 +249,24 @@ class Encoder:
             self._depth -= 1
 
     def _extended(self, value: object) -> object:
-        kind = kind_of(type(value))
+        kind = extension_type_of(type(value))
         if kind is None:
             value = self._replacement(value)
-            kind = kind_of(type(value))
+            kind = extension_type_of(type(value))
         if kind is None or (type(value) is int and fits(value)):
             return value
         plain = kind.take_apart(value)
         extension = self._extension(kind, plain, self._pack_nested)
         if kind.is_opaque and self._was_deceived(extension.data, plain):
-            raise KindError
+            raise ExtensionTypeError
         return extension
 
-    def _extended_exactly(self, kind: Kind, plain: Any) -> msgpack.ExtType:
+    def _extended_exactly(self, kind: ExtensionType, plain: Any) -> msgpack.ExtType:
         return self._extension(kind, plain, _pack_exactly)
 
-    def _extension(self, kind: Kind, plain: Any, pack: Callable[[Any], bytes]) -> msgpack.ExtType:
+    def _extension(self, kind: ExtensionType, plain: Any, pack: Callable[[Any], bytes]) -> msgpack.ExtType:
         if kind.is_buffered:
-            plain = [*plain[:-1], self.annex.place(plain[-1])]
+            plain = [*plain[:-1], self.buffers.place(plain[-1])]
         if not kind.is_unordered:
             return msgpack.ExtType(kind.code, pack(plain))
         members = sorted(map(pack, plain))
@@ -274,16 +274,16 @@ class Encoder:
 
     def _replacement(self, value: object) -> object:
         if self._default is None:
-            raise KindError
+            raise ExtensionTypeError
         # Remembered by identity, and kept alive, so that no other object can take the identity over.
         known = self._replaced.get(id(value))
         if known is None:
             try:
                 known = self._replaced[id(value)] = (value, self._default(value))
             except TypeError as error:
-                raise KindError(str(error)) from error
+                raise ExtensionTypeError(str(error)) from error
         if known[1] is value:
-            raise KindError
+            raise ExtensionTypeError
         return known[1]
 
 
@@ -298,15 +298,15 @@ def _pack_exactly(tree: Any) -> bytes:
         return bytes(packer.pack(tree))
     except (ValueError, OverflowError) as error:
         # All else that the packer refuses has been spelled out before.
-        raise KindError(f"something in it has a length of 4 GiB or more ({error})") from error
+        raise ExtensionTypeError(f"something in it has a length of 4 GiB or more ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Elsewhere:
     """Where what is not in the payload lies."""
 
-    annex: memoryview
-    lent: Range
+    buffers: memoryview
+    referenced: Range
 
 
 def _unpack(packed: bytes | memoryview, elsewhere: _Elsewhere, *, depth: int) -> Any:
@@ -321,9 +321,13 @@ def _unpack(packed: bytes | memoryview, elsewhere: _Elsewhere, *, depth: int) ->
 
 
 def _put_together(code: int, packed: bytes, *, elsewhere: _Elsewhere, depth: int) -> Any:
-    kind = kind_of_code(code)
+    kind = extension_type_of_code(code)
     plain = _unpack(packed, elsewhere, depth=depth)
     if kind.is_buffered:
-        plain[-1] = buffer_at(plain[-1], elsewhere.annex)
+        plain[-1] = buffer_at(plain[-1], elsewhere.buffers)
     value = kind.put_together(plain)
-    return _unpack(elsewhere.lent.values_at(value), elsewhere, depth=depth) if type(value) is Lent else value
+    return (
+        _unpack(elsewhere.referenced.values_at(value), elsewhere, depth=depth)
+        if type(value) is ReferencedValues
+        else value
+    )

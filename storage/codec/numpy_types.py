@@ -11,37 +11,41 @@ from typing import Any, Final
 import numpy as np
 
 from .buffers import Buffer
-from .extension_types import Kind, KindError
+from .extension_types import ExtensionType, ExtensionTypeError
 
-_KINDS_OF_DTYPE: Final = frozenset("biufcSUVmM")
+_EXTENSIONS_OF_DTYPE: Final = frozenset("biufcSUVmM")
 _LONG_DOUBLES: Final = frozenset("gG")
 
 
 def _spelled(dtype: np.dtype[Any]) -> Any:
-    """Return the dtype as plain values, or raise `KindError`."""
+    """Return the dtype as plain values, or raise `ExtensionTypeError`."""
     if dtype.metadata is not None:
-        raise KindError("its dtype carries metadata, which would be lost")
+        raise ExtensionTypeError("its dtype carries metadata, which would be lost")
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [_spelled(base), list(shape)]
     if dtype.fields is not None:
         return _fields(dtype)
     if dtype.hasobject:
-        raise KindError(f"its dtype {dtype} refers to objects: convert it to a dtype of fixed size, or use tolist()")
+        raise ExtensionTypeError(
+            f"its dtype {dtype} refers to objects: convert it to a dtype of fixed size, or use tolist()"
+        )
     if dtype.char in _LONG_DOUBLES:
-        raise KindError(f"its dtype {dtype} is another on other machines: use astype(numpy.float64) or complex128")
+        raise ExtensionTypeError(
+            f"its dtype {dtype} is another on other machines: use astype(numpy.float64) or complex128"
+        )
     # The second spelling is for C types of equal size, of which the first names only one.
     for spelling in (dtype.str, dtype.str[0] + dtype.char):
-        if dtype.kind in _KINDS_OF_DTYPE and np.dtype(spelling) == dtype and np.dtype(spelling).type is dtype.type:
+        if dtype.kind in _EXTENSIONS_OF_DTYPE and np.dtype(spelling) == dtype and np.dtype(spelling).type is dtype.type:
             return spelling
-    raise KindError(f"its dtype {dtype} is not one of NumPy's own: use astype()")
+    raise ExtensionTypeError(f"its dtype {dtype} is not one of NumPy's own: use astype()")
 
 
 def _fields(dtype: np.dtype[Any]) -> dict[str, Any]:
     fields = [dtype.fields[name] for name in dtype.names or ()]  # type: ignore[index]
     titles = [(*field, None)[2] for field in fields]
     if not all(title is None or type(title) is str for title in titles):
-        raise KindError("a title of its dtype is no str")
+        raise ExtensionTypeError("a title of its dtype is no str")
     return {
         "names": list(dtype.names or ()),
         "formats": [_spelled(field[0]) for field in fields],
@@ -122,8 +126,8 @@ def _scalar_together(plain: list[Any]) -> Any:
     return np.ndarray((), _dtype(spelled), buffer=content)[()]
 
 
-_ARRAY: Final = Kind(32, np.ndarray, _array_apart, _array_together, is_buffered=True)
-_SCALAR: Final = Kind(33, np.generic, _scalar_apart, _scalar_together)
+_ARRAY: Final = ExtensionType(32, np.ndarray, _array_apart, _array_together, is_buffered=True)
+_SCALAR: Final = ExtensionType(33, np.generic, _scalar_apart, _scalar_together)
 _SCALAR_TYPES: Final = frozenset(np.sctypeDict.values())
 # Those whose type says it all; a value may hold many.
 _SPELLED_SCALARS: Final[dict[type[Any], str]] = {
@@ -134,10 +138,10 @@ _SPELLED_SCALARS: Final[dict[type[Any], str]] = {
     and np.dtype(of).char not in _LONG_DOUBLES
 }
 
-KIND_BY_CODE: Final = {kind.code: kind for kind in (_ARRAY, _SCALAR)}
+EXTENSION_BY_CODE: Final = {kind.code: kind for kind in (_ARRAY, _SCALAR)}
 
 
-def kind_of(of: type[Any]) -> Kind | None:
+def extension_type_of(of: type[Any]) -> ExtensionType | None:
     """Return the kind of values of exactly this type, or None: subclasses would come back as another type."""
     if of is np.ndarray:
         return _ARRAY

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingPackage
-from .extension_types import Kind, KindError, zone_apart, zone_together
+from .extension_types import ExtensionType, ExtensionTypeError, zone_apart, zone_together
 
 _ARRAYS: Final = pd.arrays
 _MASKED: Final = {cls.__name__: cls for cls in (_ARRAYS.IntegerArray, _ARRAYS.FloatingArray, _ARRAYS.BooleanArray)}
@@ -47,7 +47,7 @@ def _values_apart(values: Any) -> list[Any]:
         return ["period", np.asarray(values.asi8), values.freqstr]
     if isinstance(values.dtype, getattr(pd, "ArrowDtype", ())):
         return ["arrow", values.__arrow_array__()]
-    raise KindError(f"a column of its dtype {values.dtype} has no form that travels: use astype()")
+    raise ExtensionTypeError(f"a column of its dtype {values.dtype} has no form that travels: use astype()")
 
 
 def _values_together(plain: list[Any]) -> Any:
@@ -98,7 +98,7 @@ def _index_apart(index: Any) -> list[Any]:
         return ["multi", [*index.levels], [np.asarray(codes) for codes in index.codes], [*index.names]]
     freq = getattr(index, "freq", None) if of in _TIMED_INDEXES else None
     if freq is not None and pd.tseries.frequencies.to_offset(freq.freqstr) != freq:
-        raise KindError(f"its frequency {freq} has no name that leads back to it")
+        raise ExtensionTypeError(f"its frequency {freq} has no name that leads back to it")
     return ["values", _values_apart(index.array), index.name, freq.freqstr if freq is not None else None]
 
 
@@ -167,25 +167,25 @@ def _timestamp_together(plain: list[Any]) -> Any:
     return made if zone is None else made.tz_localize("UTC").tz_convert(zone_together(zone))
 
 
-_FRAME: Final = Kind(48, pd.DataFrame, _frame_apart, _frame_together, is_opaque=True)
-_SERIES: Final = Kind(49, pd.Series, _series_apart, _series_together, is_opaque=True)
-_INDEX: Final = Kind(50, pd.Index, _index_apart, _index_together, is_opaque=True)
-_KINDS: Final = (
+_FRAME: Final = ExtensionType(48, pd.DataFrame, _frame_apart, _frame_together, is_opaque=True)
+_SERIES: Final = ExtensionType(49, pd.Series, _series_apart, _series_together, is_opaque=True)
+_INDEX: Final = ExtensionType(50, pd.Index, _index_apart, _index_together, is_opaque=True)
+_EXTENSIONS: Final = (
     _FRAME,
     _SERIES,
     _INDEX,
-    Kind(51, pd.Timestamp, _timestamp_apart, _timestamp_together),
-    Kind(52, pd.Timedelta, lambda span: [span.asm8], lambda plain: pd.Timedelta(plain[0])),
-    Kind(53, type(pd.NaT), lambda _: None, lambda _: pd.NaT),
-    Kind(54, type(pd.NA), lambda _: None, lambda _: pd.NA),
+    ExtensionType(51, pd.Timestamp, _timestamp_apart, _timestamp_together),
+    ExtensionType(52, pd.Timedelta, lambda span: [span.asm8], lambda plain: pd.Timedelta(plain[0])),
+    ExtensionType(53, type(pd.NaT), lambda _: None, lambda _: pd.NaT),
+    ExtensionType(54, type(pd.NA), lambda _: None, lambda _: pd.NA),
 )
-KIND_BY_CODE: Final = {kind.code: kind for kind in _KINDS}
-_KIND_BY_TYPE: Final = {
-    **{kind.type: kind for kind in _KINDS},
+EXTENSION_BY_CODE: Final = {kind.code: kind for kind in _EXTENSIONS}
+_EXTENSION_BY_TYPE: Final = {
+    **{kind.type: kind for kind in _EXTENSIONS},
     **dict.fromkeys((*_PLAIN_INDEXES, *_TIMED_INDEXES, pd.RangeIndex, pd.MultiIndex), _INDEX),
 }
 
 
-def kind_of(of: type[Any]) -> Kind | None:
+def extension_type_of(of: type[Any]) -> ExtensionType | None:
     """Return the kind of values of exactly this type, or None: subclasses would come back as another type."""
-    return _KIND_BY_TYPE.get(of)
+    return _EXTENSION_BY_TYPE.get(of)

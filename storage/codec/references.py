@@ -25,7 +25,7 @@ from .envelope import HEADER, is_plain
 ELEMENT_BYTES: Final = 1024
 """Elements that are smaller on average are not lent: to look each up would take longer than to write it."""
 
-LOAN_BYTES: Final = 64 * 1024
+REFERENCE_BYTES: Final = 64 * 1024
 """What is borrowed in a range smaller than this is copied."""
 
 # Offset and length of the range, its checksum, and who lends it.
@@ -35,7 +35,7 @@ _LONG_LIST: Final = b"\xdd"
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class ReferencedValues:
     """What stands in an item for values that are lent.
 
     Attributes:
@@ -50,25 +50,25 @@ class Lent:
 
 
 @dataclass(frozen=True, slots=True)
-class Loan:
+class Reference:
     """The range of another object that a chunk borrows.
 
     Attributes:
-        lender: Digest of the object, which is its name.
+        source: Digest of the object, which is its name.
         offset: First byte.
         length: Bytes.
     """
 
-    lender: str
+    source: str
     offset: int
     length: int
 
 
-Borrow = Callable[[Loan], Content]
+FetchRange = Callable[[Reference], Content]
 """Fetches a range of another object."""
 
 
-class Lender:
+class ReferenceSource:
     """A list of strings whose encoded bytes lie in the store. Keeps both alive.
 
     Attributes:
@@ -87,7 +87,7 @@ class Lender:
         self._index = {id(element): index for index, element in reversed([*enumerate(elements)])}
 
     @classmethod
-    def of(cls, value: object, body: Content, *, name: str) -> Lender | None:
+    def of(cls, value: object, body: Content, *, name: str) -> ReferenceSource | None:
         """Return what lends the elements of a value; None if it has none that are worth it.
 
         Args:
@@ -126,64 +126,66 @@ class Lender:
         return self._index.get(id(value))
 
 
-class Borrower:
+class ReferenceCollector:
     """Collects what one chunk borrows: one range of one lender. Not for use from several threads.
 
     Args:
-        lenders: Who may lend.
+        sources: Who may lend.
 
     Attributes:
         range: The lender, and from which element to which; None while nothing is borrowed. Set it to what it was
             before, to give the rest back.
     """
 
-    def __init__(self, lenders: Sequence[Lender]) -> None:
-        self._lenders = lenders
-        self.range: tuple[Lender, int, int] | None = None
+    def __init__(self, sources: Sequence[ReferenceSource]) -> None:
+        self._sources = sources
+        self.range: tuple[ReferenceSource, int, int] | None = None
 
     @property
     def size(self) -> int:
         """Bytes that are borrowed."""
         if self.range is None:
             return 0
-        lender, start, stop = self.range
-        return lender.starts[stop] - lender.starts[start]
+        source, start, stop = self.range
+        return source.starts[stop] - source.starts[start]
 
     @property
     def lasting(self) -> int:
         """Bytes that would stay where they are, if no more were borrowed."""
-        return self.size if self.size >= LOAN_BYTES else 0
+        return self.size if self.size >= REFERENCE_BYTES else 0
 
-    def borrow(self, item: object) -> object:
-        """Return the item with a `Lent` for each of its values that follows on what was borrowed before."""
-        if type(item) is not dict or not self._lenders:
+    def replace(self, item: object) -> object:
+        """Return the item with a `ReferencedValues` for each of its values that follows on what was borrowed before."""
+        if type(item) is not dict or not self._sources:
             return item
-        lent = {name: place for name, value in item.items() if (place := self._lent(value)) is not None}
-        return {**item, **lent} if lent else item
+        referenced = {name: place for name, value in item.items() if (place := self._referenced(value)) is not None}
+        return {**item, **referenced} if referenced else item
 
     def write(self, stream: BytesIO) -> None:
         """Write behind a body, where the stream stands, where the range lies; the range as well, if it is small."""
         assert self.range is not None
-        lender, start, stop = self.range
-        content = lender.content(start, stop)
-        offset, name = lender.starts[start], bytes.fromhex(lender.name)
+        source, start, stop = self.range
+        content = source.content(start, stop)
+        offset, name = source.starts[start], bytes.fromhex(source.name)
         if not self.lasting:
             offset, name = stream.tell(), _NOBODY
             stream.write(content)
         stream.write(_TAIL.pack(offset, len(content), xxhash.xxh3_128_digest(content), name))
 
-    def _lent(self, value: object) -> Lent | None:
-        for lender in self._lenders:
-            found = lender.find(value)
+    def _referenced(self, value: object) -> ReferencedValues | None:
+        for source in self._sources:
+            found = source.find(value)
             if found is None:
                 continue
             start, stop = found
-            known, first, last = self.range or (lender, start, start)
-            if known is not lender or start != last:
+            known, first, last = self.range or (source, start, start)
+            if known is not source or start != last:
                 continue
-            self.range, lender.next = (lender, first, stop), stop
-            begin, end = lender.starts[start], lender.starts[stop]
-            return Lent(begin - lender.starts[first], end - begin, len(value) if isinstance(value, list) else None)
+            self.range, source.next = (source, first, stop), stop
+            begin, end = source.starts[start], source.starts[stop]
+            return ReferencedValues(
+                begin - source.starts[first], end - begin, len(value) if isinstance(value, list) else None
+            )
         return None
 
 
@@ -198,7 +200,7 @@ class Range:
         self._content = memoryview(content)
         self._read = 0
 
-    def values_at(self, place: Lent) -> bytes | memoryview:
+    def values_at(self, place: ReferencedValues) -> bytes | memoryview:
         """Return what msgpack makes the values of that stand in this place.
 
         Raises:
@@ -212,31 +214,32 @@ class Range:
         return content if place.count is None else b"".join((_LONG_LIST, place.count.to_bytes(4, "big"), content))
 
 
-def lent_range(whole: memoryview, *, borrow: Borrow | None, key: str | None) -> tuple[memoryview, Range]:
-    """Return a value whose body ends as `Borrower.write` left it without that end, and the range that it borrows.
+def referenced_range(whole: memoryview, *, fetch_range: FetchRange | None, key: str | None) -> tuple[memoryview, Range]:
+    """Return a value whose body ends as `ReferenceCollector.write` left it without that end, and the range that it
+    borrows.
 
     Args:
         whole: The value, as `unseal` has verified it.
-        borrow: Fetches the range from its lender.
+        fetch_range: Fetches the range from its lender.
         key: Where the value comes from, for the error.
 
     Raises:
         CorruptObject: The range is not what was lent, or the value says that it lies outside of the value.
-        StorageError: What `borrow` raises.
+        StorageError: What `fetch_range` raises.
     """
     end = len(whole) - _TAIL.size
     name = f"the object at {key!r}" if key is not None else "the object"
     if end < HEADER.size:
         raise CorruptObject(f"{name} is cut short where it says what it borrows", key=key)
-    offset, length, expected, lender = _TAIL.unpack_from(whole, end)
-    if lender == _NOBODY:
+    offset, length, expected, source = _TAIL.unpack_from(whole, end)
+    if source == _NOBODY:
         content, rest = whole[offset : min(end, offset + length)], whole[: max(HEADER.size, min(offset, end))]
-    elif borrow is None:
+    elif fetch_range is None:
         raise CorruptObject(f"{name} borrows from another object, which nobody may here", key=key)
     else:
-        content, rest = memoryview(borrow(Loan(lender.hex(), offset, length))), whole[:end]
+        content, rest = memoryview(fetch_range(Reference(source.hex(), offset, length))), whole[:end]
     if len(content) != length or xxhash.xxh3_128_digest(content) != expected:
-        raise CorruptObject(f"{name} borrows from {lender.hex()}, and what lies there is not what was lent", key=key)
+        raise CorruptObject(f"{name} borrows from {source.hex()}, and what lies there is not what was lent", key=key)
     return rest, Range(content)
 
 

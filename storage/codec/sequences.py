@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from io import SEEK_END, BytesIO
 from typing import Final
 
-from .buffers import Annex, annex_start, write_places
-from .envelope import APART, HEADER, LENT, Compression, seal, sealed
+from .buffers import OutOfBandBuffers, buffers_start, write_places
+from .envelope import HEADER, OUT_OF_BAND, REFERENCES, Compression, seal, sealed
 from .incremental import PIECE_BYTES
 from .msgpack_codec import Encoder
-from .references import Borrower, Lender
+from .references import ReferenceCollector, ReferenceSource
 
 _LIST: Final = b"\xdd"
 _LIST_HEADER_BYTES: Final = 5
 _ITEMS_START: Final = HEADER.size + _LIST_HEADER_BYTES
-_ANNEX_START: Final = annex_start(HEADER.size)
+_ANNEX_START: Final = buffers_start(HEADER.size)
 
 
 class SequenceEncoder:
@@ -30,8 +30,8 @@ class SequenceEncoder:
         first_index: The index of the first item, for the same purpose; it goes on from chunk to chunk.
         default: As in `encode`.
         compression: As in `encode`; of each chunk.
-        lenders: Whose elements, where they are values of items that are dicts, are not encoded again: the chunk says
-            where they lie, and `decode` needs `borrow`. Each chunk borrows one range of one of them.
+        sources: Whose elements, where they are values of items that are dicts, are not encoded again: the chunk says
+            where they lie, and `decode` needs `replace`. Each chunk borrows one range of one of them.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class SequenceEncoder:
         default: Callable[[object], object] | None = None,
         *,
         compression: Compression = "none",
-        lenders: Sequence[Lender] = (),
+        sources: Sequence[ReferenceSource] = (),
     ) -> None:
         self._path = path
         self._first_index = first_index
         self._compression: Compression = compression
-        self._lenders = lenders
+        self._sources = sources
         self._encoder = Encoder(default)
         self._writes_in_pieces = True
         """Whether the next item is probably large, as the last one was."""
@@ -55,8 +55,8 @@ class SequenceEncoder:
 
     def _begin(self) -> None:
         self._items = 0
-        self._encoder.annex = Annex()
-        self._borrower = Borrower(self._lenders)
+        self._encoder.buffers = OutOfBandBuffers()
+        self._borrower = ReferenceCollector(self._sources)
         # What the stream holds beyond this place was the chunk before. The number of items comes last.
         self._stream.seek(_ITEMS_START)
         # Buffers are copied as their item is added, hence before it is known where the payload will end.
@@ -72,10 +72,10 @@ class SequenceEncoder:
 
         An uncompressed chunk adds 35 bytes to them, 74 more if there are arrays that lie apart, and 48 if it borrows.
         """
-        return self._stream.tell() - _ITEMS_START + self._encoder.annex.size + self._borrower.size
+        return self._stream.tell() - _ITEMS_START + self._encoder.buffers.size + self._borrower.size
 
     @property
-    def borrowed_bytes(self) -> int:
+    def referenced_bytes(self) -> int:
         """How many of them lie in another object, if the chunk is finished now."""
         return self._borrower.lasting
 
@@ -85,10 +85,10 @@ class SequenceEncoder:
         Raises:
             Unencodable: Something in it does not travel. The chunk is as it was before.
         """
-        encoder, borrower, stream = self._encoder, self._borrower, self._stream
-        before = borrower.range
+        encoder, references, stream = self._encoder, self._borrower, self._stream
+        before = references.range
         try:
-            item = borrower.borrow(item)
+            item = references.replace(item)
             if self._writes_in_pieces:
                 start = stream.tell()
                 encoder.write(item, stream, self._name)
@@ -96,12 +96,12 @@ class SequenceEncoder:
             else:
                 size = stream.write(encoder.pack(item, self._name))
         except BaseException:
-            borrower.range = before
+            references.range = before
             raise
         self._writes_in_pieces = size > PIECE_BYTES
-        if encoder.annex.size:
+        if encoder.buffers.size:
             self._apart = self._apart or BytesIO()
-            encoder.annex.pour(self._apart, start=_ANNEX_START)
+            encoder.buffers.write_to(self._apart, start=_ANNEX_START)
         self._items += 1
 
     def finish(self) -> bytes:
@@ -140,11 +140,11 @@ class SequenceEncoder:
             start = apart.seek(0, SEEK_END)
             with stream.getbuffer() as whole:
                 apart.write(whole[HEADER.size : end])
-            write_places(apart, payload=(start, start + end - HEADER.size), annex=_ANNEX_START)
-            body, flags = apart, APART
+            write_places(apart, payload=(start, start + end - HEADER.size), buffers=_ANNEX_START)
+            body, flags = apart, OUT_OF_BAND
         if self._borrower.range is not None:
             self._borrower.write(body)
-            flags |= LENT
+            flags |= REFERENCES
         self._first_index += self._items
         return body, flags
 

@@ -121,7 +121,7 @@ def signs_of_life() -> Any:
 @mutation(join="slow")
 def beats() -> Any:
     """A step that takes long does not say that it is at work."""
-    return patch.object(Heartbeat, "_beat", lambda self: None)
+    return patch.object(Heartbeat, "_write", lambda self: None)
 
 
 @mutation(rates={})

@@ -27,7 +27,7 @@ from storage import (
     probe_store,
     put_once,
 )
-from storage.probe import PREFIX, PROBE_RESULT_KEY, read_probe_result, write_probe_result
+from storage.probe import PROBE_RESULT_KEY, read_probe_result, write_probe_result
 
 from .scripted import refusing_conditions
 
@@ -215,7 +215,6 @@ def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
     for each in (error, again):
         assert "write once: 32 of 32 writers won" in str(each)
         assert "If-None-Match" in str(each)
-        assert "unsafe_write_once" in str(each)
     other = probe_store(WithoutRanges()).error()
     assert type(other) is GuaranteeBroken
 
@@ -276,46 +275,6 @@ def test_a_store_that_was_mended_is_used_again() -> None:
     assert store.get("key") == b"body"
 
 
-@pytest.mark.parametrize("kind", [Careless, Refusing])
-def test_whoever_asks_for_it_gets_the_fallback(kind: type[MemoryStore], caplog: pytest.LogCaptureFixture) -> None:
-    """With `unsafe_write_once` the first of two writers in turn wins, the second is told, and the log says so once."""
-    proven = VerifiedStore(kind(), unsafe_write_once=True)
-    assert put_once(proven, "key", b"first") is None
-    assert put_once(proven, "key", b"second") == b"first"
-    assert put_once(proven, "key", bytearray(b"first")) is None
-    assert proven.get("key") == b"first"
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "unsafe_write_once" in caplog.text
-
-
-def test_a_writer_that_is_overtaken_is_told() -> None:
-    """In the fallback, a writer that does not find its own bytes when it reads back has lost."""
-
-    class Overtaken(Careless):
-        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-            super().put(key, body)
-            if key == "key":
-                super().put(key, b"somebody else's")
-
-    assert put_once(VerifiedStore(Overtaken(), unsafe_write_once=True), "key", b"ours") == b"somebody else's"
-
-
-def test_the_fallback_is_not_for_stores_that_do_better() -> None:
-    """With `unsafe_write_once` a store that keeps its promise is used as ever, one request a put."""
-    counting = CountingStore(MemoryStore())
-    proven = VerifiedStore(counting, unsafe_write_once=True)
-    proven.put("a", b"1", if_absent=True)
-    counting.reset()
-    proven.put("b", b"1", if_absent=True)
-    assert counting.requests == {"put": 1}
-
-
-def test_the_fallback_is_for_nothing_else() -> None:
-    """With `unsafe_write_once` a store that breaks any other promise is refused all the same."""
-    with pytest.raises(GuaranteeBroken, match="ranged read"):
-        VerifiedStore(WithoutRanges(), unsafe_write_once=True).put("key", b"body", if_absent=True)
-
-
 def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) -> None:
     """Memory and directory keep their promises by construction, and come as they are."""
     assert type(open_verified("memory://unproven")) is MemoryStore
@@ -326,23 +285,19 @@ def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) 
 
 
 def test_a_server_that_refuses(moto_endpoint: str, aws_environment: Callable[[str], None]) -> None:
-    """A server that answers 501 to conditions is refused with that answer, and used if the fallback is asked for."""
+    """A server that answers 501 to conditions is refused with that answer."""
     with refusing_conditions(moto_endpoint) as endpoint:
         aws_environment(endpoint)
         url = "s3://refusing/root"
         create_bucket(url)
         with pytest.raises(ConditionalWriteUnsupported, match=r"the store refuses it: .* NotImplemented, status 501"):
             open_verified(url).put("key", b"body", if_absent=True)
-        proven = open_verified(url, unsafe_write_once=True)
-        assert put_once(proven, "key", b"first") is None
-        assert put_once(proven, "key", b"second") == b"first"
-        assert [info.key for info in proven.list()] == [f"{PREFIX}verdict-1", "key"]
 
 
 def test_a_server_that_ignores(
     request: pytest.FixtureRequest, no_aws_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """rclone's gateway lets every writer win: it is caught, refused, and used if the fallback is asked for."""
+    """rclone's gateway lets every writer win: it is caught and refused."""
     gateway = request.getfixturevalue("rclone_gateway")
     for name, value in gateway.environment.items():
         monkeypatch.setenv(name, value)
@@ -351,6 +306,3 @@ def test_a_server_that_ignores(
     assert broken(open_store(url)) == {"write once": "32 of 32 writers won"}
     with pytest.raises(ConditionalWriteUnsupported, match="32 of 32 writers won"):
         open_verified(url).put("key", b"body", if_absent=True)
-    proven = open_verified(url, unsafe_write_once=True)
-    assert put_once(proven, "key", b"first") is None
-    assert put_once(proven, "key", b"second") == b"first"

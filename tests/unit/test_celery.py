@@ -799,12 +799,10 @@ def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: Scripte
     Ledger.of(store, result.id).write_delivered(Note(by="x"))
 
 
-@pytest.mark.parametrize("unsafe", [False, True])
-def test_a_bucket_is_proven_before_it_is_relied_on(unsafe: bool) -> None:
-    """The runtime's store over a network is one that is probed first, with the fallback only where it was asked for."""
+def test_a_bucket_is_verified_before_it_is_relied_on() -> None:
+    """The runtime's store over a network is one that is probed first."""
     made = Celery("proven", broker="memory://", set_as_current=False)
-    fanout.connect(made, store="s3://bucket/root", unsafe_write_once=unsafe)
+    fanout.connect(made, store="s3://bucket/root")
     store = extension_of(made).runtime.store
     assert isinstance(store, VerifiedStore)
-    assert store.unsafe_write_once is unsafe
     assert store.url == "s3://bucket/root"

@@ -27,15 +27,6 @@ def test_settings_of_the_environment_are_converted() -> None:
     assert config == Config(store="memory://a", upload_concurrency=2, stall_s=1.5)
 
 
-@pytest.mark.parametrize(
-    ("said", "meant"), [("1", True), ("yes", True), ("True", True), (True, True), ("off", False), ("0", False)]
-)
-def test_a_switch_is_on_or_off(said: object, meant: bool) -> None:
-    """A setting that is a switch understands code and the usual words of environment variables; it is off by itself."""
-    assert Config.read({"store": "memory://a", "unsafe_write_once": said}).unsafe_write_once is meant
-    assert not Config(store="memory://a").unsafe_write_once
-
-
 def test_settings_of_celery_have_a_prefix() -> None:
     """`fanout_…` of the app's configuration is read, anything else is not."""
     assert Config.read(from_celery({"fanout_store": "memory://a", "store": "memory://b"})).store == "memory://a"
@@ -56,7 +47,6 @@ def test_a_store_must_be_configured(sources: list[dict[str, Any]]) -> None:
         {"stall_s": "-1"},
         {"retention_s": "nan"},
         {"upload_concurrency": []},
-        {"unsafe_write_once": "perhaps"},
     ],
 )
 def test_a_wrong_setting_is_named(wrong: dict[str, Any]) -> None:

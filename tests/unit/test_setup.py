@@ -15,7 +15,7 @@ from fanout.errors import BrokerUnavailable
 from fanout.records.failure import Failure
 from fanout.records.models import OutcomeStatus
 from fanout.stages import run_process, run_setup
-from storage import CorruptObject, Loan, MemoryStore, StorageUnavailable
+from storage import CorruptObject, MemoryStore, Reference, StorageUnavailable
 
 from .dispatcher import Chunk, Setup, WorkerDied
 from .tasks import Brittle, Numbers, Words
@@ -642,4 +642,4 @@ def test_a_chunk_borrows_from_parameters_of_its_job_alone() -> None:
     (key,) = world.store.keys("_parameters/")
     other = world.runtime.job(world.prepare(Numbers, {"numbers": [1]}).job_id)
     with pytest.raises(CorruptObject, match="no parameter of its job"):
-        other.sent.borrowed(Loan(key.removeprefix("_parameters/"), 0, 100), world.store)
+        other.sent.borrowed(Reference(key.removeprefix("_parameters/"), 0, 100), world.store)

@@ -75,9 +75,9 @@ class Extension:
             if self._runtime is None:
                 config = self.config
                 debouncer = Debouncer()
-                for status in (worker_process_shutdown, worker_shutdown):
-                    status.connect(lambda **_: debouncer.flush(), weak=False)
-                store = open_verified(config.store, unsafe_write_once=config.unsafe_write_once)
+                for signal in (worker_process_shutdown, worker_shutdown):
+                    signal.connect(lambda **_: debouncer.flush(), weak=False)
+                store = open_verified(config.store)
                 self._runtime = Runtime(
                     store,
                     config,
