@@ -55,7 +55,7 @@ class NotBegun:
                 return
         self._said_at = float("inf")
         # What the caller itself sets up needs no worker to begin.
-        if intent.kept or next(iter(self._job.ledger.objects()), None) is not None:
+        if intent.caller_parameters or next(iter(self._job.ledger.objects()), None) is not None:
             return
         _LOG.warning(
             "job %s (%s): no worker has begun it after %g s. Perhaps no worker runs, or all are busy, or none takes "

@@ -81,10 +81,10 @@ def _check_input(job: CachedJob) -> None:
     intent, manifest = job.intent, job.manifest()
     if intent.receives is not None:
         raise RetryRefused(job.id, f"the value that {intent.receives!r} was to receive was refused: launch it again")
-    if manifest is None and intent.kept:
+    if manifest is None and intent.caller_parameters:
         raise RetryRefused(
             job.id,
-            f"{', '.join(intent.kept)} was with its caller, who did not come to its end: submit it again under "
+            f"{', '.join(intent.caller_parameters)} was with its caller, who did not finish it: submit it again under "
             "another id",
         )
     keys = [parameter_key(content) for content in intent.references.values()]

@@ -44,14 +44,14 @@ class Dispatcher(Protocol):
     CarrierUnavailable if the message can't be sent.
     """
 
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
         """Have setup run, again.
 
         Args:
             job_id: The job.
             intent: What it is to be.
             generation: The job's round; the receiver must be told.
-            again: Whether an earlier message was taken up; the receiver must be told.
+            resent: Whether an earlier message was taken up; the receiver must be told.
         """
 
     def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
@@ -63,7 +63,7 @@ class Dispatcher(Protocol):
         """
 
     def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
         """Have join run, or only deliver an outcome that stands already.
 
@@ -71,7 +71,7 @@ class Dispatcher(Protocol):
             job_id: The job.
             intent: What it is to be; the receiver must be told which launch it is.
             continuation: What setup wrote down for after the join, if it did.
-            again: Whether an earlier join is believed to be lost, so that its claim does not count.
+            resent: Whether an earlier join is believed to be lost, so that its claim does not count.
             generation: The job's round; the receiver must be told.
         """
 
@@ -115,9 +115,9 @@ class CachedJob:
         self.options = Options().updated(intent.options if start is None else start.options)
         self.deadline_at = intent.deadline_at if start is None else start.deadline_at
         self.expires_at = intent.expires_at if start is None else None
-        self.sent = Parameters(intent.inline, dict(intent.references))
+        self.parameters = Parameters(intent.inline, dict(intent.references))
         self._packs = PackReader(ledger.store)
-        self._parameters: dict[str, Any] = {}
+        self._parameter_values: dict[str, Any] = {}
         self._manifest: Manifest | None = None
         self._asked_at = float("-inf")
         self.cached_ended = False
@@ -148,7 +148,7 @@ class CachedJob:
         """
         return self._tasks.find(self.intent.task)
 
-    def parameters(self, names: Sequence[str], *, sources: list[ReferenceSource] | None = None) -> dict[str, Any]:
+    def parameter_values(self, names: Sequence[str], *, sources: list[ReferenceSource] | None = None) -> dict[str, Any]:
         """The job's values for those of `names` that it has; fetched at most once.
 
         Args:
@@ -156,9 +156,9 @@ class CachedJob:
             sources: Is given those that were fetched now and whose elements a chunk may borrow.
         """
         with self._lock:
-            missing = [name for name in names if name not in self._parameters]
-            self._parameters |= self.sent.load(missing, self.ledger.store, sources=sources)
-            return {name: self._parameters[name] for name in names if name in self._parameters}
+            missing = [name for name in names if name not in self._parameter_values]
+            self._parameter_values |= self.parameters.load(missing, self.ledger.store, sources=sources)
+            return {name: self._parameter_values[name] for name in names if name in self._parameter_values}
 
     def items(self, setup_id: str, slice_: Slice) -> list[dict[str, Any]]:
         """The items of a chunk. One request, or none where a neighbour was asked for before; one more if it borrows.
@@ -170,7 +170,7 @@ class CachedJob:
         key = self.ledger.keys.pack(setup_id, slice_.pack)
         body = self._packs.read(key, slice_)
         items: list[dict[str, Any]] = decode(
-            body, key=key, fetch_range=lambda reference: self.sent.fetch_range(reference, self.ledger.store)
+            body, key=key, fetch_range=lambda reference: self.parameters.fetch_range(reference, self.ledger.store)
         )
         return items
 

@@ -172,8 +172,9 @@ class _Stalled:
         if self._is_at_work("setup"):
             return Move.NONE
         intent = self._job.intent
-        if intent.kept:
-            reason = f"the process that had {', '.join(intent.kept)} is gone, and its input with it: submit again"
+        if intent.caller_parameters:
+            names = ", ".join(intent.caller_parameters)
+            reason = f"the process that had {names} is gone, and its input with it: submit again"
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
         unbegun = "continuation" not in self._listing.written_at
@@ -186,7 +187,7 @@ class _Stalled:
             return Move.FAILED
         if self._take_resend():
             self._runtime.dispatcher.send_setup(
-                self._job.id, intent, generation=self._job.generation, again=not unbegun
+                self._job.id, intent, generation=self._job.generation, resent=not unbegun
             )
             return Move.SETUP_SENT
         return Move.NONE
@@ -201,7 +202,7 @@ class _Stalled:
     def _join(self, move: Move) -> Move:
         if self._is_at_work("join") or not self._take_resend():
             return Move.NONE
-        start_join(self._runtime, self._job, again=True)
+        start_join(self._runtime, self._job, resent=True)
         return move
 
     def _is_at_work(self, step: str) -> bool:

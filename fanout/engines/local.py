@@ -26,6 +26,7 @@ from ..records.keys import new_id
 from ..records.models import Intent, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
+from ..stages.delivery import Delivery
 from .submission import Submission, local_config, put_on_record
 
 ExecutorName = Literal["inline", "threads", "processes"]
@@ -116,7 +117,7 @@ def _driven(runtime: Runtime, crew: _Crew, submission: Submission, job_id: str) 
         current = latest.ledger.outcome()
         if current is not None:
             return current
-    run_setup(runtime, job_id, launch_id=job.launch_id, kept=submission.kept, fresh=first)
+    run_setup(runtime, job_id, launch_id=job.launch_id, caller_parameters=submission.caller_parameters, fresh=first)
     crew.finish()
     outcome = run_join(runtime, job_id, launch_id=job.launch_id)
     if outcome is None:
@@ -129,11 +130,11 @@ class _Crew(abc.ABC):
 
     runtime: Runtime
 
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
         raise AssertionError("a local job is not swept: its setup runs in the caller")
 
     def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
         """Nothing to send: `run` joins once nothing is left to do."""
         return
@@ -173,13 +174,17 @@ class _Inline(_Crew):
 class _Eager(_Inline):
     """Runs the other steps at once, too."""
 
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
-        run_setup(self.runtime, job_id, launch_id=intent.launch_id, resent=again, generation=generation)
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
+        run_setup(
+            self.runtime, job_id, launch_id=intent.launch_id, generation=generation, delivery=Delivery(resent=resent)
+        )
 
     def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
-        run_join(self.runtime, job_id, launch_id=intent.launch_id, again=again, generation=generation)
+        run_join(
+            self.runtime, job_id, launch_id=intent.launch_id, generation=generation, delivery=Delivery(resent=resent)
+        )
 
 
 class _Pool(_Crew):
@@ -273,7 +278,7 @@ class _Threads(_Pool):
         return self._executor.submit(self._run, ref, redelivered)
 
     def _run(self, ref: ChunkRef, redelivered: bool) -> list[ChunkRef]:
-        run_process(self.runtime, ref, redelivered=redelivered)
+        run_process(self.runtime, ref, Delivery(redelivered=redelivered))
         return []
 
 
@@ -323,5 +328,5 @@ def _here(store_url: str, module: str, task: str) -> tuple[Runtime, _Outbox]:
 def _process_here(store_url: str, module: str, task: str, ref: ChunkRef, redelivered: bool) -> list[ChunkRef]:
     runtime, outbox = _here(store_url, module, task)
     outbox.refs.clear()
-    run_process(runtime, ref, redelivered=redelivered)
+    run_process(runtime, ref, Delivery(redelivered=redelivered))
     return list(outbox.refs)

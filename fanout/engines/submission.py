@@ -33,7 +33,8 @@ class Submission:
         task: The task.
         parameters: Its parameters, the large ones in the store already.
         options: How the job is cut and tried.
-        kept: Parameters that stay in this process, for a setup that runs here: streams, checked element by element
+        caller_parameters: Parameters that stay in this process, for a setup that runs here: streams, checked element by
+            element
             as they are read, and with `setup_in_caller` whatever only setup declares.
         receives: Name of the parameter that an earlier step of a chain supplies.
         routing: The engine's own options of every message of the job.
@@ -42,7 +43,7 @@ class Submission:
     task: Declaration
     parameters: Parameters
     options: Options
-    kept: dict[str, Any]
+    caller_parameters: dict[str, Any]
     receives: str | None = None
     routing: dict[str, Any] = field(default_factory=dict)
 
@@ -91,7 +92,9 @@ class Submission:
             document = given
         streamed = {name: document.pop(name) for name in streams if name in document}
         streamed = {name: stream for name, stream in streamed.items() if name in task.schema.fields}
-        kept = {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_in_caller else {}
+        caller_parameters = (
+            {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_in_caller else {}
+        )
         try:
             parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
         except Unencodable as error:
@@ -99,7 +102,7 @@ class Submission:
                 raise
             remedy = "Here it travels as it is given, since a chain's input is coerced when all of it is there: pass "
             raise Unencodable(error.args[0], path=error.path, remedy=f"{remedy}what `coerce` makes of it.") from error
-        return cls(task, parameters, chosen, {**kept, **streamed}, receives)
+        return cls(task, parameters, chosen, {**caller_parameters, **streamed}, receives)
 
     def completed(self, received: Any, *, store: ObjectStore, inline_bytes: int) -> Submission:
         """The order of a chain with the value of the step before, validated as a whole. Two requests a large value.
@@ -145,7 +148,7 @@ class Submission:
             options=asdict(self.options),
             created_at=now_s,
             deadline_at=max(now_s, not_before or 0.0) + deadline_s if deadline_s is not None else None,
-            kept=tuple(self.kept),
+            caller_parameters=tuple(self.caller_parameters),
             receives=self.receives,
             not_before=not_before,
             expires_at=expires_at,
@@ -186,7 +189,7 @@ def put_on_record(runtime: Runtime, job_id: str, intent: Intent) -> tuple[Cached
 
 def _is_spent(job: CachedJob) -> bool:
     """Whether the job has ended because its caller did not see its launch through. Two requests, for a stream."""
-    if not job.intent.kept:
+    if not job.intent.caller_parameters:
         return False
     outcome = job.ledger.outcome()
     failure = Failure.read(outcome.failure) if outcome is not None else None
@@ -229,8 +232,10 @@ def _differences(current: Intent, intent: Intent) -> list[str]:
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
             found.append(f"its parameter {name!r} is another")
-    for name in sorted(set(current.kept) ^ set(intent.kept)):
-        found.append(f"its parameter {name!r} is {'' if name in current.kept else 'not '}kept by the caller")
+    for name in sorted(set(current.caller_parameters) ^ set(intent.caller_parameters)):
+        found.append(
+            f"its parameter {name!r} is {'' if name in current.caller_parameters else 'not '}kept by the caller"
+        )
     there_options, wanted_options = (asdict(Options().updated(entry.options)) for entry in (current, intent))
     for name, value in wanted_options.items():
         known = there_options[name]

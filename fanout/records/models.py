@@ -78,7 +78,8 @@ class Intent(Record):
         task: Name of the task.
         inline: The small parameters, encoded.
         references: Name of each larger parameter -> digest under which it lies in the store.
-        kept: Names of the parameters that only the caller has: what it streams, above all. Setup runs there.
+        caller_parameters: Names of the parameters that only the caller has: what it streams, above all. Setup runs
+            there.
         receives: Name of the parameter that the step before it in a chain supplies, if any.
         not_before: When setup is to start at the earliest; None for at once.
         expires_at: When it no longer makes sense to start; None for never.
@@ -95,7 +96,7 @@ class Intent(Record):
     options: dict[str, Any]
     created_at: float
     deadline_at: float | None = None
-    kept: tuple[str, ...] = ()
+    caller_parameters: tuple[str, ...] = ()
     receives: str | None = None
     not_before: float | None = None
     expires_at: float | None = None

@@ -20,6 +20,7 @@ from ..blame import is_transient
 from ..records.failure import Failure
 from ..records.ledger import AttemptsOnRecord, Ledger
 from ..records.models import Attempt, AttemptState, Note
+from .delivery import Delivery
 
 
 class Admission(Enum):
@@ -66,26 +67,24 @@ class Attempts:
 
     def admit(
         self,
+        delivery: Delivery,
         *,
-        redelivered: bool,
         limit: int,
-        resent: bool = False,
-        retried: bool = False,
         stall_s: float = 0.0,
         why: Callable[[int], Failure] | None = None,
     ) -> Admission:
         """Whether the step may run once more.
 
         Args:
-            redelivered: The broker has delivered this very message before: an earlier run died, or never began.
+            delivery: What is known of earlier runs. A message that was resent may be one of several for the same step,
+                and none of its runs began without a record. One that goes on does so as the same attempt, or as
+                another where it is on record that the attempt was interrupted.
             limit: Runs that there may be.
-            resent: The message may be one of several for the same step, and none of its runs began without a record.
-            retried: An earlier run for this message ended without being to blame (the store failed it, or its worker
-                shut down). It goes on as the same try, or as another where it is on record that it was put off.
             stall_s: Seconds without a sign of life for which a try that began is taken to be at work.
             why: Why the earlier run was lost, by the tries so far, where that is known.
         """
-        first = not (redelivered or resent or retried)
+        lost, resent, goes_on = delivery.is_lost, delivery.resent, delivery.goes_on
+        first = not (lost or resent or goes_on)
         if first and (self._known == 0 or self._known + 1 < limit):
             return Admission.RUN
         found = self._ledger.attempts(self._step)
@@ -93,20 +92,20 @@ class Attempts:
         if first:
             # Only now does it matter how many of those that are known do not count.
             return Admission.RUN
-        if resent and (last == self._known or not (redelivered or retried)):
+        if resent and (last == self._known or not (lost or goes_on)):
             # No run for this message has begun.
             if self._at_work(found, stall_s):
                 return Admission.LEAVE
-        elif retried and not redelivered and last not in found.interrupted:
+        elif goes_on and not lost and last not in found.interrupted:
             self.number = max(last, self._known + 1)
             self._on_record = self.number == last
             return Admission.RUN
-        elif redelivered and last == self._known:
+        elif lost and last == self._known:
             # The first delivery of this message left no trace, so its worker is gone.
             last += 1
             if not self._lose(last, why(last - self._interrupted) if why else None):
                 return Admission.LEAVE
-        elif redelivered and why:
+        elif lost and why:
             # It had put on record that it starts.
             self._record(last, AttemptState.LOST, why(last - self._interrupted))
         self.number = last

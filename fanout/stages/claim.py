@@ -57,8 +57,8 @@ def claim_join(
     ledger: Ledger,
     *,
     token: str,
-    again: bool,
-    redelivered: bool,
+    resent: bool,
+    gone: bool,
     held: Collection[str],
     stall_s: float,
     now: Callable[[], float],
@@ -70,25 +70,25 @@ def claim_join(
     Args:
         ledger: The job's records.
         token: Who claims; another for each run.
-        again: Whether a sweep believes the holder dead. Believed if it gave no sign of life for `stall_s`, since
+        resent: Whether a sweep believes the holder dead. Believed if it gave no sign of life for `stall_s`, since
             what the sweep saw may be long ago.
-        redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
+        gone: Whether the one that had the message before is gone.
         held: Tokens of earlier runs for this message that the store failed: their claim is ours.
         stall_s: Seconds without a sign of life after which a holder may be believed dead.
         now: Gives the store's time.
     """
     if _taken(ledger, Claim(0), token):
         return Claim(0)
-    if not (again or redelivered or held):
+    if not (resent or gone or held):
         return None
     last = ledger.last_claim()
     if last is None:
         # The job has just been removed.
         return None
     ours = last.by in held
-    if not ours and not redelivered:
+    if not ours and not gone:
         alive_at = max(last.made_at, ledger.last_heartbeat("join") or 0.0)
-        if not again or now() - alive_at < stall_s:
+        if not resent or now() - alive_at < stall_s:
             return None
     claim = Claim(last.number + 1, lost=not ours and not last.interrupted)
     return claim if _taken(ledger, claim, token) else None

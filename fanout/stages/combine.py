@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from storage import encode
@@ -23,24 +23,10 @@ from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from . import barrier
 from .attempts import Admission, Attempts, overran
+from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What is known of earlier runs for a message.
-
-    Attributes:
-        redelivered: The broker has delivered it before: an earlier run died, or never began.
-        retried: An earlier run ended without being to blame, and goes on as the same try.
-        overran_s: The time limit at which an earlier run was stopped, if one was.
-    """
-
-    redelivered: bool = False
-    retried: bool = False
-    overran_s: float | None = None
 
 
 def complete_after(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery, *, by: str) -> bool:
@@ -115,7 +101,7 @@ class _Node:
         if admission is Admission.LEAVE:
             return False
         if admission is Admission.GIVE_UP:
-            silent_s = None if delivery.redelivered else self._runtime.config.stall_s
+            silent_s = None if delivery.is_lost else self._runtime.config.stall_s
             verdict = self._attempts.verdict(step="combine", silent_s=silent_s)
             self._conclude(replace(verdict, reason=f"{self._what}: {verdict.reason}"))
             return False
@@ -160,17 +146,17 @@ class _Node:
             return Admission.RUN
         limit, stall_s = self._job.options.max_attempts, self._runtime.config.stall_s
         last = ledger.attempt(self._step, ledger.attempts(self._step).last)
-        if last is not None and last.by == self._by and (delivery.redelivered or delivery.retried):
+        if last is not None and last.by == self._by and (delivery.is_lost or delivery.goes_on):
             why = overran("combine", delivery.overran_s)
-            return attempts.admit(redelivered=delivery.redelivered, retried=delivery.retried, limit=limit, why=why)
-        return attempts.admit(redelivered=False, resent=True, limit=limit, stall_s=stall_s)
+            return attempts.admit(replace(delivery, resent=False), limit=limit, why=why)
+        return attempts.admit(Delivery(resent=True), limit=limit, stall_s=stall_s)
 
     def _combined(self, ended: Callable[[], bool]) -> bytes | None:
         """The encoded list of the one value, or of none; None if the job ended while we worked."""
         job = self._job
         binding = job.declaration.binding
         values = combined_values(job.ledger, self._setup_id, self._level - 1, self._entries)
-        parameters = job.parameters(binding.combine_parameters)
+        parameters = job.parameter_values(binding.combine_parameters)
         combined = binding.call_combine(self._read(values.chunks(), ended), parameters)
         return None if self._stopped else encode(combined, path="combined", compression=job.options.compression)
 

@@ -8,7 +8,8 @@ from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH
 from ..runtime import CachedJob, Runtime
 from . import barrier
-from .combine import Delivery, complete_after
+from .combine import complete_after
+from .delivery import FIRST, Delivery
 from .outcome import start_join
 
 
@@ -43,7 +44,7 @@ def _check_later(runtime: Runtime, job: CachedJob, ref: ChunkRef, by: str) -> No
     """The same, at a time when somebody else may have seen the same results and started the join."""
     if job.cached_ended:
         return
-    if complete_after(runtime, job, ref, Delivery(), by=by) and not job.ledger.is_claimed():
+    if complete_after(runtime, job, ref, FIRST, by=by) and not job.ledger.is_claimed():
         start_join(runtime, job)
 
 

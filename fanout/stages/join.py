@@ -19,6 +19,7 @@ from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, overran
 from .barrier import Completion, completion_of
 from .claim import claim_join
+from .delivery import FIRST, Delivery
 from .failure_summary import FailureSummary, too_many
 from .heartbeat import Heartbeat
 from .result_reader import ChunkFailed, join_results
@@ -31,13 +32,10 @@ def run_join(
     job_id: str,
     *,
     launch_id: str | None = None,
-    again: bool = False,
-    redelivered: bool = False,
+    generation: int = 0,
+    delivery: Delivery = FIRST,
     token: str | None = None,
     held: Collection[str] = (),
-    generation: int = 0,
-    overran_s: float | None = None,
-    requeued: bool = False,
 ) -> Outcome | None:
     """Bring the job to its outcome. Of those who are told to, one does.
 
@@ -45,7 +43,7 @@ def run_join(
         runtime: Store, settings, carrier.
         job_id: The job.
         launch_id: Which launch of that id is meant; None for the one that counts.
-        again: Whether a sweep believes an earlier join to be lost. Its claim does not count if it is.
+        resent: Whether a sweep believes an earlier join to be lost. Its claim does not count if it is.
         redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
         token: Who runs it; another for each run.
         held: Tokens of earlier runs for this message that the store failed, so that the claim may be its own.
@@ -78,13 +76,12 @@ def run_join(
             return None
     elif ledger.superseded():
         return None
-    redelivered = redelivered or overran_s is not None
-    gone = redelivered or requeued
+    gone = delivery.is_lost or delivery.requeued
     claim = claim_join(
         ledger,
         token=token,
-        again=again,
-        redelivered=gone,
+        resent=delivery.resent,
+        gone=gone,
         held=held,
         stall_s=runtime.config.stall_s,
         now=runtime.now,
@@ -101,10 +98,9 @@ def run_join(
             return outcome if _is_there(job) else None
         attempts = Attempts(ledger, "join", by=token, now=runtime.now)
         admission = attempts.admit(
-            redelivered=claim.lost and not requeued,
-            retried=claim.number > 0,
+            Delivery(redelivered=claim.lost and not delivery.requeued, resumed=claim.number > 0),
             limit=job.options.max_attempts,
-            why=overran("join", overran_s),
+            why=overran("join", delivery.overran_s),
         )
     if admission is Admission.LEAVE:
         # The worker that was believed dead goes on after all, and has just begun another try.
@@ -156,7 +152,7 @@ def _outcome(
     if failure is None:
         binding = job.declaration.binding
         try:
-            parameters = job.parameters(binding.parameters_for(binding.join))
+            parameters = job.parameter_values(binding.parameters_for(binding.join))
             _refuse_failed(job, manifest, completion, summary)
             with Heartbeat(runtime.timers, job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
                 results = join_results(job.ledger, manifest, completion, combines=job.intent.combines)

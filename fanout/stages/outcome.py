@@ -12,7 +12,7 @@ from ..runtime import CachedJob, Runtime
 from .failure_summary import FailureSummary, too_many
 
 
-def start_join(runtime: Runtime, job: CachedJob, *, again: bool = False) -> None:
+def start_join(runtime: Runtime, job: CachedJob, *, resent: bool = False) -> None:
     """Send the join, with what setup wrote down to follow it. Starting it twice is harmless.
 
     A job that ends before its setup has begun waits for it: only setup's message says what is to follow.
@@ -21,7 +21,7 @@ def start_join(runtime: Runtime, job: CachedJob, *, again: bool = False) -> None
     if continuation is None and awaits_setup(runtime, job):
         return
     message = continuation.message if continuation is not None else None
-    runtime.dispatcher.send_join(job.id, job.intent, message, again=again, generation=job.generation)
+    runtime.dispatcher.send_join(job.id, job.intent, message, resent=resent, generation=job.generation)
 
 
 def awaits_setup(runtime: Runtime, job: CachedJob) -> bool:

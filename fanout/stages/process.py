@@ -20,8 +20,8 @@ from ..records.models import ChunkResult, OutcomeStatus
 from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, overran
-from .combine import Delivery
 from .completion import check_completion
+from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed
 
@@ -31,10 +31,7 @@ _LOG = logging.getLogger("fanout")
 def run_process(
     runtime: Runtime,
     ref: ChunkRef,
-    *,
-    redelivered: bool = False,
-    retried: bool = False,
-    overran_s: float | None = None,
+    delivery: Delivery = FIRST,
 ) -> None:
     """Run process on the chunk that `ref` names, unless that is done or pointless.
 
@@ -59,7 +56,6 @@ def run_process(
         return
     if job.ended() or _lost_attempt(job, ref) or fail_if_overdue(runtime, job):
         return
-    delivery = Delivery(redelivered or overran_s is not None, retried, overran_s)
     with runtime.debouncer.work() if runtime.debouncer else nullcontext():
         _Run(runtime, job, ref, delivery).go()
 
@@ -91,24 +87,22 @@ class _Run:
 
     def go(self) -> None:
         ref, job = self._ref, self._job
-        redelivered, retried = self._delivery.redelivered, self._delivery.retried
-        if redelivered or retried or ref.resent:
+        delivery = replace(self._delivery, resent=ref.resent)
+        if delivery != FIRST:
             current = job.ledger.current_result(ref.setup_id, ref.chunk)
             if current is not None:
                 self._follow(current)
                 return
         admission = self._attempts.admit(
-            redelivered=redelivered,
-            resent=ref.resent,
-            retried=retried,
+            delivery,
             limit=job.options.max_attempts,
             stall_s=self._runtime.config.stall_s,
-            why=overran("process", self._delivery.overran_s, chunk=ref.chunk),
+            why=overran("process", delivery.overran_s, chunk=ref.chunk),
         )
         if admission is Admission.LEAVE:
             return
         if admission is Admission.GIVE_UP:
-            silent_s = None if redelivered else self._runtime.config.stall_s
+            silent_s = None if delivery.is_lost else self._runtime.config.stall_s
             self._give_up(self._attempts.verdict(step="process", chunk=ref.chunk, silent_s=silent_s))
             return
         started_at = time.time()
@@ -141,7 +135,7 @@ class _Run:
         binding, compression = job.declaration.binding, job.options.compression
         items = self._items(ended)
         if job.intent.combines:
-            combined = binding.call_combine(self._good_results(items), job.parameters(binding.combine_parameters))
+            combined = binding.call_combine(self._good_results(items), job.parameter_values(binding.combine_parameters))
             values: bytes = encode(combined, path="combined", compression=compression)
         else:
             first = self._ref.location.first_item
@@ -169,7 +163,7 @@ class _Run:
     def _items(self, ended: Callable[[], bool]) -> Iterator[Callable[[], Any]]:
         """A call of process for each item, in order, as long as the job has not ended."""
         location, binding = self._ref.location, self._job.declaration.binding
-        parameters = self._job.parameters(binding.parameters_for(binding.process))
+        parameters = self._job.parameter_values(binding.parameters_for(binding.process))
         items = self._job.items(self._ref.setup_id, location.slice_)
         for index, arguments in enumerate(items, start=location.first_item):
             if ended():

@@ -21,6 +21,7 @@ from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, overran
 from .barrier import completion_of
 from .chunking import chunk_sizes
+from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again
@@ -39,13 +40,10 @@ def run_setup(
     job_id: str,
     *,
     launch_id: str | None = None,
-    kept: Mapping[str, Any] | None = None,
+    caller_parameters: Mapping[str, Any] | None = None,
     fresh: bool = False,
-    redelivered: bool = False,
-    retried: bool = False,
-    resent: bool = False,
     generation: int = 0,
-    overran_s: float | None = None,
+    delivery: Delivery = FIRST,
 ) -> None:
     """Run setup; afterwards every chunk is in the store and its handle is on its way.
 
@@ -57,7 +55,7 @@ def run_setup(
         runtime: Store, settings, carrier.
         job_id: The job; its intent must be in the store.
         launch_id: Which launch of that id is meant; None for the one that counts.
-        kept: Parameters that only this process has, by name, if setup runs where the job was submitted.
+        caller_parameters: Parameters that only this process has, by name, if setup runs where the job was submitted.
         fresh: Whether this process has just made the job, so that it need not look how far that is.
         redelivered: Whether the broker has delivered the message before.
         retried: Whether an earlier run for this message ended without being to blame.
@@ -78,17 +76,14 @@ def run_setup(
         # It may have been cancelled before its setup began; then the outcome has waited for us to be delivered.
         start_join(runtime, job)
         return
-    redelivered = redelivered or overran_s is not None
     token = new_token()
     if not fresh and job.manifest() is not None:
-        _go_on(runtime, job, token, resend=redelivered or retried or resent)
+        _go_on(runtime, job, token, resend=delivery != FIRST)
     else:
         attempts = Attempts(job.ledger, "setup", by=token, now=runtime.now)
-        limit, why = job.options.max_attempts, overran("setup", overran_s)
+        limit, why = job.options.max_attempts, overran("setup", delivery.overran_s)
         admission = attempts.admit(
-            redelivered=redelivered,
-            resent=resent,
-            retried=retried,
+            delivery,
             limit=limit,
             stall_s=runtime.config.stall_s,
             why=why,
@@ -108,18 +103,18 @@ def run_setup(
                     stall_s=runtime.config.stall_s,
                     by=token,
                     # Other callers know one that is at it by its intent, if that is new, or by its beats.
-                    at_once=kept is not None and not fresh,
+                    at_once=caller_parameters is not None and not fresh,
                 ) as heartbeat,
             ):
-                setup_id = _SetupRun(runtime, job, token, heartbeat)
-                setup_id.run(kept or {})
+                run = _SetupRun(runtime, job, token, heartbeat)
+                run.run(caller_parameters or {})
         except BaseException as error:
             if runtime.passes(error):
                 raise
             runtime.on_error(error)
             conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("setup", error, attempts=attempts.count))
             return
-        if not setup_id.is_followed:
+        if not run.is_followed:
             _go_on(runtime, job, token, resend=False)
         elif job.options.policy.tolerant:
             # Nothing has failed yet, but there may be fewer items than must succeed.
@@ -172,11 +167,11 @@ class _SetupRun:
         self.is_followed = False
         """Whether it will be noticed when the last chunk is done: the manifest stood before the first was sent."""
 
-    def run(self, kept: Mapping[str, Any]) -> None:
+    def run(self, caller_parameters: Mapping[str, Any]) -> None:
         job, config = self._job, self._runtime.config
         started_at = time.time()
-        parameters = job.parameters(self._binding.parameters_for(self._binding.setup), sources=self._sources)
-        produced = self._binding.call_setup({**parameters, **kept})
+        parameters = job.parameter_values(self._binding.parameters_for(self._binding.setup), sources=self._sources)
+        produced = self._binding.call_setup({**parameters, **caller_parameters})
         if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | Mapping):
             raise InvalidItem(
                 f"{self._binding.owner}.setup: must return or yield dicts of arguments for process, "
@@ -223,7 +218,7 @@ class _SetupRun:
         """Cut what setup yields into chunks."""
         options = self._job.options
         # What process is given besides the item; what the caller kept goes to setup alone.
-        bound = frozenset(self._binding.parameters_for(self._binding.process)) & self._job.sent.names()
+        bound = frozenset(self._binding.parameters_for(self._binding.process)) & self._job.parameters.names()
         sizes = chunk_sizes(options, produced)
         size = next(sizes)
         encoder = self._encoder

@@ -35,7 +35,7 @@ class Message:
         generation: The job's round.
         ref: The chunk, for process.
         continuation: What is to follow the join.
-        again: Whether an earlier join, or an earlier run of setup, is believed to be lost.
+        resent: Whether an earlier join, or an earlier run of setup, is believed to be lost.
         redelivered: Whether a worker was given it before.
         retries: Times that it was put off because of the store.
         held: Tokens of the runs that were put off.
@@ -48,15 +48,15 @@ class Message:
     generation: int = 0
     ref: ChunkRef | None = None
     continuation: str | None = None
-    again: bool = False
+    resent: bool = False
     redelivered: bool = False
     retries: int = 0
     held: tuple[str, ...] = ()
     expires_at: float | None = None
 
     def __str__(self) -> str:
-        about = "" if self.ref is None else f" {self.ref.attempt[:4]}/{self.ref.chunk}"
-        resent = self.again or (self.ref is not None and self.ref.resent)
+        about = "" if self.ref is None else f" {self.ref.setup_id[:4]}/{self.ref.chunk}"
+        resent = self.resent or (self.ref is not None and self.ref.resent)
         failures = (
             ("!" if resent else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
         )
@@ -68,7 +68,7 @@ class Message:
         """Names the step of the job that it asks for: its id, the round, and a step or an attempt and a chunk."""
         if self.ref is None:
             return (self.job_id, str(self.generation), self.step)
-        return (self.job_id, str(self.generation), self.ref.attempt, str(self.ref.chunk))
+        return (self.job_id, str(self.generation), self.ref.setup_id, str(self.ref.chunk))
 
     @property
     def leaves_no_record(self) -> bool:
@@ -77,7 +77,7 @@ class Message:
             return False
         if self.step == "join":
             return bool(self.held)
-        if self.step == "setup" and self.again:
+        if self.step == "setup" and self.resent:
             return bool(self.retries)
         return bool(self.retries) or self.ref is None or not self.ref.resent
 
@@ -88,8 +88,8 @@ class WorldDispatcher:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
-        self._send(Message("setup", job_id, intent.launch_id, generation, again=again))
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
+        self._send(Message("setup", job_id, intent.launch_id, generation, resent=resent))
 
     def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
         for ref in refs:
@@ -97,9 +97,9 @@ class WorldDispatcher:
             self._send(Message("process", ref.job_id, ref.launch_id, ref.generation, read))
 
     def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
-        self._send(Message("join", job_id, intent.launch_id, generation, continuation=continuation, again=again))
+        self._send(Message("join", job_id, intent.launch_id, generation, continuation=continuation, resent=resent))
 
     def _send(self, message: Message) -> None:
         self._world.invariants.sending(self._world.loop.current().process, message)

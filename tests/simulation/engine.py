@@ -12,6 +12,7 @@ from fanout.errors import BrokerUnavailable, JobNotFound
 from fanout.records.keys import new_token
 from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup
+from fanout.stages.delivery import Delivery
 from storage import StorageError
 
 from .broker import Message, Worker
@@ -84,16 +85,14 @@ class Engine:
                 worker.runtime,
                 message.job_id,
                 launch_id=message.launch_id,
-                resent=message.again,
-                redelivered=message.redelivered,
-                retried=bool(message.retries),
                 generation=message.generation,
+                delivery=_delivery(message),
             )
 
     def _process(self, worker: Worker, message: Message) -> None:
         assert message.ref is not None
         with self._outages_survived(worker, message):
-            run_process(worker.runtime, message.ref, redelivered=message.redelivered, retried=bool(message.retries))
+            run_process(worker.runtime, message.ref, _delivery(message))
 
     def _join(self, worker: Worker, message: Message) -> None:
         ready: Outcome | None = None
@@ -103,11 +102,10 @@ class Engine:
                 worker.runtime,
                 message.job_id,
                 launch_id=message.launch_id,
-                again=message.again,
-                redelivered=message.redelivered,
+                generation=message.generation,
+                delivery=_delivery(message),
                 token=token,
                 held=message.held,
-                generation=message.generation,
             )
             if outcome is not None and outcome.failure is None:
                 worker.runtime.job(message.job_id, message.launch_id, message.generation).ledger.value(outcome)
@@ -127,3 +125,7 @@ class Engine:
             job.ledger.write_delivered(Note(by=new_token()))
         except StorageError:
             world.invariants.interrupted(worker)
+
+
+def _delivery(message: Message) -> Delivery:
+    return Delivery(redelivered=message.redelivered, resent=message.resent, resumed=bool(message.retries))

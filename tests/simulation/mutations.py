@@ -16,6 +16,7 @@ from fanout.records.models import Attempt, ChunkResult, Manifest
 from fanout.runtime import CachedJob, Runtime
 from fanout.stages import barrier, join, outcome, process, setup
 from fanout.stages.attempts import Admission, Attempts
+from fanout.stages.delivery import Delivery
 from fanout.stages.heartbeat import Heartbeat
 from fanout.sweep import Move
 from storage import Body, ObjectExists, ObjectStore
@@ -181,7 +182,7 @@ def climbing_on() -> Any:
     follow = process._Run._follow
 
     def stay(self: Any, completion: ChunkResult) -> None:
-        if not self._delivery.redelivered and not self._handle.resent:
+        if not self._delivery.redelivered and not self._ref.resent:
             follow(self, completion)
 
     return patch.object(process._Run, "_follow", stay)
@@ -204,8 +205,9 @@ def put_off_is_no_try() -> Any:
     """A run that the store failed counts as one that died."""
     admit = Attempts.admit
 
-    def counting(self: Attempts, *, retried: bool = False, resent: bool = False, **said: Any) -> Admission:
-        return admit(self, resent=resent or retried, **{**said, "stall_s": 0.0})
+    def counting(self: Attempts, delivery: Delivery, **said: Any) -> Admission:
+        resent = delivery.resent or delivery.goes_on
+        return admit(self, replace(delivery, resent=resent, resumed=False, requeued=False), **{**said, "stall_s": 0.0})
 
     return patch.object(Attempts, "admit", counting)
 
@@ -275,7 +277,11 @@ def one_clock() -> Any:
 def counting_of_lost_setups() -> Any:
     """A setup that a sweep sends is begun as if for the first time."""
     run_setup = engine.run_setup
-    return patch.object(engine, "run_setup", lambda *args, resent=False, **said: run_setup(*args, **said))
+    return patch.object(
+        engine,
+        "run_setup",
+        lambda *args, delivery, **said: run_setup(*args, delivery=replace(delivery, resent=False), **said),
+    )
 
 
 @contextmanager

@@ -260,7 +260,7 @@ class World:
             WorldDispatcher(self),
             on_error=self._raised,
             is_stop=lambda error: isinstance(error, Killed),
-            idle=Debouncer(),
+            debouncer=Debouncer(),
         )
 
     def _raised(self, error: BaseException) -> None:

@@ -12,6 +12,7 @@ from fanout.records.keys import new_token
 from fanout.records.models import Intent, Note, Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_join, run_process, run_setup
+from fanout.stages.delivery import Delivery
 
 
 class WorkerDied(BaseException):
@@ -24,7 +25,7 @@ class Setup:
 
     job_id: str
     launch_id: str | None = None
-    again: bool = False
+    resent: bool = False
     redelivered: bool = False
     generation: int = 0
 
@@ -33,9 +34,8 @@ class Setup:
             runtime,
             self.job_id,
             launch_id=self.launch_id,
-            redelivered=self.redelivered,
-            resent=self.again,
             generation=self.generation,
+            delivery=Delivery(redelivered=self.redelivered, resent=self.resent),
         )
 
 
@@ -60,7 +60,7 @@ class Chunk:
         return self.ref.generation
 
     def run(self, runtime: Runtime) -> None:
-        run_process(runtime, self.ref, redelivered=self.redelivered)
+        run_process(runtime, self.ref, Delivery(redelivered=self.redelivered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Join:
     launch_id: str | None
     task: str
     continuation: str | None = None
-    again: bool = False
+    resent: bool = False
     redelivered: bool = False
     generation: int = 0
 
@@ -80,9 +80,8 @@ class Join:
             runtime,
             self.job_id,
             launch_id=self.launch_id,
-            again=self.again,
-            redelivered=self.redelivered,
             generation=self.generation,
+            delivery=Delivery(redelivered=self.redelivered, resent=self.resent),
         )
 
 
@@ -121,17 +120,17 @@ class RecordingDispatcher:
     def joins(self) -> list[Join]:
         return [message for message in self.sent if isinstance(message, Join)]
 
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
-        self._send(Setup(job_id, intent.launch_id, generation=generation, again=again))
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
+        self._send(Setup(job_id, intent.launch_id, generation=generation, resent=resent))
 
     def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
         for ref in refs:
             self._send(Chunk(intent.task, ChunkRef.from_row(json.loads(json.dumps(ref.to_row())))))
 
     def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
-        self._send(Join(job_id, intent.launch_id, intent.task, continuation, again, generation=generation))
+        self._send(Join(job_id, intent.launch_id, intent.task, continuation, resent, generation=generation))
 
     def lose(self, kind: type[Message] | None = None) -> None:
         """Drop what waits: everything, or all messages of one kind."""

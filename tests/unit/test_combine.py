@@ -23,6 +23,7 @@ from fanout.report import JobReport
 from fanout.runtime import Runtime
 from fanout.stages import conclude, run_process
 from fanout.stages.barrier import completion_of, levels_of
+from fanout.stages.delivery import Delivery
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable, encode
 
@@ -96,11 +97,13 @@ def ready(world: World, task: type[ForkJoinTask], chunks: int, *, but: tuple[int
     """A job all of whose chunks were processed, but for some; their messages wait."""
     ledger = world.prepare(task, {"numbers": list(range(chunks))}, **options)
     runtime = world.process()
-    kept = [message for message in world.dispatcher.waiting if isinstance(message, Chunk) and message.ref.chunk in but]
+    caller_parameters = [
+        message for message in world.dispatcher.waiting if isinstance(message, Chunk) and message.ref.chunk in but
+    ]
     for message in list(world.dispatcher.waiting):
-        if message not in kept:
+        if message not in caller_parameters:
             message.run(runtime)
-    world.dispatcher.waiting = [*kept, *world.dispatcher.joins]
+    world.dispatcher.waiting = [*caller_parameters, *world.dispatcher.joins]
     return ledger
 
 
@@ -268,7 +271,7 @@ def test_a_chunk_in_the_middle_costs_one_listing(world: World) -> None:
 def test_a_node_that_stands_is_not_made_again(world: World, meter: Meter) -> None:
     """A message that comes again after its group was combined reads no values."""
     ledger = ready(world, metered(meter), 40)
-    run_process(world.process(), world.refs[3], redelivered=True)
+    run_process(world.process(), world.refs[3], Delivery(redelivered=True))
     assert [len(parts) for parts in meter.runs] == [32, 8]
     world.dispatcher.drain(world.runtime)
     assert len(value_of(ledger)) == 2
@@ -511,7 +514,7 @@ def test_who_finds_another_at_it_leaves_it(world: World, meter: Meter) -> None:
         if not seen:
             for chunk in range(4):
                 seen.append(chunk)
-                run_process(world.process(), world.refs[chunk], redelivered=True)
+                run_process(world.process(), world.refs[chunk], Delivery(redelivered=True))
 
     meter.on_run = neighbours
     world.dispatcher.drain(runtime)
@@ -550,7 +553,7 @@ def test_a_time_limit_in_combine_is_named(world: World, meter: Meter) -> None:
 
     meter.on_run = die
     world.dispatcher.deliver(world.runtime)
-    run_process(world.process(), world.refs[31], overran_s=60)
+    run_process(world.process(), world.refs[31], Delivery(overran_s=60))
     failure = failure_of(ledger)
     assert (failure.step, failure.error) == ("combine", "TimeLimitExceeded")
     assert "chunks 0 to 31" in failure.reason
@@ -578,7 +581,7 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, meter: M
     try:
         run_process(runtime, ref)
     except StorageUnavailable:
-        run_process(runtime, ref, retried=True)
+        run_process(runtime, ref, Delivery(resumed=True))
     world.store.before = lambda verb, key: None
     world.dispatcher.waiting = list(world.dispatcher.joins)
     world.dispatcher.drain(world.runtime)

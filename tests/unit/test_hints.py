@@ -74,7 +74,7 @@ def test_a_job_that_was_begun_says_nothing(world: World, caplog: pytest.LogCaptu
 
 def test_a_job_that_its_caller_sets_up_says_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Its setup needs no worker."""
-    job = launch(world, kept=("numbers",), launch=None)
+    job = launch(world, caller_parameters=("numbers",), launch=None)
     clock = Clock()
     hint = NotBegun(world.runtime, job, clock=clock)
     clock.now_s = 10.0

@@ -82,7 +82,7 @@ def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
     world.dispatcher.lose()
     back, hanging = threading.Event(), []
 
-    def hang(job_id: str, intent: Any, *, generation: int = 0, again: bool = False) -> None:
+    def hang(job_id: str, intent: Any, *, generation: int = 0, resent: bool = False) -> None:
         hanging.append(job_id)
         assert back.wait(30)
 

@@ -12,6 +12,7 @@ from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.stages import run_join, run_process
+from fanout.stages.delivery import Delivery
 from storage import StorageUnavailable
 
 from .dispatcher import WorkerDied
@@ -82,16 +83,16 @@ def test_of_two_joins_one_runs(world: World) -> None:
     assert run_join(world.process(), ledger.job_id) is None
 
 
-@pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}])
+@pytest.mark.parametrize("how", [{"resent": True}, {"redelivered": True}])
 def test_a_join_that_was_lost_is_run_again(world: World, how: dict[str, bool]) -> None:
     """A claim whose holder is gone does not count for who was told so; the outcome that stands is given again."""
     ledger = ready(world)
     assert ledger.claim(0, Note(by="gone"))
     world.store.age(10**6)
     assert run_join(world.runtime, ledger.job_id) is None
-    first = run_join(world.process(), ledger.job_id, **how)
+    first = run_join(world.process(), ledger.job_id, delivery=Delivery(**how))
     world.store.age(10**6)
-    second = run_join(world.process(), ledger.job_id, **how)
+    second = run_join(world.process(), ledger.job_id, delivery=Delivery(**how))
     assert isinstance(first, Outcome)
     assert isinstance(second, Outcome)
     assert ledger.value(first) == ledger.value(second) == [1, 2, 3]
@@ -106,7 +107,7 @@ def test_a_join_at_work_is_not_run_a_second_time(world: World, sign: str) -> Non
         world.store.age(10**6)
         ledger.write_heartbeat("join", Note(by="at work"))
     for _ in range(5):
-        assert run_join(world.process(), ledger.job_id, again=True) is None
+        assert run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True)) is None
     assert ledger.outcome() is None
     assert ledger.attempts("join").count == 0
 
@@ -117,13 +118,13 @@ def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
 
     def join(results: Results) -> Any:
         runs.append("run")
-        assert all(run_join(world.process(), ledger.job_id, again=True) is None for _ in range(4))
+        assert all(run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True)) is None for _ in range(4))
         return sum(results)
 
     ledger = ready(world, joining(join))
     ledger.claim(0, Note(by="gone"))
     world.store.age(10**6)
-    outcome = run_join(world.process(), ledger.job_id, again=True)
+    outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     assert outcome is not None
     assert ledger.value(outcome) == 6
     assert runs == ["run"]
@@ -139,13 +140,13 @@ def test_a_join_that_was_put_off_takes_no_claim_but_its_own(world: World) -> Non
     assert ledger.attempts("join").count == 0
 
 
-@pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}, {}])
+@pytest.mark.parametrize("how", [{"resent": True}, {"redelivered": True}, {}])
 def test_a_delivered_outcome_is_not_delivered_again(world: World, how: dict[str, bool]) -> None:
     """Once the mark of delivery stands, every further join returns None."""
     ledger = ready(world)
     assert run_join(world.runtime, ledger.job_id) is not None
     ledger.write_delivered(Note(by="x"))
-    assert run_join(world.process(), ledger.job_id, **how) is None
+    assert run_join(world.process(), ledger.job_id, delivery=Delivery(**how)) is None
 
 
 @pytest.mark.parametrize("delivered", [True, False])
@@ -155,7 +156,7 @@ def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, deliv
     def join(results: Results) -> Any:
         if not (values := others):
             values.append(None)
-            values[0] = run_join(world.process(), ledger.job_id, redelivered=True)
+            values[0] = run_join(world.process(), ledger.job_id, delivery=Delivery(redelivered=True))
             if delivered:
                 ledger.write_delivered(Note(by="another"))
         return sum(results)
@@ -204,7 +205,7 @@ def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: W
     ledger = ready(world, joining(join), max_attempts=3)
     for number in range(10):
         try:
-            run_join(world.process(), ledger.job_id, again=number > 0)
+            run_join(world.process(), ledger.job_id, delivery=Delivery(resent=number > 0))
         except WorkerDied:
             world.store.age(10**6)
     assert len(runs) == 3
@@ -218,11 +219,17 @@ def test_a_join_that_the_store_failed_is_not_lost(world: World, outages: int) ->
     for outage in range(outages):
         world.store.before = refusing("/results/")
         with pytest.raises(StorageUnavailable):
-            run_join(world.process(), ledger.job_id, token=f"{outage}", held=[f"{outage - 1}"], again=outage == 2)
+            run_join(
+                world.process(),
+                ledger.job_id,
+                token=f"{outage}",
+                held=[f"{outage - 1}"],
+                delivery=Delivery(resent=outage == 2),
+            )
         world.store.before = lambda verb, key: None
         world.store.age(10**6)
     assert ledger.attempts("join").count == 0
-    outcome = run_join(world.process(), ledger.job_id, again=True)
+    outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
 
@@ -243,7 +250,13 @@ def test_outages_do_not_add_to_the_runs_of_a_join_that_kills(world: World, patte
         own = way == "by its own message" and runs[-1:] == ["o"]
         held = [str(number - 1)] if own else []
         try:
-            run_join(world.process(), ledger.job_id, token=str(number), again=number > 0 and not own, held=held)
+            run_join(
+                world.process(),
+                ledger.job_id,
+                token=str(number),
+                held=held,
+                delivery=Delivery(resent=number > 0 and not own),
+            )
         except (WorkerDied, StorageUnavailable):
             world.store.age(10**6)
     assert runs.count("d") == 3
@@ -265,9 +278,9 @@ def test_a_claim_whose_answer_was_lost_is_no_lost_try(world: World, earlier: int
 
     world.store.after = lose
     with pytest.raises(StorageUnavailable):
-        run_join(world.process(), ledger.job_id, again=earlier > 0)
+        run_join(world.process(), ledger.job_id, delivery=Delivery(resent=earlier > 0))
     world.store.age(10**6)
-    outcome = run_join(world.process(), ledger.job_id, again=True)
+    outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
     assert ledger.attempts("join").count == 2 * earlier, "the one that died, and the one that was begun for it"
@@ -281,18 +294,18 @@ def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: W
         run_join(world.process(), ledger.job_id)
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
-    run_join(world.process(), ledger.job_id, again=True)
+    run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     failure = failure_of(ledger)
     assert (failure.error, failure.attempts) == ("WorkerLost", 1)
     assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
     assert "could not reach the store" in failure.reason
 
 
-@pytest.mark.parametrize("how", [{"again": True}, {"redelivered": True}])
+@pytest.mark.parametrize("how", [{"resent": True}, {"redelivered": True}])
 def test_a_join_whose_message_was_lost_has_lost_no_try(world: World, how: dict[str, bool]) -> None:
     """Where nobody had claimed the join, nobody has run it: it runs, however few tries it has."""
     ledger = ready(world, max_attempts=1)
-    outcome = run_join(world.process(), ledger.job_id, **how)
+    outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(**how))
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
 
@@ -311,8 +324,8 @@ def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times:
     ledger = ready(world, joining(join), max_attempts=1)
     for number in range(times):
         with pytest.raises(WorkerDied):
-            run_join(world.process(), ledger.job_id, requeued=number > 0)
-    outcome = run_join(world.process(), ledger.job_id, requeued=True)
+            run_join(world.process(), ledger.job_id, delivery=Delivery(requeued=number > 0))
+    outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(requeued=True))
     assert outcome is not None
     assert ledger.value(outcome) == times + 1
     assert ledger.attempts("join").count == 0
@@ -328,8 +341,8 @@ def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:
     with pytest.raises(WorkerDied):
         run_join(world.process(), ledger.job_id)
     with pytest.raises(WorkerDied):
-        run_join(world.process(), ledger.job_id, overran_s=30.0)
-    run_join(world.process(), ledger.job_id, overran_s=30.0)
+        run_join(world.process(), ledger.job_id, delivery=Delivery(overran_s=30.0))
+    run_join(world.process(), ledger.job_id, delivery=Delivery(overran_s=30.0))
     failure = failure_of(ledger)
     assert (failure.error, failure.attempts) == ("TimeLimitExceeded", 2)
     assert "task_time_limit = 30 s" in failure.reason
@@ -404,7 +417,7 @@ def test_a_damaged_or_missing_result_fails_the_job(damage: str) -> None:
     assert key in failure.reason
 
 
-@pytest.mark.parametrize("kind", ["input/{attempt}/index/000000", "parameter"])
+@pytest.mark.parametrize("kind", ["input/{setup_id}/index/000000", "parameter"])
 def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
     """An index object or a parameter that somebody deleted is a failure of the job that names the key."""
     world = World(inline_bytes=10)

@@ -247,7 +247,7 @@ def test_the_carrier_gives_up_in_time(make_app: Callable[..., Celery], refusing:
     app = make_app(refusing)
     dispatcher = CeleryDispatcher(app, timeout_s=0.1)
     with pytest.raises(PublishFailed, match=r"the broker takes no messages: amqp://.*Connection refused"):
-        dispatcher.send_join("own", INTENT, None, again=True)
+        dispatcher.send_join("own", INTENT, None, resent=True)
 
 
 @pytest.mark.parametrize(

@@ -62,14 +62,14 @@ def test_anything_is_a_message_for_setup_or_refused(job_id: Any, args: Any, kwar
 
 @given(
     anything | st.lists(st.just("job") | anything, max_size=2),
-    anything | near("again", "generation", "held", "launch_id"),
+    anything | near("resent", "generation", "held", "launch_id"),
 )
 def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> None:
     """The same for join."""
     message, refusal = setup_id(lambda: JoinMessage.parse(args, kwargs))
     assert len(refusal) < LONGEST
     if message is not None:
-        assert type(message.again) is bool
+        assert type(message.resent) is bool
         assert all(type(token) is str for token in message.held)
 
 
@@ -101,7 +101,7 @@ def test_messages_for_setup_that_fanout_sends(args: Any, kwargs: Any, expected: 
     ("kwargs", "expected"),
     [
         ({}, JoinMessage("job")),
-        ({"again": True, "generation": 1}, JoinMessage("job", again=True, generation=1)),
+        ({"resent": True, "generation": 1}, JoinMessage("job", resent=True, generation=1)),
         ({"held": ["0a", "1b"], "launch_id": "2c"}, JoinMessage("job", held=("0a", "1b"), launch_id="2c")),
     ],
 )
@@ -155,7 +155,7 @@ def test_what_setup_refuses(job_id: Any, args: Any, kwargs: Any, message: str) -
         ((), {}, "must be one argument, the job's id, and not 0"),
         (("job", "job"), {}, "and not 2"),
         ((3,), {}, "job id 3 is not an id"),
-        (("job",), {"again": 1}, "again is 1, and not true or false"),
+        (("job",), {"resent": 1}, "resent is 1, and not true or false"),
         (("job",), {"held": 3}, "held: 3 is no list"),
         (("job",), {"held": [3]}, "held 3 is not an id"),
         (("job",), {"held": ["a"] * 65}, "held names 65 runs, more than 64"),

@@ -32,7 +32,7 @@ def app() -> Iterator[Celery]:
     app.close()
 
 
-def kept(app: Celery, *, days: float) -> Any:
+def caller_parameters(app: Celery, *, days: float) -> Any:
     """A signature that was made so many days ago."""
     store = extension_of(app).runtime.store
     assert isinstance(store, ScriptedStore)
@@ -48,7 +48,7 @@ def parameters(store: ObjectStore) -> list[str]:
 
 def test_a_launch_renews_what_it_refers_to(app: Celery) -> None:
     """A schedule that launches it every ten days keeps it alive for ever."""
-    signature, runtime = kept(app, days=10), extension_of(app).runtime
+    signature, runtime = caller_parameters(app, days=10), extension_of(app).runtime
     for _ in range(5):
         job_id = signature.clone().apply_async().id
         fanout.attach(job_id, app=app).remove()
@@ -60,7 +60,7 @@ def test_a_launch_renews_what_it_refers_to(app: Celery) -> None:
 
 def test_a_launch_that_finds_it_gone_says_what_to_do(app: Celery) -> None:
     """At once, where it is launched, with the field, how long a signature lives, and the remedy."""
-    signature, runtime = kept(app, days=15), extension_of(app).runtime
+    signature, runtime = caller_parameters(app, days=15), extension_of(app).runtime
     list(sweep(runtime))
     assert parameters(runtime.store) == []
     with pytest.raises(InvalidInput, match=r"numbers: is no longer in the store.*14 days.*Make the signature anew"):

@@ -16,6 +16,7 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import ChunkResult, Outcome, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
+from fanout.stages.delivery import FIRST, Delivery
 from fanout.stages.result_reader import chunk_values
 from storage import StorageUnavailable
 
@@ -243,7 +244,7 @@ def test_a_redelivered_chunk_that_is_done_is_not_run(world: World) -> None:
     ledger = world.prepare(doing(deed), {"numbers": [1]})
     run_process(world.runtime, world.refs[0])
     assert len(world.dispatcher.joins) == 1
-    run_process(world.process(), world.refs[0], redelivered=True)
+    run_process(world.process(), world.refs[0], Delivery(redelivered=True))
     assert deed.runs == [1]
     assert len(world.dispatcher.joins) == 2
     assert ledger.attempts(process_step(world.refs[0].setup_id, 0)).count == 0
@@ -300,9 +301,9 @@ def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> No
     world.store.before = fail
     for outage in range(outages):
         with pytest.raises(StorageUnavailable):
-            run_process(world.process(), ref, retried=outage > 0)
+            run_process(world.process(), ref, Delivery(resumed=outage > 0))
     world.store.before = lambda verb, key: None
-    run_process(world.process(), ref, retried=True)
+    run_process(world.process(), ref, Delivery(resumed=True))
     assert ledger.finished(ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
@@ -317,8 +318,8 @@ def test_a_redelivered_message_of_a_sweep_that_never_began_is_no_lost_try(world:
     def act(number: int, run: int) -> int:
         if run == 1:
             world.store.age(10**6, ledger.keys.attempts(step))
-            run_process(world.process(), replace(ref, attempts=1), redelivered=True)
-            run_process(world.process(), replace(ref, attempts=1), redelivered=True, retried=True)
+            run_process(world.process(), replace(ref, attempts=1), Delivery(redelivered=True))
+            run_process(world.process(), replace(ref, attempts=1), Delivery(redelivered=True, resumed=True))
         return number
 
     deed.act = act
@@ -337,7 +338,7 @@ def test_a_chunk_that_the_store_failed_is_not_lost(world: World, how: str) -> No
     step = process_step(ref.setup_id, 0)
     world.store.before = refusing("/results/")
     with pytest.raises(StorageUnavailable):
-        run_process(world.process(), ref, redelivered=how == "redelivered")
+        run_process(world.process(), ref, Delivery(redelivered=how == "redelivered"))
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_process(world.process(), replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0]))
@@ -358,19 +359,19 @@ def test_outages_do_not_add_to_the_runs_of_a_chunk(world: World, pattern: str, w
 
     deed.act = act
     ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
-    ref, how = world.refs[0], {}
+    ref, how = world.refs[0], FIRST
     while not ledger.has_outcome():
         sent = len(world.dispatcher.chunks)
         try:
-            run_process(world.process(), ref, **how)
-            ref, how = (world.refs[-1] if len(world.dispatcher.chunks) > sent else ref), {}
+            run_process(world.process(), ref, how)
+            ref, how = (world.refs[-1] if len(world.dispatcher.chunks) > sent else ref), FIRST
         except WorkerDied:
-            how = {"redelivered": True}
+            how = Delivery(redelivered=True)
         except StorageUnavailable:
-            how = {"retried": True}
+            how = Delivery(resumed=True)
             if way == "by a sweep":
                 world.store.age(10**6)
-                how, ref = {}, replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0])
+                how, ref = FIRST, replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0])
     fates = [pattern[run % len(pattern)] for run in range(len(deed.runs))]
     assert len(fates) - fates.count("o") == 3
     assert failure_of(ledger).attempts == 3
@@ -401,10 +402,10 @@ def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None
     def overtake(verb: str, key: str) -> None:
         if verb == "put" and key == ledger.keys.attempt(process_step(ref.setup_id, 0), 2):
             world.store.before = lambda verb, key: None
-            run_process(world.process(), ref, redelivered=True)
+            run_process(world.process(), ref, Delivery(redelivered=True))
 
     world.store.before = overtake
-    run_process(world.process(), ref, redelivered=True)
+    run_process(world.process(), ref, Delivery(redelivered=True))
     assert deed.runs == [1]
 
 
@@ -640,12 +641,12 @@ def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
     deed.act = die
     for run in (1, 2):
         with pytest.raises(WorkerDied):
-            run_process(world.process(), ref, overran_s=30.0)
+            run_process(world.process(), ref, Delivery(overran_s=30.0))
         assert ledger.attempts(step).count == run + 1
         noted = ledger.last_failure(step, run)
         assert noted is not None
         assert (noted.error, noted.chunk, noted.attempts) == ("TimeLimitExceeded", 0, run)
-    run_process(world.process(), ref, overran_s=30.0)
+    run_process(world.process(), ref, Delivery(overran_s=30.0))
     assert deed.runs == [1, 1], "a first run that left no record, and two that are seen here"
     assert ledger.attempts(step).count == 3
     failure = failure_of(ledger)

@@ -20,6 +20,7 @@ from fanout.records.keys import job_prefix, launch_of
 from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, OutcomeStatus
 from fanout.stages import conclude, run_join, run_process, run_setup
+from fanout.stages.delivery import Delivery
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageUnavailable
 
@@ -308,7 +309,7 @@ def test_a_stream_that_broke_off_is_not_retried(world: World, weather: Weather) 
 
     broken = world.job(world.launch(Numbers, {"numbers": numbers()}))
     world.dispatcher.drain(world.runtime)
-    with pytest.raises(RetryRefused, match="numbers was with its caller, who did not come to its end"):
+    with pytest.raises(RetryRefused, match="numbers was with its caller, who did not finish it"):
         broken.retry()
     weather.bad = {1}
     whole = world.job(world.launch(outdoors(weather), {"numbers": iter([1, 2, 3])}))
@@ -377,9 +378,9 @@ def test_an_old_join_delivers_nothing(world: World, weather: Weather) -> None:
     """A delivery of round 0 that comes after round 1 has begun is dropped: what it would say is no longer so."""
     job = ended(world, weather, 4)
     world.store.delete([Ledger.of(world.store, job.id).keys.delivered])
-    assert run_join(world.process(), job.id, redelivered=True) is not None
+    assert run_join(world.process(), job.id, delivery=Delivery(redelivered=True)) is not None
     assert job.retry()
-    assert run_join(world.process(), job.id, redelivered=True) is None
+    assert run_join(world.process(), job.id, delivery=Delivery(redelivered=True)) is None
 
 
 def test_a_join_that_was_overtaken_delivers_nothing(world: World, weather: Weather) -> None:

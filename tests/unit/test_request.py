@@ -14,7 +14,7 @@ from celery import Celery
 
 import fanout
 from fanout.declaration.definition import TASKS
-from fanout.engines.celery.request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from fanout.engines.celery.request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 
 from .tasks import Words
 
@@ -118,7 +118,7 @@ def test_a_shutdown_gives_back_a_message(app: Celery, monkeypatch: pytest.Monkey
     received.cancel(Pool(), emit_retry=False)
     assert received.fate == ["acknowledged"]
     (message,) = sent(app)
-    assert message.headers[GIVEN_BACK_HEADER] == 1
+    assert message.headers[REQUEUED_HEADER] == 1
     assert OVERRAN_HEADER not in message.headers
     refuse_to_send(app, monkeypatch)
     received = Received(app)

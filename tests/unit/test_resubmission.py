@@ -158,7 +158,7 @@ def test_a_step_that_was_run_again_does_not_fail_the_chain(app: Celery, caplog: 
     with caplog.at_level(logging.WARNING):
         signature.apply_async(([2],), parent_id="step-before")
     assert "the first one stands" in caplog.text
-    assert extension_of(app).runtime.job("order-1").parameters(["numbers"]) == {"numbers": [1]}
+    assert extension_of(app).runtime.job("order-1").parameter_values(["numbers"]) == {"numbers": [1]}
     assert sent(app) == ["order-1", "order-1"]
 
 

@@ -166,7 +166,7 @@ def streamed(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, An
     try:
         made = submission(task, {**values, "a": iter(values["a"])}, store)
         document = made.parameters.load(made.parameters.names(), store)
-        return document | {name: list(stream) for name, stream in made.kept.items()}, {}
+        return document | {name: list(stream) for name, stream in made.caller_parameters.items()}, {}
     except InvalidInput as refused:
         return {}, refused.errors
 
@@ -261,4 +261,4 @@ def test_a_stream_has_the_elements_in_order_across_batches() -> None:
 
     task = task_of({"a": {"type": "list", "schema": {"coerce": triple}}})
     made = submission(task, {"a": elements()}, MemoryStore())
-    assert list(made.kept["a"]) == [number * 3 for number in range(3000)]
+    assert list(made.caller_parameters["a"]) == [number * 3 for number in range(3000)]

@@ -15,6 +15,7 @@ from fanout.errors import BrokerUnavailable
 from fanout.records.failure import Failure
 from fanout.records.models import OutcomeStatus
 from fanout.stages import run_process, run_setup
+from fanout.stages.delivery import Delivery
 from storage import CorruptObject, MemoryStore, Reference, StorageUnavailable
 
 from .dispatcher import Chunk, Setup, WorkerDied
@@ -131,7 +132,7 @@ def test_a_generator_that_raises_late_fails_the_job(world: World) -> None:
 
     failure = failure_of(world, Late, {}, chunk_items=1)
     assert failure.reason == "the source broke off"
-    assert world.dispatcher.joins[0].again is False
+    assert world.dispatcher.joins[0].resent is False
 
 
 @pytest.mark.parametrize("empty", [[], (), iter(()), range(0)])
@@ -197,13 +198,13 @@ def test_a_setup_that_finds_a_manifest_adopts_it(world: World) -> None:
     assert len(world.dispatcher.joins) == 2
 
 
-@pytest.mark.parametrize("sign", ["redelivered", "retried"])
+@pytest.mark.parametrize("sign", ["redelivered", "resumed"])
 def test_a_setup_that_died_before_it_sent_is_made_good(world: World, sign: str) -> None:
     """The manifest of a small job comes before its messages: who gets the message again sends what has no result."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2, 3]})
     run_process(world.runtime, world.refs[1])
     world.dispatcher.waiting.clear()
-    run_setup(world.process(), ledger.job_id, **{sign: True})
+    run_setup(world.process(), ledger.job_id, delivery=Delivery(**{sign: True}))
     assert [message.ref.chunk for message in world.dispatcher.waiting] == [0, 2]
     world.dispatcher.drain(world.runtime)
     assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [[1, 2, 3]]
@@ -235,7 +236,7 @@ def test_of_two_setups_at_once_one_attempt_counts() -> None:
             runs.append("run")
             if len(runs) == 1:
                 yield {"number": 1}
-                run_setup(world.process(), ledger.job_id, redelivered=True)
+                run_setup(world.process(), ledger.job_id, delivery=Delivery(redelivered=True))
                 yield {"number": 2}
             else:
                 yield from ({"number": number} for number in (1, 2))
@@ -547,11 +548,11 @@ def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
     order = Submission.of(
         Scaled.declaration, values, store=world.store, inline_bytes=100, options={}, setup_in_caller=True
     )
-    assert order.kept == {"numbers": values["numbers"]}
+    assert order.caller_parameters == {"numbers": values["numbers"]}
     assert set(order.parameters.references) == {"factor"}
     assert len(world.store.keys("_parameters/")) == 1
     ledger = world.runtime.launch("here", order.intent()).ledger
-    run_setup(world.runtime, "here", kept=order.kept)
+    run_setup(world.runtime, "here", caller_parameters=order.caller_parameters)
     world.dispatcher.drain(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
@@ -642,4 +643,4 @@ def test_a_chunk_borrows_from_parameters_of_its_job_alone() -> None:
     (key,) = world.store.keys("_parameters/")
     other = world.runtime.job(world.prepare(Numbers, {"numbers": [1]}).job_id)
     with pytest.raises(CorruptObject, match="no parameter of its job"):
-        other.sent.borrowed(Reference(key.removeprefix("_parameters/"), 0, 100), world.store)
+        other.parameters.fetch_range(Reference(key.removeprefix("_parameters/"), 0, 100), world.store)

@@ -156,7 +156,7 @@ def test_a_lost_join_is_sent_again(world: World) -> None:
     ledger.claim(0, Note(by="gone"))
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.JOIN_SENT
-    assert world.dispatcher.waiting == [Join(ledger.job_id, ledger.launch_id, Numbers.name, None, again=True)]
+    assert world.dispatcher.waiting == [Join(ledger.job_id, ledger.launch_id, Numbers.name, None, resent=True)]
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
@@ -348,8 +348,8 @@ def test_old_jobs_and_parameters_are_removed(world: World) -> None:
     world.store.age(1000)
     moves = dict(sweep(world.process()))
     assert list(moves) == ["running"]
-    (kept,) = world.store.keys("_parameters/")
-    assert kept.removeprefix("_parameters/") in running.intent().references.values()
+    (caller_parameters,) = world.store.keys("_parameters/")
+    assert caller_parameters.removeprefix("_parameters/") in running.intent().references.values()
 
 
 def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:

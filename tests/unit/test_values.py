@@ -201,7 +201,7 @@ def test_what_stays_at_home_need_not_travel() -> None:
     submission = Submission.of(
         Echo.declaration, {"given": dataset}, store=MemoryStore(), inline_bytes=10, options={}, setup_in_caller=True
     )
-    assert submission.kept == {"given": dataset}
+    assert submission.caller_parameters == {"given": dataset}
 
     class Coercing(Echo):
         input_schema = {"given": {"coerce": list}}

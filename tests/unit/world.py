@@ -62,8 +62,8 @@ class World:
         """Write a job's intent and ask for its setup; a streamed input is set up at once."""
         submission = self.submission(task, values, **options)
         job = self.runtime.launch(job_id or new_id(), submission.intent(not_before=not_before, expires_at=expires_at))
-        if submission.kept:
-            run_setup(self.runtime, job.id, kept=submission.kept)
+        if submission.caller_parameters:
+            run_setup(self.runtime, job.id, caller_parameters=submission.caller_parameters)
         else:
             self.dispatcher.send_setup(job.id, job.intent)
         return job.ledger

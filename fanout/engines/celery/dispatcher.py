@@ -54,9 +54,9 @@ class CeleryDispatcher:
         self._store_url = store_url
         self._ended = ended
 
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, again: bool = False) -> None:
+    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
-        said = _said(launch_id=intent.launch_id, generation=generation, again=again)
+        said = _said(launch_id=intent.launch_id, generation=generation, resent=resent)
         self._send([self._message(celery_name(intent.task, "setup"), (), said, launch)])
 
     def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
@@ -84,11 +84,11 @@ class CeleryDispatcher:
         )
 
     def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, again: bool, generation: int = 0
+        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
         following: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
         said, options = (
-            _said(launch_id=intent.launch_id, again=again, generation=generation),
+            _said(launch_id=intent.launch_id, resent=resent, generation=generation),
             {**intent.routing, **following},
         )
         self._send([self._message(celery_name(intent.task, "join"), (job_id,), said, options)])

@@ -33,7 +33,7 @@ class SetupMessage:
         submission: The signature's order in the form of `wire.to_wire`, if the job is not on record yet.
         generation: The job's round.
         launch_id: Which launch of that id is meant; None for the one that counts.
-        again: Whether a sweep believes that a worker which had begun is gone.
+        resent: Whether a sweep believes that a worker which had begun is gone.
     """
 
     job_id: str
@@ -41,7 +41,7 @@ class SetupMessage:
     submission: dict[str, Any] | None = None
     generation: int = 0
     launch_id: str | None = None
-    again: bool = False
+    resent: bool = False
 
     @classmethod
     def parse(cls, job_id: object, args: object, kwargs: object) -> SetupMessage:
@@ -50,7 +50,7 @@ class SetupMessage:
         Raises:
             ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
         """
-        said = _said(kwargs, "submission", "generation", "launch_id", "again")
+        said = _said(kwargs, "submission", "generation", "launch_id", "resent")
         received = tuple(_list(args, "arguments"))
         submission = said.get("submission")
         if submission is not None:
@@ -63,7 +63,7 @@ class SetupMessage:
             submission=submission,
             generation=_index(said.get("generation", 0), "generation"),
             launch_id=_token(said.get("launch_id"), "launch id"),
-            again=_is(bool, said.get("again", False), "again", "true or false"),
+            resent=_is(bool, said.get("resent", False), "resent", "true or false"),
         )
 
 
@@ -73,14 +73,14 @@ class JoinMessage:
 
     Attributes:
         job_id: The job.
-        again: Whether a sweep believes that an earlier join was lost.
+        resent: Whether a sweep believes that an earlier join was lost.
         generation: The job's round.
         held: Tokens of earlier runs for this message.
         launch_id: Which launch of that id is meant; None for the one that counts.
     """
 
     job_id: str
-    again: bool = False
+    resent: bool = False
     generation: int = 0
     held: tuple[str, ...] = ()
     launch_id: str | None = None
@@ -92,7 +92,7 @@ class JoinMessage:
         Raises:
             ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
         """
-        said = _said(kwargs, "again", "generation", "held", "launch_id")
+        said = _said(kwargs, "resent", "generation", "held", "launch_id")
         one = _list(args, "arguments")
         if len(one) != 1:
             raise ValueError(f"there must be one argument, the job's id, and not {len(one)}")
@@ -101,7 +101,7 @@ class JoinMessage:
             raise ValueError(f"held names {len(held)} runs, more than {HELD}")
         return cls(
             job_id=checked_id(one[0], what="job id"),
-            again=_is(bool, said.get("again", False), "again", "true or false"),
+            resent=_is(bool, said.get("resent", False), "resent", "true or false"),
             generation=_index(said.get("generation", 0), "generation"),
             held=tuple(checked_id(token, what="held") for token in held),
             launch_id=_token(said.get("launch_id"), "launch id"),

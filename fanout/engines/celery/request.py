@@ -21,10 +21,10 @@ _LOG = logging.getLogger("fanout")
 OVERRAN_HEADER = "fanout_overran_s"
 """Header of a message whose step was stopped at the hard time limit: that limit, in seconds."""
 
-GIVEN_BACK_HEADER = "fanout_given_back"
+REQUEUED_HEADER = "fanout_given_back"
 """Header of a message whose step was stopped because its worker shut down: 1."""
 
-_OURS = (OVERRAN_HEADER, GIVEN_BACK_HEADER)
+_OURS = (OVERRAN_HEADER, REQUEUED_HEADER)
 
 _WAIT_S = 5
 """How long the main process, which has other things to do, waits for the broker."""
@@ -63,7 +63,7 @@ class StageRequest(Request):
         # Celery announces a retry.
         if not emit_retry and not self.acknowledged:
             _LOG.warning("%s[%s] is given back: this worker shuts down", self.name, self.id)
-            if self._sent_again({GIVEN_BACK_HEADER: 1}):
+            if self._sent_again({REQUEUED_HEADER: 1}):
                 self.acknowledge()
 
     def _overran(self, limit_s: float) -> None:

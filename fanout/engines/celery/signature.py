@@ -104,7 +104,7 @@ def submit(
     )
     if extension.app.conf.task_always_eager:
         local.run_inline(extension.runtime, submission, job_id)
-    elif not (submission.kept or setup_in_caller):
+    elif not (submission.caller_parameters or setup_in_caller):
         _signature_of(extension, submission).apply_async(task_id=job_id)
     else:
         return extension.job(job_id, launch_id=_set_up(extension.runtime, submission, job_id))
@@ -157,7 +157,7 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
     if not first and _is_set_up(own, job):
         return job.launch_id
     try:
-        run_setup(own, job_id, launch_id=job.launch_id, kept=submission.kept, fresh=first)
+        run_setup(own, job_id, launch_id=job.launch_id, caller_parameters=submission.caller_parameters, fresh=first)
     except BaseException as error:
         raise told(error, _give_up(job, error)) from error.__cause__
     if errors:

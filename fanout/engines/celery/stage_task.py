@@ -16,9 +16,10 @@ from ...records.failure import Failure
 from ...records.models import OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude
+from ...stages.delivery import Delivery
 from .dispatcher import celery_name
 from .publishing.requeue import requeued
-from .request import GIVEN_BACK_HEADER, OVERRAN_HEADER, StageRequest
+from .request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 from .settings import default_limit_s
 from .store_mismatch import look_elsewhere
 from .task_hooks import request_class, surroundings
@@ -95,20 +96,15 @@ class StageTask(Task[Any, Any]):
         return bool((self.request.delivery_info or {}).get("redelivered"))
 
     @property
-    def retried(self) -> bool:
-        """Whether an earlier run for this message ended without being to blame, and goes on here."""
-        return bool(self.request.retries) or self.requeued
-
-    @property
-    def requeued(self) -> bool:
-        """Whether a worker that was told to shut down sent this message again."""
-        return bool(self.request.get(GIVEN_BACK_HEADER)) and not self.redelivered
-
-    @property
-    def overran_s(self) -> float | None:
-        """The time limit at which an earlier run for this message was stopped, if one was."""
+    def delivery(self) -> Delivery:
+        """What this message's headers tell of earlier runs for it."""
         limit_s = self.request.get(OVERRAN_HEADER)
-        return float(limit_s) if isinstance(limit_s, int | float) else None
+        return Delivery(
+            redelivered=self.redelivered,
+            resumed=bool(self.request.retries),
+            requeued=bool(self.request.get(REQUEUED_HEADER)) and not self.redelivered,
+            overran_s=float(limit_s) if isinstance(limit_s, int | float) else None,
+        )
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Look whether the job is in the sender's store only; then what is around the task."""

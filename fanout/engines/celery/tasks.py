@@ -147,11 +147,8 @@ class SetupTask(StageTask):
                     self.runtime,
                     job.id,
                     launch_id=job.launch_id,
-                    redelivered=self.redelivered,
-                    retried=self.retried,
-                    resent=message.again,
                     generation=message.generation,
-                    overran_s=self.overran_s,
+                    delivery=replace(self.delivery, resent=message.resent),
                 )
         raise Ignore
 
@@ -239,7 +236,7 @@ class ProcessTask(StageTask):
     def run(self, *row: Any, **kwargs: Any) -> None:
         ref = self.parsed(lambda: ChunkRef.from_row(row))
         with self.errors_handled(ref.job_id, ref.launch_id, ref.generation):
-            run_process(self.runtime, ref, redelivered=self.redelivered, retried=self.retried, overran_s=self.overran_s)
+            run_process(self.runtime, ref, self.delivery)
 
 
 class JoinTask(StageTask):
@@ -264,13 +261,10 @@ class JoinTask(StageTask):
                 self.runtime,
                 job_id,
                 launch_id=launch_id,
-                again=message.again,
-                redelivered=self.redelivered,
+                generation=generation,
+                delivery=replace(self.delivery, resent=message.resent),
                 token=token,
                 held=message.held,
-                generation=generation,
-                overran_s=self.overran_s,
-                requeued=self.requeued,
             )
             if outcome is None:
                 raise Ignore

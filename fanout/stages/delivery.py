@@ -1,0 +1,38 @@
+"""What a stage is told of earlier runs for its message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What is known of earlier messages for the same step, and of earlier runs for this message.
+
+    Attributes:
+        redelivered: The broker has delivered this message before: an earlier run died, or never began.
+        resent: A sweep sent the message, because it believes an earlier one, or the run for it, to be lost.
+        resumed: An outage of the store or the broker interrupted an earlier run, which was not to blame.
+        requeued: A worker that was told to shut down sent the message again.
+        overran_s: The time limit at which an earlier run was stopped, in seconds; None if none was.
+    """
+
+    redelivered: bool = False
+    resent: bool = False
+    resumed: bool = False
+    requeued: bool = False
+    overran_s: float | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether an earlier run for this message died, or was stopped at a time limit."""
+        return self.redelivered or self.overran_s is not None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an earlier run ended without being to blame, so that this one goes on as the same attempt."""
+        return self.resumed or self.requeued
+
+
+FIRST = Delivery()
+"""A message that was sent once and delivered once."""
