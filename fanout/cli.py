@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from .engines.celery import Extension
 
 SHOWN_FAILURES = 20
-"""Failed items that `show` prints."""
+"""Most failed items that `show` prints."""
 
 
 class _Command(click.Group):
-    """Shows an error that fanout raised on purpose as one line."""
+    """A group of commands that shows an error of fanout as one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except FanoutError as error:
@@ -45,24 +46,24 @@ def main() -> None:
 
 @main.command()
 @click.option("-A", "--app", "app", help="The connected Celery app, as for `celery -A`: `package.module:app`.")
-@click.option("--store", help="The store to look at instead of the app's: `s3://bucket/prefix`.")
+@click.option("--store", help="The store to check instead of the app's: `s3://bucket/prefix`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(app: str | None, store: str | None, as_json: bool) -> None:
-    """Look at everything that jobs rely on: store, settings, broker and workers.
+    """Check store, settings, broker and workers.
 
-    Ends with status 1 if something is broken.
+    The exit status is 1 if a check finds something broken.
     """
     if app is None and store is None:
-        raise click.UsageError("Nothing to look at: give --app, or --store.")
-    findings = check_all(_extension(app) if app is not None else None, store_url=store)
-    kept: list[Finding] = []
+        raise click.UsageError("Nothing to check: give --app or --store.")
+    findings = check_all(_load_extension(app) if app is not None else None, store_url=store)
+    reported: list[Finding] = []
     for finding in findings:
-        kept.append(finding)
+        reported.append(finding)
         for line in () if as_json else report_lines([finding], width=shutil.get_terminal_size((120, 24)).columns):
             click.echo(line)
     if as_json:
-        click.echo(json.dumps(plain(kept), indent=2, ensure_ascii=False))
-    sys.exit(1 if any(finding.verdict is Verdict.BROKEN for finding in kept) else 0)
+        click.echo(json.dumps(plain(reported), indent=2, ensure_ascii=False))
+    sys.exit(1 if any(finding.verdict is Verdict.BROKEN for finding in reported) else 0)
 
 
 _app_option = click.option(
@@ -74,21 +75,21 @@ _app_option = click.option(
 @_app_option
 @click.pass_context
 def jobs(context: click.Context, app: str) -> None:
-    """Look after the jobs of an app."""
-    context.obj = _extension(app)
+    """Show, cancel and retry the jobs of an app."""
+    context.obj = _load_extension(app)
 
 
 @jobs.command()
 @click.argument("job_id")
 @click.pass_obj
 def show(extension: Extension, job_id: str) -> None:
-    """How a job stands and what it has cost."""
+    """Show a job's state, cost and failures."""
     job = extension.job(job_id)
     for line in JobReport.of(job).lines():
         click.echo(line)
     outcome = job.outcome()
-    for failed in job.failures[:SHOWN_FAILURES]:
-        click.echo(f"  {failed}")
+    for item in job.failures[:SHOWN_FAILURES]:
+        click.echo(f"  {item}")
     if outcome is not None and outcome.failed > SHOWN_FAILURES:
         click.echo(f"  and {outcome.failed - SHOWN_FAILURES:,} more")
     if outcome is not None and outcome.failure is not None:
@@ -99,13 +100,13 @@ def show(extension: Extension, job_id: str) -> None:
 @click.argument("job_id")
 @click.pass_obj
 def cancel(extension: Extension, job_id: str) -> None:
-    """End a job that has not ended."""
+    """Cancel a job that has not ended."""
     job: Job = extension.job(job_id)
     click.echo("cancelled" if job.cancel() else f"had ended before: {job.state}")
 
 
-def _share(text: str) -> int | float:
-    """A count of items, or a fraction of them if it is written with a point."""
+def _parse_share(text: str) -> int | float:
+    """Parse a count of items, or a fraction of them if it has a decimal point."""
     try:
         return float(text) if "." in text else int(text)
     except ValueError:
@@ -114,49 +115,50 @@ def _share(text: str) -> int | float:
 
 @jobs.command()
 @click.argument("job_id")
-@click.option("--max-attempts", type=click.IntRange(1), help="Runs of a chunk, from now on.")
-@click.option("--tolerate", type=_share, help="Items that may fail, from now on: a count, or a fraction as 0.05.")
-@click.option("--min-success", type=_share, help="Items that must succeed, from now on.")
+@click.option("--max-attempts", type=click.IntRange(1), help="Attempts of a chunk, from now on.")
+@click.option("--tolerate", type=_parse_share, help="Items that may fail, from now on: a count, or a fraction as 0.05.")
+@click.option("--min-success", type=_parse_share, help="Items that must succeed, from now on.")
 @click.option("--deadline-s", type=float, help="Seconds from now at which the job fails if it has not ended.")
 @click.pass_obj
 def retry(extension: Extension, /, job_id: str, **options: Any) -> None:
-    """Run what failed or is missing of a job that has ended, under the same id."""
+    """Run what failed or is missing in a job that has ended, under the same id."""
     changes = {name: value for name, value in options.items() if value is not None}
     started = extension.job(job_id).retry(**changes)
     click.echo("runs again" if started else "has not ended, so there is nothing to retry")
 
 
-@jobs.command(name="sweep")
-@click.pass_obj
-def sweep_of_jobs(extension: Extension) -> None:
-    """The same as `fanout sweep`, once."""
-    _sweep(extension)
-
-
 @main.command(name="sweep")
+@click.argument("job_id", required=False)
 @_app_option
-@click.option("--every", "every_s", type=click.FloatRange(0, min_open=True), help="Go on, every so many seconds.")
-def sweep_command(app: str, every_s: float | None) -> None:
-    """Move every job that has stalled; remove what is older than keep_s."""
-    extension = _extension(app)
-    _sweep(extension)
+@click.option("--every", "every_s", type=click.FloatRange(0, min_open=True), help="Repeat after so many seconds.")
+def sweep_command(job_id: str | None, app: str, every_s: float | None) -> None:
+    """Resend the messages of stalled jobs, fail overdue jobs, and remove jobs that ended more than retention_s ago.
+
+    With JOB_ID, do so for that job alone, and remove nothing.
+    """
+    extension = _load_extension(app)
+    _sweep(extension, job_id)
     while every_s is not None:
-        # no limit: the command runs until somebody ends it
+        # no limit: the command runs until a user ends it
         time.sleep(every_s)
         try:
-            _sweep(extension)
+            _sweep(extension, job_id)
         except (StorageUnavailable, BrokerUnavailable) as error:
-            # It will be there again some time, and then this is needed most.
+            # Jobs stall during an outage, so the sweep after it matters most.
             click.echo(f"could not sweep: {error}", err=True)
 
 
-def _sweep(extension: Extension) -> None:
-    for job_id, move in sweep.sweep(extension.runtime):
+def _sweep(extension: Extension, job_id: str | None) -> None:
+    """Sweep one job or all, and print each job that the sweep changed."""
+    runtime = extension.runtime
+    moves = sweep.sweep(runtime) if job_id is None else [(job_id, sweep.sweep_job(runtime, job_id))]
+    for swept_id, move in moves:
         if move is not sweep.Move.NONE:
-            click.echo(f"{job_id}  {move}")
+            click.echo(f"{swept_id}  {move}")
 
 
-def _extension(name: str) -> Extension:
+def _load_extension(name: str) -> Extension:
+    """Import a Celery app as `celery -A` does, and return its fanout extension."""
     from .engines import celery
 
     module, _, attribute = name.partition(":")

@@ -1,4 +1,4 @@
-"""Looks at everything that jobs rely on, before they do: the store here, Celery in its engine."""
+"""The checks of `fanout doctor`: the store here, Celery in its engine."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from .engines.celery import Extension
 
 OURS = frozenset({"_jobs", "_parameters", "_probe"})
-"""First segments of all keys that fanout writes, below a store's URL."""
+"""First segments of all keys that fanout writes below a store's URL."""
 
-# So many are named; a bucket may hold millions.
-_STRANGERS = 5
+_MAX_NAMES = 5
+"""Foreign names that a finding lists. A bucket may hold millions."""
 
 
 def check_all(extension: Extension | None, *, store_url: str | None = None) -> Iterator[Finding]:
-    """Look at a store, and at a Celery app.
+    """Check a store and a Celery app, and yield each finding as it comes.
 
     Args:
-        extension: The app; None to look at the store alone.
-        store_url: The store; the app's own if not given.
+        extension: The connected app; None to check the store alone.
+        store_url: The store; None for the app's own.
     """
     try:
         base = extension.config if extension is not None else Config(store=store_url or "")
@@ -51,7 +51,7 @@ def check_all(extension: Extension | None, *, store_url: str | None = None) -> I
         try:
             store = open_store(url)
         except StorageError as error:
-            yield _broken("store", error)
+            yield _report_error("store", error)
         else:
             yield from check_store(store, stall_s=base.stall_s)
     if extension is not None:
@@ -61,32 +61,32 @@ def check_all(extension: Extension | None, *, store_url: str | None = None) -> I
 
 
 def check_store(store: ObjectStore, *, stall_s: float) -> Iterator[Finding]:
-    """Whether the store answers, keeps its promises, agrees with this machine about the time, and is fanout's alone.
+    """Check that a store answers, keeps its guarantees, has the right time, and holds nothing but fanout's objects.
 
-    About 120 requests; leaves the verdict of the probe, for all who use the store, and the object by which the store's
-    clock is read. Goes no further where the store does not answer.
+    About 120 requests. Writes the probe result, which all processes of the store read, and the object by which the
+    store's clock is read. Stops if the store does not answer.
 
     Args:
-        store: The store itself, not one that is probed at first use.
-        stall_s: Seconds without progress after which a sweep moves a job; clocks must agree much better than that.
+        store: The store itself, not a verified store.
+        stall_s: Seconds without progress after which a sweep acts. Clocks must agree much better than that.
     """
     try:
         next(iter(store.list()), None)
     except StorageError as error:
-        yield _broken(_concerned(error), error)
+        yield _report_error(_name_check(error), error)
         return
     yield Finding("store", f"{store.url} answers, with these credentials")
     try:
-        yield from _guarantees(store)
-        yield _clock(store, stall_s=stall_s)
-        yield _strangers(store)
-        yield _retention(store)
+        yield from _check_guarantees(store)
+        yield _check_clock(store, stall_s=stall_s)
+        yield _check_root(store)
+        yield _check_removal(store)
     except StorageError as error:
-        yield _broken(_concerned(error), error)
+        yield _report_error(_name_check(error), error)
 
 
 def report_lines(findings: Iterable[Finding], *, width: int = 120) -> Iterator[str]:
-    """The findings for a terminal: a line each as it comes, and below it the remedy."""
+    """Yield the lines of the findings for a terminal, each with its remedy below it."""
     margin = " " * 44
     for finding in findings:
         head = f"{finding.verdict:<13} {finding.check:<29} "
@@ -102,13 +102,14 @@ def report_lines(findings: Iterable[Finding], *, width: int = 120) -> Iterator[s
 
 
 def plain(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """The findings as plain data: check, found, verdict, remedy."""
+    """Return the findings as plain data: check, found, verdict and remedy of each."""
     return [{name: str(value) for name, value in asdict(finding).items()} for finding in findings]
 
 
-def _guarantees(store: ObjectStore) -> Iterator[Finding]:
+def _check_guarantees(store: ObjectStore) -> Iterator[Finding]:
+    """Probe the store, and write the probe result."""
     report = probe_store(store)
-    # Stores of this machine are never probed at first use: nobody would read the verdict.
+    # Only processes that use S3 read the probe result.
     if store.url.startswith("s3://"):
         write_probe_result(store, report)
     error = report.error()
@@ -120,13 +121,13 @@ def _guarantees(store: ObjectStore) -> Iterator[Finding]:
             yield Finding(check, guarantee.seen, Verdict.BROKEN, error.remedy)
 
 
-def _clock(store: ObjectStore, *, stall_s: float) -> Finding:
-    """How far the store's clock is from ours; a sweep compares the two to tell who is still at work."""
+def _check_clock(store: ObjectStore, *, stall_s: float) -> Finding:
+    """Compare the store's clock with this machine's. A sweep compares both to tell which steps run."""
     before = time.time()
-    told = store.now()
+    store_time = store.now()
     after = time.time()
-    # The store's word is good to half of the time that it took, and to half a second where dates are whole seconds.
-    ahead_s = told - (before + after) / 2
+    # Exact to half of the time that the request took, and to half a second where dates are whole seconds.
+    ahead_s = store_time - (before + after) / 2
     if abs(ahead_s) < 1.0:
         return Finding("store: clock", "agrees with this machine's within a second or so")
     found = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
@@ -134,72 +135,72 @@ def _clock(store: ObjectStore, *, stall_s: float) -> Finding:
         return Finding("store: clock", found)
     verdict = Verdict.CHANGE if abs(ahead_s) < stall_s / 2 else Verdict.BROKEN
     remedy = (
-        f"Sweeps hold a step for dead that has not been heard of for stall_s = {stall_s:g} s, by both clocks: "
+        f"A sweep takes a step for dead if its last heartbeat is older than stall_s = {stall_s:g} s, by both clocks: "
         "synchronise them (NTP)."
     )
     return Finding("store: clock", found, verdict, remedy)
 
 
-def _strangers(store: ObjectStore) -> Finding:
-    """Whether something lies there that is not fanout's; one request for each first segment that there is, or eight."""
+def _check_root(store: ObjectStore) -> Finding:
+    """Check that the store holds no objects of others. One request per first segment, at most eight."""
     names: list[str] = []
     after = ""
-    for _ in range(len(OURS) + _STRANGERS):
-        found = next(iter(store.list(start_after=after)), None)
-        if found is None:
+    for _ in range(len(OURS) + _MAX_NAMES):
+        info = next(iter(store.list(start_after=after)), None)
+        if info is None:
             break
-        segment, slash, _rest = found.key.partition("/")
+        segment, slash, _rest = info.key.partition("/")
         if (segment not in OURS or not slash) and segment + slash not in names:
             names.append(segment + slash)
-        # Past what shares the segment, as far as it is written in ASCII.
-        after = max(found.key, f"{segment}/~") if slash else found.key
+        # Skip the keys that share the segment, as far as they are ASCII.
+        after = max(info.key, f"{segment}/~") if slash else info.key
     if not names:
-        return Finding("store: root", "holds nothing but fanout's own")
-    more = " and more" if len(names) >= _STRANGERS else ""
+        return Finding("store: root", "holds only fanout's objects")
+    more = " and more" if len(names) >= _MAX_NAMES else ""
     return Finding(
         "store: root",
-        f"holds what is not fanout's: {', '.join(names[:_STRANGERS])}{more}",
+        f"holds objects of others: {', '.join(names[:_MAX_NAMES])}{more}",
         Verdict.CHANGE,
-        "Jobs, removals and sweeps leave it alone. Give fanout a prefix of its own (s3://bucket/fanout), so that its "
-        "rights and lifecycle rules concern nothing else.",
+        "Jobs, removals and sweeps leave them alone. Give fanout a prefix of its own (s3://bucket/fanout), so that its "
+        "rights and lifecycle rules concern no other objects.",
     )
 
 
-def _retention(store: ObjectStore) -> Finding:
-    """Whether what is removed is gone."""
-    kept = store.retention()
-    if kept is None:
+def _check_removal(store: ObjectStore) -> Finding:
+    """Check that the store deletes objects for good."""
+    retention = store.retention()
+    if retention is None:
         return Finding(
             "store: removal",
             "the bucket does not say whether it keeps versions",
             Verdict.UNKNOWN,
-            "It takes the right s3:GetBucketVersioning. A bucket that keeps versions keeps removed jobs, at a price.",
+            "Grant s3:GetBucketVersioning. A bucket that keeps versions keeps removed jobs, at a price.",
         )
     expiry = "Give the bucket a lifecycle rule with NoncurrentVersionExpiration, and ExpiredObjectDeleteMarker."
-    if kept.mode:
+    if retention.mode:
         return Finding(
             "store: removal",
-            f"object lock keeps every version for {kept.days} days ({kept.mode})",
+            f"object lock keeps every version for {retention.days} days ({retention.mode})",
             Verdict.CHANGE,
-            "Removed jobs stay for that long, and nobody can delete them before. Use a bucket without a default "
+            "Removed jobs stay that long and can't be deleted sooner. Use a bucket without a default "
             f"retention. {expiry}",
         )
-    if kept.versions:
-        lock = ", and may lock them" if kept.is_locked else ""
+    if retention.versions:
+        lock = ", and may lock them" if retention.is_locked else ""
         return Finding(
             "store: removal",
             f"the bucket keeps earlier versions{lock}",
             Verdict.CHANGE,
-            f"What jobs, sweeps and probes remove stays there unseen, and is paid for. {expiry}",
+            f"Deleted objects of jobs, sweeps and probes stay as hidden versions, at a price. {expiry}",
         )
-    return Finding("store: removal", "what is removed is gone")
+    return Finding("store: removal", "deleted objects are gone")
 
 
-def _concerned(error: StorageError) -> str:
-    """Which part of a store's configuration an error is about."""
+def _name_check(error: StorageError) -> str:
+    """Return the name of the check that an error of the store belongs to."""
     parts = {BucketNotFound: "bucket", StorageDenied: "credentials", StorageUnavailable: "reachable"}
     return "store: " + next((part for kind, part in parts.items() if isinstance(error, kind)), "answers")
 
 
-def _broken(check: str, error: StorageError) -> Finding:
+def _report_error(check: str, error: StorageError) -> Finding:
     return Finding(check, str(error.args[0]), Verdict.BROKEN, error.remedy)

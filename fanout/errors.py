@@ -1,20 +1,20 @@
-"""Every error that fanout raises on purpose.
+"""The errors that fanout raises on purpose, and which errors are transient.
 
     FanoutError
-    ├── DeclarationError   (TypeError)      a task class or its steps are wrong; raised where it is declared
-    ├── ConfigError        (ValueError)     a setting is missing or out of range
-    ├── InvalidInput       (ValueError)     a job's input does not fit the task's schema
-    ├── InvalidItem        (TypeError)      setup yielded something that process can't take
-    ├── UnknownTask        (LookupError)    no task of that name is declared in this process
-    ├── CarrierUnavailable (ConnectionError) the broker takes no messages
-    ├── JobNotFound        (LookupError)    the store holds no job of that id
-    ├── JobConflict        (ValueError)     another job has that id already
-    ├── RetryRefused       (RuntimeError)   the job can't be run again
-    ├── JobTimeout         (TimeoutError)   the job has not ended within the time the caller gave
-    └── JobFailed          (RuntimeError)   the job ended without a value
-        └── JobCancelled                    because somebody cancelled it
+    ├── DeclarationError   (TypeError)        a task class or one of its steps is wrong
+    ├── ConfigError        (ValueError)       a setting is missing or out of range
+    ├── InvalidInput       (ValueError)       a job's input does not fit the task's schema
+    ├── InvalidItem        (TypeError)        setup yielded an item that process can't take
+    ├── UnknownTask        (LookupError)      this process has declared no task of that name
+    ├── BrokerUnavailable  (ConnectionError)  the broker takes no messages
+    ├── JobNotFound        (LookupError)      the store holds no job of that id
+    ├── JobConflict        (ValueError)       another job has that id already
+    ├── RetryRefused       (RuntimeError)     the job can't be retried
+    ├── JobTimeout         (TimeoutError)     the job has not ended within the caller's timeout
+    └── JobFailed          (RuntimeError)     the job ended without a value
+        └── JobCancelled                      the job was cancelled
 
-All of them survive pickling and Celery's JSON form of an exception: their state is in `args`.
+All of them survive pickling, and Celery's JSON form of an exception: their state is in `args`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from storage import StorageError
+
 
 class FanoutError(Exception):
     """The root of all errors of this package."""
 
 
 class DeclarationError(FanoutError, TypeError):
-    """A task class, or one of its steps, can't work as it is written."""
+    """A task class or one of its steps is wrong. Raised where the class is declared."""
 
 
 class ConfigError(FanoutError, ValueError):
@@ -36,7 +38,7 @@ class ConfigError(FanoutError, ValueError):
 
 
 class InvalidInput(FanoutError, ValueError):
-    """The input of a job does not fit the task's schema. Nothing was stored or sent.
+    """The input of a job does not fit the task's schema. fanout has stored and sent nothing.
 
     Attributes:
         task: Name of the task.
@@ -54,19 +56,23 @@ class InvalidInput(FanoutError, ValueError):
 
 
 class InvalidItem(FanoutError, TypeError):
-    """What `setup` yielded can't be handed to `process`."""
+    """Setup yielded an item that process can't take."""
 
 
 class UnknownTask(FanoutError, LookupError):
-    """No task of that name has been declared in this process: its module was not imported."""
+    """This process has declared no task of that name, because it has not imported the task's module."""
 
 
 class BrokerUnavailable(FanoutError, ConnectionError):
-    """The engine's broker takes no messages. What was not sent will be when this is tried again."""
+    """The engine's broker takes no messages. Calling again sends what this call has not sent."""
 
 
 class JobNotFound(FanoutError, LookupError):
-    """The store holds no job of that id: never launched, or removed after its time."""
+    """The store holds no job of that id: it was never launched, or it was removed.
+
+    Attributes:
+        job_id: The id.
+    """
 
     def __init__(self, job_id: str, store_url: str = "") -> None:
         self.job_id = job_id
@@ -80,11 +86,11 @@ class JobNotFound(FanoutError, LookupError):
 
 
 class JobConflict(FanoutError, ValueError):
-    """A job of that id exists already, and it is another one.
+    """Another job has that id already.
 
     Attributes:
         job_id: The id.
-        differences: What is not the same, a line each.
+        differences: How the two differ, one line per difference.
     """
 
     def __init__(self, job_id: str, differences: Sequence[str]) -> None:
@@ -100,11 +106,11 @@ class JobConflict(FanoutError, ValueError):
 
 
 class RetryRefused(FanoutError, RuntimeError):
-    """The job can't be run again: there is nothing to run, or nothing left to run it on.
+    """The job can't be retried: it has succeeded, or its input is gone.
 
     Attributes:
         job_id: The job.
-        reason: Why not, and what to do instead.
+        reason: Why not, and the remedy.
     """
 
     def __init__(self, job_id: str, reason: str) -> None:
@@ -117,21 +123,21 @@ class RetryRefused(FanoutError, RuntimeError):
 
 
 class JobTimeout(FanoutError, TimeoutError):
-    """The job goes on, but has not ended within the caller's timeout."""
+    """The job has not ended within the caller's timeout. It goes on."""
 
 
 class JobFailed(FanoutError, RuntimeError):
-    """The job has ended without a value.
+    """The job ended without a value.
 
     Attributes:
         job_id: Id of the job.
         task: Name of the task.
-        step: `setup`, `process`, `combine`, `join`, or `job` when no step is to blame (a deadline, a cancellation).
+        step: `setup`, `process`, `combine`, `join`, or `job` if no step failed (a deadline, a cancellation).
         reason: What happened, in one line.
         chunk: Index of the failed chunk, if a chunk failed.
         item: Index of the failed item over the whole job, if known.
-        attempts: How often the step was tried.
-        traceback_text: The worker's traceback as text; empty when there was none.
+        attempts: Number of attempts of the step.
+        traceback_text: The worker's traceback as text; empty if there is none.
     """
 
     def __init__(
@@ -171,3 +177,13 @@ class JobFailed(FanoutError, RuntimeError):
 
 class JobCancelled(JobFailed):
     """The job was cancelled before it had a value."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether a store or broker outage raised an error, so that the stage should run again later.
+
+    Any other error fails the job. A value that can't be encoded, a damaged object and a missing one stay as they are.
+    A store that denies access counts as an outage, because credentials and policies are renewed; see
+    `StorageError.transient`.
+    """
+    return isinstance(error, BrokerUnavailable) or (isinstance(error, StorageError) and error.transient)

@@ -1,4 +1,4 @@
-"""What one check of `fanout doctor` found."""
+"""The findings of `fanout doctor`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How it stands with what was checked."""
+    """The result of a check."""
 
     OK = "ok"
     UNKNOWN = "can't tell"
@@ -17,13 +17,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found.
+    """The finding of one check.
 
     Attributes:
-        check: What was checked, in a few words.
-        found: What was found.
-        verdict: How it stands.
-        remedy: What to do about it; empty where nothing is to be done.
+        check: The checked thing, in a few words.
+        found: The finding itself.
+        verdict: The result.
+        remedy: The remedy; empty if none is needed.
     """
 
     check: str

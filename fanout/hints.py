@@ -1,4 +1,4 @@
-"""What a caller is told while it waits for a job that nothing happens to."""
+"""Hints in the log of a caller whose job makes no progress."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 
 from .runtime import CachedJob, Runtime
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
-BEGINS_S = 5.0
-"""Seconds in which a worker that is there and free has begun a job."""
+HINT_AFTER_S = 5.0
+"""Seconds in which a free worker begins a job."""
 
 
-class NotBegun:
-    """Says once, while a caller waits, that no worker has begun the job, and why that may be.
+class NoWorkerHint:
+    """The hint that no worker has begun a job, with the likely causes. A waiting caller logs it once.
 
     Args:
-        runtime: What the job works with.
+        runtime: Store and settings of the caller.
         job: The job.
-        after_s: Seconds of waiting after which it is said.
-        clock: Seconds that only grow.
+        after_s: Seconds of waiting before the hint.
+        clock: Returns a monotonic time, in seconds.
     """
 
     def __init__(
@@ -29,38 +29,40 @@ class NotBegun:
         runtime: Runtime,
         job: CachedJob,
         *,
-        after_s: float = BEGINS_S,
+        after_s: float = HINT_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runtime = runtime
         self._job = job
         self._after_s = after_s
         self._clock = clock
-        self._said_at = clock() + after_s
+        self._due_at = clock() + after_s
 
     def check(self) -> None:
-        """To be called at each look at the job. No request until it is time; then one, once.
+        """Log the hint if it is due. The caller calls this each time it polls the job.
+
+        One request, once, when the hint is due.
 
         Raises:
             StorageError: The store does not answer.
         """
-        if self._clock() < self._said_at:
+        if self._clock() < self._due_at:
             return
         intent = self._job.intent
-        # A job that may start later has as long from then on.
+        # The seconds of a job that may start later count from its start.
         if intent.not_before is not None:
             ahead_s = intent.not_before + self._after_s - self._runtime.now()
             if ahead_s > 0:
-                self._said_at = self._clock() + ahead_s
+                self._due_at = self._clock() + ahead_s
                 return
-        self._said_at = float("inf")
-        # What the caller itself sets up needs no worker to begin.
+        self._due_at = float("inf")
+        # A job whose setup runs in the caller begins without a worker.
         if intent.caller_parameters or next(iter(self._job.ledger.objects()), None) is not None:
             return
         _LOG.warning(
-            "job %s (%s): no worker has begun it after %g s. Perhaps no worker runs, or all are busy, or none takes "
-            "from the queue that its messages are sent to, or the workers use another store than %s. "
-            "`fanout doctor -A …` looks at all of it",
+            "job %s (%s): no worker has begun it after %g s. Perhaps no worker runs, or all are busy, or none consumes "
+            "the queue of its messages, or the workers use another store than %s. `fanout doctor -A …` checks all of "
+            "this",
             self._job.id,
             intent.task,
             self._after_s,

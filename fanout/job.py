@@ -14,9 +14,9 @@ from storage import ObjectInfo, StorageUnavailable, within
 from . import retry as retrying
 from . import sweep
 from .errors import JobTimeout
-from .hints import NotBegun
+from .hints import NoWorkerHint
 from .records.failure import FailedItem, Failure
-from .records.keys import checked_id
+from .records.keys import check_id
 from .records.ledger import Ledger
 from .records.models import ChunkResult, Manifest, Node, Outcome, OutcomeStatus
 from .runtime import CachedJob, PollingOnly, Runtime
@@ -83,7 +83,7 @@ class Job:
     """
 
     def __init__(self, job_id: str, runtime: Runtime, *, launch_id: str | None = None) -> None:
-        self._id = checked_id(job_id, what="job id")
+        self._id = check_id(job_id, what="job id")
         self._runtime = runtime
         self._launch_id = launch_id
         self._latest: CachedJob | None = None
@@ -335,8 +335,8 @@ class Job:
             JobNotFound: The store has no such job.
         """
         started_at = swept_at = time.monotonic()
-        sweeping = sweep.Sweeping(self._runtime, self.id)
-        not_begun = NotBegun(self._runtime, self._open())
+        sweeping = sweep.BackgroundSweep(self._runtime, self.id)
+        not_begun = NoWorkerHint(self._runtime, self._open())
         with self._runtime.listener(self.id) if for_the_end else nullcontext(PollingOnly()) as listener:
             first_s = SPARE_POLL_S if listener.notifies else FIRST_POLL_S
             while True:

@@ -1,8 +1,8 @@
-"""What may be deleted from a store: nothing but what a record of ours, which was read, says is ours.
+"""Deletion of jobs, of leftovers and of old parameters.
 
-A bucket is shared with others. So nothing is deleted because a record is missing, because a name looks like one of
-ours, or because it is old. A job goes by its intent. What late workers wrote of a launch that is gone has no intent any
-more: there each object must itself be one of ours, by its place, its name and its first bytes.
+A bucket may hold objects of others. Therefore no object is deleted only because a record is missing, because its key
+looks like one of fanout's, or because it is old. A job is deleted by its intent. The leftovers of a removed launch,
+which late workers wrote, have no intent. Each of them must have a prefix, a name and first bytes of fanout's.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _NAMES = re.compile(
     r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined)/.+"
     r"|(?:generations/\d+/)?(?:start|outcome|delivered|(?:claims|resends|heartbeats|attempts|complete)/.+))"
 )
-"""The names of a launch's objects, without what all of its keys begin with; see `keys`."""
+"""The names of a launch's objects, without the prefix of its keys; see `keys`."""
 
-SHORTEST_BYTES = 32
-"""What is read of an object to tell whether it is one of ours."""
+HEADER_BYTES = 32
+"""Bytes that are read of an object, enough to tell whether fanout encoded it."""
 
 
 def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) -> int:
-    """Delete everything of a job, its outcome last, so that a half-removed job never looks unfinished.
+    """Delete all objects of a job, its outcome last, so that a half-removed job never looks unfinished.
 
-    One request for the intent, one for each 1,000 objects to list them, and as many to delete them, at least four.
+    One request for the intent, one per 1,000 objects to list them, and as many to delete them, at least four.
 
     Args:
         store: The store.
         job_id: The job.
-        launch_id: The launch that is meant; None for the one that counts now.
+        launch_id: The launch to remove; None for the one that counts now.
 
     Returns:
         The number of objects deleted; 0 if there is no such job, or its id has been used again.
 
     Raises:
-        CorruptObject: The intent can't be read; nothing was deleted.
+        CorruptObject: The intent can't be decoded. Nothing was deleted.
     """
     try:
         intent = read_intent(store, job_id)
@@ -51,8 +51,8 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) ->
         return 0
     keys = JobKeys(job_id, intent.launch_id)
     last = {keys.intent, keys.outcome}
-    doomed = [found.key for found in store.list(keys.prefix) if _is_named_as_ours(found.key)]
-    # Without the starts of its later generations, it is a job that ended in its first.
+    doomed = [info.key for info in store.list(keys.prefix) if _is_named_like_ours(info.key)]
+    # Without the starts of its generations, the job is one that ended in generation 0.
     starts = [key for key in doomed if key.startswith(keys.generations) and key.endswith("/start")]
     store.delete(starts)
     store.delete([key for key in doomed if key not in last and key not in starts])
@@ -61,17 +61,17 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) ->
     return len(doomed) + 1
 
 
-def remove_leftovers(store: ObjectStore, found: Iterable[ObjectInfo]) -> int:
-    """Delete what late workers wrote of a launch that is gone. One request for each object to look at it.
+def remove_leftovers(store: ObjectStore, objects: Iterable[ObjectInfo]) -> int:
+    """Delete what late workers wrote for removed launches. One request per object to check it.
 
     Args:
         store: The store.
-        found: Objects of launches that no intent names any more.
+        objects: Objects of launches that no intent names.
 
     Returns:
-        The number of objects deleted. Those that are not ours stay.
+        The number of objects deleted. Objects of others stay.
     """
-    doomed = [info.key for info in found if _is_named_as_ours(info.key) and _is_ours(store, info.key)]
+    doomed = [info.key for info in objects if _is_named_like_ours(info.key) and _is_ours(store, info.key)]
     store.delete(doomed)
     return len(doomed)
 
@@ -79,11 +79,12 @@ def remove_leftovers(store: ObjectStore, found: Iterable[ObjectInfo]) -> int:
 def remove_old_parameters(store: ObjectStore, *, before: float) -> int:
     """Delete stored parameters that are old and that no job in the store refers to.
 
-    One request for each 1,000 parameters. Only if some are old: one for each of them, and one or two for each job.
+    One request per 1,000 parameters. If some are old, also one per old parameter and one or two per job.
 
     Args:
         store: The store.
-        before: Those last written before this time may go, in seconds since the epoch by the store's clock.
+        before: A parameter is old if it was last written before this time, in seconds since the epoch by the store's
+            clock.
 
     Returns:
         The number of objects deleted.
@@ -104,10 +105,10 @@ def remove_old_parameters(store: ObjectStore, *, before: float) -> int:
 
 
 def _intents(store: ObjectStore) -> Iterator[Intent]:
-    """The intents of all jobs in the store.
+    """Yield the intents of all jobs in the store.
 
     Raises:
-        CorruptObject: One can't be read, so nobody knows what it refers to.
+        CorruptObject: An intent can't be decoded, so its parameters are unknown.
     """
     for job_id in job_ids(store):
         try:
@@ -116,14 +117,15 @@ def _intents(store: ObjectStore) -> Iterator[Intent]:
             continue
 
 
-def _is_named_as_ours(key: str) -> bool:
+def _is_named_like_ours(key: str) -> bool:
+    """Return whether a key below `_jobs/` has the form of fanout's keys."""
     launch_id, name = launch_of(key)
     return is_id(launch_id) and _NAMES.fullmatch(name) is not None
 
 
 def _is_ours(store: ObjectStore, key: str) -> bool:
-    """Whether an object begins as all that fanout writes does."""
+    """Return whether an object begins with fanout's envelope. One ranged request."""
     try:
-        return is_encoded(store.get(key, length=SHORTEST_BYTES))
+        return is_encoded(store.get(key, length=HEADER_BYTES))
     except ObjectNotFound:
         return False

@@ -1,4 +1,4 @@
-"""What a job cost: chunks, bytes, time a stage, memory; read from its records after it has ended."""
+"""The cost of a job, from its records: chunks, bytes, time per stage, memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .records.run_stats import RunStats
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What one stage of a job cost.
+    """The cost of one stage of a job.
 
     Attributes:
-        runs: How often it ran to its end: 1, once a chunk, or once a node of combined results.
-        wall_s: From the first start to the last end.
-        busy_s: Sum of the times that each run took.
-        peak_bytes: The largest resident size of a process that ran it.
+        runs: Number of completed runs: 1, one per chunk, or one per node of combined results.
+        wall_s: Seconds from the first start to the last end.
+        busy_s: Sum of the seconds of all runs.
+        peak_bytes: Largest resident size of a process that ran it.
         workers: Number of processes that ran it.
     """
 
@@ -29,7 +29,7 @@ class StageCost:
 
     @classmethod
     def of(cls, stats: Iterable[RunStats]) -> StageCost:
-        """The cost of a stage from the effort of each of its runs."""
+        """Return the cost of a stage from the stats of its runs."""
         runs = list(stats)
         if not runs:
             return cls(0, 0.0, 0.0, 0, 0)
@@ -44,19 +44,19 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What a job cost.
+    """The cost of a job.
 
     Attributes:
-        state: How it stands.
+        state: The job's state.
         chunks: Number of chunks.
         items: Number of items.
-        items_failed: How many of them failed.
-        generation: How often the job was retried.
+        items_failed: Number of failed items.
+        generation: Number of retries.
         input_bytes: Size of all chunks, encoded.
-        stored_bytes: Size of everything that the store holds of the job.
-        objects: Number of objects that the store holds of it.
-        stages: Cost by stage, in the order in which they run; a stage that has not run has no runs. `combine` is what
-            was combined above the chunks; within one it is part of `process`.
+        stored_bytes: Size of all objects of the job.
+        objects: Number of objects of the job.
+        stages: Stage -> cost, in the order in which stages run; a stage that has not run has no runs. `combine` counts
+            the nodes above the chunks. Combining within a chunk is part of `process`.
     """
 
     state: JobState
@@ -71,14 +71,14 @@ class JobReport:
 
     @classmethod
     def of(cls, job: Job) -> JobReport:
-        """Read a job's records: a listing of the job, and one request a chunk and a node.
+        """Read a job's records. A listing of the job, a few requests, and one per chunk and per node.
 
         Raises:
             JobNotFound: The store has no such job.
         """
         progress = job.progress()
         manifest, outcome = job.manifest(), job.outcome()
-        sizes = [found.size for found in job.objects()]
+        sizes = [info.size for info in job.objects()]
         return cls(
             state=progress.state,
             chunks=manifest.chunks if manifest else 0,
@@ -97,26 +97,26 @@ class JobReport:
         )
 
     def lines(self) -> list[str]:
-        """The report for a terminal."""
+        """Return the report for a terminal, a line per entry."""
         lines = [
-            f"state          {self.state}" + (f" in round {self.generation}" if self.generation else ""),
+            f"state          {self.state}" + (f" in generation {self.generation}" if self.generation else ""),
             f"chunks         {self.chunks:,} of {self.items:,} items"
             + (f", {self.items_failed:,} of which failed" if self.items_failed else ""),
-            f"in the store   {readable(self.stored_bytes)} in {self.objects:,} objects "
-            f"(input {readable(self.input_bytes)})",
+            f"in the store   {format_size(self.stored_bytes)} in {self.objects:,} objects "
+            f"(input {format_size(self.input_bytes)})",
         ]
         for name, cost in self.stages.items():
             if cost.runs:
-                several = f", {cost.runs:,} runs of {cost.busy_s:.2f} s together in {cost.workers} processes"
+                total = f", {cost.runs:,} runs of {cost.busy_s:.2f} s together in {cost.workers} processes"
                 lines.append(
-                    f"{name:<14} {cost.wall_s:.2f} s{several if cost.runs > 1 else ''}, "
-                    f"at most {readable(cost.peak_bytes)} resident"
+                    f"{name:<14} {cost.wall_s:.2f} s{total if cost.runs > 1 else ''}, "
+                    f"at most {format_size(cost.peak_bytes)} resident"
                 )
         return lines
 
 
-def readable(size_bytes: int) -> str:
-    """A size for people, in powers of 1,000."""
+def format_size(size_bytes: int) -> str:
+    """Return a size as text, in powers of 1,000."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""The results of a job as join gets them: a lazy sequence in item order."""
+"""The results of a job, as join gets them: a lazy sequence in item order."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from typing import Any, overload
 from .records.failure import FailedItem
 
 WINDOW = 8
-"""Chunks that are fetched ahead of the one being read."""
+"""Most chunks in memory while the results are iterated."""
 
 
 class Results(Sequence[Any]):
-    """The results of `process`, one an item, in the order in which `setup` yielded the items.
+    """The results of process, one per item, in the order in which setup yielded the items.
 
-    In a job whose task has a `combine`: what that made of them, at most 32 values in the same order.
+    If the task has a `combine`, they are the combined values in the same order, at most 32.
 
-    A sequence that is fetched chunk by chunk as it is read: `for`, `len`, `sum`, indices and slices work, and it may
-    be read more than once. Reading holds at most 8 chunks; `list(results)` holds them all.
+    The sequence fetches chunk by chunk as it is read. `for`, `len`, `sum`, indices and slices work, and it may be read
+    more than once. Reading holds at most 8 chunks in memory; `list(results)` holds them all.
 
-    In a job that tolerates failures a `FailedItem` stands in the place of each result that there is not; `good` passes
-    them by, `failures` gives them alone. Where results are combined, those that there are not are left out; `failed`
-    says how many.
+    In a job that tolerates failures, a `FailedItem` takes the place of each failed item's result. `good` skips them,
+    and `failures` gives only them. Combined values contain no failed items; `failed` is their number.
 
     Args:
         chunks: Number of chunks.
         items: Number of items.
-        fetch: Gives the results of the chunk with that index.
-        first_items: Gives the index of each chunk's first item, ascending; called if an index or a slice is asked for.
-        failed: How many items failed.
+        fetch: Returns the results of the chunk with an index.
+        first_items: Returns the index of each chunk's first item, ascending. Called for an index or a slice.
+        failed: Number of failed items.
 
     Attributes:
-        failed: How many of them are no results but a `FailedItem`.
+        failed: Number of failed items.
     """
 
     def __init__(
@@ -61,24 +60,23 @@ class Results(Sequence[Any]):
             yield from chunk
 
     def good(self) -> Iterator[Any]:
-        """The results of the items that did not fail, in item order."""
+        """Return the results of the items that did not fail, in item order."""
         return (result for result in self if not isinstance(result, FailedItem))
 
     def failures(self) -> Iterator[FailedItem]:
-        """The items that failed, in item order."""
+        """Return the failed items, in item order."""
         return (result for result in self if isinstance(result, FailedItem)) if self.failed else iter(())
 
     def chunks(self) -> Iterator[list[Any]]:
-        """The results chunk by chunk, fetching ahead."""
+        """Yield the results of each chunk, fetching ahead."""
         if self._chunks <= 1:
             yield from map(self._fetch, range(self._chunks))
             return
         # no limit: each fetch ends with the limits of the store
         with ThreadPoolExecutor(min(WINDOW, self._chunks), thread_name_prefix="fanout-results") as pool:
             ahead: deque[Future[list[Any]]] = deque()
-            coming = iter(range(self._chunks))
             try:
-                for chunk in coming:
+                for chunk in range(self._chunks):
                     ahead.append(pool.submit(self._fetch, chunk))
                     if len(ahead) >= WINDOW:
                         yield ahead.popleft().result()  # no limit: each fetch ends with those of the store

@@ -1,4 +1,4 @@
-"""Runs a job that has ended once more, under the same id: only what failed or is missing."""
+"""Retries of jobs: a job that has ended runs what failed or is missing, under the same id."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from .stages import send_missing
 from .stages.barrier import completion_of
 
 CHANGEABLE = ("max_attempts", "tolerate", "min_success", "deadline_s")
-"""Options that a retry may change. The others say how the input was cut, and it is cut already."""
+"""Options that a retry may change. The others concern the chunks, which exist already."""
 
 
 def start_generation(
     runtime: Runtime, job_id: str, *, launch_id: str | None = None, changes: Mapping[str, Any]
 ) -> bool:
-    """Start the next round of a job that has ended, and send what it lacks.
+    """Start the next generation of a job that has ended, and send the messages for what it lacks.
 
-    Of several callers one starts it. If that one dies before it has sent everything, a sweep sends the rest.
+    Of several callers one starts it. If that caller dies before it has sent all messages, a sweep sends the rest.
 
     Args:
-        runtime: Store, settings, carrier.
+        runtime: Store, settings and dispatcher.
         job_id: The job.
-        launch_id: The launch that is meant; None for the one that counts now.
+        launch_id: The launch to retry; None for the one that counts now.
         changes: Changes to the job's options; see `CHANGEABLE`.
 
     Returns:
-        Whether this call started it; False if the job has not ended, because somebody else did or nobody need to.
+        Whether this call started a generation. False if the job has not ended, or another caller has started one.
 
     Raises:
         JobNotFound: The store has no such job.
-        RetryRefused: There is nothing to run again, or the input is gone.
+        RetryRefused: The job has succeeded without a failed item, or its input is gone.
         ConfigError: An option can't be changed, or is out of range.
     """
-    # Not from what is at hand: the job may have been removed.
+    # Not from the cache: the job may have been removed.
     job = runtime.job(job_id)
     if launch_id not in (None, job.launch_id):
         raise JobNotFound(job_id, runtime.store.url)
     job = runtime.open(job_id, job.intent, job.ledger.latest_generation())
-    options = _changed(job.options, changes)
+    options = _change_options(job.options, changes)
     outcome = job.ledger.outcome()
     if outcome is None:
         return False
@@ -66,62 +66,76 @@ def start_generation(
     return True
 
 
-def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
+def _change_options(options: Options, changes: Mapping[str, Any]) -> Options:
+    """Return the options of the next generation.
+
+    Raises:
+        ConfigError: An option can't be changed, or is out of range.
+    """
     refused = sorted(set(changes) - set(CHANGEABLE))
     if refused:
         raise ConfigError(f"a retry can't change {', '.join(refused)}; it can change {', '.join(CHANGEABLE)}")
-    # Each of the two says it all, so the one that is given takes the place of the other.
-    replaced = {"tolerate": "min_success", "min_success": "tolerate"}
-    taken_back = {replaced[name]: None for name in changes if name in replaced and changes[name] is not None}
-    return options.updated({**taken_back, **changes})
+    # Setting one of the two unsets the other.
+    opposites = {"tolerate": "min_success", "min_success": "tolerate"}
+    unset = {opposites[name]: None for name in changes if name in opposites and changes[name] is not None}
+    return options.replace({**unset, **changes})
 
 
 def _check_input(job: CachedJob) -> None:
-    """Refuse a job whose input is not there any more. One request for each large parameter, one for 1,000 packs."""
+    """Refuse a job whose input is gone. One request per large parameter, and one per 1,000 packs."""
     intent, manifest = job.intent, job.manifest()
     if intent.receives is not None:
-        raise RetryRefused(job.id, f"the value that {intent.receives!r} was to receive was refused: launch it again")
+        raise RetryRefused(job.id, f"its value for {intent.receives!r} was refused: launch it again")
     if manifest is None and intent.caller_parameters:
         raise RetryRefused(
             job.id,
-            f"{', '.join(intent.caller_parameters)} was with its caller, who did not finish it: submit it again under "
-            "another id",
+            f"its caller had {', '.join(intent.caller_parameters)} and did not complete setup: "
+            "submit it again under another id",
         )
     keys = [parameter_key(content) for content in intent.references.values()]
     for key in keys:
         try:
             job.ledger.store.head(key)
         except ObjectNotFound as error:
-            raise _gone(job, key) from error
+            raise _input_gone(job, key) from error
     if manifest is not None:
         _check_packs(job, manifest)
 
 
 def _check_packs(job: CachedJob, manifest: Manifest) -> None:
-    # Also what failed in the round that has ended is missing in the next one.
+    """Refuse a job if a pack of a chunk that must run is gone."""
+    # A chunk with failed items in the ended generation runs again in the next one.
     ledger = job.ledger
     completion = completion_of(ledger, manifest, combines=job.intent.combines, by=new_token())
     chunks = [*completion.missing, *(chunk for chunk, failed in completion.landed.items() if failed)]
-    there = {found.key for found in ledger.store.list(ledger.keys.packs(manifest.setup_id))}
+    stored = {info.key for info in ledger.store.list(ledger.keys.packs(manifest.setup_id))}
     for key in _packs(job, manifest, chunks):
-        if key not in there:
-            raise _gone(job, key)
+        if key not in stored:
+            raise _input_gone(job, key)
 
 
 def _packs(job: CachedJob, manifest: Manifest, chunks: Iterable[int]) -> Iterable[str]:
-    """Keys of the packs that hold these chunks; also of the index objects that say so."""
+    """Yield the keys of the packs that hold these chunks.
+
+    Raises:
+        RetryRefused: An index shard is gone.
+    """
     wanted = set(chunks)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in wanted}):
         key = job.ledger.keys.index(manifest.setup_id, shard)
         try:
             record = job.ledger.shard(manifest, shard)
         except ObjectNotFound as error:
-            raise _gone(job, key) from error
-        places = enumerate(record.locations, start=record.first_chunk)
+            raise _input_gone(job, key) from error
+        locations = enumerate(record.locations, start=record.first_chunk)
         yield from sorted(
-            {job.ledger.keys.pack(manifest.setup_id, place.slice_.pack) for chunk, place in places if chunk in wanted}
+            {
+                job.ledger.keys.pack(manifest.setup_id, location.slice_.pack)
+                for chunk, location in locations
+                if chunk in wanted
+            }
         )
 
 
-def _gone(job: CachedJob, key: str) -> RetryRefused:
+def _input_gone(job: CachedJob, key: str) -> RetryRefused:
     return RetryRefused(job.id, f"its input {key} is no longer in the store: submit it again")

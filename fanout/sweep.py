@@ -1,8 +1,8 @@
-"""Finds jobs that have stalled and moves them; removes old ones. Anybody may sweep, at any time, twice.
+"""Sweeps: they move stalled jobs and remove old ones. Any process may sweep, at any time, also beside others.
 
-A job has stalled when nothing of it was written for `stall_s` and nobody beats for the step that should be running.
-Each nudge doubles the time to the next one, so a job that merely waits in a long queue is sent again a few times and
-not a thousand. All times are the store's: no decision rests on two clocks.
+To move a job is to resend its missing messages, or to end it. A job has stalled when none of its objects was written
+for `stall_s`, and the step that should be running has no heartbeat. Each resend doubles the time to the next one. So a
+job that only waits in a long queue is sent again a few times, not a thousand. All times are by the store's clock.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .runtime import CachedJob, Runtime
 from .stages import awaits_setup, conclude, fail_if_overdue, send_again, start_join
 from .stages.barrier import Completion, completion_of
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 SHARED = ("continuation", "manifest")
-"""Records that all rounds of a launch share."""
+"""Records that all generations of a launch share."""
 
 
 class Move(StrEnum):
-    """What a sweep did to a job."""
+    """The action of a sweep on one job."""
 
     NONE = "none"
     SETUP_SENT = "setup sent again"
@@ -46,7 +46,15 @@ class Move(StrEnum):
 
 @dataclass(slots=True)
 class _LaunchListing:
-    """What one listing of a launch tells. Times are seconds since the epoch by the store's clock, 0 for never."""
+    """The state of a launch, as one listing shows it. Times are in seconds since the epoch by the store's clock.
+
+    Attributes:
+        generation: The latest generation.
+        written_at: Name of each single record of it -> when it was written.
+        heartbeats: Step -> when its last heartbeat was written.
+        resends: Number of resends.
+        progress_at: When any object but a heartbeat was last written; 0 for never.
+    """
 
     generation: int = 0
     written_at: dict[str, float] = field(default_factory=dict)
@@ -56,13 +64,13 @@ class _LaunchListing:
 
     @classmethod
     def of(cls, objects: list[ObjectInfo]) -> _LaunchListing:
-        """What the objects of a launch tell of its latest round, and of what all rounds share."""
+        """Read the listing of a launch: its latest generation, and the records that all generations share."""
         generations: dict[int, _LaunchListing] = {0: cls()}
-        for found in objects:
-            number, name = split_generation(launch_of(found.key)[1])
-            generations.setdefault(number, cls(number))._add(name, found)
+        for info in objects:
+            number, name = split_generation(launch_of(info.key)[1])
+            generations.setdefault(number, cls(number))._add(name, info)
         first = generations[0]
-        # What is under way for a round that was never started, or whose start was removed, says nothing.
+        # Objects of a generation without a start do not count: its start was removed.
         started = [number for number, listing in generations.items() if number == 0 or "start" in listing.written_at]
         latest = generations[max(started)]
         if latest is not first:
@@ -70,8 +78,8 @@ class _LaunchListing:
             latest.progress_at = max(latest.progress_at, first.progress_at)
         return latest
 
-    def _add(self, name: str, found: ObjectInfo) -> None:
-        at = found.modified.timestamp()
+    def _add(self, name: str, info: ObjectInfo) -> None:
+        at = info.modified.timestamp()
         kind, _, rest = name.partition("/")
         if kind == "heartbeats":
             self.heartbeats[rest] = at
@@ -84,14 +92,14 @@ class _LaunchListing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What the store holds below one job id.
+class _StoredJob:
+    """The state of one job id in the store.
 
     Attributes:
         job_id: The id.
         intent: The intent of the launch that counts; None if there is none.
-        listing: What is known of that launch.
-        leftovers: Objects of other launches, which are gone.
+        listing: The listing of that launch.
+        leftovers: Objects of other launches, which were removed.
     """
 
     job_id: str
@@ -100,10 +108,10 @@ class _Found:
     leftovers: list[ObjectInfo]
 
     @classmethod
-    def of(cls, runtime: Runtime, job_id: str) -> _Found:
-        """One request for 1,000 objects, and one for the intent."""
+    def of(cls, runtime: Runtime, job_id: str) -> _StoredJob:
+        """Read the intent and list the objects of a job id. One request, and one per 1,000 objects."""
         launches: dict[str, list[ObjectInfo]] = {}
-        # The intent first: a launch that begins after the listing must not be taken for one that is gone.
+        # The intent first: else a launch that begins after the listing would count as removed.
         try:
             intent = read_intent(runtime.store, job_id)
         except JobNotFound:
@@ -121,34 +129,35 @@ class _Found:
 
 
 def sweep_job(runtime: Runtime, job_id: str) -> Move:
-    """Move one job if it has stalled, end it if its deadline has passed.
+    """Move one job if it has stalled; end it if its deadline has passed.
 
-    The intent and one listing of the job, and nothing else while it goes well.
+    Two requests if the job has not stalled: the intent and one listing.
 
     Raises:
         JobNotFound: The store has no such job.
     """
-    return _moved(runtime, _Found.of(runtime, job_id))
+    return _move(runtime, _StoredJob.of(runtime, job_id))
 
 
-def _moved(runtime: Runtime, found: _Found) -> Move:
-    listing, intent = found.listing, found.intent
+def _move(runtime: Runtime, stored: _StoredJob) -> Move:
+    """Move or end a job, if it has stalled or is overdue."""
+    listing, intent = stored.listing, stored.intent
     if intent is None:
-        raise JobNotFound(found.job_id, runtime.store.url)
+        raise JobNotFound(stored.job_id, runtime.store.url)
     if "delivered" in listing.written_at:
         return Move.NONE
-    job = runtime.open(found.job_id, intent, listing.generation)
+    job = runtime.open(stored.job_id, intent, listing.generation)
     if "outcome" not in listing.written_at and fail_if_overdue(runtime, job):
         return Move.FAILED
     now = runtime.now()
     quiet_s = now - max(listing.progress_at, job.intent.not_before or 0.0)
     if quiet_s < runtime.config.stall_s * 2**listing.resends:
         return Move.NONE
-    return _Stalled(runtime, job, listing, now).move()
+    return _StalledJob(runtime, job, listing, now).move()
 
 
-class _Stalled:
-    """A job in which nothing has been written for long."""
+class _StalledJob:
+    """A job without progress for its stall time."""
 
     def __init__(self, runtime: Runtime, job: CachedJob, listing: _LaunchListing, now: float) -> None:
         self._runtime = runtime
@@ -158,29 +167,30 @@ class _Stalled:
         self._token = new_token()
 
     def move(self) -> Move:
+        """Resend the messages of the job's next step, or end the job."""
         if "outcome" in self._listing.written_at:
             unbegun = "continuation" not in self._listing.written_at and awaits_setup(self._runtime, self._job)
-            return self._setup() if unbegun else self._join(Move.OUTCOME_SENT)
+            return self._move_setup() if unbegun else self._move_join(Move.OUTCOME_SENT)
         manifest = self._job.manifest()
         if manifest is None:
-            return self._setup()
+            return self._move_setup()
         combines = self._job.intent.combines
         completion = completion_of(self._job.ledger, manifest, combines=combines, by=self._token)
-        return self._chunks(manifest, completion) if completion.due else self._join(Move.JOIN_SENT)
+        return self._move_chunks(manifest, completion) if completion.due else self._move_join(Move.JOIN_SENT)
 
-    def _setup(self) -> Move:
-        if self._is_at_work("setup"):
+    def _move_setup(self) -> Move:
+        if self._is_running("setup"):
             return Move.NONE
         intent = self._job.intent
         if intent.caller_parameters:
             names = ", ".join(intent.caller_parameters)
-            reason = f"the process that had {names} is gone, and its input with it: submit again"
+            reason = f"its caller had {names} and is gone, and the input with it: submit it again"
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
         unbegun = "continuation" not in self._listing.written_at
         if unbegun and self._job.expires_at is not None and self._now > self._job.expires_at:
             if self._job.ledger.continuation() is not None:
-                # A worker has begun it since the listing, which may be old by now.
+                # A worker has begun it since the listing.
                 return Move.NONE
             failure = Failure("setup", "Expired", "its message expired before a worker took it")
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
@@ -192,37 +202,41 @@ class _Stalled:
             return Move.SETUP_SENT
         return Move.NONE
 
-    def _chunks(self, manifest: Manifest, completion: Completion) -> Move:
-        idle = [chunk for chunk, step in completion.due.items() if not self._is_at_work(step)]
+    def _move_chunks(self, manifest: Manifest, completion: Completion) -> Move:
+        idle = [chunk for chunk, step in completion.due.items() if not self._is_running(step)]
         if not idle or not self._take_resend():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)
         return Move.CHUNKS_SENT if sent else Move.FAILED
 
-    def _join(self, move: Move) -> Move:
-        if self._is_at_work("join") or not self._take_resend():
+    def _move_join(self, move: Move) -> Move:
+        if self._is_running("join") or not self._take_resend():
             return Move.NONE
         start_join(self._runtime, self._job, resent=True)
         return move
 
-    def _is_at_work(self, step: str) -> bool:
+    def _is_running(self, step: str) -> bool:
+        """Return whether a step has a heartbeat that is younger than `stall_s`."""
         return self._now - self._listing.heartbeats.get(step, 0.0) < self._runtime.config.stall_s
 
     def _take_resend(self) -> bool:
-        """Take the next nudge, so that of several sweeps one moves the job."""
+        """Take the next resend, so that of several sweeps one sends messages."""
         return self._job.ledger.write_resend(self._listing.resends, Note(by=self._token))
 
 
 def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
-    """Sweep every job in the store, and remove those whose outcome is older than `retention_s`.
+    """Sweep every job in the store, and remove the jobs whose outcome is older than `retention_s`.
 
-    Three requests a job to find it and to look at it, and those of `sweep_job`. A job that can't be read is logged and
-    passed by, and so is whatever lies in the store that is not fanout's. Yields each job's id and what was done to it.
+    Three requests per job to find and list it, and those of `sweep_job`. Logs and skips a job whose records can't be
+    read. Leaves objects of others alone.
+
+    Yields:
+        The id of each job, and the action on it.
     """
     unreadable = False
     for job_id in job_ids(runtime.store):
         try:
-            yield job_id, _removed_or_moved(runtime, job_id)
+            yield job_id, _remove_or_move(runtime, job_id)
         except JobNotFound:
             # Another sweep has just removed it.
             yield job_id, Move.NONE
@@ -231,26 +245,27 @@ def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
             _LOG.warning("job %s: could not be swept: %s", job_id, error)
             yield job_id, Move.UNREADABLE
     if not unreadable:
-        # Parameters are shared by content. Two launches may use one that neither has written down yet.
+        # Jobs share parameters by content, and a caller stores them before its intent. So only old ones are removed.
         removal.remove_old_parameters(runtime.store, before=runtime.now() - 2 * runtime.config.retention_s)
 
 
-def _removed_or_moved(runtime: Runtime, job_id: str) -> Move:
-    found = _Found.of(runtime, job_id)
+def _remove_or_move(runtime: Runtime, job_id: str) -> Move:
+    """Remove a job or its leftovers if they are old, else move it."""
+    stored = _StoredJob.of(runtime, job_id)
     limit = runtime.now() - runtime.config.retention_s
-    old = [info for info in found.leftovers if info.modified.timestamp() < limit]
+    old = [info for info in stored.leftovers if info.modified.timestamp() < limit]
     removed = removal.remove_leftovers(runtime.store, old) if old else 0
-    ended_at = found.listing.written_at.get("outcome")
-    if found.intent is not None and ended_at is not None and ended_at < limit:
-        runtime.remove(job_id, found.intent.launch_id)
+    ended_at = stored.listing.written_at.get("outcome")
+    if stored.intent is not None and ended_at is not None and ended_at < limit:
+        runtime.remove(job_id, stored.intent.launch_id)
         return Move.REMOVED
-    if found.intent is None:
+    if stored.intent is None:
         return Move.REMOVED if removed else Move.NONE
-    return _moved(runtime, found)
+    return _move(runtime, stored)
 
 
-class Sweeping:
-    """The sweeps of a caller that waits, one at a time and beside it: a broker that is down must not hold it up."""
+class BackgroundSweep:
+    """The sweeps of a waiting caller, one at a time in a thread, so that a broker outage does not block the caller."""
 
     def __init__(self, runtime: Runtime, job_id: str) -> None:
         self._runtime = runtime
@@ -259,13 +274,13 @@ class Sweeping:
         self._error: Exception | None = None
 
     def start(self) -> None:
-        """Sweep, unless the last sweep is still at it."""
+        """Start a sweep of the job, unless the last one still runs."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="fanout-sweep", daemon=True)
             self._thread.start()
 
     def check(self) -> None:
-        """Raise what a sweep raised."""
+        """Raise the error of a sweep, if one failed."""
         if self._error is not None:
             raise self._error
 
@@ -273,7 +288,7 @@ class Sweeping:
         try:
             sweep_job(self._runtime, self._job_id)
         except BrokerUnavailable as error:
-            # The outcome may come all the same; a later sweep sends what this one could not.
+            # The job may still end. A later sweep sends the messages that this one could not.
             _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
         except Exception as error:
             self._error = error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fanout.report import readable
+from fanout.report import format_size
 
 from ..options import BROKER, OUT, STORE, Numbers, Sizes, check, console, opened_site, show
 
@@ -133,7 +133,7 @@ def _measured(
     def tell(trial: Trial) -> None:
         case = trial.case
         said = f"{trial.wall_s:.2f} s, {'right' if trial.right else 'WRONG'}" if trial.wall_s else trial.reason
-        screen.print(f"  {next(count):>3}  {case.variant} {readable(case.size_bytes)} × {case.chunks}: {said}")
+        screen.print(f"  {next(count):>3}  {case.variant} {format_size(case.size_bytes)} × {case.chunks}: {said}")
 
     with opened_site(broker_url=broker_url, store_url=store_url, capacity_bytes=capacity_bytes, on_disk=on_disk) as (
         site,
@@ -155,7 +155,7 @@ def _check_disk(directory: str, needed: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise click.ClickException(
-            f"the store needs {readable(needed)} of disk, and {directory} has {readable(free)}: set TMPDIR to a "
+            f"the store needs {format_size(needed)} of disk, and {directory} has {format_size(free)}: set TMPDIR to a "
             "directory with more, choose smaller --sizes, or give a --store-url"
         )
 

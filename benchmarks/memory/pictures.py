@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fanout.report import readable
+from fanout.report import format_size
 
 from .. import chart
 from ..chart import Line
@@ -232,7 +232,7 @@ def _growth(one: Summary) -> float:
 
 def _round(size_bytes: int) -> str:
     """A size without a needless decimal."""
-    return readable(size_bytes).replace(".0 ", " ")
+    return format_size(size_bytes).replace(".0 ", " ")
 
 
 def _wall(one: Summary) -> str:

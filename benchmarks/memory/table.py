@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fanout.report import readable
+from fanout.report import format_size
 
 from ..spread import Spread, shown
 from . import summary as figures
@@ -100,7 +100,7 @@ def streams(trials: Sequence[Trial]) -> Table:
     )
     for one in summaries(trials):
         where = "caller" if one.variant == "stream-caller" else "worker"
-        heading = [readable(one.size_bytes), f"{one.chunks:,}", readable(one.size_bytes // one.chunks), where]
+        heading = [format_size(one.size_bytes), f"{one.chunks:,}", format_size(one.size_bytes // one.chunks), where]
         if not one.done:
             table.add_row(*heading, f"[yellow]{one.remark}[/]")
             continue
@@ -122,7 +122,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _heading(one: Summary) -> list[str]:
-    return [readable(one.size_bytes), f"{one.chunks:,}", str(one.variant)]
+    return [format_size(one.size_bytes), f"{one.chunks:,}", str(one.variant)]
 
 
 def _tree(one: Summary, roles: tuple[str, ...]) -> str:
@@ -135,7 +135,7 @@ def _over(value: float | None, number: int) -> float | None:
 
 
 def _size(found: Spread | None) -> str:
-    return shown(found, lambda value: readable(max(0, int(value))))
+    return shown(found, lambda value: format_size(max(0, int(value))))
 
 
 def _count(found: Spread | None) -> str:

@@ -132,7 +132,7 @@ def installed(directory: Path, app: Any) -> Recorder:
     """
     recorder = Recorder(directory)
     for kind, method, stage in (
-        (Declaration, "parameters", "validate"),
+        (Declaration, "validate", "validate"),
         (Binding, "check_item", "validate"),
         (SequenceEncoder, "add", "encode"),
         (SequenceEncoder, "finish", "encode"),

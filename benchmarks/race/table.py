@@ -7,7 +7,7 @@ from statistics import median
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from fanout.report import readable
+from fanout.report import format_size
 
 from ..spread import NOTHING, Spread, shown
 from . import figures
@@ -94,7 +94,7 @@ def named(load: Load) -> str:
     """A load in words."""
     parts = []
     if load.size_bytes:
-        parts.append(readable(load.size_bytes).replace(".0 ", " "))
+        parts.append(format_size(load.size_bytes).replace(".0 ", " "))
     if load.items and load.work != "wait":
         parts.append(f"{load.items:,} items")
     if load.chunks:

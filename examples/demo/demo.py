@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from devstack import CeleryWorker, FilesystemBroker, MotoServer
 from fanout.job import Job, JobState
-from fanout.report import JobReport, readable
+from fanout.report import JobReport, format_size
 from storage import create_bucket
 
 from . import text as texts
@@ -47,7 +47,7 @@ def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> b
     text, origin = texts.read_text(path)
     documents = texts.documents(text, times=times)
     size = sum(map(len, documents))
-    console.print(f"[bold]fanout[/]: counting the words of {origin}: {readable(size)}, {len(documents):,} documents")
+    console.print(f"[bold]fanout[/]: counting the words of {origin}: {format_size(size)}, {len(documents):,} documents")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fanout-demo-")))
         store = stack.enter_context(MotoServer.start(directory / "s3"))
@@ -104,7 +104,7 @@ def _print_costs(
     for line in report.lines():
         console.print(f"  {line}")
     console.print(
-        f"  in the broker  {readable(traffic.bytes)} in {traffic.messages:,} messages: "
+        f"  in the broker  {format_size(traffic.bytes)} in {traffic.messages:,} messages: "
         f"{traffic.bytes / max(report.chunks, 1):,.0f} bytes a chunk, whatever the size of the text"
     )
     console.print(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..blame import is_transient
+from ..errors import is_transient
 
 _LOG = logging.getLogger("fanout")
 

@@ -1,1 +1,1 @@
-"""How jobs are cut, stored and tried: settings of a process, options of a task or call."""
+"""Settings of a process and options of a task or call."""

@@ -1,4 +1,4 @@
-"""How many items of a job may fail before the job does. Pure."""
+"""The number of items that may fail before a job fails. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from math import ceil, floor
 from ..errors import ConfigError
 
 Share = int | float
-"""A number of items if it is an `int`, a fraction of them if it is a `float`: 1 is one item, 1.0 is all of them."""
+"""A number of items as an `int`, or a fraction of them as a `float`: 1 is one item, 1.0 is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How many items may fail. Fail fast, unless one of the two is given.
+    """The number of items that may fail. Without either attribute, the first failure fails the job.
 
     Attributes:
-        tolerate: Items that may fail, a count or a fraction.
-        min_success: Items that must succeed, a count or a fraction.
+        tolerate: Items that may fail, as a count or a fraction.
+        min_success: Items that must succeed, as a count or a fraction.
     """
 
     tolerate: Share | None = None
@@ -26,31 +26,34 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in ("tolerate", "min_success"):
-            _check(name, getattr(self, name))
+            _check_share(name, getattr(self, name))
         if self.tolerate is not None and self.min_success is not None:
             raise ConfigError("tolerate and min_success both say how many items may fail: give one of them")
 
     @property
     def tolerant(self) -> bool:
-        """Whether a failed item is marked, instead of failing the job by itself."""
+        """Whether the job tolerates failed items."""
         return self.tolerate is not None or self.min_success is not None
 
-    def allowed(self, items: int | None) -> int | None:
-        """How many of `items` may fail; below 0 if there are fewer items than must succeed.
+    def max_failed(self, items: int | None) -> int | None:
+        """Return how many items may fail.
 
         Args:
-            items: How many items there are; None while nobody knows.
+            items: The number of items; None before setup has ended.
 
         Returns:
-            The number; None while it can't be known.
+            The number. It is below 0 if there are fewer items than must succeed, and None if it depends on `items`
+            and that is None.
         """
         if self.min_success is not None:
             if items is None:
                 return None
-            return items - (self.min_success if isinstance(self.min_success, int) else _up(self.min_success, items))
+            return items - (
+                self.min_success if isinstance(self.min_success, int) else _round_up(self.min_success, items)
+            )
         if self.tolerate is None or isinstance(self.tolerate, int):
             return self.tolerate or 0
-        return None if items is None else _down(self.tolerate, items)
+        return None if items is None else _round_down(self.tolerate, items)
 
     def __str__(self) -> str:
         if self.tolerate is not None:
@@ -58,16 +61,16 @@ class Policy:
         return f"min_success={self.min_success}" if self.min_success is not None else "fail fast"
 
 
-def _down(fraction: float, items: int) -> int:
-    # As it is written: 0.29 of 100 is 29, though 0.29 * 100 is 28.999….
+def _round_down(fraction: float, items: int) -> int:
+    # Exact in the decimal form: 0.29 of 100 is 29, though 0.29 * 100 is 28.999….
     return floor(Fraction(repr(fraction)) * items)
 
 
-def _up(fraction: float, items: int) -> int:
+def _round_up(fraction: float, items: int) -> int:
     return ceil(Fraction(repr(fraction)) * items)
 
 
-def _check(name: str, value: object) -> None:
+def _check_share(name: str, value: object) -> None:
     if value is None or (type(value) is int and value >= 0) or (type(value) is float and 0 <= value <= 1):
         return
     raise ConfigError(

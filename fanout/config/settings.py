@@ -1,7 +1,7 @@
-"""Settings: where the data goes (per process) and how a job is cut and tried (per task or call).
+"""Settings of a process, such as the store, and options of a task or call, such as the size of chunks.
 
-A setting is read, first found first taken, from what the code says, from the Celery app's configuration
-(`app.conf.fanout_store`) and from the environment (`FANOUT_STORE`).
+A setting comes from the first of three sources that has it: the call of `connect`, the Celery app's configuration
+(`app.conf.fanout_store`), the environment (`FANOUT_STORE`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 CONSUMER_TIMEOUT_S = 30 * 60
-"""RabbitMQ closes the channel of a consumer that has not acknowledged a message for this long."""
+"""RabbitMQ's `consumer_timeout`: it closes the channel of a consumer that acknowledges a message later than this."""
 
 RECOMMENDED: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
@@ -29,27 +29,29 @@ RECOMMENDED: dict[str, Any] = {
     "accept_content": ["json"],
     "task_time_limit": CONSUMER_TIMEOUT_S - 5 * 60,
 }
-"""Celery settings for RabbitMQ, for `app.conf.update`. What fork-join tasks need of their own (late acknowledgement,
-rejection when a worker is lost, JSON, no results of process steps) they set themselves."""
+"""Celery settings for RabbitMQ, for `app.conf.update`.
 
+fanout's own Celery tasks set the rest themselves: late acknowledgement, rejection when a worker is lost, JSON, and no
+results of process steps.
+"""
 
-_KINDS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float}
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Settings of one process; the workers and the callers of a job must agree on `store`.
+    """Settings of one process. The workers and callers of a job must agree on `store`.
 
     Attributes:
         store: URL of the object store: `s3://bucket/prefix`, `file:///directory` or `memory://name`.
-        inline_bytes: A parameter whose encoded form is larger goes to the store and never into a message.
-        pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (upload_concurrency + 1)` plus
-            one chunk.
+        inline_bytes: Largest encoded size of a parameter that a message carries. A larger one goes to the store.
+        pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (upload_concurrency + 1)` and
+            one chunk in memory.
         upload_concurrency: Packs that setup uploads at the same time.
-        stall_s: Seconds without progress after which a sweep moves a job; doubled after each time.
-        retention_s: Seconds after its outcome at which a sweep removes a job's objects.
+        stall_s: Seconds without progress after which a sweep resends a job's messages; doubled by each resend.
+        retention_s: Seconds from a job's outcome until a sweep removes its objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
-        publish_timeout_s: Seconds for which a message is offered to a broker that does not take it.
+        publish_timeout_s: Seconds for which a publisher retries a message that the broker does not take.
     """
 
     store: str
@@ -62,62 +64,64 @@ class Config:
     publish_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        _counts(self, "pack_bytes", "upload_concurrency")
-        _positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s")
+        _check_counts(self, "pack_bytes", "upload_concurrency")
+        _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s")
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:
-        """Settings from mappings in order of precedence; each maps a field's name to its value or None.
+        """Read the settings from several sources.
+
+        Args:
+            sources: Field -> value or None, in order of precedence.
 
         Raises:
             ConfigError: No source names a store, or a value is not a number in range.
         """
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for field in fields(cls):
             raw = next((s[field.name] for s in sources if s.get(field.name) not in (None, "")), None)
             if raw is None:
                 continue
             try:
-                found[field.name] = _KINDS[str(field.type).removesuffix(" | None")](raw)
+                settings[field.name] = _CONVERTERS[str(field.type).removesuffix(" | None")](raw)
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"setting {field.name}: {raw!r} is not of type {field.type}") from error
-        if "store" not in found:
+        if "store" not in settings:
             raise ConfigError(
                 "no object store is configured: call fanout.connect(app, store='s3://bucket/prefix'), "
                 "set app.conf.fanout_store, or export FANOUT_STORE"
             )
-        return cls(**found)
+        return cls(**settings)
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """The settings that `FANOUT_…` variables give, by field name."""
+    """Return the settings in `FANOUT_…` variables, by field name."""
     return {field.name: environ.get(f"FANOUT_{field.name.upper()}") for field in fields(Config)}
 
 
 def from_celery(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a Celery app's configuration gives as `fanout_…`, by field name."""
+    """Return the settings that a Celery app's configuration has as `fanout_…`, by field name."""
     return {field.name: conf.get(f"fanout_{field.name}") for field in fields(Config)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a job is cut into chunks and tried. Set on the task class, or for one call.
+    """Options of a job: its chunks, attempts, failures and deadline. Set on the task class, or for one call.
 
     Attributes:
-        chunk_items: Items a chunk, exactly (the last one may have fewer).
-        groups: Number of chunks, as even as can be; `setup` must return a sized collection.
-        chunk_bytes: A chunk is closed when its encoded items reach this size.
-        max_item_bytes: Largest encoded form of one item; setup refuses a larger one, since its worker could hold it
-            only in
+        chunk_items: Items per chunk, exactly; the last chunk may have fewer.
+        groups: Number of chunks, as even as possible. Setup must return a sized collection.
+        chunk_bytes: Size of its encoded items at which a chunk is closed.
+        max_item_bytes: Largest encoded size of one item. Setup refuses a larger item, because a worker must hold it in
             full, and a store takes at most 5 GiB in one request.
-        parallelism: Workers to plan for when neither of the first two is given: about 4 chunks a worker.
-        max_attempts: Tries of a chunk, kills of its worker included, after which it counts as failed.
+        parallelism: Number of workers to plan for if neither of the first two is given: about 4 chunks per worker.
+        max_attempts: Attempts of a chunk, those that killed their worker included, after which the chunk fails.
         deadline_s: Seconds after launch at which the job fails if it has not ended; None for never.
-        tolerate: Items that may fail without failing the job: a count (`int`) or a fraction (`float`). Then join is
-            given a `FailedItem` in the place of each. None, and no `min_success`: the first failed chunk fails the job.
-        min_success: The same said the other way: items that must succeed. Give one of the two.
-        compression: "zstd" compresses parameters, chunks and results, each where that saves an eighth. It is worth
-            it where store and workers are apart by a network of less than about 150 MB/s.
+        tolerate: Items that may fail without failing the job, as a count (`int`) or a fraction (`float`). Join gets a
+            `FailedItem` in the place of each. Without it and `min_success`, the first failed chunk fails the job.
+        min_success: Items that must succeed, instead of `tolerate`. Give one of the two.
+        compression: "zstd" compresses parameters, chunks and results, each if that saves an eighth of it. It pays if
+            the network between store and workers is slower than about 150 MB/s.
     """
 
     chunk_items: int | None = None
@@ -132,8 +136,8 @@ class Options:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _counts(self, "chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts")
-        _positive(self, "deadline_s")
+        _check_counts(self, "chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts")
+        _check_positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
         if self.chunk_items is not None and self.groups is not None:
@@ -142,14 +146,14 @@ class Options:
 
     @property
     def policy(self) -> Policy:
-        """How many items may fail."""
+        """The number of items that may fail."""
         return Policy(self.tolerate, self.min_success)
 
-    def updated(self, changes: Mapping[str, Any]) -> Options:
-        """These options with `changes` by name.
+    def replace(self, changes: Mapping[str, Any]) -> Options:
+        """Return these options with some changed, by name.
 
         Raises:
-            ConfigError: A name that is no option, or a value out of range.
+            ConfigError: A name is no option, or a value is out of range.
         """
         known = {field.name for field in fields(self)}
         unknown = sorted(set(changes) - known)
@@ -158,14 +162,14 @@ class Options:
         return replace(self, **changes)
 
 
-def _counts(settings: Config | Options, *names: str) -> None:
+def _check_counts(settings: Config | Options, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")
 
 
-def _positive(settings: Config | Options, *names: str) -> None:
+def _check_positive(settings: Config | Options, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if value is None:

@@ -1,1 +1,1 @@
-"""A task as its class declares it, checked: which step takes which parameter, and what the input must be."""
+"""Declared tasks, checked: their steps, the schema of their input, and which step takes which parameter."""

@@ -1,4 +1,4 @@
-"""Which step takes which argument: a parameter is bound by name to whichever steps declare it."""
+"""The steps of a task, and the binding of parameters to steps by name."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Step:
 
     @classmethod
     def of(cls, owner: str, name: str, function: Callable[..., Any]) -> Step:
-        """The step `name` of the task `owner`.
+        """Return the step `name` of the task `owner`.
 
         Raises:
-            DeclarationError: It can't be called with named arguments alone.
+            DeclarationError: The function can't be called with named arguments alone.
         """
         if not callable(function):
             raise DeclarationError(f"{owner}.{name}: must be a function, not {type(function).__name__}")
         plain = inspect.unwrap(function)
         if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
-            raise DeclarationError(f"{owner}.{name}: is a coroutine; steps are plain functions")
+            raise DeclarationError(f"{owner}.{name}: is a coroutine function; a step must be a plain function")
         arguments: list[str] = []
         required: set[str] = set()
         takes_any = False
@@ -64,17 +64,25 @@ class Step:
         return cls(name, function, tuple(arguments), frozenset(required), takes_any)
 
     def takes(self, parameter: str) -> bool:
-        """Whether the parameter is bound to this step."""
+        """Return whether the parameter is bound to this step."""
         return self.takes_any or parameter in self.arguments
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The steps of a task and how its parameters reach them.
+    """The steps of a task, and the binding of its parameters to them.
 
-    `join` is given the results as its first argument that is no field of the schema; if all are, as its first.
-    `combine`, if there is one, is given values as those of its required arguments that are no fields: one, for a list
-    of values, or two, for a value and the one that follows it.
+    Join gets the results as its first argument that is no field of the schema. If all its arguments are fields, it gets
+    them as its first argument. Combine gets values as its required arguments that are no fields: one argument for a
+    list of values, or two for a value and the next one.
+
+    Attributes:
+        owner: Name of the task.
+        fields: Names of the schema's fields, in order.
+        setup: The step that yields items.
+        process: The step that runs on one item.
+        join: The step that gets the results.
+        combine: The step that combines results before join, if the task has one.
     """
 
     owner: str
@@ -88,10 +96,10 @@ class Binding:
     def of(
         cls, owner: str, fields: tuple[str, ...], setup: Any, process: Any, join: Any, combine: Any = None
     ) -> Binding:
-        """Check what can be known when a task is declared.
+        """Bind the steps of a task, and check them as far as its declaration allows.
 
         Raises:
-            DeclarationError: Names the class, the step and the argument that nobody supplies.
+            DeclarationError: A step is wrong. Names the task, the step and the argument.
         """
         binding = cls(
             owner,
@@ -103,14 +111,14 @@ class Binding:
         )
         if not binding.join.arguments:
             raise DeclarationError(
-                f"{owner}.join: must declare an argument for the results, as in join(results), "
-                "because it is given them as the first one that is no field of the input_schema"
+                f"{owner}.join: must declare an argument for the results, as in join(results); "
+                "it gets them as its first argument that is no field of the input_schema"
             )
         for step, known in ((binding.setup, ()), (binding.join, (binding.results_argument,))):
             for argument in step.arguments:
                 if argument in step.required and argument not in fields and argument not in known:
                     raise DeclarationError(
-                        f"{owner}.{step.name}: nobody supplies its argument {argument!r}: add it to the input_schema "
+                        f"{owner}.{step.name}: nothing supplies its argument {argument!r}: add it to the input_schema "
                         f"(which has {', '.join(fields) or 'no fields'}) or give it a default"
                     )
         binding._check_combine()
@@ -124,28 +132,29 @@ class Binding:
         forms = "one of them, for a list of values, or two, for a value and the one that follows it"
         if self.combined_arguments:
             raise DeclarationError(
-                f"{self.owner}.combine: nobody supplies its argument {self.combined_arguments[2]!r}: of arguments "
+                f"{self.owner}.combine: nothing supplies its argument {self.combined_arguments[2]!r}: of arguments "
                 f"without a default that are no fields of the input_schema it may have {forms}; add the others to the "
                 f"input_schema (which has {', '.join(self.fields) or 'no fields'}) or give them defaults"
             )
         shadowed = next((name for name in self.combine.arguments if name in self.fields), None)
-        found = (
+        reason = (
             f"its argument {shadowed!r} is a field of the input_schema: rename it"
             if shadowed is not None
             else "it has no such argument: add one, without a default"
         )
         raise DeclarationError(
             f"{self.owner}.combine: must declare arguments for the values, as in combine(results) or combine(a, b), "
-            f"which are no fields of the input_schema, {forms}; {found}"
+            f"which are no fields of the input_schema, {forms}; {reason}"
         )
 
     @property
     def results_argument(self) -> str:
+        """The argument by which join gets the results."""
         return next((name for name in self.join.arguments if name not in self.fields), self.join.arguments[0])
 
     @property
     def combined_arguments(self) -> tuple[str, ...]:
-        """The arguments by which `combine` is given values; none if there is no combine."""
+        """The arguments by which combine gets values; none if there is no combine."""
         if self.combine is None:
             return ()
         step = self.combine
@@ -153,13 +162,13 @@ class Binding:
 
     @property
     def combine_parameters(self) -> tuple[str, ...]:
-        """The schema's fields that are bound to `combine`; none if there is no combine."""
+        """The schema's fields that are bound to combine; none if there is no combine."""
         return self.parameters_for(self.combine) if self.combine is not None else ()
 
     @property
     def required_fields(self) -> dict[str, tuple[str, ...]]:
-        """Fields without which a step can't be called -> those steps. Items may supply those of `process`."""
-        found: dict[str, tuple[str, ...]] = {}
+        """Each field that setup, combine or join requires -> those steps. Items may supply what process requires."""
+        required: dict[str, tuple[str, ...]] = {}
         for field in self.fields:
             steps = tuple(
                 step.name
@@ -167,29 +176,29 @@ class Binding:
                 if step is not None and field in step.required and field in self.parameters_for(step)
             )
             if steps:
-                found[field] = steps
-        return found
+                required[field] = steps
+        return required
 
     def parameters_for(self, step: Step) -> tuple[str, ...]:
-        """The schema's fields that are bound to `step`."""
+        """Return the schema's fields that are bound to `step`."""
         results = self.results_argument if step is self.join else None
         return tuple(field for field in self.fields if step.takes(field) and field != results)
 
     def setup_only(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` that no other step takes."""
+        """Return those of `names` that no step but setup takes."""
         elsewhere = {*self.parameters_for(self.process), *self.combine_parameters, *self.parameters_for(self.join)}
         return [name for name in names if name not in elsewhere]
 
     def check_item(self, index: int, item: object, parameters: frozenset[str]) -> None:
-        """Refuse an item that `process` can't be called with.
+        """Refuse an item that process can't take.
 
         Args:
-            index: The item's place in what setup yields.
+            index: The item's index in the order of setup.
             item: What setup yielded.
-            parameters: Names of the parameters that this job binds to `process`.
+            parameters: Names of the parameters that this job binds to process.
 
         Raises:
-            InvalidItem: Names the item, the key and what process takes.
+            InvalidItem: Names the item, the key and the arguments of process.
         """
         if not isinstance(item, dict):
             raise InvalidItem(
@@ -215,34 +224,35 @@ class Binding:
             )
 
     def call_setup(self, parameters: Mapping[str, Any]) -> Any:
+        """Run setup, and return its items."""
         return self.setup.function(**parameters)
 
     def call_process(self, parameters: Mapping[str, Any], item: Mapping[str, Any]) -> Any:
-        """Run `process` on one item; a key of the item wins over a parameter of the same name."""
+        """Run process on one item. A key of the item wins over a parameter of the same name."""
         return self.process.function(**{**parameters, **item})
 
     def call_combine(self, values: Iterable[Any], parameters: Mapping[str, Any]) -> list[Any]:
         """Combine values into one, in their order.
 
         Args:
-            values: Results of process, or of other combines. Of a `combine(a, b)` two are held at a time.
-            parameters: The fields that are bound to combine.
+            values: Results of process, or of other combines. With a `combine(a, b)`, two are in memory at a time.
+            parameters: The parameters that are bound to combine.
 
         Returns:
-            The one value, as a list; one that is alone is not touched, and of none none is made.
+            The one value, as a list. A single value stays as it is, and an empty list stays empty.
 
         Raises:
-            DeclarationError: The task has no combine.
+            DeclarationError: The task has no combine in this process.
         """
         if self.combine is None:
             raise DeclarationError(
-                f"{self.owner}: the job was launched by a process where this task has a combine, and here it has none: "
-                "let all processes have the same code"
+                f"{self.owner}: the task has a combine in the process that launched the job, and none in this one: "
+                "deploy the same code to all processes"
             )
         function, arguments = self.combine.function, self.combined_arguments
         if len(arguments) == 1:
-            several = list(values)
-            return several if len(several) < 2 else [function(**{arguments[0]: several, **parameters})]
+            listed = list(values)
+            return listed if len(listed) < 2 else [function(**{arguments[0]: listed, **parameters})]
         combined: list[Any] = []
         for value in values:
             combined = [
@@ -251,4 +261,5 @@ class Binding:
         return combined
 
     def call_join(self, results: Any, parameters: Mapping[str, Any]) -> Any:
+        """Run join on the results, and return the job's value."""
         return self.join.function(**{self.results_argument: results, **parameters})

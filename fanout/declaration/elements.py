@@ -1,93 +1,94 @@
-"""A streamed field in the eyes of its schema: which of its rules can be kept while the elements pass.
+"""The elements of a streamed field, and the rules of its schema that can be checked while they pass.
 
 | rules | on a stream |
 |---|---|
-| `type`, `required`, `nullable`, `readonly`, `dependencies`, `excludes`, `meta` | at the launch, as for a list |
-| `default`, `default_setter` | as for a list: the field is there, so they say nothing |
-| `schema` | each element, as it passes; it is normalised, too |
-| `allowed`, `forbidden` | each element, as it passes |
-| `maxlength` | when one element more comes |
-| `minlength`, `empty`, `contains` | when the stream has ended |
+| `type`, `required`, `nullable`, `readonly`, `dependencies`, `excludes`, `meta` | checked at the launch, like a list |
+| `default`, `default_setter` | as for a list: they do nothing, because the field has a value |
+| `schema` | checks and normalises each element as it passes |
+| `allowed`, `forbidden` | checked for each element as it passes |
+| `maxlength` | checked at each element beyond it |
+| `minlength`, `empty`, `contains` | checked at the end of the stream |
 | `keysrules`, `valuesrules`, `regex`, `allow_unknown`, `purge_unknown`, `require_all`, `min` and `max` of a scalar | \
-say nothing about a list |
-| `anyof`, `allof`, `noneof`, `oneof` | if they speak of the rules of the first two rows alone |
+do not concern lists |
+| `anyof`, `allof`, `noneof`, `oneof` | checked at the launch if they hold rules of the first two rows alone |
 | all others: `coerce`, `items`, `check_with`, `rename`, `rename_handler`, a validator's own | refused at the launch |
 
-A rule that a validator of the user's keeps in its own way is refused as well, unless it is one of the first two rows.
-In the `schema` of the elements `rename`, `rename_handler` and `excludes` are refused: they move or look at neighbours.
+A rule that the task's validator overrides is refused as well, unless it is in the first two rows. In the `schema` of
+the elements `rename`, `rename_handler` and `excludes` are refused, because they concern more than one element.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 BATCH = 64
-"""Most elements of a stream that are checked together."""
+"""Most elements of a stream in a batch. Cerberus checks a batch in one call."""
 
 BATCH_BYTES = 1024 * 1024
-"""Size of the elements, without what they refer to, at which a batch is full."""
+"""Shallow size of its elements at which a batch is full."""
 
 LINGER_S = 0.05
-"""Longest time that an element waits for others to be checked with."""
+"""Longest time that an element waits for its batch to fill."""
 
 AT_LAUNCH = frozenset(
     {"type", "required", "nullable", "readonly", "dependencies", "excludes", "meta", "default", "default_setter"}
 )
-"""Rules that say nothing about the elements."""
+"""Rules that do not concern the elements. They are checked at the launch."""
 
 EACH = frozenset({"allowed", "forbidden"})
-"""Rules about a list that hold for it if they hold for each part of it."""
+"""Rules that hold for a list if they hold for each of its elements."""
 
 COUNTED = frozenset({"empty", "minlength", "maxlength"})
-"""Rules about a list's length."""
+"""Rules about the length of a list."""
 
-_OF_ELEMENTS = EACH | COUNTED | {"schema", "contains"}
-_MUTE = frozenset({"keysrules", "valuesrules", "regex", "allow_unknown", "purge_unknown", "require_all"})
+_STREAM_RULES = EACH | COUNTED | {"schema", "contains"}
+_NOT_FOR_LISTS = frozenset({"keysrules", "valuesrules", "regex", "allow_unknown", "purge_unknown", "require_all"})
 _BOUNDS = frozenset({"min", "max"})
 _LOGICAL = frozenset({"anyof", "allof", "noneof", "oneof"})
-_OF_NEIGHBOURS = frozenset({"rename", "rename_handler", "excludes"})
+_OVER_SEVERAL_ELEMENTS = frozenset({"rename", "rename_handler", "excludes"})
 
 REMEDY = "pass a list"
+"""The remedy in each refusal of a stream."""
 
 
-def unkept(
+def find_unsupported(
     rules: Mapping[str, Any], element: Mapping[str, Any] | None, *, is_own: Callable[[str], bool]
 ) -> dict[str, str]:
-    """Those of a field's rules that can't be kept for a stream -> why, with the remedy.
+    """Return each rule of a field that can't be checked on a stream -> why, with the remedy.
 
     Args:
         rules: The field's rules, expanded.
-        element: Those of its `schema`.
-        is_own: Whether the user's validator keeps a rule in its own way.
+        element: The rules in its `schema`, expanded.
+        is_own: Returns whether the task's validator overrides a rule.
     """
-    found = {}
+    reasons = {}
     for rule, constraint in rules.items():
         if rule in AT_LAUNCH or (
             not is_own(rule)
             and (
-                rule in _OF_ELEMENTS
-                or rule in _MUTE
+                rule in _STREAM_RULES
+                or rule in _NOT_FOR_LISTS
                 or (rule in _BOUNDS and not _bounds_lists(constraint))
                 or (rule in _LOGICAL and all(AT_LAUNCH.issuperset(definition) for definition in constraint))
             )
         ):
             continue
-        found[rule] = (
+        reasons[rule] = (
             f"is a stream, and its rule {rule!r} needs the whole list: {REMEDY}, or move the rule into `schema`, "
-            "which is kept for each element"
+            "which is checked for each element"
         )
-    for rule in sorted(_OF_NEIGHBOURS.intersection(element or ())):
-        found[f"schema.{rule}"] = (
+    for rule in sorted(_OVER_SEVERAL_ELEMENTS.intersection(element or ())):
+        reasons[f"schema.{rule}"] = (
             f"is a stream, and the rule {rule!r} in its `schema` needs the other elements: {REMEDY}, or leave it out"
         )
-    return found
+    return reasons
 
 
-def kept_at_launch(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """The rules of a streamed field that are kept when its job is launched."""
+def rules_at_launch(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rules of a streamed field that are checked when its job is launched."""
     return {
         rule: constraint
         for rule, constraint in rules.items()
@@ -97,6 +98,7 @@ def kept_at_launch(rules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bounds_lists(bound: Any) -> bool:
+    """Return whether `min` or `max` can be compared with a list."""
     try:
         bool(bound > [])
     except TypeError:
@@ -104,19 +106,27 @@ def _bounds_lists(bound: Any) -> bool:
     return True
 
 
+def members_of(constraint: Any) -> set[Any]:
+    """Return the members that a `contains` rule requires, as Cerberus reads its constraint."""
+    return set(constraint) if isinstance(constraint, Iterable) and not isinstance(constraint, str) else {constraint}
+
+
 class StreamReadError(Exception):
-    """A rule looks at a value that is a stream, whose elements are not there yet."""
+    """A rule of another field reads a stream, whose elements have not arrived."""
 
 
-class Unread(list[Any]):
-    """Stands for a stream where its document is checked: a list that nobody can look into.
+class StreamPlaceholder(list[Any]):
+    """The list in place of a stream while Cerberus checks its document. Reading it raises `StreamReadError`.
+
+    Args:
+        name: The stream's field.
+        length: The number of elements, once it is known.
 
     Attributes:
-        was_read: Whether somebody tried.
+        was_read: Whether a rule tried to read it.
     """
 
     def __init__(self, name: str, length: int | None = None) -> None:
-        """Stand for the stream called `name`, of so many elements if it has been read."""
         super().__init__()
         self._name = name
         self._length = length
@@ -131,7 +141,7 @@ class Unread(list[Any]):
             self._refuse()
         return self._length
 
-    def __deepcopy__(self, _: object) -> Unread:
+    def __deepcopy__(self, _: object) -> StreamPlaceholder:
         return self
 
     def __repr__(self) -> str:
@@ -143,8 +153,11 @@ class Unread(list[Any]):
     remove = clear = index = count = sort = reverse = copy = _refuse  # type: ignore[assignment]
 
 
-def in_batches(values: Iterator[Any]) -> Iterator[list[Any]]:
-    """Elements in lists: a Cerberus call costs far more than an element of it. Reads ahead while they come quickly."""
+def split_into_batches(values: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yield elements in lists, because a call of Cerberus costs far more than one element.
+
+    A batch is full at `BATCH` elements, at `BATCH_BYTES`, or `LINGER_S` after its first element.
+    """
     batch: list[Any] = []
     size_bytes, started = 0, time.monotonic()
     for value in values:

@@ -1,4 +1,4 @@
-"""What Cerberus says against a document, as path -> reasons."""
+"""Cerberus' errors about a document, as path -> reasons."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-class _Shown:
-    """A refused value as far as a message needs it: Cerberus copies each one deeply, however large it is."""
+class _FormattedOnly:
+    """A refused value that can be formatted, and that copies without cost.
+
+    Cerberus makes a deep copy of each refused value, however large.
+    """
 
     def __init__(self, value: Any) -> None:
         self._value = value
 
-    def __deepcopy__(self, _: object) -> _Shown:
+    def __deepcopy__(self, _: object) -> _FormattedOnly:
         return self
 
     def __format__(self, spec: str) -> str:
@@ -20,17 +23,17 @@ class _Shown:
 
 
 def lighten(errors: Iterable[Any]) -> None:
-    """Free Cerberus' errors, and those in them, of the values that they carry, of which some can't be copied."""
+    """Make Cerberus' errors, and their child errors, cheap to copy. Some values can't be copied at all."""
     for error in errors:
-        error.value = _Shown(error.value)
+        error.value = _FormattedOnly(error.value)
         if error.child_errors is None:
-            error.info = tuple(map(_Shown, error.info))
+            error.info = tuple(map(_FormattedOnly, error.info))
         else:
             lighten(error.child_errors)
 
 
 def collect(tree: Any, path: str, into: dict[str, list[str]]) -> None:
-    """Flatten Cerberus' nested errors into path -> reasons."""
+    """Add Cerberus' nested errors to `into`, as path -> reasons."""
     if isinstance(tree, Mapping):
         for key, below in tree.items():
             step = f"[{key}]" if isinstance(key, int) else (f".{key}" if path else str(key))
@@ -43,11 +46,11 @@ def collect(tree: Any, path: str, into: dict[str, list[str]]) -> None:
             into.setdefault(path, []).append(str(entry))
 
 
-def in_order(errors: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
-    """The paths of errors in the order of the schema's fields, all others last."""
+def sort_paths(errors: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
+    """Return the paths of errors in the order of the schema's fields, all others last."""
     rank = {name: index for index, name in enumerate(fields)}
 
-    def place(path: str) -> int:
+    def position(path: str) -> int:
         return rank.get(path.split(".")[0].split("[")[0], len(rank))
 
-    return sorted(errors, key=place)
+    return sorted(errors, key=position)

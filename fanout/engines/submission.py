@@ -67,7 +67,7 @@ class Submission:
             ConfigError: An option is unknown or out of range.
             Unencodable: A value can't travel.
         """
-        chosen = task.options.updated(options)
+        chosen = task.options.replace(options)
         if not isinstance(values, Mapping):
             raise InvalidInput(task.name, {"input": [f"must be a mapping of parameters, not {type(values).__name__}"]})
         at_home = frozenset(task.binding.setup_only(values)) if setup_in_caller else frozenset[str]()
@@ -84,7 +84,7 @@ class Submission:
             )
         if receives is None:
             _check_readers(task, streams)
-            document = task.parameters(given, streams=streams)
+            document = task.validate(given, streams=streams)
         else:
             _check_receiver(task, given, receives)
             # As it was given: it is normalised once, with the value that is to come. See `completed`.
@@ -96,7 +96,7 @@ class Submission:
             {name: document.pop(name) for name in task.binding.setup_only(document)} if setup_in_caller else {}
         )
         try:
-            parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
+            parameters = Parameters.write(document, store, inline_bytes=inline_bytes, compression=chosen.compression)
         except Unencodable as error:
             if receives is None or not task.schema.coerces(re.split(r"[.\[]", error.path)[0]):
                 raise
@@ -114,9 +114,9 @@ class Submission:
         assert self.receives is not None
         values = self.parameters.load(sorted(self.parameters.names()), store)
         values = carried(self.task, {**values, self.receives: received})
-        document = self.task.parameters(values)
+        document = self.task.validate(values)
         compression = self.options.compression
-        parameters = Parameters.stored(document, store, inline_bytes=inline_bytes, compression=compression)
+        parameters = Parameters.write(document, store, inline_bytes=inline_bytes, compression=compression)
         return replace(self, parameters=parameters, receives=None)
 
     def intent(
@@ -236,7 +236,7 @@ def _differences(current: Intent, intent: Intent) -> list[str]:
         found.append(
             f"its parameter {name!r} is {'' if name in current.caller_parameters else 'not '}kept by the caller"
         )
-    there_options, wanted_options = (asdict(Options().updated(entry.options)) for entry in (current, intent))
+    there_options, wanted_options = (asdict(Options().replace(entry.options)) for entry in (current, intent))
     for name, value in wanted_options.items():
         known = there_options[name]
         if (type(known), known) != (type(value), value):

@@ -1,1 +1,1 @@
-"""A job as it lies in the store: its keys, its records, and the ledger that reads and writes them."""
+"""A job in its store: the keys, the records, and the ledger that reads and writes them."""

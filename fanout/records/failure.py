@@ -1,4 +1,4 @@
-"""Why a step did not give a value, in a form that can be stored and raised again."""
+"""Failures of steps, in a form that the store keeps and a caller can raise."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 from ..errors import JobFailed
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a step did not give a value.
+    """The reason why a step gave no value.
 
     Attributes:
         step: `setup`, `process`, `combine`, `join` or `job`.
         error: Name of the exception's type.
         reason: Its message.
-        traceback_text: The worker's traceback, credentials removed.
+        traceback_text: The worker's traceback, without credentials.
         chunk: Index of the chunk, for process, and for combine within a chunk.
-        item: Index of the item over the whole job, where known.
-        attempts: How often the step was tried.
+        item: Index of the item over the whole job, if known.
+        attempts: Number of attempts of the step.
     """
 
     step: str
@@ -47,44 +47,52 @@ class Failure:
         item: int | None = None,
         attempts: int = 1,
     ) -> Failure:
-        """What a step raised, whatever that is: an exception that can't be described is described as such."""
+        """Return the failure of a step that raised an error.
+
+        Args:
+            step: The step's name; see the class.
+            error: Any exception. One that raises when it is described gives a failure that says so.
+            chunk: Index of the chunk.
+            item: Index of the item over the whole job.
+            attempts: Number of attempts of the step.
+        """
         _LOG.debug("%s raised", step, exc_info=(type(error), error, error.__traceback__))
-        name = _told(lambda: type(error).__name__)
-        # What was noted on the exception is meant for whoever reads of it.
-        notes = _told(lambda: "".join(f"; {note}" for note in getattr(error, "__notes__", None) or ()))
-        reason = shortened(redacted(_told(lambda: str(error)) + notes), limit=REASON_LIMIT)
-        text = shortened(redacted(_told(lambda: _traceback_of(error))), limit=TRACEBACK_LIMIT)
+        name = _describe(lambda: type(error).__name__)
+        # Notes on the exception are for the reader of its message.
+        notes = _describe(lambda: "".join(f"; {note}" for note in getattr(error, "__notes__", None) or ()))
+        reason = shorten(redact(_describe(lambda: str(error)) + notes), limit=REASON_LIMIT)
+        text = shorten(redact(_describe(lambda: _format_traceback(error))), limit=TRACEBACK_LIMIT)
         return cls(step, name, reason, text, chunk, item, attempts)
 
     @classmethod
-    def overran(cls, step: str, limit_s: float, *, chunk: int | None = None, attempts: int = 1) -> Failure:
-        """The step was stopped at its time limit."""
-        return cls(step, "TimeLimitExceeded", too_long(step, limit_s), chunk=chunk, attempts=attempts)
+    def of_time_limit(cls, step: str, limit_s: float, *, chunk: int | None = None, attempts: int = 1) -> Failure:
+        """Return the failure of a step that was stopped at its time limit."""
+        return cls(step, "TimeLimitExceeded", describe_time_limit(step, limit_s), chunk=chunk, attempts=attempts)
 
     def to_error(self, job_id: str, task: str, kind: type[JobFailed] = JobFailed) -> JobFailed:
-        """The error that says so to a caller."""
+        """Return the error that a caller gets for this failure."""
         reason = f"{self.error}: {self.reason}" if self.step != "job" else self.reason
         return kind(job_id, task, self.step, reason, self.chunk, self.item, self.attempts, self.traceback_text)
 
     @classmethod
     def read(cls, body: dict[str, Any] | Failure | None) -> Failure | None:
-        """The failure inside a record, which lies there as a mapping."""
+        """Return the failure in a record, which holds it as a mapping."""
         return cls(**body) if isinstance(body, dict) else body
 
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """Stands among the results in the place of an item that failed, where the job tolerates that.
+    """An item that failed in a job that tolerates failures. It takes the place of the item's result.
 
-    It is false, as None is: `filter(None, results)` passes it by, along with results that are false themselves;
-    `results.good()` passes by nothing else. A join that returns one returns its fields, as a dict.
+    It is false, as None is. So `filter(None, results)` drops it, along with results that are false themselves, while
+    `results.good()` drops nothing else. If join returns one, the caller gets its fields as a dict.
 
     Attributes:
         item: Index of the item over the whole job.
         chunk: Index of its chunk.
-        error: Name of the exception's type; `WorkerLost` if the chunk's worker died every time.
-        reason: Its message, shortened.
-        attempts: How often its chunk was tried.
+        error: Name of the exception's type; `WorkerLost` if the chunk's worker died in every attempt.
+        reason: Its message, shorten.
+        attempts: Number of attempts of its chunk.
     """
 
     item: int
@@ -101,62 +109,69 @@ class FailedItem:
 
     @classmethod
     def of(cls, failure: Failure, *, item: int) -> FailedItem:
-        """The mark of one item of a chunk that failed for that reason."""
+        """Return the failed item of a chunk that failed as a whole."""
         assert failure.chunk is not None
-        reason = shortened(failure.reason, limit=MARK_LIMIT)
+        reason = shorten(failure.reason, limit=FAILED_ITEM_LIMIT)
         return cls(item, failure.chunk, failure.error, reason, failure.attempts)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
-MARK_LIMIT = 200
-"""Characters that are kept of a failed item's message: there may be one for each item."""
+FAILED_ITEM_LIMIT = 200
+"""Longest message of a failed item, in characters. A job may have one per item."""
 
 REASON_LIMIT = 2_000
 TRACEBACK_LIMIT = 16_000
-"""Characters that are kept of an exception's message and of its traceback: both travel through result backends."""
+"""Longest message and longest traceback of a failure, in characters. Both go through result backends."""
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Note on an exception what a reader should know; not on one that takes none."""
+    """Add a note to an exception, unless its type refuses notes."""
     with suppress(Exception):
         error.add_note(note)
 
 
-def _told(describe: Callable[[], str]) -> str:
-    """What `describe` gives, as text that can be stored: a user's exception runs code of the user's here."""
+def _describe(describe: Callable[[], str]) -> str:
+    """Call `describe` and return its text in a form that can be stored.
+
+    It runs code of a user's exception, which may raise anything.
+    """
     try:
         text = str(describe())
     except BaseException as broken:
-        return f"<not to be described: {type(broken).__name__} was raised instead>"
-    # Half a surrogate pair is a str, and no UTF-8.
+        return f"<no description: {type(broken).__name__} was raised instead>"
+    # A str may hold half a surrogate pair, which UTF-8 can't encode.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _traceback_of(error: BaseException) -> str:
-    """The traceback from the first frame of the user's on; ours above it lead to no fault of the user's."""
+def _format_traceback(error: BaseException) -> str:
+    """Return the traceback without the frames of fanout above the first frame of the user's code."""
     trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
+    while trace is not None and _is_fanout(trace.tb_frame.f_globals.get("__name__")):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
 
 
-def _is_ours(module: object) -> bool:
+def _is_fanout(module: object) -> bool:
     return isinstance(module, str) and module.split(".")[0] in ("fanout", "storage")
 
 
-def too_long(step: str, limit_s: float, *, setting: str = "task_time_limit") -> str:
-    """What a step that hit a time limit is told: the limit, and the remedy."""
+def describe_time_limit(step: str, limit_s: float, *, setting: str = "task_time_limit") -> str:
+    """Return the message of a step that hit a time limit: the limit and the remedy."""
     smaller = "make its chunks smaller (chunk_items, chunk_bytes), or " if step == "process" else ""
     return (
-        f"took longer than its time limit, {setting} = {limit_s:g} s: {smaller}raise that, but keep it below the time "
-        "for which the broker waits"
+        f"took longer than its time limit, {setting} = {limit_s:g} s: {smaller}raise the limit, but keep it below the "
+        "broker's timeout for acknowledgements"
     )
 
 
-def shortened(text: str, *, limit: int) -> str:
-    """`text` of at most about `limit` characters: its beginning, and more of its end, where a traceback says most."""
+def shorten(text: str, *, limit: int) -> str:
+    """Return `text` cut to about `limit` characters.
+
+    A quarter of them is its beginning and the rest its end, because the end of a traceback says most.
+    """
     if len(text) <= limit:
         return text
     head = limit // 4
@@ -171,8 +186,8 @@ _SECRETS = (
 )
 
 
-def redacted(text: str) -> str:
-    """`text` without what looks like a credential."""
+def redact(text: str) -> str:
+    """Return `text` with everything that looks like a credential replaced by `***`."""
     for pattern in _SECRETS:
         text = pattern.sub("***", text)
     return text

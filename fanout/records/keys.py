@@ -1,31 +1,33 @@
-"""Job id and index -> key. Pure: no store, no client, no state.
+"""Keys of a job's objects, from ids and indices. Pure functions and values: no store, no client, no state.
 
-Everything of a job lies below `_jobs/<job_id>/`, where nothing else of a bucket lies. Nothing here can name an object
-of another job, because every part of a key is either a literal, a checked id, or a number.
+All keys of a job begin with `_jobs/<job_id>/`. Every part of a key is a literal, a checked id or a number, so no key
+made here can name an object of another job.
 
-    _jobs/<job_id>/intent                which launch of that id counts, and what it is to do
+    _jobs/<job_id>/intent                the launch that counts for that id, and its parameters
     _jobs/<job_id>/<launch_id>/
-             continuation                what the engine sends after the join
-             manifest                    which run of setup counts, and how much it made
-             outcome · value/<digest>    how the job ended; a large value lies beside it
-             delivered                   the outcome has been passed on
+             continuation                the engine's message after the join
+             manifest                    the run of setup that counts, and how much it made
+             outcome · value/<digest>    how the job ended; a large value is an object of its own
+             delivered                   the outcome was delivered
              input/<setup_id>/<pack>                        input/<setup_id>/index/<shard>
              results/<setup_id>/<group>/<chunk>             complete/<setup_id>/<group>
              combined/<setup_id>/<level>/<group>/<node>
              attempts/<step>/<n>                            attempts/<step>/<n>.interrupted
              claims/<n> · claims/<n>.interrupted            heartbeats/<step> · resends/<n>
-             generations/<n>/start                          what starts the n-th retry
-             generations/<n>/…                              what it says for itself
-    _parameters/<digest>                 parameters too large for a message, shared by content
+             generations/<n>/start                          the start of the n-th retry
+             generations/<n>/…                              the records of that generation alone
+    _parameters/<digest>                 a parameter too large for a message, shared by content
 
-A job id may be used again once its job is removed. A launch id never is: so what a late worker still writes of a job
-that was removed can't mix with the job that has its id now.
+A job id may be used again once its job is removed. A launch id is never used again. So the late writes of a worker of a
+removed job can't mix with the job that has its id now.
 
-A `<step>` is `setup`, `join`, `<setup_id>/<chunk>` for process, or `combine/<setup_id>/<level>/<node>`. A result in
-which items failed lies beside a good one's key, as `<chunk>-<generation>-<failed>`, so that one listing tells both, and
-a good result finds its key free; a node of combined results likewise. Generation 0 is the job's first one. Each later
-one lies under `generations/<n>/`: its `start`, and its own claims, outcome, delivery, markers, attempts, heartbeats and
-resends.
+A `<step>` is `setup`, `join`, `<setup_id>/<chunk>` for process, or `combine/<setup_id>/<level>/<node>`.
+
+A chunk's result in which items failed has the key `<chunk>-<generation>-<failed>`, beside the key of a good result. So
+one listing shows both, and the key of the good result stays free. The same holds for a node of combined results.
+
+Generation 0 is the job before any retry. Each later generation has its start below `generations/<n>/`, and its own
+claims, outcome, delivery, group-complete markers, attempts, heartbeats and resends.
 """
 
 from __future__ import annotations
@@ -37,14 +39,15 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 GROUP_WIDTH = 32
-"""Chunks whose results lie under one prefix, so that one listing of at most 32 keys tells whether they are all in. As
-many are combined at once, and as many combined values at most is join given."""
+"""Number of chunks in a group. Their results share a prefix, so one listing shows whether the group is complete.
+
+It is also the number of results that are combined at once, and the most combined values that join gets."""
 
 SHARD_WIDTH = 1024
-"""Chunks whose places are kept in one index object."""
+"""Number of chunk locations in one index shard."""
 
 INDEXED_CHUNKS = 65
-"""From this number of chunks on, their places lie in index objects of their own, beside the manifest."""
+"""Number of chunks from which their locations are in index shards. Below it the manifest holds them."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 JOBS_PREFIX = "_jobs/"
@@ -54,32 +57,36 @@ _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
 def new_id() -> str:
-    """A new id for a job; never repeats."""
+    """Return a new job id. Ids never repeat."""
     return str(uuid.uuid4())
 
 
 def new_token() -> str:
-    """A short id that tells apart those who work on one job: setup attempts, claims. 64 random bits."""
+    """Return a short random id, of 64 bits, to tell apart runs and claims of one job."""
     return secrets.token_hex(8)
 
 
 def process_step(setup_id: str, chunk: int) -> str:
-    """Name of a chunk's process step, under which its tries and its beat lie."""
+    """Return the name of a chunk's process step, for the keys of its attempts and its heartbeat."""
     return f"{setup_id}/{chunk:08d}"
 
 
 def combine_step(setup_id: str, level: int, node: int) -> str:
-    """Name of the step that makes a node of combined results, under which its tries and its beat lie."""
+    """Return the name of the step that makes a node, for the keys of its attempts and its heartbeat."""
     return f"combine/{setup_id}/{level:02d}/{node:08d}"
 
 
 def is_id(text: object) -> TypeGuard[str]:
-    """Whether `text` can be the id of a job or an attempt, and so stand in a key."""
+    """Return whether `text` can be part of a key as the id of a job, a launch or a run of setup."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None and ".." not in text
 
 
-def checked_id(text: object, *, what: str) -> str:
-    """`text` if it is an id; else ValueError that names `what`."""
+def check_id(text: object, *, what: str) -> str:
+    """Return `text` if it is an id.
+
+    Raises:
+        ValueError: It is not; the message names `what`.
+    """
     if not is_id(text):
         raise ValueError(
             f"{what} {text!r:.80} is not an id: letters, digits, '.', '_' and '-', "
@@ -89,43 +96,47 @@ def checked_id(text: object, *, what: str) -> str:
 
 
 def is_digest(text: object) -> TypeGuard[str]:
-    """Whether `text` can be the digest of a value."""
+    """Return whether `text` can be the digest of a value."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
-def checked_digest(text: object) -> str:
-    """`text` if it is a digest; else ValueError."""
+def check_digest(text: object) -> str:
+    """Return `text` if it is a digest.
+
+    Raises:
+        ValueError: It is not.
+    """
     if not is_digest(text):
         raise ValueError(f"{text!r:.80} is not a digest of 32 hexadecimal digits")
     return text
 
 
 def parameter_key(digest: str) -> str:
-    """Where the parameter with that digest lies."""
-    return f"{PARAMETERS_PREFIX}{checked_digest(digest)}"
+    """Return the key of the parameter with that digest."""
+    return f"{PARAMETERS_PREFIX}{check_digest(digest)}"
 
 
 def job_prefix(job_id: str) -> str:
-    """What the keys of all launches of that id begin with."""
-    return f"{JOBS_PREFIX}{checked_id(job_id, what='job id')}/"
+    """Return the prefix of all keys of a job id, over all its launches."""
+    return f"{JOBS_PREFIX}{check_id(job_id, what='job id')}/"
 
 
 def intent_key(job_id: str) -> str:
-    """Where the intent of the launch lies that counts for that id."""
+    """Return the key of the intent that counts for a job id."""
     return f"{job_prefix(job_id)}intent"
 
 
 @dataclass(frozen=True, slots=True)
 class JobKeys:
-    """The keys of one launch of a job, in one of its rounds."""
+    """The keys of one launch of a job, in one of its generations."""
 
     job_id: str
     launch_id: str
     generation: int = 0
 
     def __post_init__(self) -> None:
-        checked_id(self.job_id, what="job id")
-        checked_id(self.launch_id, what="launch id")
+        check_id(self.job_id, what="job id")
+        check_id(self.launch_id, what="launch id")
         if type(self.generation) is not int or self.generation < 0:
             raise ValueError(f"generation {self.generation!r:.80} is not a number from 0")
 
@@ -241,31 +252,37 @@ class JobKeys:
 
 
 def last_number(key: str) -> int:
-    """The index that a key of a pack, result, mark, try or nudge ends with."""
+    """Return the number at the end of a key of a pack, result, group-complete marker, attempt or resend."""
     return int(key.rsplit("/", 1)[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """What the key of a try or a claim tells: its number, and whether it says that the run was put off."""
+    """The parsed key of an attempt or a claim.
+
+    Attributes:
+        number: The number of the attempt or claim.
+        interrupted: Whether the key records that an outage interrupted its run.
+    """
 
     number: int
     interrupted: bool
 
     @classmethod
     def read(cls, key: str) -> Numbered:
+        """Parse a key."""
         number, _, suffix = key.rsplit("/", 1)[1].partition(".")
         return cls(int(number), suffix == "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What the key of a result, or of a node of combined results, tells.
+    """The parsed key of a result, or of a node of combined results.
 
     Attributes:
         index: Index of the chunk, or of the node on its level.
-        failed: Items of it that failed; 0 for a good one.
-        generation: The round that it belongs to if items failed; a good one belongs to all.
+        failed: Number of its failed items; 0 for a good one.
+        generation: The generation that it belongs to if items failed. A good one belongs to all: None.
     """
 
     index: int
@@ -274,6 +291,7 @@ class Landed:
 
     @classmethod
     def read(cls, key: str) -> Landed:
+        """Parse a key."""
         index, *rest = key.rsplit("/", 1)[1].split("-")
         if not rest:
             return cls(int(index))
@@ -282,12 +300,12 @@ class Landed:
 
 
 def level_of(key: str) -> int:
-    """The level of a node, from its key."""
+    """Return the level of a node, from its key."""
     return int(key.rsplit("/", 3)[1])
 
 
 def launch_of(key: str) -> tuple[str, str]:
-    """The launch that an object of a job belongs to, and its name in there, from its key; "" for the intent."""
+    """Split an object's key into its launch id and its name within the launch. The intent has launch id ""."""
     _, _, rest = key.removeprefix(JOBS_PREFIX).partition("/")
     launch_id, slash, name = rest.partition("/")
     return (launch_id, name) if slash else ("", rest)

@@ -1,7 +1,7 @@
-"""What a job writes, as frozen values, and their form in bytes.
+"""The records of a job, as frozen values, and their form in bytes.
 
-Every record is one encoded mapping with its kind and format version, so that a reader of another version says so
-instead of guessing. Times are seconds since the epoch, sizes are bytes, indices start at 0.
+Every record is one encoded mapping with its kind and format version, so that a reader of another version
+refuses it. Times are seconds since the epoch, sizes are bytes, indices start at 0.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from .chunk_ref import ChunkLocation
 from .failure import FailedItem, Failure
 
 LISTED_FAILURES = 1_000
-"""Failed items that an outcome lists; it counts them all."""
+"""Most failed items that an outcome lists. It counts them all."""
 
 FORMAT = 1
-"""Version of the records. A reader refuses what a newer one wrote."""
+"""Version of the records' format. A reader refuses every other version."""
 
 
 class Record:
-    """A frozen value that lies in the store as one object."""
+    """A frozen value that the store holds as one object."""
 
     __slots__ = ()
     kind: ClassVar[str]
 
     def to_bytes(self) -> bytes:
+        """Return the record's form in the store."""
         body = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
-        return encode({"record": self.kind, "format": FORMAT, **body}, path=self.kind, default=_plain)
+        return encode({"record": self.kind, "format": FORMAT, **body}, path=self.kind, default=_encode_field)
 
     @classmethod
     def from_bytes(cls, data: Content, *, key: str) -> Self:
-        """The record that `data` holds.
+        """Return the record in `data`.
 
         Raises:
-            CorruptObject: It is no such record, or a newer fanout wrote it. Names `key`.
+            CorruptObject: It is no such record, or another version of fanout wrote it. Names `key`.
         """
         body = decode(data, key=key)
         if not isinstance(body, dict) or body.pop("record", None) != cls.kind:
@@ -56,8 +57,8 @@ class Record:
             raise CorruptObject(f"{key} lacks fields of a {cls.kind} record: {error}", key=key) from error
 
 
-def _plain(value: object) -> object:
-    """The form of the values that stand inside a record."""
+def _encode_field(value: object) -> object:
+    """Return the encodable form of a value within a record."""
     if isinstance(value, ChunkLocation):
         return value.to_row()
     if isinstance(value, Failure):
@@ -66,26 +67,29 @@ def _plain(value: object) -> object:
         return value.to_dict()
     if isinstance(value, StrEnum):
         return value.value
-    raise TypeError(f"{type(value).__name__} is no part of a record")
+    raise TypeError(f"{type(value).__name__} can't be part of a record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(Record):
-    """That a job is to be, written once by whoever launches it.
+    """A job to run. Its caller writes it once, to launch the job.
 
     Attributes:
-        launch_id: Tells this launch from every other one, also from those under the same job id.
+        launch_id: Id of this launch, unique also among launches of the same job id.
         task: Name of the task.
         inline: The small parameters, encoded.
-        references: Name of each larger parameter -> digest under which it lies in the store.
-        caller_parameters: Names of the parameters that only the caller has: what it streams, above all. Setup runs
-            there.
-        receives: Name of the parameter that the step before it in a chain supplies, if any.
-        not_before: When setup is to start at the earliest; None for at once.
-        expires_at: When it no longer makes sense to start; None for never.
-        launch: The engine's own form of the message that starts setup, so that a sweep can send it again.
-        combines: Whether the task has a `combine`, so that whoever moves the job need not know the task.
-        routing: The engine's own options of every message of the job: a queue, a priority.
+        references: Name of each larger parameter -> its digest, which gives its key in the store.
+        options: The job's options, by name.
+        created_at: When the caller wrote this.
+        deadline_at: When the job fails if it has not ended; None for never.
+        caller_parameters: Names of the parameters that only the caller has, above all streams. If there are any, setup
+            runs in the caller.
+        receives: Name of the parameter that the task before it in a chain supplies, if any.
+        not_before: Earliest start of setup; None for at once.
+        expires_at: When the message of setup expires; None for never.
+        launch: The engine's own form of the message that starts setup, for a sweep to resend.
+        combines: Whether the task has a `combine`. A sweep reads it here, because it may not know the task.
+        routing: The engine's own options for every message of the job, such as queue and priority.
     """
 
     kind: ClassVar[str] = "intent"
@@ -107,7 +111,12 @@ class Intent(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexShard(Record):
-    """The places of up to `keys.SHARD_WIDTH` consecutive chunks."""
+    """The locations of up to `keys.SHARD_WIDTH` consecutive chunks.
+
+    Attributes:
+        first_chunk: Index of the first of them.
+        rows: Their locations, as rows.
+    """
 
     kind: ClassVar[str] = "index"
     first_chunk: int
@@ -115,21 +124,22 @@ class IndexShard(Record):
 
     @property
     def locations(self) -> list[ChunkLocation]:
+        """The locations, in chunk order."""
         return [ChunkLocation.from_row(row) for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(Record):
-    """What complete means: which attempt of setup counts, and how much it made. Setup writes it last, once.
+    """The run of setup that counts, and how much it made. Setup writes it last, once.
 
     Attributes:
-        setup_id: The attempt that counts.
+        setup_id: Id of that run.
         chunks: Number of chunks.
         items: Number of items.
         input_bytes: Size of all chunks, encoded.
-        shards: Digest of each index object, in order; none if the places of the chunks stand here.
+        shards: Digest of each index shard, in order; none if `rows` holds the locations.
         stats: Row of setup's `RunStats`.
-        rows: The places of the chunks, if there are few.
+        rows: The chunks' locations, as rows, if there are fewer than `keys.INDEXED_CHUNKS`.
     """
 
     kind: ClassVar[str] = "manifest"
@@ -144,19 +154,19 @@ class Manifest(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkResult(Record):
-    """The results of a chunk's items in item order, or combined, or why there are none. Written once.
+    """The results of a chunk: one per item, or one combined value, or a failure. Written once.
 
     Attributes:
         chunk: The chunk's index.
         first_item: Index of its first item over the whole job.
-        items: How many it has.
-        values: The encoded list of the results; empty when it failed. In a job with `combine` a list of one value, or
-            of none if all items failed.
-        stats: Row of the `RunStats`.
-        failure: Why all of them failed, as a mapping; else None.
-        failures: The items that failed while the others have results, as mappings; None stands in their places.
-        traceback_text: The worker's traceback for the first of these.
-        combined: Whether the results are combined.
+        items: Number of its items.
+        values: The encoded list of the results, in item order, with None for a failed item; empty if the chunk failed.
+            In a job with `combine` a list of one value, or of none if all items failed.
+        stats: Row of the run's `RunStats`.
+        failure: The failure of the whole chunk, as a mapping; else None.
+        failures: The failed items of a chunk whose other items have results, as mappings.
+        traceback_text: The worker's traceback for the first of these failed items.
+        combined: Whether `values` is combined.
     """
 
     kind: ClassVar[str] = "result"
@@ -172,36 +182,37 @@ class ChunkResult(Record):
 
     @property
     def failed(self) -> Failure | None:
+        """The failure of the whole chunk, if it failed."""
         return Failure.read(self.failure)
 
     @property
     def failed_count(self) -> int:
-        """How many of its items have no result."""
+        """Number of its items without a result."""
         return self.items if self.failure is not None else len(self.failures)
 
     @property
     def failed_items(self) -> list[FailedItem]:
-        """A mark for each item without a result, in item order."""
+        """The items without a result, in item order."""
         failure = self.failed
         if failure is None:
-            return [mark if isinstance(mark, FailedItem) else FailedItem(**mark) for mark in self.failures]
-        return [FailedItem.of(failure, item=self.first_item + place) for place in range(self.items)]
+            return [entry if isinstance(entry, FailedItem) else FailedItem(**entry) for entry in self.failures]
+        return [FailedItem.of(failure, item=self.first_item + offset) for offset in range(self.items)]
 
     def content_digest(self) -> str:
-        """Digest of what the chunk gave, without when and where: equal for two runs that agree."""
+        """Return the digest of the values alone. It is equal for two runs that gave the same values."""
         return digest(self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node(Record):
-    """The results of consecutive chunks, combined: a node of the tree between the chunks and join. Written once.
+    """The combined results of consecutive chunks: a node of the tree between the chunks and join. Written once.
 
     Attributes:
-        level: How far it is above the chunks: 1 combines results of chunks, 2 combines nodes of level 1.
-        index: Its place on the level.
-        failed: Items below it that failed.
-        values: The encoded list of the one value; of none if all items below it failed.
-        stats: Row of the `RunStats`.
+        level: Its level above the chunks. Level 1 combines results of chunks, level 2 combines nodes of level 1.
+        index: Its index on the level.
+        failed: Number of failed items below it.
+        values: The encoded list of the one value, or of none if all items below it failed.
+        stats: Row of the run's `RunStats`.
     """
 
     kind: ClassVar[str] = "node"
@@ -212,12 +223,12 @@ class Node(Record):
     stats: list[Any]
 
     def content_digest(self) -> str:
-        """Digest of the value, without when and where: equal for two runs that agree."""
+        """Return the digest of the value alone. It is equal for two runs that gave the same value."""
         return digest(self.values)
 
 
 class AttemptState(StrEnum):
-    """What is known of a try that gave no result."""
+    """The last recorded state of an attempt that gave no result."""
 
     STARTED = "started"
     LOST = "lost"
@@ -226,16 +237,16 @@ class AttemptState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt(Record):
-    """One try of a step that has given no result: it raised, its worker was lost, or it may still be running.
+    """An attempt of a step that has given no result: it raised, its worker was lost, or it may still be running.
 
     Attributes:
         state: One of `AttemptState`.
         at: When this was written.
         failure: The failure, as a mapping, if it raised.
-        by: Who began it, where that matters: for a node of combined results, the chunk whose message it was.
+        by: Token of the run or the message that began it.
     """
 
-    kind: ClassVar[str] = "try"
+    kind: ClassVar[str] = "attempt"
     state: str
     at: float
     failure: dict[str, Any] | Failure | None = None
@@ -243,18 +254,19 @@ class Attempt(Record):
 
     @property
     def failed(self) -> Failure | None:
+        """The failure, if the attempt raised."""
         return Failure.read(self.failure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation(Record):
-    """That a job which has ended is run once more. Written once by whoever retries it, and so starts the round.
+    """The start of a generation: one retry of a job that has ended. The caller that retries writes it once.
 
     Attributes:
-        by: Who wrote it: a token that tells two writers apart.
-        at: When.
-        options: The job's options from now on.
-        deadline_at: When the round fails if it has not ended; None for never.
+        by: Token of its writer.
+        at: When it was written.
+        options: The job's options in this generation.
+        deadline_at: When the generation fails if it has not ended; None for never.
     """
 
     kind: ClassVar[str] = "generation"
@@ -274,16 +286,16 @@ class OutcomeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Record):
-    """How a job ended. Written once; whatever comes later finds it and does nothing.
+    """How a job ended. Written once; a worker that finds it does no more work for the job.
 
     Attributes:
         status: One of `OutcomeStatus`.
         task: Name of the task.
         value: The encoded value, if it is small.
-        value_digest: Else the digest under which it lies in the store.
+        value_digest: Else its digest, which gives the key of the object that holds it.
         failure: The failure, as a mapping, if there is no value.
         stats: Row of the join's `RunStats`.
-        failed: How many items failed, in a job that tolerates it.
+        failed: Number of failed items, in a job that tolerates failures.
         failures: The first of them, at most `LISTED_FAILURES`, as mappings.
     """
 
@@ -299,16 +311,20 @@ class Outcome(Record):
 
     @property
     def final(self) -> bool:
-        """Whether nothing is left to retry, so that no other round can follow."""
+        """Whether there is nothing to retry, so that no other generation can follow."""
         return self.status == OutcomeStatus.SUCCEEDED and not self.failed
 
     @property
     def failed_items(self) -> list[FailedItem]:
-        """The listed failures."""
+        """The listed failed items."""
         return [entry if isinstance(entry, FailedItem) else FailedItem(**entry) for entry in self.failures]
 
     def error(self, job_id: str) -> JobFailed:
-        """The error that a caller of this job gets."""
+        """Return the error that a caller of this job gets.
+
+        Raises:
+            ValueError: The job has a value.
+        """
         failed = Failure.read(self.failure)
         if failed is None:
             raise ValueError(f"job {job_id} has a value, not an error")
@@ -317,11 +333,11 @@ class Outcome(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note(Record):
-    """A mark whose being there is the message: a full group, a claim, a beat, a nudge, a delivery.
+    """A record that says no more than its key: a group-complete marker, claim, heartbeat, resend or delivery.
 
     Attributes:
-        by: Who wrote it: a token that tells two writers apart.
-        at: When.
+        by: Token of its writer.
+        at: When it was written.
     """
 
     kind: ClassVar[str] = "note"
@@ -331,7 +347,11 @@ class Note(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation(Record):
-    """What the engine does after the join: its own serialised form of the next message. Written once, by setup."""
+    """The engine's message to send after the join, in the engine's own form. Setup writes it once.
+
+    Attributes:
+        message: The serialised message.
+    """
 
     kind: ClassVar[str] = "continuation"
     message: str

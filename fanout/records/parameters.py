@@ -1,4 +1,4 @@
-"""A job's parameters on their way: small ones inline, large ones in the store under their digest."""
+"""The parameters of a job: small ones inline, large ones in the store under their digest."""
 
 from __future__ import annotations
 
@@ -28,22 +28,28 @@ class Parameters:
 
     Attributes:
         inline: The small ones, encoded as one mapping.
-        references: Name of each large one -> digest under which the store holds it.
+        references: Name of each large one -> its digest, which gives its key in the store.
     """
 
     inline: bytes
     references: dict[str, str]
 
     @classmethod
-    def stored(
+    def write(
         cls, values: Mapping[str, Any], store: ObjectStore, *, inline_bytes: int, compression: Compression = "none"
     ) -> Parameters:
-        """Encode `values`; those larger than `inline_bytes` are written to the store, one request each.
+        """Encode `values`, and write those larger than `inline_bytes` to the store. One request per large value.
 
-        Equal values have equal keys, so launching the same input again writes the same object again.
+        Equal values have equal keys, so launching the same input again writes the same objects again.
+
+        Args:
+            values: Validated parameters by name.
+            store: The store.
+            inline_bytes: Largest encoded size of an inline parameter.
+            compression: How to compress them.
 
         Raises:
-            Unencodable: A value can't travel; names its path, such as `documents[3].meta`.
+            Unencodable: A value can't be encoded. Names its path, such as `documents[3].meta`.
         """
         encoded = {name: encode(value, path=name, compression=compression) for name, value in values.items()}
         references: dict[str, str] = {}
@@ -53,23 +59,26 @@ class Parameters:
                 inline[name] = body
                 continue
             content = digest(body)
-            # Not write-once: writing anew makes it young again in the eyes of whoever removes old objects.
+            # Not write-once: overwriting renews the age, by which a sweep tells old parameters.
             store.put(parameter_key(content), body)
             references[name] = content
         return cls(encode(inline), references)
 
     def names(self) -> set[str]:
+        """Return the names of all parameters."""
         return set(decode(self.inline)) | set(self.references)
 
     def renew(self, store: ObjectStore, *, before: float) -> list[str]:
-        """Make those in the store young again that were last written before a time. One request each, or three.
+        """Overwrite the stored parameters that were last written before a time, so that no sweep removes them.
+
+        One request per stored parameter, and two more per old one.
 
         Args:
-            store: Where the large ones lie.
-            before: In seconds since the epoch, by the store's clock.
+            store: The store.
+            before: That time, in seconds since the epoch, by the store's clock.
 
         Returns:
-            Names of those that are gone.
+            Names of the parameters that the store no longer holds.
         """
         gone: list[str] = []
         for name, content in self.references.items():
@@ -84,15 +93,16 @@ class Parameters:
     def load(
         self, names: Iterable[str], store: ObjectStore, *, sources: list[ReferenceSource] | None = None
     ) -> dict[str, Any]:
-        """The values of those of `names` that there are. One request for each that lies in the store.
+        """Return the values of those of `names` that the job has. One request per stored parameter.
 
         Args:
-            names: What is wanted.
-            store: Where the large ones lie.
-            sources: Is given those whose elements a chunk may borrow.
+            names: Names of parameters.
+            store: The store.
+            sources: A list that gets the stored parameters whose byte ranges a chunk may refer to; None for none.
 
         Raises:
-            CorruptObject: A stored parameter is not what was written.
+            ObjectNotFound: A stored parameter is missing.
+            CorruptObject: A stored parameter is damaged.
         """
         inline = decode(self.inline)
         values: dict[str, Any] = {}
@@ -112,11 +122,11 @@ class Parameters:
         return values
 
     def fetch_range(self, reference: Reference, store: ObjectStore) -> Content:
-        """What a chunk borrows from a parameter that lies in the store. One ranged request.
+        """Return the byte range of a stored parameter that a chunk refers to. One ranged request.
 
         Raises:
-            CorruptObject: None of these parameters is the lender.
+            CorruptObject: The chunk refers to an object that is none of these parameters.
         """
         if reference.source not in self.references.values():
-            raise CorruptObject(f"the chunk borrows from {reference.source}, which is no parameter of its job")
+            raise CorruptObject(f"the chunk refers to {reference.source}, which is no parameter of its job")
         return store.get(parameter_key(reference.source), offset=reference.offset, length=reference.length)

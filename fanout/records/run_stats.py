@@ -1,4 +1,4 @@
-"""What a step cost: when, where and how much memory."""
+"""The cost of one run of a step."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RunStats:
-    """What a step cost: when, where and how much memory.
+    """When and where a step ran, and how much memory it took.
 
     Attributes:
-        started_at: When it began.
-        ended_at: When its last byte was on the way.
+        started_at: When it began, in seconds since the epoch.
+        ended_at: When its process began to send its last byte.
         peak_bytes: The process's largest resident size so far.
-        worker: `host:pid`.
+        worker: The process, as `host:pid`.
     """
 
     started_at: float
@@ -29,9 +29,12 @@ class RunStats:
 
     @classmethod
     def since(cls, started_at: float) -> RunStats:
+        """Return the cost of a run of this process that ends now."""
+        # macOS reports bytes, all others kilobytes.
         unit = 1 if sys.platform == "darwin" else 1024
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return cls(started_at, time.time(), peak_bytes, f"{socket.gethostname()}:{os.getpid()}")
 
     def to_row(self) -> list[Any]:
+        """Return the fields in order, the form in records."""
         return [self.started_at, self.ended_at, self.peak_bytes, self.worker]

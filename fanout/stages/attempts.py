@@ -16,10 +16,11 @@ from enum import Enum, auto
 
 from storage import StorageError
 
-from ..blame import is_transient
+from ..errors import is_transient
 from ..records.failure import Failure
-from ..records.ledger import AttemptsOnRecord, Ledger
+from ..records.ledger import Ledger
 from ..records.models import Attempt, AttemptState, Note
+from ..records.run_ledger import RecordedAttempts
 from .delivery import Delivery
 
 
@@ -159,7 +160,7 @@ class Attempts:
             )
         return Failure(step, "WorkerLost", reason, chunk=chunk, attempts=self.count)
 
-    def _at_work(self, found: AttemptsOnRecord, stall_s: float) -> bool:
+    def _at_work(self, found: RecordedAttempts, stall_s: float) -> bool:
         """Whether somebody has begun the step, and given a sign of life since `stall_s`. One request at most."""
         began_at = found.written_at.get(found.last) if found.last not in found.interrupted else None
         now = self._now()
@@ -198,4 +199,4 @@ def overran(step: str, limit_s: float | None, *, chunk: int | None = None) -> Ca
     """Why a run that was stopped at a time limit was lost, by the tries so far; None if there was no such limit."""
     if limit_s is None:
         return None
-    return lambda attempts: Failure.overran(step, limit_s, chunk=chunk, attempts=attempts)
+    return lambda attempts: Failure.of_time_limit(step, limit_s, chunk=chunk, attempts=attempts)

@@ -66,7 +66,7 @@ def complete_after(
     if known is None or known.setup_id != setup_id:
         return False
     group = chunk // GROUP_WIDTH
-    if len(ledger.finished(setup_id, group)) < width_of(group, known.chunks):
+    if len(ledger.finished_chunks(setup_id, group)) < width_of(group, known.chunks):
         return False
     groups = groups_of(known.chunks)
     if groups == 1:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from storage import StorageError
 
-from ..blame import is_transient
+from ..errors import is_transient
 from ..records.ledger import Ledger
 from ..records.models import Note
 

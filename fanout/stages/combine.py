@@ -116,7 +116,7 @@ class _Node:
             ):
                 values = self._combined(lambda: heartbeat.ended)
         except BaseException as error:
-            if self._runtime.passes(error):
+            if self._runtime.is_interruption(error):
                 raise
             add_note(error, self._what)
             self._runtime.on_error(error)

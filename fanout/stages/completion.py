@@ -49,5 +49,5 @@ def _check_later(runtime: Runtime, job: CachedJob, ref: ChunkRef, by: str) -> No
 
 
 def _near_end(job: CachedJob, ref: ChunkRef) -> bool:
-    manifest = job.recent_manifest()
+    manifest = job.poll_manifest()
     return manifest is not None and barrier.is_near_end(ref.chunk, manifest.chunks)

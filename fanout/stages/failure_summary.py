@@ -66,7 +66,7 @@ class FailureSummary:
     def excess(self, job: CachedJob, items: int | None) -> Failure:
         """The failure of a job of which too many items failed."""
         policy = job.options.policy
-        allowed = policy.allowed(items)
+        allowed = policy.max_failed(items)
         if allowed is not None and allowed < 0:
             reason = f"there are {items:,} items, fewer than must succeed ({policy})"
         else:
@@ -88,5 +88,5 @@ def too_many(job: CachedJob, landed: Mapping[int, int], items: int | None) -> bo
         landed: Chunk -> how many of its items failed.
         items: How many items the job has; None while nobody knows.
     """
-    allowed = job.options.policy.allowed(items)
+    allowed = job.options.policy.max_failed(items)
     return allowed is not None and sum(landed.values()) > allowed

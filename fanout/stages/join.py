@@ -74,7 +74,7 @@ def run_join(
         if completion is None or completion.due:
             _LOG.warning("job %s: asked to join, but chunks are missing; ignored", job_id)
             return None
-    elif ledger.superseded():
+    elif ledger.is_superseded():
         return None
     gone = delivery.is_lost or delivery.requeued
     claim = claim_join(
@@ -89,7 +89,7 @@ def run_join(
     if claim is None:
         return None
     with claim.held(ledger, by=token):
-        if claim.number and ledger.delivered():
+        if claim.number and ledger.is_delivered():
             return None
         if outcome is None and claim.number:
             # Whoever held the claim before may have written one since we looked.
@@ -114,7 +114,7 @@ def run_join(
         outcome = ledger.write_outcome(made)
         if not _is_there(job):
             return None
-    if outcome.stats != made.stats and (ledger.delivered() or ledger.superseded()):
+    if outcome.stats != made.stats and (ledger.is_delivered() or ledger.is_superseded()):
         _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
         return None
     return outcome
@@ -169,7 +169,7 @@ def _outcome(
         except ChunkFailed as error:
             failure = error.failure
         except BaseException as error:
-            if runtime.passes(error):
+            if runtime.is_interruption(error):
                 raise
             runtime.on_error(error)
             failure = Failure.of("join", error, attempts=attempts)

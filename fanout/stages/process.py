@@ -54,7 +54,7 @@ def run_process(
     except JobNotFound:
         _LOG.info("job %s is gone; chunk %d dropped", ref.job_id, ref.chunk)
         return
-    if job.ended() or _lost_attempt(job, ref) or fail_if_overdue(runtime, job):
+    if job.has_ended() or _lost_attempt(job, ref) or fail_if_overdue(runtime, job):
         return
     with runtime.debouncer.work() if runtime.debouncer else nullcontext():
         _Run(runtime, job, ref, delivery).go()
@@ -120,7 +120,7 @@ class _Run:
             ):
                 values = self._values(lambda: heartbeat.ended)
         except BaseException as error:
-            if self._runtime.passes(error):
+            if self._runtime.is_interruption(error):
                 raise
             self._failed(error)
         else:
@@ -178,7 +178,7 @@ class _Run:
 
     def _forgive(self, error: BaseException) -> None:
         """Put a mark in the place of the item that just raised; raises that again if it must not be given up."""
-        if not (self._job.options.policy.tolerant and self._is_last_attempt) or self._runtime.passes(error):
+        if not (self._job.options.policy.tolerant and self._is_last_attempt) or self._runtime.is_interruption(error):
             raise
         if not self._failures:
             self._runtime.on_error(error)

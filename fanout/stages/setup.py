@@ -109,7 +109,7 @@ def run_setup(
                 run = _SetupRun(runtime, job, token, heartbeat)
                 run.run(caller_parameters or {})
         except BaseException as error:
-            if runtime.passes(error):
+            if runtime.is_interruption(error):
                 raise
             runtime.on_error(error)
             conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("setup", error, attempts=attempts.count))

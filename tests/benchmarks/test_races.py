@@ -18,7 +18,7 @@ from benchmarks.race.races import ONE, RACES, WORDS, Race
 from benchmarks.race.spans import STAGES
 from benchmarks.race.works import WORKS, Load, cut
 from benchmarks.status import Status
-from fanout.report import readable
+from fanout.report import format_size
 
 
 def laps_of(race: Race, *, turns: int = 2) -> list[Lap]:
@@ -203,6 +203,6 @@ def test_entries_are_chosen_by_name() -> None:
 
 def test_loads_have_names() -> None:
     """What a load is can be read."""
-    assert table.named(WORDS) == f"words {readable(40_000_000).replace('.0 ', ' ')} × 32 chunks"
+    assert table.named(WORDS) == f"words {format_size(40_000_000).replace('.0 ', ' ')} × 32 chunks"
     assert table.named(ONE) == "empty 1 chunk"
     assert table.named(Load("digits", items=1_000_000)) == "digits 1,000,000 items"

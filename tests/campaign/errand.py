@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from fanout import ForkJoinTask, JobFailed, JobNotFound, JobTimeout
-from fanout.blame import is_transient
 from fanout.engines.celery.values import LAUNCH, REFERENCE
+from fanout.errors import is_transient
 from fanout.job import Job
 from fanout.records.ledger import Ledger
 from fanout.records.models import Manifest

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fanout.blame import is_transient
-from fanout.errors import BrokerUnavailable, JobNotFound
+from fanout.errors import BrokerUnavailable, JobNotFound, is_transient
 from fanout.records.keys import new_token
 from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup

@@ -11,8 +11,9 @@ from unittest.mock import patch
 from fanout import clock as clock_module
 from fanout.background.debouncer import Debouncer
 from fanout.clock import StoreClock
-from fanout.records.ledger import LastClaim, Ledger
+from fanout.records.ledger import Ledger
 from fanout.records.models import Attempt, ChunkResult, Manifest
+from fanout.records.run_ledger import LastClaim
 from fanout.runtime import CachedJob, Runtime
 from fanout.stages import barrier, join, outcome, process, setup
 from fanout.stages.attempts import Admission, Attempts
@@ -66,7 +67,7 @@ def read_and_compare() -> Any:
         except ObjectExists:
             return
 
-    return patch("fanout.records.ledger.put_once", put_once)
+    return patch("fanout.records.record_io.put_once", put_once)
 
 
 @mutation(setup="fickle", items=("well",) * 2, workers=3, rates={"message doubled": 0.6})

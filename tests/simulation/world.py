@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from fanout import Config
 from fanout.background.debouncer import Debouncer
-from fanout.blame import is_transient
 from fanout.engines.submission import Submission
-from fanout.errors import BrokerUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused
+from fanout.errors import BrokerUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused, is_transient
 from fanout.job import Job
 from fanout.records.keys import level_of, new_id
 from fanout.records.ledger import Ledger, write_intent

@@ -133,7 +133,7 @@ def test_combine_is_told_apart_by_what_is_no_field(combine: Callable[..., Any], 
     [
         (
             lambda x, y, z: None,
-            r"nobody supplies its argument 'z'.*add the others to the input_schema \(which has a, b\)",
+            r"nothing supplies its argument 'z'.*add the others to the input_schema \(which has a, b\)",
         ),
         (
             lambda a: None,

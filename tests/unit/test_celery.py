@@ -713,7 +713,7 @@ def test_a_join_that_ended_is_put_on_record(app: Celery, store: ScriptedStore) -
     ledger = complete(app, store)
     result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
     assert result.get() == [1, 2]
-    assert ledger.delivered()
+    assert ledger.is_delivered()
 
 
 def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: ScriptedStore) -> None:

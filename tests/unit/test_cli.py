@@ -61,7 +61,7 @@ def test_retry_a_job() -> None:
     assert command("retry", job_id, "--tolerate", "0.5", "--max-attempts", "1").output == "runs again\n"
     options = extension_of(cli_app.app).runtime.job(job_id, generation=1).options
     assert (options.tolerate, options.max_attempts) == (0.5, 1)
-    assert "launched in round 1" in command("show", job_id).output
+    assert "launched in generation 1" in command("show", job_id).output
     assert "'lots' is neither a count" in command("retry", job_id, "--min-success", "lots").output
 
 
@@ -81,13 +81,22 @@ def test_show_failed_items() -> None:
 def test_sweep_says_what_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sweep` prints each job that it moved, and nothing of those that go well."""
     job_id = launched()
-    assert command("sweep").output == ""
+    assert sweep().output == ""
     monkeypatch.setenv("FANOUT_STALL_S", "0.000001")
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
-    assert command("sweep").output == f"{job_id}  setup sent again\n"
+    assert sweep().output == f"{job_id}  setup sent again\n"
     cancelled = launched()
     command("cancel", cancelled)
     assert f"{cancelled}  setup sent again\n" in sweep().output
+
+
+def test_sweep_of_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a job id, `sweep` moves that job and no other."""
+    job_id, _other_id = launched(), launched()
+    assert sweep(job_id).output == ""
+    monkeypatch.setenv("FANOUT_STALL_S", "0.000001")
+    monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
+    assert sweep(job_id).output == f"{job_id}  setup sent again\n"
 
 
 def test_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,9 +128,10 @@ def test_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep", "-A", "tests.unit.cli_app:unconnected"], "not connected"),
         (["jobs", "-A", "tests.unit.cli_app:app", "retry", "nobody"], "nobody is not in the store"),
         (["jobs", "-A", "tests.unit.cli_app:app", "show", "nobody"], "nobody is not in the store"),
-        (["jobs", "-A", "tests.unit.cli_app:unconnected", "sweep"], "not connected"),
-        (["jobs", "-A", "no.such.module:app", "sweep"], "no Celery app at 'no.such.module:app'"),
-        (["jobs", "-A", "tests.unit.cli_app:nothing", "sweep"], "no Celery app"),
+        (["sweep", "-A", "tests.unit.cli_app:app", "nobody"], "nobody is not in the store"),
+        (["jobs", "-A", "tests.unit.cli_app:unconnected", "show", "nobody"], "not connected"),
+        (["sweep", "-A", "no.such.module:app"], "no Celery app at 'no.such.module:app'"),
+        (["sweep", "-A", "tests.unit.cli_app:nothing"], "no Celery app"),
     ],
 )
 def test_an_error_is_one_line(arguments: list[str], said: str) -> None:

@@ -774,7 +774,7 @@ def test_a_worker_without_the_combine_says_so(world: World) -> None:
     world.dispatcher.send_setup("job", ledger.intent())
     world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).error == "DeclarationError"
-    assert "let all processes have the same code" in failure_of(ledger).reason
+    assert "deploy the same code to all processes" in failure_of(ledger).reason
 
 
 def test_an_intent_of_before_does_not_combine() -> None:

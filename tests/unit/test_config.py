@@ -58,20 +58,20 @@ def test_a_wrong_setting_is_named(wrong: dict[str, Any]) -> None:
 def test_options_are_changed_by_name() -> None:
     """Changes give new options; unknown names are listed with those that exist."""
     options = Options(chunk_items=3)
-    assert options.updated({"max_attempts": 5}) == Options(chunk_items=3, max_attempts=5)
+    assert options.replace({"max_attempts": 5}) == Options(chunk_items=3, max_attempts=5)
     with pytest.raises(ConfigError, match=r"no such option: a, b; there are chunk_bytes, chunk_items"):
-        options.updated({"b": 1, "a": 2})
+        options.replace({"b": 1, "a": 2})
 
 
 def test_a_compression_must_be_known() -> None:
     """There are two; anything else is refused where it is said."""
-    assert Options().updated({"compression": "zstd"}).compression == "zstd"
+    assert Options().replace({"compression": "zstd"}).compression == "zstd"
     with pytest.raises(ConfigError, match="compression must be one of none, zstd, not 'gzip'"):
-        Options().updated({"compression": "gzip"})
+        Options().replace({"compression": "gzip"})
 
 
 def test_two_options_that_contradict_each_other_are_refused() -> None:
     """`chunk_items` of the class and `groups` of the call can't both hold, unless the call takes the first back."""
     with pytest.raises(ConfigError, match="give one of them"):
-        Options(chunk_items=3).updated({"groups": 2})
-    assert Options(chunk_items=3).updated({"groups": 2, "chunk_items": None}).groups == 2
+        Options(chunk_items=3).replace({"groups": 2})
+    assert Options(chunk_items=3).replace({"groups": 2, "chunk_items": None}).groups == 2

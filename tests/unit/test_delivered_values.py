@@ -170,7 +170,7 @@ def test_a_delivery_that_cannot_succeed_is_not_repeated(app: Celery) -> None:
     result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), link=[link])
     assert result.state == "FAILURE"
     assert "not-installed" in str(result.result)
-    assert ledger.delivered()
+    assert ledger.is_delivered()
     assert extension_of(app).job(ledger.job_id).get(1) == [1, 2]
 
 

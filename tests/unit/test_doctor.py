@@ -137,11 +137,11 @@ def test_what_is_not_fanouts_is_named(keys: list[str], said: str | None) -> None
     findings = {finding.check: finding for finding in check_store(store, stall_s=60)}
     finding = findings["store: root"]
     if said is None:
-        assert finding == Finding("store: root", "holds nothing but fanout's own")
+        assert finding == Finding("store: root", "holds only fanout's objects")
     else:
-        assert finding.found == f"holds what is not fanout's: {said}"
+        assert finding.found == f"holds objects of others: {said}"
         assert finding.verdict is Verdict.CHANGE
-        assert "leave it alone" in finding.remedy
+        assert "leave them alone" in finding.remedy
     assert {*keys} <= {*store.keys()}
 
 

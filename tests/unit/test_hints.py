@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fanout.hints import NotBegun
+from fanout.hints import NoWorkerHint
 from fanout.records.models import Intent, Note
 from fanout.runtime import CachedJob
 
@@ -36,7 +36,7 @@ def test_it_is_said_once_and_names_the_causes(world: World, caplog: pytest.LogCa
     """Not at first; after some seconds one line with job, task, store and what to look at; then silence."""
     job = launch(world)
     clock = Clock()
-    hint = NotBegun(world.runtime, job, clock=clock)
+    hint = NoWorkerHint(world.runtime, job, clock=clock)
     for clock.now_s in (0.0, 4.9):
         hint.check()
     assert caplog.text == ""
@@ -54,7 +54,7 @@ def test_it_costs_one_request(world: World) -> None:
     job = launch(world)
     assert isinstance(world.store, ScriptedStore)
     clock = Clock()
-    hint = NotBegun(world.runtime, job, clock=clock)
+    hint = NoWorkerHint(world.runtime, job, clock=clock)
     world.store.log.clear()
     for clock.now_s in range(100):
         hint.check()
@@ -66,7 +66,7 @@ def test_a_job_that_was_begun_says_nothing(world: World, caplog: pytest.LogCaptu
     job = launch(world)
     job.ledger.write_heartbeat("setup", Note(by="worker"))
     clock = Clock()
-    hint = NotBegun(world.runtime, job, clock=clock)
+    hint = NoWorkerHint(world.runtime, job, clock=clock)
     clock.now_s = 10.0
     hint.check()
     assert caplog.text == ""
@@ -76,7 +76,7 @@ def test_a_job_that_its_caller_sets_up_says_nothing(world: World, caplog: pytest
     """Its setup needs no worker."""
     job = launch(world, caller_parameters=("numbers",), launch=None)
     clock = Clock()
-    hint = NotBegun(world.runtime, job, clock=clock)
+    hint = NoWorkerHint(world.runtime, job, clock=clock)
     clock.now_s = 10.0
     hint.check()
     assert caplog.text == ""
@@ -87,7 +87,7 @@ def test_a_job_that_is_to_start_later_has_its_time(world: World, caplog: pytest.
     job = launch(world, not_before=1_000.0)
     clock, wall = Clock(), Clock()
     world.runtime.now = wall  # type: ignore[method-assign]
-    hint = NotBegun(world.runtime, job, clock=clock)
+    hint = NoWorkerHint(world.runtime, job, clock=clock)
     for clock.now_s, wall.now_s in ((10.0, 990.0), (20.0, 1_000.0), (24.9, 1_004.9)):
         hint.check()
         assert caplog.text == ""

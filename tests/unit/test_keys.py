@@ -13,7 +13,7 @@ from fanout.records.keys import (
     JobKeys,
     Landed,
     Numbered,
-    checked_id,
+    check_id,
     combine_step,
     job_prefix,
     last_number,
@@ -54,7 +54,7 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(
 def test_what_is_no_id_is_refused(text: object) -> None:
     """An id can't leave its place in a key; the error says what it was meant to be."""
     with pytest.raises(ValueError, match="job id"):
-        checked_id(text, what="job id")
+        check_id(text, what="job id")
     with pytest.raises(ValueError, match="job id"):
         JobKeys(text, "launch")  # type: ignore[arg-type]
 
@@ -147,4 +147,4 @@ def test_prefixes_end_in_a_slash(setup_id: str, other: str) -> None:
 def test_new_ids_are_ids_and_differ() -> None:
     """Ids and tokens can stand in keys and do not repeat."""
     made = [make() for make in (new_id, new_token) for _ in range(100)]
-    assert len({checked_id(text, what="id") for text in made}) == 200
+    assert len({check_id(text, what="id") for text in made}) == 200

@@ -154,7 +154,7 @@ def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore
     cost({})
     ledger.write_result("a", RESULT)
     cost({"put": 1})
-    assert ledger.finished("a") == ledger.finished("a", 0) == [0]
+    assert ledger.finished_chunks("a") == ledger.finished_chunks("a", 0) == [0]
     cost({"list": 2})
     ledger.write_node("a", NODE)
     cost({"put": 1})

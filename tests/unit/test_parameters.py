@@ -20,7 +20,7 @@ VALUES = st.dictionaries(st.sampled_from("abcdef"), st.binary(max_size=200) | st
 def test_parameters_come_back_as_they_were(values: dict[str, Any], inline_bytes: int) -> None:
     """Whatever is inline and whatever is stored, each name has its value again, and no more than was asked for."""
     store = MemoryStore()
-    parameters = Parameters.stored(values, store, inline_bytes=inline_bytes)
+    parameters = Parameters.write(values, store, inline_bytes=inline_bytes)
     assert parameters.names() == set(values)
     assert parameters.load([*values, "unknown"], store) == values
     assert parameters.load(list(values)[:1], store) == dict(list(values.items())[:1])
@@ -29,9 +29,9 @@ def test_parameters_come_back_as_they_were(values: dict[str, Any], inline_bytes:
 def test_equal_values_are_one_object() -> None:
     """Launching the same input again writes the same object again, which makes it young."""
     store = ScriptedStore()
-    first = Parameters.stored({"a": b"x" * 100}, store, inline_bytes=10)
+    first = Parameters.write({"a": b"x" * 100}, store, inline_bytes=10)
     store.age(1000)
-    second = Parameters.stored({"b": b"x" * 100}, store, inline_bytes=10)
+    second = Parameters.write({"b": b"x" * 100}, store, inline_bytes=10)
     (key,) = store.keys()
     assert list(first.references.values()) == list(second.references.values()) == [key.removeprefix("_parameters/")]
     assert [verb for verb, _ in store.log] == ["put", "put"]
@@ -41,7 +41,7 @@ def test_nothing_is_stored_if_a_value_cannot_travel() -> None:
     """The error names the path, and the large value in front of it was not written."""
     store = ScriptedStore()
     with pytest.raises(Unencodable) as caught:
-        Parameters.stored({"a": b"x" * 100, "b": [1, {"c": object()}]}, store, inline_bytes=10)
+        Parameters.write({"a": b"x" * 100, "b": [1, {"c": object()}]}, store, inline_bytes=10)
     assert caught.value.path == "b[1].c"
     assert store.log == []
 
@@ -49,7 +49,7 @@ def test_nothing_is_stored_if_a_value_cannot_travel() -> None:
 def test_only_what_is_asked_for_is_fetched() -> None:
     """A step that takes no large parameter costs no request."""
     store = ScriptedStore()
-    parameters = Parameters.stored({"a": b"x" * 100, "b": 1}, store, inline_bytes=50)
+    parameters = Parameters.write({"a": b"x" * 100, "b": 1}, store, inline_bytes=50)
     store.log.clear()
     assert parameters.load(["b"], store) == {"b": 1}
     assert store.log == []
@@ -60,7 +60,7 @@ def test_only_what_is_asked_for_is_fetched() -> None:
 def test_a_damaged_parameter_is_noticed() -> None:
     """A flipped byte names the key."""
     store = ScriptedStore()
-    parameters = Parameters.stored({"a": b"x" * 100}, store, inline_bytes=10)
+    parameters = Parameters.write({"a": b"x" * 100}, store, inline_bytes=10)
     (key,) = store.keys()
     store.flip(key)
     with pytest.raises(CorruptObject) as caught:
@@ -75,5 +75,5 @@ def test_a_forged_reference_names_no_other_object() -> None:
     """A reference that is no digest is refused before the store is asked."""
     store = ScriptedStore()
     with pytest.raises(ValueError, match="digest"):
-        Parameters(Parameters.stored({}, store, inline_bytes=1).inline, {"a": "../job/outcome"}).load(["a"], store)
+        Parameters(Parameters.write({}, store, inline_bytes=1).inline, {"a": "../job/outcome"}).load(["a"], store)
     assert store.log == []

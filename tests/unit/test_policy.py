@@ -40,13 +40,13 @@ ITEMS = some.integers(min_value=0, max_value=10**7)
 )
 def test_how_many_may_fail(policy: Policy, items: int | None, allowed: int | None) -> None:
     """A count is taken at its word, a fraction is of the items as it is written, and of no more than that."""
-    assert policy.allowed(items) == allowed
+    assert policy.max_failed(items) == allowed
 
 
 @given(FRACTIONS, ITEMS)
 def test_a_fraction_is_never_exceeded(fraction: float, items: int) -> None:
     """What is allowed is the largest whole number within the fraction."""
-    allowed = Policy(tolerate=fraction).allowed(items)
+    allowed = Policy(tolerate=fraction).max_failed(items)
     assert allowed is not None
     assert allowed <= Fraction(repr(fraction)) * items < allowed + 1
 
@@ -54,7 +54,7 @@ def test_a_fraction_is_never_exceeded(fraction: float, items: int) -> None:
 @given(FRACTIONS, ITEMS)
 def test_what_must_succeed_does(fraction: float, items: int) -> None:
     """If as many fail as may, at least the fraction succeeds; with one more it does not."""
-    allowed = Policy(min_success=fraction).allowed(items)
+    allowed = Policy(min_success=fraction).max_failed(items)
     assert allowed is not None
     needed = Fraction(repr(fraction)) * items
     assert items - allowed >= needed > items - allowed - 1
@@ -73,7 +73,7 @@ def test_one_of_the_two_is_given() -> None:
     with pytest.raises(ConfigError, match="give one of them"):
         Options(tolerate=1, min_success=2)
     with pytest.raises(ConfigError, match="give one of them"):
-        Options(tolerate=1).updated({"min_success": 2})
+        Options(tolerate=1).replace({"min_success": 2})
     with pytest.raises(DeclarationError, match="give one of them"):
 
         class Undecided(ForkJoinTask):

@@ -85,7 +85,7 @@ def test_a_chunk_costs_three_requests_when_nothing_is_amiss(world: World, size: 
     kinds = [(verb, kind_of(key)) for verb, key in world.store.log]
     read = "_parameters" if carried is list else "input"
     assert kinds == [("get", read), ("put", "results"), ("list", "results")][size == 1 :]
-    assert ledger.finished(world.refs[0].setup_id) == [0, 1]
+    assert ledger.finished_chunks(world.refs[0].setup_id) == [0, 1]
 
 
 def test_a_worker_that_has_more_of_a_group_looks_once(world: World) -> None:
@@ -264,7 +264,7 @@ def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> No
     deed.act = act
     run_process(world.process(), ref)
     assert deed.runs == [1]
-    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.finished_chunks(ref.setup_id) == [0]
 
 
 def test_of_many_nudged_messages_one_runs_its_chunk(world: World) -> None:
@@ -283,7 +283,7 @@ def test_of_many_nudged_messages_one_runs_its_chunk(world: World) -> None:
     world.store.after = crowd
     run_process(world.process(), ref)
     assert deed.runs == [1]
-    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.finished_chunks(ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
@@ -304,7 +304,7 @@ def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> No
             run_process(world.process(), ref, Delivery(resumed=outage > 0))
     world.store.before = lambda verb, key: None
     run_process(world.process(), ref, Delivery(resumed=True))
-    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.finished_chunks(ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
@@ -326,7 +326,7 @@ def test_a_redelivered_message_of_a_sweep_that_never_began_is_no_lost_try(world:
     run_process(world.process(), ref)
     assert deed.runs == [1]
     assert ledger.attempts(step).count == 1
-    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.finished_chunks(ref.setup_id) == [0]
 
 
 @pytest.mark.parametrize("how", ["nudged", "redelivered"])
@@ -342,7 +342,7 @@ def test_a_chunk_that_the_store_failed_is_not_lost(world: World, how: str) -> No
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_process(world.process(), replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0]))
-    assert ledger.finished(ref.setup_id) == [0]
+    assert ledger.finished_chunks(ref.setup_id) == [0]
     assert len(deed.runs) == 2
     assert ledger.attempts(step).count == (1 if how == "nudged" else 2)
 
@@ -588,7 +588,7 @@ def test_a_cancelled_chunk_stops_between_items() -> None:
     world.store.before = look
     run_process(world.process(), world.refs[0])
     assert seen == [0, 1]
-    assert ledger.finished(world.refs[0].setup_id) == []
+    assert ledger.finished_chunks(world.refs[0].setup_id) == []
 
 
 def test_parameters_reach_process_and_are_fetched_once() -> None:

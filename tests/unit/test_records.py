@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fanout import JobCancelled, JobFailed
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
-from fanout.records.failure import Failure, redacted
+from fanout.records.failure import Failure, redact
 from fanout.records.models import (
     Attempt,
     AttemptState,
@@ -249,7 +249,7 @@ def test_credentials_are_removed(text: str, secret: str) -> None:
     """Passwords in URLs, AWS keys and signatures are gone from a failure's message and traceback."""
     error = ValueError(f"could not reach {text}!")
     failure = Failure.of("process", error)
-    assert secret not in redacted(text)
+    assert secret not in redact(text)
     assert secret not in failure.reason + failure.traceback_text
     assert "could not reach" in failure.reason
 
@@ -259,7 +259,7 @@ def test_credentials_are_removed(text: str, secret: str) -> None:
 )
 def test_what_is_no_credential_stays(text: str) -> None:
     """Text without a credential is as it was."""
-    assert redacted(text) == text
+    assert redact(text) == text
 
 
 def test_an_outcome_gives_the_error_of_its_ending() -> None:

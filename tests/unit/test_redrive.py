@@ -309,7 +309,7 @@ def test_a_stream_that_broke_off_is_not_retried(world: World, weather: Weather) 
 
     broken = world.job(world.launch(Numbers, {"numbers": numbers()}))
     world.dispatcher.drain(world.runtime)
-    with pytest.raises(RetryRefused, match="numbers was with its caller, who did not finish it"):
+    with pytest.raises(RetryRefused, match="its caller had numbers and did not complete setup"):
         broken.retry()
     weather.bad = {1}
     whole = world.job(world.launch(outdoors(weather), {"numbers": iter([1, 2, 3])}))
@@ -340,7 +340,7 @@ def test_a_zombie_of_an_older_round_does_no_harm(world: World, weather: Weather,
     assert job.retry()
     # It was past all its looks at the store when it was stopped.
     old.cached_ended = False
-    old._looked_at = float("inf")
+    old._ended_checked_at = float("inf")
     if status == "bad":
         weather.bad = {4}
     run_process(world.runtime, replace(ref, attempts=0))

@@ -83,7 +83,7 @@ def test_a_handle_of_a_launch_that_is_gone_removes_nothing(world: World) -> None
     world.dispatcher.drain(world.runtime)
     assert old.remove() == 0
     assert Job("id", world.process()).get(0) == [2]
-    assert new.delivered()
+    assert new.is_delivered()
 
 
 def test_what_a_late_worker_wrote_goes_when_it_is_old(world: World) -> None:

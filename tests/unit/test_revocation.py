@@ -148,7 +148,7 @@ def test_a_message_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool, 
     discard(app, step, args=(job_id,) if step == "join" else (), task_id=job_id)
     with pytest.raises(JobCancelled):
         extension_of(app).job(job_id).get(1)
-    assert ledger_of(app, job_id).delivered()
+    assert ledger_of(app, job_id).is_delivered()
     assert joins(app) == []
 
 
@@ -162,7 +162,7 @@ def test_a_chunk_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool) ->
         app, "process", args=ChunkRef(job_id, ledger_of(app, job_id).launch_id, manifest.setup_id, 0, place).to_row()
     )
     assert ledger_of(app, job_id).has_outcome()
-    assert not ledger_of(app, job_id).delivered()
+    assert not ledger_of(app, job_id).is_delivered()
     assert len(joins(app)) == 1
 
 
@@ -172,7 +172,7 @@ def test_an_expired_message_fails_its_job(app: Celery, pool: Pool) -> None:
     discard(app, "setup", args=(), task_id=job_id, expired=True)
     with pytest.raises(JobFailed, match="expired before a worker took it"):
         extension_of(app).job(job_id).get(1)
-    assert ledger_of(app, job_id).delivered()
+    assert ledger_of(app, job_id).is_delivered()
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_join_tells_it_as_celery_does(app: Celery, pool: Pool, monkeypatch: py
         task.pop_request()
     assert app.AsyncResult(job_id).state == "REVOKED"
     assert counted == ["REVOKED"]
-    assert ledger_of(app, job_id).delivered()
+    assert ledger_of(app, job_id).is_delivered()
 
 
 def test_the_command_is_wrapped_once() -> None:

@@ -31,13 +31,13 @@ SCHEMA = {
 
 def refused(values: Any, schema: dict[str, Any] = SCHEMA, **more: Any) -> dict[str, list[str]]:
     with pytest.raises(InvalidInput) as caught:
-        InputSchema("Task", schema).validated(values, required=more.pop("required", {}), **more)
+        InputSchema("Task", schema).validate(values, required=more.pop("required", {}), **more)
     assert caught.value.task == "Task"
     return caught.value.errors
 
 
 def accepted(values: Any, schema: dict[str, Any] = SCHEMA, **more: Any) -> dict[str, Any]:
-    return InputSchema("Task", schema).validated(values, required=more.pop("required", {}), **more)
+    return InputSchema("Task", schema).validate(values, required=more.pop("required", {}), **more)
 
 
 def test_every_wrong_field_is_listed_with_its_path() -> None:
@@ -120,7 +120,7 @@ def test_a_schema_changed_later_changes_nothing() -> None:
     checked = InputSchema("Task", schema)
     schema["b"] = {"type": "integer"}
     with pytest.raises(InvalidInput, match="b: unknown field"):
-        checked.validated({"b": 1}, required={})
+        checked.validate({"b": 1}, required={})
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_threads_share_a_schema() -> None:
     checked = InputSchema("Task", SCHEMA)
 
     def validate(number: int) -> bool:
-        good = checked.validated({"documents": [str(number)], "size": str(number)}, required={})
+        good = checked.validate({"documents": [str(number)], "size": str(number)}, required={})
         try:
-            checked.validated({"documents": [number]}, required={})
+            checked.validate({"documents": [number]}, required={})
         except InvalidInput as error:
             return good == {"documents": [str(number)], "size": number, "delimiter": " "} and len(error.errors) == 1
         return False
@@ -243,7 +243,7 @@ def test_a_handler_of_the_users_gets_the_values() -> None:
 
     checked = InputSchema("Task", {"a": {"type": "string"}}, validator=Own)
     with pytest.raises(InvalidInput, match="a: no: 3"):
-        checked.validated({"a": 3}, required={})
+        checked.validate({"a": 3}, required={})
 
 
 # A validator of the user's
@@ -281,7 +281,7 @@ ODD = {
 
 
 def odd(values: dict[str, Any], *, streams: Any = ()) -> dict[str, Any]:
-    return InputSchema("Task", ODD, validator=Odd).validated(values, required={}, streams=streams)
+    return InputSchema("Task", ODD, validator=Odd).validate(values, required={}, streams=streams)
 
 
 def test_a_validator_of_the_users_has_its_say() -> None:
@@ -310,7 +310,7 @@ def test_a_rule_of_the_users_is_not_kept_for_a_stream() -> None:
     for rule in ({"maxlength": 3}, {"sorted": True}):
         checked = InputSchema("Task", {"a": rule}, validator=Own)
         with pytest.raises(InvalidInput, match=f"its rule '{next(iter(rule))}' needs the whole list"):
-            checked.validated({"a": iter([])}, required={}, streams=["a"])
+            checked.validate({"a": iter([])}, required={}, streams=["a"])
 
 
 @pytest.mark.parametrize("validator", [Odd(), dict, "Odd", type("Lost", (), {})])
@@ -343,14 +343,14 @@ def test_a_validator_may_allow_or_drop_what_is_unknown() -> None:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "purge_unknown": True})
 
-    assert InputSchema("Task", {"a": {}}, validator=Purging).validated({"a": 1, "b": 2}, required={}) == {"a": 1}
+    assert InputSchema("Task", {"a": {}}, validator=Purging).validate({"a": 1, "b": 2}, required={}) == {"a": 1}
 
 
 # Streams
 
 
 def stream(schema: dict[str, Any], name: str, elements: Any, **others: Any) -> Iterator[Any]:
-    document = InputSchema("Task", schema).validated({name: elements, **others}, required={}, streams=[name])
+    document = InputSchema("Task", schema).validate({name: elements, **others}, required={}, streams=[name])
     return document[name]  # type: ignore[no-any-return]
 
 

@@ -137,7 +137,7 @@ def test_hooks_are_called_and_ours_as_well() -> None:
     job_id = run_job(app, {"numbers": iter([1])})
     assert extension_of(app).job(job_id).get(1) == [1]
     assert hooks == [("success", "process"), ("SUCCESS", "process"), ("success", "join"), ("SUCCESS", "join")]
-    assert Ledger.of(extension_of(app).runtime.store, job_id).delivered()
+    assert Ledger.of(extension_of(app).runtime.store, job_id).is_delivered()
     app.close()
 
 

@@ -243,7 +243,7 @@ def test_a_job_whose_streaming_caller_is_gone_fails(world: World) -> None:
     assert moved(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
     assert moved(world, ledger) == Move.FAILED
-    with pytest.raises(JobFailed, match="the process that had numbers is gone"):
+    with pytest.raises(JobFailed, match="its caller had numbers and is gone"):
         value_of(ledger)
 
 

@@ -74,7 +74,7 @@ def test_a_schema_that_cerberus_rejects_is_refused(schema: Any) -> None:
 @pytest.mark.parametrize("step", ["setup", "join"])
 def test_an_argument_that_nobody_supplies_is_refused(step: str) -> None:
     """A required argument of setup or join that is no field names the class, the step and the argument."""
-    with pytest.raises(DeclarationError, match=rf"Made\.{step}: nobody supplies its argument 'other'"):
+    with pytest.raises(DeclarationError, match=rf"Made\.{step}: nothing supplies its argument 'other'"):
         declared(**{step: needy_setup if step == "setup" else needy_join})
 
 

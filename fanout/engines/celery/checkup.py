@@ -12,7 +12,7 @@ from kombu import Connection, Queue
 
 from ...config.settings import CONSUMER_TIMEOUT_S
 from ...finding import Finding, Verdict
-from ...records.failure import redacted
+from ...records.failure import redact
 from .publishing.connection import bounded
 from .settings import advice, broker_waits_s, default_limit_s
 
@@ -53,14 +53,14 @@ def _check_connection(app: Celery, connection: Connection) -> Generator[Finding,
             except Exception as error:
                 yield _unreachable(other, error, Verdict.CHANGE, f" ({place} of {len(others)})")
             else:
-                yield Finding(f"broker: reachable ({place} of {len(others)})", redacted(str(other.as_uri())))
+                yield Finding(f"broker: reachable ({place} of {len(others)})", redact(str(other.as_uri())))
     return True
 
 
 def _unreachable(connection: Connection, error: Exception, verdict: Verdict, which: str = "") -> Finding:
     return Finding(
         f"broker: reachable{which}",
-        redacted(f"{connection.as_uri()}: {error or type(error).__name__}"),
+        redact(f"{connection.as_uri()}: {error or type(error).__name__}"),
         verdict,
         "Start it, or correct broker_url and the credentials in it.",
     )
@@ -78,7 +78,7 @@ def check_settings(app: Celery) -> Iterator[Finding]:
     if isinstance(backend, DisabledBackend):
         yield Finding("result backend", "none, and none is needed: but AsyncResult.get and chords of jobs need one")
     else:
-        yield Finding("result backend", redacted(str(backend.as_uri())))
+        yield Finding("result backend", redact(str(backend.as_uri())))
 
 
 def _check_broker(app: Celery, connection: Connection) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from ...declaration.definition import TASKS, Declaration, Registry
 from ...errors import ConfigError, JobNotFound
 from ...job import Job
 from ...records.chunk_ref import ChunkRef
-from ...records.failure import add_note, too_long
+from ...records.failure import add_note, describe_time_limit
 from ...runtime import Runtime
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
@@ -205,7 +205,7 @@ def _explain(error: BaseException) -> None:
     """Say what an error of Celery's means for a fork-join task."""
     if isinstance(error, SoftTimeLimitExceeded) and isinstance(current_task, StageTask):
         limit_s = (current_task.request.timelimit or (None, None))[1] or current_task.soft_time_limit
-        add_note(error, too_long(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
+        add_note(error, describe_time_limit(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
 
 
 @worker_ready.connect

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from ...records.chunk_ref import ChunkRef
-from ...records.keys import checked_digest, checked_id
+from ...records.keys import check_digest, check_id
 
 EXCERPT = 80
 """Characters of a foreign value that an error shows."""
@@ -58,7 +58,7 @@ class SetupMessage:
         elif received:
             raise ValueError(f"{len(received)} values were received, and there is no order for them")
         return cls(
-            job_id=checked_id(job_id, what="job id"),
+            job_id=check_id(job_id, what="job id"),
             received=received,
             submission=submission,
             generation=_index(said.get("generation", 0), "generation"),
@@ -100,10 +100,10 @@ class JoinMessage:
         if len(held) > HELD:
             raise ValueError(f"held names {len(held)} runs, more than {HELD}")
         return cls(
-            job_id=checked_id(one[0], what="job id"),
+            job_id=check_id(one[0], what="job id"),
             resent=_is(bool, said.get("resent", False), "resent", "true or false"),
             generation=_index(said.get("generation", 0), "generation"),
-            held=tuple(checked_id(token, what="held") for token in held),
+            held=tuple(check_id(token, what="held") for token in held),
             launch_id=_token(said.get("launch_id"), "launch id"),
         )
 
@@ -151,7 +151,7 @@ def check_submission(submission: object) -> None:
     read_inline(body["inline"])
     for name, content in _named(body["references"], "references").items():
         try:
-            checked_digest(content)
+            check_digest(content)
         except ValueError as error:
             raise ValueError(f"references[{_excerpt(name)}]: {error}") from None
     for name, option in _named(body["options"], "options").items():
@@ -207,7 +207,7 @@ def _index(value: object, what: str) -> int:
 
 
 def _token(value: object, what: str) -> str | None:
-    return None if value is None else checked_id(value, what=what)
+    return None if value is None else check_id(value, what=what)
 
 
 def _is(kind: type[T], value: object, what: str, wanted: str) -> T:

@@ -47,7 +47,7 @@ def from_wire(body: Any, task: Declaration) -> Submission:
         known = {field.name for field in fields(Options)}
         options = {name: value for name, value in body["options"].items() if name in known}
         return Submission(
-            task, parameters, task.options.updated(options), {}, body["receives"], body.get("routing", {})
+            task, parameters, task.options.replace(options), {}, body["receives"], body.get("routing", {})
         )
     except (ArithmeticError, TypeError, ValueError) as error:
         raise InvalidInput(

@@ -10,8 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from ...blame import is_transient
-from ...errors import BrokerUnavailable, JobFailed
+from ...errors import BrokerUnavailable, JobFailed, is_transient
 from ...records.failure import Failure
 from ...records.models import OutcomeStatus
 from ...runtime import Runtime

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ...errors import JobNotFound
-from ...records.failure import redacted
+from ...records.failure import redact
 from .messages import job_of
 
 _LOG = logging.getLogger("fanout")
@@ -17,7 +17,7 @@ STORE_HEADER = "fanout_store"
 
 def store_header(url: str) -> dict[str, str]:
     """The header for a store, without credentials."""
-    return {STORE_HEADER: redacted(url)} if url else {}
+    return {STORE_HEADER: redact(url)} if url else {}
 
 
 def look_elsewhere(task: Any) -> None:
@@ -30,7 +30,7 @@ def look_elsewhere(task: Any) -> None:
         return
     try:
         runtime = task.runtime
-        own = redacted(runtime.store.url)
+        own = redact(runtime.store.url)
         if own == url:
             return
         job_id, launch_id, _ = job_of(task.step, task.request.id, task.request.args, task.request.kwargs)

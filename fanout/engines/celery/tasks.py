@@ -21,8 +21,7 @@ from kombu.utils.uuid import uuid
 
 from storage import Unencodable
 
-from ...blame import is_transient
-from ...errors import InvalidInput, JobConflict, JobNotFound
+from ...errors import InvalidInput, JobConflict, JobNotFound, is_transient
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
 from ...records.keys import new_id, new_token

@@ -109,7 +109,7 @@ class Fickle(Fault):
             errands = list(in_lanes(errand, plan.seeds, lanes=2))
             site.await_quiet()
         settled(errands, row)
-        reported = site.crew.logged("gave another result on a retry")
+        reported = site.crew.logged("gave another result in a second run")
         mine = [line for line in reported if any(errand.job_id in line for errand in errands)]
         row.notes.append(f"{row.extra} extra runs, {len(mine)} mismatches reported in the workers' logs")
         for errand in errands:

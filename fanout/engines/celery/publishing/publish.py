@@ -16,7 +16,7 @@ from kombu import Producer
 from kombu.exceptions import LimitExceeded, OperationalError
 
 from ....errors import BrokerUnavailable
-from ....records.failure import redacted
+from ....records.failure import redact
 from .connection import bounded
 from .publisher import ConfirmingPublisher, NotConfirmed
 
@@ -286,7 +286,7 @@ def _discard(producer: Any, connection: Any) -> None:
 
 
 def _unavailable(connection: Any, error: BaseException) -> PublishFailed:
-    text = redacted(f"{connection.as_uri()}: {error or type(error).__name__}")
+    text = redact(f"{connection.as_uri()}: {error or type(error).__name__}")
     made = PublishFailed(f"the broker takes no messages: {text}")
     made.__cause__ = error
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fanout import BrokerUnavailable, ConfigError, ForkJoinTask, JobFailed
-from fanout.blame import is_transient
+from fanout.errors import is_transient
 from fanout.records.failure import Failure
 from storage import (
     BucketNotFound,
@@ -149,7 +149,7 @@ def test_a_traceback_begins_with_the_frame_of_the_user() -> None:
     assert failure is not None
     lines = failure.traceback_text.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert "test_blame.py" in lines[1]
+    assert "test_step_errors.py" in lines[1]
     assert "stages" not in failure.traceback_text
 
     class Unfit(ForkJoinTask):
