@@ -26,7 +26,7 @@ from .finding import Finding, Verdict
 if TYPE_CHECKING:
     from .engines.celery import Extension
 
-OURS = frozenset({"_jobs", "_parameters", "_probe"})
+OWN_SEGMENTS = frozenset({"_jobs", "_parameters", "_probe"})
 """First segments of all keys that fanout writes below a store's URL."""
 
 _MAX_NAMES = 5
@@ -145,12 +145,12 @@ def _check_root(store: ObjectStore) -> Finding:
     """Check that the store holds no objects of others. One request per first segment, at most eight."""
     names: list[str] = []
     after = ""
-    for _ in range(len(OURS) + _MAX_NAMES):
+    for _ in range(len(OWN_SEGMENTS) + _MAX_NAMES):
         info = next(iter(store.list(start_after=after)), None)
         if info is None:
             break
         segment, slash, _rest = info.key.partition("/")
-        if (segment not in OURS or not slash) and segment + slash not in names:
+        if (segment not in OWN_SEGMENTS or not slash) and segment + slash not in names:
             names.append(segment + slash)
         # Skip the keys that share the segment, as far as they are ASCII.
         after = max(info.key, f"{segment}/~") if slash else info.key

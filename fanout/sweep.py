@@ -169,8 +169,8 @@ class _StalledJob:
     def move(self) -> Move:
         """Resend the messages of the job's next step, or end the job."""
         if "outcome" in self._listing.written_at:
-            unbegun = "continuation" not in self._listing.written_at and awaits_setup(self._runtime, self._job)
-            return self._move_setup() if unbegun else self._move_join(Move.OUTCOME_SENT)
+            not_begun = "continuation" not in self._listing.written_at and awaits_setup(self._runtime, self._job)
+            return self._move_setup() if not_begun else self._move_join(Move.OUTCOME_SENT)
         manifest = self._job.manifest()
         if manifest is None:
             return self._move_setup()
@@ -187,8 +187,8 @@ class _StalledJob:
             reason = f"its caller had {names} and is gone, and the input with it: submit it again"
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, Failure("setup", "CallerLost", reason))
             return Move.FAILED
-        unbegun = "continuation" not in self._listing.written_at
-        if unbegun and self._job.expires_at is not None and self._now > self._job.expires_at:
+        not_begun = "continuation" not in self._listing.written_at
+        if not_begun and self._job.expires_at is not None and self._now > self._job.expires_at:
             if self._job.ledger.continuation() is not None:
                 # A worker has begun it since the listing.
                 return Move.NONE
@@ -197,7 +197,7 @@ class _StalledJob:
             return Move.FAILED
         if self._take_resend():
             self._runtime.dispatcher.send_setup(
-                self._job.id, intent, generation=self._job.generation, resent=not unbegun
+                self._job.id, intent, generation=self._job.generation, resent=not not_begun
             )
             return Move.SETUP_SENT
         return Move.NONE

@@ -128,7 +128,15 @@ def intent_key(job_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobKeys:
-    """The keys of one launch of a job, in one of its generations."""
+    """The keys of one launch of a job, in one of its generations.
+
+    Each member returns a key, or the prefix of several keys, as the table at the top of this module shows them.
+
+    Attributes:
+        job_id: The job.
+        launch_id: The launch.
+        generation: The generation.
+    """
 
     job_id: str
     launch_id: str
@@ -257,7 +265,7 @@ def last_number(key: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
+class RunKey:
     """The parsed key of an attempt or a claim.
 
     Attributes:
@@ -269,14 +277,14 @@ class Numbered:
     interrupted: bool
 
     @classmethod
-    def read(cls, key: str) -> Numbered:
+    def read(cls, key: str) -> RunKey:
         """Parse a key."""
         number, _, suffix = key.rsplit("/", 1)[1].partition(".")
         return cls(int(number), suffix == "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class ResultKey:
     """The parsed key of a result, or of a node of combined results.
 
     Attributes:
@@ -290,7 +298,7 @@ class Landed:
     generation: int | None = None
 
     @classmethod
-    def read(cls, key: str) -> Landed:
+    def read(cls, key: str) -> ResultKey:
         """Parse a key."""
         index, *rest = key.rsplit("/", 1)[1].split("-")
         if not rest:

@@ -199,12 +199,12 @@ class Ledger(RunLedger):
 
     def current_result(self, setup_id: str, chunk: int) -> ChunkResult | None:
         """Return the chunk's result, good or bad, that counts in this generation. Two requests if there is one."""
-        failed = self._landed(self.keys.result(setup_id, chunk)).get(chunk)
+        failed = self._count_failed(self.keys.result(setup_id, chunk)).get(chunk)
         return self.result(setup_id, chunk, failed) if failed is not None else None
 
     def has_result(self, setup_id: str, chunk: int) -> bool:
         """Return whether the chunk has a result, good or bad, without fetching it."""
-        return chunk in self._landed(self.keys.result(setup_id, chunk))
+        return chunk in self._count_failed(self.keys.result(setup_id, chunk))
 
     def landed(self, setup_id: str, group: int | None = None) -> dict[int, int]:
         """Return chunk -> number of its failed items, for the chunks that have a result, ascending.
@@ -216,19 +216,21 @@ class Ledger(RunLedger):
             setup_id: The run of setup.
             group: The group to list; None for all chunks.
         """
-        return self._landed(self.keys.results(setup_id) if group is None else self.keys.result_group(setup_id, group))
+        return self._count_failed(
+            self.keys.results(setup_id) if group is None else self.keys.result_group(setup_id, group)
+        )
 
     def finished_chunks(self, setup_id: str, group: int | None = None) -> list[int]:
         """Return the indices of the chunks that have a result, ascending; see `landed`."""
         return list(self.landed(setup_id, group))
 
-    def _landed(self, prefix: str) -> dict[int, int]:
+    def _count_failed(self, prefix: str) -> dict[int, int]:
         failed_counts: dict[int, int] = {}
         for info in self.store.list(prefix):
-            landed = keys.Landed.read(info.key)
-            if landed.generation in (None, self.generation):
+            key = keys.ResultKey.read(info.key)
+            if key.generation in (None, self.generation):
                 # In the order of keys the good result comes first, then the one with the fewest failed items.
-                failed_counts.setdefault(landed.index, landed.failed)
+                failed_counts.setdefault(key.index, key.failed)
         return failed_counts
 
     # Combine
@@ -237,7 +239,7 @@ class Ledger(RunLedger):
         """Write a node of combined results; return the current node, as `write_result` does."""
         key = self.keys.node(setup_id, node.level, node.index)
         if node.failed:
-            failed = self._landed(key).get(node.index)
+            failed = self._count_failed(key).get(node.index)
             existing = self.node(setup_id, node.level, node.index, failed) if failed is not None else None
             if existing is not None:
                 return existing
@@ -260,15 +262,15 @@ class Ledger(RunLedger):
 
     def nodes(self, setup_id: str, level: int, group: int) -> dict[int, int]:
         """Return node -> number of failed items below it, for one group of a level, ascending; see `landed`."""
-        return self._landed(self.keys.node_group(setup_id, level, group))
+        return self._count_failed(self.keys.node_group(setup_id, level, group))
 
     def tree(self, setup_id: str) -> dict[int, dict[int, int]]:
         """Return level -> node -> number of failed items below it, ascending. One request per 1,000 nodes."""
         levels: dict[int, dict[int, int]] = {}
         for info in self.store.list(self.keys.nodes(setup_id)):
-            landed = keys.Landed.read(info.key)
-            if landed.generation in (None, self.generation):
-                levels.setdefault(keys.level_of(info.key), {}).setdefault(landed.index, landed.failed)
+            key = keys.ResultKey.read(info.key)
+            if key.generation in (None, self.generation):
+                levels.setdefault(keys.level_of(info.key), {}).setdefault(key.index, key.failed)
         return levels
 
     def write_group_complete(self, setup_id: str, group: int, note: Note) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from storage import ObjectNotFound, ObjectStore
 
 from .failure import Failure
-from .keys import JobKeys, Numbered
+from .keys import JobKeys, RunKey
 from .models import Attempt, Note
 from .record_io import has_record, read_record, write_record
 
@@ -87,7 +87,7 @@ class RunLedger:
 
     def attempts(self, step: str) -> RecordedAttempts:
         """List the recorded attempts of a step."""
-        listing = [(Numbered.read(info.key), info) for info in self.store.list(self.keys.attempts(step))]
+        listing = [(RunKey.read(info.key), info) for info in self.store.list(self.keys.attempts(step))]
         return RecordedAttempts(
             {key.number: info.modified.timestamp() for key, info in listing if not key.interrupted},
             frozenset(key.number for key, _ in listing if key.interrupted),
@@ -98,7 +98,7 @@ class RunLedger:
         last: defaultdict[int, int] = defaultdict(int)
         for info in self.store.list(self.keys.attempts(setup_id)):
             chunk = int(info.key.split("/")[-2])
-            last[chunk] = max(last[chunk], Numbered.read(info.key).number)
+            last[chunk] = max(last[chunk], RunKey.read(info.key).number)
         return last
 
     def last_failure(self, step: str, number: int) -> Failure | None:
@@ -120,10 +120,10 @@ class RunLedger:
 
     def last_claim(self) -> LastClaim | None:
         """Return the last claim of the join, if there is one. Two requests."""
-        listing = [(Numbered.read(info.key), info) for info in self.store.list(self.keys.claims)]
+        listing = [(RunKey.read(info.key), info) for info in self.store.list(self.keys.claims)]
         number = max((key.number for key, _ in listing), default=0)
-        interrupted = any(key == Numbered(number, interrupted=True) for key, _ in listing)
-        claimed = Numbered(number, interrupted=False)
+        interrupted = any(key == RunKey(number, interrupted=True) for key, _ in listing)
+        claimed = RunKey(number, interrupted=False)
         made_at = next((info.modified.timestamp() for key, info in listing if key == claimed), None)
         if made_at is None:
             return None

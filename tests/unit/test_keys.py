@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fanout.records.keys import (
     GROUP_WIDTH,
     JobKeys,
-    Landed,
-    Numbered,
+    ResultKey,
+    RunKey,
     check_id,
     combine_step,
     job_prefix,
@@ -111,8 +111,8 @@ def test_a_result_lies_in_its_group(setup_id: str, chunk: int) -> None:
 def test_a_try_can_be_read_from_its_key(setup_id: str, number: int) -> None:
     """Both records of a try tell its number, and which of the two they are."""
     keys, step = JobKeys("job", "launch"), process_step(setup_id, 7)
-    assert Numbered.read(keys.attempt(step, number)) == Numbered(number, interrupted=False)
-    assert Numbered.read(keys.interrupted(step, number)) == Numbered(number, interrupted=True)
+    assert RunKey.read(keys.attempt(step, number)) == RunKey(number, interrupted=False)
+    assert RunKey.read(keys.interrupted(step, number)) == RunKey(number, interrupted=True)
 
 
 @given(setup_id=IDS, level=st.integers(1, 5), node=st.integers(0, 10**7), failed=st.integers(1, 999))
@@ -124,8 +124,8 @@ def test_a_node_lies_in_its_group(setup_id: str, level: int, node: int, failed: 
     assert good.startswith(group)
     assert bad.startswith(good)
     assert level_of(good) == level_of(bad) == level
-    assert Landed.read(good) == Landed(node)
-    assert Landed.read(bad) == Landed(node, failed, 2)
+    assert ResultKey.read(good) == ResultKey(node)
+    assert ResultKey.read(bad) == ResultKey(node, failed, 2)
 
 
 @given(first=st.integers(0, 10**7), second=st.integers(0, 10**7))
