@@ -105,7 +105,7 @@ class Options:
 
     Attributes:
         chunk_items: Items a chunk, exactly (the last one may have fewer).
-        groups: Number of chunks, as even as can be; `setup` must return a sized collection.
+        chunk_count: Number of chunks, as even as can be; `setup` must return a sized collection.
         chunk_bytes: A chunk is closed when its encoded items reach this size.
         max_item_bytes: Largest encoded form of one item; setup refuses a larger one, since its worker could hold it
             only in
@@ -121,7 +121,7 @@ class Options:
     """
 
     chunk_items: int | None = None
-    groups: int | None = None
+    chunk_count: int | None = None
     chunk_bytes: int = 8 * MIB
     max_item_bytes: int = GIB
     parallelism: int = 32
@@ -132,12 +132,12 @@ class Options:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _counts(self, "chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts")
+        _counts(self, "chunk_items", "chunk_count", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts")
         _positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
-        if self.chunk_items is not None and self.groups is not None:
-            raise ConfigError("chunk_items and groups both say how many chunks there are: give one of them")
+        if self.chunk_items is not None and self.chunk_count is not None:
+            raise ConfigError("chunk_items and chunk_count both say how many chunks there are: give one of them")
         _ = self.policy
 
     @property

@@ -71,7 +71,7 @@ def test_a_compression_must_be_known() -> None:
 
 
 def test_two_options_that_contradict_each_other_are_refused() -> None:
-    """`chunk_items` of the class and `groups` of the call can't both hold, unless the call takes the first back."""
+    """`chunk_items` of the class and `chunk_count` of the call exclude each other, unless the call clears the first."""
     with pytest.raises(ConfigError, match="give one of them"):
-        Options(chunk_items=3).updated({"groups": 2})
-    assert Options(chunk_items=3).updated({"groups": 2, "chunk_items": None}).groups == 2
+        Options(chunk_items=3).updated({"chunk_count": 2})
+    assert Options(chunk_items=3).updated({"chunk_count": 2, "chunk_items": None}).chunk_count == 2
