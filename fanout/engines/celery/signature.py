@@ -31,7 +31,6 @@ from .publishing.undo import told
 SUBTASK_TYPE = "fanout"
 
 
-@Signature.register_type(SUBTASK_TYPE)
 class ForkJoinSignature(Signature[Any], Generic[R]):
     """A signature that launches when it is called, as a chain does, and not runs its task inline.
 
@@ -61,6 +60,10 @@ class ForkJoinSignature(Signature[Any], Generic[R]):
         """Launch the job and return its `Job`."""
         result = self.apply_async(partial_args, partial_kwargs)
         return extension_of(self.app).job(result.id)
+
+
+# Not as a decorator, which would take the class's type from type checkers.
+Signature.register_type(SUBTASK_TYPE)(ForkJoinSignature)
 
 
 def signature(
