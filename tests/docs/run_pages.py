@@ -70,7 +70,7 @@ def _run(block: Block, module: ModuleType) -> None:
 
 
 def _connect_in_memory(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:
-    app.conf.update(task_always_eager=True)
+    app.conf.update(task_always_eager=True, result_backend=None)
     return _connect(app, store="memory://pages", **settings)
 
 
