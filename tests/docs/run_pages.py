@@ -28,7 +28,7 @@ import fanout
 
 from .blocks import Block, blocks_of
 
-PAGE_LIMIT_S = 20
+PAGE_LIMIT_S = 100
 
 
 def run_page(page: str) -> str:
@@ -77,6 +77,16 @@ def _connect_in_memory(app: Celery, *, store: str | None = None, **settings: Any
 _connect = fanout.connect
 
 
+def _fork(page: str, result: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            _run_in_child(page, result)
+        finally:
+            os._exit(0)
+    return child
+
+
 def _run_in_child(page: str, result: Path) -> None:
     signal.alarm(PAGE_LIMIT_S)
     fanout.connect = _connect_in_memory
@@ -93,19 +103,12 @@ def main(arguments: list[str]) -> None:
     out, *pages = arguments
     wrong: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as directory:
-        for page in pages:
-            result = Path(directory) / "result"
-            result.unlink(missing_ok=True)
-            child = os.fork()
-            if child == 0:
-                try:
-                    _run_in_child(page, result)
-                finally:
-                    sys.stdout.flush()
-                    os._exit(0)
+        results = {page: Path(directory) / str(number) for number, page in enumerate(pages)}
+        children = {page: _fork(page, result) for page, result in results.items()}
+        for page, child in children.items():
             _, status = os.waitpid(child, 0)
-            said = result.exists()
-            wrong[page] = result.read_text(encoding="utf-8") if said else f"{page}: ended with status {status}"
+            said = results[page].exists()
+            wrong[page] = results[page].read_text(encoding="utf-8") if said else f"{page}: ended with status {status}"
     Path(out).write_text(json.dumps(wrong), encoding="utf-8")
 
 
