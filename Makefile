@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test campaign storm check format clean
+.PHONY: demo test campaign storm docs check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -35,9 +35,14 @@ bench-memory bench-scale: bench-%: $(VENV)/bench
 bench-%: $(VENV)/compare
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 
+# The pages below docs/ as a site, in site/. The variable silences an advertisement of the theme's makers.
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -46,7 +51,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Debian's python3 comes without ensurepip, and so without a working venv; its pip does not know dependency groups.
 $(BIN)/pip:

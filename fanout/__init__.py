@@ -98,8 +98,8 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
     return celery.connect(app, store=store, **settings)
 
 
-def attach(job_id: str, *, app: Celery | None = None) -> Job:
-    """The handle of a job that was launched in another process. No request.
+def attach(job_id: str, *, app: Celery | None = None) -> Job[Any]:
+    """Return the handle of a job that another process launched. No request.
 
     Args:
         job_id: The job's id.
@@ -114,10 +114,10 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
 
 
 def resolve(value: Any, *, app: Celery | None = None) -> Any:
-    """What a Celery task or `AsyncResult.get` received of a job: the value, fetched if it was too large to travel.
+    """Return the job's value that a Celery task or `AsyncResult.get` received, fetched if it was too large to travel.
 
     Args:
-        value: What came; returned as it is if it is no reference.
+        value: The received value; returned unchanged if it is no reference.
         app: The Celery app; if not given, the one that is connected, or of several the current one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The handle of a job: what a caller holds, here or in another process."""
+"""The handle of a job, for its caller and for any other process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from storage import ObjectInfo, StorageUnavailable, within
 
@@ -23,17 +23,26 @@ from .runtime import CachedJob, PollingOnly, Runtime
 from .stages import conclude
 from .stages.result_reader import ChunkFailed, chunk_values
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", default=Any)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R")
+
 FIRST_POLL_S = 0.02
 LAST_POLL_S = 1.0
-SPARE_POLL_S = 0.25
-"""Seconds between two looks at the store: the first pause, the last, and the first where a bell rings as well."""
+FIRST_POLL_BESIDE_LISTENER_S = 0.25
+"""Seconds between two requests for the outcome: at first, at last, and at first where a listener notifies as well."""
 
-LAST_LOOK_S = 0.5
-"""What a caller whose time is up still allows the store, for its last look."""
+LAST_REQUEST_S = 0.5
+"""Seconds that a caller whose time is up still allows the store, for its last request."""
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     LAUNCHED = "launched"
     PROCESSING = "processing"
@@ -45,14 +54,14 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        state: Where it stands.
-        chunks_done: Chunks that have a result, or whose failure is tolerated.
-        chunks: Chunks there are; None until setup has finished.
-        items: Items there are; None until setup has finished.
-        items_failed: Items that have failed.
+        state: The job's state.
+        chunks_done: Number of chunks that have a result, or whose failure is tolerated.
+        chunks: Number of all chunks; None until setup has finished.
+        items: Number of all items; None until setup has finished.
+        items_failed: Number of items that have failed.
     """
 
     state: JobState
@@ -63,23 +72,23 @@ class Progress:
 
     @property
     def fraction(self) -> float | None:
-        """Part of the chunks that are done, 0 to 1; None until setup has finished."""
+        """The share of the chunks that are done, 0 to 1; None until setup has finished."""
         if self.chunks is None:
             return None
         return self.chunks_done / self.chunks if self.chunks else 1.0
 
 
-class Job:
-    """One run of a task. Holds nothing but the id: everything else is in the store.
+class Job(Generic[R]):
+    """One run of a task. Holds only the id: everything else lies in the store.
 
-    A job that is retried goes through several rounds under the same id; all that is asked of it is of the latest.
+    Each retry starts another generation under the same id. All methods speak of the latest generation.
 
     Args:
         job_id: Id of the job.
-        runtime: The store that holds it, and a carrier to move it if it stalls.
-        launch_id: Which launch of that id is meant; if not given, the one that counts when the handle is first asked,
-            which costs one request more. A handle stays with its launch: if the job is removed and its id is used
-            again, `attach` gives a handle of the new one.
+        runtime: The store that holds the job, and a dispatcher that sends its messages again if it stalls.
+        launch_id: The launch of that id; if not given, the current one at the first request, for one request more.
+            A handle stays with its launch. If the job is removed and its id is used again, `attach` gives a handle of
+            the new launch.
     """
 
     def __init__(self, job_id: str, runtime: Runtime, *, launch_id: str | None = None) -> None:
@@ -87,42 +96,43 @@ class Job:
         self._runtime = runtime
         self._launch_id = launch_id
         self._latest: CachedJob | None = None
-        """The job in the latest round that this handle has seen."""
+        """The job in the latest generation that this handle has seen."""
         self._outcome: Outcome | None = None
         self._manifest: Manifest | None = None
 
     @property
     def id(self) -> str:
-        """The id by which any process can attach to the job; also the Celery task id of its signature."""
+        """The id by which any process attaches to the job; also the Celery task id of its signature."""
         return self._id
 
     @property
     def generation(self) -> int:
-        """How often the job was retried, as far as this handle has seen."""
+        """The number of retries that this handle has seen."""
         return self._latest.generation if self._latest is not None else 0
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> R:
         """Wait for the job's end and return the join's value.
 
-        While it waits it sweeps: a job that makes no progress is moved.
+        The waiting caller sweeps the job: it sends the missing messages of a job without progress.
 
         Args:
             timeout: Seconds to wait at most; None for as long as it takes.
 
         Raises:
             JobFailed: The job ended without a value; names task, job, chunk and item and has the worker's traceback.
-            JobCancelled: It was cancelled.
-            JobTimeout: It has not ended in time, or the store has not said so. It goes on; `get` may be called again.
+            JobCancelled: The job was cancelled.
+            JobTimeout: The job has not ended in time, or the store did not answer. The job goes on, and `get` may be
+                called again.
             JobNotFound: The store has no such job.
-            RuntimeError: The job has not ended, and this is within a task: see `celery.result.allow_join_result`.
+            RuntimeError: The job has not ended, and the caller is a task: see `celery.result.allow_join_result`.
         """
         started_at = time.monotonic()
         try:
-            with within(timeout + LAST_LOOK_S if timeout is not None else None):
+            with within(timeout + LAST_REQUEST_S if timeout is not None else None):
                 if self._find_outcome() is None:
                     self._wait(timeout)
                 assert self._outcome is not None
-                return self._ledger.value(self._outcome)
+                return cast("R", self._ledger.value(self._outcome))
         except StorageUnavailable as error:
             if timeout is None or time.monotonic() - started_at < timeout:
                 raise
@@ -132,12 +142,12 @@ class Job:
 
     @property
     def ready(self) -> bool:
-        """Whether the job has ended, well or not. One request until it has."""
+        """Whether the job has ended, with or without a value. One request until it has."""
         return self._find_outcome() is not None
 
     @property
     def state(self) -> JobState:
-        """Where the job stands. A few requests.
+        """The job's state. A few requests.
 
         Raises:
             JobNotFound: The store has no such job.
@@ -145,7 +155,7 @@ class Job:
         return self.progress().state
 
     def progress(self) -> Progress:
-        """How far the job is. A few requests, and one for every 1,000 chunks that are done.
+        """Return the job's progress. A few requests, and one for every 1,000 chunks that are done.
 
         Raises:
             JobNotFound: The store has no such job.
@@ -169,7 +179,7 @@ class Job:
 
     @property
     def failures(self) -> list[FailedItem]:
-        """The failed items of a job that tolerates some, at most 1,000, in item order; none until it has ended."""
+        """The failed items of a job that tolerates failures, at most 1,000, in item order; none until it has ended."""
         outcome = self._find_outcome()
         return outcome.failed_items if outcome is not None else []
 
@@ -184,23 +194,23 @@ class Job:
         """
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
         if self._find_outcome() is None:
-            # Not from what is at hand: a job that was removed must not leave an outcome behind.
+            # Not from the cache: a job that was removed must not leave an outcome behind.
             self._ledger.intent()
         self._outcome = conclude(self._runtime, self._open(), OutcomeStatus.CANCELLED, failure)
         return self._outcome.status == OutcomeStatus.CANCELLED
 
     def retry(self, **options: Any) -> bool:
-        """Run the job once more, under the same id: only what failed or is missing; every good result is kept.
+        """Run the failed and missing parts of the job once more, under the same id; every good result stays.
 
         For a job that failed, was cancelled, or succeeded although items failed. It starts where it broke: with setup,
-        with the chunks that have no good result, or with the join. Afterwards everything that is asked of the job,
-        here and elsewhere, is of the new round, and what follows the job in its chain is sent the new outcome.
+        with the chunks that have no good result, or with the join. Every handle then speaks of the new generation, and
+        the next task of the job's chain gets the new outcome.
 
         Args:
             **options: Changes to `max_attempts`, `tolerate`, `min_success` or `deadline_s`, which counts from now.
 
         Returns:
-            Whether a round was started; False if the job has not ended: somebody else may have retried it.
+            Whether this call started a generation; False if the job has not ended, maybe after another caller's retry.
 
         Raises:
             RetryRefused: It has succeeded without a failure, or its input is gone.
@@ -210,10 +220,10 @@ class Job:
         return retrying.start_generation(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
 
     def __iter__(self) -> Iterator[Any]:
-        """The results of process in item order, each as soon as it and all before it are there.
+        """Yield the results of process in item order, each as soon as it and all before it exist.
 
-        In a job that tolerates failures, with a `FailedItem` in the place of each that failed. In a job with `combine`
-        it is one combined value a chunk, and after it a `FailedItem` for each of the chunk's items that failed.
+        A job that tolerates failures yields a `FailedItem` in the place of each failed item. A job with `combine`
+        yields one combined value per chunk, and after it a `FailedItem` for each failed item of the chunk.
 
         Raises:
             JobFailed: From the iterator, when the job has ended and the next result will never come.
@@ -225,13 +235,13 @@ class Job:
                 tolerant = self._open().options.policy.tolerant
                 yield from chunk_values(self._ledger, manifest.setup_id, chunk, tolerant=tolerant)
             except ChunkFailed as error:
-                # Whoever gave the chunk up may not have written the outcome yet.
+                # The worker that gave the chunk up may not have written the outcome yet.
                 raise error.failure.to_error(self.id, self._open().intent.task) from None
 
     def remove(self) -> int:
-        """Delete everything the store holds of this job. Returns the number of objects deleted.
+        """Delete everything the store holds of this job, and return the number of deleted objects.
 
-        Only for a job that has ended: of one that still runs, workers would write what nobody removes.
+        Only for a job that has ended: workers of a running job would write objects that only a sweep removes.
         """
         return self._runtime.remove(self.id, self._launch_id)
 
@@ -272,7 +282,7 @@ class Job:
         return f"<Job {self.id}>"
 
     def _find_outcome(self) -> Outcome | None:
-        """The outcome of the latest round. One request; one more for one that a retry may have overtaken."""
+        """Return the outcome of the latest generation. One request; two if a retry may follow it."""
         if self._outcome is None:
             self._outcome = self._ledger.outcome()
         if self._outcome is not None and not self._outcome.final:
@@ -283,7 +293,7 @@ class Job:
         return self._outcome
 
     def _open(self) -> CachedJob:
-        """The job, in the latest round seen. One request the first time and once a minute.
+        """Return the job in the latest generation seen. One request the first time and once a minute.
 
         Raises:
             JobNotFound: The store has no such job, or its id has been used again.
@@ -326,9 +336,11 @@ class Job:
             raise outcome.error(self.id)
 
     def _polls(self, timeout: float | None, *, for_the_end: bool = False) -> Iterator[None]:
-        """Beats to look at, ever slower: every fiftieth of a second at first, every second after ten.
+        """Yield when the store is to be asked, ever more slowly: every 0.02 s at first, every second after ten.
 
-        `for_the_end`: the engine's bell is listened to, and if it rings at all there are fewer other beats.
+        Args:
+            timeout: Seconds until JobTimeout; None for never.
+            for_the_end: Whether to listen for the job's end as well. A listener that notifies makes requests rarer.
 
         Raises:
             JobTimeout: The time is up.
@@ -338,7 +350,7 @@ class Job:
         sweeping = sweep.BackgroundSweep(self._runtime, self.id)
         not_begun = NoWorkerHint(self._runtime, self._open())
         with self._runtime.listener(self.id) if for_the_end else nullcontext(PollingOnly()) as listener:
-            first_s = SPARE_POLL_S if listener.notifies else FIRST_POLL_S
+            first_s = FIRST_POLL_BESIDE_LISTENER_S if listener.notifies else FIRST_POLL_S
             while True:
                 yield
                 now = time.monotonic()

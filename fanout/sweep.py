@@ -70,7 +70,7 @@ class _LaunchListing:
             number, name = split_generation(launch_of(info.key)[1])
             generations.setdefault(number, cls(number))._add(name, info)
         first = generations[0]
-        # Objects of a generation without a start do not count: its start was removed.
+        # Objects of a generation without a start do not count: it never started, or its start was removed.
         started = [number for number, listing in generations.items() if number == 0 or "start" in listing.written_at]
         latest = generations[max(started)]
         if latest is not first:

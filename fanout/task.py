@@ -1,4 +1,4 @@
-"""What a user writes: a task of three steps or four, checked when it is declared."""
+"""The task that a user writes: three steps or four, checked where it is declared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import storage
 from storage import Compression, Unregistrable
@@ -15,7 +15,7 @@ from .config.settings import GIB, MIB
 from .declaration.definition import TASKS, Declaration
 from .engines import local
 from .errors import DeclarationError
-from .job import Job
+from .job import Job, R
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -26,7 +26,7 @@ STEPS = ("setup", "process", "join")
 COMBINE = "combine"
 OPTIONS = (
     "chunk_items",
-    "groups",
+    "chunk_count",
     "chunk_bytes",
     "max_item_bytes",
     "parallelism",
@@ -49,23 +49,23 @@ def register_type(
 ) -> T:
     """Let values of a class travel: in a task's input, items, results and value, at any depth.
 
-    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else, and may as well stand in
-    the `types` of a task; a class of another kind needs `encode` and `decode`. What arrives is equal and of the same
-    class, restored by its state: no constructor runs. Bytes say a name only, and a process looks it up among the
-    classes that it has registered, so callers and workers both call this, best where the class is defined. It can be
-    used as a decorator, and calling it twice is harmless.
+    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else, and may be named in the
+    `types` of a task instead. Another class needs `encode` and `decode`. The value that arrives is equal and of the
+    same class. Its state is restored, and no constructor runs. The encoded bytes hold only the class's name, and a
+    process looks that up among the classes that it has registered. So callers and workers both call this function,
+    best where the class is defined. It can be used as a decorator. A second call is harmless.
 
     Args:
-        cls: The class. A subclass of it is another class.
-        name: What the bytes call it, for as long as such bytes are around; module and class name if not given.
-        encode: Makes something that travels of a value, such as a dict of its attributes.
-        decode: Makes the value of what `encode` returned.
+        cls: The class. Each subclass is registered on its own.
+        name: The class's name in encoded bytes, for as long as such bytes exist; module and class name if not given.
+        encode: Turns a value into a value that travels, such as a dict of its attributes.
+        decode: Turns what `encode` returned into the value.
 
     Returns:
         The class.
 
     Raises:
-        DeclarationError: It can't be registered like this; says why.
+        DeclarationError: The class can't be registered like this; says why.
     """
     try:
         return storage.register_type(cls, name=name, encode=encode, decode=decode)
@@ -73,50 +73,53 @@ def register_type(
         raise DeclarationError(str(error)) from error
 
 
-class ForkJoinTask:
+class ForkJoinTask(Generic[R]):
     """A task that forks its work over a cluster and joins the results.
 
-    A subclass writes its steps as plain functions of named arguments:
+    A subclass writes its steps as functions of named arguments, and may name the type of the job's value:
 
-        class WordCounterTask(ForkJoinTask):
+        class WordCounterTask(ForkJoinTask[dict[str, Counter[str]]]):
             input_schema = {"documents": {"type": "list", "required": True}, "delimiter": {"type": "string"}}
 
-            def setup(documents):                       # returns or yields one dict an item
+            @staticmethod
+            def setup(documents):                       # returns or yields one dict per item
                 return [{"document": document} for document in documents]
 
-            def process(document, delimiter=" "):       # once an item, anywhere in the cluster
+            @staticmethod
+            def process(document, delimiter=" "):       # runs once per item, anywhere in the cluster
                 return Counter(document.split(delimiter))
 
-            def join(word_counters):                    # once, with the results in item order
+            @staticmethod
+            def join(word_counters):                    # runs once, with the results in item order
                 return {"word_count": sum(word_counters, Counter())}
 
-    It may write a fourth, so that join has little to do however many items there are:
+    A fourth step keeps join short however many items there are:
 
-            def combine(word_counters):                 # or combine(a, b): results in order, of which it makes one
+            @staticmethod
+            def combine(word_counters):                 # or combine(a, b): makes one result of several, in order
                 return sum(word_counters, Counter())
 
-    `combine` is run where the results are, on those of each chunk, and above 32 chunks on what it made of 32 others,
-    and so on; `join` is then given at most 32 values. So it must be associative: how values are grouped must not
-    matter. Their order is kept. It is not called for one value alone.
+    Workers run `combine` on the results of each chunk, then on groups of 32 such values, and so on. `join` gets at most
+    32 values. So `combine` must be associative: the grouping of values must not matter. Their order is kept. It does
+    not run for one value alone.
 
-    A field of the schema is bound by name to every step that declares it; the keys of an item are arguments of
-    `process`, and win over a parameter of the same name. `join` is given the results, a lazy `Results` sequence, as
-    its first argument that is no field; `combine` is given a list of values as the only one of its required
-    arguments that is no field, or a value and the one that follows it as the two that are none. A step may be a
-    static or a class method, or take `self`; then it gets a fresh instance. Steps may run more than once, so what
-    they do besides returning a value must bear repetition; and they must not change their arguments, for a worker
-    keeps a parameter at hand for the next item.
+    Each field of the schema is bound by name to every step that declares it. The keys of an item are arguments of
+    `process`, and win over a parameter of the same name. `join` gets the results, a lazy `Results` sequence, as its
+    first argument that is no field. `combine` gets a list of values as its only required argument that is no field,
+    or two consecutive values as the two that are no fields. A step may be a static method, a class method, a plain
+    function in the class, or take `self`; then it gets a fresh instance. Type checkers take a plain function's first
+    argument for `self`, so a checked program uses `@staticmethod`. Steps may run more than once, so their side effects
+    must bear repetition. They must not change their arguments: a worker reuses a parameter for the next item.
 
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well. The same input is
-            accepted, or refused for the same reasons, by whichever way it comes; see docs/input.md.
+            accepted, or refused for the same reasons, in every way of launching; see docs/input.md.
         name: The task's name, unique in a process; module and class name if not given.
         types: Classes whose values may travel in parameters, items, results and the value: dataclasses, attrs classes,
-            named tuples, enums and Pydantic models. Each is registered, as `register_type` does.
-        validator: The subclass of `cerberus.Validator` that checks the input, if it has rules, types or
-            normalisation of its own.
-        chunk_items, groups, chunk_bytes, item_bytes, parallelism, max_attempts, deadline_s, tolerate, min_success,
-            compression: See `Options`.
+            named tuples, enums and Pydantic models. The task registers each, as `register_type` does.
+        validator: A subclass of `cerberus.Validator` with rules, types or normalisation of its own.
+        chunk_items, chunk_count, chunk_bytes, max_item_bytes, parallelism, max_attempts, deadline_s, tolerate,
+            min_success, compression: See `Options`.
 
     Raises:
         DeclarationError: When the class is declared; names the class, the step and the argument.
@@ -127,7 +130,7 @@ class ForkJoinTask:
     types: ClassVar[Iterable[type[Any]]] = ()
     validator: ClassVar[type[Any] | None] = None
     chunk_items: ClassVar[int | None] = None
-    groups: ClassVar[int | None] = None
+    chunk_count: ClassVar[int | None] = None
     chunk_bytes: ClassVar[int] = 8 * MIB
     max_item_bytes: ClassVar[int] = GIB
     parallelism: ClassVar[int] = 32
@@ -139,7 +142,7 @@ class ForkJoinTask:
 
     declaration: ClassVar[Declaration]
 
-    # What a step takes is its author's choice, so these are not methods that a subclass would have to match.
+    # An author chooses what a step takes, so these are not methods that a subclass would have to match.
     if TYPE_CHECKING:
         setup: Any
         process: Any
@@ -171,7 +174,7 @@ class ForkJoinTask:
 
     @classmethod
     def get_input_schema(cls) -> Mapping[str, Any]:
-        """The input in Cerberus form: `input_schema`, unless a subclass says otherwise."""
+        """Return the input in Cerberus form: `input_schema`, unless a subclass overrides this."""
         try:
             return cls.input_schema
         except AttributeError:
@@ -188,8 +191,8 @@ class ForkJoinTask:
         executor: local.ExecutorName = "inline",
         workers: int | None = None,
         **options: Any,
-    ) -> Any:
-        """Run the task here, without Celery and without a server, and return the join's value.
+    ) -> R:
+        """Run the task in this process, without Celery and without a server, and return the join's value.
 
         Args:
             values: The input by name; an iterator or an open file is streamed.
@@ -201,7 +204,8 @@ class ForkJoinTask:
             InvalidInput: The input does not fit the schema; nothing was run.
             JobFailed: A step raised, or an element of a stream does not fit; the exception is the `__cause__`.
         """
-        return local.run(cls.declaration, values, executor=executor, workers=workers, options=options)
+        value: R = local.run(cls.declaration, values, executor=executor, workers=workers, options=options)
+        return value
 
     @classmethod
     def signature(
@@ -211,16 +215,16 @@ class ForkJoinTask:
         receives: str | None = None,
         app: Celery | None = None,
         **options: Any,
-    ) -> ForkJoinSignature:
-        """The task with its input as a Celery signature, for any chain, group or chord.
+    ) -> ForkJoinSignature[R]:
+        """Make a Celery signature of the task and its input, for any chain, group or chord.
 
-        Calling it launches a job and returns its `Job`; `delay` and `apply_async` return Celery's `AsyncResult`.
-        Large parameters are written to the store here, so that the signature stays small wherever it travels.
+        A call of the signature launches a job and returns its `Job`; `delay` and `apply_async` return Celery's
+        `AsyncResult`. This method writes large parameters to the store, so that the signature stays small.
 
         Args:
             values: The input by name.
-            receives: Name of the parameter that takes the value of the step before, in a chain. The input then travels
-                as it is given, and is normalised as a whole when that value is there.
+            receives: Name of the parameter that takes the value of the previous task of a chain. The input then travels
+                as it is given, and setup validates it as a whole when that value has come.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             **options: See `Options`.
 
@@ -244,23 +248,23 @@ class ForkJoinTask:
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> Job:
+    ) -> Job[R]:
         """Launch a job over Celery and return its handle.
 
-        If a value is an iterator or an open file, setup runs here and streams: each chunk is on its way to a worker
-        while the next is being made, and `submit` returns when the input is used up. Otherwise setup runs on a worker
-        and `submit` returns at once.
+        If a value is an iterator or an open file, setup runs in this process and streams: it sends each chunk while it
+        makes the next, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
+        returns at once.
 
         Args:
             values: The input by name.
-            job_id: An id of your own, such as an order's. Submitting the same input and options under it once more
-                makes no second job but returns the first one's handle. What stays with the caller is not compared.
-            setup_in_caller: Run setup in this process although no value is an iterator. Values that only setup declares
-                are
-                then not stored first, for a worker to fetch them: a large list that is at hand is cut and sent at once.
+            job_id: An id of your own, such as an order's. A second submission of the same input and options under it
+                makes no second job but returns the first one's handle. Values that stay with the caller are not
+                compared.
+            setup_in_caller: Run setup in this process although no value is an iterator. The caller then does not store
+                values that only setup declares: it cuts and sends them at once.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
-                `time_limit` and so on. What `signature(…).set(…)` takes besides belongs to a signature.
+                `time_limit` and so on. Links and other options of a signature belong to `signature(…).set(…)`.
             **options: See `Options`.
 
         Raises:
@@ -273,7 +277,7 @@ class ForkJoinTask:
         """
         from .engines import celery
 
-        return celery.submit(
+        job: Job[R] = celery.submit(
             cls.declaration,
             values,
             job_id=job_id,
@@ -282,6 +286,7 @@ class ForkJoinTask:
             send_options=send_options,
             options=options,
         )
+        return job
 
 
 def fork_join(
@@ -289,22 +294,22 @@ def fork_join(
     *,
     setup: Callable[..., Any],
     process: Callable[..., Any],
-    join: Callable[..., Any],
+    join: Callable[..., R],
     input_schema: Mapping[str, Any],
     combine: Callable[..., Any] | None = None,
     types: Iterable[type[Any]] = (),
     validator: type[Any] | None = None,
     **options: Any,
-) -> type[ForkJoinTask]:
-    """A task of loose functions; what it returns is used like a class that was written out.
+) -> type[ForkJoinTask[R]]:
+    """Make a task of loose functions; the returned class is used like one that was written out.
 
     Args:
         name: The task's name, unique in a process. Workers must import the module that calls this.
-        setup: Returns or yields one dict an item.
-        process: Called once an item.
-        join: Called once, with the results in item order.
+        setup: Returns or yields one dict per item.
+        process: Runs once per item.
+        join: Runs once, with the results in item order.
         input_schema: The input in Cerberus form.
-        combine: Makes one of several results, if given; see `ForkJoinTask`.
+        combine: Makes one result of several, if given; see `ForkJoinTask`.
         types: Classes whose values may travel; see `ForkJoinTask`.
         validator: The subclass of `cerberus.Validator` that checks the input; see `ForkJoinTask`.
         **options: See `Options`.
@@ -333,8 +338,8 @@ def _register_types(task: str, types: object) -> None:
             raise DeclarationError(f"{task}: types: {error}") from error
 
 
-def _bound(cls: type[ForkJoinTask], step: str) -> Callable[..., Any]:
-    """A step as a function of named arguments, however the class wrote it down."""
+def _bound(cls: type[ForkJoinTask[Any]], step: str) -> Callable[..., Any]:
+    """Return a step as a function of named arguments, however the class wrote it."""
     for owner in cls.__mro__:
         if step in owner.__dict__:
             written = owner.__dict__[step]
@@ -350,7 +355,7 @@ def _bound(cls: type[ForkJoinTask], step: str) -> Callable[..., Any]:
     return written  # type: ignore[no-any-return]
 
 
-def _on_instance(cls: type[ForkJoinTask], written: Callable[..., Any]) -> Callable[..., Any]:
+def _on_instance(cls: type[ForkJoinTask[Any]], written: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(written)
     def step(**arguments: Any) -> Any:
         return written(cls(), **arguments)

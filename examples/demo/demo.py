@@ -72,7 +72,7 @@ def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> b
         from .app import WordCount
 
         started = time.perf_counter()
-        job = WordCount.submit({"documents": documents}, groups=chunks)
+        job = WordCount.submit({"documents": documents}, chunk_count=chunks)
         _show_progress(job, console)
         counts: Counter[str] = job.get(timeout=300)
         wall_s = time.perf_counter() - started

@@ -110,7 +110,7 @@ class Options:
 
     Attributes:
         chunk_items: Items per chunk, exactly; the last chunk may have fewer.
-        groups: Number of chunks, as even as possible. Setup must return a sized collection.
+        chunk_count: Number of chunks, as even as possible. Setup must return a sized collection.
         chunk_bytes: Size of its encoded items at which a chunk is closed.
         max_item_bytes: Largest encoded size of one item. Setup refuses a larger item, because a worker must hold it in
             full, and a store takes at most 5 GiB in one request.
@@ -125,7 +125,7 @@ class Options:
     """
 
     chunk_items: int | None = None
-    groups: int | None = None
+    chunk_count: int | None = None
     chunk_bytes: int = 8 * MIB
     max_item_bytes: int = GIB
     parallelism: int = 32
@@ -136,12 +136,14 @@ class Options:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _check_counts(self, "chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts")
+        _check_counts(
+            self, "chunk_items", "chunk_count", "parallelism", "max_attempts", "chunk_bytes", "max_item_bytes"
+        )
         _check_positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
-        if self.chunk_items is not None and self.groups is not None:
-            raise ConfigError("chunk_items and groups both say how many chunks there are: give one of them")
+        if self.chunk_items is not None and self.chunk_count is not None:
+            raise ConfigError("chunk_items and chunk_count both say how many chunks there are: give one of them")
         _ = self.policy
 
     @property

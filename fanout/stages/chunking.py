@@ -17,30 +17,30 @@ STEP = 64
 def chunk_sizes(options: Options, produced: object) -> Iterator[int]:
     """Items of the first chunk, the second, and so on, without end.
 
-    `chunk_items` and `groups` are taken at their word. Otherwise a collection of known length is cut into about
+    `chunk_items` and `chunk_count` are taken at their word. Otherwise a collection of known length is cut into about
     4 chunks for each of `parallelism` workers; a stream begins with 128 single items and then doubles every
     64 chunks, so that 700 items make 280 chunks and a million make 955. A chunk may end earlier, at `chunk_bytes`.
 
     A length is asked for only where the cut depends on it, and is believed only as far as it reaches: what comes
-    beyond it is cut as a stream is, or into further groups of the same size. One that can't be told is unknown.
+    beyond it is cut as a stream is, or into further chunk_count of the same size. One that can't be told is unknown.
 
     Args:
         options: The job's options.
         produced: What setup returned.
 
     Raises:
-        ConfigError: `groups` was asked for, but the number of items is unknown.
+        ConfigError: `chunk_count` was asked for, but the number of items is unknown.
     """
     if options.chunk_items is not None:
         return _constant(options.chunk_items)
     items, why = _length(produced)
-    if options.groups is not None:
+    if options.chunk_count is not None:
         if items is None:
             raise ConfigError(
-                f"groups needs a setup that returns a sized collection, such as a list; this one returned {why}. "
+                f"chunk_count needs a setup that returns a sized collection, such as a list; this one returned {why}. "
                 "Use chunk_items, or neither"
             )
-        return _even(items, options.groups)
+        return _even(items, options.chunk_count)
     if items is not None:
         return _about(items, max(1, -(-items // (4 * options.parallelism))))
     return _doubling()
@@ -69,10 +69,10 @@ def _about(items: int, size: int) -> Iterator[int]:
     yield from _doubling_from(size)
 
 
-def _even(items: int, groups: int) -> Iterator[int]:
-    """`groups` sizes that differ by at most one and add up to `items`; fewer where there are fewer items."""
-    groups = min(groups, items) or 1
-    small, larger = divmod(items, groups)
+def _even(items: int, chunk_count: int) -> Iterator[int]:
+    """`chunk_count` sizes that differ by at most one and add up to `items`; fewer where there are fewer items."""
+    chunk_count = min(chunk_count, items) or 1
+    small, larger = divmod(items, chunk_count)
     yield from (small + 1 for _ in range(larger))
     yield from _constant(small or 1)
 

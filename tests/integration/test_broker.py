@@ -79,9 +79,9 @@ def test_40_mb_in_32_chunks(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """
     everything = documents(40 * MB, 32)
     # What the broker needs for so many messages at all, it shall have taken by then.
-    WordCounterTask.submit({"documents": ["fox"] * 32}, groups=32).get(timeout=60)
+    WordCounterTask.submit({"documents": ["fox"] * 32}, chunk_count=32).get(timeout=60)
     traffic, before = Traffic.of(rabbitmq), rabbitmq.memory_bytes()
-    job = WordCounterTask.submit({"documents": everything}, groups=32)
+    job = WordCounterTask.submit({"documents": everything}, chunk_count=32)
     peak = rabbitmq.memory_bytes()
     while not job.ready:
         peak = max(peak, rabbitmq.memory_bytes())
@@ -99,7 +99,7 @@ def test_a_list_may_be_cut_where_it_is(cluster: Cluster) -> None:
     """With `setup_in_caller` the job is set up when `submit` returns, the list is not stored, and the answer is the
     same."""
     everything = documents(4 * MB, 32)
-    job = WordCounterTask.submit({"documents": everything}, setup_in_caller=True, groups=8)
+    job = WordCounterTask.submit({"documents": everything}, setup_in_caller=True, chunk_count=8)
     assert job.progress().chunks == 8
     assert sum(found.size for found in job.objects()) > 4 * MB
     assert job.get(timeout=60)["word_count"]["fox"] == sum(document.count("fox") for document in everything)

@@ -126,7 +126,7 @@ FORGED = [
     {**GOOD, "references": ["abc"]},
     {**GOOD, "options": {"max_attempts": "3"}},
     {**GOOD, "options": {"max_attempts": -1}},
-    {**GOOD, "options": {"chunk_items": 1, "groups": 1}},
+    {**GOOD, "options": {"chunk_items": 1, "chunk_count": 1}},
     {**GOOD, "options": ["max_attempts"]},
 ]
 

@@ -27,12 +27,12 @@ def cut(options: Options, items: int, *, known: bool) -> list[int]:
     return sizes
 
 
-@given(items=st.integers(0, 5000), groups=st.integers(1, 300))
-def test_groups_are_even_and_as_many_as_asked_for(items: int, groups: int) -> None:
-    """The sizes differ by at most one, add up to the items, and are as many as groups or items."""
-    sizes = cut(Options(groups=groups), items, known=True)
+@given(items=st.integers(0, 5000), chunk_count=st.integers(1, 300))
+def test_groups_are_even_and_as_many_as_asked_for(items: int, chunk_count: int) -> None:
+    """The sizes differ by at most one, add up to the items, and are as many as chunk_count or items."""
+    sizes = cut(Options(chunk_count=chunk_count), items, known=True)
     assert sum(sizes) == items
-    assert len(sizes) == min(groups, items)
+    assert len(sizes) == min(chunk_count, items)
     assert not sizes or max(sizes) - min(sizes) <= 1
 
 
@@ -78,9 +78,9 @@ def test_sizes_of_a_stream_never_fall() -> None:
 
 
 def test_groups_of_a_stream_are_refused() -> None:
-    """An unknown number of items can't be cut into a number of groups."""
-    with pytest.raises(ConfigError, match="groups needs a setup that returns a sized collection"):
-        chunk_sizes(Options(groups=2), iter(()))
+    """An unknown number of items can't be cut into a number of chunk_count."""
+    with pytest.raises(ConfigError, match="chunk_count needs a setup that returns a sized collection"):
+        chunk_sizes(Options(chunk_count=2), iter(()))
 
 
 class Lying:
@@ -131,12 +131,12 @@ MISLEADING += [RuntimeError("no idea"), NotImplementedError(), OverflowError(), 
 
 
 @pytest.mark.parametrize("says", MISLEADING, ids=str)
-@pytest.mark.parametrize("options", [{}, {"chunk_items": 3}, {"chunk_bytes": 1}, {"groups": 3}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"chunk_items": 3}, {"chunk_bytes": 1}, {"chunk_count": 3}], ids=str)
 def test_a_length_that_lies_loses_nothing(says: Any, options: dict[str, int]) -> None:
-    """Whatever len() says or raises, all items are processed, or `groups` is refused with the reason."""
+    """Whatever len() says or raises, all items are processed, or `chunk_count` is refused with the reason."""
     produced = Lying(40, says)
     known = isinstance(says, int) and 0 <= says <= sys.maxsize
-    if "groups" in options and not known:
+    if "chunk_count" in options and not known:
         with pytest.raises(JobFailed, match="this one returned a Lying whose len"):
             run_here(produced, **options)
     else:
@@ -152,7 +152,7 @@ def test_a_length_is_asked_for_only_where_it_matters() -> None:
             asked.append(True)
             return super().__len__()
 
-    for options, times in (({"chunk_items": 2}, 0), ({"groups": 2}, 1), ({}, 1)):
+    for options, times in (({"chunk_items": 2}, 0), ({"chunk_count": 2}, 1), ({}, 1)):
         asked.clear()
         next(chunk_sizes(Options(**options), Counting([1, 2])))
         assert len(asked) == times

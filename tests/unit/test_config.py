@@ -59,7 +59,7 @@ def test_options_are_changed_by_name() -> None:
     """Changes give new options; unknown names are listed with those that exist."""
     options = Options(chunk_items=3)
     assert options.replace({"max_attempts": 5}) == Options(chunk_items=3, max_attempts=5)
-    with pytest.raises(ConfigError, match=r"no such option: a, b; there are chunk_bytes, chunk_items"):
+    with pytest.raises(ConfigError, match=r"no such option: a, b; there are chunk_bytes, chunk_count, chunk_items"):
         options.replace({"b": 1, "a": 2})
 
 
@@ -71,7 +71,7 @@ def test_a_compression_must_be_known() -> None:
 
 
 def test_two_options_that_contradict_each_other_are_refused() -> None:
-    """`chunk_items` of the class and `groups` of the call can't both hold, unless the call takes the first back."""
+    """`chunk_items` of the class and `chunk_count` of the call exclude each other, unless the call clears the first."""
     with pytest.raises(ConfigError, match="give one of them"):
-        Options(chunk_items=3).replace({"groups": 2})
-    assert Options(chunk_items=3).replace({"groups": 2, "chunk_items": None}).groups == 2
+        Options(chunk_items=3).replace({"chunk_count": 2})
+    assert Options(chunk_items=3).replace({"chunk_count": 2, "chunk_items": None}).chunk_count == 2

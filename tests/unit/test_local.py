@@ -72,7 +72,7 @@ def test_an_unknown_executor_is_refused() -> None:
         Words.run({"documents": []}, executor="greenlets")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{"chunk_itmes": 1}, {"groups": 0}, {"chunk_items": 1, "groups": 1}])
+@pytest.mark.parametrize("options", [{"chunk_itmes": 1}, {"chunk_count": 0}, {"chunk_items": 1, "chunk_count": 1}])
 def test_wrong_options_are_refused(options: dict[str, int]) -> None:
     """Options of a call are checked before anything runs."""
     with pytest.raises(ConfigError):

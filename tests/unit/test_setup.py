@@ -355,16 +355,16 @@ def test_an_item_of_just_the_limit_passes(world: World) -> None:
     assert world.run(Words, values, chunk_items=20, max_item_bytes=size - 1).status == OutcomeStatus.FAILED
 
 
-@pytest.mark.parametrize(("groups", "expected"), [(1, [7]), (3, [3, 2, 2]), (7, [1] * 7), (20, [1] * 7)])
-def test_groups_cut_a_collection_evenly(world: World, groups: int, expected: list[int]) -> None:
-    """`groups` is the number of chunks where there are as many items."""
-    world.prepare(Words, {"documents": ["x"] * 7}, groups=groups)
+@pytest.mark.parametrize(("chunk_count", "expected"), [(1, [7]), (3, [3, 2, 2]), (7, [1] * 7), (20, [1] * 7)])
+def test_groups_cut_a_collection_evenly(world: World, chunk_count: int, expected: list[int]) -> None:
+    """`chunk_count` is the number of chunks where there are as many items."""
+    world.prepare(Words, {"documents": ["x"] * 7}, chunk_count=chunk_count)
     assert [ref.location.items for ref in world.refs] == expected
 
 
 def test_groups_of_a_generator_fail_the_job(world: World) -> None:
-    """A setup that yields can't be cut into a number of groups; the failure says what to do."""
-    failure = failure_of(world, Numbers, {"numbers": [1]}, groups=2, chunk_items=None)
+    """A setup that yields can't be cut into a number of chunk_count; the failure says what to do."""
+    failure = failure_of(world, Numbers, {"numbers": [1]}, chunk_count=2, chunk_items=None)
     assert (failure.step, failure.error) == ("setup", "ConfigError")
     assert "Use chunk_items, or neither" in failure.reason
 

@@ -117,12 +117,12 @@ def test_a_process_without_an_argument_is_refused() -> None:
     [
         {"chunk_items": 0},
         {"chunk_items": True},
-        {"groups": -1},
+        {"chunk_count": -1},
         {"chunk_bytes": "8"},
         {"parallelism": 0},
         {"max_attempts": 0},
         {"deadline_s": float("nan")},
-        {"chunk_items": 1, "groups": 1},
+        {"chunk_items": 1, "chunk_count": 1},
     ],
 )
 def test_a_bad_option_is_refused(options: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ def test_a_bad_option_is_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["chunk_items", "groups", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts"]
+    "name", ["chunk_items", "chunk_count", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts"]
 )
 def test_a_count_that_is_no_integer_is_refused(name: str) -> None:
     """What counts things must be an integer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic
 
 from celery import Celery
 from celery.canvas import Signature
@@ -13,7 +13,7 @@ from storage import StorageError
 
 from ...declaration.definition import Declaration
 from ...errors import ConfigError
-from ...job import Job
+from ...job import Job, R
 from ...records.failure import Failure
 from ...records.keys import is_id, new_id
 from ...records.models import OutcomeStatus
@@ -31,15 +31,14 @@ from .publishing.undo import told
 SUBTASK_TYPE = "fanout"
 
 
-@Signature.register_type(SUBTASK_TYPE)
-class ForkJoinSignature(Signature[Any]):
+class ForkJoinSignature(Signature[Any], Generic[R]):
     """A signature that launches when it is called, as a chain does, and not runs its task inline.
 
     All else is Celery's: `apply_async`, `delay`, `link`, `set`, `|`, and its place in groups, chords and chains.
     """
 
     @classmethod
-    def from_dict(cls, d: dict[str, Any], app: Celery | None = None) -> ForkJoinSignature:
+    def from_dict(cls, d: dict[str, Any], app: Celery | None = None) -> ForkJoinSignature[R]:
         return cls(d, app=app)  # type: ignore[arg-type]
 
     @property
@@ -57,10 +56,14 @@ class ForkJoinSignature(Signature[Any]):
         check(options)
         return super().set(immutable=immutable, **options)
 
-    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job:
+    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job[R]:
         """Launch the job and return its `Job`."""
         result = self.apply_async(partial_args, partial_kwargs)
         return extension_of(self.app).job(result.id)
+
+
+# Not as a decorator, which would take the class's type from type checkers.
+Signature.register_type(SUBTASK_TYPE)(ForkJoinSignature)
 
 
 def signature(
