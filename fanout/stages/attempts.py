@@ -82,9 +82,9 @@ class Attempts:
         delivery costs one listing and at most two requests more.
 
         Args:
-            delivery: What is known of earlier runs. Each run for a message that was resent has a record, and there may
-                be other messages for the same step. A resumed or requeued run goes on as the same attempt, or as the
-                next one if the record says that the attempt was interrupted.
+            delivery: Earlier runs, as far as they are known. Each run for a message that was resent has a record, and
+                there may be other messages for the same step. A resumed or requeued run goes on as the same attempt,
+                or as the next one if the attempt has a record of its interruption.
             limit: Number of attempts allowed.
             stall_s: Seconds after its last heartbeat for which a started attempt counts as running.
             explain: Returns why the earlier run was lost, given the number of attempts so far; None if unknown.

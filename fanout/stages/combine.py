@@ -1,9 +1,9 @@
 """Combine: makes one value of the values of a full group. The values form a tree, in a job whose task has a `combine`.
 
 The worker that writes the last result of a group of chunks combines the group's values into a node. The worker that
-writes the last node of a group combines these into a node of the next level, and so on, up to the level whose at most
-32 values the join is given. All of that happens in the message of the chunk that came last. If its worker dies, the
-broker redelivers the message, and the next run finds the chunk's result and goes on with the nodes.
+writes the last node of a group combines these into a node of the next level, and so on. The last level has at most 32
+nodes, whose values the join is given. All of that happens in the message of the chunk that came last. If its worker
+dies, the broker redelivers the message, and the next run finds the chunk's result and goes on with the nodes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, deliver
         runtime: Store, settings and dispatcher.
         job: The job.
         ref: The chunk, whose result exists.
-        delivery: What is known of earlier runs for the same message.
+        delivery: Earlier runs for the same message, as far as they are known.
 
     Raises:
         StorageError: The store does not answer. The check may safely run again, as a resumed delivery.

@@ -26,7 +26,7 @@ def check_completion(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: 
         runtime: Store, settings and dispatcher.
         job: The job.
         ref: The chunk, whose result exists.
-        delivery: What is known of earlier runs for the same message.
+        delivery: Earlier runs for the same message, as far as they are known.
         by: Token of the run.
     """
     debouncer = runtime.debouncer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What a worker knows of earlier messages for the same step, and of earlier runs for this message.
+    """Earlier messages for the same step, and earlier runs for this message, as far as the worker knows of them.
 
     Attributes:
         redelivered: The broker has delivered this message before: an earlier run died, or never began.

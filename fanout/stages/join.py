@@ -44,7 +44,7 @@ def run_join(
         job_id: The job.
         launch_id: Launch of that job id; None for the latest.
         generation: The job's generation. Nothing happens in one that was superseded.
-        delivery: What is known of earlier runs for the same message.
+        delivery: Earlier runs for the same message, as far as they are known.
         token: Token of this run; None for a new one.
         held: Tokens of interrupted runs for this message, whose claim this run takes over.
 
@@ -82,7 +82,7 @@ def run_join(
         if claim.number and ledger.delivered():
             return None
         if outcome is None and claim.number:
-            # An earlier holder of the claim may have written an outcome since the first look.
+            # An earlier holder of the claim may have written an outcome since this worker first asked.
             outcome = ledger.outcome()
         if outcome is not None or complete is None:
             return outcome if _exists(job) else None

@@ -42,7 +42,7 @@ def run_process(
     Args:
         runtime: Store, settings and dispatcher.
         ref: The chunk.
-        delivery: What is known of earlier runs for the same message.
+        delivery: Earlier runs for the same message, as far as they are known.
 
     Raises:
         StorageError: The store does not answer. The chunk may safely run again, as a resumed delivery.

@@ -59,7 +59,7 @@ def run_setup(
         caller_parameters: Parameters that only this process has, by name, if setup runs in the caller.
         fresh: Whether this process has just created the job, which saves two requests for its outcome and manifest.
         generation: The job's generation.
-        delivery: What is known of earlier runs for the same message.
+        delivery: Earlier runs for the same message, as far as they are known.
 
     Raises:
         StorageError: The store does not answer. Setup may safely run again, as a resumed delivery.
