@@ -1,1 +1,1 @@
-"""Work of a process that runs beside its steps."""
+"""Threads that work beside the steps of a process."""

@@ -1,4 +1,4 @@
-"""What can wait until this process has nothing better to do."""
+"""Work that a process defers until it is idle."""
 
 from __future__ import annotations
 
@@ -11,132 +11,136 @@ from dataclasses import dataclass
 
 from ..errors import is_transient
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 PAUSE_S = 0.005
-"""A process that has not worked for so long has nothing to do: a worker's next message comes sooner."""
+"""Seconds after its last step at which a process counts as idle. A busy worker receives its next message sooner."""
 
 LONGEST_S = 0.25
-"""Longest time that anything waits for a busy process."""
+"""Longest time that an action waits for a busy process, in seconds."""
 
-ATTEMPTS = 10
-"""Times that something is tried while store or broker do not answer: about 8 minutes, as for a message."""
+MAX_CALLS = 10
+"""Calls of an action while store or broker do not answer: about 8 minutes in all, as for a message."""
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Deferred:
     action: Callable[[], object]
     since: float
     not_before: float = 0.0
-    attempts: int = 0
+    calls: int = 0
 
 
 class Debouncer:
-    """Does what was put off, in a thread, once the process has not worked for 5 ms, or after 250 ms if it has.
+    """A queue of actions for one thread, which calls them once the process is idle. Thread-safe.
 
-    What waits is lost if the process dies, so it must be something that a sweep makes good. Safe for threads.
+    A process is idle 5 ms after its last step. In a busy process an action is called 250 ms after it was deferred.
+    Deferred actions are lost if the process dies, so a sweep must be able to make up for them. The thread starts with
+    the first action and ends with the last one. A forked process starts a thread of its own.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[Hashable, _Waiting] = {}
-        self._at_work = 0
-        self._worked_at = 0.0
+        self._deferred: dict[Hashable, _Deferred] = {}
+        self._steps = 0
+        self._stepped_at = 0.0
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Within it the process is busy."""
+        """Count the process as busy within the block."""
         with self._lock:
-            self._at_work += 1
+            self._steps += 1
         try:
             yield
         finally:
             with self._lock:
-                self._at_work -= 1
-                self._worked_at = time.monotonic()
+                self._steps -= 1
+                self._stepped_at = time.monotonic()
             self._changed.set()
 
     def defer(self, name: Hashable, action: Callable[[], object]) -> None:
-        """Have something done soon, instead of what was put off under that name before.
+        """Defer an action; it replaces an earlier one of the same name.
 
         Args:
-            name: What it is called.
-            action: Does it. May be called more than once if store or broker do not answer.
+            name: Identifies the action, here and in the log.
+            action: Called once; again, after a growing pause, if store or broker do not answer.
         """
         with self._lock:
-            self._waiting[name] = _Waiting(action, time.monotonic())
-            # A thread that is not alive any more: this process was forked from one that had it.
+            self._deferred[name] = _Deferred(action, time.monotonic())
+            # In a forked process the thread of the parent is not alive.
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="fanout-idle", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="fanout-debouncer", daemon=True)
                 self._thread.start()
-            elif not self._at_work:
+            elif not self._steps:
                 self._changed.set()
 
     def drop(self, name: Hashable) -> None:
-        """Forget what was put off under that name: it has been done."""
+        """Drop the action of that name, if there is one, because it is not needed any more."""
         with self._lock:
-            self._waiting.pop(name, None)
+            self._deferred.pop(name, None)
 
     def flush(self) -> None:
-        """Do at once all that was put off: the process is about to end."""
-        for name, waiting in self._due(at_once=True):
-            self._do(name, waiting)
+        """Call all deferred actions now, in this thread, because the process is about to end."""
+        for name, deferred in self._take_due(at_once=True):
+            self._call(name, deferred)
 
     def _run(self) -> None:
         while True:
-            self._rest()
-            for name, waiting in self._due():
-                self._do(name, waiting)
+            self._wait()
+            for name, deferred in self._take_due():
+                self._call(name, deferred)
             with self._lock:
-                if not self._waiting:
+                if not self._deferred:
                     self._thread = None
                     return
 
-    def _rest(self) -> None:
-        """Return when something may be due."""
+    def _wait(self) -> None:
+        """Return when an action may be due."""
         with self._lock:
             self._changed.clear()
-            rest_s = min(map(self._due_at, self._waiting.values()), default=0.0) - time.monotonic()
-        if rest_s > PAUSE_S:
-            # Whoever stops working says so. To look again and again would take the interpreter from those who work.
-            self._changed.wait(rest_s)
+            wait_s = min(map(self._due_at, self._deferred.values()), default=0.0) - time.monotonic()
+        if wait_s > PAUSE_S:
+            # `work` sets the event at its end. Polling would take the interpreter from the steps.
+            self._changed.wait(wait_s)
         else:
-            time.sleep(max(rest_s, 0.0))
+            time.sleep(max(wait_s, 0.0))
 
-    def _due_at(self, waiting: _Waiting) -> float:
-        """When it is to be done, if nothing changes until then."""
-        paused_at = float("inf") if self._at_work else self._worked_at + PAUSE_S
-        return max(waiting.not_before, min(paused_at, waiting.since + LONGEST_S))
+    def _due_at(self, deferred: _Deferred) -> float:
+        """Return when to call the action, if no step begins or ends until then."""
+        idle_at = float("inf") if self._steps else self._stepped_at + PAUSE_S
+        return max(deferred.not_before, min(idle_at, deferred.since + LONGEST_S))
 
-    def _due(self, *, at_once: bool = False) -> list[tuple[Hashable, _Waiting]]:
-        """Take out what is to be done now."""
+    def _take_due(self, *, at_once: bool = False) -> list[tuple[Hashable, _Deferred]]:
+        """Remove the actions that are due, or all of them, and return them."""
         with self._lock:
             now = time.monotonic()
             due = [
-                (name, waiting) for name, waiting in self._waiting.items() if at_once or self._due_at(waiting) <= now
+                (name, deferred)
+                for name, deferred in self._deferred.items()
+                if at_once or self._due_at(deferred) <= now
             ]
             for name, _ in due:
-                del self._waiting[name]
+                del self._deferred[name]
             return due
 
-    def _do(self, name: Hashable, waiting: _Waiting) -> None:
+    def _call(self, name: Hashable, deferred: _Deferred) -> None:
         try:
-            waiting.action()
+            deferred.action()
         except Exception as error:
             if not is_transient(error):
-                _LOG.exception("%s: failed, and is left to a sweep", name)
+                _LOG.exception("%s: the deferred action failed; a sweep will make up for it", name)
                 return
-            waiting.attempts += 1
-            if waiting.attempts >= ATTEMPTS:
-                _LOG.error("%s: put off %d times, now left to a sweep: %s", name, ATTEMPTS, error)
+            deferred.calls += 1
+            if deferred.calls >= MAX_CALLS:
+                _LOG.error("%s: no answer to %d calls; a sweep will make up for it: %s", name, MAX_CALLS, error)
                 return
-            waiting.not_before = time.monotonic() + _patience_s(waiting.attempts)
+            deferred.not_before = time.monotonic() + _backoff_s(deferred.calls)
             with self._lock:
-                self._waiting.setdefault(name, waiting)
+                self._deferred.setdefault(name, deferred)
 
 
-def _patience_s(attempts: int) -> float:
-    """How long to wait after so many tries in vain."""
-    return min(2.0**attempts, 60.0)
+def _backoff_s(calls: int) -> float:
+    """Return the seconds to wait after so many calls without an answer."""
+    return min(2.0**calls, 60.0)

@@ -1,4 +1,4 @@
-"""Things to be done later that are mostly called off before."""
+"""Timers that share one thread; most of them are cancelled before they fire."""
 
 from __future__ import annotations
 
@@ -8,61 +8,65 @@ from collections.abc import Callable
 
 
 class Timers:
-    """What `threading.Timer` does, with one thread for all of them instead of one each. Safe for threads."""
+    """A replacement for `threading.Timer` with one thread for all timers instead of one each. Thread-safe.
+
+    The thread starts with the first timer and ends with the last one. A forked process starts a thread of its own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: dict[Timer, float] = {}
+        self._due_at: dict[Timer, float] = {}
         self._sooner = threading.Event()
         self._wakes_at = 0.0
         self._thread: threading.Thread | None = None
 
     def set(self, after_s: float, action: Callable[[], object]) -> Timer:
-        """Have something done later.
+        """Schedule a call.
 
         Args:
             after_s: Seconds from now.
-            action: Does it, in the thread of all alarms; must be short and raise nothing.
+            action: Called once, in the thread that all timers share. It must be short, raise nothing, and set or
+                cancel no timer here.
         """
         timer = Timer(self, action)
-        at = time.monotonic() + after_s
+        due_at = time.monotonic() + after_s
         with self._lock:
-            self._due[timer] = at
-            # A thread that is not alive any more: this process was forked from one that had it.
+            self._due_at[timer] = due_at
+            # In a forked process the thread of the parent is not alive.
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="fanout-alarms", daemon=True)
-                self._wakes_at = at
+                self._thread = threading.Thread(target=self._run, name="fanout-timers", daemon=True)
+                self._wakes_at = due_at
                 self._thread.start()
-            elif at < self._wakes_at:
+            elif due_at < self._wakes_at:
                 self._sooner.set()
         return timer
 
     def cancel(self, timer: Timer) -> bool:
-        """See `Timer.cancel`."""
+        """Cancel a timer; see `Timer.cancel`."""
         with self._lock:
-            return self._due.pop(timer, None) is not None
+            return self._due_at.pop(timer, None) is not None
 
     def _run(self) -> None:
         while True:
             with self._lock:
                 now = time.monotonic()
-                for timer in [timer for timer, at in self._due.items() if at <= now]:
-                    del self._due[timer]
-                    # With the lock held, so that who calls off too late knows that it has been done.
+                for timer in [timer for timer, due_at in self._due_at.items() if due_at <= now]:
+                    del self._due_at[timer]
+                    # With the lock held, so that a `cancel` that comes too late returns after the call.
                     timer.action()
-                if not self._due:
+                if not self._due_at:
                     self._thread = None
                     return
-                self._wakes_at = min(self._due.values())
+                self._wakes_at = min(self._due_at.values())
                 self._sooner.clear()
             self._sooner.wait(self._wakes_at - now)
 
 
 class Timer:
-    """One thing to be done.
+    """One scheduled call.
 
     Attributes:
-        action: Does it.
+        action: The call.
     """
 
     __slots__ = ("_timers", "action")
@@ -72,5 +76,5 @@ class Timer:
         self.action = action
 
     def cancel(self) -> bool:
-        """Do it no more. Returns False if it has been done."""
+        """Cancel the call. Returns False if it was made or cancelled before."""
         return self._timers.cancel(self)

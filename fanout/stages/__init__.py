@@ -1,8 +1,8 @@
-"""The three steps of a job as idempotent functions over a store. No engine is known here.
+"""The three steps of a job as idempotent functions over a store. They know no engine.
 
-Each may be run twice, at the same time or after a crash at any line: what stands in the store decides what is
-left to do. An error of the user's code becomes a record; an error of the store passes through, for the engine to
-try the whole stage again.
+A step may run twice, at the same time or after a crash at any line: the records in the store decide what is left to do.
+An error of the user's code becomes a record. An error of the store passes through, so that the engine runs the whole
+step again.
 """
 
 from .join import run_join

@@ -1,10 +1,11 @@
-"""How often a step has been tried, kills of its worker included.
+"""Attempts of a step, with those in which its worker died.
 
-A first delivery costs nothing: it leaves a record only if it raises (but see `climb`). Whoever gets a message that was
-delivered before, or that a sweep sent, first puts on record that it starts; so the number of records is the number of
-runs, and a step that kills its worker is stopped after exactly `limit` of them. Starts are write-once: of several who
-are sent to the same step at once, one starts. What store or broker put off is no try: that, too, is put on record, as
-soon as the store takes it, beside the try's number.
+The first attempt for a message leaves a record only if it raises, so that it costs nothing. (`combine` records its
+first attempt, too.) A worker whose message was redelivered, or sent by a sweep, records the start of its attempt before
+it runs the step. So the number of records is the number of runs, and a step that kills its workers is stopped after
+exactly `limit` of them. Records of starts are write-once: of several workers that get messages for the same step at
+once, one starts. An attempt that an outage of the store or the broker interrupts does not count. The worker records the
+interruption beside the attempt, if the store takes the record.
 """
 
 from __future__ import annotations
@@ -25,24 +26,27 @@ from .delivery import Delivery
 
 
 class Admission(Enum):
-    """Whether a step may run once more."""
+    """A decision whether a step may run once more."""
 
     RUN = auto()
     LEAVE = auto()
-    """Somebody else has just begun it."""
+    """Another worker has just started it."""
     GIVE_UP = auto()
-    """It has used up its tries."""
+    """It has used up its attempts."""
 
 
 class Attempts:
-    """The tries of one step of a job.
+    """The attempts of one step of a job.
+
+    Attributes:
+        number: Number of the current attempt, from 1.
 
     Args:
         ledger: The job's records.
-        step: `setup`, `join` or `keys.process_step(…)`.
-        by: Whose they are, where that matters to those who come later: token of the run, or of the message.
-        now: Gives the store's time.
-        known: Number of the last try that was on record when the message was sent.
+        step: `setup`, `join`, `keys.process_step(…)` or `keys.combine_step(…)`.
+        by: Token under which the attempts are recorded: of the run, or of the message where later runs must know it.
+        now: Returns the store's time, in seconds since the epoch.
+        known: Number of the last attempt that was recorded when the message was sent.
     """
 
     def __init__(self, ledger: Ledger, step: str, *, by: str, now: Callable[[], float], known: int = 0) -> None:
@@ -52,19 +56,18 @@ class Attempts:
         self._by = by
         self._known = known
         self._interrupted = 0
-        self._on_record = False
+        self._is_recorded = False
         self.number = known + 1
-        """Number of the try that is under way, from 1."""
 
     @property
     def count(self) -> int:
-        """How many tries there were, with the one under way and without those that were put off."""
+        """Number of attempts, with the current one and without those that were interrupted."""
         return self.number - self._interrupted
 
     def begin(self) -> bool:
-        """Take the first try and put it on record; False if somebody else has begun it. One request."""
-        self._on_record = self._start()
-        return self._on_record
+        """Start and record the first attempt. Returns False if another worker has started it. One request."""
+        self._is_recorded = self._start()
+        return self._is_recorded
 
     def admit(
         self,
@@ -72,82 +75,85 @@ class Attempts:
         *,
         limit: int,
         stall_s: float = 0.0,
-        why: Callable[[int], Failure] | None = None,
+        explain: Callable[[int], Failure] | None = None,
     ) -> Admission:
-        """Whether the step may run once more.
+        """Decide whether the step may run once more, and record the start where an earlier run is possible.
+
+        A first delivery costs no request, or one listing if its message knows of `limit - 1` attempts. Any other
+        delivery costs one listing and at most two requests more.
 
         Args:
-            delivery: What is known of earlier runs. A message that was resent may be one of several for the same step,
-                and none of its runs began without a record. One that goes on does so as the same attempt, or as
-                another where it is on record that the attempt was interrupted.
-            limit: Runs that there may be.
-            stall_s: Seconds without a sign of life for which a try that began is taken to be at work.
-            why: Why the earlier run was lost, by the tries so far, where that is known.
+            delivery: Earlier runs, as far as they are known. Each run for a message that was resent has a record, and
+                there may be other messages for the same step. A resumed or requeued run goes on as the same attempt,
+                or as the next one if the attempt has a record of its interruption.
+            limit: Number of attempts allowed.
+            stall_s: Seconds after its last heartbeat for which a started attempt counts as running.
+            explain: Returns why the earlier run was lost, given the number of attempts so far; None if unknown.
         """
         lost, resent, goes_on = delivery.is_lost, delivery.resent, delivery.goes_on
         first = not (lost or resent or goes_on)
         if first and (self._known == 0 or self._known + 1 < limit):
             return Admission.RUN
-        found = self._ledger.attempts(self._step)
-        last, self._interrupted = found.last, len(found.interrupted)
+        recorded = self._ledger.attempts(self._step)
+        last, self._interrupted = recorded.last, len(recorded.interrupted)
         if first:
-            # Only now does it matter how many of those that are known do not count.
+            # In the last attempt it matters how many of the known ones were interrupted.
             return Admission.RUN
         if resent and (last == self._known or not (lost or goes_on)):
-            # No run for this message has begun.
-            if self._at_work(found, stall_s):
+            # No run for this message has started.
+            if self._is_running(recorded, stall_s):
                 return Admission.LEAVE
-        elif goes_on and not lost and last not in found.interrupted:
+        elif goes_on and not lost and last not in recorded.interrupted:
             self.number = max(last, self._known + 1)
-            self._on_record = self.number == last
+            self._is_recorded = self.number == last
             return Admission.RUN
         elif lost and last == self._known:
-            # The first delivery of this message left no trace, so its worker is gone.
+            # The first run for this message left no record before its worker died.
             last += 1
-            if not self._lose(last, why(last - self._interrupted) if why else None):
+            if not self._record_lost(last, explain(last - self._interrupted) if explain else None):
                 return Admission.LEAVE
-        elif lost and why:
-            # It had put on record that it starts.
-            self._record(last, AttemptState.LOST, why(last - self._interrupted))
+        elif lost and explain:
+            # The lost run had recorded its start.
+            self._record(last, AttemptState.LOST, explain(last - self._interrupted))
         self.number = last
         if self.count >= limit:
             return Admission.GIVE_UP
         self.number += 1
-        self._on_record = self._start()
-        return Admission.RUN if self._on_record else Admission.LEAVE
+        self._is_recorded = self._start()
+        return Admission.RUN if self._is_recorded else Admission.LEAVE
 
     @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Within it, a run that store or broker fail is put on record as put off, if the store takes that.
+    def record_if_interrupted(self) -> Iterator[None]:
+        """Record that the current attempt was interrupted if store or broker fail within the block.
 
-        Without that record, whoever hears nothing of the run for long takes its worker for dead.
+        Without that record, a worker that later finds no heartbeat of the attempt believes its worker dead.
         """
         try:
             yield
         except Exception as error:
             if is_transient(error):
                 with suppress(StorageError):
-                    # One that had left no record takes a number, so that what goes on in its place gets the next.
-                    number = self.number if self._on_record else self._ledger.attempts(self._step).last + 1
+                    # An attempt without a record takes the next number, so that its successor gets another one.
+                    number = self.number if self._is_recorded else self._ledger.attempts(self._step).last + 1
                     self._record_interrupted(number)
             raise
 
-    def raised(self, failure: Failure) -> None:
-        """Put on record that the try under way has raised."""
+    def record_failure(self, failure: Failure) -> None:
+        """Record that the current attempt has raised. One request."""
         self._record(self.number, AttemptState.RAISED, failure)
 
-    def verdict(self, *, step: str, chunk: int | None = None, silent_s: float | None = None) -> Failure:
-        """Why the step is given up: its last failure, or that its workers were lost.
+    def find_failure(self, *, step: str, chunk: int | None = None, silent_s: float | None = None) -> Failure:
+        """Return why the step is given up: its last failure, or the loss of its workers. One request.
 
         Args:
-            step: `setup`, `process` or `join`.
+            step: `setup`, `process`, `combine` or `join`.
             chunk: Index of the chunk, for process.
-            silent_s: For how long nothing was heard of the last worker, if that is all that is known; None if the
-                broker has delivered its message again.
+            silent_s: Seconds without a heartbeat of the last worker, if nothing else is known of it; None if the broker
+                has redelivered its message.
         """
-        known = self._ledger.last_failure(self._step, self.number)
-        if known is not None:
-            return known
+        recorded = self._ledger.last_failure(self._step, self.number)
+        if recorded is not None:
+            return recorded
         if silent_s is None:
             reason = (
                 "its worker died while running it (killed, out of memory, or crashed), or it took longer than the "
@@ -155,34 +161,34 @@ class Attempts:
             )
         else:
             reason = (
-                f"its worker gave no sign of life for {silent_s:g} s: it died while running it (killed, out of memory, "
+                f"its worker wrote no heartbeat for {silent_s:g} s: it died while running it (killed, out of memory, "
                 "or crashed), or could not reach the store, not even to say so"
             )
         return Failure(step, "WorkerLost", reason, chunk=chunk, attempts=self.count)
 
-    def _at_work(self, found: RecordedAttempts, stall_s: float) -> bool:
-        """Whether somebody has begun the step, and given a sign of life since `stall_s`. One request at most."""
-        began_at = found.written_at.get(found.last) if found.last not in found.interrupted else None
+    def _is_running(self, recorded: RecordedAttempts, stall_s: float) -> bool:
+        """Return whether the last attempt started or wrote a heartbeat within `stall_s`. At most one request."""
+        started_at = recorded.written_at.get(recorded.last) if recorded.last not in recorded.interrupted else None
         now = self._now()
-        if began_at is not None and now - began_at < stall_s:
+        if started_at is not None and now - started_at < stall_s:
             return True
         heartbeat_at = self._ledger.last_heartbeat(self._step)
         return heartbeat_at is not None and now - heartbeat_at < stall_s
 
     def _start(self) -> bool:
-        """Take the try of this number; False if somebody else has begun it."""
-        begun = Attempt(state=AttemptState.STARTED, at=time.time(), by=self._by)
+        """Record the start of the current attempt. Returns False if another worker has started it."""
+        started = Attempt(state=AttemptState.STARTED, at=time.time(), by=self._by)
         try:
-            return self._ledger.begin_attempt(self._step, self.number, begun) is begun
+            return self._ledger.begin_attempt(self._step, self.number, started) is started
         except StorageError:
             with suppress(StorageError):
-                # The answer may have been lost, and the record may stand.
-                if self._ledger.begin_attempt(self._step, self.number, begun) is begun:
+                # The store may have written the record although its answer was lost.
+                if self._ledger.begin_attempt(self._step, self.number, started) is started:
                     self._record_interrupted(self.number)
             raise
 
-    def _lose(self, number: int, failure: Failure | None) -> bool:
-        """Put the try of that number on record as lost, which left none; False if somebody has begun it meanwhile."""
+    def _record_lost(self, number: int, failure: Failure | None) -> bool:
+        """Record that an attempt without a record was lost. Returns False if another worker has started it."""
         lost = Attempt(state=AttemptState.LOST, at=time.time(), failure=failure, by=self._by)
         return self._ledger.begin_attempt(self._step, number, lost).state == AttemptState.LOST
 
@@ -195,8 +201,14 @@ class Attempts:
         )
 
 
-def overran(step: str, limit_s: float | None, *, chunk: int | None = None) -> Callable[[int], Failure] | None:
-    """Why a run that was stopped at a time limit was lost, by the tries so far; None if there was no such limit."""
+def explain_overrun(step: str, limit_s: float | None, *, chunk: int | None = None) -> Callable[[int], Failure] | None:
+    """Return a function that says why a run over its time limit was lost, for `Attempts.admit`.
+
+    Args:
+        step: `setup`, `process`, `combine` or `join`.
+        limit_s: The time limit, in seconds; None if no run was stopped at one. Then there is nothing to explain.
+        chunk: Index of the chunk, for process.
+    """
     if limit_s is None:
         return None
     return lambda attempts: Failure.of_time_limit(step, limit_s, chunk=chunk, attempts=attempts)

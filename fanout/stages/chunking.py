@@ -1,4 +1,4 @@
-"""Where one chunk ends and the next begins. Pure: counts items and bytes, holds none."""
+"""The sizes of chunks: where one ends and the next begins. Pure functions of counts; they hold no items."""
 
 from __future__ import annotations
 
@@ -8,54 +8,55 @@ from ..config.settings import Options
 from ..errors import ConfigError
 
 SINGLES = 128
-"""Chunks of one item that a stream of unknown length begins with."""
+"""Number of chunks of one item with which a stream of unknown length begins."""
 
 STEP = 64
-"""Chunks after which the size doubles from then on."""
+"""Number of chunks of one size, after which the size doubles."""
 
 
-def chunk_sizes(options: Options, produced: object) -> Iterator[int]:
-    """Items of the first chunk, the second, and so on, without end.
+def chunk_sizes(options: Options, returned: object) -> Iterator[int]:
+    """Return the numbers of items of the chunks in order, as an iterator without end.
 
-    `chunk_items` and `chunk_count` are taken at their word. Otherwise a collection of known length is cut into about
-    4 chunks for each of `parallelism` workers; a stream begins with 128 single items and then doubles every
-    64 chunks, so that 700 items make 280 chunks and a million make 955. A chunk may end earlier, at `chunk_bytes`.
+    `chunk_items` and `chunk_count` are exact. Without them a collection of known length is cut into about 4 chunks for
+    each
+    of `parallelism` workers. A stream begins with 128 chunks of one item, and then the size doubles every 64 chunks:
+    700 items make 280 chunks, and a million make 955. A chunk may end earlier, at `chunk_bytes`.
 
-    A length is asked for only where the cut depends on it, and is believed only as far as it reaches: what comes
-    beyond it is cut as a stream is, or into further chunk_count of the same size. One that can't be told is unknown.
+    The collection is asked for its length only if the sizes depend on it. Items beyond that length are cut as a stream
+    is, or into further chunks of the same size. A length that raises is unknown.
 
     Args:
         options: The job's options.
-        produced: What setup returned.
+        returned: The iterable that setup returned.
 
     Raises:
-        ConfigError: `chunk_count` was asked for, but the number of items is unknown.
+        ConfigError: `chunk_count` is set, but the number of items is unknown.
     """
     if options.chunk_items is not None:
         return _constant(options.chunk_items)
-    items, why = _length(produced)
+    items, kind = _ask_length(returned)
     if options.chunk_count is not None:
         if items is None:
             raise ConfigError(
-                f"chunk_count needs a setup that returns a sized collection, such as a list; this one returned {why}. "
+                f"chunk_count needs a setup that returns a sized collection, such as a list; this one returned {kind}. "
                 "Use chunk_items, or neither"
             )
         return _even(items, options.chunk_count)
     if items is not None:
-        return _about(items, max(1, -(-items // (4 * options.parallelism))))
+        return _even_then_doubling(items, max(1, -(-items // (4 * options.parallelism))))
     return _doubling()
 
 
-def _length(produced: object) -> tuple[int | None, str]:
-    """How many items there are, as far as they say; else None, and why not."""
-    of = type(produced).__name__
-    if not isinstance(produced, Sized):
-        return None, f"a stream ({of})"
+def _ask_length(returned: object) -> tuple[int | None, str]:
+    """Return the number of items, or None and a description of the object that does not tell it."""
+    type_name = type(returned).__name__
+    if not isinstance(returned, Sized):
+        return None, f"a stream ({type_name})"
     try:
-        return len(produced), ""
+        return len(returned), ""
     except Exception as error:
-        # A progress bar around a generator, or a loader of data, has a len() that knows nothing.
-        return None, f"a {of} whose len() raises {type(error).__name__}"
+        # A progress bar around a generator, or a loader of data, has a len() that raises.
+        return None, f"a {type_name} whose len() raises {type(error).__name__}"
 
 
 def _constant(size: int) -> Iterator[int]:
@@ -63,14 +64,14 @@ def _constant(size: int) -> Iterator[int]:
         yield size
 
 
-def _about(items: int, size: int) -> Iterator[int]:
-    """Sizes that add up to `items`; those beyond begin with the same size, and double."""
+def _even_then_doubling(items: int, size: int) -> Iterator[int]:
+    """Yield `size` until the sizes add up to `items`; then go on with the same size, which doubles."""
     yield from (size for _ in range(-(-items // size)))
     yield from _doubling_from(size)
 
 
 def _even(items: int, chunk_count: int) -> Iterator[int]:
-    """`chunk_count` sizes that differ by at most one and add up to `items`; fewer where there are fewer items."""
+    """Yield `chunk_count` sizes that differ by at most one and add up to `items`; fewer if there are fewer items."""
     chunk_count = min(chunk_count, items) or 1
     small, larger = divmod(items, chunk_count)
     yield from (small + 1 for _ in range(larger))

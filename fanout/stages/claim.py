@@ -1,7 +1,7 @@
-"""The right to run the join, or to deliver an outcome that stands: one worker at a time has it.
+"""The claim of a join: the right to run it, or to deliver an existing outcome. One worker at a time has it.
 
-Claims are numbered and write-once. Whoever takes over from a holder that is gone makes the next one, so that of
-several who try one succeeds.
+Claims are numbered and write-once. A worker that takes over from a lost holder makes the next claim, so that of several
+workers that try one succeeds.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Claim:
 
     Attributes:
         number: How many claims were made before.
-        lost: Whether an earlier holder is believed dead, and that is not on record; then it may have run the join.
+        lost: Whether an earlier holder is believed dead without a record of that. It may have run the join.
     """
 
     number: int
     lost: bool = False
 
     @contextmanager
-    def held(self, ledger: Ledger, *, by: str) -> Iterator[None]:
-        """Within it, a holder that the store fails is put on record as put off, if the store takes that.
+    def record_if_interrupted(self, ledger: Ledger, *, by: str) -> Iterator[None]:
+        """Record that the holder was interrupted if store or broker fail within the block.
 
         Args:
             ledger: The job's records.
@@ -41,13 +41,16 @@ class Claim:
             yield
         except Exception as error:
             if is_transient(error):
-                self.interrupted(ledger, by=by)
+                self.record_interruption(ledger, by=by)
             raise
 
-    def interrupted(self, ledger: Ledger, *, by: str) -> None:
-        """Put on record that the store failed the holder, so that whoever takes over does not believe it dead."""
+    def record_interruption(self, ledger: Ledger, *, by: str) -> None:
+        """Record that the holder was interrupted, so that the next one does not believe it dead.
+
+        Nothing is recorded after a `lost` holder, for the next one would not learn of that. A store that takes no
+        record is ignored.
+        """
         if self.lost:
-            # The next one would not learn that an earlier holder died.
             return
         with suppress(StorageError):
             ledger.write_claim_interrupted(self.number, Note(by=by))
@@ -58,50 +61,50 @@ def claim_join(
     *,
     token: str,
     resent: bool,
-    gone: bool,
+    holder_is_gone: bool,
     held: Collection[str],
     stall_s: float,
     now: Callable[[], float],
 ) -> Claim | None:
-    """Claim the join, if nobody has or if its holder is gone; None if it is somebody else's.
+    """Claim the join if it is unclaimed, or if its holder is gone. Returns None if another worker has it.
 
-    One request where nobody has claimed it before.
+    One request for the first claim of a job.
 
     Args:
         ledger: The job's records.
-        token: Who claims; another for each run.
-        resent: Whether a sweep believes the holder dead. Believed if it gave no sign of life for `stall_s`, since
-            what the sweep saw may be long ago.
-        gone: Whether the one that had the message before is gone.
-        held: Tokens of earlier runs for this message that the store failed: their claim is ours.
-        stall_s: Seconds without a sign of life after which a holder may be believed dead.
-        now: Gives the store's time.
+        token: Token of this run.
+        resent: Whether a sweep sent the message because it believes the holder dead. That counts only if the holder
+            wrote no heartbeat for `stall_s`, for the message may be old.
+        holder_is_gone: Whether the worker that had the message before is gone.
+        held: Tokens of interrupted runs for this message. This run takes over their claim.
+        stall_s: Seconds without a heartbeat after which a holder may be believed dead.
+        now: Returns the store's time, in seconds since the epoch.
     """
-    if _taken(ledger, Claim(0), token):
+    if _make_claim(ledger, Claim(0), token):
         return Claim(0)
-    if not (resent or gone or held):
+    if not (resent or holder_is_gone or held):
         return None
     last = ledger.last_claim()
     if last is None:
         # The job has just been removed.
         return None
-    ours = last.by in held
-    if not ours and not gone:
+    is_ours = last.by in held
+    if not is_ours and not holder_is_gone:
         alive_at = max(last.made_at, ledger.last_heartbeat("join") or 0.0)
         if not resent or now() - alive_at < stall_s:
             return None
-    claim = Claim(last.number + 1, lost=not ours and not last.interrupted)
-    return claim if _taken(ledger, claim, token) else None
+    claim = Claim(last.number + 1, lost=not is_ours and not last.interrupted)
+    return claim if _make_claim(ledger, claim, token) else None
 
 
-def _taken(ledger: Ledger, claim: Claim, token: str) -> bool:
-    """Make the claim; False if somebody else has."""
+def _make_claim(ledger: Ledger, claim: Claim, token: str) -> bool:
+    """Write the claim. Returns False if another worker has made it."""
     note = Note(by=token)
     try:
         return ledger.claim(claim.number, note)
     except StorageError:
         with suppress(StorageError):
-            # The answer may have been lost, and the claim may stand.
+            # The store may have written the claim although its answer was lost.
             if ledger.claim(claim.number, note):
-                claim.interrupted(ledger, by=token)
+                claim.record_interruption(ledger, by=token)
         raise

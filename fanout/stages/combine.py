@@ -1,9 +1,9 @@
-"""After a chunk: is its group full, is the job complete? In a job with `combine` full groups are combined on the way.
+"""Combine: makes one value of the values of a full group. The values form a tree, in a job whose task has a `combine`.
 
-Combined results form a tree. Whoever writes the last result of a group of chunks combines the group's values into a
-node; whoever writes the last node of a group of these combines them into a node of the next level; and so on, up to
-the level whose at most 32 values the join is given. All of that happens in the message of the chunk that came last, so
-when its worker dies the broker delivers it again, and its next run finds the chunk's result and climbs on from there.
+The worker that writes the last result of a group of chunks combines the group's values into a node. The worker that
+writes the last node of a group combines these into a node of the next level, and so on. The last level has at most 32
+nodes, whose values the join is given. All of that happens in the message of the chunk that came last. If its worker
+dies, the broker redelivers the message, and the next run finds the chunk's result and goes on with the nodes.
 """
 
 from __future__ import annotations
@@ -22,44 +22,41 @@ from ..records.models import Node, OutcomeStatus
 from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from . import barrier
-from .attempts import Admission, Attempts, overran
+from .attempts import Admission, Attempts, explain_overrun
 from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
 
 
-def complete_after(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery, *, by: str) -> bool:
-    """Whether the job is complete, as far as the worker that just finished a chunk can tell.
+def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
+    """Combine the nodes above a chunk that are ready, and return whether the job is complete.
 
-    In a job with `combine` it makes the nodes above the chunk that are due. That takes one listing a level; and for
-    each node that it makes a look, a record that it begins, a fetch of each of at most 32 values, and a write. It holds
-    8 of the values at a time, or all of them for a combine that takes a list.
+    A node is ready if all entries below it exist. One listing per level. For each node one listing, one request to
+    record the attempt, one to read each of at most 32 values, and one write. Memory: 8 of the values at a time, or all
+    of them for a `combine` that takes a list.
 
-    A group of 32 is full whether or not there is a manifest, so most nodes are made while setup still works. At the
-    right edge, where groups may be narrower, they wait for the manifest: setup looks after it has written that.
+    A group of 32 is full whether or not there is a manifest, so most nodes are made while setup still runs. At the
+    right edge of the tree groups may be narrower, and wait for the manifest. Setup has them checked after writing it.
 
     Args:
-        runtime: Store, settings, carrier.
+        runtime: Store, settings and dispatcher.
         job: The job.
-        ref: Names the chunk, whose result stands.
-        delivery: What is known of earlier runs for the same message.
-        by: Token of the run.
+        ref: The chunk, whose result exists.
+        delivery: Earlier runs for the same message, as far as they are known.
 
     Raises:
-        StorageError: The store does not answer; looking again, `retried`, is safe.
+        StorageError: The store does not answer. The check may safely run again, as a resumed delivery.
     """
-    if not job.intent.combines:
-        return barrier.complete_after(job.ledger, ref.setup_id, ref.chunk, job.manifest, by=by)
     entry, level = ref.chunk, 0
     while True:
-        # Asked for before the listing: if there is none yet, whoever writes it will see what we have written.
+        # Before the listing: if there is no manifest yet, setup will see all results that this worker has written.
         manifest = job.manifest()
         if manifest is not None and manifest.setup_id != ref.setup_id:
             return False
         levels = barrier.levels_of(manifest.chunks) if manifest is not None else None
         if levels is not None and level == len(levels):
-            # The group that we have just combined, when nobody could know, is all there is.
+            # Without a manifest this worker has combined a group that is all there is.
             return True
         group, ledger = entry // GROUP_WIDTH, job.ledger
         entries = ledger.nodes(ref.setup_id, level, group) if level else ledger.landed(ref.setup_id, group)
@@ -68,13 +65,13 @@ def complete_after(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: De
         if levels is not None and level == len(levels) - 1:
             return True
         node = _Node(runtime, job, ref, level + 1, group, entries)
-        if not node.is_there() and not node.make(delivery):
+        if not node.exists() and not node.make(delivery):
             return False
         entry, level = group, level + 1
 
 
 class _Node:
-    """A node of combined results that is due: all is there that it combines."""
+    """A node that is ready to be combined: all entries below it exist."""
 
     def __init__(
         self, runtime: Runtime, job: CachedJob, ref: ChunkRef, level: int, index: int, entries: dict[int, int]
@@ -87,38 +84,38 @@ class _Node:
         self._entries = entries
         self._step = combine_step(ref.setup_id, level, index)
         self._by = str(ref.chunk)
-        """The chunk, and not the run: then a redelivered message knows its own tries."""
+        """The chunk instead of the run, so that a redelivered message recognises its own attempts."""
         self._stopped = False
         """Whether the job ended before all values were read."""
         self._attempts = Attempts(job.ledger, self._step, by=self._by, now=runtime.now)
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return self._index in self._job.ledger.nodes(self._setup_id, self._level, self._index // GROUP_WIDTH)
 
     def make(self, delivery: Delivery) -> bool:
-        """Combine the values and write the node; False if that is somebody else's to do, or ended the job."""
+        """Combine the values and write the node. Returns False if another worker does, or if the job has ended."""
         admission = self._admit(delivery)
         if admission is Admission.LEAVE:
             return False
         if admission is Admission.GIVE_UP:
             silent_s = None if delivery.is_lost else self._runtime.config.stall_s
-            verdict = self._attempts.verdict(step="combine", silent_s=silent_s)
-            self._conclude(replace(verdict, reason=f"{self._what}: {verdict.reason}"))
+            failure = self._attempts.find_failure(step="combine", silent_s=silent_s)
+            self._conclude(replace(failure, reason=f"{self._description}: {failure.reason}"))
             return False
         started_at = time.time()
         try:
             stall_s = self._runtime.config.stall_s
             with (
-                self._attempts.under_way(),
+                self._attempts.record_if_interrupted(),
                 Heartbeat(
                     self._runtime.timers, self._job.ledger, self._step, stall_s=stall_s, by=self._by
                 ) as heartbeat,
             ):
-                values = self._combined(lambda: heartbeat.ended)
+                values = self._combine(lambda: heartbeat.ended)
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
-            add_note(error, self._what)
+            add_note(error, self._description)
             self._runtime.on_error(error)
             self._conclude(Failure.of("combine", error, attempts=self._attempts.count))
             return False
@@ -131,15 +128,15 @@ class _Node:
             values=values,
             stats=RunStats.since(started_at).to_row(),
         )
-        with self._attempts.under_way():
+        with self._attempts.record_if_interrupted():
             self._job.ledger.write_node(self._setup_id, node)
         return True
 
     def _admit(self, delivery: Delivery) -> Admission:
-        """Whether to combine, or to leave it to another worker that is at it.
+        """Decide whether this worker combines the node, or leaves it to another one.
 
-        The last few chunks of a group may all see it full. One of them begins; the message of each of the others is
-        done, for if that one dies its own message comes back. So every run is on record, the first one, too.
+        The workers of the last few chunks of a group may all see it full. One of them starts, and the others are done
+        with their messages: if the first dies, the broker redelivers its message. So every attempt has a record.
         """
         attempts, ledger = self._attempts, self._job.ledger
         if attempts.begin():
@@ -147,12 +144,12 @@ class _Node:
         limit, stall_s = self._job.options.max_attempts, self._runtime.config.stall_s
         last = ledger.attempt(self._step, ledger.attempts(self._step).last)
         if last is not None and last.by == self._by and (delivery.is_lost or delivery.goes_on):
-            why = overran("combine", delivery.overran_s)
-            return attempts.admit(replace(delivery, resent=False), limit=limit, why=why)
+            explain = explain_overrun("combine", delivery.overran_s)
+            return attempts.admit(replace(delivery, resent=False), limit=limit, explain=explain)
         return attempts.admit(Delivery(resent=True), limit=limit, stall_s=stall_s)
 
-    def _combined(self, ended: Callable[[], bool]) -> bytes | None:
-        """The encoded list of the one value, or of none; None if the job ended while we worked."""
+    def _combine(self, ended: Callable[[], bool]) -> bytes | None:
+        """Return the encoded list of the one value, or of none if all items failed; None if the job has ended."""
         job = self._job
         binding = job.declaration.binding
         values = combined_values(job.ledger, self._setup_id, self._level - 1, self._entries)
@@ -171,8 +168,8 @@ class _Node:
         conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
 
     @property
-    def _what(self) -> str:
-        """Which chunks' results it combines."""
+    def _description(self) -> str:
+        """The chunks whose results the node combines, in words."""
         width = GROUP_WIDTH**self._level
         first, end = self._index * width, (self._index + 1) * width
         manifest = self._job.cached_manifest()

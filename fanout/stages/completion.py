@@ -1,4 +1,4 @@
-"""When to look after a chunk whether its group is full: at once, or as soon as the process has nothing else to do."""
+"""The completion check after a chunk: at once, or as soon as the process is idle."""
 
 from __future__ import annotations
 
@@ -8,46 +8,52 @@ from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH
 from ..runtime import CachedJob, Runtime
 from . import barrier
-from .combine import complete_after
+from .combine import combine_ready_nodes
 from .delivery import FIRST, Delivery
 from .outcome import start_join
 
 
 def check_completion(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery, *, by: str) -> None:
-    """See to it that somebody looks at the chunk's group now that its result stands; whoever completes the job joins.
+    """Check, now or soon, whether the chunk's group is complete, and start the join if the job is.
 
-    What matters is a look after the group's last result. Whoever writes that is likely to be at one of the last
-    chunks, and looks at once. After any other chunk the look waits until this process is idle, for there may be
-    more chunks of the group to come: then one look, after the last of them, does for all. If the process dies
-    before that, a sweep looks. Where a look may have to combine results it does not wait: that is work, and belongs
-    into a message that comes back if its worker dies.
+    One check after the last result of a group is enough. The worker that writes this result is likely to have one of
+    the last chunks, so it checks at once after those. After any other chunk it waits until its process is idle, for
+    there may be more chunks of the group to come. Then one check after the last of them is enough. If the process dies
+    before that, a sweep makes the check. A job with `combine` is checked at once: combining results is work, and
+    belongs to a message that the broker redelivers if its worker dies.
 
     Args:
-        runtime: Store, settings, carrier.
+        runtime: Store, settings and dispatcher.
         job: The job.
-        ref: Names the chunk.
-        delivery: What is known of earlier runs for the same message.
+        ref: The chunk, whose result exists.
+        delivery: Earlier runs for the same message, as far as they are known.
         by: Token of the run.
     """
     debouncer = runtime.debouncer
     if debouncer is not None:
         group = (job.id, job.generation, ref.setup_id, ref.chunk // GROUP_WIDTH)
-        if not (ref.resent or job.intent.combines or _near_end(job, ref)):
+        if not (ref.resent or job.intent.combines or _is_near_end(job, ref)):
             debouncer.defer(group, partial(_check_later, runtime, job, ref, by))
             return
         debouncer.drop(group)
-    if complete_after(runtime, job, ref, delivery, by=by):
+    if _is_complete(runtime, job, ref, delivery, by=by):
         start_join(runtime, job)
 
 
 def _check_later(runtime: Runtime, job: CachedJob, ref: ChunkRef, by: str) -> None:
-    """The same, at a time when somebody else may have seen the same results and started the join."""
+    """Make a deferred check. Another worker may have seen the same results by now, and started the join."""
     if job.cached_ended:
         return
-    if complete_after(runtime, job, ref, FIRST, by=by) and not job.ledger.is_claimed():
+    if _is_complete(runtime, job, ref, FIRST, by=by) and not job.ledger.is_claimed():
         start_join(runtime, job)
 
 
-def _near_end(job: CachedJob, ref: ChunkRef) -> bool:
+def _is_complete(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery, *, by: str) -> bool:
+    if job.intent.combines:
+        return combine_ready_nodes(runtime, job, ref, delivery)
+    return barrier.complete_after(job.ledger, ref.setup_id, ref.chunk, job.manifest, by=by)
+
+
+def _is_near_end(job: CachedJob, ref: ChunkRef) -> bool:
     manifest = job.poll_manifest()
     return manifest is not None and barrier.is_near_end(ref.chunk, manifest.chunks)

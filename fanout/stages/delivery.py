@@ -1,4 +1,4 @@
-"""What a stage is told of earlier runs for its message."""
+"""A delivery of a message to a stage."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What is known of earlier messages for the same step, and of earlier runs for this message.
+    """Earlier messages for the same step, and earlier runs for this message, as far as the worker knows of them.
 
     Attributes:
         redelivered: The broker has delivered this message before: an earlier run died, or never began.
-        resent: A sweep sent the message, because it believes an earlier one, or the run for it, to be lost.
+        resent: A sweep sent the message, because it believes an earlier message, or the run for it, to be lost.
         resumed: An outage of the store or the broker interrupted an earlier run, which was not to blame.
         requeued: A worker that was told to shut down sent the message again.
         overran_s: The time limit at which an earlier run was stopped, in seconds; None if none was.
@@ -35,4 +35,4 @@ class Delivery:
 
 
 FIRST = Delivery()
-"""A message that was sent once and delivered once."""
+"""The first delivery of the first message for a step."""

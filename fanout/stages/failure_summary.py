@@ -1,4 +1,4 @@
-"""Counts the items of a job that failed, and tells whether they are too many."""
+"""The failed items of a job: their number, the first of them, and whether they are too many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..records.models import LISTED_FAILURES
 from ..runtime import CachedJob
 
 NAMED_FAILURES = 3
-"""Failed items that the error of a job names."""
+"""Number of failed items that the error of a job names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class FailureSummary:
     """The failed items of a job.
 
     Attributes:
-        failed: How many there are.
+        failed: Number of failed items.
         listed: The first of them, at most `LISTED_FAILURES`, in item order.
-        first: Why the first of them failed, with the worker's traceback; None if there are none.
+        first: Why the first of them failed, with the worker's traceback; None if none failed.
     """
 
     failed: int
@@ -33,25 +33,25 @@ class FailureSummary:
     def of(
         cls, job: CachedJob, setup_id: str, landed: Mapping[int, int], *, failed: int | None = None
     ) -> FailureSummary:
-        """Count them all, and read the results of as many chunks as it takes to list the first.
+        """Count all failed items, and read the first of them. One request for each chunk that is read.
 
         Args:
             job: The job.
-            setup_id: The setup attempt that counts.
-            landed: Chunk -> how many of its items failed, as `Ledger.landed` gives it.
-            failed: How many are missing from what join is given. A good result that came after others were combined
-                without it does not change that.
+            setup_id: Setup id of the chunks.
+            landed: Index of a chunk -> number of its items that failed, as `Ledger.landed` returns it.
+            failed: Number of items that are missing from the values of the join; None for all in `landed`. The numbers
+                differ if a good result came after its group was combined without it.
         """
         listed: list[FailedItem] = []
         first: Failure | None = None
-        bad = {chunk: failed for chunk, failed in sorted(landed.items()) if failed}
-        for chunk, count in bad.items():
+        failed_in = {chunk: count for chunk, count in sorted(landed.items()) if count}
+        for chunk, count in failed_in.items():
             if len(listed) >= LISTED_FAILURES:
                 break
             try:
                 result = job.ledger.result(setup_id, chunk, count)
             except CorruptObject:
-                # Whoever wants its results will say so. It counts all the same.
+                # It counts all the same. A join that reads the chunk will raise.
                 continue
             if result is None:
                 continue
@@ -61,10 +61,15 @@ class FailureSummary:
                     "process", failures[0].error, failures[0].reason, result.traceback_text, chunk, failures[0].item
                 )
             listed += failures
-        return cls(sum(bad.values()) if failed is None else failed, listed[:LISTED_FAILURES], first)
+        return cls(sum(failed_in.values()) if failed is None else failed, listed[:LISTED_FAILURES], first)
 
-    def excess(self, job: CachedJob, items: int | None) -> Failure:
-        """The failure of a job of which too many items failed."""
+    def to_failure(self, job: CachedJob, items: int | None) -> Failure:
+        """Return the failure of a job of which too many items failed.
+
+        Args:
+            job: The job.
+            items: Number of items of the job; None if it is not known yet.
+        """
         policy = job.options.policy
         allowed = policy.max_failed(items)
         if allowed is not None and allowed < 0:
@@ -80,13 +85,13 @@ class FailureSummary:
         return Failure("process", "TooManyFailed", reason, self.first.traceback_text if self.first else "")
 
 
-def too_many(job: CachedJob, landed: Mapping[int, int], items: int | None) -> bool:
-    """Whether more items failed than may, as far as is known. No request.
+def too_many_failed(job: CachedJob, landed: Mapping[int, int], items: int | None) -> bool:
+    """Return whether more items failed than the job tolerates. No request.
 
     Args:
         job: The job.
-        landed: Chunk -> how many of its items failed.
-        items: How many items the job has; None while nobody knows.
+        landed: Index of a chunk -> number of its items that failed.
+        items: Number of items of the job; None if it is not known yet.
     """
     allowed = job.options.policy.max_failed(items)
     return allowed is not None and sum(landed.values()) > allowed

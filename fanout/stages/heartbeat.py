@@ -1,4 +1,4 @@
-"""While a step works: says so in the store, and looks whether the job has ended meanwhile."""
+"""The heartbeat of a step: a record that it is running, and a check whether the job has ended meanwhile."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from ..background.timers import Timers
 from ..records.ledger import Ledger
 from ..records.models import Note
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 TICK_S = 5.0
-"""Longest time between two looks. A step shorter than a tick costs no request at all."""
-
+"""Longest time between two heartbeats, in seconds. A step shorter than a tick costs no request."""
 
 JOIN_S = 1.0
-"""Longest time that a step which has ended waits for the thread that beat for it."""
+"""Longest time that a step which has ended waits for its heartbeat's thread, in seconds."""
 
 
 class Heartbeat:
-    """A context in which a background thread beats for a step, two requests a tick. A short step needs no thread.
+    """A context in which a thread writes heartbeats for a step, at two requests a tick.
+
+    The thread starts after the first tick, so a shorter step needs none. Each step has a thread of its own, because a
+    request to a silent store must delay neither the heartbeats of other steps nor the shared timers.
 
     Attributes:
-        ended: True once the job was seen to have ended; a step that notices may stop.
+        ended: Whether the job has ended, as far as the thread has seen. A step that sees it may stop.
 
     Args:
-        timers: Tell when the first tick has passed.
+        timers: Timers for the first tick.
         ledger: The job's records.
-        step: The step that is at work.
-        stall_s: Seconds without a beat after which others may believe the step dead; beats come three times as often.
-        by: Token of the worker.
-        at_once: Whether to beat before the first tick, because others already suspect the step.
+        step: The step that runs.
+        stall_s: Seconds without a heartbeat after which other workers may believe the step dead. There are at least
+            three heartbeats in this time.
+        by: Token of the run.
+        at_once: Whether to write the first heartbeat on entry, because a sweep or a caller suspects the step already.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Heartbeat:
     def __enter__(self) -> Heartbeat:
         if self._at_once:
             self._write()
-        self._timer = self._timers.set(self._tick_s, self._begin)
+        self._timer = self._timers.set(self._tick_s, self._start_thread)
         return self
 
     def __exit__(
@@ -61,11 +64,11 @@ class Heartbeat:
     ) -> None:
         if not self._timer.cancel() and self._thread is not None:
             self._stop.set()
-            # A store that is silent must not hold up a step that has ended. A beat that comes late does no harm.
+            # A silent store must not hold up a step that has ended. A late heartbeat does no harm.
             self._thread.join(JOIN_S)
 
-    def _begin(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=f"fanout-watch-{self._step}", daemon=True)
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"fanout-heartbeat-{self._step}", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -74,8 +77,8 @@ class Heartbeat:
                 self._write()
                 self.ended = self.ended or self._ledger.has_outcome()
             except StorageError as error:
-                # The step itself will meet the store soon enough, and knows better what to do about it.
-                _LOG.warning("job %s: %s: could not beat: %s", self._ledger.job_id, self._step, error)
+                # The step itself will meet the store's error, and handles it.
+                _LOG.warning("job %s: %s: could not write its heartbeat: %s", self._ledger.job_id, self._step, error)
             # no limit: this thread ends with its step
             if self._stop.wait(self._tick_s):
                 return

@@ -16,15 +16,15 @@ from ..records.models import Manifest, Outcome, OutcomeStatus
 from ..records.run_stats import RunStats
 from ..results import Results
 from ..runtime import CachedJob, Runtime
-from .attempts import Admission, Attempts, overran
+from .attempts import Admission, Attempts, explain_overrun
 from .barrier import Completion, completion_of
-from .claim import claim_join
+from .claim import Claim, claim_join
 from .delivery import FIRST, Delivery
-from .failure_summary import FailureSummary, too_many
+from .failure_summary import FailureSummary, too_many_failed
 from .heartbeat import Heartbeat
 from .result_reader import ChunkFailed, join_results
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 
 def run_join(
@@ -37,94 +37,72 @@ def run_join(
     token: str | None = None,
     held: Collection[str] = (),
 ) -> Outcome | None:
-    """Bring the job to its outcome. Of those who are told to, one does.
+    """Bring the job to its outcome. Of several workers that are sent the join, one runs it.
 
     Args:
-        runtime: Store, settings, carrier.
+        runtime: Store, settings and dispatcher.
         job_id: The job.
-        launch_id: Which launch of that id is meant; None for the one that counts.
-        resent: Whether a sweep believes an earlier join to be lost. Its claim does not count if it is.
-        redelivered: Whether the broker has delivered the message before; then its first receiver is gone.
-        token: Who runs it; another for each run.
-        held: Tokens of earlier runs for this message that the store failed, so that the claim may be its own.
-        generation: The job's round; if a later one has begun, this one's outcome is of no interest any more.
-        overran_s: The time limit at which an earlier run for this message was stopped, if one was.
-        requeued: Whether an earlier run for this message was stopped because its worker shut down.
+        launch_id: Launch of that job id; None for the latest.
+        generation: The job's generation. Nothing happens in one that was superseded.
+        delivery: Earlier runs for the same message, as far as they are known.
+        token: Token of this run; None for a new one.
+        held: Tokens of interrupted runs for this message, whose claim this run takes over.
 
     Returns:
-        The outcome, for the caller to deliver; None if that is somebody else's to do, or was done.
+        The outcome, for the caller to deliver; None if another worker delivers it or has delivered it.
 
     Raises:
-        StorageError: The store does not answer; running the join again, with the token among those `held`, is safe.
+        StorageError: The store does not answer. The join may safely run again, with the token among those `held`.
     """
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
-        _LOG.info("job %s is gone; its join dropped", job_id)
+        _LOG.info("job %s does not exist any more; its join dropped", job_id)
         return None
-    ledger = job.ledger
+    ledger, token = job.ledger, token or new_token()
     outcome = ledger.outcome()
-    manifest = completion = None
-    token = token or new_token()
-    if outcome is None:
-        manifest = job.manifest()
-        completion = (
-            completion_of(ledger, manifest, combines=job.intent.combines, by=token) if manifest is not None else None
-        )
-        if completion is None or completion.due:
-            _LOG.warning("job %s: asked to join, but chunks are missing; ignored", job_id)
-            return None
-    elif ledger.is_superseded():
+    if outcome is not None and ledger.is_superseded():
         return None
-    gone = delivery.is_lost or delivery.requeued
+    complete = _read_if_complete(job, token) if outcome is None else None
+    if outcome is None and complete is None:
+        _LOG.warning("job %s: received a join, but chunks are missing; ignored", job_id)
+        return None
     claim = claim_join(
         ledger,
         token=token,
         resent=delivery.resent,
-        gone=gone,
+        holder_is_gone=delivery.is_lost or delivery.requeued,
         held=held,
         stall_s=runtime.config.stall_s,
         now=runtime.now,
     )
     if claim is None:
         return None
-    with claim.held(ledger, by=token):
+    with claim.record_if_interrupted(ledger, by=token):
         if claim.number and ledger.is_delivered():
             return None
         if outcome is None and claim.number:
-            # Whoever held the claim before may have written one since we looked.
+            # An earlier holder of the claim may have written an outcome since this worker first asked.
             outcome = ledger.outcome()
-        if outcome is not None or manifest is None or completion is None:
-            return outcome if _is_there(job) else None
-        attempts = Attempts(ledger, "join", by=token, now=runtime.now)
-        admission = attempts.admit(
-            Delivery(redelivered=claim.lost and not delivery.requeued, resumed=claim.number > 0),
-            limit=job.options.max_attempts,
-            why=overran("join", delivery.overran_s),
-        )
-    if admission is Admission.LEAVE:
-        # The worker that was believed dead goes on after all, and has just begun another try.
+        if outcome is not None or complete is None:
+            return outcome if _exists(job) else None
+    return _JoinRun(runtime, job, *complete, claim, token, delivery).run()
+
+
+def _read_if_complete(job: CachedJob, token: str) -> tuple[Manifest, Completion] | None:
+    """Return what the store holds of a complete job; None if chunks or nodes are missing."""
+    manifest = job.manifest()
+    if manifest is None:
         return None
-    lost = None
-    if admission is Admission.GIVE_UP:
-        lost = attempts.verdict(step="join", silent_s=None if gone else runtime.config.stall_s)
-    # That an earlier holder was lost is on record now.
-    with replace(claim, lost=False).held(ledger, by=token):
-        made = _outcome(runtime, job, manifest, completion, token, attempts=attempts.count, lost=lost)
-        outcome = ledger.write_outcome(made)
-        if not _is_there(job):
-            return None
-    if outcome.stats != made.stats and (ledger.is_delivered() or ledger.is_superseded()):
-        _LOG.info("job %s: its join took so long that another one has delivered the outcome", job_id)
-        return None
-    return outcome
+    completion = completion_of(job.ledger, manifest, combines=job.intent.combines, by=token)
+    return None if completion.due else (manifest, completion)
 
 
-def _is_there(job: CachedJob) -> bool:
-    """Whether the job has not been removed meanwhile. One request.
+def _exists(job: CachedJob) -> bool:
+    """Return whether the job was not removed meanwhile. One request.
 
-    A second message for its join finds the claim gone with all else. What it would deliver belongs to no job any more,
-    or, under the same Celery task id, to the one that has the id now.
+    A second message for the join of a removed job finds no claim. Its outcome belongs to no job any more, or, under the
+    same Celery task id, to a later job with that id.
     """
     try:
         job.ledger.intent()
@@ -134,66 +112,108 @@ def _is_there(job: CachedJob) -> bool:
     return True
 
 
-def _outcome(
-    runtime: Runtime,
-    job: CachedJob,
-    manifest: Manifest,
-    completion: Completion,
-    token: str,
-    *,
-    attempts: int,
-    lost: Failure | None,
-) -> Outcome:
-    """What the user's join makes of the results, in its so many-th try; nothing if it was `lost` too often."""
-    task = job.intent.task
-    started_at = time.time()
-    summary = FailureSummary.of(job, manifest.setup_id, completion.landed, failed=sum(completion.top.values()))
-    failure = lost
-    if failure is None:
+class _JoinRun:
+    """One run of the join of a complete job, by the holder of its claim."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        job: CachedJob,
+        manifest: Manifest,
+        completion: Completion,
+        claim: Claim,
+        token: str,
+        delivery: Delivery,
+    ) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._manifest = manifest
+        self._completion = completion
+        self._claim = claim
+        self._token = token
+        self._delivery = delivery
+        self._attempts = Attempts(job.ledger, "join", by=token, now=runtime.now)
+
+    def run(self) -> Outcome | None:
+        """Write the outcome. Returns it if this worker has to deliver it, else None."""
+        ledger = self._job.ledger
+        with self._claim.record_if_interrupted(ledger, by=self._token):
+            admission = self._admit()
+        if admission is Admission.LEAVE:
+            # The worker that was believed dead is alive, and has just started another attempt.
+            return None
+        failure = None
+        if admission is Admission.GIVE_UP:
+            holder_is_gone = self._delivery.is_lost or self._delivery.requeued
+            silent_s = None if holder_is_gone else self._runtime.config.stall_s
+            failure = self._attempts.find_failure(step="join", silent_s=silent_s)
+        # The attempts record by now that an earlier holder was lost.
+        with replace(self._claim, lost=False).record_if_interrupted(ledger, by=self._token):
+            made = self._make_outcome(failure)
+            outcome = ledger.write_outcome(made)
+            if not _exists(self._job):
+                return None
+        if outcome.stats != made.stats and (ledger.is_delivered() or ledger.is_superseded()):
+            _LOG.info("job %s: its join took so long that another worker has delivered the outcome", self._job.id)
+            return None
+        return outcome
+
+    def _admit(self) -> Admission:
+        return self._attempts.admit(
+            Delivery(redelivered=self._claim.lost and not self._delivery.requeued, resumed=self._claim.number > 0),
+            limit=self._job.options.max_attempts,
+            explain=explain_overrun("join", self._delivery.overran_s),
+        )
+
+    def _make_outcome(self, failure: Failure | None) -> Outcome:
+        """Run the user's join and return its outcome; do not run it if there is a failure already."""
+        started_at = time.time()
+        failed = sum(self._completion.top.values())
+        summary = FailureSummary.of(self._job, self._manifest.setup_id, self._completion.landed, failed=failed)
+        value = None
+        if failure is None:
+            try:
+                value = self._join(summary)
+            except ChunkFailed as error:
+                failure = error.failure
+            except BaseException as error:
+                if self._runtime.is_interruption(error):
+                    raise
+                self._runtime.on_error(error)
+                failure = Failure.of("join", error, attempts=self._attempts.count)
+        return Outcome(
+            status=OutcomeStatus.SUCCEEDED if failure is None else OutcomeStatus.FAILED,
+            task=self._job.intent.task,
+            stats=RunStats.since(started_at).to_row(),
+            value=value,
+            failure=failure,
+            failed=summary.failed,
+            failures=list(summary.listed),
+        )
+
+    def _join(self, summary: FailureSummary) -> bytes:
+        """Return the encoded value of the user's join.
+
+        Raises:
+            ChunkFailed: More items failed than the job tolerates, even if the user's join would not read them.
+        """
+        job = self._job
         binding = job.declaration.binding
-        try:
-            parameters = job.parameter_values(binding.parameters_for(binding.join))
-            _refuse_failed(job, manifest, completion, summary)
-            with Heartbeat(runtime.timers, job.ledger, "join", stall_s=runtime.config.stall_s, by=token):
-                results = join_results(job.ledger, manifest, completion, combines=job.intent.combines)
-                value = binding.call_join(results, parameters)
-                body = encode(value, default=_plain, compression=job.options.compression)
-            return Outcome(
-                status=OutcomeStatus.SUCCEEDED,
-                task=task,
-                stats=RunStats.since(started_at).to_row(),
-                value=body,
-                failed=summary.failed,
-                failures=list(summary.listed),
-            )
-        except ChunkFailed as error:
-            failure = error.failure
-        except BaseException as error:
-            if runtime.is_interruption(error):
-                raise
-            runtime.on_error(error)
-            failure = Failure.of("join", error, attempts=attempts)
-    return Outcome(
-        status=OutcomeStatus.FAILED,
-        task=task,
-        stats=RunStats.since(started_at).to_row(),
-        failure=failure,
-        failed=summary.failed,
-        failures=list(summary.listed),
-    )
+        parameters = job.parameter_values(binding.parameters_for(binding.join))
+        if too_many_failed(job, self._completion.top, self._manifest.items):
+            failure = summary.to_failure(job, self._manifest.items)
+            raise ChunkFailed(failure if job.options.policy.tolerant else summary.first or failure)
+        stall_s = self._runtime.config.stall_s
+        with Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token):
+            results = join_results(job.ledger, self._manifest, self._completion, combines=job.intent.combines)
+            value = binding.call_join(results, parameters)
+            return encode(value, default=_to_plain, compression=job.options.compression)
 
 
-def _refuse_failed(job: CachedJob, manifest: Manifest, completion: Completion, summary: FailureSummary) -> None:
-    """Raise ChunkFailed if more items failed than may, whether or not the user's join would come across them."""
-    if too_many(job, completion.top, manifest.items):
-        excess = summary.excess(job, manifest.items)
-        raise ChunkFailed(excess if job.options.policy.tolerant else summary.first or excess)
-
-
-def _plain(value: object) -> object:
-    """A join that returns what it was given means the list of it; a failed item travels as its fields."""
+def _to_plain(value: object) -> object:
+    """Return the plain form of a value that a join may return: `Results` as a list, a failed item as its fields."""
     if isinstance(value, Results):
         return list(value)
     if isinstance(value, FailedItem):
         return value.to_dict()
-    raise TypeError(f"{type(value).__name__} can't travel")
+    raise TypeError(f"{type(value).__name__} cannot be encoded")

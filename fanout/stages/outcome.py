@@ -1,4 +1,4 @@
-"""How a job is brought to its end: by a join, or by an outcome that needs none."""
+"""The end of a job: by a join, or by an outcome that needs none."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from ..records.failure import Failure
 from ..records.models import Outcome, OutcomeStatus
 from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
-from .failure_summary import FailureSummary, too_many
+from .failure_summary import FailureSummary, too_many_failed
 
 
 def start_join(runtime: Runtime, job: CachedJob, *, resent: bool = False) -> None:
-    """Send the join, with what setup wrote down to follow it. Starting it twice is harmless.
+    """Send the message for the join, with the continuation that setup recorded. Sending it twice is harmless.
 
-    A job that ends before its setup has begun waits for it: only setup's message says what is to follow.
+    Nothing is sent for a job that ended before its setup began: only setup's message holds the continuation.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+        job: The job.
+        resent: Whether a sweep sends the message, because it believes an earlier join to be lost.
     """
     continuation = job.ledger.continuation()
     if continuation is None and awaits_setup(runtime, job):
@@ -25,7 +30,7 @@ def start_join(runtime: Runtime, job: CachedJob, *, resent: bool = False) -> Non
 
 
 def awaits_setup(runtime: Runtime, job: CachedJob) -> bool:
-    """Whether a setup that has not begun yet is still to come, with what is to follow the join."""
+    """Return whether a job without a continuation may get one, because setup's message has not expired."""
     return job.intent.launch is not None and (job.expires_at is None or runtime.now() <= job.expires_at)
 
 
@@ -38,17 +43,20 @@ def conclude(
     summary: FailureSummary | None = None,
     deliver: bool = True,
 ) -> Outcome:
-    """End the job without a value, and have the outcome delivered. Returns the outcome that stands.
+    """End the job without a value, and have the outcome delivered.
 
-    If the job has ended already, its outcome stands and nothing else happens.
+    Does nothing to a job that has ended already.
 
     Args:
-        runtime: Store, settings, carrier.
+        runtime: Store, settings and dispatcher.
         job: The job.
-        status: How it ends.
-        failure: Why.
-        summary: Its failed items, if it ends because they are too many.
-        deliver: Whether the outcome is to be delivered; no if the engine has done so.
+        status: How the job ends.
+        failure: Why the job ends.
+        summary: The job's failed items, if it ends because they are too many.
+        deliver: Whether to have the outcome delivered; False if the engine has delivered it.
+
+    Returns:
+        The job's outcome, which may be an earlier one.
     """
     current, is_ours = end_job(job, status, failure, summary=summary)
     if is_ours and deliver:
@@ -62,7 +70,7 @@ def end_job(
     """Write the outcome of a job without a value; see `conclude`. One request.
 
     Returns:
-        The outcome that stands, and whether it is this one.
+        The job's outcome, and whether it is the one given here.
     """
     outcome = Outcome(
         status=status,
@@ -78,7 +86,7 @@ def end_job(
 
 
 def fail_if_overdue(runtime: Runtime, job: CachedJob) -> bool:
-    """Whether the job's deadline has passed; if so it has been concluded. No request before that."""
+    """End the job if its deadline has passed, and return whether it has. No request before the deadline."""
     if job.deadline_at is None or runtime.now() <= job.deadline_at:
         return False
     conclude(runtime, job, OutcomeStatus.FAILED, Failure("job", "DeadlineExceeded", "its deadline has passed"))
@@ -88,19 +96,20 @@ def fail_if_overdue(runtime: Runtime, job: CachedJob) -> bool:
 def fail_if_too_many_failed(
     runtime: Runtime, job: CachedJob, setup_id: str, landed: Mapping[int, int], items: int | None
 ) -> bool:
-    """End the job if more of its items failed than may; returns whether that is so.
+    """End the job if more of its items failed than it tolerates, and return whether they did.
 
-    No request unless it is; then one for each chunk whose failed items the outcome lists.
+    No request if they did not. Otherwise one request for each chunk whose failed items the outcome lists, and those of
+    `conclude`.
 
     Args:
-        runtime: Store, settings, carrier.
+        runtime: Store, settings and dispatcher.
         job: The job.
-        setup_id: The setup attempt that counts.
-        landed: Chunk -> how many of its items failed.
-        items: How many items the job has; None while nobody knows.
+        setup_id: Setup id of the chunks.
+        landed: Index of a chunk -> number of its items that failed.
+        items: Number of items of the job; None if it is not known yet.
     """
-    if not too_many(job, landed, items):
+    if not too_many_failed(job, landed, items):
         return False
     summary = FailureSummary.of(job, setup_id, landed)
-    conclude(runtime, job, OutcomeStatus.FAILED, summary.excess(job, items), summary=summary)
+    conclude(runtime, job, OutcomeStatus.FAILED, summary.to_failure(job, items), summary=summary)
     return True

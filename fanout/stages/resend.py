@@ -1,4 +1,4 @@
-"""Sends what a job lacks, as the store shows it: its setup, some of its chunks, or its join."""
+"""Messages for what a job lacks according to the store: its setup, some of its chunks, or its join."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from .outcome import conclude, start_join
 
 
 def send_missing(runtime: Runtime, job: CachedJob) -> None:
-    """Begin a round: send what is missing of a job of which nothing was sent yet in the round that it is open in.
+    """Begin a generation: send the messages that the job needs to go on. Nothing was sent in this generation before.
 
-    One request for the manifest, one for 1,000 chunks, and those of `send_again`. Sending it twice is harmless.
+    One request for the manifest, one per 1,000 chunks, and those of `send_again`. Calling it twice is harmless.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+        job: The job, in its new generation.
     """
     manifest = job.manifest()
     if manifest is None:
@@ -26,7 +30,7 @@ def send_missing(runtime: Runtime, job: CachedJob) -> None:
         return
     completion = completion_of(job.ledger, manifest, combines=job.intent.combines, by=new_token())
     if completion.due:
-        # Whoever gets one of the others finds that its result stands, and goes on from there.
+        # A chunk with a result is marked as resent, so that its worker finds the result and makes the missing node.
         for chunks, resent in ((completion.missing, False), (completion.uncombined, True)):
             if chunks:
                 send_again(runtime, job, manifest, chunks, resent=resent)
@@ -37,20 +41,19 @@ def send_missing(runtime: Runtime, job: CachedJob) -> None:
 def send_again(
     runtime: Runtime, job: CachedJob, manifest: Manifest, chunks: Collection[int], *, resent: bool = True
 ) -> bool:
-    """Send these chunks, marked as nudged: whoever gets one looks first whether it is done or being worked on.
+    """Send messages for chunks again. A worker that receives one first checks whether the chunk is done or running.
 
-    One listing of the tries on record, and one request for each index object that holds one of the chunks.
+    One listing per 1,000 recorded attempts, and one request for each index object that holds one of the chunks.
 
     Args:
-        runtime: Store, settings, carrier.
-        job: The job, in its round.
-        manifest: What setup made.
-        chunks: Their indices.
-        resent: Whether earlier messages of this round may still be under way.
+        runtime: Store, settings and dispatcher.
+        job: The job, in its current generation.
+        manifest: The job's manifest.
+        chunks: Indices of the chunks.
+        resent: Whether to mark the messages as resent, because earlier ones of this generation may still be queued.
 
     Returns:
-        False if an index object is damaged or gone: the job has been concluded, for nothing else says where its chunks
-        lie.
+        False if an index object is missing or damaged. Then the job has failed, for its chunks cannot be found.
     """
     attempts = job.ledger.last_attempts(manifest.setup_id)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in chunks}):

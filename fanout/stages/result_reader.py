@@ -1,4 +1,4 @@
-"""What is read of a job's results: of one chunk, of all of them for join, or of what combine made of them."""
+"""The results of a job, as they are read: of one chunk, of one node, or of all chunks for the join."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from .barrier import Completion
 
 
 class ChunkFailed(FanoutError):
-    """A chunk whose result is wanted has failed."""
+    """The chunk that was to be read has failed.
+
+    Attributes:
+        failure: Why.
+    """
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
@@ -25,25 +29,25 @@ class ChunkFailed(FanoutError):
 def chunk_values(
     ledger: Ledger, setup_id: str, chunk: int, *, failed: int | None = None, tolerant: bool = False
 ) -> list[Any]:
-    """The results of one chunk, with a `FailedItem` in the place of each that failed. One request.
+    """Return the results of one chunk in item order, with a `FailedItem` in the place of each that failed. One request.
 
-    Of a chunk whose results are combined: the one value, if any item gave one, and then the failed items.
+    For a chunk whose results are combined, return the one value, unless all items failed, and then the failed items.
 
     Args:
         ledger: The job's records.
-        setup_id: The setup attempt that counts.
+        setup_id: Setup id of the chunk.
         chunk: Index of the chunk.
-        failed: How many of its items failed; None if nobody knows, which costs another request.
-        tolerant: Whether items may fail.
+        failed: Number of its items that failed; None if unknown, which costs one request more.
+        tolerant: Whether to return a chunk that failed as a whole.
 
     Raises:
-        ChunkFailed: Items failed that may not.
-        CorruptObject: It is missing or damaged, although a listing showed it.
+        ChunkFailed: The chunk failed as a whole, and that is not tolerated.
+        CorruptObject: The result is missing or damaged, although a listing showed it.
     """
     result = ledger.current_result(setup_id, chunk) if failed is None else ledger.result(setup_id, chunk, failed)
     key = ledger.keys.bad_result(setup_id, chunk, failed) if failed else ledger.keys.result(setup_id, chunk)
     if result is None:
-        raise CorruptObject(f"{key} was listed but is not there: was it deleted?", key=key)
+        raise CorruptObject(f"{key} was listed but does not exist: was it deleted?", key=key)
     if result.failed is not None:
         if not tolerant:
             raise ChunkFailed(result.failed)
@@ -53,36 +57,37 @@ def chunk_values(
         return [*values, *result.failed_items]
     if len(values) != result.items:
         raise CorruptObject(f"{key} holds {len(values)} results for {result.items} items", key=key)
-    for mark in result.failed_items:
-        values[mark.item - result.first_item] = mark
+    for failed_item in result.failed_items:
+        values[failed_item.item - result.first_item] = failed_item
     return values
 
 
 def node_values(ledger: Ledger, setup_id: str, level: int, index: int, *, failed: int) -> list[Any]:
-    """The one value of a node; none if all items below it failed. One request.
+    """Return a list of the one value of a node; an empty list if all items below it failed. One request.
 
     Raises:
-        CorruptObject: It is missing or damaged, although a listing showed it.
+        CorruptObject: The node is missing or damaged, although a listing showed it.
     """
     keys = ledger.keys
     key = keys.bad_node(setup_id, level, index, failed) if failed else keys.node(setup_id, level, index)
     node = ledger.node(setup_id, level, index, failed)
     if node is None:
-        raise CorruptObject(f"{key} was listed but is not there: was it deleted?", key=key)
+        raise CorruptObject(f"{key} was listed but does not exist: was it deleted?", key=key)
     values: list[Any] = decode(node.values, key=key)
     return values
 
 
 def combined_values(ledger: Ledger, setup_id: str, level: int, entries: dict[int, int]) -> Results:
-    """The combined values of some entries of a level of the tree, lazily and in order; those without one left out.
+    """Return the combined values of some entries of a level of the tree, in order, without entries that have none.
 
-    Reading holds at most 8 of them. One request each; where items failed, one more for each entry that has some.
+    The values are read lazily, at most 8 at a time. One request for each value. This call makes one request for each
+    entry below which items failed.
 
     Args:
         ledger: The job's records.
-        setup_id: The setup attempt that counts.
-        level: The level; 0 for the results of chunks.
-        entries: Index of a chunk or node -> how many items below it failed.
+        setup_id: Setup id of the chunks.
+        level: The level of the tree; 0 for the results of chunks.
+        entries: Index of a chunk or node -> number of items below it that failed.
     """
 
     def fetch(entry: int) -> list[Any]:
@@ -92,20 +97,26 @@ def combined_values(ledger: Ledger, setup_id: str, level: int, entries: dict[int
         values = chunk_values(ledger, setup_id, entry, failed=failed, tolerant=True)
         return [value for value in values if not isinstance(value, FailedItem)]
 
-    # All of its items may have failed; only reading it tells.
-    there = [entry for entry, failed in entries.items() if not failed or fetch(entry)]
-    starts = list(range(len(there)))
-    return Results(len(there), len(there), lambda place: fetch(there[place]), lambda: starts, sum(entries.values()))
+    # Only reading an entry with failed items tells whether others gave a value.
+    existing = [entry for entry, failed in entries.items() if not failed or fetch(entry)]
+    first_items = list(range(len(existing)))
+    return Results(
+        len(existing),
+        len(existing),
+        lambda index: fetch(existing[index]),
+        lambda: first_items,
+        failed=sum(entries.values()),
+    )
 
 
 def join_results(ledger: Ledger, manifest: Manifest, completion: Completion, *, combines: bool) -> Results:
-    """What the join of a complete job is given, lazily.
+    """Return the results of a complete job for its join. They are read lazily.
 
     Args:
         ledger: The job's records.
-        manifest: What setup made.
-        completion: What the job's results are, and how many items failed.
-        combines: Whether they are combined.
+        manifest: The job's manifest.
+        completion: The results that exist, and how many items of each failed.
+        combines: Whether the results are combined.
     """
     if combines:
         return combined_values(ledger, manifest.setup_id, completion.level, completion.top)

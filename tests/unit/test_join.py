@@ -297,7 +297,7 @@ def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: W
     run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     failure = failure_of(ledger)
     assert (failure.error, failure.attempts) == ("WorkerLost", 1)
-    assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
+    assert failure.reason.startswith("its worker wrote no heartbeat for 60 s: ")
     assert "could not reach the store" in failure.reason
 
 

@@ -389,7 +389,7 @@ def test_a_chunk_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: 
     run_process(world.process(), replace(ref, attempts=1))
     failure = failure_of(ledger)
     assert (failure.error, failure.chunk, failure.attempts) == ("WorkerLost", 0, 1)
-    assert failure.reason.startswith("its worker gave no sign of life for 60 s: ")
+    assert failure.reason.startswith("its worker wrote no heartbeat for 60 s: ")
     assert "could not reach the store" in failure.reason
 
 
@@ -578,8 +578,8 @@ def test_a_cancelled_chunk_stops_between_items() -> None:
     looked: list[str] = []
 
     def look(verb: str, key: str) -> None:
-        """Let process go on at the first request that the watch makes after it has seen the outcome."""
-        if threading.current_thread().name.startswith("fanout-watch"):
+        """Let process go on at the first request that the heartbeat makes after it has seen the outcome."""
+        if threading.current_thread().name.startswith("fanout-heartbeat"):
             if looked:
                 ended.set()
             elif verb == "head" and world.store.keys(ledger.keys.outcome):
