@@ -76,7 +76,7 @@ def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> No
 @given(anything | submissions)
 def test_anything_is_an_order_or_refused(body: Any) -> None:
     """An order from a message is read, or is an error of the input, and nothing else."""
-    submission, refusal = setup_id(lambda: signature_codec.from_wire(body, Words.declaration))
+    submission, refusal = setup_id(lambda: signature_codec.decode(body, Words.declaration))
     assert len(refusal) < LONGEST
     assert submission is None or submission.task is Words.declaration
 
@@ -174,5 +174,5 @@ def test_an_excerpt_of_a_large_value_is_short() -> None:
         check_submission("x" * 10_000_000)
     assert len(str(raised.value)) < LONGEST
     with pytest.raises(InvalidInput, match="compression must be one of") as refused:
-        signature_codec.from_wire({**SUBMISSION, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
+        signature_codec.decode({**SUBMISSION, "options": {"compression": "x" * 10_000_000}}, Words.declaration)
     assert len(str(refused.value)) < LONGEST + 100

@@ -13,7 +13,7 @@ from kombu import Connection, Queue
 from ...config.settings import CONSUMER_TIMEOUT_S
 from ...finding import Finding, Verdict
 from ...records.failure import redacted
-from .publishing.connection import bounded
+from .publishing.connection import bound_waits
 from .settings import advice, broker_waits_s, default_limit_s
 
 ANSWER_S = 2.0
@@ -41,7 +41,7 @@ def _check_connection(app: Celery, connection: Connection) -> Generator[Finding,
     try:
         with connection:
             connection.ensure_connection(max_retries=max(len(others), 1), interval_start=0, timeout=10)
-            with bounded(connection, limit_s=10.0):
+            with bound_waits(connection, limit_s=10.0):
                 yield from _check_broker(app, connection)
     except Exception as error:
         yield _unreachable(connection, error, Verdict.BROKEN)
@@ -117,13 +117,13 @@ def _check_queue(connection: Connection, queue: Queue) -> Finding:
     check = f"queue {queue.name}"
     kind = (queue.queue_arguments or {}).get("x-queue-type", "classic")
     try:
-        # no limit: `bounded` gives it one
+        # no limit: `bound_waits` gives it one
         with connection.channel() as channel:
             declared: Any = queue(channel).queue_declare(passive=True)
     except NotFound:
         return Finding(check, f"not there yet; the first worker makes it, as {kind}")
     try:
-        # no limit: `bounded` gives it one
+        # no limit: `bound_waits` gives it one
         with connection.channel() as channel:
             # As a worker does when it starts: of a queue that is there, it only compares.
             queue(channel).queue_declare()

@@ -23,7 +23,7 @@ from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, too_long
 from ...runtime import Runtime
 from .. import local
-from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
+from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
 from .listener import forget_result, listener_for, refuse_to_block
 from .settings import warn
@@ -31,7 +31,7 @@ from .stage_task import StageTask
 from .sweeper import SweepTask
 from .tasks import JoinTask, ProcessTask, SetupTask
 
-SIGNALLED = "_shutdown_cleanup"
+EXIT_FUNCTION = "_shutdown_cleanup"
 """The function of billiard's by which a child ends that was sent a signal."""
 
 
@@ -52,8 +52,8 @@ class Extension:
         """The pool of the worker that runs the app in this process; None in a caller."""
         self.warned: set[str] = set()
         """What this process has been warned of, once."""
-        app.on_after_finalize.connect(self._finalized, weak=False)
-        tasks.listen(self._declared)
+        app.on_after_finalize.connect(self._on_finalize, weak=False)
+        tasks.listen(self._on_declare)
 
     @property
     def config(self) -> Config:
@@ -85,7 +85,7 @@ class Extension:
                         self.app,
                         timeout_s=config.publish_timeout_s,
                         store_url=store.url,
-                        ended=self._has_ended,
+                        has_ended=self._has_ended,
                     ),
                     tasks=self._tasks,
                     on_error=_explain,
@@ -111,12 +111,12 @@ class Extension:
         except StorageError:
             return False
 
-    def _declared(self, task: Declaration) -> None:
+    def _on_declare(self, task: Declaration) -> None:
         # Before the app is final its settings may still change, and a task reads them when it is registered.
         if self.app.finalized:  # type: ignore[attr-defined]
             self._register(task)
 
-    def _finalized(self, **_: Any) -> None:
+    def _on_finalize(self, **_: Any) -> None:
         for task in self._tasks:
             self._register(task)
         sweeper = SweepTask.of(lambda: self.runtime)
@@ -153,7 +153,7 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
     unknown = sorted(set(settings) - known)
     if unknown:
         raise ConfigError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    app = itself(app)
+    app = unwrap(app)
     given = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
     app.conf.update({f"fanout_{name}": value for name, value in given.items()})
     if not isinstance(getattr(app, ATTRIBUTE, None), Extension):
@@ -168,7 +168,7 @@ def extension_of(app: Celery | None = None) -> Extension:
     Raises:
         ConfigError: The app is not connected, or none is named and several are.
     """
-    found = getattr(app if app is not None else CONNECTED.meant(), ATTRIBUTE, None)
+    found = getattr(app if app is not None else CONNECTED.choose(), ATTRIBUTE, None)
     if not isinstance(found, Extension):
         raise ConfigError(NOT_CONNECTED)
     return found
@@ -196,7 +196,7 @@ def _is_stop(error: BaseException) -> bool:
         return not isinstance(error, Exception)
     # A child of the pool that is told to end raises where it is; `sys.exit` of a step's own has frames of its own only.
     return isinstance(error, SystemExit) and any(
-        frame.f_globals.get("__name__", "").partition(".")[0] == "billiard" and frame.f_code.co_name == SIGNALLED
+        frame.f_globals.get("__name__", "").partition(".")[0] == "billiard" and frame.f_code.co_name == EXIT_FUNCTION
         for frame, _ in traceback.walk_tb(error.__traceback__)
     )
 

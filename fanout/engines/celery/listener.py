@@ -15,7 +15,7 @@ from celery.backends.base import DisabledBackend
 
 from ...runtime import CompletionListener, PollingOnly
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 ANSWER_S = 1.0
 """Longest time for an answer of Redis when a caller begins to listen; Celery's backend waits for minutes."""
@@ -38,7 +38,7 @@ class RedisListener:
     notifies = True
 
     def __init__(self, backend: Any, job_id: str) -> None:
-        self._client = _impatient(backend.client)
+        self._client = _make_client(backend.client)
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             self._pubsub.subscribe(backend.get_key_for_task(job_id))
@@ -63,7 +63,7 @@ class RedisListener:
         self._client.close()
 
 
-def _impatient(client: Any) -> Any:
+def _make_client(client: Any) -> Any:
     """A client of the same server with a connection of its own, which gives up soon: to listen only saves time."""
     from redis.backoff import NoBackoff
     from redis.connection import ConnectionPool

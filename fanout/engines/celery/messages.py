@@ -17,7 +17,7 @@ from ...records.keys import checked_digest, checked_id
 EXCERPT = 80
 """Characters of a foreign value that an error shows."""
 
-HELD = 64
+MAX_HELD = 64
 """Tokens of earlier runs that a message for join may name; each run adds one, and there are far fewer."""
 
 T = TypeVar("T")
@@ -50,8 +50,8 @@ class SetupMessage:
         Raises:
             ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
         """
-        said = _said(kwargs, "submission", "generation", "launch_id", "resent")
-        received = tuple(_list(args, "arguments"))
+        said = _read_arguments(kwargs, "submission", "generation", "launch_id", "resent")
+        received = tuple(_check_list(args, "arguments"))
         submission = said.get("submission")
         if submission is not None:
             check_submission(submission)
@@ -61,9 +61,9 @@ class SetupMessage:
             job_id=checked_id(job_id, what="job id"),
             received=received,
             submission=submission,
-            generation=_index(said.get("generation", 0), "generation"),
-            launch_id=_token(said.get("launch_id"), "launch id"),
-            resent=_is(bool, said.get("resent", False), "resent", "true or false"),
+            generation=_check_index(said.get("generation", 0), "generation"),
+            launch_id=_check_token(said.get("launch_id"), "launch id"),
+            resent=_check_type(bool, said.get("resent", False), "resent", "true or false"),
         )
 
 
@@ -92,23 +92,23 @@ class JoinMessage:
         Raises:
             ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
         """
-        said = _said(kwargs, "resent", "generation", "held", "launch_id")
-        one = _list(args, "arguments")
+        said = _read_arguments(kwargs, "resent", "generation", "held", "launch_id")
+        one = _check_list(args, "arguments")
         if len(one) != 1:
             raise ValueError(f"there must be one argument, the job's id, and not {len(one)}")
-        held = _list(said.get("held", ()), "held")
-        if len(held) > HELD:
-            raise ValueError(f"held names {len(held)} runs, more than {HELD}")
+        held = _check_list(said.get("held", ()), "held")
+        if len(held) > MAX_HELD:
+            raise ValueError(f"held names {len(held)} runs, more than {MAX_HELD}")
         return cls(
             job_id=checked_id(one[0], what="job id"),
-            resent=_is(bool, said.get("resent", False), "resent", "true or false"),
-            generation=_index(said.get("generation", 0), "generation"),
+            resent=_check_type(bool, said.get("resent", False), "resent", "true or false"),
+            generation=_check_index(said.get("generation", 0), "generation"),
             held=tuple(checked_id(token, what="held") for token in held),
-            launch_id=_token(said.get("launch_id"), "launch id"),
+            launch_id=_check_token(said.get("launch_id"), "launch id"),
         )
 
 
-class JobOf(NamedTuple):
+class JobAddress(NamedTuple):
     """The job that a message is for: its id, which launch of that id, and which of its rounds."""
 
     job_id: str
@@ -116,7 +116,7 @@ class JobOf(NamedTuple):
     generation: int
 
 
-def job_of(step: str, task_id: object, args: object, kwargs: object) -> JobOf:
+def read_address(step: str, task_id: object, args: object, kwargs: object) -> JobAddress:
     """The job that a message is for.
 
     Args:
@@ -130,12 +130,12 @@ def job_of(step: str, task_id: object, args: object, kwargs: object) -> JobOf:
     """
     if step == "process":
         ref = ChunkRef.from_row(args)
-        return JobOf(ref.job_id, ref.launch_id, ref.generation)
+        return JobAddress(ref.job_id, ref.launch_id, ref.generation)
     if step == "setup":
         setup = SetupMessage.parse(task_id, args or (), kwargs or {})
-        return JobOf(setup.job_id, setup.launch_id, setup.generation)
+        return JobAddress(setup.job_id, setup.launch_id, setup.generation)
     join = JoinMessage.parse(args, kwargs or {})
-    return JobOf(join.job_id, join.launch_id, join.generation)
+    return JobAddress(join.job_id, join.launch_id, join.generation)
 
 
 def check_submission(submission: object) -> None:
@@ -144,23 +144,23 @@ def check_submission(submission: object) -> None:
     Raises:
         ValueError: It has another; says where.
     """
-    body = _named(submission, "submission")
+    body = _check_mapping(submission, "submission")
     missing = sorted({"inline", "references", "options", "receives"} - body.keys())
     if missing:
         raise ValueError(f"order lacks {', '.join(missing)}")
     read_inline(body["inline"])
-    for name, content in _named(body["references"], "references").items():
+    for name, content in _check_mapping(body["references"], "references").items():
         try:
             checked_digest(content)
         except ValueError as error:
-            raise ValueError(f"references[{_excerpt(name)}]: {error}") from None
-    for name, option in _named(body["options"], "options").items():
+            raise ValueError(f"references[{_abbreviate(name)}]: {error}") from None
+    for name, option in _check_mapping(body["options"], "options").items():
         if not (option is None or isinstance(option, bool | int | float | str)):
-            raise ValueError(f"options[{_excerpt(name)}] is {_excerpt(option)}, and no plain value")
-    _named(body.get("routing", {}), "routing")
-    _is(int, body.get("made_at", 0), "made_at", "a number of seconds")
+            raise ValueError(f"options[{_abbreviate(name)}] is {_abbreviate(option)}, and no plain value")
+    _check_mapping(body.get("routing", {}), "routing")
+    _check_type(int, body.get("made_at", 0), "made_at", "a number of seconds")
     if body["receives"] is not None:
-        _is(str, body["receives"], "receives", "the name of a parameter")
+        _check_type(str, body["receives"], "receives", "the name of a parameter")
 
 
 def read_inline(text: object) -> bytes:
@@ -169,55 +169,55 @@ def read_inline(text: object) -> bytes:
     Raises:
         ValueError: `text` is not base64.
     """
-    encoded = _is(str, text, "inline", "base64")
+    encoded = _check_type(str, text, "inline", "base64")
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"inline is not base64: {error}") from None
 
 
-def _said(kwargs: object, *names: str) -> Mapping[str, Any]:
+def _read_arguments(kwargs: object, *names: str) -> Mapping[str, Any]:
     """The named arguments of a message, none of which is another than these."""
-    said = _named(kwargs, "named arguments")
+    said = _check_mapping(kwargs, "named arguments")
     unknown = sorted(said.keys() - set(names))
     if unknown:
-        listed = ", ".join(map(_excerpt, unknown[:3]))
+        listed = ", ".join(map(_abbreviate, unknown[:3]))
         raise ValueError(f"it has an argument {listed}, which this version of fanout does not know")
     return said
 
 
-def _named(value: object, what: str) -> dict[str, Any]:
+def _check_mapping(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(type(name) is str for name in value):
-        raise ValueError(f"{what}: {_excerpt(value)} is no mapping of names")
+        raise ValueError(f"{what}: {_abbreviate(value)} is no mapping of names")
     return value
 
 
-def _list(value: object, what: str) -> Sequence[Any]:
+def _check_list(value: object, what: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{what}: {_excerpt(value)} is no list")
+        raise ValueError(f"{what}: {_abbreviate(value)} is no list")
     return value
 
 
-def _index(value: object, what: str) -> int:
-    number = _is(int, value, what, "a number from 0")
+def _check_index(value: object, what: str) -> int:
+    number = _check_type(int, value, what, "a number from 0")
     # What an object's key has room for.
     if not 0 <= number < 1_000_000:
-        raise ValueError(f"{what} is {_excerpt(value)}, and not from 0 to 999999")
+        raise ValueError(f"{what} is {_abbreviate(value)}, and not from 0 to 999999")
     return number
 
 
-def _token(value: object, what: str) -> str | None:
+def _check_token(value: object, what: str) -> str | None:
     return None if value is None else checked_id(value, what=what)
 
 
-def _is(kind: type[T], value: object, what: str, wanted: str) -> T:
+def _check_type(kind: type[T], value: object, what: str, wanted: str) -> T:
     """`value` if it is of that very type: to Python true is a number, too."""
     if type(value) is not kind:
-        raise ValueError(f"{what} is {_excerpt(value)}, and not {wanted}")
+        raise ValueError(f"{what} is {_abbreviate(value)}, and not {wanted}")
     return value
 
 
-def _excerpt(value: object) -> str:
+def _abbreviate(value: object) -> str:
     """The beginning of a foreign value, made without writing all of it out."""
     if isinstance(value, str | bytes):
         return f"{value[:EXCERPT]!r:.{EXCERPT}}"

@@ -42,7 +42,7 @@ _REMEDIES = {
 }
 
 
-def routing_of(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[str, Any]:
+def extract_routing(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[str, Any]:
     """Those of the options that all messages of a job have, in a form that can be put on record.
 
     Args:
@@ -53,7 +53,7 @@ def routing_of(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[st
     Raises:
         ConfigError: An option would break the job, or has a value that no message can have. Names it and the remedy.
     """
-    check(options)
+    check_options(options)
     stamps = options.get(_STAMPS) or ()
     routing = {name: options[name] for name in (*ROUTING, *stamps) if options.get(name) is not None}
     if stamps:
@@ -75,18 +75,18 @@ def routing_of(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[st
     return routing
 
 
-def check(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Refuse the options that no message of a job can have.
 
     Raises:
         ConfigError: Names each option and the remedy.
     """
-    refused = refusals(options)
+    refused = find_refused(options)
     if refused:
         raise ConfigError("; ".join(refused.values()))
 
 
-def refusals(options: Mapping[str, Any]) -> dict[str, str]:
+def find_refused(options: Mapping[str, Any]) -> dict[str, str]:
     """The options that no message of a job can have -> why, and what to do."""
     found: dict[str, str] = {}
     for name, given in options.items():
@@ -117,7 +117,7 @@ def check_send_options(options: Mapping[str, Any]) -> None:
         )
 
 
-NOT_KEPT = (
+NOT_RECORDED = (
     "connection",
     "add_to_parent",
     "result_cls",
@@ -126,7 +126,7 @@ NOT_KEPT = (
     "countdown",
     "eta",
     "expires",
-    # How long the caller would try to send it. A sweep has its own patience.
+    # The limits of the caller that launches. A sweep has its own.
     "retry",
     "retry_policy",
     "timeout",
@@ -134,7 +134,7 @@ NOT_KEPT = (
 )
 
 
-def moment(when: datetime | str | float | None) -> float | None:
+def to_timestamp(when: datetime | str | float | None) -> float | None:
     """A time as Celery's options give it (a date, its ISO form, or seconds from now), in seconds since the epoch."""
     if when is None:
         return None
@@ -144,6 +144,6 @@ def moment(when: datetime | str | float | None) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def kept(options: dict[str, Any]) -> dict[str, Any]:
+def select_recordable(options: dict[str, Any]) -> dict[str, Any]:
     """Those options that say something and can be written down."""
-    return {name: value for name, value in options.items() if value is not None and name not in NOT_KEPT}
+    return {name: value for name, value in options.items() if value is not None and name not in NOT_RECORDED}

@@ -16,12 +16,12 @@ from celery import Task
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 OVERRAN_HEADER = "fanout_overran_s"
 """Header of a message whose step was stopped at the hard time limit: that limit, in seconds."""
 
-REQUEUED_HEADER = "fanout_given_back"
+REQUEUED_HEADER = "fanout_requeued"
 """Header of a message whose step was stopped because its worker shut down: 1."""
 
 _OURS = (OVERRAN_HEADER, REQUEUED_HEADER)
@@ -45,7 +45,7 @@ class StageRequest(Request):
         # Pools that send a traceback along wrap the exception.
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, TimeLimitExceeded):
-            self._overran(error.args[0])
+            self._on_hard_limit(error.args[0])
             return
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
@@ -54,7 +54,7 @@ class StageRequest(Request):
         if soft:
             super().on_timeout(soft, timeout)
         else:
-            self._overran(timeout)
+            self._on_hard_limit(timeout)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Stop the child. At a shutdown the message goes out again, for its run to go on elsewhere as the same try."""
@@ -63,22 +63,22 @@ class StageRequest(Request):
         # Celery announces a retry.
         if not emit_retry and not self.acknowledged:
             _LOG.warning("%s[%s] is given back: this worker shuts down", self.name, self.id)
-            if self._sent_again({REQUEUED_HEADER: 1}):
+            if self._resend({REQUEUED_HEADER: 1}):
                 self.acknowledge()
 
-    def _overran(self, limit_s: float) -> None:
+    def _on_hard_limit(self, limit_s: float) -> None:
         # Pools differ in which of the two they call first, and most call both.
         if self.acknowledged:
             return
         task_ready(self)
         _LOG.error("%s[%s] was stopped: it took longer than its time limit, %g s", self.name, self.id, limit_s)
-        if self._sent_again({OVERRAN_HEADER: limit_s}):
+        if self._resend({OVERRAN_HEADER: limit_s}):
             self.acknowledge()
         else:
             # It comes back without the reason, as after a crash.
             self.reject(requeue=True)
 
-    def _sent_again(self, headers: dict[str, Any]) -> bool:
+    def _resend(self, headers: dict[str, Any]) -> bool:
         """Send the message once more, with all that it says about what follows; whether that went well."""
         try:
             context = self._context  # type: ignore[attr-defined]

@@ -12,9 +12,9 @@ from kombu import serialization
 from kombu.entity import maybe_delivery_mode
 
 from ...config.settings import CONSUMER_TIMEOUT_S
-from .publishing.broker import read_from, written_to
+from .publishing.broker import broker_for_read, broker_for_write
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 _registry: Any = serialization.registry  # type: ignore[attr-defined]
 
@@ -45,9 +45,15 @@ class Advice:
 
 def advice(app: Celery) -> list[Advice]:
     """What to change in the app's settings, most dangerous first. Reads settings only; asks no server."""
-    found = [*_of_content(app), *_of_messages(app), *_of_tries(app), *_of_time(app), *_of_workers(app)]
-    if read_from(app).is_rabbitmq:
-        found += _of_rabbitmq(app)
+    found = [
+        *_check_content(app),
+        *_check_messages(app),
+        *_check_annotations(app),
+        *_check_time_limits(app),
+        *_check_workers(app),
+    ]
+    if broker_for_read(app).is_rabbitmq:
+        found += _check_rabbitmq(app)
     return found
 
 
@@ -63,7 +69,7 @@ def broker_waits_s(app: Celery) -> float | None:
     RabbitMQ's consumer timeout is a setting of the server. What a queue of the app says about its own counts; else
     the server is taken to have its default.
     """
-    broker = read_from(app)
+    broker = broker_for_read(app)
     if broker.is_rabbitmq:
         told = [_argument(queue, "x-consumer-timeout") for queue in app.amqp.queues.values()]
         return float(min([CONSUMER_TIMEOUT_S, *(timeout_ms / 1000 for timeout_ms in told if timeout_ms)]))
@@ -76,7 +82,7 @@ def default_limit_s(app: Celery) -> int | None:
     return None if waits_s is None else max(int(waits_s * 5 / 6), 1)
 
 
-def _of_content(app: Celery) -> Iterator[Advice]:
+def _check_content(app: Celery) -> Iterator[Advice]:
     # By content type or by a serializer's name; without a list, kombu refuses what is not safe.
     accepted, names = app.conf.accept_content or (), _registry.name_to_type
     if any(names.get(kind, kind) not in _SAFE for kind in accepted):
@@ -84,10 +90,10 @@ def _of_content(app: Celery) -> Iterator[Advice]:
         yield Advice("accept_content", list(accepted), ["json"], danger)
 
 
-def _of_messages(app: Celery) -> Iterator[Advice]:
+def _check_messages(app: Celery) -> Iterator[Advice]:
     """What decides whether a message stays and finds its way."""
     conf, queues = app.conf, sorted(app.amqp.queues.items())
-    rabbitmq = written_to(app)
+    rabbitmq = broker_for_write(app)
     if rabbitmq.is_rabbitmq and not rabbitmq.confirms:
         danger = "callbacks and the rest of a chain vanish without an error while RabbitMQ is short of memory"
         yield Advice("broker_transport_options['confirm_publish']", False, True, danger)
@@ -95,7 +101,7 @@ def _of_messages(app: Celery) -> Iterator[Advice]:
         danger = "messages vanish when RabbitMQ restarts"
         yield Advice("task_default_delivery_mode", conf.task_default_delivery_mode, "persistent", danger)
     for name, queue in queues if rabbitmq.is_rabbitmq else ():
-        yield from _of_queue(name, queue)
+        yield from _check_queue(name, queue)
     if conf.task_protocol != 2:
         danger = "callbacks, chains and chords of a job are lost on the way"
         yield Advice("task_protocol", conf.task_protocol, 2, danger)
@@ -104,7 +110,7 @@ def _of_messages(app: Celery) -> Iterator[Advice]:
         yield Advice("task_always_eager", True, False, danger)
 
 
-def _of_queue(name: str, queue: Any) -> Iterator[Advice]:
+def _check_queue(name: str, queue: Any) -> Iterator[Advice]:
     """What makes a queue of RabbitMQ's lose messages."""
     setting = f"task_queues[{name!r}]"
     if not queue.durable or queue.auto_delete or queue.exclusive:
@@ -129,20 +135,20 @@ def _argument(queue: Any, *names: str) -> Any:
     return next((arguments[name] for name in names if arguments.get(name)), None)
 
 
-def _of_tries(app: Celery) -> Iterator[Advice]:
+def _check_annotations(app: Celery) -> Iterator[Advice]:
     """What stages set for themselves and an app can take from them, with `task_annotations`."""
     wanted = {
         "acks_late": (True, "the chunk of a worker that is killed is lost until a sweep finds it"),
         "reject_on_worker_lost": (True, "the chunk of a child that is killed is lost until a sweep finds it"),
         "retry_on_worker_lost": (False, "a chunk that kills its worker is run more than max_attempts times"),
     }
-    for name, task in _stages(app):
+    for name, task in _find_stages(app):
         for setting, (value, danger) in wanted.items():
             if bool(getattr(task, setting, value)) is not value:
                 yield Advice(f"task_annotations[{name!r}][{setting!r}]", not value, value, danger)
 
 
-def _stages(app: Celery) -> list[tuple[str, Any]]:
+def _find_stages(app: Celery) -> list[tuple[str, Any]]:
     """fanout's own Celery tasks, by name; none before the app is final."""
     finalized = app.finalized  # type: ignore[attr-defined]
     return (
@@ -150,12 +156,12 @@ def _stages(app: Celery) -> list[tuple[str, Any]]:
     )
 
 
-def _of_time(app: Celery) -> Iterator[Advice]:
+def _check_time_limits(app: Celery) -> Iterator[Advice]:
     """Who gives up first must be the worker, not the broker."""
     waits_s = broker_waits_s(app)
     if waits_s is None:
         return
-    if read_from(app).is_rabbitmq:
+    if broker_for_read(app).is_rabbitmq:
         wanted = f"below {waits_s:g}"
         danger = "RabbitMQ closes the channel of a worker whose chunk takes longer than its consumer timeout"
     else:
@@ -164,12 +170,12 @@ def _of_time(app: Celery) -> Iterator[Advice]:
     limit_s = app.conf.task_time_limit
     if limit_s is not None and limit_s >= waits_s:
         yield Advice("task_time_limit", limit_s, wanted, danger)
-    for name, task in _stages(app):
+    for name, task in _find_stages(app):
         if task.time_limit is not None and task.time_limit >= waits_s and task.time_limit != limit_s:
             yield Advice(f"task_annotations[{name!r}]['time_limit']", task.time_limit, wanted, danger)
 
 
-def _of_workers(app: Celery) -> Iterator[Advice]:
+def _check_workers(app: Celery) -> Iterator[Advice]:
     conf = app.conf
     if conf.worker_prefetch_multiplier != 1:
         danger = "a busy worker sits on chunks that an idle one could run"
@@ -178,7 +184,7 @@ def _of_workers(app: Celery) -> Iterator[Advice]:
         danger = "workers end when the broker restarts, or is late"
         setting = "broker_connection_retry" + ("" if conf.broker_connection_retry is False else "_on_startup")
         yield Advice(setting, False, True, danger)
-    redis = read_from(app).is_redis
+    redis = broker_for_read(app).is_redis
     if redis and not _get(conf, "worker_soft_shutdown_timeout"):
         danger = "what a worker holds when it is told to quit at once comes back only after the visibility timeout"
         yield Advice("worker_soft_shutdown_timeout", 0.0, "some seconds, such as 10", danger)
@@ -189,7 +195,7 @@ def _of_workers(app: Celery) -> Iterator[Advice]:
         yield Advice("worker_enable_soft_shutdown_on_idle", False, True, danger)
 
 
-def _of_rabbitmq(app: Celery) -> Iterator[Advice]:
+def _check_rabbitmq(app: Celery) -> Iterator[Advice]:
     conf = app.conf
     if not _get(conf, "broker_channel_error_retry"):
         danger = "a worker whose chunk outlives RabbitMQ's consumer timeout ends, with all its other chunks"

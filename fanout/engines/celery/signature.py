@@ -20,13 +20,14 @@ from ...records.models import OutcomeStatus
 from ...runtime import CachedJob, Runtime
 from ...stages import end_job, run_setup
 from .. import local
-from ..submission import CALLER_STOPPED, Submission, put_on_record
+from ..job_creation import CALLER_STOPPED, create_job
+from ..submission import Submission
 from . import signature_codec
 from .dispatcher import celery_name
 from .extension import Extension, extension_of
-from .options import check, check_send_options, routing_of
+from .options import check_options, check_send_options, extract_routing
 from .preflight import check_workers
-from .publishing.undo import told
+from .publishing.undo import annotate
 
 SUBTASK_TYPE = "fanout"
 
@@ -54,7 +55,7 @@ class ForkJoinSignature(Signature[Any]):
         Raises:
             ConfigError: Names the option and the remedy.
         """
-        check(options)
+        check_options(options)
         return super().set(immutable=immutable, **options)
 
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job:
@@ -98,7 +99,7 @@ def submit(
             "at most 128, starting with a letter or digit"
         )
     job_id = job_id or new_id()
-    routing = routing_of(send_options or {}, extension.app, task=celery_name(task.name, "process"))
+    routing = extract_routing(send_options or {}, extension.app, task=celery_name(task.name, "process"))
     submission = replace(
         _submission(extension, task, values, options=options, setup_in_caller=setup_in_caller), routing=routing
     )
@@ -137,7 +138,7 @@ def _submission(
 def _signature_of(extension: Extension, submission: Submission) -> ForkJoinSignature:
     return ForkJoinSignature(
         celery_name(submission.task.name, "setup"),
-        kwargs={"submission": signature_codec.to_wire(submission)},
+        kwargs={"submission": signature_codec.encode(submission)},
         options=dict(submission.routing),
         subtask_type=SUBTASK_TYPE,
         app=extension.app,
@@ -153,13 +154,13 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
     errors: list[BaseException] = []
     # A runtime of its own, so that the exception of this setup can be told from anybody else's.
     own = Runtime(runtime.store, runtime.config, runtime.dispatcher, tasks=runtime.tasks, on_error=errors.append)
-    job, first = put_on_record(own, job_id, submission.intent(now=runtime.now))
+    job, first = create_job(own, job_id, submission.intent(now=runtime.now))
     if not first and _is_set_up(own, job):
         return job.launch_id
     try:
         run_setup(own, job_id, launch_id=job.launch_id, caller_parameters=submission.caller_parameters, fresh=first)
     except BaseException as error:
-        raise told(error, _give_up(job, error)) from error.__cause__
+        raise annotate(error, _give_up(job, error)) from error.__cause__
     if errors:
         outcome = job.ledger.outcome()
         if outcome is not None and outcome.failure is not None:

@@ -17,7 +17,7 @@ from .messages import check_submission, read_inline
 from .values import resolve
 
 
-def to_wire(submission: Submission) -> dict[str, Any]:
+def encode(submission: Submission) -> dict[str, Any]:
     """JSON-plain, small whatever the size of the input: large parameters are in the store."""
     defaults = asdict(submission.task.options)
     # A count is not a fraction: 1 and 1.0 are equal, and say different things.
@@ -35,8 +35,8 @@ def to_wire(submission: Submission) -> dict[str, Any]:
     }
 
 
-def from_wire(body: Any, task: Declaration) -> Submission:
-    """The order that `to_wire` wrote.
+def decode(body: Any, task: Declaration) -> Submission:
+    """The order that `encode` wrote.
 
     Raises:
         InvalidInput: It is none.
@@ -59,7 +59,7 @@ class ParametersGone(InvalidInput):
     """What a signature refers to is no longer in the store."""
 
 
-def renewed(body: dict[str, Any], submission: Submission, runtime: Runtime) -> None:
+def renew(body: dict[str, Any], submission: Submission, runtime: Runtime) -> None:
     """See to it that what an old signature refers to is in the store, and will be as long as its job needs it.
 
     A signature may be kept in a beat schedule, or in a module, for longer than the store keeps what no job refers to.
@@ -83,7 +83,7 @@ def renewed(body: dict[str, Any], submission: Submission, runtime: Runtime) -> N
         raise ParametersGone(submission.task.name, {name: [why] for name in gone})
 
 
-def completed(submission: Submission, received: tuple[Any, ...], runtime: Runtime) -> Submission:
+def complete(submission: Submission, received: tuple[Any, ...], runtime: Runtime) -> Submission:
     """The order with the value of the step before, validated along with the rest.
 
     Raises:
@@ -108,4 +108,4 @@ def completed(submission: Submission, received: tuple[Any, ...], runtime: Runtim
             task.name, {submission.receives: [f"must receive one value from the step before, not {len(received)}"]}
         )
     value = resolve(received[0], runtime)
-    return submission.completed(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)
+    return submission.complete(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)

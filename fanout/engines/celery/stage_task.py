@@ -18,13 +18,13 @@ from ...runtime import Runtime
 from ...stages import conclude
 from ...stages.delivery import Delivery
 from .dispatcher import celery_name
-from .publishing.requeue import requeued
+from .publishing.requeue import requeue
 from .request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 from .settings import default_limit_s
-from .store_mismatch import look_elsewhere
-from .task_hooks import request_class, surroundings
+from .store_mismatch import report_mismatch
+from .task_hooks import find_guards, request_class
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class StageTask(Task[Any, Any]):
     Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
-    told_stores: set[str]
+    reported_stores: set[str]
     """Stores of senders that this process has called others than its own."""
     _runtime: Callable[[], Runtime]
     acks_late = True
@@ -74,9 +74,9 @@ class StageTask(Task[Any, Any]):
             "_runtime": staticmethod(runtime),
             "Request": request_class(base),
             "throws": (*cls.throws, *base.throws),
-            "told_stores": set(),
+            "reported_stores": set(),
         }
-        bases = (cls, *surroundings(base), base) if base is not Task else (cls,)
+        bases = (cls, *find_guards(base), base) if base is not Task else (cls,)
         made: type[StageTask] = type(f"{cls.step.title()}Task", bases, body)
         return made()
 
@@ -108,10 +108,10 @@ class StageTask(Task[Any, Any]):
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Look whether the job is in the sender's store only; then what is around the task."""
-        look_elsewhere(self)
+        report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 
-    def parsed(self, parse: Callable[[], T]) -> T:
+    def parse_or_drop(self, parse: Callable[[], T]) -> T:
         """What the message says; one that fanout did not send is dropped, with a line in the log."""
         try:
             return parse()
@@ -120,7 +120,7 @@ class StageTask(Task[Any, Any]):
             raise Ignore from None
 
     @contextmanager
-    def errors_handled(self, job_id: str, launch_id: str | None, generation: int, **remembered: Any) -> Iterator[None]:
+    def handle_errors(self, job_id: str, launch_id: str | None, generation: int, **remembered: Any) -> Iterator[None]:
         """Within it, nothing ends the message of a job but what is on record: the job has one outcome.
 
         A store that does not answer, or denies, puts the stage off; a broker that does not take messages gets the
@@ -137,9 +137,9 @@ class StageTask(Task[Any, Any]):
             yield
         except BrokerUnavailable as error:
             may_drop = self.step != "setup"
-            raise requeued(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
+            raise requeue(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
         except Exception as error:
-            if isinstance(error, Ignore | Reject | Retry | OnRecord):
+            if isinstance(error, Ignore | Reject | Retry | OutcomeError):
                 raise
             if is_transient(error):
                 self._reschedule(error, remembered)
@@ -159,7 +159,7 @@ class StageTask(Task[Any, Any]):
         raise self.retry(exc=error, countdown=wait_s, kwargs=kwargs) from error
 
 
-class OnRecord(Exception):
+class OutcomeError(Exception):
     """Carries an error out of a stage whose job has an outcome: Celery is to be told of it."""
 
     def __init__(self, error: Exception) -> None:

@@ -21,12 +21,12 @@ from ...errors import FanoutError, JobNotFound
 from ...records.failure import Failure
 from ...records.models import Continuation, OutcomeStatus
 from ...stages import conclude
-from .messages import job_of
+from .messages import read_address
 from .request import StageRequest
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
-TRIES = 3
+MAX_STARTS = 3
 """Times that a stage is begun whose surroundings raise, before its job fails."""
 
 
@@ -41,7 +41,7 @@ class GuardedStart:
         try:
             super().before_start(task_id, args, kwargs)  # type: ignore[misc]
         except Exception as error:
-            give_up(self, error)
+            reschedule_or_fail(self, error)
 
 
 class GuardedCall:
@@ -55,10 +55,10 @@ class GuardedCall:
             # What a stage itself ends with.
             raise
         except Exception as error:
-            give_up(self, error)
+            reschedule_or_fail(self, error)
 
 
-def give_up(task: Any, error: Exception) -> None:
+def reschedule_or_fail(task: Any, error: Exception) -> None:
     """Put off a stage whose surroundings raised; the third time end its job.
 
     Raises:
@@ -69,11 +69,11 @@ def give_up(task: Any, error: Exception) -> None:
     request = task.request
     if request.is_eager:
         raise error
-    if request.retries < TRIES - 1:
+    if request.retries < MAX_STARTS - 1:
         _LOG.warning("%s: what is around it raised, it is put off: %s: %.200s", task.name, type(error).__name__, error)
         raise task.retry(exc=error, countdown=2**request.retries) from error
     try:
-        job = task.runtime.job(*job_of(task.step, request.id, request.args, request.kwargs))
+        job = task.runtime.job(*read_address(task.step, request.id, request.args, request.kwargs))
         if task.step == "setup":
             job.ledger.write_continuation(Continuation(message=task.continuation()))
         conclude(task.runtime, job, OutcomeStatus.FAILED, Failure.of(task.step, error))
@@ -82,7 +82,7 @@ def give_up(task: Any, error: Exception) -> None:
     raise Ignore from error
 
 
-def surroundings(base: type[Task[Any, Any]]) -> tuple[type, ...]:
+def find_guards(base: type[Task[Any, Any]]) -> tuple[type, ...]:
     """What has to stand before an app's task class that does something around a task; nothing for Celery's own."""
     guards = {"__call__": GuardedCall, "before_start": GuardedStart}
     return tuple(

@@ -20,11 +20,11 @@ LIMIT_BYTES = 64 * 1024
 
 REFERENCE = "fanout_value_of"
 LAUNCH = "launch"
-ROUND = "generation"
+GENERATION = "generation"
 """Keys of a reference: the job, which launch of that id, and which of its rounds if it was retried."""
 
 
-def sent(value: Any, app: Celery, ledger: Ledger, *, request: Any = None) -> Any:
+def make_sendable(value: Any, app: Celery, ledger: Ledger, *, request: Any = None) -> Any:
     """The value itself, if everything that will carry it gives it back and it is small; else a reference to it.
 
     What goes through a serializer becomes what that makes of it: with JSON, a tuple becomes a list and a Counter a
@@ -41,12 +41,12 @@ def sent(value: Any, app: Celery, ledger: Ledger, *, request: Any = None) -> Any
     """
     reference: dict[str, Any] = {REFERENCE: ledger.job_id, LAUNCH: ledger.launch_id}
     if ledger.generation:
-        reference[ROUND] = ledger.generation
-    serializers = carriers(app, request)
-    if not _misleads(value) and all(_is_carried(value, name, limit=LIMIT_BYTES) for name in serializers):
+        reference[GENERATION] = ledger.generation
+    serializers = find_serializers(app, request)
+    if not _misleads(value) and all(_is_preserved(value, name, limit=LIMIT_BYTES) for name in serializers):
         return value
     for name, receiver in serializers.items():
-        if not _is_carried(reference, name):
+        if not _is_preserved(reference, name):
             raise ConfigError(
                 f"job {ledger.job_id}: its value can't be handed on to {receiver}: serializer {name!r} is not "
                 "installed here, or does not take plain values. The job has succeeded: Job.get gives the value"
@@ -54,7 +54,7 @@ def sent(value: Any, app: Celery, ledger: Ledger, *, request: Any = None) -> Any
     return reference
 
 
-def carriers(app: Celery, request: Any = None) -> dict[str, str]:
+def find_serializers(app: Celery, request: Any = None) -> dict[str, str]:
     """The serializers by which the result of a request travels -> somebody who receives it so."""
     found: dict[str, str] = {}
     for receiver in _receivers(request):
@@ -92,7 +92,7 @@ def _receivers(request: Any) -> Iterator[Mapping[str, Any]]:
                 yield signature
 
 
-def _is_carried(value: Any, serializer: str, *, limit: int | None = None) -> bool:
+def _is_preserved(value: Any, serializer: str, *, limit: int | None = None) -> bool:
     """Whether a serializer takes a value, gives back as many members as there were, and makes it no larger than that.
 
     JSON makes one key of 1 and "1", and msgpack writes keys that its reader refuses.
@@ -117,7 +117,7 @@ def _members(value: Any) -> int:
 
 
 def _is_reference(value: Any) -> bool:
-    return isinstance(value, dict) and REFERENCE in value and value.keys() <= {REFERENCE, LAUNCH, ROUND}
+    return isinstance(value, dict) and REFERENCE in value and value.keys() <= {REFERENCE, LAUNCH, GENERATION}
 
 
 def _misleads(value: Any) -> bool:
@@ -141,7 +141,7 @@ def resolve(value: Any, runtime: Runtime) -> Any:
     if isinstance(value, list):
         return [resolve(element, runtime) for element in value]
     if _is_reference(value):
-        ledger = Ledger(runtime.store, value[REFERENCE], value.get(LAUNCH), value.get(ROUND, 0))
+        ledger = Ledger(runtime.store, value[REFERENCE], value.get(LAUNCH), value.get(GENERATION, 0))
         outcome = ledger.outcome()
         if outcome is None:
             raise LookupError(f"the value of job {ledger.job_id} is no longer in the store")

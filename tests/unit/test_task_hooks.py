@@ -15,7 +15,7 @@ from fanout import JobFailed
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.celery.request import StageRequest
-from fanout.engines.celery.task_hooks import TRIES
+from fanout.engines.celery.task_hooks import MAX_STARTS
 from fanout.records.ledger import Ledger
 
 from .stores import ScriptedStore
@@ -168,12 +168,12 @@ def test_surroundings_that_raise_end_the_job_once(task_class: type[Task[Any, Any
     app.finalize()
     result = Numbers.signature({"numbers": [1]}, app=app).delay()
     ledger = Ledger.of(extension_of(app).runtime.store, result.id)
-    for retries in range(TRIES - 1):
+    for retries in range(MAX_STARTS - 1):
         with pytest.raises(Retry):
             begin(task(app, "setup"), result.id, retries)
         assert not ledger.has_outcome()
     with pytest.raises(Ignore):
-        begin(task(app, "setup"), result.id, TRIES - 1)
+        begin(task(app, "setup"), result.id, MAX_STARTS - 1)
     with pytest.raises(JobFailed, match=r"setup: OSError: the database is away"):
         extension_of(app).job(result.id).get(1)
     assert ledger.continuation() is not None, "the join is sent, with what follows"
