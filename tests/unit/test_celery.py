@@ -134,7 +134,7 @@ FORGED = [
 @pytest.mark.parametrize("body", FORGED)
 def test_a_forged_order_is_refused(body: Any) -> None:
     """What no signature of the task carries is an error of the input."""
-    with pytest.raises(InvalidInput, match="is not what a signature of this task carries"):
+    with pytest.raises(InvalidInput, match="is not the submission of a signature of this task"):
         signature_codec.decode(body, Words.declaration)
 
 
@@ -161,7 +161,7 @@ def test_a_received_value_completes_the_order(world: World) -> None:
     ("receives", "received", "message"),
     [
         (None, (1,), "no parameter receives it"),
-        ("plus", (), "must receive one value from the step before, not 0"),
+        ("plus", (), "must receive one value from the previous step, not 0"),
         ("plus", (1, 2), "not 2"),
         ("plus", ("text",), "plus: must be of integer type"),
     ],

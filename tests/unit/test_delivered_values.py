@@ -146,7 +146,7 @@ def odd() -> Iterator[None]:
 def test_a_serializer_that_takes_no_reference(app: Celery, odd: None, serializer: str) -> None:
     """What can't be handed on at all is an error that names the receiver and the serializer."""
     by_option = app.signature("plain", options={"serializer": serializer})
-    with pytest.raises(ConfigError, match=rf"can't be handed on to plain: serializer '{serializer}'"):
+    with pytest.raises(ConfigError, match=rf"can't be sent to plain: serializer '{serializer}'"):
         make_sendable([1], app, LEDGER, request=request(callbacks=[by_option]))
     if serializer == "odd":
         assert make_sendable("text", app, LEDGER, request=request(callbacks=[by_option])) == "text"
