@@ -1,4 +1,4 @@
-"""How a job is created and how its launch is undone, whichever engine runs it."""
+"""The creation of a job and the undoing of its launch, whichever engine runs it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from .local_dispatchers import (
     LocalDispatcher,
     ProcessDispatcher,
     ThreadDispatcher,
-    local_config,
+    make_local_config,
 )
 from .submission import Submission
 
@@ -56,7 +56,7 @@ def run(
     """
     job_id = new_id()
     errors: list[BaseException] = []
-    config = local_config()
+    config = make_local_config()
     with ExitStack() as stack:
         dispatcher: LocalDispatcher
         store: ObjectStore
@@ -91,8 +91,8 @@ def run_inline(runtime: Runtime, submission: Submission, job_id: str) -> Outcome
     return _run_job(dispatcher.runtime, dispatcher, submission, job_id)
 
 
-def inline_runtime(runtime: Runtime) -> Runtime:
-    """Return a runtime that runs in the caller's thread all that it is told to send.
+def make_inline_runtime(runtime: Runtime) -> Runtime:
+    """Return a runtime that runs every message in the caller's thread instead of sending it.
 
     `Job` uses it in another engine's eager mode.
     """

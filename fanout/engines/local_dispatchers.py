@@ -24,7 +24,7 @@ from ..stages import run_join, run_process, run_setup
 from ..stages.delivery import Delivery
 
 
-def local_config() -> Config:
+def make_local_config() -> Config:
     """Return the settings of a job that stays on this machine, with a large limit for inline parameters."""
     return Config(store="memory://", inline_bytes=64 * 1024)
 
@@ -239,7 +239,7 @@ def _worker_runtime(store_url: str, module: str, task: str) -> tuple[Runtime, _O
     """Make the runtime of this worker process, at its first chunk."""
     importlib.import_module("__mp_main__" if module == "__main__" else module)
     outbox = _Outbox()
-    runtime = Runtime(open_store(store_url), local_config(), outbox)
+    runtime = Runtime(open_store(store_url), make_local_config(), outbox)
     runtime.tasks.find(task)
     return runtime, outbox
 

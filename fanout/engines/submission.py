@@ -155,7 +155,7 @@ class Submission:
 
 
 def _explain_no_coercion(task: Declaration, error: Unencodable) -> Unencodable | None:
-    """Return an error that says why `coerce` was not applied. None if the field has no `coerce` rule."""
+    """Return an error that says why the value was not coerced. None if its field has no `coerce` rule."""
     if not task.schema.coerces(re.split(r"[.\[]", error.path)[0]):
         return None
     remedy = "A chain's input is coerced once it is complete, so this value is stored as it is: pass "

@@ -1,4 +1,4 @@
-"""What `fanout doctor` reports about a Celery app: its settings, its broker, and the workers that answer."""
+"""The findings of `fanout doctor` on a Celery app: its settings, its broker, and the workers that answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a process's Celery apps is used if a call names none."""
+"""The choice of a Celery app for calls that name none."""
 
 from __future__ import annotations
 

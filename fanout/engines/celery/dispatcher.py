@@ -14,7 +14,7 @@ from kombu.utils.uuid import uuid
 from ...records.chunk_ref import ChunkRef
 from ...records.models import Intent
 from .publishing.publish import Message, PublishLimits, publish_all
-from .store_mismatch import store_header
+from .store_mismatch import make_store_header
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
 
@@ -94,7 +94,7 @@ class CeleryDispatcher:
     def _message(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]) -> Message:
         # The launch's retry policy was its caller's: it does not apply to messages that are sent again.
         options = {"serializer": "json", **options, "retry": False, "retry_policy": None, "add_to_parent": False}
-        options["headers"] = {**(options.get("headers") or {}), **store_header(self._store_url)}
+        options["headers"] = {**(options.get("headers") or {}), **make_store_header(self._store_url)}
         send = partial(self._publish, name, list(args), kwargs, options)
         return Message(options["task_id"], name, options, send)
 

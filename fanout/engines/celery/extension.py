@@ -1,4 +1,4 @@
-"""What `fanout.connect` adds to a Celery app: the runtime of its jobs, and the tasks that run them."""
+"""The extension that `fanout.connect` adds to a Celery app: the runtime of its jobs, and the tasks that run them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Extension:
     def job(self, job_id: str, *, launch_id: str | None = None) -> Job:
         """Return a `Job`. In eager mode, a retry of it runs in this process."""
         eager = self.app.conf.task_always_eager
-        return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
+        return Job(job_id, local.make_inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
 
     def _has_ended(self, ref: ChunkRef) -> bool:
         """Return whether the job of a chunk is known to have ended. One request."""
@@ -156,8 +156,8 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
     if unknown:
         raise ConfigError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     app = unwrap(app)
-    given = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
-    app.conf.update({f"fanout_{name}": value for name, value in given.items()})
+    settings = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
+    app.conf.update({f"fanout_{name}": value for name, value in settings.items()})
     if not isinstance(getattr(app, ATTRIBUTE, None), Extension):
         setattr(app, ATTRIBUTE, Extension(app))
     CONNECTED.add(app)
@@ -204,7 +204,7 @@ def _is_stop(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException) -> None:
-    """Add a note to an error of Celery's that says what it means for a fork-join task."""
+    """Add a note to an error of Celery's that says how it came about in a fork-join task."""
     if isinstance(error, SoftTimeLimitExceeded) and isinstance(current_task, StageTask):
         limit_s = (current_task.request.timelimit or (None, None))[1] or current_task.soft_time_limit
         add_note(error, too_long(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))

@@ -1,4 +1,4 @@
-"""How a caller waits: notified of a job's end by the result backend if it can do that, and never within a task."""
+"""A caller's wait for a job: the result backend notifies the caller if it can, and a wait within a task is refused."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How a worker's main process handles the message of a stage that it has to stop.
+"""The request class of a stage, by which a worker's main process handles a message whose step it has to stop.
 
 At the hard time limit, Celery would acknowledge the message of the child that it killed, and store a failure as the
-task's result. The chunk would then wait for a sweep, and the caller of setup or join would see a failure of a job that
-has not ended. At a shutdown, the broker would redeliver the messages that Celery returns, as it does after a crash, so
-that a few deployments would use up a chunk's attempts. So the main process sends such a message again itself, with a
-header that says why.
+task's result. The chunk would then wait for a sweep. The caller of setup or join would see a failure of a job that has
+not ended. At a shutdown, the broker would redeliver the messages that Celery returns, as it does after a crash. A few
+deployments would then use up a chunk's attempts. So the main process sends such a message again itself, with a header
+that says why.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How a revoked Celery task cancels its job, however Celery was told to revoke it.
+"""The cancellation of jobs whose Celery task is revoked, however Celery was told to revoke it.
 
-A worker forgets revoked ids when it ends, and the job's other messages have other ids. So a worker that gets a `revoke`
-command, or discards a message of a job because it was revoked or has expired, writes that into the store. The worker's
-main process must not open a store's client, since its forks would inherit it. It has its pool do this, as it does with
-tasks. There it takes its turn, before any message that arrives later.
+A worker forgets revoked ids when it ends, and the job's other messages have other ids. So a worker writes a revocation
+into the store when it gets a `revoke` command, or discards a message of a job that was revoked or has expired. The
+worker's main process must not open a store's client, since its forks would inherit it. It has its pool do this, as it
+does with tasks. There it takes its turn, before any message that arrives later.
 
 A worker that discards the message for setup or join stores REVOKED, and counts the job as a failed member of its chord.
 Nothing is left to deliver then. In all other cases the join is sent, and reports the same.

@@ -1,4 +1,4 @@
-"""Which settings a Celery app should have for fork-join jobs, and the danger if they differ."""
+"""The settings that a Celery app should have for fork-join jobs, and the danger if they differ."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Advice:
 
 def advice(app: Celery) -> list[Advice]:
     """Return the settings that the app should change, the most dangerous first. Reads settings only; asks no server."""
-    found = [
+    entries = [
         *_check_content(app),
         *_check_messages(app),
         *_check_annotations(app),
@@ -53,8 +53,8 @@ def advice(app: Celery) -> list[Advice]:
         *_check_workers(app),
     ]
     if broker_for_read(app).is_rabbitmq:
-        found += _check_rabbitmq(app)
-    return found
+        entries += _check_rabbitmq(app)
+    return entries
 
 
 def warn(app: Celery) -> None:
@@ -115,8 +115,8 @@ def _check_queue(name: str, queue: Any) -> Iterator[Advice]:
     setting = f"task_queues[{name!r}]"
     if not queue.durable or queue.auto_delete or queue.exclusive:
         danger = "the queue is deleted with its messages when RabbitMQ restarts or its last worker leaves"
-        found = f"durable={queue.durable}, auto_delete={queue.auto_delete}, exclusive={queue.exclusive}"
-        yield Advice(setting, found, "durable, and neither auto_delete nor exclusive", danger)
+        flags = f"durable={queue.durable}, auto_delete={queue.auto_delete}, exclusive={queue.exclusive}"
+        yield Advice(setting, flags, "durable, and neither auto_delete nor exclusive", danger)
     mode = getattr(queue.exchange, "delivery_mode", None)
     if mode and maybe_delivery_mode(mode) == _TRANSIENT:
         danger = "its messages vanish when RabbitMQ restarts"

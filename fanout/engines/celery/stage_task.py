@@ -23,7 +23,7 @@ from .publishing.requeue import requeue
 from .request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 from .settings import default_limit_s
 from .store_mismatch import report_mismatch
-from .task_hooks import find_guards, request_class
+from .task_hooks import derive_request_class, find_guards
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class StageTask(Task[Any, Any]):
             "name": celery_name(task, cls.step),
             "fanout_task": task,
             "_runtime": staticmethod(runtime),
-            "Request": request_class(base),
+            "Request": derive_request_class(base),
             "throws": (*cls.throws, *base.throws),
             "reported_stores": set(),
         }
@@ -103,7 +103,7 @@ class StageTask(Task[Any, Any]):
 
     @property
     def delivery(self) -> Delivery:
-        """What the message's headers say about earlier runs of it."""
+        """The message's earlier runs, as its headers describe them."""
         limit_s = self.request.get(OVERRAN_HEADER)
         return Delivery(
             redelivered=self.redelivered,
@@ -178,7 +178,7 @@ class StageTask(Task[Any, Any]):
 
 
 class OutcomeError(Exception):
-    """Wraps the error of a job that has an outcome, so that Celery gets it as the task's own.
+    """The error of a job that has an outcome, wrapped so that Celery gets it as the task's own.
 
     Args:
         error: The error.

@@ -15,7 +15,7 @@ STORE_HEADER = "fanout_store"
 """Header of every message: URL of the sender's store."""
 
 
-def store_header(url: str) -> dict[str, str]:
+def make_store_header(url: str) -> dict[str, str]:
     """Return the header for a store's URL, without credentials."""
     return {STORE_HEADER: redacted(url)} if url else {}
 

@@ -1,4 +1,4 @@
-"""Guards around what an app's own task class (`Celery(task_cls=…)`, `app.Task`) does around the three tasks of a job.
+"""Guards around an app's own task class (`Celery(task_cls=…)`, `app.Task`), which applies to the three tasks of a job.
 
 Apps use such a class for Flask's application context, tracing and alarms. Its `__call__`, its hooks, and attributes
 such as `rate_limit`, `time_limit` and `priority` apply. The attributes that the protocol relies on are the stage's.
@@ -31,7 +31,7 @@ MAX_STARTS = 3
 
 
 class GuardedStart:
-    """Ends the job with one recorded outcome if the app's `before_start` keeps raising.
+    """A guard that ends the job with one recorded outcome if the app's `before_start` keeps raising.
 
     Without it, Celery would store a failure and call errbacks for a job that a sweep then completes.
     """
@@ -45,7 +45,7 @@ class GuardedStart:
 
 
 class GuardedCall:
-    """Does the same for an app's `__call__` that raises around the stage."""
+    """The same guard for an app's `__call__` that raises around the stage."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the app's `__call__`, which calls the stage's `run`."""
@@ -101,7 +101,7 @@ def find_guards(base: type[Task[Any, Any]]) -> tuple[type, ...]:
     )
 
 
-def request_class(base: type[Task[Any, Any]]) -> type[Request]:
+def derive_request_class(base: type[Task[Any, Any]]) -> type[Request]:
     """Return a stage's request class, derived from the one of an app's task class."""
     app_class: type[Request] = symbol_by_name(base.Request)
     if app_class is Request or issubclass(StageRequest, app_class):

@@ -1,9 +1,9 @@
 """The three Celery tasks of a declared task: setup, process and join.
 
-Each passes a job id or a chunk ref to its stage, and turns the stage's result into what Celery expects.
+Each passes a job id or a chunk ref to its stage, and turns the stage's result into the result that Celery expects.
 
-A job's signature keeps its place in a chain, group or chord. Setup writes what its own message says about following
-tasks into the job's continuation, and ends with `Ignore`. The sender of the join gives it setup's task id and all of
+A job's signature keeps its place in a chain, group or chord. Setup copies the following tasks, which its own message
+names, into the job's continuation, and ends with `Ignore`. The sender of the join gives it setup's task id and all of
 the continuation. That is `Task.replace`, deferred until the last chunk is done.
 """
 
@@ -41,7 +41,7 @@ from .publishing.publish import Message, PublishLimits, publish_all
 from .publishing.undo import undo_unless_sent
 from .revocation import is_revoked
 from .stage_task import OutcomeError, StageTask
-from .store_mismatch import store_header
+from .store_mismatch import make_store_header
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class SetupTask(StageTask):
         job, is_new = self._create_job(task_id, intent, follows=follows)
         if not is_new and not follows and has_begun(job.ledger):
             return self.AsyncResult(task_id)
-        options["headers"] = {**(options.get("headers") or {}), **store_header(self.runtime.store.url)}
+        options["headers"] = {**(options.get("headers") or {}), **make_store_header(self.runtime.store.url)}
         with undo_unless_sent(job, is_new=is_new):
             self._publish((), {"launch_id": job.launch_id}, task_id, producer, options)
         return self.AsyncResult(task_id)
@@ -215,7 +215,7 @@ class SetupTask(StageTask):
         return self.runtime.tasks.find(self.fanout_task)
 
     def continuation(self) -> str:
-        """Return, as JSON, all that this message says about the tasks that follow it."""
+        """Return, as JSON, the tasks that follow this message, and its place in chain, group and chord."""
         request = self.request
         following = {
             "task_id": request.id,

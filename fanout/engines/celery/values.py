@@ -1,4 +1,4 @@
-"""How a job's value passes through Celery's serializers to callbacks, chords and result backends."""
+"""The form in which a job's value passes through Celery's serializers to callbacks, chords and result backends."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def make_sendable(value: Any, app: Celery, ledger: Ledger, *, request: Any = Non
 
 def find_serializers(app: Celery, request: Any = None) -> dict[str, str]:
     """Return the serializers that a request's result passes through -> the name of one receiver for each."""
-    found: dict[str, str] = {}
+    serializers: dict[str, str] = {}
     for receiver in _receivers(request):
         task = app.tasks.get(str(receiver.get("task")))
         options: Mapping[str, Any] = receiver.get("options") or {}
         name = options.get("serializer") or getattr(task, "serializer", None) or app.conf.task_serializer
-        found.setdefault(name, str(receiver.get("task")))
+        serializers.setdefault(name, str(receiver.get("task")))
     if not isinstance(app.backend, DisabledBackend) and not getattr(request, "ignore_result", False):
-        found.setdefault(getattr(app.backend, "serializer", app.conf.result_serializer), "the result backend")
-    return found
+        serializers.setdefault(getattr(app.backend, "serializer", app.conf.result_serializer), "the result backend")
+    return serializers
 
 
 def _receivers(request: Any) -> Iterator[Mapping[str, Any]]:

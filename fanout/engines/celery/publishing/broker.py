@@ -1,4 +1,4 @@
-"""Which broker an app uses, by kombu's own account, since settings spell it in many ways."""
+"""The broker that an app uses, by kombu's own account, since settings spell it in many ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ on which every wait has a limit, and on which an alarm of the broker is noticed."""
+"""Limits for every wait on a connection to RabbitMQ, and the state of the broker's alarm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REDECLARED: dict[str, Any] = {"max_retries": 1, "interval_start": 0.0, "interval
 """Retry policy with which Celery may declare a queue anew by itself. Its own default is for ever."""
 
 
-def amqp_connection(connection: Connection) -> amqp.Connection | None:
+def open_amqp_connection(connection: Connection) -> amqp.Connection | None:
     """Return py-amqp's open connection below one of kombu's, or None for another transport. Opens it if needed."""
     inner = connection.connection
     return inner if isinstance(inner, amqp.Connection) else None
@@ -32,7 +32,7 @@ def bound_waits(connection: Connection, *, limit_s: float) -> Iterator[None]:
         connection: An open connection that no other thread uses meanwhile.
         limit_s: Seconds for one read or write.
     """
-    inner: Any = amqp_connection(connection)
+    inner: Any = open_amqp_connection(connection)
     if inner is None:
         yield
         return
@@ -57,7 +57,7 @@ def bound_waits(connection: Connection, *, limit_s: float) -> Iterator[None]:
 
 
 class Alarm:
-    """Whether RabbitMQ has blocked publishers on a connection, for want of memory or disk.
+    """The state of RabbitMQ's alarm: whether it has blocked publishers on a connection, for want of memory or disk.
 
     RabbitMQ says so once, at the connection's first message. It reads nothing more until the alarm is over.
 

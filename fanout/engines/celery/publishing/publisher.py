@@ -10,7 +10,7 @@ from typing import Any
 import amqp
 from kombu import Connection, Producer
 
-from .connection import Alarm, amqp_connection
+from .connection import Alarm, open_amqp_connection
 
 FULL = "is full (x-overflow = reject-publish): raise its x-max-length, or start workers that take from it"
 """Why RabbitMQ refuses a message."""
@@ -76,7 +76,7 @@ class ConfirmingPublisher:
     @classmethod
     def of(cls, connection: Connection) -> ConfirmingPublisher | None:
         """Return the publisher of an open connection, made at first use (two round trips); None without py-amqp."""
-        inner = amqp_connection(connection)
+        inner = open_amqp_connection(connection)
         if inner is None:
             return None
         publisher: ConfirmingPublisher | None = vars(inner).get(_ATTRIBUTE)

@@ -1,4 +1,4 @@
-"""How a stage returns its own message to the broker when it cannot publish."""
+"""The return of a stage's own message to the broker, for a stage that cannot publish."""
 
 from __future__ import annotations
 

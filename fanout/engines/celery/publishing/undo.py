@@ -1,4 +1,4 @@
-"""How a launch that fails leaves no job behind, since its caller will launch again."""
+"""The removal of a job whose launch has failed, since its caller will launch again."""
 
 from __future__ import annotations
 
