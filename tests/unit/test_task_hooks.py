@@ -30,14 +30,14 @@ def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     hooks.clear()
 
 
-class TheirRequest(Request):
-    """A request class of the app's own."""
+class AppRequest(Request):
+    """The request class of an app."""
 
-    theirs = True
+    is_apps = True
 
 
 class ContextTask(Task[Any, Any]):
-    """With hooks, and attributes of its own."""
+    """A task class with hooks and attributes."""
 
     abstract = True
     acks_late = False
@@ -48,7 +48,7 @@ class ContextTask(Task[Any, Any]):
     priority = 3
     autoretry_for = (Exception,)
     throws = (LookupError,)
-    Request = TheirRequest
+    Request = AppRequest
 
     def on_failure(self, exc: Any, *_: Any) -> None:
         hooks.append(("failure", self.name.rpartition(".")[2]))
@@ -118,7 +118,7 @@ def test_both_request_classes_count() -> None:
     """The stage's request class, which handles time limits and shutdowns, derives from the app's."""
     request_class = task(make_app(ContextTask), "process").Request
     assert issubclass(request_class, StageRequest)
-    assert issubclass(request_class, TheirRequest)
+    assert issubclass(request_class, AppRequest)
     assert task(make_app(), "process").Request is StageRequest
 
 
