@@ -1,1 +1,1 @@
-"""What carries a job's messages: this process, or Celery. A task knows neither."""
+"""The engines that run jobs: this process (`local`) or Celery. Declared tasks depend on neither."""

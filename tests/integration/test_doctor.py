@@ -83,7 +83,7 @@ def test_a_queue_of_another_type(cluster: Cluster) -> None:
             found = findings(cluster)
             assert found[f"queue {name}"].verdict is Verdict.BROKEN
             assert "x-queue-type" in found[f"queue {name}"].found
-            assert "not there yet" in found[f"queue {missing}"].found
+            assert "does not exist yet" in found[f"queue {missing}"].found
     finally:
         del cluster.app.amqp.queues
 

@@ -110,7 +110,7 @@ def test_a_job_submitted_twice(cluster: Cluster, stormy: Callable[..., dict[str,
     assert [job.get(60)["sum"] for job in jobs] == [45, 45]
     again = StormyTask.submit(values, job_id=jobs[0].id)
     assert (again.state, again.get(60)["sum"]) == (JobState.SUCCEEDED, 45)
-    with pytest.raises(JobConflict, match="its parameter 'numbers' is another"):
+    with pytest.raises(JobConflict, match="its parameter 'numbers' has another value"):
         StormyTask.submit({**values, "numbers": [1]}, job_id=jobs[0].id)
     outcomes = [found.key for found in jobs[0].objects() if found.key.endswith("/outcome")]
     assert len(outcomes) == 1

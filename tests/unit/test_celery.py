@@ -23,12 +23,12 @@ from fanout.declaration.definition import TASKS
 from fanout.engines.celery import Extension, advice, extension_of, resolve, signature_codec
 from fanout.engines.celery.current_app import ATTRIBUTE
 from fanout.engines.celery.extension import _is_stop
-from fanout.engines.celery.publishing.broker import read_from, written_to
+from fanout.engines.celery.publishing.broker import broker_for_read, broker_for_write
 from fanout.engines.celery.settings import default_limit_s
 from fanout.engines.celery.stage_task import STORE_RETRIES
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
-from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, sent
+from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, make_sendable
 from fanout.engines.submission import Submission
 from fanout.records.keys import new_id
 from fanout.records.ledger import Ledger
@@ -105,12 +105,12 @@ def submission_of(
 def test_an_order_comes_back_from_the_wire(world: World, documents: list[str]) -> None:
     """It is plain JSON, small whatever the size of the input, and gives the same order."""
     submission = submission_of(world, Words, {"documents": documents}, chunk_items=3, max_attempts=5)
-    text = json.dumps(signature_codec.to_wire(submission))
+    text = json.dumps(signature_codec.encode(submission))
     assert len(text) < 1000
-    back = signature_codec.from_wire(json.loads(text), Words.declaration)
+    back = signature_codec.decode(json.loads(text), Words.declaration)
     assert back == submission
     assert back.parameters.load(["documents"], world.store) == {"documents": documents}
-    assert signature_codec.completed(back, (), world.runtime) is back
+    assert signature_codec.complete(back, (), world.runtime) is back
 
 
 GOOD = {"inline": "", "references": {}, "options": {}, "receives": None}
@@ -134,24 +134,24 @@ FORGED = [
 @pytest.mark.parametrize("body", FORGED)
 def test_a_forged_order_is_refused(body: Any) -> None:
     """What no signature of the task carries is an error of the input."""
-    with pytest.raises(InvalidInput, match="is not what a signature of this task carries"):
-        signature_codec.from_wire(body, Words.declaration)
+    with pytest.raises(InvalidInput, match="is not the submission of a signature of this task"):
+        signature_codec.decode(body, Words.declaration)
 
 
 def test_an_option_that_this_version_does_not_know_is_passed_by(world: World) -> None:
     """An order of a newer fanout still runs."""
-    body = signature_codec.to_wire(submission_of(world, Words, {"documents": []}))
+    body = signature_codec.encode(submission_of(world, Words, {"documents": []}))
     body["options"]["of_the_future"] = 1
-    assert signature_codec.from_wire(body, Words.declaration).options == Words.declaration.options
+    assert signature_codec.decode(body, Words.declaration).options == Words.declaration.options
 
 
 def test_a_received_value_completes_the_order(world: World) -> None:
     """The value of the step before is validated with the rest; defaults and the other parameters stay."""
-    submission = signature_codec.from_wire(
-        signature_codec.to_wire(submission_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)),
+    submission = signature_codec.decode(
+        signature_codec.encode(submission_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)),
         Pair.declaration,
     )
-    complete = signature_codec.completed(submission, (5,), world.runtime)
+    complete = signature_codec.complete(submission, (5,), world.runtime)
     names = sorted(complete.parameters.names())
     assert complete.parameters.load(names, world.store) == {"numbers": [1], "plus": 5, "text": "x"}
     assert complete.options.max_attempts == 2
@@ -161,7 +161,7 @@ def test_a_received_value_completes_the_order(world: World) -> None:
     ("receives", "received", "message"),
     [
         (None, (1,), "no parameter receives it"),
-        ("plus", (), "must receive one value from the step before, not 0"),
+        ("plus", (), "must receive one value from the previous step, not 0"),
         ("plus", (1, 2), "not 2"),
         ("plus", ("text",), "plus: must be of integer type"),
     ],
@@ -172,7 +172,7 @@ def test_what_does_not_complete_an_order_is_refused(
     """A value too many, one too few, or one of the wrong type names the parameter."""
     values = {"numbers": [1]} if receives else {"numbers": [1], "plus": 1}
     with pytest.raises(InvalidInput, match=message):
-        signature_codec.completed(submission_of(world, Pair, values, receives=receives), received, world.runtime)
+        signature_codec.complete(submission_of(world, Pair, values, receives=receives), received, world.runtime)
 
 
 def test_a_field_that_does_not_exist_receives_nothing(world: World) -> None:
@@ -199,7 +199,7 @@ class Tags(ForkJoinTask):
 def test_input_is_normalised_once(world: World) -> None:
     """A coercion that can't be repeated is not repeated when the received value comes."""
     submission = submission_of(world, Tags, {"tags": "a,b"}, receives="plus")
-    complete = signature_codec.completed(submission, (2,), world.runtime)
+    complete = signature_codec.complete(submission, (2,), world.runtime)
     assert complete.parameters.load(["tags"], world.store) == {"tags": ["a", "b"]}
 
 
@@ -233,7 +233,7 @@ LEDGER = Ledger(MemoryStore(), "job", "launch")
 @pytest.mark.parametrize("value", [None, 1, "text", [1, {"a": 2}], {"a": "x" * 100}])
 def test_a_small_plain_value_travels_itself(app: Celery, value: Any) -> None:
     """What JSON takes and is small is sent as it is, and opened as it is."""
-    assert sent(value, app, LEDGER) is value
+    assert make_sendable(value, app, LEDGER) is value
     assert resolve(value, extension_of(app).runtime) == value
 
 
@@ -245,7 +245,7 @@ def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
     if value is object:
         value = {frozenset({1})}
     reference = {REFERENCE: ledger.job_id, "launch": "launch"}
-    assert sent(value, app, ledger) == reference
+    assert make_sendable(value, app, ledger) == reference
     ledger.write_outcome(Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[], value=encode(value)))
     assert resolve(reference, runtime) == value
     assert fanout.resolve([1, reference, [reference]], app=app) == [1, value, [value]]
@@ -260,7 +260,7 @@ def test_a_value_that_looks_like_a_reference_is_none(app: Celery, value: Any) ->
     for generation in (0, 2):
         ledger = Ledger(extension_of(app).runtime.store, new_id(), "launch", generation)
         ledger.write_outcome(Outcome(status=OutcomeStatus.SUCCEEDED, task="t", stats=[], value=encode(value)))
-        travelling = json.loads(json.dumps(sent(value, app, ledger)))
+        travelling = json.loads(json.dumps(make_sendable(value, app, ledger)))
         assert resolve(travelling, extension_of(app).runtime) == value
 
 
@@ -280,7 +280,7 @@ def test_a_reference_to_nothing_says_so(app: Celery) -> None:
 
 def test_a_field_receives_or_is_given(world: World) -> None:
     """A value for the very field that receives the one of the step before would be lost: it is refused."""
-    with pytest.raises(InvalidInput, match="numbers: is given here, and named as what receives"):
+    with pytest.raises(InvalidInput, match="numbers: has a value, and is named in `receives`"):
         submission_of(world, Numbers, {"numbers": [1]}, receives="numbers")
 
 
@@ -417,7 +417,7 @@ def test_the_broker_is_known_however_it_is_spelt(
     monkeypatch.setattr(socket, "getaddrinfo", None)
     app = Celery("spelt", set_as_current=False)
     app.config_from_object(settings)
-    assert (read_from(app).kind, written_to(app).kind) == (read, written)
+    assert (broker_for_read(app).kind, broker_for_write(app).kind) == (read, written)
     limits = {"amqp": 1500, "redis": 3000, "sqs": 1500}
     assert default_limit_s(app) == limits.get(read)
     unconfirmed = "broker_transport_options['confirm_publish']" in settings_of(app)
@@ -427,7 +427,7 @@ def test_the_broker_is_known_however_it_is_spelt(
 def test_the_broker_of_the_environment_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery reads CELERY_BROKER_URL by itself, a list too."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://a;redis://b")
-    assert read_from(Celery("environment", set_as_current=False)).is_redis
+    assert broker_for_read(Celery("environment", set_as_current=False)).is_redis
 
 
 @pytest.mark.parametrize(

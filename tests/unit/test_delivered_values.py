@@ -16,7 +16,7 @@ import fanout
 from fanout import ConfigError
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, resolve
-from fanout.engines.celery.values import REFERENCE, carriers, sent
+from fanout.engines.celery.values import REFERENCE, find_serializers, make_sendable
 from fanout.records.ledger import Ledger
 from storage import MemoryStore
 
@@ -62,13 +62,13 @@ def test_each_receiver_is_asked(app: Celery) -> None:
     plain, pickled = app.signature("plain"), app.signature("pickled")
     by_option = app.signature("plain", options={"serializer": "yaml"})
     app.conf.result_serializer = "msgpack"
-    assert set(carriers(app, request())) == {"msgpack"}
-    assert set(carriers(app, request(ignore_result=True))) == set()
-    assert set(carriers(app, request(callbacks=[plain]))) == {"json", "msgpack"}
-    assert set(carriers(app, request(callbacks=[pickled, by_option]))) == {"pickle", "yaml", "msgpack"}
-    assert set(carriers(app, request(chain=[plain, by_option]))) == {"yaml", "msgpack"}
-    assert set(carriers(app, request(chord=pickled))) == {"pickle", "msgpack"}
-    assert set(carriers(app, request(callbacks=[app.signature("unknown")]))) == {"json", "msgpack"}
+    assert set(find_serializers(app, request())) == {"msgpack"}
+    assert set(find_serializers(app, request(ignore_result=True))) == set()
+    assert set(find_serializers(app, request(callbacks=[plain]))) == {"json", "msgpack"}
+    assert set(find_serializers(app, request(callbacks=[pickled, by_option]))) == {"pickle", "yaml", "msgpack"}
+    assert set(find_serializers(app, request(chain=[plain, by_option]))) == {"yaml", "msgpack"}
+    assert set(find_serializers(app, request(chord=pickled))) == {"pickle", "msgpack"}
+    assert set(find_serializers(app, request(callbacks=[app.signature("unknown")]))) == {"json", "msgpack"}
 
 
 def test_what_a_canvas_begins_with_receives(app: Celery) -> None:
@@ -78,7 +78,7 @@ def test_what_a_canvas_begins_with_receives(app: Celery) -> None:
     by_option = app.signature("plain", options={"serializer": "yaml"})
 
     def of(canvas: Any) -> set[str]:
-        return set(carriers(app, request(callbacks=[canvas], ignore_result=True)))
+        return set(find_serializers(app, request(callbacks=[canvas], ignore_result=True)))
 
     assert of(group([pickled, by_option], app=app)) == {"pickle", "yaml"}
     assert of(chain(pickled, by_option, app=app)) == {"pickle"}
@@ -94,16 +94,16 @@ def test_one_receiver_that_refuses_is_enough(app: Celery, value: Any) -> None:
     """With results as pickles and callbacks as JSON, a set is stored as it is, and else referred to."""
     app.conf.result_serializer = "pickle"
     plain, pickled = app.signature("plain"), app.signature("pickled")
-    assert sent(value, app, LEDGER, request=request()) is value
-    assert sent(value, app, LEDGER, request=request(callbacks=[pickled])) is value
+    assert make_sendable(value, app, LEDGER, request=request()) is value
+    assert make_sendable(value, app, LEDGER, request=request(callbacks=[pickled])) is value
     for following in ({"callbacks": [pickled, plain]}, {"chain": [plain]}, {"chord": plain}):
-        assert sent(value, app, LEDGER, request=request(**following)) == REFERS
+        assert make_sendable(value, app, LEDGER, request=request(**following)) == REFERS
 
 
 @pytest.mark.parametrize("value", TAKEN_BY_JSON)
 def test_what_json_takes(app: Celery, value: Any) -> None:
     """Also where JSON makes something else of it, which the documentation says."""
-    assert sent(value, app, LEDGER, request=request(callbacks=[app.signature("plain")])) is value
+    assert make_sendable(value, app, LEDGER, request=request(callbacks=[app.signature("plain")])) is value
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_a_receiver_would_not_get_back(app: Celery, serializer: str, value:
     if value == []:
         value.append(value)
     by_option = app.signature("plain", options={"serializer": serializer})
-    assert sent(value, app, LEDGER, request=request(callbacks=[by_option], ignore_result=True)) == {
+    assert make_sendable(value, app, LEDGER, request=request(callbacks=[by_option], ignore_result=True)) == {
         REFERENCE: "job",
         "launch": "launch",
     }
@@ -146,10 +146,10 @@ def odd() -> Iterator[None]:
 def test_a_serializer_that_takes_no_reference(app: Celery, odd: None, serializer: str) -> None:
     """What can't be handed on at all is an error that names the receiver and the serializer."""
     by_option = app.signature("plain", options={"serializer": serializer})
-    with pytest.raises(ConfigError, match=rf"can't be handed on to plain: serializer '{serializer}'"):
-        sent([1], app, LEDGER, request=request(callbacks=[by_option]))
+    with pytest.raises(ConfigError, match=rf"can't be sent to plain: serializer '{serializer}'"):
+        make_sendable([1], app, LEDGER, request=request(callbacks=[by_option]))
     if serializer == "odd":
-        assert sent("text", app, LEDGER, request=request(callbacks=[by_option])) == "text"
+        assert make_sendable("text", app, LEDGER, request=request(callbacks=[by_option])) == "text"
 
 
 def complete(app: Celery) -> Ledger:

@@ -239,7 +239,7 @@ def test_no_worker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     ("question", "answer", "verdict", "said"),
     [
         ("registered", ["celery.chord"], Verdict.BROKEN, f"does not know .*{Words.name}.process"),
-        ("conf", {"fanout_store": "s3://other/root"}, Verdict.BROKEN, "keeps its jobs in s3://other/root"),
+        ("conf", {"fanout_store": "s3://other/root"}, Verdict.BROKEN, "uses the store s3://other/root"),
         ("conf", {}, Verdict.OK, "answers"),
         (
             "stats",

@@ -19,10 +19,9 @@ import fanout
 from fanout import BrokerUnavailable, JobNotFound, JobState
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, tasks
-from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryDispatcher, _patience
+from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryDispatcher, _publish_limits
 from fanout.engines.celery.publishing import requeue
 from fanout.engines.celery.publishing.publish import BrokerRefuses, PublishFailed
-from fanout.engines.celery.publishing.requeue import requeued
 from fanout.records.models import Continuation, Intent
 from fanout.runtime import Runtime
 from storage import StorageUnavailable
@@ -50,7 +49,7 @@ def store() -> ScriptedStore:
 
 @pytest.fixture
 def make_app(store: ScriptedStore) -> Iterator[Callable[..., Celery]]:
-    """Makes an app on a broker, with the store; jobs are offered for a third of a second."""
+    """Makes an app on a broker, with the store; launches are limited to a third of a second."""
     made = []
 
     def make(broker: Any, **settings: Any) -> Celery:
@@ -138,11 +137,11 @@ def test_an_id_of_ones_own_may_be_launched_again(
 def unsent(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> None:
     """The broker confirms nothing; meanwhile something happens."""
 
-    def offer(*args: Any, **options: Any) -> None:
+    def publish_all(*args: Any, **options: Any) -> None:
         then()
         raise PublishFailed("the broker confirmed nothing within 60 s")
 
-    monkeypatch.setattr(tasks, "offer", offer)
+    monkeypatch.setattr(tasks, "publish_all", publish_all)
 
 
 def begun(runtime: Runtime, job_id: str) -> None:
@@ -185,7 +184,7 @@ def test_a_store_that_fails_as_well(app: Celery, store: ScriptedStore, monkeypat
             raise StorageUnavailable("no answer", key=key)
 
     store.before = before
-    told = r"job own is on record and may run.*launch it again under the same id"
+    told = r"job own exists and may run.*launch it again under the same id"
     with pytest.raises(BrokerUnavailable, match=told):
         WAYS["submit"](app, job_id="own")
 
@@ -196,7 +195,7 @@ def test_a_job_that_was_launched_before_stays(
     """Another caller launched it, and may count on it: the error says that it is on record."""
     WAYS["submit"](app, job_id="own")
     unsent(monkeypatch)
-    with pytest.raises(BrokerUnavailable, match="job own had been launched before: it stays on record"):
+    with pytest.raises(BrokerUnavailable, match="job own had been launched before: it still exists"):
         WAYS["submit"](app, job_id="own")
     assert len(store.keys("_jobs/own/")) == 1
 
@@ -232,7 +231,7 @@ def test_a_caller_that_gives_a_stream_up(app: Celery, store: ScriptedStore) -> N
     assert fanout.attach("own", app=app).progress().chunks == 2
 
 
-def test_no_second_offer_where_celery_is_told_so(make_app: Callable[..., Celery], refusing: str) -> None:
+def test_no_second_attempt_without_retry(make_app: Callable[..., Celery], refusing: str) -> None:
     """`retry=False` for a launch fails at once."""
     app = make_app(refusing)
     fanout.connect(app, publish_timeout_s=3600)
@@ -242,7 +241,7 @@ def test_no_second_offer_where_celery_is_told_so(make_app: Callable[..., Celery]
     assert time.monotonic() - started_at < SLACK_S
 
 
-def test_the_carrier_gives_up_in_time(make_app: Callable[..., Celery], refusing: str, store: ScriptedStore) -> None:
+def test_the_dispatcher_gives_up_in_time(make_app: Callable[..., Celery], refusing: str, store: ScriptedStore) -> None:
     """A resend, a join and a retry of a job end with the same error, which names the broker and no password."""
     app = make_app(refusing)
     dispatcher = CeleryDispatcher(app, timeout_s=0.1)
@@ -261,12 +260,12 @@ def test_how_long_a_full_queue_is_waited_for(app: Celery, step: str | None, refu
         task.push_request(called_directly=False)
         _task_stack.push(task)
     try:
-        patience = _patience(app, 60.0)
+        limits = _publish_limits(app, 60.0)
     finally:
         if step is not None:
             _task_stack.pop()
             task.pop_request()
-    assert (patience.silent_s, patience.refusing_s) == (60.0, refusing_s)
+    assert (limits.silent_s, limits.refusing_s) == (60.0, refusing_s)
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
@@ -278,7 +277,7 @@ def test_a_stage_gives_its_message_back_after_a_pause(
     """Never at once, and not for ever: what meets a full queue again is left to a sweep, so that the queue drains."""
     pauses: list[float] = []
     monkeypatch.setattr(requeue.time, "sleep", pauses.append)
-    found = requeued("task", redelivered=redelivered, may_drop=may_drop, error=error)
+    found = requeue.requeue("task", redelivered=redelivered, may_drop=may_drop, error=error)
     if redelivered and may_drop and isinstance(error, BrokerRefuses):
         assert isinstance(found, Ignore)
         assert pauses == []

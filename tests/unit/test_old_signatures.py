@@ -75,5 +75,5 @@ def test_a_young_signature_costs_no_request(app: Celery) -> None:
     body = Numbers.signature(VALUES, app=app)["kwargs"]["submission"]
     assert isinstance(runtime.store, ScriptedStore)
     runtime.store.log.clear()
-    signature_codec.renewed(body, signature_codec.from_wire(body, Numbers.declaration), runtime)
+    signature_codec.renew(body, signature_codec.decode(body, Numbers.declaration), runtime)
     assert runtime.store.log == []

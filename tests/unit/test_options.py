@@ -223,7 +223,7 @@ REFUSED = [
     ({"priority": "high"}, "priority must be a whole number"),
     ({"priority": True}, "priority must be a whole number"),
     ({"time_limit": 0}, "time_limit must be a number of seconds over 0"),
-    ({"headers": [1]}, "headers must be a mapping of names"),
+    ({"headers": [1]}, "headers must be a mapping with string keys"),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from kombu import Connection, Producer
 
-from fanout.engines.celery.publishing.connection import bounded
+from fanout.engines.celery.publishing.connection import bound_waits
 from fanout.engines.celery.publishing.publisher import ConfirmingPublisher, NotConfirmed
 
 Frame = Callable[["ScriptedChannel"], None]
@@ -226,7 +226,7 @@ def test_another_transport_has_no_confirms() -> None:
     app = Celery("memory", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
     with app.connection_for_write() as connection:
         assert ConfirmingPublisher.of(connection) is None
-        with bounded(connection, limit_s=1):
+        with bound_waits(connection, limit_s=1):
             assert "ensure" not in vars(connection)
 
 
@@ -262,7 +262,7 @@ def test_heartbeats_do_not_prolong_a_wait() -> None:
     outer = Connection("amqp://")
     outer._connection = inner  # type: ignore[attr-defined]
     outer._transport = type("Open", (), {"verify_connection": lambda self, connection: True})()  # type: ignore[attr-defined]
-    with bounded(outer, limit_s=0.02):
+    with bound_waits(outer, limit_s=0.02):
         for limit in ({}, {"timeout": 0.01}):
             with pytest.raises(TimeoutError, match=r"silent for 0\.0[12] s"):
                 inner.drain_events(**limit)

@@ -18,7 +18,7 @@ from fanout import BrokerUnavailable, ConfigError, ForkJoinTask, JobConflict, Jo
 from fanout.config.settings import Options
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
-from fanout.engines.submission import put_on_record
+from fanout.engines.job_creation import create_job
 from fanout.job import Job
 from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note
@@ -89,15 +89,15 @@ def test_a_signature_with_its_task_id_set(app: Celery) -> None:
     first = Numbers.signature({"numbers": numbers}, app=app).set(task_id="order-1").apply_async()
     second = Numbers.signature({"numbers": list(numbers)}, app=app).set(task_id="order-1").delay()
     assert first.id == second.id == "order-1"
-    with pytest.raises(JobConflict, match="its parameter 'numbers' is another"):
+    with pytest.raises(JobConflict, match="its parameter 'numbers' has another value"):
         Numbers.signature({"numbers": [*numbers, 1]}, app=app).set(task_id="order-1").delay()
 
 
 @pytest.mark.parametrize(
     ("task", "values", "options", "said"),
     [
-        (Words, {"documents": ["b"]}, {}, "its parameter 'documents' is another"),
-        (Words, {"documents": ["a"], "delimiter": "-"}, {}, "its parameter 'delimiter' is another"),
+        (Words, {"documents": ["b"]}, {}, "its parameter 'documents' has another value"),
+        (Words, {"documents": ["a"], "delimiter": "-"}, {}, "its parameter 'delimiter' has another value"),
         (Words, {"documents": ["a"]}, {"chunk_items": 2}, "its option chunk_items is None, not 2"),
         (Words, {"documents": ["a"]}, {"tolerate": 1}, "its option tolerate is None, not 1"),
         (Words, {"documents": iter(["a"])}, {}, "its parameter 'documents' is not kept by the caller"),
@@ -119,9 +119,9 @@ def test_another_job_under_the_same_id_is_refused(
 
 def test_a_count_and_a_fraction_differ(world: World) -> None:
     """1 and 1.0 are equal, and say different things."""
-    assert put_on_record(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1).intent())
+    assert create_job(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1).intent())
     with pytest.raises(JobConflict, match=r"its option tolerate is 1, not 1\.0"):
-        put_on_record(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1.0).intent())
+        create_job(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1.0).intent())
 
 
 def test_of_two_at_once_one_is_first(world: World) -> None:
@@ -132,7 +132,7 @@ def test_of_two_at_once_one_is_first(world: World) -> None:
 
     def launch() -> None:
         barrier.wait()
-        results.append(put_on_record(world.process(), "job", submission.intent())[1])
+        results.append(create_job(world.process(), "job", submission.intent())[1])
 
     threads = [threading.Thread(target=launch) for _ in range(8)]
     for thread in threads:
@@ -152,12 +152,12 @@ def test_an_id_that_is_none_is_refused(app: Celery, job_id: Any) -> None:
 
 
 def test_a_step_that_was_run_again_does_not_fail_the_chain(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
-    """In a chain a redelivered step launches the job again, maybe with another value: the first one stands."""
+    """In a chain a redelivered step launches the job again, maybe with another value: the first one counts."""
     signature = Numbers.signature(receives="numbers", app=app).set(task_id="order-1")
     signature.apply_async(([1],), parent_id="step-before")
     with caplog.at_level(logging.WARNING):
         signature.apply_async(([2],), parent_id="step-before")
-    assert "the first one stands" in caplog.text
+    assert "the first one counts" in caplog.text
     assert extension_of(app).runtime.job("order-1").parameter_values(["numbers"]) == {"numbers": [1]}
     assert sent(app) == ["order-1", "order-1"]
 

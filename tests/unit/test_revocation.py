@@ -130,7 +130,7 @@ def test_a_store_that_does_not_answer_is_said_and_the_rest_goes_on(
     store.before = refuse
     revoke(app, [first, second])
     store.before = lambda verb, key: None
-    assert f"job {first}: that it is revoked could not be put on record: gone" in caplog.text
+    assert f"job {first}: could not record that it is revoked: gone" in caplog.text
     assert ledger_of(app, second).has_outcome()
 
 
@@ -183,7 +183,7 @@ def test_a_forged_message_that_is_thrown_away(
 ) -> None:
     """It is one line in the log."""
     discard(app, step, args=args, task_id=task_id)
-    assert "dropped a message that is none of ours" in caplog.text
+    assert "dropped a message that fanout did not send" in caplog.text
     assert pool.calls == []
 
 

@@ -153,7 +153,7 @@ def chained(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any
     try:
         made = submission(task, {k: v for k, v in values.items() if k != "a"}, store, receives="a")
         early = False
-        complete = made.completed(values["a"], store=store, inline_bytes=100)
+        complete = made.complete(values["a"], store=store, inline_bytes=100)
         assert complete.receives is None
         return complete.parameters.load(complete.parameters.names(), store), {}, False
     except InvalidInput as refused:

@@ -184,7 +184,7 @@ class SubDict(dict[str, int]):
 )
 def test_a_container_that_cannot_travel_is_refused_by_its_type(value: Any, remedy: str) -> None:
     """It is neither taken for a stream nor lost: the error names the field, the type and what to pass instead."""
-    with pytest.raises(Unencodable, match=rf"^given is a .*{type(value).__name__}, which cannot travel.*{remedy}"):
+    with pytest.raises(Unencodable, match=rf"^given is a .*{type(value).__name__}, which cannot be stored.*{remedy}"):
         Echo.run({"given": value})
 
 
@@ -213,7 +213,7 @@ def test_a_received_container_is_a_value_as_well() -> None:
     """A chain's value that is a view or a container goes the way of one that is given."""
     store = MemoryStore()
     submission = Submission.of(Echo.declaration, {}, store=store, inline_bytes=10, options={}, receives="given")
-    done = submission.completed(SETTINGS.items(), store=store, inline_bytes=10)
+    done = submission.complete(SETTINGS.items(), store=store, inline_bytes=10)
     assert done.parameters.load(["given"], store) == {"given": [("a", 1)]}
 
 

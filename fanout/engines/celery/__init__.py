@@ -1,28 +1,32 @@
 """The Celery engine: the only part of fanout that imports celery.
 
-extension.py   what `connect` adds to an app: the runtime, the registered tasks
-apps.py        which app is meant where none is named
-stage_task.py  what the three have in common: when a message comes back, what ends it
-tasks.py       the three Celery tasks of a declared task
-sweeper.py     the Celery task that sweeps, for beat
-signature.py   a job as a Celery signature; submit
-elsewhere.py   messages whose job lies in another store than this worker's
-foresight.py   what is known at the launch of a job that no worker can run
-bell.py        how a caller learns of a job's end without asking the store
-messages.py    what the messages for setup and join say, checked
-carrier.py     how handles and joins become messages
-options.py     options of a signature: which of them all messages of its job have
-surroundings.py  what an app's own task class does around a stage
-offering.py    for how long a message is offered to a broker that does not take it
-publisher.py   messages that RabbitMQ confirms, many at once
-bounded.py     a connection on which nothing waits without a limit
-undoing.py     a launch that fails leaves no job behind
-returning.py   a stage's own message, when the broker takes no other
-values.py      what a value becomes on its way through Celery
-request.py     a stage's message in the worker's main process: time limits and shutdowns
-revocation.py  a revoked task is a cancelled job, on record
-settings.py    what the app's settings should be, and the danger where they differ
-checkup.py     what `fanout doctor` finds out about the app, its broker and its workers
+Attaching fanout to an app:
+extension.py       what `connect` adds to an app: the runtime, the registered tasks
+current_app.py     which app is used if a call names none
+settings.py        which settings an app should have, and the danger if they differ
+checkup.py         what `fanout doctor` reports about the app, its broker and its workers
+
+Launching jobs and waiting for them:
+signature.py       a job as a Celery signature; submit
+signature_codec.py a submission as the argument of a signature
+options.py         options of a signature: which of them every message of the job gets
+preflight.py       checks before a launch that some worker can run the job
+listener.py        how a caller learns of a job's end without asking the store
+values.py          how a job's value passes through Celery's serializers
+
+Running jobs:
+tasks.py           the three Celery tasks of a declared task
+stage_task.py      their base class: redelivery, retries, and how errors end a job
+task_hooks.py      guards around an app's own task class
+request.py         a stage's message in the worker's main process: time limits and shutdowns
+revocation.py      how a revoked Celery task cancels its job
+store_mismatch.py  detects messages whose sender uses another store
+sweeper.py         the Celery task that sweeps, for celery beat
+
+Sending messages:
+dispatcher.py      turns chunk refs and joins into messages
+messages.py        the arguments of setup's and join's messages, checked
+publishing/        publishing to a broker that may be slow, full or unreachable
 """
 
 from .checkup import check_app

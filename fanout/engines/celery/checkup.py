@@ -1,4 +1,4 @@
-"""What `fanout doctor` finds out about a Celery app: its settings, its broker, and the workers that answer."""
+"""The findings of `fanout doctor` on a Celery app: its settings, its broker, and the workers that answer."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from kombu import Connection, Queue
 from ...config.settings import CONSUMER_TIMEOUT_S
 from ...finding import Finding, Verdict
 from ...records.failure import redact
-from .publishing.connection import bounded
+from .publishing.connection import bound_waits
 from .settings import advice, broker_waits_s, default_limit_s
 
 ANSWER_S = 2.0
-"""How long workers have to answer."""
+"""Seconds that workers have to answer."""
 
 _ASK_RABBITMQ = "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'"
 
 
 def check_app(app: Celery) -> Iterator[Finding]:
-    """Everything about an app: settings, broker, queues, workers. Changes nothing; takes some seconds."""
+    """Yield findings on an app's settings, broker, queues and workers. Changes nothing; takes some seconds."""
     app.finalize()
     yield from check_settings(app)
-    written, read = app.connection_for_write(), app.connection_for_read()
-    reached = yield from _check_connection(app, written)
-    if read.as_uri() != written.as_uri():
-        reached = (yield from _check_connection(app, read)) and reached
-    if reached:
+    for_write, for_read = app.connection_for_write(), app.connection_for_read()
+    is_reachable = yield from _check_connection(app, for_write)
+    if for_read.as_uri() != for_write.as_uri():
+        is_reachable = (yield from _check_connection(app, for_read)) and is_reachable
+    if is_reachable:
         yield from _check_workers(app)
 
 
 def _check_connection(app: Celery, connection: Connection) -> Generator[Finding, None, bool]:
-    """What there is of the broker, and of each other that is named as one to turn to; whether one answers."""
-    # The list of those that take over is the connection's own: it goes on from one to the next.
+    """Yield findings on a broker, and on each failover URL. Return whether the broker answers."""
+    # Copied first: the connection itself moves along its list of failover URLs.
     others: list[str] = list(dict.fromkeys(connection.alt or ()))
     try:
         with connection:
             connection.ensure_connection(max_retries=max(len(others), 1), interval_start=0, timeout=10)
-            with bounded(connection, limit_s=10.0):
+            with bound_waits(connection, limit_s=10.0):
                 yield from _check_broker(app, connection)
     except Exception as error:
         yield _unreachable(connection, error, Verdict.BROKEN)
@@ -67,12 +67,12 @@ def _unreachable(connection: Connection, error: Exception, verdict: Verdict, whi
 
 
 def check_settings(app: Celery) -> Iterator[Finding]:
-    """What to change in the settings, and what there is of a result backend. Asks no server."""
-    found = advice(app)
-    for entry in found:
+    """Yield findings on the settings and on the result backend. Asks no server."""
+    entries = advice(app)
+    for entry in entries:
         remedy = f"Should be {entry.wanted}: or {entry.danger}."
         yield Finding(f"setting {entry.setting}", f"{entry.found!r}", Verdict.CHANGE, remedy)
-    if not found:
+    if not entries:
         yield Finding("settings", "all as fork-join jobs need them")
     backend = app.backend
     if isinstance(backend, DisabledBackend):
@@ -105,47 +105,47 @@ def _consumer_timeout(app: Celery) -> Finding:
         return Finding(check, f"{waits_s:g} s, as a queue's x-consumer-timeout says", verdict, remedy)
     return Finding(
         check,
-        f"AMQP does not tell; RabbitMQ's default is {CONSUMER_TIMEOUT_S * 1000} ms, and steps are stopped after "
-        f"{limit_s:g} s",
+        f"unknown, since AMQP does not report it; RabbitMQ's default is {CONSUMER_TIMEOUT_S * 1000} ms, and workers "
+        f"stop steps after {limit_s:g} s",
         Verdict.UNKNOWN,
-        f"Look where RabbitMQ runs that it is longer than that: {_ASK_RABBITMQ}",
+        f"On RabbitMQ's host, check that it is longer than that: {_ASK_RABBITMQ}",
     )
 
 
 def _check_queue(connection: Connection, queue: Queue) -> Finding:
-    """Whether a queue is there, and is what the app says it is. Declares nothing that is not there already."""
+    """Report whether a queue exists, and is as the app declares it. Declares no queue that does not exist."""
     check = f"queue {queue.name}"
     kind = (queue.queue_arguments or {}).get("x-queue-type", "classic")
     try:
-        # no limit: `bounded` gives it one
+        # no limit: `bound_waits` gives it one
         with connection.channel() as channel:
             declared: Any = queue(channel).queue_declare(passive=True)
     except NotFound:
-        return Finding(check, f"not there yet; the first worker makes it, as {kind}")
+        return Finding(check, f"does not exist yet; the first worker declares it, as {kind}")
     try:
-        # no limit: `bounded` gives it one
+        # no limit: `bound_waits` gives it one
         with connection.channel() as channel:
-            # As a worker does when it starts: of a queue that is there, it only compares.
+            # As a worker does when it starts. RabbitMQ only compares the arguments of an existing queue.
             queue(channel).queue_declare()
     except PreconditionFailed as error:
         return Finding(
             check,
             str(error.reply_text),
             Verdict.BROKEN,
-            "Workers can't start: say in task_queues (or task_default_queue_type) what the queue is, or delete it.",
+            "Workers can't start: make task_queues (or task_default_queue_type) match the queue, or delete it.",
         )
     return Finding(check, f"{kind}, {declared.message_count} messages wait, {declared.consumer_count} consumers")
 
 
 def _check_redis(connection: Connection) -> Iterator[Finding]:
     client: Any = connection.default_channel.client  # type: ignore[attr-defined]
-    found = client.info()
-    yield Finding("broker", f"Redis {found.get('redis_version')} at {connection.as_uri()}")
-    policy = found.get("maxmemory_policy", "noeviction")
+    info = client.info()
+    yield Finding("broker", f"Redis {info.get('redis_version')} at {connection.as_uri()}")
+    policy = info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction":
         yield Finding("broker: eviction", policy)
     else:
-        remedy = "Redis may throw messages away when memory gets short: set maxmemory-policy to noeviction."
+        remedy = "Redis may discard messages when memory is short: set maxmemory-policy to noeviction."
         yield Finding("broker: eviction", str(policy), Verdict.CHANGE, remedy)
 
 
@@ -158,7 +158,7 @@ def _check_workers(app: Celery) -> Iterator[Finding]:
     if not stats:
         yield Finding("workers", f"none answered within {ANSWER_S:g} s", Verdict.CHANGE, "Start one, or wait for it.")
         return
-    # Those who answered will do so again, and need not be waited for longer than it takes.
+    # The same workers answer again, so these calls return as soon as all have.
     inspect = app.control.inspect(destination=sorted(stats), timeout=ANSWER_S, limit=len(stats))
     registered = {name: {task.split()[0] for task in tasks} for name, tasks in (inspect.registered() or {}).items()}
     queues = {name: {q["name"] for q in each} for name, each in (inspect.active_queues() or {}).items()}
@@ -169,9 +169,9 @@ def _check_workers(app: Celery) -> Iterator[Finding]:
         yield _check_worker(app, worker, about, served=served, unknown=unknown, store=stores.get(worker))
     everywhere = set().union(*queues.values())
     for queue in sorted({_queue_of(app, task) for task in expected} - everywhere):
-        lost = ", ".join(task for task in expected if _queue_of(app, task) == queue)
+        unserved = ", ".join(task for task in expected if _queue_of(app, task) == queue)
         remedy = f"Start a worker with --queues {queue}, or correct task_routes."
-        yield Finding(f"queue {queue}", f"no worker that answers takes from it: {lost}", Verdict.BROKEN, remedy)
+        yield Finding(f"queue {queue}", f"no worker that answers consumes from it: {unserved}", Verdict.BROKEN, remedy)
 
 
 def _check_worker(
@@ -179,15 +179,15 @@ def _check_worker(
 ) -> Finding:
     check = f"worker {worker}"
     if unknown:
-        remedy = "It throws their messages away: import their modules there, or have it take from other queues."
+        remedy = "It discards their messages: import their modules there, or have it consume from other queues."
         return Finding(check, f"does not know {', '.join(unknown)}", Verdict.BROKEN, remedy)
-    ours = app.conf.get("fanout_store")
-    if store and ours and store.rstrip("/") != ours.rstrip("/"):
+    own_store = app.conf.get("fanout_store")
+    if store and own_store and store.rstrip("/") != own_store.rstrip("/"):
         remedy = "Callers and workers must use the same store."
-        return Finding(check, f"keeps its jobs in {store}, this app in {ours}", Verdict.BROKEN, remedy)
+        return Finding(check, f"uses the store {store}, this app {own_store}", Verdict.BROKEN, remedy)
     pool = str((about.get("pool") or {}).get("implementation", ""))
     if pool and "prefork" not in pool:
-        remedy = "Time limits stop a step in the prefork pool only: a chunk that hangs will hang for ever here."
+        remedy = "Only the prefork pool stops a step at its time limit: in this pool, a chunk that hangs never ends."
         return Finding(check, f"answers, with the pool {pool}", Verdict.CHANGE, remedy)
     return Finding(check, f"answers, and knows the {len(served)} fork-join tasks of its queues")
 

@@ -1,4 +1,4 @@
-"""What `fanout.connect` adds to a Celery app: the runtime that its jobs work with, and the tasks that run them."""
+"""The extension that `fanout.connect` adds to a Celery app: the runtime of its jobs, and the tasks that run them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
 from ...runtime import Runtime
 from .. import local
-from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, itself
+from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
 from .listener import forget_result, listener_for, refuse_to_block
 from .settings import warn
@@ -31,8 +31,8 @@ from .stage_task import StageTask
 from .sweeper import SweepTask
 from .tasks import JoinTask, ProcessTask, SetupTask
 
-SIGNALLED = "_shutdown_cleanup"
-"""The function of billiard's by which a child ends that was sent a signal."""
+EXIT_FUNCTION = "_shutdown_cleanup"
+"""Function of billiard in which a signalled child process raises SystemExit."""
 
 
 class Extension:
@@ -40,7 +40,12 @@ class Extension:
 
     Args:
         app: The app.
-        tasks: The tasks that it runs: those declared so far, and those declared later.
+        tasks: The tasks that it runs, including those that are declared later.
+
+    Attributes:
+        app: The app.
+        pool: The pool of the worker that runs the app in this process; None in a caller.
+        warned: Subjects of the warnings that this process has logged, each once.
     """
 
     def __init__(self, app: Celery, tasks: Registry = TASKS) -> None:
@@ -49,15 +54,13 @@ class Extension:
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
         self.pool: Any = None
-        """The pool of the worker that runs the app in this process; None in a caller."""
         self.warned: set[str] = set()
-        """What this process has been warned of, once."""
-        app.on_after_finalize.connect(self._finalized, weak=False)
-        tasks.listen(self._declared)
+        app.on_after_finalize.connect(self._on_finalize, weak=False)
+        tasks.listen(self._on_declare)
 
     @property
     def config(self) -> Config:
-        """The settings, from the app's configuration and then from the environment.
+        """The settings from the app's configuration, then from the environment.
 
         Raises:
             ConfigError: No store is configured, or a setting is wrong.
@@ -70,7 +73,7 @@ class Extension:
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime of this app, made at first use: a store's client must be born in the process that uses it."""
+        """The runtime of this app, made at first use: a store's client must be created in the process that uses it."""
         with self._lock:
             if self._runtime is None:
                 config = self.config
@@ -85,7 +88,7 @@ class Extension:
                         self.app,
                         timeout_s=config.publish_timeout_s,
                         store_url=store.url,
-                        ended=self._has_ended,
+                        has_ended=self._has_ended,
                     ),
                     tasks=self._tasks,
                     on_error=_explain,
@@ -98,12 +101,12 @@ class Extension:
             return self._runtime
 
     def job(self, job_id: str, *, launch_id: str | None = None) -> Job:
-        """The handle of a job, see `Job`; in eager mode what it sends, such as a retry, runs here."""
+        """Return a `Job`. In eager mode, a retry of it runs in this process."""
         eager = self.app.conf.task_always_eager
-        return Job(job_id, local.inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
+        return Job(job_id, local.make_inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
 
     def _has_ended(self, ref: ChunkRef) -> bool:
-        """Whether the job of a chunk is known to have ended. One request."""
+        """Return whether the job of a chunk is known to have ended. One request."""
         try:
             return self.runtime.job(ref.job_id, ref.launch_id, ref.generation).ledger.has_outcome()
         except JobNotFound:
@@ -111,36 +114,35 @@ class Extension:
         except StorageError:
             return False
 
-    def _declared(self, task: Declaration) -> None:
-        # Before the app is final its settings may still change, and a task reads them when it is registered.
+    def _on_declare(self, task: Declaration) -> None:
+        # A task reads the settings when it is registered, and they may change until the app is finalized.
         if self.app.finalized:  # type: ignore[attr-defined]
             self._register(task)
 
-    def _finalized(self, **_: Any) -> None:
+    def _on_finalize(self, **_: Any) -> None:
         for task in self._tasks:
             self._register(task)
         sweeper = SweepTask.of(lambda: self.runtime)
         self.app.register_task(sweeper)
         every_s = Config.read({"store": "-"}, *self._sources).sweep_every_s
         if every_s is not None:
-            # A sweep that nobody has begun by the time of the next one is not worth doing any more.
+            # A sweep that no worker has begun when the next one is due need not run.
             self.app.add_periodic_task(every_s, sweeper.s(), name=SweepTask.name, expires=every_s)
 
     def _register(self, task: Declaration) -> None:
-        # A task that is declared anew needs no new Celery tasks: these look it up by name whenever they run.
-        for kind in (SetupTask, ProcessTask, JoinTask):
-            if celery_name(task.name, kind.step) not in self.app.tasks:
-                made = kind.of(task.name, lambda: self.runtime, base=self.app.Task)
-                self.app.register_task(made)
+        # Celery tasks find the declaration by name when they run, so a task that is declared anew needs no new ones.
+        for stage in (SetupTask, ProcessTask, JoinTask):
+            if celery_name(task.name, stage.step) not in self.app.tasks:
+                self.app.register_task(stage.of(task.name, lambda: self.runtime, base=self.app.Task))
 
 
 def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery:
-    """Let a Celery app launch and run fork-join tasks. Callers and workers both need it; calling it twice is harmless.
+    """Let a Celery app launch and run fork-join tasks. Callers and workers both call it; idempotent.
 
     Args:
         app: The app.
         store: URL of the object store: `s3://bucket/prefix`, with credentials, region and endpoint from boto3's
-            own chain and `AWS_ENDPOINT_URL_S3`. If not given, `app.conf.fanout_store` or `FANOUT_STORE` says it.
+            own chain and `AWS_ENDPOINT_URL_S3`. If not given, `app.conf.fanout_store` or `FANOUT_STORE` is used.
         **settings: Other fields of `Config`.
 
     Returns:
@@ -153,9 +155,9 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
     unknown = sorted(set(settings) - known)
     if unknown:
         raise ConfigError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    app = itself(app)
-    given = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
-    app.conf.update({f"fanout_{name}": value for name, value in given.items()})
+    app = unwrap(app)
+    settings = {name: value for name, value in {"store": store, **settings}.items() if value is not None}
+    app.conf.update({f"fanout_{name}": value for name, value in settings.items()})
     if not isinstance(getattr(app, ATTRIBUTE, None), Extension):
         setattr(app, ATTRIBUTE, Extension(app))
     CONNECTED.add(app)
@@ -163,23 +165,23 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
 
 
 def extension_of(app: Celery | None = None) -> Extension:
-    """fanout's part of `app`, or of the app that is meant where none is named, in any thread; see `ConnectedApps`.
+    """Return fanout's part of `app`; if no app is given, of the one that `ConnectedApps.choose` returns.
 
     Raises:
-        ConfigError: The app is not connected, or none is named and several are.
+        ConfigError: The app is not connected, or none is given and several are connected.
     """
-    found = getattr(app if app is not None else CONNECTED.meant(), ATTRIBUTE, None)
-    if not isinstance(found, Extension):
+    extension = getattr(app if app is not None else CONNECTED.choose(), ATTRIBUTE, None)
+    if not isinstance(extension, Extension):
         raise ConfigError(NOT_CONNECTED)
-    return found
+    return extension
 
 
 def attach(job_id: str, *, app: Celery | None = None) -> Job:
-    """The handle of a job that was launched elsewhere. No request.
+    """Return the `Job` of an id, which another process may have launched. No request.
 
     Args:
-        job_id: The job's id.
-        app: The Celery app; if not given, the one that is connected, or of several the current one.
+        job_id: The job id.
+        app: The Celery app; if not given, the connected one, or of several the current one.
 
     Raises:
         ConfigError: The app is not connected, or no store is configured.
@@ -188,21 +190,21 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job:
 
 
 def _is_stop(error: BaseException) -> bool:
-    """Whether an error tells a worker to stop, and was not raised by a step of its own accord."""
+    """Return whether an error tells this worker to stop, and was not raised by a step of its own accord."""
     if isinstance(error, WorkerShutdown | WorkerTerminate):
         return True
     if type(error).__module__.partition(".")[0] in ("greenlet", "gevent", "eventlet"):
-        # A green thread that is ended from outside, at a time limit for one.
+        # A green thread that was ended from outside, for example at a time limit.
         return not isinstance(error, Exception)
-    # A child of the pool that is told to end raises where it is; `sys.exit` of a step's own has frames of its own only.
+    # A signalled child of the pool raises SystemExit in a function of billiard, a step that calls `sys.exit` does not.
     return isinstance(error, SystemExit) and any(
-        frame.f_globals.get("__name__", "").partition(".")[0] == "billiard" and frame.f_code.co_name == SIGNALLED
+        frame.f_globals.get("__name__", "").partition(".")[0] == "billiard" and frame.f_code.co_name == EXIT_FUNCTION
         for frame, _ in traceback.walk_tb(error.__traceback__)
     )
 
 
 def _explain(error: BaseException) -> None:
-    """Say what an error of Celery's means for a fork-join task."""
+    """Add a note to an error of Celery's that says how it came about in a fork-join task."""
     if isinstance(error, SoftTimeLimitExceeded) and isinstance(current_task, StageTask):
         limit_s = (current_task.request.timelimit or (None, None))[1] or current_task.soft_time_limit
         add_note(error, describe_time_limit(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
@@ -210,6 +212,7 @@ def _explain(error: BaseException) -> None:
 
 @worker_ready.connect
 def _advise(sender: Any = None, **_: Any) -> None:
+    """Log advice on the app's settings when a worker is ready, and remember its pool."""
     app = getattr(sender, "app", None)
     extension = getattr(app, ATTRIBUTE, None)
     if app is not None and isinstance(extension, Extension):

@@ -1,4 +1,4 @@
-"""How a caller waits: told of a job's end by the result backend, where that can tell; and not within a task."""
+"""A caller's wait for a job: the result backend notifies the caller if it can, and a wait within a task is refused."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from celery.backends.base import DisabledBackend
 
 from ...runtime import CompletionListener, PollingOnly
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 ANSWER_S = 1.0
-"""Longest time for an answer of Redis when a caller begins to listen; Celery's backend waits for minutes."""
+"""Longest time for an answer of Redis when a caller begins to listen. Celery's backend waits for minutes."""
 
 
 FORGET_S = 2.0
@@ -26,19 +26,19 @@ FORGET_S = 2.0
 
 
 class RedisListener:
-    """Rings when Redis announces the result of the join's Celery task, which is stored after the outcome is written.
+    """A listener that returns when Redis announces the result of join's Celery task, stored after the job's outcome.
 
-    It listens to a channel of Redis and takes nothing away from anybody else who waits for that result.
+    It subscribes to a Redis channel. Other processes that wait for the result still get it.
 
     Args:
         backend: The app's result backend.
-        job_id: The job, and so the Celery task, to listen for.
+        job_id: The job id, which is also join's Celery task id.
     """
 
     notifies = True
 
     def __init__(self, backend: Any, job_id: str) -> None:
-        self._client = _impatient(backend.client)
+        self._client = _make_client(backend.client)
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             self._pubsub.subscribe(backend.get_key_for_task(job_id))
@@ -47,24 +47,25 @@ class RedisListener:
             raise
 
     def wait(self, timeout_s: float) -> None:
-        """Return at the announcement; after `timeout_s` if there is none, or if Redis is lost."""
+        """Return at the announcement, or after `timeout_s` if there is none or Redis is lost."""
         ends_at = time.monotonic() + timeout_s
         try:
             while (left_s := ends_at - time.monotonic()) > 0:
                 if self._pubsub.get_message(timeout=left_s) is not None:
                     return
         except Exception as error:
-            # It only ever saves time: the store is asked all the same.
-            _LOG.debug("the result backend no longer tells when a job ends: %s", error)
+            # The listener only saves time: the caller asks the store all the same.
+            _LOG.debug("the result backend no longer notifies of a job's end: %s", error)
             time.sleep(max(0.0, ends_at - time.monotonic()))
 
     def close(self) -> None:
+        """Close the connection."""
         self._pubsub.close()
         self._client.close()
 
 
-def _impatient(client: Any) -> Any:
-    """A client of the same server with a connection of its own, which gives up soon: to listen only saves time."""
+def _make_client(client: Any) -> Any:
+    """Return a client of the same server, with a connection of its own that gives up soon."""
     from redis.backoff import NoBackoff
     from redis.connection import ConnectionPool
     from redis.retry import Retry
@@ -72,26 +73,27 @@ def _impatient(client: Any) -> Any:
     pool = client.connection_pool
     options = {**pool.connection_kwargs, "socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
     options["retry"] = Retry(NoBackoff(), 0)
-    # Sentinel's pools find their server by more than that.
-    more = {name: getattr(pool, name) for name in ("service_name", "sentinel_manager") if hasattr(pool, name)}
-    kind: Any = type(pool) if more else ConnectionPool
-    own = type(client)(connection_pool=kind(*more.values(), connection_class=pool.connection_class, **options))
+    # Sentinel's pools need two more arguments to find their server.
+    sentinel = {name: getattr(pool, name) for name in ("service_name", "sentinel_manager") if hasattr(pool, name)}
+    pool_class: Any = type(pool) if sentinel else ConnectionPool
+    own_pool = pool_class(*sentinel.values(), connection_class=pool.connection_class, **options)
+    own = type(client)(connection_pool=own_pool)
     own.auto_close_connection_pool = True
     return own
 
 
 def forget_result(app: Celery, job_id: str) -> None:
-    """Have the result backend forget the result of a job that was removed: its id may be used again.
+    """Have the result backend forget the result of a removed job, whose id may be used again.
 
     A backend stores nothing over a success, so the next job of that id would seem to have the first one's value. Waits
-    for a backend for two seconds at most.
+    for the backend for two seconds at most.
     """
 
     def forget() -> None:
         try:
             app.backend.forget(job_id)
         except Exception as error:
-            _LOG.debug("the result backend does not forget job %s: %s", job_id, error)
+            _LOG.debug("the result backend did not forget job %s: %s", job_id, error)
 
     if isinstance(app.backend, DisabledBackend):
         return
@@ -109,26 +111,26 @@ def refuse_to_block(job_id: str) -> None:
     if task_join_will_block():
         raise RuntimeError(
             f"never wait for a job within a task (job {job_id}): it keeps a slot of the worker that the job may need, "
-            "and both may stand still for ever. Let what follows be called with the job's value: "
-            "chain(Task.signature(…), then.s()); or look at job.ready without waiting. If other workers run the job: "
+            "and both may wait for ever. Have Celery call the next task with the job's value: "
+            "chain(Task.signature(…), then.s()); or read job.ready without waiting. If other workers run the job: "
             "with celery.result.allow_join_result(): …"
         )
 
 
 def _is_redis(backend: object) -> bool:
-    """Whether a backend is Celery's for Redis; by name, for without the package redis it can't be imported."""
-    return any(kind.__module__ == "celery.backends.redis" for kind in type(backend).__mro__)
+    """Return whether a backend is Celery's for Redis. By name, since importing it needs the package redis."""
+    return any(base.__module__ == "celery.backends.redis" for base in type(backend).__mro__)
 
 
 @contextmanager
 def listener_for(app: Celery, job_id: str) -> Iterator[CompletionListener]:
-    """What rings when the job ends, if the app's result backend can tell; else nothing but time passes."""
+    """Yield a listener that returns at the job's end if the app's result backend can notify; else one that polls."""
     listener = None
     try:
         if _is_redis(app.backend):
             listener = RedisListener(app.backend, job_id)
     except Exception as error:
-        _LOG.debug("the result backend does not tell when a job ends: %s", error)
+        _LOG.debug("the result backend does not notify of a job's end: %s", error)
     try:
         yield listener or PollingOnly()
     finally:

@@ -1,6 +1,6 @@
-"""What the messages for setup and join say, checked field by field: a message may be forged, or come from elsewhere.
+"""The arguments of the messages for setup and join, checked field by field, since a message may be forged or foreign.
 
-The message for process is a handle, which checks itself (`ChunkRef.from_row`). Pure: no store, no broker, no request.
+The message for process is a chunk ref, which checks itself (`ChunkRef.from_row`). Pure functions: no store, no broker.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from ...records.chunk_ref import ChunkRef
 from ...records.keys import check_digest, check_id
 
 EXCERPT = 80
-"""Characters of a foreign value that an error shows."""
+"""Longest part of a foreign value that an error shows, in characters."""
 
-HELD = 64
-"""Tokens of earlier runs that a message for join may name; each run adds one, and there are far fewer."""
+MAX_HELD = 64
+"""Largest number of tokens in a message for join. Each run of the message adds one, and there are far fewer runs."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class SetupMessage:
-    """What a message says to setup.
+    """The arguments of a message for setup.
 
     Attributes:
-        job_id: The job; the message's Celery task id.
-        received: What the step before in a chain sent, if the input is still to be completed.
-        submission: The signature's order in the form of `wire.to_wire`, if the job is not on record yet.
-        generation: The job's round.
-        launch_id: Which launch of that id is meant; None for the one that counts.
-        resent: Whether a sweep believes that a worker which had begun is gone.
+        job_id: The job id, which is the message's Celery task id.
+        received: The value of a chain's previous step, if the input is not complete yet.
+        submission: The signature's submission as `signature_codec.encode` wrote it, if the job has no intent yet.
+        generation: The job's generation.
+        launch_id: The launch of that id; None for the current one.
+        resent: Whether a sweep sent the message because an earlier setup has stopped.
     """
 
     job_id: str
@@ -45,38 +45,38 @@ class SetupMessage:
 
     @classmethod
     def parse(cls, job_id: object, args: object, kwargs: object) -> SetupMessage:
-        """The message, from its task id and arguments.
+        """Parse a message from its task id and arguments.
 
         Raises:
-            ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
+            ValueError: fanout does not send such a message. Names the wrong part, in at most some 200 characters.
         """
-        said = _said(kwargs, "submission", "generation", "launch_id", "resent")
-        received = tuple(_list(args, "arguments"))
+        said = _read_arguments(kwargs, "submission", "generation", "launch_id", "resent")
+        received = tuple(_check_list(args, "arguments"))
         submission = said.get("submission")
         if submission is not None:
             check_submission(submission)
         elif received:
-            raise ValueError(f"{len(received)} values were received, and there is no order for them")
+            raise ValueError(f"it has {len(received)} arguments, and no submission that receives them")
         return cls(
             job_id=check_id(job_id, what="job id"),
             received=received,
             submission=submission,
-            generation=_index(said.get("generation", 0), "generation"),
-            launch_id=_token(said.get("launch_id"), "launch id"),
-            resent=_is(bool, said.get("resent", False), "resent", "true or false"),
+            generation=_check_index(said.get("generation", 0), "generation"),
+            launch_id=_check_token(said.get("launch_id"), "launch id"),
+            resent=_check_type(bool, said.get("resent", False), "resent", "true or false"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class JoinMessage:
-    """What a message says to join.
+    """The arguments of a message for join.
 
     Attributes:
-        job_id: The job.
-        resent: Whether a sweep believes that an earlier join was lost.
-        generation: The job's round.
-        held: Tokens of earlier runs for this message.
-        launch_id: Which launch of that id is meant; None for the one that counts.
+        job_id: The job id.
+        resent: Whether a sweep sent the message because an earlier join was lost.
+        generation: The job's generation.
+        held: Tokens of earlier runs of this message.
+        launch_id: The launch of that id; None for the current one.
     """
 
     job_id: str
@@ -87,138 +87,138 @@ class JoinMessage:
 
     @classmethod
     def parse(cls, args: object, kwargs: object) -> JoinMessage:
-        """The message, from its arguments.
+        """Parse a message from its arguments.
 
         Raises:
-            ValueError: It is none that fanout sends; says which part of it is not, in at most some 200 characters.
+            ValueError: fanout does not send such a message. Names the wrong part, in at most some 200 characters.
         """
-        said = _said(kwargs, "resent", "generation", "held", "launch_id")
-        one = _list(args, "arguments")
-        if len(one) != 1:
-            raise ValueError(f"there must be one argument, the job's id, and not {len(one)}")
-        held = _list(said.get("held", ()), "held")
-        if len(held) > HELD:
-            raise ValueError(f"held names {len(held)} runs, more than {HELD}")
+        said = _read_arguments(kwargs, "resent", "generation", "held", "launch_id")
+        positional = _check_list(args, "arguments")
+        if len(positional) != 1:
+            raise ValueError(f"there must be one argument, the job's id, and not {len(positional)}")
+        held = _check_list(said.get("held", ()), "held")
+        if len(held) > MAX_HELD:
+            raise ValueError(f"held names {len(held)} runs, more than {MAX_HELD}")
         return cls(
-            job_id=check_id(one[0], what="job id"),
-            resent=_is(bool, said.get("resent", False), "resent", "true or false"),
-            generation=_index(said.get("generation", 0), "generation"),
+            job_id=check_id(positional[0], what="job id"),
+            resent=_check_type(bool, said.get("resent", False), "resent", "true or false"),
+            generation=_check_index(said.get("generation", 0), "generation"),
             held=tuple(check_id(token, what="held") for token in held),
-            launch_id=_token(said.get("launch_id"), "launch id"),
+            launch_id=_check_token(said.get("launch_id"), "launch id"),
         )
 
 
-class JobOf(NamedTuple):
-    """The job that a message is for: its id, which launch of that id, and which of its rounds."""
+class JobAddress(NamedTuple):
+    """The job that a message is for: its id, its launch, and its generation."""
 
     job_id: str
     launch_id: str | None
     generation: int
 
 
-def job_of(step: str, task_id: object, args: object, kwargs: object) -> JobOf:
-    """The job that a message is for.
+def read_address(step: str, task_id: object, args: object, kwargs: object) -> JobAddress:
+    """Return the job that a message is for.
 
     Args:
-        step: The step that it asks for.
+        step: The step that the message is for.
         task_id: Its Celery task id.
         args: Its arguments.
-        kwargs: Its named arguments.
+        kwargs: Its keyword arguments.
 
     Raises:
-        ValueError: It is no message of ours.
+        ValueError: fanout does not send such a message.
     """
     if step == "process":
         ref = ChunkRef.from_row(args)
-        return JobOf(ref.job_id, ref.launch_id, ref.generation)
+        return JobAddress(ref.job_id, ref.launch_id, ref.generation)
     if step == "setup":
         setup = SetupMessage.parse(task_id, args or (), kwargs or {})
-        return JobOf(setup.job_id, setup.launch_id, setup.generation)
+        return JobAddress(setup.job_id, setup.launch_id, setup.generation)
     join = JoinMessage.parse(args, kwargs or {})
-    return JobOf(join.job_id, join.launch_id, join.generation)
+    return JobAddress(join.job_id, join.launch_id, join.generation)
 
 
 def check_submission(submission: object) -> None:
-    """Check that an order has the form that `wire.to_wire` gives it. What its task makes of it is not looked at.
+    """Check that a submission has the form that `signature_codec.encode` gives it. Does not check it against its task.
 
     Raises:
-        ValueError: It has another; says where.
+        ValueError: It has another form; says where.
     """
-    body = _named(submission, "submission")
+    body = _check_mapping(submission, "submission")
     missing = sorted({"inline", "references", "options", "receives"} - body.keys())
     if missing:
-        raise ValueError(f"order lacks {', '.join(missing)}")
+        raise ValueError(f"submission lacks {', '.join(missing)}")
     read_inline(body["inline"])
-    for name, content in _named(body["references"], "references").items():
+    for name, content in _check_mapping(body["references"], "references").items():
         try:
             check_digest(content)
         except ValueError as error:
-            raise ValueError(f"references[{_excerpt(name)}]: {error}") from None
-    for name, option in _named(body["options"], "options").items():
+            raise ValueError(f"references[{_abbreviate(name)}]: {error}") from None
+    for name, option in _check_mapping(body["options"], "options").items():
         if not (option is None or isinstance(option, bool | int | float | str)):
-            raise ValueError(f"options[{_excerpt(name)}] is {_excerpt(option)}, and no plain value")
-    _named(body.get("routing", {}), "routing")
-    _is(int, body.get("made_at", 0), "made_at", "a number of seconds")
+            raise ValueError(f"options[{_abbreviate(name)}] is {_abbreviate(option)}, and no plain value")
+    _check_mapping(body.get("routing", {}), "routing")
+    _check_type(int, body.get("made_at", 0), "made_at", "a number of seconds")
     if body["receives"] is not None:
-        _is(str, body["receives"], "receives", "the name of a parameter")
+        _check_type(str, body["receives"], "receives", "the name of a parameter")
 
 
 def read_inline(text: object) -> bytes:
-    """The bytes of an order's small parameters.
+    """Return the bytes of a submission's small parameters.
 
     Raises:
         ValueError: `text` is not base64.
     """
-    encoded = _is(str, text, "inline", "base64")
+    encoded = _check_type(str, text, "inline", "base64")
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"inline is not base64: {error}") from None
 
 
-def _said(kwargs: object, *names: str) -> Mapping[str, Any]:
-    """The named arguments of a message, none of which is another than these."""
-    said = _named(kwargs, "named arguments")
-    unknown = sorted(said.keys() - set(names))
+def _read_arguments(kwargs: object, *names: str) -> Mapping[str, Any]:
+    """Return a message's keyword arguments, and refuse any that is not in `names`."""
+    arguments = _check_mapping(kwargs, "keyword arguments")
+    unknown = sorted(arguments.keys() - set(names))
     if unknown:
-        listed = ", ".join(map(_excerpt, unknown[:3]))
+        listed = ", ".join(map(_abbreviate, unknown[:3]))
         raise ValueError(f"it has an argument {listed}, which this version of fanout does not know")
-    return said
+    return arguments
 
 
-def _named(value: object, what: str) -> dict[str, Any]:
+def _check_mapping(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(type(name) is str for name in value):
-        raise ValueError(f"{what}: {_excerpt(value)} is no mapping of names")
+        raise ValueError(f"{what}: {_abbreviate(value)} is no mapping with string keys")
     return value
 
 
-def _list(value: object, what: str) -> Sequence[Any]:
+def _check_list(value: object, what: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{what}: {_excerpt(value)} is no list")
+        raise ValueError(f"{what}: {_abbreviate(value)} is no list")
     return value
 
 
-def _index(value: object, what: str) -> int:
-    number = _is(int, value, what, "a number from 0")
-    # What an object's key has room for.
+def _check_index(value: object, what: str) -> int:
+    number = _check_type(int, value, what, "a number from 0")
+    # The key of an object has six digits for it.
     if not 0 <= number < 1_000_000:
-        raise ValueError(f"{what} is {_excerpt(value)}, and not from 0 to 999999")
+        raise ValueError(f"{what} is {_abbreviate(value)}, not from 0 to 999999")
     return number
 
 
-def _token(value: object, what: str) -> str | None:
+def _check_token(value: object, what: str) -> str | None:
     return None if value is None else check_id(value, what=what)
 
 
-def _is(kind: type[T], value: object, what: str, wanted: str) -> T:
-    """`value` if it is of that very type: to Python true is a number, too."""
+def _check_type(kind: type[T], value: object, what: str, wanted: str) -> T:
+    """Return `value` if it is of exactly that type: in Python, `True` is an `int`, too."""
     if type(value) is not kind:
-        raise ValueError(f"{what} is {_excerpt(value)}, and not {wanted}")
+        raise ValueError(f"{what} is {_abbreviate(value)}, not {wanted}")
     return value
 
 
-def _excerpt(value: object) -> str:
-    """The beginning of a foreign value, made without writing all of it out."""
+def _abbreviate(value: object) -> str:
+    """Return the beginning of a foreign value's text, without writing all of the text."""
     if isinstance(value, str | bytes):
         return f"{value[:EXCERPT]!r:.{EXCERPT}}"
     if isinstance(value, int) and value.bit_length() > 256:

@@ -1,8 +1,8 @@
-"""Options that are given to a signature, and which of them the messages for process and join have as well.
+"""Options of a signature, and which of them the messages for process and join get as well.
 
-Celery knows one message a task; a job has many. Where they go, how urgent they are, how long a step may take, and what
-they are marked with is meant for all of them: that is their *routing*, which is kept with the job's intent. When setup
-starts, what follows the join and whether its result is kept stays with the message for setup and its continuation.
+Celery sends one message per task; a job has many. Options that say where messages go, how urgent they are, how long a
+step may take, and how they are marked apply to all of them. These are the job's *routing*, which its intent holds. The
+tasks that follow the join, and whether its result is kept, stay with setup's message and the continuation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROUTING = (
     "time_limit",
     "soft_time_limit",
 )
-"""Options that all messages of a job have. The stamps of a stamped signature are further ones."""
+"""Options of every message of a job. The stamps of a stamped signature are further ones."""
 
 _STAMPS = "stamped_headers"
 
@@ -37,28 +37,28 @@ _LIMITS = ("time_limit", "soft_time_limit")
 
 _REMEDIES = {
     "serializer": "the messages of a job are JSON; leave it out",
-    "expiration": "a message that the broker throws away leaves a job that stands still: give expires=, which is "
-    "put on record",
+    "expiration": "a message that the broker discards leaves a job that never runs: give expires=, which the job's "
+    "intent holds",
 }
 
 
-def routing_of(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[str, Any]:
-    """Those of the options that all messages of a job have, in a form that can be put on record.
+def extract_routing(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[str, Any]:
+    """Return the options that every message of a job gets, as JSON-plain data.
 
     Args:
-        options: What was given to the signature.
+        options: The signature's options.
         app: The app that sends.
         task: Name of the Celery task that they were given for.
 
     Raises:
         ConfigError: An option would break the job, or has a value that no message can have. Names it and the remedy.
     """
-    check(options)
+    check_options(options)
     stamps = options.get(_STAMPS) or ()
     routing = {name: options[name] for name in (*ROUTING, *stamps) if options.get(name) is not None}
     if stamps:
         routing[_STAMPS] = list(stamps)
-    # Celery takes queues and exchanges as objects, too.
+    # Celery also accepts queues and exchanges as objects.
     for name in ("queue", "exchange"):
         if name in routing:
             routing[name] = str(getattr(routing[name], "name", routing[name]))
@@ -71,40 +71,40 @@ def routing_of(options: Mapping[str, Any], app: Celery, *, task: str) -> dict[st
         try:
             json.dumps(value)
         except Exception as error:
-            raise ConfigError(f"{name}= can't be put on record: {error!s:.200}") from error
+            raise ConfigError(f"{name}= can't be stored with the job: {error!s:.200}") from error
     return routing
 
 
-def check(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Refuse the options that no message of a job can have.
 
     Raises:
         ConfigError: Names each option and the remedy.
     """
-    refused = refusals(options)
+    refused = find_refused(options)
     if refused:
         raise ConfigError("; ".join(refused.values()))
 
 
-def refusals(options: Mapping[str, Any]) -> dict[str, str]:
-    """The options that no message of a job can have -> why, and what to do."""
-    found: dict[str, str] = {}
-    for name, given in options.items():
-        if given is None:
+def find_refused(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that no message of a job can have -> why, and the remedy."""
+    refused: dict[str, str] = {}
+    for name, value in options.items():
+        if value is None:
             continue
-        if name in _REMEDIES and (name, given) != ("serializer", "json"):
-            found[name] = f"{name}={given!r:.80} can't be given to a fork-join task: {_REMEDIES[name]}"
-        elif name in _LIMITS and (isinstance(given, bool) or not isinstance(given, int | float) or not given > 0):
-            found[name] = f"{name} must be a number of seconds over 0, not {given!r:.80}"
-        elif name == "priority" and (type(given) is not int or not 0 <= given <= 255):
-            found[name] = f"priority must be a whole number from 0 to 255, not {given!r:.80}"
-        elif name == "headers" and not (isinstance(given, Mapping) and all(isinstance(key, str) for key in given)):
-            found[name] = f"headers must be a mapping of names, not {given!r:.80}"
-    return found
+        if name in _REMEDIES and (name, value) != ("serializer", "json"):
+            refused[name] = f"{name}={value!r:.80} can't be given to a fork-join task: {_REMEDIES[name]}"
+        elif name in _LIMITS and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            refused[name] = f"{name} must be a number of seconds over 0, not {value!r:.80}"
+        elif name == "priority" and (type(value) is not int or not 0 <= value <= 255):
+            refused[name] = f"priority must be a whole number from 0 to 255, not {value!r:.80}"
+        elif name == "headers" and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+            refused[name] = f"headers must be a mapping with string keys, not {value!r:.80}"
+    return refused
 
 
 def check_send_options(options: Mapping[str, Any]) -> None:
-    """Refuse what `submit` can't hand on.
+    """Refuse options that `submit` cannot pass on.
 
     Raises:
         ConfigError: Names the option and the remedy.
@@ -117,7 +117,7 @@ def check_send_options(options: Mapping[str, Any]) -> None:
         )
 
 
-NOT_KEPT = (
+NOT_RECORDED = (
     "connection",
     "add_to_parent",
     "result_cls",
@@ -126,16 +126,21 @@ NOT_KEPT = (
     "countdown",
     "eta",
     "expires",
-    # How long the caller would try to send it. A sweep has its own patience.
+    # The limits of the caller that launches. A sweep has its own.
     "retry",
     "retry_policy",
     "timeout",
     "confirm_timeout",
 )
+"""Options of one send, or of this process, that a job's records do not hold."""
 
 
-def moment(when: datetime | str | float | None) -> float | None:
-    """A time as Celery's options give it (a date, its ISO form, or seconds from now), in seconds since the epoch."""
+def to_timestamp(when: datetime | str | float | None) -> float | None:
+    """Return a time in seconds since the epoch.
+
+    Args:
+        when: A time as Celery's options give it: a date, its ISO form, or seconds from now.
+    """
     if when is None:
         return None
     if isinstance(when, int | float):
@@ -144,6 +149,6 @@ def moment(when: datetime | str | float | None) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def kept(options: dict[str, Any]) -> dict[str, Any]:
-    """Those options that say something and can be written down."""
-    return {name: value for name, value in options.items() if value is not None and name not in NOT_KEPT}
+def select_recordable(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that have a value and can be recorded."""
+    return {name: value for name, value in options.items() if value is not None and name not in NOT_RECORDED}

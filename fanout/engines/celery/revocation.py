@@ -1,12 +1,12 @@
-"""A job whose Celery task is revoked is a cancelled job, on record, in whatever way Celery was told.
+"""The cancellation of jobs whose Celery task is revoked, however Celery was told to revoke it.
 
-A worker forgets what was revoked when it ends, and other messages of the job have other ids. So each worker that is
-told of a revocation, and each that throws a message of a job away because it was revoked or has expired, has that
-written into the store. Its main process does not do so itself, since what it forks must not inherit a store's client:
-it gives the work to its pool, as it does with tasks. There it takes its turn, before any message that arrives later.
+A worker forgets revoked ids when it ends, and the job's other messages have other ids. So a worker writes a revocation
+into the store when it gets a `revoke` command, or discards a message of a job that was revoked or has expired. The
+worker's main process must not open a store's client, since its forks would inherit it. It has its pool do this, as it
+does with tasks. There it takes its turn, before any message that arrives later.
 
-Who has told what follows the job? A worker that discards the message for setup or join stores REVOKED and counts the
-job as a failed member of its chord; then nothing is left to deliver. Else the join is sent, and says the same.
+A worker that discards the message for setup or join stores REVOKED, and counts the job as a failed member of its chord.
+Nothing is left to deliver then. In all other cases the join is sent, and reports the same.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ...records.models import Note, Outcome, OutcomeStatus
 from ...runtime import CachedJob, Runtime
 from ...stages import conclude
 from .current_app import ATTRIBUTE
-from .messages import job_of
+from .messages import read_address
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 REVOKED = "Revoked"
-"""What an outcome calls a job whose Celery task was revoked."""
+"""Error name in the outcome of a job whose Celery task was revoked."""
 
 _FAILURES = {
     REVOKED: (OutcomeStatus.CANCELLED, "job", "its Celery task was revoked"),
@@ -41,64 +41,70 @@ _FAILURES = {
 
 
 def is_revoked(outcome: Outcome) -> bool:
-    """Whether a job ended because its Celery task was revoked."""
+    """Return whether a job ended because its Celery task was revoked."""
     failure = Failure.read(outcome.failure)
     return outcome.status == OutcomeStatus.CANCELLED and failure is not None and failure.error == REVOKED
 
 
-def put_on_record(
-    job_ids: Iterable[str], why: str, *, launch_id: str | None = None, generation: int | None = None, told: bool = False
+def record_end(
+    job_ids: Iterable[str],
+    why: str,
+    *,
+    launch_id: str | None = None,
+    generation: int | None = None,
+    is_told: bool = False,
 ) -> None:
-    """End jobs; runs in a child of the pool. One request for an id that is no job's, a few for one that is.
+    """End jobs. Runs in a child of the pool. One request for an id that is no job's, a few for one that is.
 
     Args:
-        job_ids: Ids of Celery tasks, which may be jobs'.
+        job_ids: Ids of Celery tasks, which may be jobs.
         why: `Revoked` or `Expired`.
-        launch_id: Which launch of these ids is meant; the one that counts if not given.
-        generation: The round of the jobs; the latest if not given.
-        told: Whether Celery has told what follows, so that nothing is left to deliver.
+        launch_id: The launch of these ids; if not given, the current one.
+        generation: The generation of the jobs; if not given, the latest.
+        is_told: Whether Celery has already told the following tasks, so that nothing is left to deliver.
     """
     from .extension import extension_of
 
     runtime = extension_of().runtime
     for job_id in job_ids:
         try:
-            _end(runtime, runtime.job(job_id, launch_id), why, generation=generation, told=told)
+            _end(runtime, runtime.job(job_id, launch_id), why, generation=generation, is_told=is_told)
         except JobNotFound:
-            # A task that is none of ours, or one that was removed.
+            # Not a job, or one that was removed.
             continue
         except Exception as error:
-            _LOG.warning("job %s: that it is %s could not be put on record: %s", job_id, why.lower(), error)
+            _LOG.warning("job %s: could not record that it is %s: %s", job_id, why.lower(), error)
 
 
-def _end(runtime: Runtime, job: CachedJob, why: str, *, generation: int | None, told: bool) -> None:
+def _end(runtime: Runtime, job: CachedJob, why: str, *, generation: int | None, is_told: bool) -> None:
     number = job.ledger.latest_generation() if generation is None else generation
     job = runtime.open(job.id, job.intent, number)
     status, step, reason = _FAILURES[why]
-    current = conclude(runtime, job, status, Failure(step, why, reason), deliver=not told)
-    if told:
+    current = conclude(runtime, job, status, Failure(step, why, reason), deliver=not is_told)
+    if is_told:
         job.ledger.write_delivered(Note(by=new_token()))
+    # The job may have had another outcome before.
     if Failure.read(current.failure) == Failure(step, why, reason):
         _LOG.info("job %s is %s: %s", job.id, current.status, reason)
 
 
-def _in_pool(app: Celery, job_ids: list[str], why: str, **said: Any) -> None:
-    """Have the worker's pool put it on record."""
+def _run_in_pool(app: Celery, job_ids: list[str], why: str, **options: Any) -> None:
+    """Have the worker's pool call `record_end`. Does nothing outside of a worker."""
     pool = getattr(getattr(app, ATTRIBUTE, None), "pool", None)
     if pool is None:
         return
     try:
-        pool.on_apply(put_on_record, (job_ids, why), said, callback=_nothing, waitforslot=False)
+        pool.on_apply(record_end, (job_ids, why), options, callback=_ignore_result, waitforslot=False)
     except Exception as error:
-        _LOG.warning("jobs %.200s: that they are %s could not be put on record: %s", job_ids, why.lower(), error)
+        _LOG.warning("jobs %.200s: could not record that they are %s: %s", job_ids, why.lower(), error)
 
 
-def _nothing(*_: Any) -> None:
-    """What the pool calls when it is done."""
+def _ignore_result(*_: Any) -> None:
+    """Do nothing when the pool is done."""
 
 
-def _listening(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A worker's control command `revoke`, which also ends the jobs of those ids."""
+def _extend_revoke(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a worker's control command `revoke`, so that it also ends the jobs of those ids."""
 
     @functools.wraps(command)
     def revoke(state: Any, task_id: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,7 +112,7 @@ def _listening(command: Callable[..., Any]) -> Callable[..., Any]:
         ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
         job_ids = sorted(filter(is_id, ids))
         if job_ids:
-            _in_pool(state.app, job_ids, REVOKED)
+            _run_in_pool(state.app, job_ids, REVOKED)
         return answer
 
     revoke.of_fanout = True  # type: ignore[attr-defined]
@@ -114,19 +120,19 @@ def _listening(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if not getattr(Panel.data["revoke"], "of_fanout", False):
-    Panel.data["revoke"] = _listening(Panel.data["revoke"])
+    Panel.data["revoke"] = _extend_revoke(Panel.data["revoke"])
 
 
 @task_revoked.connect
-def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
-    """A worker has thrown a message away, or stopped the step that it asked for."""
+def _on_task_revoked(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
+    """End the job of a message that a worker has discarded, or whose step it has stopped."""
     step = getattr(sender, "step", None)
     if step not in ("setup", "process", "join") or not hasattr(sender, "fanout_task"):
         return
     why = "Expired" if expired else REVOKED
     try:
-        job_id, launch_id, generation = job_of(step, request.id, request.args, request.kwargs)
+        job_id, launch_id, generation = read_address(step, request.id, request.args, request.kwargs)
     except ValueError as error:
-        _LOG.warning("%s: dropped a message that is none of ours: %s", sender.name, error)
+        _LOG.warning("%s: dropped a message that fanout did not send: %s", sender.name, error)
         return
-    _in_pool(sender.app, [job_id], why, launch_id=launch_id, generation=generation, told=step != "process")
+    _run_in_pool(sender.app, [job_id], why, launch_id=launch_id, generation=generation, is_told=step != "process")

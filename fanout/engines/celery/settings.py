@@ -1,4 +1,4 @@
-"""What a Celery app's settings should be for fork-join jobs, and the danger where they differ."""
+"""The settings that a Celery app should have for fork-join jobs, and the danger if they differ."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kombu import serialization
 from kombu.entity import maybe_delivery_mode
 
 from ...config.settings import CONSUMER_TIMEOUT_S
-from .publishing.broker import read_from, written_to
+from .publishing.broker import broker_for_read, broker_for_write
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 _registry: Any = serialization.registry  # type: ignore[attr-defined]
 
@@ -25,13 +25,13 @@ _SAFE = ("application/json", "application/x-yaml", "application/x-msgpack", "app
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One setting that should be another.
+    """A setting that should have another value.
 
     Attributes:
         setting: Its name.
-        found: What it is.
-        wanted: What it should be.
-        danger: What may happen as it is.
+        found: Its value.
+        wanted: The value that it should have.
+        danger: The possible consequence of its value.
     """
 
     setting: str
@@ -44,50 +44,56 @@ class Advice:
 
 
 def advice(app: Celery) -> list[Advice]:
-    """What to change in the app's settings, most dangerous first. Reads settings only; asks no server."""
-    found = [*_of_content(app), *_of_messages(app), *_of_tries(app), *_of_time(app), *_of_workers(app)]
-    if read_from(app).is_rabbitmq:
-        found += _of_rabbitmq(app)
-    return found
+    """Return the settings that the app should change, the most dangerous first. Reads settings only; asks no server."""
+    entries = [
+        *_check_content(app),
+        *_check_messages(app),
+        *_check_annotations(app),
+        *_check_time_limits(app),
+        *_check_workers(app),
+    ]
+    if broker_for_read(app).is_rabbitmq:
+        entries += _check_rabbitmq(app)
+    return entries
 
 
 def warn(app: Celery) -> None:
-    """Log each piece of advice once, at worker start."""
+    """Log each piece of advice, when a worker starts."""
     for entry in advice(app):
         _LOG.warning("Celery setting %s", entry)
 
 
 def broker_waits_s(app: Celery) -> float | None:
-    """For how long the broker waits for the acknowledgement of a message, as far as settings tell; None for ever.
+    """Return for how long the broker waits for a message's acknowledgement, by the settings; None if for ever.
 
-    RabbitMQ's consumer timeout is a setting of the server. What a queue of the app says about its own counts; else
-    the server is taken to have its default.
+    RabbitMQ's consumer timeout is a setting of the server. The shortest `x-consumer-timeout` of the app's queues
+    counts, or else the server's default.
     """
-    broker = read_from(app)
+    broker = broker_for_read(app)
     if broker.is_rabbitmq:
-        told = [_argument(queue, "x-consumer-timeout") for queue in app.amqp.queues.values()]
-        return float(min([CONSUMER_TIMEOUT_S, *(timeout_ms / 1000 for timeout_ms in told if timeout_ms)]))
+        timeouts_ms = [_argument(queue, "x-consumer-timeout") for queue in app.amqp.queues.values()]
+        return float(min([CONSUMER_TIMEOUT_S, *(timeout_ms / 1000 for timeout_ms in timeouts_ms if timeout_ms)]))
     return broker.visibility_timeout_s
 
 
 def default_limit_s(app: Celery) -> int | None:
-    """The hard time limit of a stage where the app has none: five sixths of the time for which the broker waits."""
+    """Return the hard time limit of a stage if the app has none: five sixths of the time for which the broker waits."""
     waits_s = broker_waits_s(app)
     return None if waits_s is None else max(int(waits_s * 5 / 6), 1)
 
 
-def _of_content(app: Celery) -> Iterator[Advice]:
-    # By content type or by a serializer's name; without a list, kombu refuses what is not safe.
+def _check_content(app: Celery) -> Iterator[Advice]:
+    # Entries are content types or names of serializers. Without a list, kombu refuses unsafe ones.
     accepted, names = app.conf.accept_content or (), _registry.name_to_type
     if any(names.get(kind, kind) not in _SAFE for kind in accepted):
-        danger = "whoever reaches the broker can run code in the workers with a pickle"
+        danger = "anyone who reaches the broker can run code in the workers with a pickle"
         yield Advice("accept_content", list(accepted), ["json"], danger)
 
 
-def _of_messages(app: Celery) -> Iterator[Advice]:
-    """What decides whether a message stays and finds its way."""
+def _check_messages(app: Celery) -> Iterator[Advice]:
+    """Check that messages are persistent and reach a queue."""
     conf, queues = app.conf, sorted(app.amqp.queues.items())
-    rabbitmq = written_to(app)
+    rabbitmq = broker_for_write(app)
     if rabbitmq.is_rabbitmq and not rabbitmq.confirms:
         danger = "callbacks and the rest of a chain vanish without an error while RabbitMQ is short of memory"
         yield Advice("broker_transport_options['confirm_publish']", False, True, danger)
@@ -95,67 +101,67 @@ def _of_messages(app: Celery) -> Iterator[Advice]:
         danger = "messages vanish when RabbitMQ restarts"
         yield Advice("task_default_delivery_mode", conf.task_default_delivery_mode, "persistent", danger)
     for name, queue in queues if rabbitmq.is_rabbitmq else ():
-        yield from _of_queue(name, queue)
+        yield from _check_queue(name, queue)
     if conf.task_protocol != 2:
-        danger = "callbacks, chains and chords of a job are lost on the way"
+        danger = "messages lose the callbacks, chains and chords of a job"
         yield Advice("task_protocol", conf.task_protocol, 2, danger)
     if conf.task_always_eager:
-        danger = "jobs run in the process that launches them, and no worker ever gets one"
+        danger = "jobs run in the process that launches them, and never in a worker"
         yield Advice("task_always_eager", True, False, danger)
 
 
-def _of_queue(name: str, queue: Any) -> Iterator[Advice]:
-    """What makes a queue of RabbitMQ's lose messages."""
+def _check_queue(name: str, queue: Any) -> Iterator[Advice]:
+    """Check that a queue of RabbitMQ does not lose messages."""
     setting = f"task_queues[{name!r}]"
     if not queue.durable or queue.auto_delete or queue.exclusive:
-        danger = "the queue goes, with its messages, when RabbitMQ restarts or its last worker leaves"
-        found = f"durable={queue.durable}, auto_delete={queue.auto_delete}, exclusive={queue.exclusive}"
-        yield Advice(setting, found, "durable, and neither auto_delete nor exclusive", danger)
+        danger = "the queue is deleted with its messages when RabbitMQ restarts or its last worker leaves"
+        flags = f"durable={queue.durable}, auto_delete={queue.auto_delete}, exclusive={queue.exclusive}"
+        yield Advice(setting, flags, "durable, and neither auto_delete nor exclusive", danger)
     mode = getattr(queue.exchange, "delivery_mode", None)
     if mode and maybe_delivery_mode(mode) == _TRANSIENT:
         danger = "its messages vanish when RabbitMQ restarts"
         yield Advice(f"{setting}.exchange.delivery_mode", mode, "persistent", danger)
     limited = queue.max_length or queue.max_length_bytes or _argument(queue, "x-max-length", "x-max-length-bytes")
     if limited and not str(_argument(queue, "x-overflow") or "").startswith("reject-publish"):
-        danger = "the oldest messages vanish when the queue is full; a sweep finds out, and sends them again"
+        danger = "the oldest messages vanish when the queue is full; a sweep notices, and sends them again"
         yield Advice(
             f"{setting}['x-overflow']", _argument(queue, "x-overflow") or "drop-head", "reject-publish", danger
         )
 
 
 def _argument(queue: Any, *names: str) -> Any:
-    """The first of these arguments that a queue is declared with."""
+    """Return the first of these arguments that a queue is declared with, or None."""
     arguments = queue.queue_arguments or {}
     return next((arguments[name] for name in names if arguments.get(name)), None)
 
 
-def _of_tries(app: Celery) -> Iterator[Advice]:
-    """What stages set for themselves and an app can take from them, with `task_annotations`."""
+def _check_annotations(app: Celery) -> Iterator[Advice]:
+    """Check the settings of stages that an app can override with `task_annotations`."""
     wanted = {
         "acks_late": (True, "the chunk of a worker that is killed is lost until a sweep finds it"),
         "reject_on_worker_lost": (True, "the chunk of a child that is killed is lost until a sweep finds it"),
         "retry_on_worker_lost": (False, "a chunk that kills its worker is run more than max_attempts times"),
     }
-    for name, task in _stages(app):
+    for name, task in _find_stages(app):
         for setting, (value, danger) in wanted.items():
             if bool(getattr(task, setting, value)) is not value:
                 yield Advice(f"task_annotations[{name!r}][{setting!r}]", not value, value, danger)
 
 
-def _stages(app: Celery) -> list[tuple[str, Any]]:
-    """fanout's own Celery tasks, by name; none before the app is final."""
+def _find_stages(app: Celery) -> list[tuple[str, Any]]:
+    """Return fanout's own Celery tasks by name; none before the app is finalized."""
     finalized = app.finalized  # type: ignore[attr-defined]
     return (
         [(name, task) for name, task in sorted(app.tasks.items()) if hasattr(task, "fanout_task")] if finalized else []
     )
 
 
-def _of_time(app: Celery) -> Iterator[Advice]:
-    """Who gives up first must be the worker, not the broker."""
+def _check_time_limits(app: Celery) -> Iterator[Advice]:
+    """Check that a worker stops a step before the broker gives up waiting for its message."""
     waits_s = broker_waits_s(app)
     if waits_s is None:
         return
-    if read_from(app).is_rabbitmq:
+    if broker_for_read(app).is_rabbitmq:
         wanted = f"below {waits_s:g}"
         danger = "RabbitMQ closes the channel of a worker whose chunk takes longer than its consumer timeout"
     else:
@@ -164,42 +170,43 @@ def _of_time(app: Celery) -> Iterator[Advice]:
     limit_s = app.conf.task_time_limit
     if limit_s is not None and limit_s >= waits_s:
         yield Advice("task_time_limit", limit_s, wanted, danger)
-    for name, task in _stages(app):
+    for name, task in _find_stages(app):
         if task.time_limit is not None and task.time_limit >= waits_s and task.time_limit != limit_s:
             yield Advice(f"task_annotations[{name!r}]['time_limit']", task.time_limit, wanted, danger)
 
 
-def _of_workers(app: Celery) -> Iterator[Advice]:
+def _check_workers(app: Celery) -> Iterator[Advice]:
     conf = app.conf
     if conf.worker_prefetch_multiplier != 1:
-        danger = "a busy worker sits on chunks that an idle one could run"
+        danger = "a busy worker holds chunks that an idle one could run"
         yield Advice("worker_prefetch_multiplier", conf.worker_prefetch_multiplier, 1, danger)
     if conf.broker_connection_retry is False or conf.broker_connection_retry_on_startup is False:
-        danger = "workers end when the broker restarts, or is late"
+        danger = "workers end when the broker restarts, or starts later than they do"
         setting = "broker_connection_retry" + ("" if conf.broker_connection_retry is False else "_on_startup")
         yield Advice(setting, False, True, danger)
-    redis = read_from(app).is_redis
+    redis = broker_for_read(app).is_redis
     if redis and not _get(conf, "worker_soft_shutdown_timeout"):
-        danger = "what a worker holds when it is told to quit at once comes back only after the visibility timeout"
+        danger = "messages of a worker that is told to quit at once are redelivered only after the visibility timeout"
         yield Advice("worker_soft_shutdown_timeout", 0.0, "some seconds, such as 10", danger)
     elif redis and not _get(conf, "worker_enable_soft_shutdown_on_idle"):
         danger = (
-            "a worker that waits to retry a stage and is told to quit gives it back only after the visibility timeout"
+            "a stage that waits for a retry in a worker that is told to quit is redelivered only after the visibility "
+            "timeout"
         )
         yield Advice("worker_enable_soft_shutdown_on_idle", False, True, danger)
 
 
-def _of_rabbitmq(app: Celery) -> Iterator[Advice]:
+def _check_rabbitmq(app: Celery) -> Iterator[Advice]:
     conf = app.conf
     if not _get(conf, "broker_channel_error_retry"):
         danger = "a worker whose chunk outlives RabbitMQ's consumer timeout ends, with all its other chunks"
         yield Advice("broker_channel_error_retry", False, True, danger)
     quorum = [name for name, queue in app.amqp.queues.items() if _argument(queue, "x-queue-type") == "quorum"]
     if quorum and not _get(conf, "worker_detect_quorum_queues"):
-        danger = f"a worker can't consume from {quorum[0]}: quorum queues know no global prefetch limit"
+        danger = f"a worker can't consume from {quorum[0]}: quorum queues have no global prefetch limit"
         yield Advice("worker_detect_quorum_queues", False, True, danger)
 
 
 def _get(conf: Any, name: str) -> Any:
-    """A setting that older versions of Celery do not have."""
+    """Return a setting, or None in an older version of Celery, which does not have it."""
     return conf.get(name)

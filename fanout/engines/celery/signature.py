@@ -1,4 +1,4 @@
-"""A job as a Celery signature, and the launch of a job whose input is streamed."""
+"""A job as a Celery signature, and `submit`, which also launches jobs with streamed input."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from ...records.models import OutcomeStatus
 from ...runtime import CachedJob, Runtime
 from ...stages import end_job, run_setup
 from .. import local
-from ..submission import CALLER_STOPPED, Submission, put_on_record
+from ..job_creation import CALLER_STOPPED, create_job
+from ..submission import Submission
 from . import signature_codec
 from .dispatcher import celery_name
 from .extension import Extension, extension_of
-from .options import check, check_send_options, routing_of
+from .options import check_options, check_send_options, extract_routing
 from .preflight import check_workers
-from .publishing.undo import told
+from .publishing.undo import annotate
 
 SUBTASK_TYPE = "fanout"
 
 
 class ForkJoinSignature(Signature[Any], Generic[R]):
-    """A signature that launches when it is called, as a chain does, and not runs its task inline.
+    """A signature that launches its job when it is called, and does not run its task inline.
 
     All else is Celery's: `apply_async`, `delay`, `link`, `set`, `|`, and its place in groups, chords and chains.
     """
@@ -43,17 +44,17 @@ class ForkJoinSignature(Signature[Any], Generic[R]):
 
     @property
     def app(self) -> Celery:
-        """The app that it was made with, or of a signature that came from elsewhere the app that is meant here."""
+        """The app that the signature was made with; if it was received from elsewhere, the current connected app."""
         made_with: Celery | None = self._app  # type: ignore[attr-defined]
         return made_with if made_with is not None else extension_of().app
 
     def set(self, immutable: bool | None = None, **options: Any) -> Signature[Any]:
-        """Celery's: options of the messages. What no message of a job can have is refused at once.
+        """Set message options as Celery does, but refuse at once those that no message of a job can have.
 
         Raises:
             ConfigError: Names the option and the remedy.
         """
-        check(options)
+        check_options(options)
         return super().set(immutable=immutable, **options)
 
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Job[R]:
@@ -74,7 +75,7 @@ def signature(
     app: Celery | None = None,
     options: Mapping[str, Any],
 ) -> ForkJoinSignature:
-    """See `ForkJoinTask.signature`."""
+    """Return the signature of a job; see `ForkJoinTask.signature`."""
     extension = extension_of(app)
     check_workers(extension, task)
     submission = _submission(extension, task, values, options=options, receives=receives, may_stream=False)
@@ -91,7 +92,7 @@ def submit(
     send_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Any],
 ) -> Job:
-    """See `ForkJoinTask.submit`."""
+    """Launch a job; see `ForkJoinTask.submit`."""
     extension = extension_of(app)
     check_workers(extension, task)
     check_send_options(send_options or {})
@@ -101,7 +102,7 @@ def submit(
             "at most 128, starting with a letter or digit"
         )
     job_id = job_id or new_id()
-    routing = routing_of(send_options or {}, extension.app, task=celery_name(task.name, "process"))
+    routing = extract_routing(send_options or {}, extension.app, task=celery_name(task.name, "process"))
     submission = replace(
         _submission(extension, task, values, options=options, setup_in_caller=setup_in_caller), routing=routing
     )
@@ -140,7 +141,7 @@ def _submission(
 def _signature_of(extension: Extension, submission: Submission) -> ForkJoinSignature:
     return ForkJoinSignature(
         celery_name(submission.task.name, "setup"),
-        kwargs={"submission": signature_codec.to_wire(submission)},
+        kwargs={"submission": signature_codec.encode(submission)},
         options=dict(submission.routing),
         subtask_type=SUBTASK_TYPE,
         app=extension.app,
@@ -148,21 +149,21 @@ def _signature_of(extension: Extension, submission: Submission) -> ForkJoinSigna
 
 
 def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
-    """Run setup here, on what only this process has; not if that is done, or another caller is at it.
+    """Create the job and run setup here, unless setup is done, or another caller runs it.
 
     Returns:
-        The launch that counts for the id.
+        The current launch of the id.
     """
     errors: list[BaseException] = []
-    # A runtime of its own, so that the exception of this setup can be told from anybody else's.
+    # A separate runtime, so that `errors` has the exceptions of this setup only.
     own = Runtime(runtime.store, runtime.config, runtime.dispatcher, tasks=runtime.tasks, on_error=errors.append)
-    job, first = put_on_record(own, job_id, submission.intent(now=runtime.now))
-    if not first and _is_set_up(own, job):
+    job, is_new = create_job(own, job_id, submission.intent(now=runtime.now))
+    if not is_new and _is_set_up(own, job):
         return job.launch_id
     try:
-        run_setup(own, job_id, launch_id=job.launch_id, caller_parameters=submission.caller_parameters, fresh=first)
+        run_setup(own, job_id, launch_id=job.launch_id, caller_parameters=submission.caller_parameters, fresh=is_new)
     except BaseException as error:
-        raise told(error, _give_up(job, error)) from error.__cause__
+        raise annotate(error, _give_up(job, error)) from error.__cause__
     if errors:
         outcome = job.ledger.outcome()
         if outcome is not None and outcome.failure is not None:
@@ -171,9 +172,9 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
 
 
 def _give_up(job: CachedJob, error: BaseException) -> str:
-    """Put on record that this caller stops: it sees its launch fail, and will try again.
+    """End the job, since this caller stops: it sees its launch fail, and will launch again.
 
-    Then workers stop, and the id can be used again. Where the store does not take the record, a sweep writes it later.
+    Workers then stop, and the id can be used again. If the store does not take the outcome, a sweep writes it later.
 
     Returns:
         What became of the job, for the caller.
@@ -183,14 +184,14 @@ def _give_up(job: CachedJob, error: BaseException) -> str:
     try:
         outcome, is_ours = end_job(job, OutcomeStatus.CANCELLED if is_stopped else OutcomeStatus.FAILED, failure)
     except StorageError as failed:
-        return f"job {job.id} could not be ended either ({failed}): a sweep goes on with it, or ends it as CallerLost"
+        return f"job {job.id} could not be ended either ({failed}): a sweep continues it, or ends it as CallerLost"
     if not is_ours:
         return f"job {job.id} had {outcome.status} before"
-    return f"job {job.id} was ended, and never runs: submit it again, under the same job_id if it has one of yours"
+    return f"job {job.id} was ended, and never runs: submit it again, under the same job_id if you chose it"
 
 
 def _is_set_up(runtime: Runtime, job: CachedJob) -> bool:
-    """Whether a job that was launched before has its input, or another caller is making it."""
+    """Return whether a job that was launched before has its input, or another caller is storing it."""
     if job.ledger.has_outcome() or job.manifest() is not None:
         return True
     seen_at = max(job.ledger.last_heartbeat("setup") or 0.0, job.ledger.launched_at())

@@ -1,4 +1,4 @@
-"""An order in the form in which it travels inside a signature, from where the signature is made to its launch."""
+"""A submission as the argument of a signature: encoded where the signature is made, decoded where it is launched."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .messages import check_submission, read_inline
 from .values import resolve
 
 
-def to_wire(submission: Submission) -> dict[str, Any]:
-    """JSON-plain, small whatever the size of the input: large parameters are in the store."""
+def encode(submission: Submission) -> dict[str, Any]:
+    """Return a submission as JSON-plain data, which is small: large parameters are in the store."""
     defaults = asdict(submission.task.options)
-    # A count is not a fraction: 1 and 1.0 are equal, and say different things.
+    # Types count, too: 1 and 1.0 are equal, but 1 is a count and 1.0 a fraction.
     options = {
         name: value
         for name, value in asdict(submission.options).items()
@@ -35,11 +35,11 @@ def to_wire(submission: Submission) -> dict[str, Any]:
     }
 
 
-def from_wire(body: Any, task: Declaration) -> Submission:
-    """The order that `to_wire` wrote.
+def decode(body: Any, task: Declaration) -> Submission:
+    """Return the submission that `encode` wrote.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: `body` is no such data.
     """
     try:
         check_submission(body)
@@ -51,44 +51,56 @@ def from_wire(body: Any, task: Declaration) -> Submission:
         )
     except (ArithmeticError, TypeError, ValueError) as error:
         raise InvalidInput(
-            task.name, {"submission": [f"is not what a signature of this task carries: {error!s:.300}"]}
+            task.name, {"submission": [f"is not the submission of a signature of this task: {error!s:.300}"]}
         ) from error
 
 
 class ParametersGone(InvalidInput):
-    """What a signature refers to is no longer in the store."""
+    """A parameter that a signature refers to is no longer in the store."""
 
 
-def renewed(body: dict[str, Any], submission: Submission, runtime: Runtime) -> None:
-    """See to it that what an old signature refers to is in the store, and will be as long as its job needs it.
+def renew(body: dict[str, Any], submission: Submission, runtime: Runtime) -> None:
+    """Make sure that the parameters of an old signature are in the store, and stay there while its job needs them.
 
-    A signature may be kept in a beat schedule, or in a module, for longer than the store keeps what no job refers to.
-    No request for a young one; else one for each large parameter, and two more for one that is old.
+    A beat schedule or a module may keep a signature for longer than the store keeps unreferenced parameters. No request
+    for a signature of less than half the retention time. Else one request per large parameter, and two more per old
+    one.
+
+    Args:
+        body: The encoded submission.
+        submission: The submission.
+        runtime: The store and the settings.
 
     Raises:
-        ParametersGone: Names the parameters, and the remedy.
+        ParametersGone: Names the parameters and the remedy.
     """
     retention_s = runtime.config.retention_s
     made_at = body.get("made_at", 0)
-    # Roughly, for it was said by another machine's clock.
+    # Half the time leaves room for the error of another machine's clock.
     if not submission.parameters.references or time.time() - made_at < retention_s / 2:
         return
     gone = submission.parameters.renew(runtime.store, before=runtime.now() - retention_s)
     if gone:
         days = 2 * retention_s / 86_400
         why = (
-            f"is no longer in the store: a signature that is not launched for {days:g} days (2 × keep_s) loses its "
-            "large parameters. Make the signature anew, for instance in a task that beat calls, or raise keep_s"
+            f"is no longer in the store: a signature that is not launched for {days:g} days (2 × retention_s) loses "
+            "its large parameters. Make the signature anew, for instance in a task that beat calls, or raise "
+            "retention_s"
         )
         raise ParametersGone(submission.task.name, {name: [why] for name in gone})
 
 
-def completed(submission: Submission, received: tuple[Any, ...], runtime: Runtime) -> Submission:
-    """The order with the value of the step before, validated along with the rest.
+def complete(submission: Submission, received: tuple[Any, ...], runtime: Runtime) -> Submission:
+    """Return the submission with the previous step's value, validated as a whole.
+
+    Args:
+        submission: The submission.
+        received: The message's arguments: the previous step's value, if there is one.
+        runtime: The store and the settings.
 
     Raises:
-        InvalidInput: A value came that no parameter receives, or one is missing, or the input does not fit.
-        Unencodable: The value can't travel.
+        InvalidInput: No parameter receives the value, or the value is missing, or the input is refused.
+        Unencodable: The value cannot be stored.
     """
     task = submission.task
     if submission.receives is None:
@@ -97,7 +109,7 @@ def completed(submission: Submission, received: tuple[Any, ...], runtime: Runtim
                 task.name,
                 {
                     "input": [
-                        "the step before sent a value, but no parameter receives it: name one with "
+                        "the previous step sent a value, but no parameter receives it: name one with "
                         "signature(…, receives='…'), or make the signature immutable"
                     ]
                 },
@@ -105,7 +117,7 @@ def completed(submission: Submission, received: tuple[Any, ...], runtime: Runtim
         return submission
     if len(received) != 1:
         raise InvalidInput(
-            task.name, {submission.receives: [f"must receive one value from the step before, not {len(received)}"]}
+            task.name, {submission.receives: [f"must receive one value from the previous step, not {len(received)}"]}
         )
     value = resolve(received[0], runtime)
-    return submission.completed(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)
+    return submission.complete(value, store=runtime.store, inline_bytes=runtime.config.inline_bytes)

@@ -1,4 +1,4 @@
-"""What the three Celery tasks of a declared task have in common: when a message comes back, and what ends it."""
+"""The base class of a declared task's three Celery tasks: redelivery, retries, and how errors end a job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.time import get_exponential_backoff_interval
 
 from ...errors import BrokerUnavailable, JobFailed, is_transient
 from ...records.failure import Failure
@@ -17,86 +18,91 @@ from ...runtime import Runtime
 from ...stages import conclude
 from ...stages.delivery import Delivery
 from .dispatcher import celery_name
-from .publishing.requeue import requeued
+from .publishing.requeue import requeue
 from .request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 from .settings import default_limit_s
-from .store_mismatch import look_elsewhere
-from .task_hooks import request_class, surroundings
+from .store_mismatch import report_mismatch
+from .task_hooks import derive_request_class, find_guards
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LONGEST_BACKOFF_S = 60
+"""Longest wait before a rescheduled stage runs again."""
+
 STORE_RETRIES = 10
-"""Times that a stage is put off when the store does not answer, after the store's own retries: about 8 minutes."""
+"""Times that a stage is rescheduled while the store does not answer, after the store's own retries: about 8 minutes."""
 
 
 class StageTask(Task[Any, Any]):
-    """What the three have in common: a killed worker's message comes back, and a silent store puts the stage off."""
+    """A Celery task that runs one stage. It survives a killed worker, and is rescheduled if the store is silent."""
 
     abstract = True
     Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
-    told_stores: set[str]
-    """Stores of senders that this process has called others than its own."""
+    reported_stores: set[str]
+    """Stores of senders that this process has reported as different from its own."""
     _runtime: Callable[[], Runtime]
     acks_late = True
     reject_on_worker_lost = True
-    # A retry would be a new message, whose run no one could tell from a first one: tries would not be counted.
+    # A retry would be a new message, which looks like a first delivery: attempts would not be counted.
     retry_on_worker_lost = False
-    # A stage that ends with an error has said all there is to say.
+    # A stage that ends with an error has recorded it, so its message is done.
     acks_on_failure_or_timeout = True
     acks_on_failure = True
     serializer = "json"
     typing = False
     max_retries = STORE_RETRIES
-    # A stage says itself what is tried again.
+    # A stage decides itself what is tried again.
     autoretry_for = ()
     throws = (JobFailed,)
 
     @classmethod
     def of(cls, task: str, runtime: Callable[[], Runtime], *, base: type[Task[Any, Any]] = Task) -> StageTask:
-        """The Celery task that runs this stage for a declared task, with the runtime of the app it is for.
+        """Return the Celery task that runs this stage of a declared task.
 
-        Of a class of its own, since Celery binds a task's class, and not the instance, to its app. What the app's own
-        task class does around a task, and its hooks, are kept; what the protocol relies on is the stage's.
+        It has a class of its own, since Celery binds a task's class to its app, not the instance. The hooks of the
+        app's own task class apply. The attributes that the protocol relies on are this class's.
 
         Args:
             task: Name of the declared task.
-            runtime: Gives the runtime of the app.
+            runtime: Returns the runtime of the app.
             base: The app's task class.
         """
         body = {
             "name": celery_name(task, cls.step),
             "fanout_task": task,
             "_runtime": staticmethod(runtime),
-            "Request": request_class(base),
+            "Request": derive_request_class(base),
             "throws": (*cls.throws, *base.throws),
-            "told_stores": set(),
+            "reported_stores": set(),
         }
-        bases = (cls, *surroundings(base), base) if base is not Task else (cls,)
+        bases = (cls, *find_guards(base), base) if base is not Task else (cls,)
         made: type[StageTask] = type(f"{cls.step.title()}Task", bases, body)
         return made()
 
     @property
     def runtime(self) -> Runtime:
+        """The runtime of the task's app."""
         return self._runtime()
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
-        """Where the app has no time limit, take one that the broker can live with."""
+        """Set a time limit that the broker tolerates, if the app has none."""
         super().on_bound(app)
         if cls.time_limit is None:
             cls.time_limit = default_limit_s(app)
 
     @property
     def redelivered(self) -> bool:
+        """Whether the broker has delivered the message before."""
         return bool((self.request.delivery_info or {}).get("redelivered"))
 
     @property
     def delivery(self) -> Delivery:
-        """What this message's headers tell of earlier runs for it."""
+        """The message's earlier runs, as its headers describe them."""
         limit_s = self.request.get(OVERRAN_HEADER)
         return Delivery(
             redelivered=self.redelivered,
@@ -106,12 +112,12 @@ class StageTask(Task[Any, Any]):
         )
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Look whether the job is in the sender's store only; then what is around the task."""
-        look_elsewhere(self)
+        """Report a sender with another store, then call the app's own hook."""
+        report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 
-    def parsed(self, parse: Callable[[], T]) -> T:
-        """What the message says; one that fanout did not send is dropped, with a line in the log."""
+    def parse_or_drop(self, parse: Callable[[], T]) -> T:
+        """Return the parsed message. Drop a message that fanout did not send, and log a line."""
         try:
             return parse()
         except ValueError as error:
@@ -119,47 +125,63 @@ class StageTask(Task[Any, Any]):
             raise Ignore from None
 
     @contextmanager
-    def errors_handled(self, job_id: str, launch_id: str | None, generation: int, **remembered: Any) -> Iterator[None]:
-        """Within it, nothing ends the message of a job but what is on record: the job has one outcome.
+    def handle_errors(self, job_id: str, launch_id: str | None, generation: int, **kwargs: Any) -> Iterator[None]:
+        """Ensure within this block that only a recorded outcome, or a new message, ends the stage's message.
 
-        A store that does not answer, or denies, puts the stage off; a broker that does not take messages gets the
-        stage's own message back. Whatever else leaves a stage is no error of the user's step: it ends the job, on
-        record, and the join delivers that. Where not even that can be written it is left to a sweep.
+        If the store does not answer, or denies access, the stage is rescheduled. If the broker takes no messages, it
+        gets the stage's own message back. Any other error is not one of the user's step. It ends the job with an
+        outcome, which the join delivers. If the outcome cannot be written, a sweep ends the job.
 
         Args:
-            job_id: The job.
-            launch_id: Which launch of that id is meant; None for the one that counts.
-            generation: The job's round.
-            **remembered: Arguments that the stage gets when it runs again.
+            job_id: The job id.
+            launch_id: The launch of that id; None for the current one.
+            generation: The job's generation.
+            **kwargs: Arguments to add to the message if it is rescheduled.
         """
         try:
             yield
         except BrokerUnavailable as error:
             may_drop = self.step != "setup"
-            raise requeued(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
+            raise requeue(self.name, redelivered=self.redelivered, may_drop=may_drop, error=error) from error
         except Exception as error:
-            if isinstance(error, Ignore | Reject | Retry | OnRecord):
+            if isinstance(error, Ignore | Reject | Retry | OutcomeError):
                 raise
             if is_transient(error):
-                self._reschedule(error, remembered)
+                self._reschedule_or_leave(error, kwargs)
             _LOG.exception("%s: job %s: failed outside of the task's own code", self.name, job_id)
             with suppress(Exception):
                 job = self.runtime.job(job_id, launch_id, generation)
                 conclude(self.runtime, job, OutcomeStatus.FAILED, Failure.of(self.step, error))
             raise Ignore from error
 
-    def _reschedule(self, error: Exception, remembered: dict[str, Any]) -> NoReturn:
+    def _reschedule_or_leave(self, error: Exception, kwargs: dict[str, Any]) -> NoReturn:
         if self.request.retries >= STORE_RETRIES:
-            # No result, good or bad: the job has not ended, and a sweep will send this again.
-            _LOG.error("%s: put off %d times, now left to a sweep: %s", self.name, STORE_RETRIES, error)
+            # Celery stores no result: the job has not ended, and a sweep will send this message again.
+            _LOG.error("%s: rescheduled %d times, now left to a sweep: %s", self.name, STORE_RETRIES, error)
             raise Ignore from error
-        wait_s = min(2**self.request.retries, 60)
-        kwargs = {**(self.request.kwargs or {}), **remembered}
-        raise self.retry(exc=error, countdown=wait_s, kwargs=kwargs) from error
+        self.reschedule(error, **kwargs)
+
+    def reschedule(self, error: Exception, **kwargs: Any) -> NoReturn:
+        """Have Celery send the message again after a backoff of 1, 2, 4, … and at most 60 seconds.
+
+        Args:
+            error: Why.
+            **kwargs: Arguments to add to the message.
+
+        Raises:
+            Retry: Always.
+        """
+        countdown = get_exponential_backoff_interval(1, self.request.retries, LONGEST_BACKOFF_S)
+        kwargs = {**(self.request.kwargs or {}), **kwargs}
+        raise self.retry(exc=error, countdown=countdown, kwargs=kwargs) from error
 
 
-class OnRecord(Exception):
-    """Carries an error out of a stage whose job has an outcome: Celery is to be told of it."""
+class OutcomeError(Exception):
+    """The error of a job that has an outcome, wrapped so that Celery gets it as the task's own.
+
+    Args:
+        error: The error.
+    """
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)

@@ -1,4 +1,4 @@
-"""A message says which store its sender uses, so that a worker with another one can say why it finds no job."""
+"""A message header that names the sender's store, so that a worker can say why it finds no job."""
 
 from __future__ import annotations
 
@@ -7,37 +7,40 @@ from typing import Any
 
 from ...errors import JobNotFound
 from ...records.failure import redact
-from .messages import job_of
+from .messages import read_address
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 STORE_HEADER = "fanout_store"
 """Header of every message: URL of the sender's store."""
 
 
-def store_header(url: str) -> dict[str, str]:
-    """The header for a store, without credentials."""
+def make_store_header(url: str) -> dict[str, str]:
+    """Return the header for a store's URL, without credentials."""
     return {STORE_HEADER: redact(url)} if url else {}
 
 
-def look_elsewhere(task: Any) -> None:
-    """Log an error if the sender of a stage's message uses another store, and the job is not in this one.
+def report_mismatch(task: Any) -> None:
+    """Log an error if a message's sender uses another store, and this worker's store does not have the job.
 
-    No request where the stores are the same; else one, at most. Once for each store and process.
+    No request if both use the same store, else at most one. Logs once per store and process.
+
+    Args:
+        task: The stage's Celery task, while it handles the message.
     """
     url = task.request.get(STORE_HEADER)
-    if not isinstance(url, str) or url in task.told_stores:
+    if not isinstance(url, str) or url in task.reported_stores:
         return
     try:
         runtime = task.runtime
         own = redact(runtime.store.url)
         if own == url:
             return
-        job_id, launch_id, _ = job_of(task.step, task.request.id, task.request.args, task.request.kwargs)
+        job_id, launch_id, _ = read_address(task.step, task.request.id, task.request.args, task.request.kwargs)
         try:
             runtime.job(job_id, launch_id)
         except JobNotFound:
-            task.told_stores.add(url)
+            task.reported_stores.add(url)
             _LOG.error(
                 "%s: job %s is not in the store of this worker, %s: its sender uses %.200s. Give both the same store "
                 "(connect(app, store=…), fanout_store or FANOUT_STORE)",
@@ -47,5 +50,5 @@ def look_elsewhere(task: Any) -> None:
                 url,
             )
     except Exception as error:
-        # It is only a hint. What is wrong with the store, or the message, is the stage's to deal with.
-        _LOG.debug("%s: could not look whether its job is elsewhere: %s", task.name, error)
+        # Only a hint: the stage itself handles a broken store or message.
+        _LOG.debug("%s: could not check whether its sender uses another store: %s", task.name, error)

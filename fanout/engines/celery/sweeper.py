@@ -11,13 +11,13 @@ from celery import Task
 from ...runtime import Runtime
 from ...sweep import Move, sweep
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 
 class SweepTask(Task[Any, Any]):
-    """Moves every job that has stalled and removes what is old; see `fanout.sweep`. For `celery beat`.
+    """A task that resumes every stalled job and removes old ones; see `fanout.sweep`.
 
-    Acknowledged before it runs: the next one makes up for it.
+    Acknowledged before it runs: the next sweep makes up for one that is lost.
     """
 
     abstract = True
@@ -29,6 +29,7 @@ class SweepTask(Task[Any, Any]):
 
     @classmethod
     def of(cls, runtime: Callable[[], Runtime]) -> SweepTask:
+        """Return the sweep task of an app whose runtime `runtime` returns."""
         made: type[SweepTask] = type("SweepTask", (cls,), {"_runtime": staticmethod(runtime)})
         return made()
 

@@ -1,7 +1,7 @@
-"""What an app's own task class (`Celery(task_cls=…)`, `app.Task`) does around the three tasks of a job.
+"""Guards around an app's own task class (`Celery(task_cls=…)`, `app.Task`), which applies to the three tasks of a job.
 
-Flask's application context is put on that way, and so are tracing and alarms. Theirs are `__call__`, the hooks, and
-attributes such as `rate_limit`, `time_limit` and `priority`; what the protocol relies on is the stage's own.
+Apps use such a class for Flask's application context, tracing and alarms. Its `__call__`, its hooks, and attributes
+such as `rate_limit`, `time_limit` and `priority` apply. The attributes that the protocol relies on are the stage's.
 """
 
 from __future__ import annotations
@@ -21,69 +21,78 @@ from ...errors import FanoutError, JobNotFound
 from ...records.failure import Failure
 from ...records.models import Continuation, OutcomeStatus
 from ...stages import conclude
-from .messages import job_of
+from .messages import read_address
 from .request import StageRequest
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
-TRIES = 3
-"""Times that a stage is begun whose surroundings raise, before its job fails."""
+MAX_STARTS = 3
+"""Times that a stage is started whose hooks raise, before its job fails."""
 
 
 class GuardedStart:
-    """Sees to it that a `before_start` that raises ends in one outcome, on record.
+    """A guard that ends the job with one recorded outcome if the app's `before_start` keeps raising.
 
-    Celery would store a failure and call errbacks for a job that a sweep then brings to its end.
+    Without it, Celery would store a failure and call errbacks for a job that a sweep then completes.
     """
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Theirs; if it raises, the stage is put off, or its job fails."""
+        """Call the app's hook. If it raises, reschedule the stage, or fail its job."""
         try:
             super().before_start(task_id, args, kwargs)  # type: ignore[misc]
         except Exception as error:
-            give_up(self, error)
+            reschedule_or_fail(self, error)
 
 
 class GuardedCall:
-    """The same for a `__call__` that raises around the stage."""
+    """The same guard for an app's `__call__` that raises around the stage."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Theirs, around the stage's `run`."""
+        """Call the app's `__call__`, which calls the stage's `run`."""
         try:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         except (Ignore, Reject, Retry, FanoutError, StorageError):
-            # What a stage itself ends with.
+            # The stage itself raised it.
             raise
         except Exception as error:
-            give_up(self, error)
+            reschedule_or_fail(self, error)
 
 
-def give_up(task: Any, error: Exception) -> None:
-    """Put off a stage whose surroundings raised; the third time end its job.
+def reschedule_or_fail(task: Any, error: Exception) -> None:
+    """Reschedule a stage whose hooks raised; the third time, fail its job.
+
+    Args:
+        task: The stage's Celery task, while it handles a message.
+        error: The error of the hook.
 
     Raises:
-        Retry: It is put off.
+        Retry: The stage is rescheduled.
         Ignore: The job has ended.
         Exception: The error itself, in eager mode.
     """
     request = task.request
     if request.is_eager:
         raise error
-    if request.retries < TRIES - 1:
-        _LOG.warning("%s: what is around it raised, it is put off: %s: %.200s", task.name, type(error).__name__, error)
-        raise task.retry(exc=error, countdown=2**request.retries) from error
+    if request.retries < MAX_STARTS - 1:
+        _LOG.warning(
+            "%s: the app's task class raised, the stage is rescheduled: %s: %.200s",
+            task.name,
+            type(error).__name__,
+            error,
+        )
+        task.reschedule(error)
     try:
-        job = task.runtime.job(*job_of(task.step, request.id, request.args, request.kwargs))
+        job = task.runtime.job(*read_address(task.step, request.id, request.args, request.kwargs))
         if task.step == "setup":
             job.ledger.write_continuation(Continuation(message=task.continuation()))
         conclude(task.runtime, job, OutcomeStatus.FAILED, Failure.of(task.step, error))
     except (JobNotFound, ValueError) as unknown:
-        _LOG.warning("%s: dropped a message of no job: %s", task.name, unknown)
+        _LOG.warning("%s: dropped a message whose job does not exist: %s", task.name, unknown)
     raise Ignore from error
 
 
-def surroundings(base: type[Task[Any, Any]]) -> tuple[type, ...]:
-    """What has to stand before an app's task class that does something around a task; nothing for Celery's own."""
+def find_guards(base: type[Task[Any, Any]]) -> tuple[type, ...]:
+    """Return the guards to put before an app's task class: none for Celery's own class."""
     guards = {"__call__": GuardedCall, "before_start": GuardedStart}
     return tuple(
         guard
@@ -92,9 +101,9 @@ def surroundings(base: type[Task[Any, Any]]) -> tuple[type, ...]:
     )
 
 
-def request_class(base: type[Task[Any, Any]]) -> type[Request]:
-    """The stage's request class, on top of the one that an app's task class has."""
-    theirs: type[Request] = symbol_by_name(base.Request)
-    if theirs is Request or issubclass(StageRequest, theirs):
+def derive_request_class(base: type[Task[Any, Any]]) -> type[Request]:
+    """Return a stage's request class, derived from the one of an app's task class."""
+    app_class: type[Request] = symbol_by_name(base.Request)
+    if app_class is Request or issubclass(StageRequest, app_class):
         return StageRequest
-    return type("StageRequest", (StageRequest, theirs), {})
+    return type("StageRequest", (StageRequest, app_class), {})

@@ -1,9 +1,10 @@
-"""The three Celery tasks of a declared task.
+"""The three Celery tasks of a declared task: setup, process and join.
 
-Each hands its stage the job's id, or a chunk's handle, and turns what comes back into what Celery expects. How a
-job's signature keeps its place in a chain, group or chord: setup writes down everything that its own message says
-about what follows, as the job's continuation, and ends with `Ignore`; whoever starts the join sends it under
-setup's task id with all of that. It is what `Task.replace` does, put off until the last chunk is done.
+Each passes a job id or a chunk ref to its stage, and turns the stage's result into the result that Celery expects.
+
+A job's signature keeps its place in a chain, group or chord. Setup copies the following tasks, which its own message
+names, into the job's continuation, and ends with `Ignore`. The sender of the join gives it setup's task id and all of
+the continuation. That is `Task.replace`, deferred until the last chunk is done.
 """
 
 from __future__ import annotations
@@ -26,25 +27,26 @@ from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
 from ...records.keys import new_id, new_token
 from ...records.ledger import Ledger
-from ...records.models import Continuation, Note, OutcomeStatus
+from ...records.models import Continuation, Intent, Note, OutcomeStatus
 from ...runtime import CachedJob
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
-from ..submission import Submission, has_begun, put_on_record
+from ..job_creation import create_job, has_begun
+from ..submission import Submission
 from . import signature_codec, values
 from .messages import JoinMessage, SetupMessage
-from .options import kept, moment, refusals, routing_of
-from .publishing.publish import Message, Patience, offer
-from .publishing.undo import undone_unless_sent
+from .options import extract_routing, find_refused, select_recordable, to_timestamp
+from .publishing.publish import Message, PublishLimits, publish_all
+from .publishing.undo import undo_unless_sent
 from .revocation import is_revoked
-from .stage_task import OnRecord, StageTask
-from .store_mismatch import store_header
+from .stage_task import OutcomeError, StageTask
+from .store_mismatch import make_store_header
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 
 class SetupTask(StageTask):
-    """Runs setup. Its task id is the job's id."""
+    """The Celery task that runs setup. Its task id is the job id."""
 
     abstract = True
     step = "setup"
@@ -57,17 +59,17 @@ class SetupTask(StageTask):
         producer: Any = None,
         **options: Any,
     ) -> Any:
-        """Write the job's intent, then send a message that holds nothing but its id.
+        """Write the job's intent, then send a message that holds only its ids.
 
-        The value of the step before, if there is one, goes to the store with the rest. An input that does not fit
-        is sent as it is, for setup to fail with: this may be running in a worker that just ended another task.
+        Stores the previous step's value, if there is one, with the other parameters. Sends an input that is refused
+        as it is, for setup to fail with: this call may run in a worker that has just ended another task.
 
-        Launched a second time under the same id, it is the same job. Its message is sent again as long as nobody has
-        taken it up, since whoever launched it first may have died before he sent it.
+        A second launch under the same id returns the same job. It sends the message again unless a worker has taken
+        it up, since the first caller may have died before it sent the message.
 
         Raises:
             JobConflict: A job of that id exists, with another input or other options.
-            ConfigError: A message option can't be had, such as another serializer.
+            ConfigError: A message option is refused, such as another serializer.
             PublishFailed: The message could not be sent within `publish_timeout_s`. The job was not launched and
                 never runs, unless the error says otherwise.
         """
@@ -77,70 +79,79 @@ class SetupTask(StageTask):
         task_id = task_id or uuid()
         options["reply_to"] = options.get("reply_to") or self.app.thread_oid
         options = {name: value for name, value in options.items() if value is not None}
-        # Launched by a worker that has ended the step before it, which may be done twice.
+        # A worker that has ended the previous step launches this job, and may do so twice.
         follows = "parent_id" in options
-        refused = refusals(options) if follows else {}
-        for why in refused.values():
-            # In a chain nobody is there to be told.
-            _LOG.warning("%s: launched without an option: %s", self.name, why)
-        options = {name: value for name, value in options.items() if name not in refused}
-        routing = routing_of(options, self.app, task=self.name)
+        if follows:
+            options = self._drop_refused(options)
+        routing = extract_routing(options, self.app, task=self.name)
         try:
-            submission = signature_codec.from_wire(kwargs["submission"], self._declaration())
-            signature_codec.renewed(kwargs["submission"], submission, self.runtime)
-            submission = signature_codec.completed(submission, args, self.runtime)
+            submission = signature_codec.decode(kwargs["submission"], self._declaration())
+            submission = self._complete(kwargs["submission"], submission, args)
         except (InvalidInput, Unencodable) as error:
             if isinstance(error, signature_codec.ParametersGone) and not follows:
                 raise
             if routing and isinstance(kwargs["submission"], dict):
                 kwargs["submission"] = {**kwargs["submission"], "routing": routing}
-            return self._offered(args, kwargs, task_id, producer, options)
-        launch = json.dumps({**kept(options), **routing, "task_id": task_id})
+            return self._publish(args, kwargs, task_id, producer, options)
         intent = replace(submission, routing=routing).intent(
-            launch=launch,
-            not_before=moment(options.get("eta") or options.get("countdown")),
-            expires_at=moment(options.get("expires")),
+            launch=json.dumps({**select_recordable(options), **routing, "task_id": task_id}),
+            not_before=to_timestamp(options.get("eta") or options.get("countdown")),
+            expires_at=to_timestamp(options.get("expires")),
             now=self.runtime.now,
         )
+        job, is_new = self._create_job(task_id, intent, follows=follows)
+        if not is_new and not follows and has_begun(job.ledger):
+            return self.AsyncResult(task_id)
+        options["headers"] = {**(options.get("headers") or {}), **make_store_header(self.runtime.store.url)}
+        with undo_unless_sent(job, is_new=is_new):
+            self._publish((), {"launch_id": job.launch_id}, task_id, producer, options)
+        return self.AsyncResult(task_id)
+
+    def _drop_refused(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Drop and log the options that no job can have. For a launch within a chain, whose caller sees no error."""
+        refused = find_refused(options)
+        for reason in refused.values():
+            _LOG.warning("%s: launched without an option: %s", self.name, reason)
+        return {name: value for name, value in options.items() if name not in refused}
+
+    def _complete(self, body: dict[str, Any], submission: Submission, received: tuple[Any, ...]) -> Submission:
+        """Renew the parameters that a signature refers to, and add the previous step's value."""
+        signature_codec.renew(body, submission, self.runtime)
+        return signature_codec.complete(submission, received, self.runtime)
+
+    def _create_job(self, job_id: str, intent: Intent, *, follows: bool) -> tuple[CachedJob, bool]:
+        """Create the job. Within a chain, keep an existing job whose input differs."""
         try:
-            job, first = put_on_record(self.runtime, task_id, intent)
+            return create_job(self.runtime, job_id, intent)
         except JobConflict as conflict:
             if not follows:
                 raise
-            _LOG.warning("the step before gave another value when it was run again; the first one stands: %s", conflict)
-            job, first = self.runtime.job(task_id), False
-        if not first and not follows and has_begun(job.ledger):
-            return self.AsyncResult(task_id)
-        options["headers"] = {**(options.get("headers") or {}), **store_header(self.runtime.store.url)}
-        with undone_unless_sent(job, first=first):
-            self._offered((), {"launch_id": job.launch_id}, task_id, producer, options)
-        return self.AsyncResult(task_id)
+            _LOG.warning("the previous step gave another value when it ran again; the first one counts: %s", conflict)
+            return self.runtime.job(job_id), False
 
-    def _offered(self, args: Any, kwargs: Any, task_id: str, producer: Any, options: dict[str, Any]) -> Any:
-        """Send setup's message as Celery does, but with our limits, and confirmed by RabbitMQ."""
+    def _publish(self, args: Any, kwargs: Any, task_id: str, producer: Any, options: dict[str, Any]) -> Any:
+        """Send setup's message as Celery does, within our limits, and confirmed by RabbitMQ."""
         connection = options.pop("connection", None)
         if producer is None and connection is not None:
             producer = self.app.amqp.Producer(connection, auto_declare=False)
         timeout_s = self.runtime.config.publish_timeout_s
-        patience = Patience(silent_s=timeout_s, refusing_s=timeout_s, once=options.get("retry") is False)
+        limits = PublishLimits(silent_s=timeout_s, refusing_s=timeout_s, once=options.get("retry") is False)
         options = {**options, "retry": False, "retry_policy": None}
         send = partial(super().apply_async, args, kwargs, task_id=task_id, **options)
         message = Message(task_id, self.name, options, lambda producer: send(producer=producer))
-        offer(self.app, [message], patience, producer=producer)
+        publish_all(self.app, [message], limits, producer=producer)
         return self.AsyncResult(task_id)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        message = self.parsed(lambda: SetupMessage.parse(self.request.id, args, kwargs))
-        # What an order holds that is none of this task's ends the message, of which nothing is on record yet.
+        message = self.parse_or_drop(lambda: SetupMessage.parse(self.request.id, args, kwargs))
+        # Outside of `handle_errors`: a submission that is not this task's ends the message, which has no job yet.
         submission = (
-            signature_codec.from_wire(message.submission, self._declaration())
-            if message.submission is not None
-            else None
+            signature_codec.decode(message.submission, self._declaration()) if message.submission is not None else None
         )
         if self.request.is_eager:
-            return self._run_here(message, submission)
-        with self.errors_handled(message.job_id, message.launch_id, message.generation):
-            job = self._launched(message, submission) if submission is not None else self._found(message)
+            return self._run_eagerly(message, submission)
+        with self.handle_errors(message.job_id, message.launch_id, message.generation):
+            job = self._create_described(message, submission) if submission is not None else self._find_job(message)
             if job is not None:
                 run_setup(
                     self.runtime,
@@ -151,11 +162,11 @@ class SetupTask(StageTask):
                 )
         raise Ignore
 
-    def _found(self, message: SetupMessage) -> CachedJob | None:
-        """The job that the message is for; None if it is gone."""
+    def _find_job(self, message: SetupMessage) -> CachedJob | None:
+        """Return the job that the message is for; None if it does not exist."""
         continuation = Continuation(message=self.continuation())
         if message.launch_id is not None:
-            # Before the intent is read, so that a caller who takes the launch back sees that it was taken up.
+            # Written before the intent is read: a caller that withdraws the launch then sees that it was taken up.
             Ledger(self.runtime.store, message.job_id, message.launch_id).write_continuation(continuation)
         try:
             job = self.runtime.job(message.job_id, message.launch_id)
@@ -172,14 +183,13 @@ class SetupTask(StageTask):
             job.ledger.write_continuation(continuation)
         return job
 
-    def _launched(self, message: SetupMessage, submission: Submission) -> CachedJob | None:
-        """The job that the message itself describes; None if its input was refused."""
+    def _create_described(self, message: SetupMessage, submission: Submission) -> CachedJob | None:
+        """Create the job that the message itself describes. Return None, and end the job, if its input is refused."""
         runtime = self.runtime
         refused: Exception | None = None
         try:
             assert message.submission is not None
-            signature_codec.renewed(message.submission, submission, runtime)
-            submission = signature_codec.completed(submission, message.received, runtime)
+            submission = self._complete(message.submission, submission, message.received)
         except (InvalidInput, Unencodable) as error:
             refused = error
         job = runtime.launch(message.job_id, submission.intent(now=runtime.now))
@@ -189,22 +199,22 @@ class SetupTask(StageTask):
             return None
         return job
 
-    def _run_here(self, message: SetupMessage, submission: Submission | None) -> Any:
-        """Eager mode: the job runs in this process, and its value is the task's result."""
+    def _run_eagerly(self, message: SetupMessage, submission: Submission | None) -> Any:
+        """Run the job in this process, in eager mode. Its value is the task's result."""
         if submission is None:
             raise InvalidInput(self.fanout_task, {"input": ["is missing: launch the task by its signature"]})
-        complete = signature_codec.completed(submission, message.received, self.runtime)
-        outcome = local.run_inline(self.runtime, complete, message.job_id)
+        submission = signature_codec.complete(submission, message.received, self.runtime)
+        outcome = local.run_inline(self.runtime, submission, message.job_id)
         if outcome.failure is not None:
             raise outcome.error(message.job_id)
         ledger = self.runtime.ledger(message.job_id)
-        return values.sent(ledger.value(outcome), self.app, ledger, request=self.request)
+        return values.make_sendable(ledger.value(outcome), self.app, ledger, request=self.request)
 
     def _declaration(self) -> Any:
         return self.runtime.tasks.find(self.fanout_task)
 
     def continuation(self) -> str:
-        """Everything that this message says about what follows it."""
+        """Return, as JSON, the tasks that follow this message, and its place in chain, group and chord."""
         request = self.request
         following = {
             "task_id": request.id,
@@ -222,40 +232,45 @@ class SetupTask(StageTask):
             "priority": (request.delivery_info or {}).get("priority"),
             "replaced_task_nesting": (request.get("replaced_task_nesting") or 0) + 1,
         }
-        return json.dumps(kept(following))
+        return json.dumps(select_recordable(following))
 
 
 class ProcessTask(StageTask):
-    """Runs process on one chunk; its arguments are the chunk's handle."""
+    """The Celery task that runs process on one chunk. Its arguments are the chunk ref."""
 
     abstract = True
     step = "process"
     ignore_result = True
 
     def run(self, *row: Any, **kwargs: Any) -> None:
-        ref = self.parsed(lambda: ChunkRef.from_row(row))
-        with self.errors_handled(ref.job_id, ref.launch_id, ref.generation):
+        ref = self.parse_or_drop(lambda: ChunkRef.from_row(row))
+        with self.handle_errors(ref.job_id, ref.launch_id, ref.generation):
             run_process(self.runtime, ref, self.delivery)
 
 
 class JoinTask(StageTask):
-    """Runs join, or delivers an outcome that stands; its result is the job's value."""
+    """The Celery task that runs join, or delivers an outcome that exists. Its result is the job's value."""
 
     abstract = True
     step = "join"
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        message = self.parsed(lambda: JoinMessage.parse(args, kwargs))
+        message = self.parse_or_drop(lambda: JoinMessage.parse(args, kwargs))
         try:
-            return self._outcome(message)
-        except OnRecord as ended:
+            return self._join(message)
+        except OutcomeError as ended:
             raise ended.error from None
 
-    def _outcome(self, message: JoinMessage) -> Any:
-        """What Celery is to be told: the job's value; else raises."""
+    def _join(self, message: JoinMessage) -> Any:
+        """Run join, and return the job's value for Celery.
+
+        Raises:
+            OutcomeError: The job has ended without a value, or its value cannot be sent.
+            Ignore: The job has no outcome yet, or it was revoked.
+        """
         job_id, launch_id, generation = message.job_id, message.launch_id, message.generation
         token = new_token()
-        with self.errors_handled(job_id, launch_id, generation, held=[*message.held, token]):
+        with self.handle_errors(job_id, launch_id, generation, held=[*message.held, token]):
             outcome = run_join(
                 self.runtime,
                 job_id,
@@ -268,39 +283,39 @@ class JoinTask(StageTask):
             if outcome is None:
                 raise Ignore
             if is_revoked(outcome):
-                self._tell_revoked(self.runtime.job(job_id, launch_id, generation))
+                self._report_revoked(self.runtime.job(job_id, launch_id, generation))
             if outcome.failure is not None:
-                raise OnRecord(outcome.error(job_id))
+                raise OutcomeError(outcome.error(job_id))
             ledger = self.runtime.job(job_id, launch_id, generation).ledger
             try:
-                return values.sent(ledger.value(outcome), self.app, ledger, request=self.request)
+                return values.make_sendable(ledger.value(outcome), self.app, ledger, request=self.request)
             except Exception as error:
                 if is_transient(error):
                     raise
-                # The value is damaged, or what sends it is broken: it will be so the next time.
-                raise OnRecord(error) from error
+                # The value is damaged, or a serializer is broken. Another attempt would change neither.
+                raise OutcomeError(error) from error
 
-    def _tell_revoked(self, job: CachedJob) -> NoReturn:
-        """What Celery tells of a task that was revoked: no errback is called, and a chord loses a member.
+    def _report_revoked(self, job: CachedJob) -> NoReturn:
+        """Report the job to Celery as a revoked task: no errback is called, and a chord loses a member.
 
         Raises:
-            Ignore: Always, for there is no more to tell.
+            Ignore: Always, since Celery needs no other report.
         """
         request = self.request
         self.backend.mark_as_revoked(job.id, "revoked", request=request, store_result=not request.ignore_result)
-        job.ledger.write_delivered(_by_this_process())
+        job.ledger.write_delivered(_delivery_note())
         raise Ignore
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Callbacks are sent and the result is stored: put on record that nobody need do it again.
+        """Record that the outcome is delivered: Celery has sent the callbacks and stored the result.
 
-        An outcome that can't be delivered has been told to Celery as a failure, and will not be deliverable later.
+        That includes an outcome that could not be sent, which Celery reports as a failure: it never can be sent.
         """
         if status in ("SUCCESS", "FAILURE"):
             job = self.runtime.job(args[0], kwargs.get("launch_id"), kwargs.get("generation", 0))
-            job.ledger.write_delivered(_by_this_process())
+            job.ledger.write_delivered(_delivery_note())
         super().after_return(status, retval, task_id, args, kwargs, einfo)
 
 
-def _by_this_process() -> Note:
+def _delivery_note() -> Note:
     return Note(by=f"{socket.gethostname()}:{new_id()}")

@@ -1,4 +1,4 @@
-"""Which broker an app's messages go through, as kombu says: settings spell it in many ways."""
+"""The broker that an app uses, by kombu's own account, since settings spell it in many ways."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The broker at one end of an app.
+    """The broker that an app publishes to, or consumes from.
 
     Attributes:
-        kind: kombu's name for the kind of server: `amqp`, `redis`, `sqs`, `memory`, …; `unknown` where what speaks to
-            it is not installed.
+        kind: kombu's name of the kind of server: `amqp`, `redis`, `sqs`, `memory`, …; `unknown` if the package for it
+            is not installed.
         confirms: Whether kombu waits for the broker to confirm each message that Celery itself publishes.
-        visibility_timeout_s: Seconds after which it delivers a message again that nobody has acknowledged, if it has
-            such a limit.
+        visibility_timeout_s: Seconds after which the broker redelivers an unacknowledged message; None if it has no
+            such limit.
     """
 
     kind: str
@@ -29,30 +29,31 @@ class Broker:
 
     @property
     def is_rabbitmq(self) -> bool:
-        """Whether it speaks RabbitMQ's protocol."""
+        """Whether the broker speaks AMQP, as RabbitMQ does."""
         return self.kind == "amqp"
 
     @property
     def is_redis(self) -> bool:
+        """Whether the broker is Redis."""
         return self.kind == "redis"
 
 
-def written_to(app: Celery) -> Broker:
-    """The broker that an app's messages are sent to. Opens no connection."""
-    return _broker(app.connection_for_write)
+def broker_for_write(app: Celery) -> Broker:
+    """Return the broker that an app publishes to. Opens no connection."""
+    return _describe(app.connection_for_write)
 
 
-def read_from(app: Celery) -> Broker:
-    """The broker that an app's workers take messages from, which may be another. Opens no connection."""
-    return _broker(app.connection_for_read)
+def broker_for_read(app: Celery) -> Broker:
+    """Return the broker that an app's workers consume from, which may be another. Opens no connection."""
+    return _describe(app.connection_for_read)
 
 
-def _broker(connect: Callable[[], Any]) -> Broker:
+def _describe(connect: Callable[[], Any]) -> Broker:
     try:
         connection = connect()
         transport: Any = connection.get_transport_cls()
     except Exception:
-        # A misspelt URL, or a package that is not installed: whoever connects is told.
+        # A misspelt URL, or a package that is not installed. The first connection will raise the error.
         return Broker(_UNKNOWN, confirms=False, visibility_timeout_s=None)
     options = connection.transport_options or {}
     return Broker(
@@ -64,7 +65,7 @@ def _broker(connect: Callable[[], Any]) -> Broker:
 
 def _visibility_timeout_s(transport: Any, options: dict[str, Any]) -> float | None:
     channel = getattr(transport, "Channel", None)
-    # Redis has the default under the option's own name, SQS beside it.
+    # Redis's channel has the default under the option's own name, SQS's under a longer one.
     for name in ("default_visibility_timeout", "visibility_timeout"):
         default = getattr(channel, name, None)
         if isinstance(default, int | float):

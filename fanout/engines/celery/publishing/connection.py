@@ -1,4 +1,4 @@
-"""A connection to RabbitMQ on which nothing waits without a limit, and an alarm of the broker is noticed."""
+"""Limits for every wait on a connection to RabbitMQ, and the state of the broker's alarm."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import amqp
 from kombu import Connection
 
 REDECLARED: dict[str, Any] = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.0, "interval_max": 0.0}
-"""How often Celery may declare a queue anew by itself; its own default is for ever."""
+"""Retry policy with which Celery may declare a queue anew by itself. Its own default is for ever."""
 
 
-def amqp_connection(connection: Connection) -> amqp.Connection | None:
-    """The open connection of py-amqp below one of kombu's; None for another transport. Opens it if need be."""
-    found = connection.connection
-    return found if isinstance(found, amqp.Connection) else None
+def open_amqp_connection(connection: Connection) -> amqp.Connection | None:
+    """Return py-amqp's open connection below one of kombu's, or None for another transport. Opens it if needed."""
+    inner = connection.connection
+    return inner if isinstance(inner, amqp.Connection) else None
 
 
 @contextmanager
-def bounded(connection: Connection, *, limit_s: float) -> Iterator[None]:
-    """Let no read or write on this connection wait longer than `limit_s`; raise `TimeoutError` then.
+def bound_waits(connection: Connection, *, limit_s: float) -> Iterator[None]:
+    """Let no read or write on this connection wait longer than `limit_s`; then `TimeoutError` is raised.
 
-    py-amqp waits without a limit for the answer to whatever it asks: a channel, a declaration, the end of a channel.
-    And a heartbeat of the broker starts a limit anew that a caller has given. Nothing changes for another transport.
+    py-amqp waits without a limit for the answer to all that it asks: a channel, a declaration, the end of a channel. A
+    heartbeat of the broker also restarts a limit that a caller has given. Nothing changes for another transport.
 
     Args:
-        connection: An open connection that nobody else uses meanwhile.
+        connection: An open connection that no other thread uses meanwhile.
         limit_s: Seconds for one read or write.
     """
-    inner: Any = amqp_connection(connection)
+    inner: Any = open_amqp_connection(connection)
     if inner is None:
         yield
         return
@@ -57,26 +57,29 @@ def bounded(connection: Connection, *, limit_s: float) -> Iterator[None]:
 
 
 class Alarm:
-    """Whether RabbitMQ has blocked those who publish on a connection, for want of memory or disk.
+    """The state of RabbitMQ's alarm: whether it has blocked publishers on a connection, for want of memory or disk.
 
-    It says so once, when it is first published to, and reads nothing more until the alarm is over.
+    RabbitMQ says so once, at the connection's first message. It reads nothing more until the alarm is over.
+
+    Args:
+        connection: The connection of py-amqp.
 
     Attributes:
-        on: Whether it has, as of the last frame that was read.
+        on: Whether publishers are blocked, as of the last frame that was read.
     """
 
     def __init__(self, connection: Any) -> None:
         self.on = False
-        self._others = connection.on_blocked, connection.on_unblocked
+        self._previous = connection.on_blocked, connection.on_unblocked
         connection.on_blocked = self._blocked
         connection.on_unblocked = self._unblocked
 
     def _blocked(self, reason: str) -> None:
         self.on = True
-        if self._others[0]:
-            self._others[0](reason)
+        if self._previous[0]:
+            self._previous[0](reason)
 
     def _unblocked(self) -> None:
         self.on = False
-        if self._others[1]:
-            self._others[1]()
+        if self._previous[1]:
+            self._previous[1]()

@@ -1,4 +1,4 @@
-"""Messages are offered to a broker for a limited time, and told whether it took them."""
+"""Publishing messages within a time limit, until the broker has taken each."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from kombu.exceptions import LimitExceeded, OperationalError
 
 from ....errors import BrokerUnavailable
 from ....records.failure import redact
-from .connection import bounded
+from .connection import bound_waits
 from .publisher import ConfirmingPublisher, NotConfirmed
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 WIDTH = 256
-"""Messages that may be on their way unconfirmed."""
+"""Largest number of messages that may be unconfirmed at once."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
-"""Pauses between two offers of a message that was not taken, which grow from the one to the other."""
+"""Pauses between attempts to publish, which grow from the first to the second."""
 
 CONNECT_S = 4.0
-"""Longest time for one step of a connection's making, where the app sets no limit."""
+"""Longest time for one step of opening a connection, if the app sets no limit."""
 
 ANSWER_S = 10.0
-"""Longest time for an answer of Redis, where the app sets no limit."""
+"""Longest time for an answer of Redis, if the app sets no limit."""
 
 ASK_S = 5.0
-"""Shortest time between two looks whether messages that are refused are still needed."""
+"""Shortest time between two checks whether refused messages are still needed."""
 
 _LIMITED = "_fanout_limited"
 
 
 class PublishFailed(BrokerUnavailable, OperationalError):
-    """The broker did not take a message. It is the error by which kombu and Celery know that, too."""
+    """The broker did not take a message. Also an `OperationalError`, as kombu and Celery raise it."""
 
 
 class BrokerRefuses(PublishFailed):
-    """The broker is there, but a queue is full or missing, or publishers are blocked by an alarm."""
+    """The broker answers, but a queue is full or missing, or an alarm blocks publishers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A Celery message that is yet to be sent.
+    """A Celery message to be published.
 
     Attributes:
         task_id: Its Celery task id.
         name: The name of its Celery task.
-        options: What it is sent with, which may say where it goes.
-        send: Publishes it with the producer that it is given, without trying again.
+        options: The options of `send_task`, which may name a queue.
+        send: Publishes it once, with the producer that it is given.
     """
 
     task_id: str
@@ -65,20 +65,20 @@ class Message:
     send: Callable[[Producer], Any]
 
     def queue(self, app: Celery) -> str:
-        """Where it goes, for an error."""
-        routed: Any = app.amqp.router.route(dict(self.options), self.name)
-        queue = routed.get("queue") or routed.get("exchange") or routed.get("routing_key")
+        """Return the name of the queue that the message is routed to, for an error."""
+        route: Any = app.amqp.router.route(dict(self.options), self.name)
+        queue = route.get("queue") or route.get("exchange") or route.get("routing_key")
         return str(getattr(queue, "name", queue))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """For how long messages are offered while the broker takes not a single one, in seconds.
+class PublishLimits:
+    """For how long to go on while the broker takes no message at all, in seconds.
 
     Attributes:
-        silent_s: To a broker that can't be reached or does not answer.
-        refusing_s: To one whose queue is full, or that has blocked publishers.
-        once: Whether a message is offered no second time.
+        silent_s: If the broker cannot be reached, or does not answer.
+        refusing_s: If its queue is full, or it has blocked publishers.
+        once: Whether to make one attempt only.
     """
 
     silent_s: float
@@ -86,86 +86,88 @@ class Patience:
     once: bool = False
 
 
-def offer(
+def publish_all(
     app: Celery,
     messages: Sequence[Message],
-    patience: Patience,
+    limits: PublishLimits,
     *,
     producer: Producer | None = None,
     needless: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Send messages, and return once the broker has them all; on RabbitMQ, once it has confirmed each.
+    """Publish messages, and return once the broker has them all; on RabbitMQ, once it has confirmed each.
 
-    A message that was not confirmed is offered again, after a pause, and so may arrive twice. One that RabbitMQ refused
-    (its queue is full) has not arrived, and is offered again alone, in the order of `messages`.
+    A message that was not confirmed is published again after a pause, and so may arrive twice. A message that RabbitMQ
+    refused, since its queue is full, has not arrived. Refused messages alone are published again, in the order of
+    `messages`.
 
     Args:
         app: The app.
-        messages: What to send.
-        patience: For how long.
-        producer: One of somebody else's to send with; else one of the app's pool.
-        needless: Asked every few seconds while messages are refused: whether those that are left need not be sent.
+        messages: The messages.
+        limits: For how long to go on.
+        producer: The producer to use; if not given, one of the app's pool.
+        needless: Returns whether the remaining messages need not be sent any more. Called every few seconds while
+            attempts fail.
 
     Raises:
-        PublishFailed: The broker has taken none of those that are left for so long; says why. Some may have got
-            through.
-        amqp.AMQPError: The broker refuses what a new try would not change, such as a queue declared otherwise.
+        PublishFailed: The broker has taken no message for that long; says why. Some may have got through.
+        amqp.AMQPError: The broker refuses what another attempt would not change, such as a queue that is declared with
+            other arguments.
     """
-    _Offer(app, messages, patience, producer, needless).run()
+    _Publication(app, messages, limits, producer, needless).run()
 
 
-class _Offer:
-    """One call of `offer`."""
+class _Publication:
+    """One call of `publish_all`."""
 
     def __init__(
         self,
         app: Celery,
         messages: Sequence[Message],
-        patience: Patience,
+        limits: PublishLimits,
         producer: Producer | None,
         needless: Callable[[], bool],
     ) -> None:
         self._app = app
         self._left = dict(enumerate(messages))
-        self._patience = patience
-        self._given = producer
+        self._limits = limits
+        self._producer = producer
         self._needless = needless
         self._width = WIDTH
-        # When the broker last took a message, and when it last said anything of one.
+        # When the broker last took a message, and when it last took or refused one.
         self._taken_at = self._answered_at = time.monotonic()
         self._asked_at = self._taken_at
         self._pause_s = FIRST_PAUSE_S
-        self._irrecoverable = 0
+        self._channel_errors = 0
 
     def run(self) -> None:
         while self._left:
-            error = self._offered()
+            error = self._try_once()
             if error is not None:
                 self._pause(error)
 
     @property
     def _silent_s(self) -> float:
-        """Seconds for which a silent broker is still waited for."""
-        return max(self._answered_at + self._patience.silent_s - time.monotonic(), 0.0)
+        """Seconds left to wait for a silent broker."""
+        return max(self._answered_at + self._limits.silent_s - time.monotonic(), 0.0)
 
     @property
     def _refusing_s(self) -> float:
-        """Seconds for which a broker that refuses is still waited for."""
-        return max(self._taken_at + self._patience.refusing_s - time.monotonic(), 0.0)
+        """Seconds left to wait for a broker that refuses messages."""
+        return max(self._taken_at + self._limits.refusing_s - time.monotonic(), 0.0)
 
-    def _offered(self) -> PublishFailed | None:
-        """Offer what is left, or as much as the broker may take; why it did not take all of that."""
+    def _try_once(self) -> PublishFailed | None:
+        """Publish what is left, or as much as the broker may take. Return why some messages failed, or None."""
         try:
-            pooled = self._acquired()
+            pooled = self._acquire()
         except LimitExceeded:
             limit = self._app.conf.broker_pool_limit
             return PublishFailed(f"all {limit} connections of the pool are in use: raise broker_pool_limit")
         with pooled as producer:
-            # Its types know less than it does.
+            # Typed as Any: kombu's stubs lack some of its attributes.
             connection: Any = producer.connection
             connection_lost = (*connection.recoverable_connection_errors, OperationalError)
             try:
-                return self._offered_by(producer, connection)
+                return self._publish_on(producer, connection)
             except NotConfirmed as error:
                 _discard(producer, connection)
                 return BrokerRefuses(str(error)) if error.blocked else PublishFailed(str(error))
@@ -173,31 +175,31 @@ class _Offer:
                 _discard(producer, connection)
                 return _unavailable(connection, error)
             except connection.channel_errors as error:
-                # A queue or exchange that was deleted behind our back is declared anew on the next connection.
+                # A queue or exchange may have been deleted. Celery declares it anew on the next connection.
                 _discard(producer, connection)
-                self._irrecoverable += 1
-                if self._irrecoverable > 1:
+                self._channel_errors += 1
+                if self._channel_errors > 1:
                     raise
                 return _unavailable(connection, error)
             except BaseException:
-                # Confirmations of what was published may still come, for nobody.
+                # Confirms may still come on this connection, and must not reach its next user.
                 _discard(producer, connection)
                 raise
 
-    def _acquired(self) -> AbstractContextManager[Producer]:
-        if self._given is not None:
-            return nullcontext(self._given)
-        # Not from the pool of producers, which waits for a connection without a limit.
+    def _acquire(self) -> AbstractContextManager[Producer]:
+        if self._producer is not None:
+            return nullcontext(self._producer)
+        # Not from the pool of producers, which waits without a limit for a connection.
         pool: Any = self._app.pool
         return _producer_on(self._app, pool.acquire(block=True, timeout=self._silent_s))
 
-    def _offered_by(self, producer: Producer, connection: Any) -> PublishFailed | None:
-        _limit_waits(connection, self._patience.silent_s)
+    def _publish_on(self, producer: Producer, connection: Any) -> PublishFailed | None:
+        _set_timeouts(connection, self._limits.silent_s)
         hosts = max(len(connection.alt), 1)
         connection.ensure_connection(
             max_retries=hosts, interval_start=0, interval_step=0, interval_max=0, timeout=max(self._silent_s, 0.1)
         )
-        with bounded(connection, limit_s=max(self._silent_s, 0.1)):
+        with bound_waits(connection, limit_s=max(self._silent_s, 0.1)):
             publisher = ConfirmingPublisher.of(connection)
             if publisher is None:
                 self._send_unconfirmed(producer)
@@ -214,10 +216,10 @@ class _Offer:
             if not publisher.refused:
                 self._width = min(2 * self._width, WIDTH)
                 return None
-            # As many as it has just taken: the rest would only be refused again.
+            # Next time, only as many as it has just taken: it would refuse the rest again.
             self._width = max(len(publisher.confirmed), 1)
             key, why = min(publisher.refused.items())
-            # What was declared may have been deleted since.
+            # The queue may have been deleted since it was declared.
             connection.declared_entities.clear()
             return BrokerRefuses(f"queue {self._left[key].queue(self._app)} takes no messages: it {why}")
 
@@ -237,10 +239,10 @@ class _Offer:
             self._pause_s = FIRST_PAUSE_S
 
     def _pause(self, error: PublishFailed) -> None:
-        """Wait before the next offer; raise the error if there is to be none."""
+        """Wait before the next attempt. Raise the error if the time for another attempt is over."""
         pause_s = random.uniform(0.5, 1.0) * self._pause_s  # noqa: S311
         left_s = self._refusing_s if isinstance(error, BrokerRefuses) else self._silent_s
-        if self._patience.once or left_s <= pause_s:
+        if self._limits.once or left_s <= pause_s:
             raise error
         if time.monotonic() - self._asked_at >= ASK_S:
             self._asked_at = time.monotonic()
@@ -248,24 +250,24 @@ class _Offer:
                 self._left.clear()
                 return
         if self._pause_s >= LONGEST_PAUSE_S / 2:
-            _LOG.warning("%d messages are still to be sent: %s", len(self._left), error)
+            _LOG.warning("%d messages are not sent yet: %s", len(self._left), error)
         self._pause_s = min(1.6 * self._pause_s, LONGEST_PAUSE_S)
         time.sleep(pause_s)
 
 
 @contextmanager
 def _producer_on(app: Celery, connection: Any) -> Iterator[Producer]:
-    """A producer on a connection of the pool's, which goes back to it afterwards."""
+    """Yield a producer on a connection of the pool, and return the connection to the pool afterwards."""
     try:
         yield app.amqp.Producer(connection, auto_declare=False)
     finally:
         connection.release()
 
 
-def _limit_waits(connection: Any, silent_s: float) -> None:
-    """Set those limits that have to be set before a connection is opened, where the app sets none.
+def _set_timeouts(connection: Any, silent_s: float) -> None:
+    """Set the timeouts that must be set before a connection is opened, where the app sets none.
 
-    With Redis that is how long an answer may take. kombu waits for ever, and redis-py asks four times.
+    With Redis they also limit an answer, for which kombu waits for ever, and redis-py asks four times.
     """
     connection.connect_timeout = connection.connect_timeout or CONNECT_S
     if connection.transport.driver_type != "redis" or vars(connection).get(_LIMITED):
@@ -274,12 +276,12 @@ def _limit_waits(connection: Any, silent_s: float) -> None:
     options["socket_timeout"] = options.get("socket_timeout") or min(ANSWER_S, silent_s / 5)
     options["socket_connect_timeout"] = options.get("socket_connect_timeout") or min(CONNECT_S, silent_s / 5)
     setattr(connection, _LIMITED, True)
-    # What Celery has opened has no limit.
+    # A connection that is open already has no timeouts.
     connection.collect()
 
 
 def _discard(producer: Any, connection: Any) -> None:
-    """Drop a connection without a word to the broker, which may not listen; the producer opens another when needed."""
+    """Drop a connection without a word to the broker, which may not read it. The producer opens another when needed."""
     connection.collect()
     connection.maybe_switch_next()
     producer.revive(connection)
@@ -287,6 +289,6 @@ def _discard(producer: Any, connection: Any) -> None:
 
 def _unavailable(connection: Any, error: BaseException) -> PublishFailed:
     text = redact(f"{connection.as_uri()}: {error or type(error).__name__}")
-    made = PublishFailed(f"the broker takes no messages: {text}")
-    made.__cause__ = error
-    return made
+    failed = PublishFailed(f"the broker takes no messages: {text}")
+    failed.__cause__ = error
+    return failed

@@ -10,7 +10,7 @@ from typing import Any
 import amqp
 from kombu import Connection, Producer
 
-from .connection import Alarm, amqp_connection
+from .connection import Alarm, open_amqp_connection
 
 FULL = "is full (x-overflow = reject-publish): raise its x-max-length, or start workers that take from it"
 """Why RabbitMQ refuses a message."""
@@ -19,7 +19,7 @@ _ATTRIBUTE = "_fanout_publisher"
 
 
 class NotConfirmed(TimeoutError):
-    """The broker confirmed nothing for too long. What was published may have got through, or may yet.
+    """The broker confirmed nothing for too long. It may still get the messages that were published.
 
     Attributes:
         blocked: Whether the broker has said that it blocks publishers.
@@ -31,30 +31,31 @@ class NotConfirmed(TimeoutError):
 
 
 class ConfirmingPublisher:
-    """A channel with publisher confirms, on which messages are published without waiting for each.
+    """A channel with publisher confirms, on which messages are published without waiting for each one's confirm.
 
-    To wait for RabbitMQ after every message, as kombu's `confirm_publish` does, costs a round trip and a write to its
-    disk each. Here the broker confirms them together, by the number that each message has on its channel, the delivery
-    tag. Celery publishes on this channel, too: an event after each message, with `task_send_sent_event`. And it reads
-    from the connection while it publishes, so that a confirmation may come before the publish returns. So each message
-    gets its tag at the very moment when it is written, whose ever it is.
+    kombu's `confirm_publish` waits for RabbitMQ after every message, which costs a round trip and a write to its disk
+    each. Here the broker confirms many messages together, by their delivery tags.
 
-    Use it with `bounded`: what Celery asks on this channel has no limit of its own.
+    Celery publishes on this channel, too: an event after each message, with `task_send_sent_event`. It also reads
+    from the connection while it publishes, so a confirm may come before the publish returns. So every message on the
+    channel, Celery's own too, gets its tag at the moment when it is written.
+
+    Use it within `bound_waits`: Celery's own requests on this channel have no limit.
 
     Args:
-        channel: A channel of py-amqp's, of its own.
+        channel: A channel of py-amqp that has no other user.
 
     Attributes:
-        producer: Publishes on the channel; for `send_task`.
-        confirmed: Keys of the messages that the broker has taken, since `begin`.
-        refused: Keys of those that it did not take -> why, since `begin`.
+        producer: A producer on the channel, for `send_task`.
+        confirmed: Keys of the messages that the broker has confirmed, since `begin`.
+        refused: Keys of the messages that the broker has refused -> why, since `begin`.
     """
 
     def __init__(self, channel: Any) -> None:
-        # With `confirm_publish` each channel has a basic_publish of its own, which waits; below it lies the plain one.
+        # With `confirm_publish`, py-amqp gives the channel an attribute basic_publish that waits for each confirm.
         vars(channel).pop("basic_publish", None)
         self._publish = channel.basic_publish
-        # no limit: `bounded` gives it one
+        # no limit: `bound_waits` gives it one
         channel.confirm_select()
         channel.basic_publish = self._publish_numbered
         channel.events["basic_ack"].add(self._on_ack)
@@ -67,22 +68,22 @@ class ConfirmingPublisher:
         self.refused: dict[int, str] = {}
         self._last_tag = 0
         self._open: dict[int, int | None] = {}
-        """Delivery tag -> key of the message; None for one of somebody else's. In ascending order."""
+        """Delivery tag -> key of the message; None for a message of Celery's own. In ascending order."""
         self._expected: tuple[str, int] | None = None
         self._keys: dict[str, int] = {}
         self._returned: dict[int, str] = {}
 
     @classmethod
     def of(cls, connection: Connection) -> ConfirmingPublisher | None:
-        """The one of an open connection, made at first use (two round trips); None if it is none of py-amqp's."""
-        inner = amqp_connection(connection)
+        """Return the publisher of an open connection, made at first use (two round trips); None without py-amqp."""
+        inner = open_amqp_connection(connection)
         if inner is None:
             return None
-        found: ConfirmingPublisher | None = vars(inner).get(_ATTRIBUTE)
-        if found is None or not found._channel.is_open:
-            found = cls(inner.channel())
-            setattr(inner, _ATTRIBUTE, found)
-        return found
+        publisher: ConfirmingPublisher | None = vars(inner).get(_ATTRIBUTE)
+        if publisher is None or not publisher._channel.is_open:
+            publisher = cls(inner.channel())
+            setattr(inner, _ATTRIBUTE, publisher)
+        return publisher
 
     @property
     def blocked(self) -> bool:
@@ -91,11 +92,11 @@ class ConfirmingPublisher:
 
     @property
     def unconfirmed(self) -> set[int]:
-        """Keys of the messages that were published, and of which the broker has said nothing yet."""
+        """Keys of the messages that were published, and neither confirmed nor refused yet."""
         return {key for key in self._open.values() if key is not None}
 
     def begin(self) -> None:
-        """Forget the messages so far: keys may be used again."""
+        """Forget the messages so far, so that their keys can be used again."""
         self.confirmed.clear()
         self.refused.clear()
         self._returned.clear()
@@ -103,11 +104,11 @@ class ConfirmingPublisher:
         self._open = dict.fromkeys(self._open)
 
     def publish(self, key: int, task_id: str, send: Callable[[Producer], object]) -> None:
-        """Publish a message. Does not wait for its confirmation.
+        """Publish a message without waiting for its confirm.
 
         Args:
-            key: What it is called in `confirmed`, `refused` and `unconfirmed`.
-            task_id: Its Celery task id, by which it is told from whatever else is published meanwhile.
+            key: The message's key in `confirmed`, `refused` and `unconfirmed`.
+            task_id: Its Celery task id, which tells it from other messages on the channel.
             send: Publishes it with the producer that it is given.
 
         Raises:
@@ -123,14 +124,14 @@ class ConfirmingPublisher:
             self._expected = None
 
     def wait_for_confirms(self, timeout_s: float, *, blocked_s: float | None = None) -> None:
-        """Wait until the broker has confirmed or refused everything that was published.
+        """Wait until the broker has confirmed or refused every message that was published.
 
         Args:
-            timeout_s: Longest time without any confirmation.
+            timeout_s: Longest time without any confirm.
             blocked_s: The same while the broker blocks publishers; `timeout_s` if not given.
 
         Raises:
-            NotConfirmed: It passed.
+            NotConfirmed: That time has passed.
             OSError: The connection was lost.
         """
         confirmed_at, left = time.monotonic(), len(self._open)
@@ -159,31 +160,31 @@ class ConfirmingPublisher:
             task_id, key = self._expected
             self._expected = None
             self._keys[task_id] = key
-            # Not for RabbitMQ's plugin that delays messages: it returns them all.
+            # Not with RabbitMQ's delayed-message plugin, which returns every mandatory message.
             options["mandatory"] = "x-delay" not in (message.properties.get("application_headers") or {})
-        # On record before it is written: no confirmation can come earlier.
+        # Before the message is written, since its confirm may come at once.
         self._open[self._last_tag] = key
         return self._publish(message, *args, **options)
 
-    def _settled(self, tag: int, multiple: bool) -> list[int]:
-        """Take what a confirmation is about off the record; the keys of ours among it."""
+    def _close(self, tag: int, multiple: bool) -> list[int]:
+        """Remove the messages that a confirm is about from the open ones, and return the keys of ours."""
         tags = [each for each in self._open if each <= tag] if multiple else [tag]
         keys = [self._open.pop(each, None) for each in tags]
         return [key for key in keys if key is not None]
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        for key in self._settled(tag, multiple):
+        for key in self._close(tag, multiple):
             if key in self._returned:
                 self.refused[key] = self._returned.pop(key)
             else:
                 self.confirmed.add(key)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        for key in self._settled(tag, multiple):
+        for key in self._close(tag, multiple):
             self.refused[key] = FULL
 
     def _on_return(self, error: Exception, exchange: str, routing_key: str, message: amqp.Message) -> None:
-        # RabbitMQ returns a message that no queue takes before it confirms it.
+        # RabbitMQ returns a message that it cannot route, and then confirms it.
         for task_id in _ids_of(message):
             if task_id in self._keys:
                 self._returned[self._keys[task_id]] = (
@@ -192,6 +193,6 @@ class ConfirmingPublisher:
 
 
 def _ids_of(message: amqp.Message) -> tuple[Any, Any]:
-    """What tells which task a message is for: Celery says it twice, and handlers of its signals may change either."""
+    """Return a message's two task ids. Celery writes it twice, and handlers of its signals may change either."""
     properties = message.properties
     return properties.get("correlation_id"), (properties.get("application_headers") or {}).get("id")

@@ -1,4 +1,4 @@
-"""A launch that fails leaves no job behind: whoever sees it fail will try again."""
+"""The removal of a job whose launch has failed, since its caller will launch again."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from contextlib import contextmanager
 from storage import StorageError
 
 from ....runtime import CachedJob
-from ...submission import take_back
+from ...job_creation import withdraw
 from .publish import PublishFailed
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def undone_unless_sent(job: CachedJob, *, first: bool) -> Iterator[None]:
-    """Within it a job's message is sent. If that fails, the job is taken off the record, so that it never runs.
+def undo_unless_sent(job: CachedJob, *, is_new: bool) -> Iterator[None]:
+    """Undo a job's launch if its message cannot be sent within this block, so that the job never runs.
 
-    Unless its message got through all the same, and a worker has begun: then the launch has succeeded. The error that
-    is raised says what became of the job.
+    If the message got through all the same, and a worker has begun, the launch has succeeded, and no error is raised.
+    Any error that is raised says what became of the job.
 
     Args:
-        job: The job, which is on record.
-        first: Whether this process has put it there. A job that was launched before stays on record.
+        job: The job, whose intent is written.
+        is_new: Whether this process has created it. A job that was launched before is not undone.
 
     Raises:
         PublishFailed: The message could not be sent.
@@ -32,29 +32,29 @@ def undone_unless_sent(job: CachedJob, *, first: bool) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        before = f"job {job.id} had been launched before: it stays on record, and runs with the next sweep"
-        undone, fate = _undone(job) if first else (None, before)
-        if undone is False and isinstance(error, PublishFailed):
-            _LOG.warning("job %s: was launched, though its message was not confirmed: %s", job.id, error)
+        existing = f"job {job.id} had been launched before: it still exists, and runs with the next sweep"
+        is_undone, fate = _undo(job) if is_new else (None, existing)
+        if is_undone is False and isinstance(error, PublishFailed):
+            _LOG.warning("job %s: was launched, although its message was not confirmed: %s", job.id, error)
             return
-        raise told(error, fate) from error.__cause__
+        raise annotate(error, fate) from error.__cause__
 
 
-def _undone(job: CachedJob) -> tuple[bool | None, str]:
-    """Whether a launch could be undone, None if that is not known; and what that means for who launched it."""
+def _undo(job: CachedJob) -> tuple[bool | None, str]:
+    """Undo a launch. Return whether it is undone (None: unknown), and what that means for the caller."""
     try:
-        if take_back(job):
+        if withdraw(job):
             return True, f"job {job.id} was not launched, and never runs: launch it again"
         return False, f"job {job.id} was launched, and runs"
     except StorageError as failed:
         return None, (
-            f"job {job.id} is on record and may run, for the store does not answer either ({failed}): launch it again "
-            "under the same id, which makes one job of both, or ask for it with attach"
+            f"job {job.id} exists and may run, since the store does not answer either ({failed}): launch it again "
+            "under the same id, which makes one job of both, or look at it with attach"
         )
 
 
-def told(error: BaseException, fate: str) -> BaseException:
-    """The error, saying what became of the job."""
+def annotate(error: BaseException, fate: str) -> BaseException:
+    """Return the error with a note on what became of the job."""
     if isinstance(error, PublishFailed):
         return type(error)(f"{error}; {fate}")
     error.add_note(fate)

@@ -1,4 +1,4 @@
-"""What a launch knows already of the workers that are to run the job."""
+"""Checks before a launch that some worker can run the job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .tasks import Numbers
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Celery]:
-    """A connected app whose workers are elsewhere."""
+    """A connected app whose workers run in other processes."""
     monkeypatch.setattr(TASKS, "_listeners", [])
     monkeypatch.setattr(TASKS, "_tasks", dict(TASKS._tasks))
     made = Celery("script", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
@@ -31,7 +31,7 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Celery]:
 
 
 def in_script(*, name: str | None = None) -> type[ForkJoinTask]:
-    """A task as a script declares it that is run."""
+    """Declare a task as a running script does."""
     body: dict[str, Any] = {
         "__module__": "__main__",
         "input_schema": {"numbers": {"type": "list"}},
@@ -53,21 +53,21 @@ LAUNCHES = [
 
 @pytest.mark.parametrize("launch", LAUNCHES)
 def test_a_task_of_the_script_that_runs_is_refused(app: Celery, launch: Any) -> None:
-    """The name that it has here is no name that a worker knows: said at the launch, with the remedies."""
+    """A worker does not know a task of `__main__`. The launch is refused, with the remedies."""
     with pytest.raises(DeclarationError, match=r"__main__\.Scripted is declared in the script .*include=.*`name`"):
         launch(in_script(), app)
     assert list(extension_of(app).runtime.store.list()) == []
 
 
 def test_it_runs_here(app: Celery) -> None:
-    """`run`, and an eager app, need no worker."""
+    """`run` and an eager app need no worker."""
     assert in_script().run({"numbers": [1]}) == [1]
     app.conf.task_always_eager = True
     assert in_script().submit({"numbers": [1]}, app=app).get(1) == [1]
 
 
 def test_a_worker_in_this_process_knows_it(app: Celery) -> None:
-    """Where a worker runs in this process, the task is declared there."""
+    """A worker that runs in this process knows the script's tasks."""
     extension_of(app).pool = object()
     assert in_script().submit({"numbers": [1]}, app=app).id
 
@@ -75,7 +75,7 @@ def test_a_worker_in_this_process_knows_it(app: Celery) -> None:
 def test_a_name_of_its_own_is_known_to_a_worker_that_imports_the_script(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With `name` it is launched; at a prompt, which nothing can import, with one warning."""
+    """A task with a `name` is launched; at a prompt, which no worker can import, with one warning."""
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)
     in_script(name="mine").submit({"numbers": [1]}, app=app)
     assert caplog.text == ""
@@ -86,7 +86,7 @@ def test_a_name_of_its_own_is_known_to_a_worker_that_imports_the_script(
 
 
 def test_a_store_in_memory_is_warned_of_once(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
-    """No worker elsewhere sees it; an eager app, and one with a worker in this process, do."""
+    """Workers of other processes do not see it. An eager app, or a worker in this process, does."""
     app.conf.fanout_store = f"memory://{uuid.uuid4().hex}"
     app.conf.task_always_eager = True
     Numbers.submit({"numbers": [1]}, app=app)

@@ -1,4 +1,4 @@
-"""Where sender and worker use different stores, the worker says so at once, and names both."""
+"""If sender and worker use different stores, the worker logs an error at once that names both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def app_on(store: Path, queue: str) -> Celery:
-    app = Celery("elsewhere", broker="memory://elsewhere", set_as_current=False)
+    app = Celery("mismatch", broker="memory://mismatch", set_as_current=False)
     app.conf.task_default_queue = queue
     fanout.connect(app, store=store.as_uri())
     app.finalize()
@@ -54,7 +54,7 @@ def taken(app: Celery) -> list[Any]:
 
 
 def begin(app: Celery, message: Any) -> None:
-    """What a worker does before the stage."""
+    """Do what a worker does before the stage."""
     task = app.tasks[message.headers["task"]]
     args, kwargs, _ = message.payload
     task.push_request(**{**message.headers, "args": args, "kwargs": kwargs, "called_directly": False})
@@ -68,7 +68,7 @@ def begin(app: Celery, message: Any) -> None:
 def test_a_worker_with_another_store_names_both(
     caller: Celery, worker: Celery, streamed: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line of level ERROR for setup's message, or for the chunks of a stream, however many there are."""
+    """It logs one line of level ERROR for setup's message, or for all chunks of a stream."""
     numbers: Any = iter([1, 2, 3]) if streamed else [1, 2, 3]
     job = Numbers.submit({"numbers": numbers}, app=caller)
     for message in taken(caller):
@@ -81,7 +81,7 @@ def test_a_worker_with_another_store_names_both(
 def test_a_worker_with_the_same_store_says_nothing(
     caller: Celery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And asks nothing."""
+    """It sends no request either."""
     Numbers.submit({"numbers": [1]}, app=caller)
     monkeypatch.setattr(extension_of(caller).runtime, "ledger", None)
     for message in taken(caller):
@@ -93,7 +93,7 @@ def test_a_worker_with_the_same_store_says_nothing(
 def test_another_name_of_the_same_store_is_no_error(
     caller: Celery, worker: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the job is found, the names of the store are of no interest."""
+    """If the worker's store has the job, the sender's URL does not matter."""
     Numbers.submit({"numbers": [1]}, app=caller)
     extension_of(worker).runtime.store = extension_of(caller).runtime.store
     for message in taken(caller):
@@ -104,7 +104,7 @@ def test_another_name_of_the_same_store_is_no_error(
 
 @pytest.mark.parametrize("header", [3, None, ["x"], "x" * 10_000])
 def test_a_forged_header_does_no_harm(caller: Celery, worker: Celery, header: Any) -> None:
-    """It is no reason not to run."""
+    """The stage runs all the same."""
     Numbers.submit({"numbers": [1]}, app=caller)
     for message in taken(caller):
         message.headers[STORE_HEADER] = header
@@ -114,7 +114,7 @@ def test_a_forged_header_does_no_harm(caller: Celery, worker: Celery, header: An
 def test_a_store_that_can_t_be_opened_is_the_stages_to_deal_with(
     caller: Celery, worker: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The look is a hint: an error in it does not end the message."""
+    """The check is a hint: an error in it does not end the message."""
     Numbers.submit({"numbers": [1]}, app=caller)
 
     def refuse(*_: Any) -> None:

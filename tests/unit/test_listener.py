@@ -1,4 +1,4 @@
-"""How a caller learns of a job's end from Redis, and what it does when Redis is no help."""
+"""How Redis notifies a caller of a job's end, and how a caller waits without Redis."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from fanout.engines.celery.listener import ANSWER_S, RedisListener, listener_for
 
 
 def app_on(backend: str) -> Celery:
-    return Celery("belled", broker="memory://", backend=backend, set_as_current=False)
+    return Celery("listening", broker="memory://", backend=backend, set_as_current=False)
 
 
-def test_it_rings_when_redis_announces_the_result(redis_server: Redis) -> None:
-    """Nothing but the announcement ends the wait early, and the bell's connection is closed with it."""
+def test_it_returns_when_redis_announces_the_result(redis_server: Redis) -> None:
+    """Only the announcement ends the wait early. The listener's connection is closed afterwards."""
     app = app_on(redis_server.url)
     backend = app.backend
-    with listener_for(app, "job-of-the-bell") as listener:
+    with listener_for(app, "job-of-the-listener") as listener:
         assert isinstance(listener, RedisListener)
         started_at = time.monotonic()
         listener.wait(0.2)
         assert time.monotonic() - started_at >= 0.2
         before = len(backend.client.client_list())
-        backend.client.publish(backend.get_key_for_task("job-of-the-bell"), "ended")
+        backend.client.publish(backend.get_key_for_task("job-of-the-listener"), "ended")
         listener.wait(60)
         assert time.monotonic() - started_at < 30
     assert len(backend.client.client_list()) == before - 1
     app.close()
 
 
-def test_a_silent_redis_holds_nobody_up() -> None:
-    """A result backend that accepts connections and says nothing costs a second, and then nothing but time passes."""
+def test_a_silent_redis_costs_one_second() -> None:
+    """If Redis accepts connections and does not answer, the listener gives up after a second, and only waits."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         app = app_on(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
         started_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""An app's own task class is around the three tasks of a job, as it is around any other."""
+"""An app's own task class applies to the three tasks of a job, as to any other task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fanout import JobFailed
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.celery.request import StageRequest
-from fanout.engines.celery.task_hooks import TRIES
+from fanout.engines.celery.task_hooks import MAX_STARTS
 from fanout.records.ledger import Ledger
 
 from .stores import ScriptedStore
@@ -30,14 +30,14 @@ def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     hooks.clear()
 
 
-class TheirRequest(Request):
-    """A request class of the app's own."""
+class AppRequest(Request):
+    """The request class of an app."""
 
-    theirs = True
+    is_apps = True
 
 
 class ContextTask(Task[Any, Any]):
-    """With hooks, and attributes of its own."""
+    """A task class with hooks and attributes."""
 
     abstract = True
     acks_late = False
@@ -48,7 +48,7 @@ class ContextTask(Task[Any, Any]):
     priority = 3
     autoretry_for = (Exception,)
     throws = (LookupError,)
-    Request = TheirRequest
+    Request = AppRequest
 
     def on_failure(self, exc: Any, *_: Any) -> None:
         hooks.append(("failure", self.name.rpartition(".")[2]))
@@ -60,8 +60,8 @@ class ContextTask(Task[Any, Any]):
         hooks.append((status, self.name.rpartition(".")[2]))
 
 
-class Unlucky(Task[Any, Any]):
-    """What is around its tasks raises."""
+class RaisingCall(Task[Any, Any]):
+    """A task class whose `__call__` raises."""
 
     abstract = True
 
@@ -69,7 +69,9 @@ class Unlucky(Task[Any, Any]):
         raise OSError("the database is away")
 
 
-class Early(Task[Any, Any]):
+class RaisingStart(Task[Any, Any]):
+    """A task class whose `before_start` raises."""
+
     abstract = True
 
     def before_start(self, *_: Any) -> None:
@@ -77,9 +79,9 @@ class Early(Task[Any, Any]):
 
 
 def make_app(task_class: type[Task[Any, Any]] | None = None, **settings: Any) -> Celery:
-    app = Celery("around", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False, task_cls=task_class)
+    app = Celery("hooks", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False, task_cls=task_class)
     app.conf.update(task_default_queue=uuid.uuid4().hex, result_backend="cache+memory://", **settings)
-    fanout.connect(app, store="memory://around")
+    fanout.connect(app, store="memory://hooks")
     extension_of(app).runtime.store = ScriptedStore()
     return app
 
@@ -99,7 +101,7 @@ def assigned(app: Celery) -> None:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("way", ["task_cls", "assigned"])
 def test_the_apps_class_is_a_base_of_each_task(step: str, way: str) -> None:
-    """Its attributes count, except where the protocol relies on the stage's own."""
+    """Its attributes apply, except those that the protocol relies on."""
     app = make_app(ContextTask if way == "task_cls" else None)
     if way == "assigned":
         assigned(app)
@@ -113,15 +115,15 @@ def test_the_apps_class_is_a_base_of_each_task(step: str, way: str) -> None:
 
 
 def test_both_request_classes_count() -> None:
-    """A request class of the app's is below the stage's, which deals with time limits and shutdowns."""
+    """The stage's request class, which handles time limits and shutdowns, derives from the app's."""
     request_class = task(make_app(ContextTask), "process").Request
     assert issubclass(request_class, StageRequest)
-    assert issubclass(request_class, TheirRequest)
+    assert issubclass(request_class, AppRequest)
     assert task(make_app(), "process").Request is StageRequest
 
 
 def run_job(app: Celery, values: Any) -> str:
-    """A job whose chunks and join are run as a worker would, with all that is around them."""
+    """Launch a job, and run its chunks and join as a worker does, with all hooks."""
     job = Numbers.submit(values, app=app)
     with app.connection_for_read() as connection:
         queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
@@ -132,7 +134,7 @@ def run_job(app: Celery, values: Any) -> str:
 
 
 def test_hooks_are_called_and_ours_as_well() -> None:
-    """`after_return` and `on_success` of theirs are called, and the delivery is on record all the same."""
+    """The app's `after_return` and `on_success` are called, and the delivery is recorded, too."""
     app = make_app(ContextTask)
     job_id = run_job(app, {"numbers": iter([1])})
     assert extension_of(app).job(job_id).get(1) == [1]
@@ -142,7 +144,7 @@ def test_hooks_are_called_and_ours_as_well() -> None:
 
 
 def test_a_failed_job_calls_on_failure_once() -> None:
-    """For its join, which is the job's own Celery task."""
+    """It is called for the join, which is the job's own Celery task."""
     app = make_app(ContextTask)
     job = Numbers.submit({"numbers": iter([1])}, app=app)
     job.cancel()
@@ -152,7 +154,7 @@ def test_a_failed_job_calls_on_failure_once() -> None:
 
 
 def begin(made: Any, job_id: str, retries: int) -> None:
-    """What a worker does before the step and around it."""
+    """Do what a worker does before and around the step."""
     made.push_request(id=job_id, args=[], kwargs={}, retries=retries, called_directly=False, is_eager=False)
     try:
         made.before_start(job_id, [], {})
@@ -161,19 +163,19 @@ def begin(made: Any, job_id: str, retries: int) -> None:
         made.pop_request()
 
 
-@pytest.mark.parametrize("task_class", [Unlucky, Early])
-def test_surroundings_that_raise_end_the_job_once(task_class: type[Task[Any, Any]]) -> None:
-    """They are tried some times; then the job fails, on record, and Celery stores no failure of its own."""
+@pytest.mark.parametrize("task_class", [RaisingCall, RaisingStart])
+def test_hooks_that_raise_end_the_job_once(task_class: type[Task[Any, Any]]) -> None:
+    """The stage is started some times. Then the job fails with an outcome, and Celery stores no failure of its own."""
     app = make_app(task_class)
     app.finalize()
     result = Numbers.signature({"numbers": [1]}, app=app).delay()
     ledger = Ledger.of(extension_of(app).runtime.store, result.id)
-    for retries in range(TRIES - 1):
+    for retries in range(MAX_STARTS - 1):
         with pytest.raises(Retry):
             begin(task(app, "setup"), result.id, retries)
         assert not ledger.has_outcome()
     with pytest.raises(Ignore):
-        begin(task(app, "setup"), result.id, TRIES - 1)
+        begin(task(app, "setup"), result.id, MAX_STARTS - 1)
     with pytest.raises(JobFailed, match=r"setup: OSError: the database is away"):
         extension_of(app).job(result.id).get(1)
     assert ledger.continuation() is not None, "the join is sent, with what follows"
@@ -181,7 +183,7 @@ def test_surroundings_that_raise_end_the_job_once(task_class: type[Task[Any, Any
 
 
 def test_eager_mode_is_in_the_context() -> None:
-    """Where jobs run in the caller, setup's task, and so all of it, runs inside the app's class."""
+    """In eager mode, setup's task runs the whole job, inside the app's class."""
     app = make_app(ContextTask, task_always_eager=True)
     assert Numbers.signature({"numbers": [1]}, app=app).apply_async().get() == [1]
     assert ("success", "setup") in hooks
