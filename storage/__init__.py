@@ -6,7 +6,7 @@ Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported
 from __future__ import annotations
 
 from .codec.adapters import is_registrable, register_type, travels
-from .codec.envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
+from .codec.envelope import COMPRESSIONS, Compression, is_encoded
 from .codec.msgpack_codec import decode, encode
 from .codec.references import Reference, ReferenceSource
 from .codec.sequences import SequenceEncoder
@@ -31,6 +31,7 @@ from .errors import (
     Unregistrable,
 )
 from .file import FileStore
+from .hashing import checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention

@@ -11,8 +11,8 @@ from mmap import mmap
 from types import TracebackType
 from typing import Final, Self
 
-from .codec.envelope import checksum
 from .errors import CorruptObject
+from .hashing import checksum
 from .object_store import Body, Content, ObjectStore
 
 READ_AHEAD_BYTES: Final = 64 * 1024

@@ -20,7 +20,7 @@ from .registry import TYPES, Adapter, AdapterError, TypeRegistry, origin_of
 
 T = TypeVar("T", bound=type[Any])
 
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict})
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray, memoryview, list, dict})
 # Classes whose values hold more than their attributes.
 _BUILT_IN: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException, type)
 # Python's own marks on an instance, which are no state.
@@ -67,7 +67,7 @@ def register_type(
     known = registry.of(cls)
     if known is not None and encode is None and name in (None, known.name):
         return cls
-    if cls is memoryview or cls.__module__.partition(".")[0] == "msgpack":
+    if cls.__module__.partition(".")[0] == "msgpack":
         raise Unregistrable(f"{origin_of(cls)} is taken for something else by the packer, which asks nobody")
     if cls in _PLAIN or (known is None and extension_type_of(cls) is not None):
         raise Unregistrable(f"{origin_of(cls)} travels anyway", remedy="Leave it out.")

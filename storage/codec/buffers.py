@@ -22,7 +22,6 @@ INLINE_BYTES: Final = 512
 # Whatever is fetched arrives as a bytes object. Its content lies at a multiple of 16, and, if it is large and comes
 # from glibc, 48 bytes behind a multiple of 64: then the first buffer, and so each, lies at a multiple of 64.
 _ALIGNMENT: Final = 64
-_PHASE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class OutOfBandBuffers:
 
 def buffers_start(end: int) -> int:
     """Return the first place from `end` where an annex may begin."""
-    return end + (_PHASE - end) % _ALIGNMENT
+    return end + -end % _ALIGNMENT
 
 
 def write_places(stream: BytesIO, *, payload: tuple[int, int], buffers: int) -> None:

@@ -14,6 +14,7 @@ from .extension_types import ExtensionType, ExtensionTypeError, extension_type_o
 MAX_DEPTH: Final = 100
 
 _PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
+_BYTES_LIKE: Final = frozenset({bytearray, memoryview})
 _NESTED: Final = frozenset({list, dict})
 _SHOWN_CHARACTERS: Final = 40
 
@@ -50,6 +51,8 @@ class Diagnosis:
         kind = type(value)
         if kind in _PLAIN or (type(value) is int and fits(value)):
             return value
+        if kind in _BYTES_LIKE:
+            return bytes(value)  # type: ignore[call-overload]
         if id(value) in self._open:
             raise Unencodable(f"{path} contains itself", path=path, remedy="Break the cycle first.")
         if len(self._open) >= MAX_DEPTH:

@@ -12,10 +12,8 @@ import struct
 from io import BytesIO
 from typing import Final, Literal, get_args
 
-import xxhash
-from blake3 import blake3
-
 from ..errors import CorruptObject
+from ..hashing import raw_checksum
 from ..object_store import Content
 from . import compression as zstd
 
@@ -31,27 +29,10 @@ DECODED_BYTES: Final = 4 * 2**30
 
 _MAGIC: Final = b"\x9fobj"
 _VERSION: Final = 1
-_CHECKSUM_BYTES: Final = 16
 _OR_UPGRADE: Final = "corrupt, or written by a newer fanout: upgrade"
 # Below the one, and above the other, the bytes saved are not worth the time.
 _WORTH_TRYING_BYTES: Final = 512
 _WORTH_KEEPING: Final = 7 / 8
-
-
-def digest(data: bytes | bytearray | memoryview) -> str:
-    """Return the name by which content may be kept: BLAKE3 of 16 bytes, as 32 hex digits.
-
-    Nobody can make other content of the same name on purpose. About 7 GB/s; to notice damage, `checksum` will do.
-    """
-    return blake3(data).hexdigest(length=_CHECKSUM_BYTES)
-
-
-def checksum(data: bytes | bytearray | memoryview) -> str:
-    """Return what tells damaged bytes from those that were written: XXH3 of 128 bits, as 32 hex digits.
-
-    Three times as fast as `digest`, and no protection against somebody who makes other bytes fit it.
-    """
-    return xxhash.xxh3_128_hexdigest(data)
 
 
 def blank() -> BytesIO:
@@ -127,7 +108,7 @@ def unseal(
     body = whole[HEADER.size :]
     if not flags & COMPRESSED and len(body) != length:
         raise CorruptObject(f"{name} has {len(body)} bytes of payload where {length} were written", key=key)
-    if xxhash.xxh3_128_digest(body, flags) != expected:
+    if raw_checksum(body, seed=flags) != expected:
         raise CorruptObject(f"{name} is not what was written: its digest differs", key=key)
     if flags & COMPRESSED:
         if length > limit_bytes:
@@ -156,7 +137,7 @@ def unreadable(name: str, error: Exception, *, key: str | None) -> CorruptObject
 
 
 def _header(flags: int, length: int, body: bytes | memoryview) -> bytes:
-    return HEADER.pack(_MAGIC, _VERSION, flags, length, xxhash.xxh3_128_digest(body, flags))
+    return HEADER.pack(_MAGIC, _VERSION, flags, length, raw_checksum(body, seed=flags))
 
 
 def _decompressed(body: memoryview, length: int, *, name: str, key: str | None) -> memoryview:

@@ -53,7 +53,6 @@ class ExtensionType:
         is_framed: The plainer value is a pair: the contents, and a plain scalar about them.
         is_buffered: The plainer value is a list of plain values and, last, an `buffers.Buffer`, in whose place
             `put_together` is given a memoryview: where the bytes were fetched to, not a copy.
-        is_opaque: Values that it holds are found only by taking it apart.
     """
 
     code: int
@@ -63,7 +62,6 @@ class ExtensionType:
     is_unordered: bool = False
     is_framed: bool = False
     is_buffered: bool = False
-    is_opaque: bool = False
 
 
 def _bytes_of_int(value: int) -> bytes:
@@ -242,7 +240,7 @@ EXTENSION_TYPES: Final = (
     ExtensionType(2, tuple, list, tuple),
     ExtensionType(3, set, list, set, is_unordered=True),
     ExtensionType(4, frozenset, list, frozenset, is_unordered=True),
-    ExtensionType(5, bytearray, bytes, bytearray),
+    # 5 was a bytearray, which arrives as bytes.
     ExtensionType(6, complex, lambda value: [value.real, value.imag], lambda plain: complex(*plain)),
     ExtensionType(7, Counter, _dict_apart, Counter),
     ExtensionType(8, OrderedDict, _dict_apart, OrderedDict),
@@ -266,10 +264,10 @@ EXTENSION_TYPES: Final = (
     ExtensionType(21, PureWindowsPath, str, PureWindowsPath),
     # Of the system that it comes to: there is no other that could be opened there.
     ExtensionType(22, type(Path()), str, Path),
-    ExtensionType(23, UserDict, _wrapper_apart("data", dict), UserDict, is_opaque=True),
-    ExtensionType(24, UserList, _wrapper_apart("data", list), UserList, is_opaque=True),
-    ExtensionType(25, ChainMap, _wrapper_apart("maps", list), lambda plain: ChainMap(*plain), is_opaque=True),
-    ExtensionType(26, MappingProxyType, _proxy_apart, lambda plain: MappingProxyType(*plain), is_opaque=True),
+    ExtensionType(23, UserDict, _wrapper_apart("data", dict), UserDict),
+    ExtensionType(24, UserList, _wrapper_apart("data", list), UserList),
+    ExtensionType(25, ChainMap, _wrapper_apart("maps", list), lambda plain: ChainMap(*plain)),
+    ExtensionType(26, MappingProxyType, _proxy_apart, lambda plain: MappingProxyType(*plain)),
     ExtensionType(27, array.array, _machine_array_apart, _machine_array_together),
 )
 EXTENSION_BY_TYPE: Final[dict[type[Any], ExtensionType]] = {kind.type: kind for kind in EXTENSION_TYPES}
@@ -322,7 +320,7 @@ def _registered_extension_type(of: type[Any]) -> ExtensionType | None:
 @cache
 def _extension_type_of_adapter(adapter: Adapter) -> ExtensionType:
     take_apart = _registered_apart(adapter)
-    return ExtensionType(_REGISTERED, adapter.type, take_apart, _registered_together, is_framed=True, is_opaque=True)
+    return ExtensionType(_REGISTERED, adapter.type, take_apart, _registered_together, is_framed=True)
 
 
 @cache

@@ -34,7 +34,7 @@ def write_in_pieces(value: Any, stream: BytesIO, *, pack: Callable[[Any], bytes]
         _write_list(value, stream, pack, levels - 1)
     elif kind is dict and levels:
         _write_dict(value, stream, pack, levels - 1)
-    elif kind is bytes and len(value) >= _LEAF_LENGTH:
+    elif kind in (bytes, bytearray) and len(value) >= _LEAF_LENGTH:
         stream.write(_long_header(_BYTES, len(value)))
         stream.write(value)
     elif kind is str and len(value) >= _LEAF_LENGTH:

@@ -22,18 +22,12 @@ from .diagnose import MAX_DEPTH, Diagnosis, fits
 from .envelope import DECODED_BYTES, HEADER, OUT_OF_BAND, REFERENCES, Compression, blank, seal, unreadable, unseal
 from .extension_types import ExtensionType, ExtensionTypeError, extension_type_of, extension_type_of_code
 from .incremental import write_in_pieces
-from .lookalikes import Lookalikes
 from .references import FetchRange, Range, ReferencedValues, referenced_range
 
 _PACKER_BYTES: Final = 16 * 1024
 _NESTED_PACKER_BYTES: Final = 1024
 # What the packer raises where a value cannot travel, or not the quick way.
-_REFUSALS: Final = (TypeError, ValueError, OverflowError, RecursionError, ExtensionTypeError)
-# The packer takes these for bytes or for extensions of its own and asks nobody: their type would be lost.
-_LOOKALIKES: Final = Lookalikes(
-    types=frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp}),
-    markers=bytes((*range(0xC4, 0xCA), *range(0xD4, 0xD9))),
-)
+_REFUSALS: Final = (TypeError, ValueError, BufferError, OverflowError, RecursionError, ExtensionTypeError)
 
 
 def encode(
@@ -166,13 +160,10 @@ class Encoder:
         try:
             try:
                 packed: bytes = self._pack(value)
+                return packed
             except _REFUSALS:
-                # The packer cannot say where it failed. Whatever was wrong, the survey meets it again.
-                pass
-            else:
-                if _LOOKALIKES.are_absent(packed) or not self._was_deceived(packed, value):
-                    return packed
-            self.buffers.rewind(size)
+                # The packer cannot say where it failed: the diagnosis meets the same value again.
+                self.buffers.rewind(size)
             return self._pack_slowly(value, name())
         except BaseException:
             self.buffers.rewind(size)
@@ -191,15 +182,11 @@ class Encoder:
         try:
             try:
                 write_in_pieces(value, stream, pack=self._pack)
-                end = stream.tell()
-                with stream.getbuffer() as whole, whole[start:end] as packed:
-                    if not self._was_deceived(packed, value):
-                        return
+                return
             except _REFUSALS:
-                pass
-            stream.seek(start)
-            stream.truncate()
-            self.buffers.rewind(size)
+                stream.seek(start)
+                stream.truncate()
+                self.buffers.rewind(size)
             stream.write(self._pack_slowly(value, name()))
         except BaseException:
             stream.seek(start)
@@ -208,9 +195,6 @@ class Encoder:
         finally:
             if self._replaced:
                 self._replaced = {}
-
-    def _was_deceived(self, packed: bytes | memoryview, value: object) -> bool:
-        return _LOOKALIKES.are_in(packed, [value, *(new for _, new in self._replaced.values())])
 
     def _pack_slowly(self, value: object, path: str) -> bytes:
         diagnosis = Diagnosis(extend=self._extended_exactly, replace=self._replacement)
@@ -255,11 +239,7 @@ class Encoder:
             kind = extension_type_of(type(value))
         if kind is None or (type(value) is int and fits(value)):
             return value
-        plain = kind.take_apart(value)
-        extension = self._extension(kind, plain, self._pack_nested)
-        if kind.is_opaque and self._was_deceived(extension.data, plain):
-            raise ExtensionTypeError
-        return extension
+        return self._extension(kind, kind.take_apart(value), self._pack_nested)
 
     def _extended_exactly(self, kind: ExtensionType, plain: Any) -> msgpack.ExtType:
         return self._extension(kind, plain, _pack_exactly)

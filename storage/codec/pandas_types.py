@@ -167,9 +167,9 @@ def _timestamp_together(plain: list[Any]) -> Any:
     return made if zone is None else made.tz_localize("UTC").tz_convert(zone_together(zone))
 
 
-_FRAME: Final = ExtensionType(48, pd.DataFrame, _frame_apart, _frame_together, is_opaque=True)
-_SERIES: Final = ExtensionType(49, pd.Series, _series_apart, _series_together, is_opaque=True)
-_INDEX: Final = ExtensionType(50, pd.Index, _index_apart, _index_together, is_opaque=True)
+_FRAME: Final = ExtensionType(48, pd.DataFrame, _frame_apart, _frame_together)
+_SERIES: Final = ExtensionType(49, pd.Series, _series_apart, _series_together)
+_INDEX: Final = ExtensionType(50, pd.Index, _index_apart, _index_together)
 _EXTENSIONS: Final = (
     _FRAME,
     _SERIES,

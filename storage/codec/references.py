@@ -16,9 +16,8 @@ from itertools import accumulate
 from operator import is_
 from typing import Final
 
-import xxhash
-
 from ..errors import CorruptObject
+from ..hashing import raw_checksum
 from ..object_store import Content
 from .envelope import HEADER, is_plain
 
@@ -170,7 +169,7 @@ class ReferenceCollector:
         if not self.lasting:
             offset, name = stream.tell(), _NOBODY
             stream.write(content)
-        stream.write(_TAIL.pack(offset, len(content), xxhash.xxh3_128_digest(content), name))
+        stream.write(_TAIL.pack(offset, len(content), raw_checksum(content), name))
 
     def _referenced(self, value: object) -> ReferencedValues | None:
         for source in self._sources:
@@ -238,7 +237,7 @@ def referenced_range(whole: memoryview, *, fetch_range: FetchRange | None, key: 
         raise CorruptObject(f"{name} borrows from another object, which nobody may here", key=key)
     else:
         content, rest = memoryview(fetch_range(Reference(source.hex(), offset, length))), whole[:end]
-    if len(content) != length or xxhash.xxh3_128_digest(content) != expected:
+    if len(content) != length or raw_checksum(content) != expected:
         raise CorruptObject(f"{name} borrows from {source.hex()}, and what lies there is not what was lent", key=key)
     return rest, Range(content)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import time
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import botocore.session
 from botocore.config import Config
 
 from .. import deadline
+from ..hashing import content_md5
 from .endpoint import Keys, S3Access, is_of_aws, proxy_for
 
 if TYPE_CHECKING:
@@ -166,5 +165,4 @@ def _stop(request: Any, **_: object) -> None:
 def _digest_by_md5(params: dict[str, Any], **_: object) -> None:
     """Send Content-MD5 with a batch delete: it is required, and look-alikes often know no other digest."""
     params.get("context", {}).pop("checksum", None)
-    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
-    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+    params["headers"]["Content-MD5"] = content_md5(params["body"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from ..deadline import CallLimit
 from ..errors import StorageError
+from ..hashing import content_md5
 from ..keys import check_key, check_range
 from ..object_store import Body, ObjectInfo, ObjectStore, Retention
 from .boto3_calls import NoBatchesError, S3Calls
@@ -73,14 +72,16 @@ class S3Store(ObjectStore):
 
         def request(client: S3Client) -> None:
             has_digest = self.wants_digest
-            digest: Any = {"ContentMD5": _md5(content)} if has_digest else {}
+            digest: Any = {"ContentMD5": content_md5(content)} if has_digest else {}
             try:
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
             except boto.ClientError as error:
                 if has_digest or not wants_digest(code_of(error), _message_of(error)):
                     raise
                 self.wants_digest = True
-                client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=_md5(content))
+                client.put_object(
+                    Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=content_md5(content)
+                )
 
         self._calls.call("writing", key, "PutObject", request, size_bytes=len(content), is_conditional=if_absent)
 
@@ -274,7 +275,3 @@ def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
 
 def _message_of(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Message", ""))
-
-
-def _md5(content: Body) -> str:
-    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
 # What an S3 key and a path of obstore's write alike; any other key goes through boto3.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]+")
@@ -282,8 +282,6 @@ class ObstoreS3Store(ObjectStore):
         """obstore's clients, or None where boto3 has to do it."""
         if not _PLAIN.fullmatch(name) or self._misunderstandings >= _MISUNDERSTANDINGS or not _RUNTIME.usable():
             return None
-        if _botocore_is_mocked():
-            return None
         made = self._made
         if made is None or made[0] != os.getpid():
             made = self._make()
@@ -329,9 +327,3 @@ def _part_bytes(size_bytes: int) -> int:
 def _is_denial(error: BaseException) -> bool:
     """Whether the server refused the credentials; a token that has expired is a 400 without a class of its own."""
     return isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in str(error)
-
-
-def _botocore_is_mocked() -> bool:
-    """Whether moto stands in for AWS, so that nothing may pass botocore by: a test must not reach the real one."""
-    moto = sys.modules.get("moto.core.models")
-    return moto is not None and bool(moto.botocore_stubber.enabled)

@@ -305,7 +305,7 @@ def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkey
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     with mock_aws():
         create_bucket("s3://bucket")
-        store = open_store("s3://bucket/x")
+        store = open_store("s3://bucket/x?client=boto3")
         store.put("a", b"1")
         store.put("b", b"2")
         assert [info.key for info in store.list()] == ["a", "b"]

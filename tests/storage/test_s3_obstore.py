@@ -7,12 +7,10 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 import storage
 from storage import (
@@ -22,7 +20,6 @@ from storage import (
     ObjectNotFound,
     StorageDenied,
     StorageUnavailable,
-    create_bucket,
     open_store,
 )
 from storage.s3.boto3_store import S3Store
@@ -135,16 +132,6 @@ def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
     quick.put("a b/é%20?", b"1")
     assert careful.get("a b/é%20?") == quick.get("a b/é%20?") == b"1"
     assert [found.key for found in quick.list("a b/")] == ["a b/é%20?"]
-
-
-def test_it_never_passes_a_mock_by(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that mocks botocore reaches the mock, and not AWS, with a plain URL."""
-    aws_environment("")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    with mock_aws():
-        create_bucket("s3://bucket")
-        open_store("s3://bucket/x").put("a", b"1")
-        assert boto3.client("s3").get_object(Bucket="bucket", Key="x/a")["Body"].read() == b"1"
 
 
 def test_a_forked_child_works_with_boto3(moto_url: str) -> None:

@@ -193,12 +193,12 @@ def test_every_object_comes_back_exactly(value: Any) -> None:
         Right.READ | Right.WRITE,
         Pair(1, [Pair(2)]),
         {Level.LOW: 1, 1.5: Word.YES, Pair(1, 2): {Frozen((1,))}},
-        Point(bytearray(b"x"), [bytearray(b"y" * 1000)]),
-        [Point(number, f"{number}" * 50) for number in range(3000)] + [Point(bytearray(b"z"), 0)],
-        UserDict(a=bytearray(b"x")),
-        UserList([memoryview(b"x").tobytes(), bytearray(b"x")]),
+        Point("\ud800", ["\ud801" * 1000]),
+        [Point(number, f"{number}" * 50) for number in range(3000)] + [Point("\ud800", 0)],
+        UserDict(a="\ud800"),
+        UserList([b"x", "\ud800"]),
         MappingProxyType(OrderedDict(b=1, a=Counter("aab"))),
-        ChainMap({"a": bytearray(b"x")}, OrderedDict(b=2)),
+        ChainMap({"a": "\ud800"}, OrderedDict(b=2)),
         Box[int](3),
         array("d", [1.5, -0.0]),
         array("H", [1, 2**16 - 1]),
@@ -208,7 +208,7 @@ def test_every_object_comes_back_exactly(value: Any) -> None:
 )
 def test_edges_come_back_exactly(value: Any) -> None:
     """What a packer would take for something plainer keeps its class, on the quick way and on the slow one."""
-    for wrapped in (value, [value, 1], {"a": (value, bytearray(b"x"))}):
+    for wrapped in (value, [value, 1], {"a": (value, "\ud800")}):
         assert alike(decode(encode(wrapped)), wrapped)
 
 
@@ -232,8 +232,8 @@ def test_a_value_is_restored_by_its_state() -> None:
     "wrap", [Point, Pair, lambda inner: Model.model_construct(inner=inner), lambda x: UserList([x])]
 )
 def test_what_is_promised_of_depth_holds(wrap: Callable[[Any], Any]) -> None:
-    """98 levels of objects around a bytearray come back exactly; far more are refused, and so is a cycle."""
-    value: Any = bytearray(b"x")
+    """98 levels of objects around a lone surrogate come back exactly; far more are refused, and so is a cycle."""
+    value: Any = "\ud800"
     for _ in range(98):
         value = wrap(value)
     assert encode(decode(encode(value))) == encode(value)

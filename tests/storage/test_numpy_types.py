@@ -196,13 +196,13 @@ def test_what_would_not_come_back_is_refused_by_name(foreign: object, reason: st
     assert [item["block"].sum() for item in decode(encoder.finish())] == [1000, 2000]
 
 
-@pytest.mark.parametrize("deceiver", [bytearray(b"x"), (), "\ud800"], ids=["bytearray", "tuple", "surrogate"])
-def test_arrays_survive_the_slow_path(deceiver: object) -> None:
+@pytest.mark.parametrize("beside", [(), "\ud800"], ids=["tuple", "surrogate"])
+def test_arrays_survive_the_slow_path(beside: object) -> None:
     """Beside a value that has to be spelled out, arrays large and small come back as ever."""
-    value = [np.arange(1000), deceiver, np.arange(3), np.float32(1)]
+    value = [np.arange(1000), beside, np.arange(3), np.float32(1)]
     for decoded in (decode(encode(value)), decode(chunk_of(1, value))[1]):
         assert same(decoded[0], value[0])
-        assert decoded[1] == deceiver
+        assert decoded[1] == beside
         assert same(decoded[2], value[2])
         assert same(decoded[3], value[3])
 
@@ -221,7 +221,7 @@ def test_many_arrays_of_all_sizes_share_a_chunk() -> None:
         encoder.add({"number": number, "block": block})
     size = encoder.size_bytes
     chunk = encoder.finish()
-    assert len(chunk) <= size + 35 + 74
+    assert len(chunk) <= size + 35 + 58
     decoded = decode(chunk)
     assert [item["number"] for item in decoded] == list(range(3000))
     assert all(same(item["block"], block) for item, block in zip(decoded, blocks, strict=True))
@@ -433,7 +433,7 @@ def test_nothing_is_imported_unasked() -> None:
         import sys
         from storage import SequenceEncoder, decode, encode
         class Fake: __module__ = "numpy"
-        assert decode(encode({"a": [(1, bytearray(b"x"))]})) == {"a": [(1, bytearray(b"x"))]}
+        assert decode(encode({"a": [(1, {2})]})) == {"a": [(1, {2})]}
         try: encode(Fake())
         except TypeError: pass
         encoder = SequenceEncoder()
