@@ -1,6 +1,7 @@
-"""Objects in a store: write, read, list, delete; and values as the bytes that such objects hold.
+"""Objects in a store (write, read, list, delete), and values as the bytes that such objects hold.
 
-Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported when an s3:// URL is opened.
+The package knows nothing of what the objects mean. Importing it is cheap: an S3 client is imported when an s3:// URL is
+opened.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import CorruptObject, SequenceEncoder, Unencodable, checksum, decode, digest, encode
-from storage.codec.envelope import blank, seal
+from storage.codec.envelope import new_stream, seal_stream
 
 # Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
 law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -349,9 +349,9 @@ def test_a_damaged_value_is_found(value: Any, data: st.DataObject) -> None:
 
 def sealed(payload: bytes) -> bytes:
     """The payload in an envelope whose checksum is right."""
-    stream = blank()
+    stream = new_stream()
     stream.write(payload)
-    return seal(stream)
+    return seal_stream(stream)
 
 
 @law

@@ -16,7 +16,7 @@ import pytest
 
 from storage import ObjectStore, StorageUnavailable, deadline, open_store, remaining_s, within
 from storage.deadline import CallLimit
-from storage.waiting import Late, bounded
+from storage.waiting import Late, call_within
 
 from .scripted import Answer, Script
 from .silent_servers import HEAD, behaving, silent, trickling, trickling_body
@@ -222,19 +222,19 @@ def test_a_limit_lets_all_else_be(script: Script) -> None:
 
 def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more threads than allowed wait for answers; then callers wait for one of them, no longer than they may."""
-    monkeypatch.setattr("storage.waiting.MOST_WAITERS", 3)
+    monkeypatch.setattr("storage.waiting.MAX_WAITERS", 3)
     monkeypatch.setattr("storage.waiting._pools", {})
     over = threading.Event()
     before = set(threading.enumerate())
     for number in range(5):
         with within(0.1), pytest.raises(Late) as caught:
-            bounded(over.wait, CallLimit())
+            call_within(over.wait, CallLimit())
         assert caught.value.was_asked is (number < 3)
     left = set(threading.enumerate()) - before
     assert sum(thread.name == "storage-waiter" for thread in left) == 3
     over.set()
     with within(10):
-        assert bounded(lambda: "free again", CallLimit()) == "free again"
+        assert call_within(lambda: "free again", CallLimit()) == "free again"
 
 
 def test_threads_are_used_again_and_go() -> None:
@@ -242,10 +242,10 @@ def test_threads_are_used_again_and_go() -> None:
     seen: set[int] = set()
     with within(60):
         for _ in range(20):
-            bounded(lambda: seen.add(threading.get_ident()), CallLimit())
-        assert bounded(remaining_s, CallLimit()) is not None
+            call_within(lambda: seen.add(threading.get_ident()), CallLimit())
+        assert call_within(remaining_s, CallLimit()) is not None
         with pytest.raises(ZeroDivisionError):
-            bounded(lambda: 1 // 0, CallLimit())
+            call_within(lambda: 1 // 0, CallLimit())
     assert len(seen) <= 2
     assert threading.get_ident() not in seen
 
@@ -253,7 +253,7 @@ def test_threads_are_used_again_and_go() -> None:
 def test_many_threads_may_ask_at_once() -> None:
     """Every caller gets its own answer."""
     with ThreadPoolExecutor(32) as pool:
-        answers = pool.map(lambda number: bounded(lambda: number, CallLimit()), range(500))
+        answers = pool.map(lambda number: call_within(lambda: number, CallLimit()), range(500))
         assert [*answers] == [*range(500)]
 
 
@@ -261,11 +261,11 @@ def test_many_threads_may_ask_at_once() -> None:
 def test_a_forked_child_has_threads_of_its_own() -> None:
     """A child of a process whose threads are all at work is answered."""
     with within(30):
-        bounded(int, CallLimit())
+        call_within(int, CallLimit())
         child = os.fork()
         if child == 0:
             try:
-                os._exit(0 if bounded(lambda: 7, CallLimit()) == 7 else 1)
+                os._exit(0 if call_within(lambda: 7, CallLimit()) == 7 else 1)
             finally:
                 os._exit(2)
         assert os.waitpid(child, 0)[1] == 0

@@ -28,7 +28,7 @@ from storage import (
     decode,
     encode,
 )
-from storage.codec.envelope import blank, seal
+from storage.codec.envelope import new_stream, seal_stream
 
 MIB = 2**20
 
@@ -382,9 +382,9 @@ def test_crafted_places_and_dtypes_raise_one_error() -> None:
     body = genuine[30:]
 
     def resealed(body: bytes, flags: int) -> bytes:
-        stream = blank()
+        stream = new_stream()
         stream.write(body)
-        return seal(stream, flags=flags)
+        return seal_stream(stream, flags=flags)
 
     assert same(decode(resealed(body, 2)), np.arange(100))
     for crafted in (
@@ -408,10 +408,10 @@ def test_crafted_tables_raise_one_error() -> None:
     data = encode(pa.array(["one", "two", "three"] * 200))
     assert data.count((6).to_bytes(4, "little") + (11).to_bytes(4, "little")) == 1
     crafted = data[30:].replace((6).to_bytes(4, "little"), (2**31 - 1).to_bytes(4, "little"), 1)
-    stream = blank()
+    stream = new_stream()
     stream.write(crafted)
     with pytest.raises(CorruptObject):
-        decode(seal(stream, flags=2))
+        decode(seal_stream(stream, flags=2))
 
 
 @pytest.mark.parametrize(

@@ -336,12 +336,12 @@ def test_a_buffer_whose_upload_failed_is_not_used_again() -> None:
     """A client that was left without an answer may still be sending it."""
     buffers = _Buffers(100)
     fates: list[Future[None]] = [Future() for _ in range(3)]
-    lent = [buffers.take() for _ in fates]
+    lent = [buffers.acquire() for _ in fates]
     for buffer, fate in zip(lent, fates, strict=True):
-        buffers.give_back(buffer, after=fate)
+        buffers.release(buffer, after=fate)
     fates[0].set_exception(StorageUnavailable("no answer"))
     fates[1].set_result(None)
-    again = [buffers.take() for _ in range(2)]
+    again = [buffers.acquire() for _ in range(2)]
     assert again[0] is lent[1]
     assert again[1] not in lent
 

@@ -320,7 +320,7 @@ def test_threads_share_one_client(moto_url: str) -> None:
 
     def client_seen(_: int) -> int:
         begin.wait()
-        return id(store._calls.made().client)
+        return id(store._calls.process_client().client)
 
     with ThreadPoolExecutor(8) as pool:
         assert len({*pool.map(client_seen, range(8))}) == 1
@@ -331,14 +331,14 @@ def test_a_forked_child_makes_its_own_client(moto_url: str) -> None:
     """A child forked from a parent that has used the store, and holds its lock, reads through its own client."""
     store = S3Store(moto_url)
     store.put("a", b"from the parent")
-    parents = store._calls.made().client
+    parents = store._calls.process_client().client
     outlet, inlet = os.pipe()
     with store._calls._locks[os.getpid()]:
         child = os.fork()
         if child == 0:
             answer = b"failed"
             try:
-                if store._calls.made().client is not parents:
+                if store._calls.process_client().client is not parents:
                     answer = store.get("a")
             finally:
                 os.write(inlet, answer)
@@ -347,5 +347,5 @@ def test_a_forked_child_makes_its_own_client(moto_url: str) -> None:
     with os.fdopen(outlet, "rb") as pipe:
         assert pipe.read() == b"from the parent"
     assert os.waitpid(child, 0)[1] == 0
-    assert store._calls.made().client is parents
+    assert store._calls.process_client().client is parents
     assert store.get("a") == b"from the parent"

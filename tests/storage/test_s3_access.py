@@ -11,8 +11,8 @@ import pytest
 
 from storage import InvalidStoreUrl, ObjectStore, StorageDenied, StorageError, open_store
 from storage.s3.boto3_store import S3Store
-from storage.s3.endpoint import Keys, S3Access, access_of
-from storage.s3.obstore_clients import clients_by
+from storage.s3.endpoint import Keys, S3Access, read_access
+from storage.s3.obstore_clients import make_clients
 from storage.s3.obstore_store import ObstoreS3Store
 
 from .scripted import Answer, Script, ScriptedServer, serving
@@ -124,8 +124,8 @@ def test_no_other_server_hears_of_it(script: Script, monkeypatch: pytest.MonkeyP
 def test_obstore_is_used_where_it_can_be_told(aws_environment: Callable[[str], None]) -> None:
     """Only what obstore can't be told about makes it stay aside: three settings of object_store's own."""
     access = S3Access("http://s3:9", "r", "http://s3:9/bucket", Keys("key", "secret"))
-    assert clients_by(access, "bucket", {}) is not None
-    aside = {name for name, value in HARMFUL.items() if clients_by(access, "bucket", {name: value}) is None}
+    assert make_clients(access, "bucket", {}) is not None
+    aside = {name for name, value in HARMFUL.items() if make_clients(access, "bucket", {name: value}) is None}
     assert aside == {"AWS_CHECKSUM_ALGORITHM", "AWS_COPY_IF_NOT_EXISTS", "AWS_SERVER_SIDE_ENCRYPTION"}
 
 
@@ -180,7 +180,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], N
 def test_the_short_way_says_what_boto3_says(environment: Callable[[dict[str, str]], None], name: str) -> None:
     """Where the environment alone tells the way, boto3 is not imported; it would go the same way."""
     environment(ENVIRONMENTS[name])
-    short = access_of(os.environ, bucket="bucket")
+    short = read_access(os.environ, bucket="bucket")
     assert short is not None
     assert short == S3Store("s3://bucket").access()
 
@@ -190,11 +190,11 @@ def test_what_is_not_plain_is_boto3s_to_say(environment: Callable[[dict[str, str
     """Odd regions and settings are not guessed at: boto3 says where it would send a request, and obstore is told."""
     variables, url = BY_BOTO3[name]
     environment(variables)
-    assert access_of(os.environ, bucket="bucket") is None
+    assert read_access(os.environ, bucket="bucket") is None
     access = S3Store("s3://bucket").access()
     assert access is not None
     assert access.bucket_url == url
-    assert clients_by(access, "bucket") is not None
+    assert make_clients(access, "bucket") is not None
 
 
 @pytest.mark.parametrize("bucket", ["with.dots", "UPPER", "under_score"])
@@ -203,7 +203,7 @@ def test_a_bucket_that_is_no_host_stands_in_the_path(
 ) -> None:
     """A bucket that TLS could not vouch for as a host is part of the path, through either client."""
     environment({"AWS_DEFAULT_REGION": "eu-west-1"})
-    assert access_of(os.environ, bucket=bucket) is None
+    assert read_access(os.environ, bucket=bucket) is None
     access = S3Store(f"s3://{bucket}").access()
     assert access is not None
     assert access.bucket_url == f"https://s3.eu-west-1.amazonaws.com/{bucket}"
@@ -213,8 +213,8 @@ def test_a_bucket_that_is_no_host_stands_in_the_path(
 def test_what_else_there_is_is_boto3s_to_read(variables: dict[str, str]) -> None:
     """A profile, a file or a bundle of certificates is left to boto3."""
     told = KEYS | NO_FILE | {"AWS_DEFAULT_REGION": "eu-west-1"}
-    assert access_of(told, bucket="bucket") is not None
-    assert access_of(told | variables, bucket="bucket") is None
+    assert read_access(told, bucket="bucket") is not None
+    assert read_access(told | variables, bucket="bucket") is None
 
 
 def test_a_proxy_is_taken_by_both(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +239,7 @@ def test_both_clients_go_where_the_first_one_went(script: Script, monkeypatch: p
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_writes_to_the_same_place(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child works with boto3, and with the server that its parent has settled on."""
+    """A child works with boto3, and with the server that its parent has server on."""
     server = script(WRITTEN)
     store = ObstoreS3Store("s3://bucket")
     store.put("a", b"parent")

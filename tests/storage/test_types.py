@@ -346,11 +346,11 @@ def test_what_would_be_lost_is_refused() -> None:
 
 def bytes_of(name: str, contents: Any) -> bytes:
     """The bytes of a value that another process wrote as a class called `name`."""
-    from storage.codec.envelope import blank, seal
+    from storage.codec.envelope import new_stream, seal_stream
 
-    stream = blank()
+    stream = new_stream()
     stream.write(msgpack.packb(msgpack.ExtType(28, msgpack.packb([contents, name]))))
-    return seal(stream)
+    return seal_stream(stream)
 
 
 def test_an_unknown_class_is_named_and_not_imported() -> None:
