@@ -104,7 +104,7 @@ def split_body(whole: memoryview, flags: int) -> tuple[memoryview, memoryview]:
         raise ValueError("the offsets are cut short")
     first, last, buffers = _OFFSETS.unpack_from(whole, end)
     if not HEADER.size <= first <= last <= end or not HEADER.size <= buffers <= end:
-        raise ValueError("a part lies outside the object")
+        raise ValueError("a part is outside the object")
     return whole[first:last], whole[buffers:end]
 
 
@@ -118,5 +118,5 @@ def buffer_at(location: Any, buffers: memoryview) -> memoryview:
         return memoryview(location)
     offset, length = location
     if not 0 <= offset <= offset + length <= len(buffers):
-        raise ValueError("a buffer lies outside the object")
+        raise ValueError("a buffer is outside the object")
     return buffers[offset : offset + length]

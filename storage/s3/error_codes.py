@@ -64,11 +64,11 @@ _STATUSES: Final[dict[int, type[StorageError]]] = {
     501: ConditionalWriteUnsupported,
 }
 _REMEDIES: Final[dict[str, str]] = {
-    "PermanentRedirect": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
-    "IllegalLocationConstraintException": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "PermanentRedirect": "The bucket is in another region: set AWS_DEFAULT_REGION to it.",
+    "IllegalLocationConstraintException": "The bucket is in another region: set AWS_DEFAULT_REGION to it.",
     "RequestTimeTooSkewed": "This machine's clock differs too much from the store's: synchronise it (NTP).",
     "ExpiredToken": "The session token has expired: renew the credentials (AWS_SESSION_TOKEN, profile or role).",
-    "AuthorizationHeaderMalformed": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "AuthorizationHeaderMalformed": "The bucket is in another region: set AWS_DEFAULT_REGION to it.",
     "BucketAlreadyExists": "The name is taken, by another account: choose another bucket.",
     "MissingContentLength": "The store takes no checksum trailers: drop checksums=when_supported.",
 }
