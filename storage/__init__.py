@@ -1,12 +1,13 @@
-"""Objects in a store: write, read, list, delete; and values as the bytes that such objects hold.
+"""Objects in a store (write, read, list, delete), and values as the bytes that such objects hold.
 
-Knows nothing of what the objects mean. Importing it is cheap: boto3 is imported when an s3:// URL is opened.
+The package knows nothing of what the objects mean. Importing it is cheap: an S3 client is imported when an s3:// URL is
+opened.
 """
 
 from __future__ import annotations
 
 from .codec.adapters import is_registrable, register_type, travels
-from .codec.envelope import COMPRESSIONS, Compression, checksum, digest, is_encoded
+from .codec.envelope import COMPRESSIONS, Compression, is_encoded
 from .codec.msgpack_codec import decode, encode
 from .codec.references import Reference, ReferenceSource
 from .codec.sequences import SequenceEncoder
@@ -31,6 +32,7 @@ from .errors import (
     Unregistrable,
 )
 from .file import FileStore
+from .hashing import checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention

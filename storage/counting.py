@@ -1,4 +1,4 @@
-"""How many requests and bytes a piece of work costs."""
+"""A store that counts the requests and bytes that a piece of work costs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BATCH_KEYS = 1000
 
 
 class CountingStore(ObjectStore):
-    """Passes everything on to another store and counts it, as S3 would bill it.
+    """A store that passes every call on to another one and counts it, as S3 would bill it.
 
-    A listing counts once per page of 1,000 objects that was reached, a deletion once per batch of
-    1,000 keys, everything else once a call, failed calls included. Retries inside the other store are
-    not seen. Safe to use from several threads.
+    A listing counts once per page of 1,000 objects that the caller reaches, a deletion once per batch of 1,000 keys,
+    and any other call once. Failed calls count. Retries inside the other store are not seen. Safe for use from several
+    threads.
 
     Args:
-        store: The store that does the work; its URL is also this one's.
+        store: The store that does the work. Its URL is also this one's.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -30,7 +30,7 @@ class CountingStore(ObjectStore):
         self.reset()
 
     def reset(self) -> None:
-        """Start again from zero."""
+        """Set all counts to zero."""
         with self._lock:
             self._requests: Counter[str] = Counter()
             self._bytes_in = 0
@@ -38,7 +38,7 @@ class CountingStore(ObjectStore):
 
     @property
     def requests(self) -> Counter[str]:
-        """Requests so far by verb: put, get, head, list, delete; a copy."""
+        """A copy of the requests so far by verb: put, get, head, list, delete."""
         with self._lock:
             return Counter(self._requests)
 
@@ -81,7 +81,7 @@ class CountingStore(ObjectStore):
             self._store.delete(batch)
 
     def now(self) -> float:
-        """See `ObjectStore.now`; counts as a put and a head, whatever stands behind it."""
+        """Return the other store's time; counts as a put and a head, whatever the other store does."""
         self._count("put")
         self._count("head")
         return self._store.now()

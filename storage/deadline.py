@@ -1,7 +1,7 @@
-"""How long a call may take: one limit over all that it tries.
+"""Deadlines of calls to a store: one limit over all that a call tries.
 
-Without a word from the caller a call to an S3 store ends after a minute, plus a second for each MiB that it moves
-(`Limits`). A caller with less time says so:
+A call to an S3 store ends after a minute, plus a second for each MiB that it moves (`Limits`). A caller with less time
+sets a limit of its own:
 
     with within(3.0):
         store.get(key)      # raises StorageUnavailable after 3 s, whatever the server does
@@ -21,16 +21,16 @@ _MIB: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things may take where the caller sets no limit.
+    """Limits that hold where the caller sets none, in seconds.
 
     Attributes:
-        call_s: A call, over all attempts and both clients.
-        mib_s: What is added to that for each MiB of a body: a line of 1 MiB/s will do.
-        answer_s: One attempt at a small request.
-        connect_s: To connect to a server, the handshake included.
-        reach_s: Until a server that cannot be reached at all is given up.
-        pause_s: The most that is waited before the second attempt; twice that before the next, and so on.
-        pauses_end_s: The most that is waited before any attempt.
+        call_s: For a call, over all attempts and both clients.
+        mib_s: Added to `call_s` for each MiB of a body. A line of 1 MiB/s is fast enough.
+        answer_s: For one attempt at a small request.
+        connect_s: For connecting to a server, the handshake included.
+        reach_s: For reaching a server that refuses every connection.
+        pause_s: Longest pause before the second attempt. It doubles before each further attempt.
+        pauses_end_s: Longest pause before any attempt.
     """
 
     call_s: float = 60.0
@@ -43,16 +43,16 @@ class Limits:
 
 
 LIMITS = Limits()
-"""What holds in this process; a test may put shorter ones here."""
+"""The limits of this process; a test may replace them by shorter ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When something has to end.
+    """The moment at which a call has to end.
 
     Attributes:
-        ends_at: By `time.monotonic()`.
-        timeout_s: What whoever set it said, for messages.
+        ends_at: The moment, by `time.monotonic()`.
+        timeout_s: The timeout that set it, for messages.
     """
 
     ends_at: float
@@ -60,20 +60,20 @@ class Deadline:
 
 
 _DEADLINE: ContextVar[Deadline | None] = ContextVar("storage_deadline", default=None)
-# When the call began that another client is asked to finish.
+# The beginning of a call that one client hands on to another.
 _BEGAN_AT: ContextVar[float | None] = ContextVar("storage_call_began_at", default=None)
 
 
 @contextmanager
 def within(timeout_s: float | None) -> Iterator[None]:
-    """Let each call to a store that is made inside end by then, with `StorageUnavailable` if need be.
+    """Make each call to a store inside the block end in time, with `StorageUnavailable` if need be.
 
-    Nested ones take the sooner. It holds in this thread and task (a context variable), for each page of a listing
-    that is fetched inside, and for the making of clients; stores in memory and in a directory do not heed it. A
-    write that is given up may still happen, as one whose answer was lost.
+    Of nested limits the sooner counts. A limit holds in this thread and task (it is a context variable), for each page
+    of a listing that is fetched inside, and while a client is made. Stores in memory and in a directory ignore it. A
+    write that was given up may still happen, like one whose answer was lost.
 
     Args:
-        timeout_s: Seconds from now; None sets no limit.
+        timeout_s: Seconds from now. None sets no limit.
     """
     if timeout_s is None:
         yield
@@ -88,7 +88,7 @@ def within(timeout_s: float | None) -> Iterator[None]:
 
 
 def remaining_s() -> float | None:
-    """Return how many seconds `within` leaves, 0 at the least; None if it sets no limit here."""
+    """Return how many seconds `within` leaves, at least 0, or None if it sets no limit here."""
     deadline = _DEADLINE.get()
     return None if deadline is None else max(0.0, deadline.ends_at - time.monotonic())
 
@@ -99,8 +99,8 @@ def is_limited() -> bool:
 
 
 @contextmanager
-def begun_at(began_at: float) -> Iterator[None]:
-    """Count what is called inside as part of a call that began then (by `time.monotonic()`)."""
+def count_from(began_at: float) -> Iterator[None]:
+    """Count each call inside the block as part of a call that began at this moment (by `time.monotonic()`)."""
     token = _BEGAN_AT.set(began_at)
     try:
         yield
@@ -109,32 +109,32 @@ def begun_at(began_at: float) -> Iterator[None]:
 
 
 class CallLimit:
-    """When one call has to end: by the default limit, which grows with the body, or by the caller's if that is sooner.
+    """The limit of one call: the default, which grows with the body, or the caller's if that is sooner.
 
     Args:
-        size_bytes: Of the body, as far as it is known.
+        size_bytes: Size of the body, as far as it is known.
     """
 
-    __slots__ = ("_asked", "_own", "began_at")
+    __slots__ = ("_callers", "_own", "began_at")
 
     def __init__(self, size_bytes: int = 0) -> None:
         self.began_at = _BEGAN_AT.get() or time.monotonic()
-        self._asked = _DEADLINE.get()
+        self._callers = _DEADLINE.get()
         self.allow(size_bytes)
 
     def allow(self, size_bytes: int) -> None:
-        """Allow for a body of that size."""
+        """Extend the default limit to what a body of this size may take."""
         limits = LIMITS
         timeout_s = limits.call_s + limits.mib_s * size_bytes / _MIB
         self._own = Deadline(self.began_at + timeout_s, timeout_s)
 
     @property
     def deadline(self) -> Deadline:
-        """The sooner of the two."""
-        asked = self._asked
-        return asked if asked is not None and asked.ends_at < self._own.ends_at else self._own
+        """The sooner of the default deadline and the caller's."""
+        callers = self._callers
+        return callers if callers is not None and callers.ends_at < self._own.ends_at else self._own
 
     @property
     def remaining_s(self) -> float:
-        """Seconds left, 0 at the least."""
+        """Seconds left, at least 0."""
         return max(0.0, self.deadline.ends_at - time.monotonic())

@@ -1,4 +1,4 @@
-"""What can go wrong with a store or a value.
+"""Errors of stores and of values.
 
     StorageError
     ├── ObjectNotFound               (FileNotFoundError)    no object under this key
@@ -6,43 +6,47 @@
     ├── BucketNotFound               (FileNotFoundError)    the bucket itself is missing
     ├── StorageUnavailable           (ConnectionError)      the store does not answer; later it may
     ├── StorageDenied                (PermissionError)      the store refuses these credentials
-    ├── PromiseBroken                (NotImplementedError)  the store does not keep what the port promises
+    ├── GuaranteeBroken              (NotImplementedError)  the store breaks a guarantee of `ObjectStore`
     │   └── ConditionalWriteUnsupported                     it refuses or ignores write-once puts
     ├── InvalidKey                   (ValueError)           a key that not every store can hold
     ├── InvalidStoreUrl              (ValueError)           a URL that names no store
     ├── CorruptObject                (ValueError)           bytes that are not what was written
     ├── MissingPackage               (ImportError)          a value needs a package that is not installed
     ├── UnknownType                  (LookupError)          a value is of a class that is not registered here
-    │   └── ChangedType                                     it is registered, and is not what it was
+    │   └── ChangedType                                     its class is registered, and has changed
     ├── Unregistrable                (TypeError)            a class that cannot be registered
     └── Unencodable                  (TypeError)            a value that cannot travel
 
 Every error carries its facts as attributes, says the remedy in its text, and survives pickling. Its attribute
-`transient` says whether the same call may succeed later, without a change of the program or of the data: true of
-StorageUnavailable, StorageDenied (a token expires, a policy is changed), BucketNotFound (a bucket is made anew) and
-of an answer that has no class here; false of all others.
+`transient` says whether the same call may succeed later, without a change of the program or of the data. That is true
+of four:
+
+- StorageUnavailable.
+- StorageDenied: a token expires, a policy is changed.
+- BucketNotFound: a bucket is made anew.
+- StorageError itself, for an answer that has no class here.
 """
 
 from __future__ import annotations
 
 
 class StorageError(Exception):
-    """Root of every error this package raises on purpose.
+    """Root of every error that this package raises on purpose.
 
     Args:
         message: What happened, in a sentence without the final full stop.
-        key: The key of the object concerned, where there is one.
-        remedy: What the reader can do; without it the remedy of the class stands.
+        key: The key of the object concerned, if there is one.
+        remedy: What the reader can do. The default is the remedy of the class.
 
     Attributes:
         transient: Whether the same call may succeed later, without a change of the program or of the data.
 
-    The text of the error is the message followed by the remedy. Only the message is a positional
-    argument, so the default pickling restores the error whole, attributes included.
+    The text of the error is the message followed by the remedy. Only the message is a positional argument, so that
+    default pickling restores the error with its attributes.
     """
 
     remedy: str = ""
-    # Of an answer that has no class of its own: what a server has not been heard to say before may pass.
+    # An answer without a class of its own is unknown, and may be a passing one.
     transient: bool = True
 
     def __init__(self, message: str, *, key: str | None = None, remedy: str | None = None) -> None:
@@ -57,16 +61,16 @@ class StorageError(Exception):
 
 
 class ObjectNotFound(StorageError, FileNotFoundError):
-    """No object stands under the key."""
+    """No object exists under the key."""
 
     remedy = "It was never written, or it has been deleted: check the key and the root of the store."
     transient = False
 
 
 class ObjectExists(StorageError, FileExistsError):
-    """A put with `if_absent` found an object; that object is untouched."""
+    """A put with `if_absent` met an existing object, which is untouched."""
 
-    remedy = "The first write stands: read it and compare, as put_once() does."
+    remedy = "The first write counts: read it and compare, as put_once() does."
     transient = False
 
 
@@ -77,9 +81,9 @@ class BucketNotFound(StorageError, FileNotFoundError):
 
 
 class StorageUnavailable(StorageError, ConnectionError):
-    """The store did not answer, or answered that it is too busy, after every retry."""
+    """The store did not answer, or was too busy, after every retry."""
 
-    remedy = "It is worth trying again later; if it lasts, check the endpoint and the network."
+    remedy = "Try again later. If it lasts, check the endpoint and the network."
 
 
 class StorageDenied(StorageError, PermissionError):
@@ -89,18 +93,18 @@ class StorageDenied(StorageError, PermissionError):
 
 
 class GuaranteeBroken(StorageError, NotImplementedError):
-    """The store answers, but a probe has shown that it does not keep what the port promises."""
+    """The store answers, but a probe has shown that it breaks a guarantee of `ObjectStore`."""
 
-    remedy = "Use another store. If this one has been mended, `fanout doctor` probes it afresh."
+    remedy = "Use another store. If this one has been repaired, `fanout doctor` probes it anew."
     transient = False
 
 
 class ConditionalWriteUnsupported(GuaranteeBroken, NotImplementedError):
-    """The store refuses to put an object only if it is absent, or lets more than one writer do so."""
+    """The store refuses to put an object only if it is absent, or lets more than one writer succeed."""
 
     remedy = (
         "Write-once puts need a store that honours If-None-Match under concurrency: AWS S3 and Ceph do. Upgrade this "
-        "one and run `fanout doctor`, which probes it afresh, or use another."
+        "one and run `fanout doctor`, which probes it anew, or use another."
     )
 
 
@@ -124,15 +128,15 @@ class InvalidStoreUrl(StorageError, ValueError):
 class CorruptObject(StorageError, ValueError):
     """The bytes are not the bytes that were written; nothing of them was used."""
 
-    remedy = "Read it again; if it stays so the object is damaged and must be written anew."
+    remedy = "Read it again. If it fails again, the object is damaged and must be written anew."
     transient = False
 
 
 class MissingPackage(StorageError, ImportError):
-    """What is to be written or read needs a package that is not installed here.
+    """A value needs a package that is not installed here, to be written or to be read.
 
     Attributes:
-        extra: The extra of fanout that brings the package.
+        extra: The extra of fanout that installs the package.
     """
 
     remedy = "Install it wherever such values are written and read."
@@ -146,10 +150,10 @@ class MissingPackage(StorageError, ImportError):
 
 
 class UnknownType(StorageError, LookupError):
-    """The bytes hold a value of a class that this process has not registered. Nothing is imported to find it.
+    """The bytes hold a value of a class that this process has not registered; nothing is imported to find it.
 
     Attributes:
-        type_name: What the bytes call the class.
+        type_name: The name of the class in the bytes.
     """
 
     remedy = (
@@ -163,13 +167,13 @@ class UnknownType(StorageError, LookupError):
 
 
 class ChangedType(UnknownType, LookupError):
-    """The class is registered here, but can't hold what was written: it has changed since."""
+    """The class is registered here, but has changed and cannot hold what was written."""
 
     remedy = "Let all processes have the same code, or launch the job anew."
 
 
 class Unregistrable(StorageError, TypeError):
-    """The class can't be registered like this."""
+    """The class cannot be registered in this way."""
 
     remedy = "Convert its values before they are given to a task, or from one step to the next."
     transient = False
@@ -179,12 +183,12 @@ class Unencodable(StorageError, TypeError):
     """A value holds something that cannot travel.
 
     Attributes:
-        path: Where it is, for example `items[3].document.meta`.
+        path: The path to it, for example `items[3].document.meta`.
     """
 
     remedy = (
-        "What travels: None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, "
-        "frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, UserDict, UserList, ChainMap, "
+        "What travels: None, bool, int, float, complex, str, bytes (a bytearray arrives as bytes), list, tuple, dict, "
+        "set, frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, UserDict, UserList, ChainMap, "
         "MappingProxyType, array.array, range, datetime, date, time, timedelta, Decimal, Fraction, UUID, paths, "
         "arrays and scalars of NumPy, tables, record batches and arrays of Arrow, frames of pandas, and values of "
         "registered classes. Convert anything else first (dict(x), list(x), str(x)), or register its class: "

@@ -1,8 +1,8 @@
 """A store in a directory of this machine, for a laptop or a shared file system.
 
-Layout: every segment of a key is percent-quoted, and the last one gets a suffix with the character '@',
-which quoting never lets through. So an object can never be taken for a directory, keys `a` and `a/b` stand
-side by side, and what this module keeps for itself cannot collide with any key:
+Layout: every segment of a key is percent-quoted, and the last one gets the suffix '@', which quoting never produces. So
+no object is mistaken for a directory, keys `a` and `a/b` can both exist, and the files of this module cannot collide
+with any key:
 
     a/b c  ->  <root>/a/b%20c@        being written  ->  <root>/@partial/…
 """
@@ -33,7 +33,7 @@ from .object_store import Body, ObjectInfo, ObjectStore
 _SUFFIX = "@"
 _PARTIAL = "@partial"
 _MAX_NAME_BYTES = 255
-# How often a put tries again because a concurrent delete pruned its directory: each try needs a new race.
+# Attempts of a put whose directory a concurrent delete removes. Each further attempt needs a new race.
 _PUT_ATTEMPTS = 100
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -41,11 +41,11 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 class FileStore(ObjectStore):
     """Objects as files under one directory; several processes may use it at once.
 
-    A put is atomic towards other processes and survives the death of this one; it is not flushed to
-    the disk, so a power cut can lose it. Segments longer than 254 bytes when quoted are refused.
+    A put is atomic towards other processes and survives the death of this one. It is not flushed to the disk, so a
+    power cut can lose it. Segments longer than 254 bytes when quoted are refused.
 
     Args:
-        root: An absolute directory; made at the first put.
+        root: An absolute directory, made at the first put.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -54,7 +54,7 @@ class FileStore(ObjectStore):
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         target = self._path(key)
-        with _translated(key):
+        with _translate_errors(key):
             for attempt in range(1, _PUT_ATTEMPTS + 1):
                 try:
                     self._put(key, target, body, if_absent=if_absent)
@@ -62,8 +62,8 @@ class FileStore(ObjectStore):
                 except StorageError:
                     raise
                 except (FileNotFoundError, FileExistsError) as error:
-                    # A delete pruned the directory between its making and its use, or while mkdir,
-                    # having found it there, looked whether it is one.
+                    # A delete removed the directory before it was used, or while mkdir, which had met it, checked that
+                    # it is one.
                     if attempt == _PUT_ATTEMPTS:
                         raise StorageUnavailable(
                             f"the directory for {key!r} in {self.url} cannot be made", key=key
@@ -73,23 +73,23 @@ class FileStore(ObjectStore):
         check_range(offset, length)
         path = self._path(key)
         try:
-            with _translated(key), path.open("rb") as file:
-                # A read of n bytes allocates n bytes first, so ask for no more than there is.
+            with _translate_errors(key), path.open("rb") as file:
+                # A read of n bytes allocates n bytes first, so ask for no more than the file has.
                 available = max(os.fstat(file.fileno()).st_size - offset, 0)
                 if not available:
                     return b""
                 file.seek(offset)
                 return file.read(available if length is None else min(length, available))
         except FileNotFoundError:
-            raise self._missing(key) from None
+            raise self._not_found(key) from None
 
     def head(self, key: str) -> ObjectInfo:
         path = self._path(key)
         try:
-            with _translated(key):
-                return _info(key, path.stat())
+            with _translate_errors(key):
+                return _object_info(key, path.stat())
         except FileNotFoundError:
-            raise self._missing(key) from None
+            raise self._not_found(key) from None
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         # Start in the deepest directory that all wanted keys share.
@@ -99,13 +99,13 @@ class FileStore(ObjectStore):
                 check_key(above)
             except InvalidKey:
                 return
-        with _translated(prefix):
-            yield from self._listed(above + "/" if above else "", prefix, start_after)
+        with _translate_errors(prefix):
+            yield from self._walk(above + "/" if above else "", prefix, start_after)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             path = self._path(key)
-            with _translated(key):
+            with _translate_errors(key):
                 path.unlink(missing_ok=True)
                 self._prune(path.parent)
 
@@ -118,7 +118,7 @@ class FileStore(ObjectStore):
             try:
                 os.link(partial, target)
             except FileExistsError:
-                raise ObjectExists(f"an object stands at {key!r} in {self.url} already", key=key) from None
+                raise ObjectExists(f"an object exists at {key!r} in {self.url} already", key=key) from None
             except OSError as error:
                 if error.errno in _NO_HARD_LINKS:
                     raise ConditionalWriteUnsupported(
@@ -139,26 +139,26 @@ class FileStore(ObjectStore):
         finally:
             partial.unlink(missing_ok=True)
 
-    def _listed(self, folder: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        """Yield what stands below a folder ("" or "a/b/"), reading one directory at a time."""
+    def _walk(self, folder: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        """Yield the objects below a folder ("" or "a/b/"), reading one directory at a time."""
         for entry, is_folder in self._entries(folder):
             if is_folder:
                 wanted = entry.startswith(prefix) or prefix.startswith(entry)
                 passed = start_after > entry and not start_after.startswith(entry)
                 if wanted and not passed:
-                    yield from self._listed(entry, prefix, start_after)
+                    yield from self._walk(entry, prefix, start_after)
             elif entry.startswith(prefix) and entry > start_after:
                 try:
-                    found = _info(entry, self._path(entry).stat())
+                    info = _object_info(entry, self._path(entry).stat())
                 except FileNotFoundError:
                     continue
-                yield found
+                yield info
 
     def _entries(self, folder: str) -> Sequence[tuple[str, bool]]:
-        """Return the keys and sub-folders directly in a folder, in the order of the keys they stand for."""
+        """Return the keys and sub-folders directly in a folder, in the order of their keys."""
         entries = []
         try:
-            names = os.listdir(self._root.joinpath(*map(_quoted, folder.split("/")[:-1])))
+            names = os.listdir(self._root.joinpath(*map(_quote_segment, folder.split("/")[:-1])))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -174,7 +174,7 @@ class FileStore(ObjectStore):
         return sorted(entries)
 
     def _prune(self, folder: Path) -> None:
-        """Remove directories that have become empty, up to the root; rmdir never takes a full one."""
+        """Remove directories that have become empty, up to the root; rmdir never removes a full one."""
         while folder != self._root and self._root in folder.parents:
             try:
                 folder.rmdir()
@@ -185,7 +185,7 @@ class FileStore(ObjectStore):
             folder = folder.parent
 
     def _path(self, key: str) -> Path:
-        *folders, name = map(_quoted, check_key(key).split("/"))
+        *folders, name = map(_quote_segment, check_key(key).split("/"))
         longest = max(len(part) for part in (*folders, name + _SUFFIX))
         if longest > _MAX_NAME_BYTES:
             raise InvalidKey(
@@ -195,21 +195,21 @@ class FileStore(ObjectStore):
             )
         return self._root.joinpath(*folders, name + _SUFFIX)
 
-    def _missing(self, key: str) -> ObjectNotFound:
-        return ObjectNotFound(f"no object stands at {key!r} in {self.url}", key=key)
+    def _not_found(self, key: str) -> ObjectNotFound:
+        return ObjectNotFound(f"no object exists at {key!r} in {self.url}", key=key)
 
 
-def _quoted(segment: str) -> str:
+def _quote_segment(segment: str) -> str:
     return quote(segment, safe="")
 
 
-def _info(key: str, status: os.stat_result) -> ObjectInfo:
+def _object_info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """Turn the operating system's refusals into ours; what is missing passes through."""
+def _translate_errors(key: str) -> Iterator[None]:
+    """Turn errors of the operating system into errors of this package, except for a missing file."""
     try:
         yield
     except (FileNotFoundError, StorageError):

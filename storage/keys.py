@@ -1,4 +1,4 @@
-"""Which keys and ranges every store accepts: the rules all of them share."""
+"""Rules for keys and ranges that all stores share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from .errors import InvalidKey
 
-# S3 allows 1,024 bytes; the rest is room for the root that a store's URL puts in front.
+# S3 allows 1,024 bytes. The rest is left for the prefix in a store's URL.
 MAX_KEY_BYTES = 900
 
 # An XML listing cannot carry control characters, C1 included.
@@ -18,8 +18,8 @@ def check_key(key: str) -> str:
     """Return the key unchanged if every store can hold it.
 
     Raises:
-        InvalidKey: It is empty, longer than 900 bytes of UTF-8, starts or ends with '/', has an empty,
-            '.' or '..' segment, a control character, or a character that UTF-8 cannot encode.
+        InvalidKey: It is empty, longer than 900 bytes of UTF-8, starts or ends with '/', has an empty, '.' or '..'
+            segment, a control character, or a character that UTF-8 cannot encode.
     """
     if not isinstance(key, str):
         raise InvalidKey(f"a key must be a str, not {type(key).__name__}")

@@ -1,4 +1,4 @@
-"""A store in this process's memory, for unit tests and first steps."""
+"""A store in the memory of this process, for unit tests and first steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _unnamed = count(1)
 
 
 class MemoryStore(ObjectStore):
-    """Objects in a dict; gone when the process ends, and not shared with its children.
+    """Objects in a dict; lost when the process ends, and not shared with its children.
 
     Args:
-        name: What stands in the store's URL. Two instances of one name are still two stores:
-            `open_store("memory://name")` is what keeps one store per name.
+        name: The name in the store's URL. Two instances of one name are still two stores: only
+            `open_store("memory://name")` shares one store per name.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -35,7 +35,7 @@ class MemoryStore(ObjectStore):
         content = bytes(body)
         with self._lock:
             if if_absent and key in self._objects:
-                raise ObjectExists(f"an object stands at {key!r} in {self.url} already", key=key)
+                raise ObjectExists(f"an object exists at {key!r} in {self.url} already", key=key)
             self._objects[key] = (content, datetime.now(UTC))
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
@@ -48,7 +48,7 @@ class MemoryStore(ObjectStore):
         return ObjectInfo(key, len(content), modified)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        # Code points sort as their UTF-8 bytes do, so comparing strings gives the promised order.
+        # Code points sort as their UTF-8 bytes do, so comparing strings gives the guaranteed order.
         while page := self._page(prefix, start_after):
             yield from page
             start_after = page[-1].key
@@ -60,7 +60,7 @@ class MemoryStore(ObjectStore):
                 self._objects.pop(key, None)
 
     def now(self) -> float:
-        """See `ObjectStore.now`; this process's clock, without a request."""
+        """Return the time of this process's clock, without a request."""
         return time.time()
 
     def _existing(self, key: str) -> tuple[bytes, datetime]:
@@ -69,10 +69,10 @@ class MemoryStore(ObjectStore):
             try:
                 return self._objects[key]
             except KeyError:
-                raise ObjectNotFound(f"no object stands at {key!r} in {self.url}", key=key) from None
+                raise ObjectNotFound(f"no object exists at {key!r} in {self.url}", key=key) from None
 
     def _page(self, prefix: str, start_after: str) -> Sequence[ObjectInfo]:
         with self._lock:
             keys = [key for key in self._objects if key.startswith(prefix) and key > start_after]
-            found = [(key, *self._objects[key]) for key in heapq.nsmallest(_PAGE_OBJECTS, keys)]
-        return [ObjectInfo(key, len(content), modified) for key, content, modified in found]
+            objects = [(key, *self._objects[key]) for key in heapq.nsmallest(_PAGE_OBJECTS, keys)]
+        return [ObjectInfo(key, len(content), modified) for key, content, modified in objects]

@@ -1,4 +1,4 @@
-"""The port: what every object store can do, whatever stands behind it."""
+"""The interface of every object store."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from datetime import datetime
 from typing import Final
 
 Body = bytes | bytearray | memoryview
-"""What may be written."""
+"""The types of a body that may be written."""
 
 Content = bytes | memoryview
-"""What is read: a view where that saves a copy. Both are compared, measured and cut alike."""
+"""The types of a body that was read: a view where that saves a copy. Both compare, measure and slice alike."""
 
 CLOCK_KEY: Final = "_probe/clock"
-"""Where `ObjectStore.now` writes to learn what time the store has; it stays, and nobody reads it."""
+"""Key under which `ObjectStore.now` writes a small object to learn the store's time. The object stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store knows of an object without reading it.
+    """Facts about an object that a store knows without reading it.
 
     Attributes:
         key: The key, relative to the store's URL.
@@ -36,13 +36,13 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What a store keeps of objects that were deleted or overwritten.
+    """Rules by which a store keeps objects that were deleted or overwritten.
 
     Attributes:
         versions: Whether earlier versions stay.
         is_locked: Whether versions may be locked against removal.
-        mode: How new ones are locked by default: "", "GOVERNANCE" or "COMPLIANCE".
-        days: For how many days by default.
+        mode: Default lock of new versions: "", "GOVERNANCE" or "COMPLIANCE".
+        days: Days for which they are locked by default.
     """
 
     versions: bool = False
@@ -54,12 +54,11 @@ class Retention:
 class ObjectStore(abc.ABC):
     """Objects under keys: write, read, list, delete.
 
-    Stores are safe to use from several threads. Every method may raise `StorageUnavailable` (worth
-    trying again later) and `StorageDenied`; those that take a key raise `InvalidKey` for one that
-    not every store could hold.
+    Stores are safe for use from several threads. Every method may raise `StorageUnavailable` (try again later) and
+    `StorageDenied`. Methods that take a key raise `InvalidKey` for one that not every store could hold.
 
     Attributes:
-        url: What `open_store` takes to open this store again; free of credentials.
+        url: The URL with which `open_store` opens this store again, free of credentials.
     """
 
     url: str
@@ -71,20 +70,20 @@ class ObjectStore(abc.ABC):
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         """Write an object whole or not at all; one request, or a few for a large one.
 
-        A reader sees the old body or the new one, never a mixture. The body must not change until
-        the call returns; where it raises `StorageUnavailable`, never: a request that was given up
-        may still be under way.
+        A reader sees the old body or the new one, never a mixture. The body must not change until the call returns. If
+        the call raises `StorageUnavailable`, the body must never change, because a request that was given up may still
+        be under way.
 
         Args:
             key: Where to write.
             body: The bytes to write.
-            if_absent: Write only if nothing stands there. Of any number of concurrent writers, in
-                any number of processes, exactly one succeeds.
+            if_absent: Write only if no object exists under the key. Of any number of concurrent writers, in any number
+                of processes, exactly one succeeds.
 
         Raises:
-            ObjectExists: `if_absent` was asked for and an object stands there. It may be our own,
-                written by a request whose answer was lost: `put_once` tells the two apart.
-            ConditionalWriteUnsupported: The store cannot do `if_absent`.
+            ObjectExists: `if_absent` was given and an object exists. It may be the caller's own, written by a request
+                whose answer was lost: `put_once` tells the two apart.
+            ConditionalWriteUnsupported: The store does not support `if_absent`.
             BucketNotFound: The bucket is missing.
         """
 
@@ -92,16 +91,16 @@ class ObjectStore(abc.ABC):
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Content:
         """Read an object or a range of it; one request, repeated if the body breaks off.
 
-        A range that reaches past the end returns what there is; one that starts at the end or past
-        it, or that has length 0, returns b"" (of an object that exists).
+        A range that reaches past the end returns the bytes up to the end. One that starts at the end or past it, or
+        that has length 0, returns b"" (of an object that exists).
 
         Args:
             key: What to read.
             offset: First byte to read, counted from 0.
-            length: How many bytes to read; None reads to the end.
+            length: How many bytes to read. None reads to the end.
 
         Raises:
-            ObjectNotFound: Nothing stands there.
+            ObjectNotFound: No object exists under the key.
             ValueError: `offset` or `length` is negative.
         """
 
@@ -110,16 +109,16 @@ class ObjectStore(abc.ABC):
         """Return size and time of an object without its body; one request.
 
         Raises:
-            ObjectNotFound: Nothing stands there (or, on S3, the bucket is missing: the answer to a
-                HEAD has no body that could tell).
+            ObjectNotFound: No object exists under the key. On S3 it may also be the bucket that is missing: the answer
+                to a HEAD has no body that could tell.
         """
 
     @abc.abstractmethod
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose keys begin with the prefix, by key in UTF-8 byte order.
 
-        Lazy: one request per 1,000 objects, made as the caller gets there. An object written or
-        deleted meanwhile may be seen or missed; all others are yielded exactly once.
+        Lazy: one request per 1,000 objects, made as the caller reaches them. An object written or deleted meanwhile may
+        be seen or missed. All others are yielded exactly once.
 
         Args:
             prefix: Any string, not only whole segments.
@@ -133,25 +132,25 @@ class ObjectStore(abc.ABC):
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; a key that is missing is no error. One request per 1,000 keys.
 
-        Not atomic: where it raises, some of the keys may be gone. Repeating it is safe.
+        Not atomic: where it raises, some of the keys may be deleted. Idempotent.
 
         Raises:
             StorageError: The store refused to delete one of the keys; the error names it.
         """
 
     def now(self) -> float:
-        """Return what time the store has, in seconds since the epoch; two requests.
+        """Return the store's time in seconds since the epoch; two requests.
 
-        An object is written under `CLOCK_KEY` and its date is looked up. Wrong by half a second at the most where
-        dates are whole seconds (on S3, always), and by half of the time that the two requests took.
+        Writes an object under `CLOCK_KEY` and looks up its date. Where dates are whole seconds (on S3, always) the
+        error is at most half a second, plus half of the time that the two requests took.
         """
         began = time.monotonic()
         self.put(CLOCK_KEY, b"what time is it?")
         stamped = self.head(CLOCK_KEY).modified
-        # Somebody who asks at the same time may have replaced our object, so the date may be of any moment since we
-        # began: the middle is meant. The same holds within a second whose fraction was cut off.
+        # Another process may have replaced our object meanwhile, so the date may be of any moment since the beginning:
+        # return the middle. The same holds within a second whose fraction was cut off.
         return stamped.timestamp() + (time.monotonic() - began) / 2 + (0.0 if stamped.microsecond else 0.5)
 
     def retention(self) -> Retention | None:
-        """Return what stays of objects that are deleted; None if the store does not say. Two requests on S3."""
+        """Return which deleted objects the store keeps, or None if it does not say. Two requests on S3."""
         return Retention()

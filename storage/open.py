@@ -1,4 +1,4 @@
-"""Store URLs: what a configuration says about where objects live, and the store it means."""
+"""Store URLs, and the stores that they name."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from .file import FileStore
 from .memory import MemoryStore
 from .object_store import ObjectStore
 from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
-from .urls import refuse_scheme, split
+from .urls import split_url, unknown_scheme
 from .verified import VerifiedStore
 
-# One store per name: that is what memory://name means. A test that wants its own makes a MemoryStore.
+# One store per name, as memory://name means. A test that needs its own makes a MemoryStore.
 _memory_stores: dict[str, MemoryStore] = {}
 
 
 def open_store(url: str) -> ObjectStore:
     """Open the store that a URL names. Makes no request: a wrong bucket shows at first use.
 
-    - `s3://bucket/prefix`: credentials, region and endpoint come from boto3's own chain and from
-      AWS_ENDPOINT_URL_S3, never from the URL. `?checksums=when_supported` asks boto3 for its newer
-      checksums; the default is `when_required`, because Ceph 16, rclone and Swift refuse the
-      `aws-chunked` trailers that the newer ones need over HTTPS. Nothing is lost: the request's
-      signature covers the body, and `storage.decode` verifies a digest of its own. Requests are made
-      with obstore where the extra `fast` is installed; `?client=boto3` leaves them all to boto3.
-    - `file:///absolute/directory`: a directory, made when needed.
-    - `memory://name`: this process's memory; the same name gives the same store.
+    - `s3://bucket/prefix`: Credentials, region and endpoint come from boto3's own chain and from AWS_ENDPOINT_URL_S3,
+      never from the URL. `?checksums=when_supported` makes boto3 send its newer checksums. The default is
+      `when_required`, because Ceph 16, rclone and Swift refuse the `aws-chunked` trailers that the newer ones need over
+      HTTPS. Nothing is lost: the request's signature covers the body, and `storage.decode` verifies a checksum of its
+      own. Requests are made with obstore where the extra `fast` is installed. `?client=boto3` makes boto3 do all of
+      them, which tests need that patch botocore, as moto's `mock_aws` does.
+    - `file:///absolute/directory`: A directory, made when needed.
+    - `memory://name`: Memory of this process. The same name gives the same store.
 
     Raises:
         InvalidStoreUrl: The URL names none of these, or carries credentials.
@@ -44,13 +44,13 @@ def open_store(url: str) -> ObjectStore:
             raise InvalidStoreUrl("the memory:// URL has no plain name")
         # setdefault is atomic: two threads that open a new name get one store.
         return _memory_stores.setdefault(name, MemoryStore(name))
-    raise refuse_scheme(url)
+    raise unknown_scheme(url)
 
 
 def open_verified(url: str) -> ObjectStore:
     """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
 
-    Stores in memory and in a directory keep their guarantees by construction and come as they are.
+    Stores in memory and in a directory hold their guarantees by construction and are returned as they are.
 
     Args:
         url: As for `open_store`.
@@ -63,7 +63,7 @@ def open_verified(url: str) -> ObjectStore:
 
 
 def _s3_store(location: S3Location) -> ObjectStore:
-    # Only obstore's own requests are without the newer checksums: whoever asks for those means all requests.
+    # obstore never sends the newer checksums, so a URL that asks for them means boto3.
     wanted = location.client or ("boto3" if location.checksums != CHECKSUM_MODES[0] else CLIENTS[0])
     if wanted == "obstore":
         if find_spec("obstore") is not None:
@@ -78,13 +78,13 @@ def _s3_store(location: S3Location) -> ObjectStore:
 
 
 def create_bucket(url: str) -> None:
-    """Make the bucket that an s3:// URL names; idempotent. Other stores need no such step.
+    """Make the bucket that an s3:// URL names. Idempotent; other stores need no such step.
 
-    Two requests at most. Outside us-east-1 the bucket is placed in the client's region.
+    At most two requests. Outside us-east-1 the bucket is placed in the client's region.
 
     Raises:
         InvalidStoreUrl: The URL names no store.
-        StorageDenied: The bucket belongs to someone else, or the credentials may not create it.
+        StorageDenied: The bucket belongs to another account, or the credentials may not create it.
         StorageUnavailable: The endpoint does not answer.
     """
     if url.startswith("s3://"):
@@ -96,7 +96,7 @@ def create_bucket(url: str) -> None:
 
 
 def _directory(url: str) -> str:
-    parts = split(url)
+    parts = split_url(url)
     if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise InvalidStoreUrl(
             "the file: URL does not name an absolute directory of this machine",

@@ -11,26 +11,26 @@ from mmap import mmap
 from types import TracebackType
 from typing import Final, Self
 
-from .codec.envelope import checksum
 from .errors import CorruptObject
+from .hashing import checksum
 from .object_store import Body, Content, ObjectStore
 
 READ_AHEAD_BYTES: Final = 64 * 1024
-"""What `PackReader` reads at once of a pack of small slices."""
+"""Bytes that `PackReader` reads at once from a pack of small slices."""
 
 PACK_BYTES: Final = 8 * 2**20
-UPLOADS: Final = 4
+UPLOAD_CONCURRENCY: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Where a chunk lies.
+    """Location of a chunk in a pack.
 
     Attributes:
         pack: Number of the pack, counted from 0.
         offset: First byte of the chunk in the pack.
         length: Bytes of the chunk.
-        digest: What `checksum` gives for the chunk.
+        digest: The `checksum` of the chunk.
     """
 
     pack: int
@@ -42,21 +42,21 @@ class Slice:
 class PackWriter:
     """Writes chunks, in order, into packs that are uploaded in the background.
 
-    Memory: `pack_bytes` × (`uploads` + 1) plus the chunk being appended, whatever the number of chunks
-    (a chunk larger than `pack_bytes` counts in its place).
+    Memory: `pack_bytes` × (`upload_concurrency` + 1) plus the chunk being appended, whatever the number of chunks.
+    A chunk larger than `pack_bytes` counts instead of its pack.
     Requests: one put per pack. Packs are plain puts, so their keys must be this writer's own.
 
-    Use it as a context manager: when the block fails, uploads that have not begun are dropped, those
-    that have are waited for, and no thread stays behind. When it ends well, the rest is uploaded and
-    waited for; what `close` would have returned is left to `stored`. Not for use from several threads.
+    Use it as a context manager. When the block fails, the writer drops uploads that have not begun, waits for those
+    that have, and leaves no thread behind. When the block ends well, the writer uploads the rest and waits; the slices
+    that `close` would have returned are left to `stored`. Not for use from several threads.
 
     Args:
         store: Where the packs go.
-        key: Number of a pack to its key.
+        key: Returns the key of a pack, given its number.
         pack_bytes: A pack is uploaded when it reaches this size, or when the next chunk would exceed it.
-        uploads: How many uploads may run at once.
-        first_bytes: Size of the first pack, which is uploaded alone; each of the next is twice as large, up to
-            `pack_bytes`. So whoever reads the chunks can begin before much was made. `pack_bytes` if not given.
+        upload_concurrency: How many uploads may run at once.
+        first_bytes: Size of the first pack, which is uploaded alone. Each next pack is twice as large, up to
+            `pack_bytes`, so that the first chunks can be read early. The default is `pack_bytes`.
     """
 
     def __init__(
@@ -65,25 +65,27 @@ class PackWriter:
         key: Callable[[int], str],
         *,
         pack_bytes: int = PACK_BYTES,
-        uploads: int = UPLOADS,
+        upload_concurrency: int = UPLOAD_CONCURRENCY,
         first_bytes: int | None = None,
     ) -> None:
-        self._leads = first_bytes is not None
+        self._starts_alone = first_bytes is not None
         first_bytes = pack_bytes if first_bytes is None else min(first_bytes, pack_bytes)
-        if first_bytes < 1 or uploads < 1:
-            raise ValueError(f"pack_bytes and uploads must be positive, not {first_bytes} and {uploads}")
+        if first_bytes < 1 or upload_concurrency < 1:
+            raise ValueError(
+                f"pack_bytes and upload_concurrency must be positive, not {first_bytes} and {upload_concurrency}"
+            )
         self._store = store
         self._key = key
         self._pack_bytes = first_bytes
         self._largest_bytes = pack_bytes
-        self._uploads = uploads
-        self._pool = ThreadPoolExecutor(uploads, thread_name_prefix="pack-upload")
+        self._upload_concurrency = upload_concurrency
+        self._pool = ThreadPoolExecutor(upload_concurrency, thread_name_prefix="pack-upload")
         self._pack = 0
         self._buffers = _Buffers(pack_bytes)
         self._buffer: mmap | None = None
         self._filled = 0
         self._slices: list[Slice] = []
-        # In order of the packs; a pack leaves it once its slices have been handed out.
+        # In order of the packs. A pack is removed once its slices have been returned.
         self._begun: deque[tuple[Future[None], list[Slice]]] = deque()
         self._failure: BaseException | None = None
         self._closed = False
@@ -91,11 +93,11 @@ class PackWriter:
     def append(self, chunk: bytes | memoryview) -> None:
         """Add a chunk to the current pack; blocks while a pack is full and all uploads are under way.
 
-        A memoryview is copied; bytes that fill a pack of their own are not.
+        A memoryview is copied. Bytes that fill a pack of their own are not.
 
         Raises:
             ValueError: The writer is closed.
-            StorageError: An upload has failed; the writer is of no further use.
+            StorageError: An upload has failed. The writer is of no further use.
         """
         if self._closed:
             raise ValueError("this PackWriter is closed: make another one")
@@ -107,14 +109,14 @@ class PackWriter:
             self._begin_upload(bytes(chunk))
             return
         if self._buffer is None:
-            self._buffer = self._buffers.take()
+            self._buffer = self._buffers.acquire()
         self._buffer[self._filled : self._filled + len(chunk)] = chunk
         self._filled += len(chunk)
         if self._filled >= self._pack_bytes:
             self.flush()
 
     def flush(self) -> None:
-        """Begin the upload of what was appended since the last pack, if anything; blocks as `append` does.
+        """Begin to upload the chunks appended since the last pack, if any; blocks as `append` does.
 
         Raises:
             StorageError: An upload has failed.
@@ -122,20 +124,20 @@ class PackWriter:
         self._raise_failure()
         if self._buffer is not None:
             buffer = self._buffer
-            # The buffer itself is handed over, not a copy: that is what keeps the memory bound.
+            # The upload gets the buffer itself, not a copy, to keep the memory bound.
             upload = self._begin_upload(memoryview(buffer)[: self._filled])
-            self._buffers.give_back(buffer, after=upload)
+            self._buffers.release(buffer, after=upload)
             self._buffer, self._filled = None, 0
 
     def _begin_upload(self, body: Body) -> Future[None]:
-        """Begin to upload what is the current pack, and begin the next one."""
+        """Begin to upload the current pack, and begin the next one."""
         running = {upload for upload, _ in self._begun if not upload.done()}
-        at_once = 1 if self._leads and self._pack == 1 else self._uploads
+        at_once = 1 if self._starts_alone and self._pack == 1 else self._upload_concurrency
         while len(running) >= at_once:
             # no limit: each upload ends with the limits of the store
             running = wait(running, return_when=FIRST_COMPLETED).not_done
         self._raise_failure()
-        # In this thread's context, for the limit that a caller may have set.
+        # In this thread's context, which holds the limit that a caller may have set.
         upload = self._pool.submit(copy_context().run, self._store.put, self._key(self._pack), body)
         self._begun.append((upload, self._slices))
         self._pack += 1
@@ -172,7 +174,7 @@ class PackWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
             self._stop()
@@ -206,77 +208,77 @@ class PackWriter:
 class _Buffers:
     """Buffers that are used again once their upload has ended.
 
-    Mapped, not allocated: what an allocator keeps of buffers of several MB that come and go in turn, in as many threads
-    as upload, is more than they are. A page that is not written takes no memory.
+    They are mapped, not allocated. An allocator keeps more than is in use when buffers of several MB come and go in
+    several threads. A page that is not written takes no memory.
 
     Args:
-        size: Bytes of each.
+        size: Bytes of each buffer.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._free: list[mmap] = []
-        self._lent: list[tuple[Future[None], mmap]] = []
+        self._in_use: list[tuple[Future[None], mmap]] = []
 
-    def take(self) -> mmap:
-        """Return a buffer that nobody reads any more."""
-        lent, self._lent = self._lent, []
-        for upload, buffer in lent:
-            # Asked once: an upload that ended between two questions would take its buffer along.
+    def acquire(self) -> mmap:
+        """Return a buffer that no upload reads any more."""
+        in_use, self._in_use = self._in_use, []
+        for upload, buffer in in_use:
+            # Checked once per upload: one that ended between two checks would lose its buffer.
             if not upload.done():
-                self._lent.append((upload, buffer))
+                self._in_use.append((upload, buffer))
             # no limit: it is done
             elif not upload.cancelled() and upload.exception() is None:
                 self._free.append(buffer)
-            # Else it is dropped: a client that was left without an answer may still be sending it.
+            # Else drop it: a client that got no answer may still be sending it.
         return self._free.pop() if self._free else mmap(-1, self._size)
 
-    def give_back(self, buffer: mmap, *, after: Future[None]) -> None:
-        """Take a buffer back, which may be used again after the upload."""
-        self._lent.append((after, buffer))
+    def release(self, buffer: mmap, *, after: Future[None]) -> None:
+        """Return a buffer, which may be used again after the upload."""
+        self._in_use.append((after, buffer))
 
 
 class PackReader:
-    """Reads slices, and where they are small the neighbours of a slice along with it.
+    """Reads slices, and along with a small slice the slices next to it.
 
-    To ask for 64 KiB costs little more than to ask for 20 bytes, and whoever works on one small chunk of a pack will
-    probably be given others of it. Memory: 64 KiB, plus the slice. Safe to use from several threads.
+    A request for 64 KiB costs little more than one for 20 bytes, and a worker with one small chunk of a pack will
+    probably get others of it. Memory: 64 KiB, plus the slice. Safe for use from several threads.
 
     Args:
-        store: Where the packs lie.
+        store: Where the packs are.
     """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        # Key, offset and content of what was read ahead last; replaced as a whole, so that no lock is needed.
-        self._ahead: tuple[str, int, Content] = ("", 0, b"")
+        # Key, offset and content of the last read-ahead; replaced as a whole, so that no lock is needed.
+        self._read_ahead: tuple[str, int, Content] = ("", 0, b"")
 
-    def read(self, key: str, piece: Slice) -> Content:
-        """Return one chunk out of a pack; one ranged request, or none.
+    def read(self, key: str, location: Slice) -> Content:
+        """Return one chunk of a pack; one ranged request, or none.
 
         Args:
             key: The key of the pack.
-            piece: Where in the pack the chunk lies.
+            location: Where in the pack the chunk is.
 
         Raises:
             ObjectNotFound: The pack is missing.
-            CorruptObject: What lies there is not the chunk; the error names the key and the range.
+            CorruptObject: The bytes there are not the chunk. The error names the key and the range.
         """
-        chunk = self._read(key, piece.offset, piece.length)
-        if len(chunk) == piece.length and checksum(chunk) == piece.digest:
+        chunk = self._read(key, location.offset, location.length)
+        if len(chunk) == location.length and checksum(chunk) == location.digest:
             return chunk
-        # Who tries again shall not be given the same bytes.
-        self._ahead = ("", 0, b"")
-        place = f"bytes {piece.offset} to {piece.offset + piece.length} of {key!r} in {self._store.url}"
-        if len(chunk) != piece.length:
-            raise CorruptObject(f"{place} are cut short: {len(chunk)} of {piece.length} bytes are there", key=key)
-        raise CorruptObject(f"{place} are not what was written: the digest differs", key=key)
+        # A caller that tries again must not get the same bytes.
+        self._read_ahead = ("", 0, b"")
+        where = f"bytes {location.offset} to {location.offset + location.length} of {key!r} in {self._store.url}"
+        if len(chunk) != location.length:
+            raise CorruptObject(f"{where} are cut short: {len(chunk)} of {location.length} bytes are there", key=key)
+        raise CorruptObject(f"{where} are not what was written: the digest differs", key=key)
 
     def _read(self, key: str, offset: int, length: int) -> Content:
         if length > READ_AHEAD_BYTES // 2:
             return self._store.get(key, offset=offset, length=length)
-        known, start, content = self._ahead
-        if known != key or not start <= offset <= offset + length <= start + len(content):
+        read_key, start, content = self._read_ahead
+        if read_key != key or not start <= offset <= offset + length <= start + len(content):
             start, content = offset, self._store.get(key, offset=offset, length=READ_AHEAD_BYTES)
-            self._ahead = (key, start, content)
+            self._read_ahead = (key, start, content)
         return content[offset - start : offset - start + length]

@@ -1,7 +1,7 @@
-"""Does a store keep the promises of the port? Tried out, not assumed.
+"""A probe of the guarantees that `ObjectStore` states.
 
-A store that answers every request politely may still let two writers win one key. Nothing shows it until two meet,
-so here they are made to meet.
+A store that answers every request correctly may still let two writers win one key, which shows only when two meet. The
+probe makes them meet.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .errors import (
 from .object_store import Content, ObjectStore
 
 VERSION: Final = 1
-"""Of what is tried and of how the verdict is written; a verdict of another version counts for nothing."""
+"""Version of the probe and of its result's format. A result of another version is ignored."""
 
 PREFIX: Final = "_probe/"
-"""Everything that a probe writes lies below it. What it leaves there is the verdict."""
+"""Prefix of all that a probe writes. Only the result stays."""
 
 PROBE_RESULT_KEY: Final = f"{PREFIX}result-{VERSION}"
 
@@ -44,12 +44,12 @@ _NOT_THE_STORES_FAULT = (StorageUnavailable, StorageDenied, BucketNotFound)
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """One promise of the port, and how a store kept it.
+    """One guarantee of `ObjectStore`, and whether a store holds it.
 
     Attributes:
         name: `write once`, `read after write`, `overwrite`, `ranged read`, `list after write`, `list after delete`.
-        kept: Whether it was kept.
-        seen: What was seen, in a few words: "32 of 32 writers won".
+        kept: Whether the store held it.
+        seen: The observation, in a few words: "32 of 32 writers won".
     """
 
     name: str
@@ -59,12 +59,12 @@ class Guarantee:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """How a store kept each promise.
+    """Result of a probe.
 
     Attributes:
         url: The store's URL.
         at: When it was probed, in seconds since the epoch, by this machine's clock.
-        guarantees: Each of them.
+        guarantees: All guarantees.
     """
 
     url: str
@@ -73,49 +73,50 @@ class ProbeReport:
 
     @property
     def broken(self) -> tuple[Guarantee, ...]:
-        """The promises that were not kept."""
+        """The guarantees that the store broke."""
         return tuple(guarantee for guarantee in self.guarantees if not guarantee.kept)
 
     def error(self) -> GuaranteeBroken | None:
-        """What there is to raise, if a promise was broken."""
+        """Return the error to raise if a guarantee is broken, or None."""
         if not self.broken:
             return None
-        kind = ConditionalWriteUnsupported if any(p.name == WRITE_ONCE for p in self.broken) else GuaranteeBroken
+        error_type = ConditionalWriteUnsupported if any(p.name == WRITE_ONCE for p in self.broken) else GuaranteeBroken
         listed = "; ".join(f"{guarantee.name}: {guarantee.seen}" for guarantee in self.broken)
-        return kind(f"the store {self.url} does not keep what jobs rely on: {listed}")
+        return error_type(f"the store {self.url} breaks guarantees that jobs rely on: {listed}")
 
     def to_bytes(self) -> bytes:
+        """Return the encoded result, as `read_probe_result` reads it."""
         return encode([VERSION, self.at, [[each.name, each.kept, each.seen] for each in self.guarantees]])
 
 
 def probe_store(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> ProbeReport:
-    """Try out a store's promises, through the port, below a prefix of the probe's own.
+    """Probe a store's guarantees, through `ObjectStore`, below a prefix of the probe's own.
 
-    At most `rounds × (writers + 1) + 11` requests, 110 as it stands, `writers` of them at a time. What it wrote is
-    deleted again unless the store stops answering; several may probe one store at the same time.
+    At most `rounds × (writers + 1) + 11` requests, by default 110, `writers` of them at a time. The probe deletes what
+    it wrote, unless the store stops answering. Several processes may probe one store at the same time.
 
     Args:
         store: The store.
         writers: Writers that meet at one key.
-        rounds: Keys at which they meet. A store that races may pass one by luck.
+        rounds: Keys at which they meet. A store with a race may pass one of them by luck.
 
     Raises:
-        StorageUnavailable: The store does not answer, so that nothing was learnt.
+        StorageUnavailable: The store does not answer, so that there is no result.
         StorageDenied: The store refuses to read, write, list or delete at all.
         BucketNotFound: The bucket is missing.
     """
     at = time.time()
-    with _cleaned(store) as prefix:
+    with _scratch_prefix(store) as prefix:
         guarantees = (
-            _write_once(store, prefix, writers=writers, rounds=rounds),
-            *_reads(store, f"{prefix}object"),
-            *_listings(store, f"{prefix}listed/object"),
+            _check_write_once(store, prefix, writers=writers, rounds=rounds),
+            *_check_reads(store, f"{prefix}object"),
+            *_check_listings(store, f"{prefix}listed/object"),
         )
     return ProbeReport(store.url, at, guarantees)
 
 
 def read_probe_result(store: ObjectStore) -> ProbeReport | None:
-    """What the last probe of the store found, as far as anybody wrote it down. One request."""
+    """Return the last result that was written to the store, or None. One request."""
     try:
         version, at, rows = decode(store.get(PROBE_RESULT_KEY), key=PROBE_RESULT_KEY)
         guarantees = tuple(Guarantee(str(name), bool(kept), str(seen)) for name, kept, seen in rows)
@@ -125,40 +126,40 @@ def read_probe_result(store: ObjectStore) -> ProbeReport | None:
 
 
 def write_probe_result(store: ObjectStore, report: ProbeReport) -> None:
-    """Leave what a probe found in the store, for others to read; replaces what stood there. One request."""
+    """Write a result to the store, for other processes to read; replaces an older one. One request."""
     store.put(PROBE_RESULT_KEY, report.to_bytes())
 
 
 @contextmanager
-def _cleaned(store: ObjectStore) -> Iterator[str]:
-    """A fresh prefix; what lies below it in the end is deleted."""
+def _scratch_prefix(store: ObjectStore) -> Iterator[str]:
+    """Give a fresh prefix, and delete everything below it at the end."""
     prefix = f"{PREFIX}{secrets.token_hex(8)}/"
     try:
         yield prefix
     except _NOT_THE_STORES_FAULT:
-        # The store is in no state to be tidied; what stays is a few small objects that nobody reads.
+        # The store cannot be cleaned up now. What stays is a few small objects that nothing reads.
         raise
     except BaseException:
-        _clean(store, prefix)
+        _delete_below(store, prefix)
         raise
-    _clean(store, prefix)
+    _delete_below(store, prefix)
 
 
-def _clean(store: ObjectStore, prefix: str) -> None:
-    store.delete([found.key for found in store.list(prefix)])
+def _delete_below(store: ObjectStore, prefix: str) -> None:
+    store.delete([info.key for info in store.list(prefix)])
 
 
-def _write_once(store: ObjectStore, prefix: str, *, writers: int, rounds: int) -> Guarantee:
+def _check_write_once(store: ObjectStore, prefix: str, *, writers: int, rounds: int) -> Guarantee:
     seen = ""
     for number in range(rounds):
-        kept, seen = _race(store, f"{prefix}once/{number}", writers)
+        kept, seen = _let_writers_meet(store, f"{prefix}once/{number}", writers)
         if not kept:
             return Guarantee(WRITE_ONCE, False, seen)
     return Guarantee(WRITE_ONCE, True, f"{seen}, {rounds} times")
 
 
-def _race(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
-    """Let writers meet at a key; whether it went as promised, and what was seen."""
+def _let_writers_meet(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
+    """Let writers meet at a key; return whether exactly one won, and the observation."""
     bodies = [b"%d of %d" % (number, writers) for number in range(writers)]
     answers: list[StorageError | None] = [None] * writers
     start = threading.Barrier(writers)
@@ -188,31 +189,31 @@ def _race(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
     if len(winners) > 1:
         return False, seen
     existing = _read(store, key)
-    # No winner at all is what a winner looks like whose answer was lost: its own second try met its first.
+    # A winner whose answer was lost looks like none at all: its own second attempt met its first.
     expected = [bodies[winners[0]]] if winners else bodies
-    return existing in expected, seen if existing in expected else f"{seen}, but something else stands"
+    return existing in expected, seen if existing in expected else f"{seen}, but the object is another one"
 
 
-def _reads(store: ObjectStore, key: str) -> Iterator[Guarantee]:
-    store.put(key, b"what stood here before")
-    yield _promise("read after write", _read(store, key) == b"what stood here before", "an older state was read")
+def _check_reads(store: ObjectStore, key: str) -> Iterator[Guarantee]:
+    store.put(key, b"an older object")
+    yield _guarantee("read after write", _read(store, key) == b"an older object", "an older state was read")
     store.put(key, _BODY)
-    yield _promise("overwrite", _read(store, key) == _BODY, "what was overwritten is still read")
+    yield _guarantee("overwrite", _read(store, key) == _BODY, "the overwritten object is still read")
     part = store.get(key, offset=1000, length=500)
-    yield _promise("ranged read", part == _BODY[1000:1500], f"{len(part)} other bytes came for a range of 500")
+    yield _guarantee("ranged read", part == _BODY[1000:1500], f"{len(part)} other bytes came for a range of 500")
 
 
-def _listings(store: ObjectStore, key: str) -> Iterator[Guarantee]:
+def _check_listings(store: ObjectStore, key: str) -> Iterator[Guarantee]:
     store.put(key, b"listed")
-    found = [info.key for info in store.list(key)]
-    yield _promise("list after write", found == [key], "an object that was just written is not listed")
+    listed = [info.key for info in store.list(key)]
+    yield _guarantee("list after write", listed == [key], "an object that was just written is not listed")
     store.delete([key])
-    found = [info.key for info in store.list(key)]
-    yield _promise("list after delete", found == [], "an object that was just deleted is listed")
+    listed = [info.key for info in store.list(key)]
+    yield _guarantee("list after delete", listed == [], "an object that was just deleted is listed")
 
 
-def _promise(name: str, kept: bool, otherwise: str) -> Guarantee:
-    return Guarantee(name, kept, "as promised" if kept else otherwise)
+def _guarantee(name: str, kept: bool, otherwise: str) -> Guarantee:
+    return Guarantee(name, kept, "as guaranteed" if kept else otherwise)
 
 
 def _read(store: ObjectStore, key: str) -> Content | None:

@@ -1,4 +1,4 @@
-"""What all store URLs have in common."""
+"""Functions that all store URLs share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from urllib.parse import SplitResult, urlsplit
 from .errors import InvalidStoreUrl
 
 
-def split(url: str) -> SplitResult:
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL.
+
+    Raises:
+        InvalidStoreUrl: The URL is malformed.
+    """
     try:
         return urlsplit(url)
     except ValueError as error:
         raise InvalidStoreUrl("the URL is malformed") from error
 
 
-def refuse_scheme(url: str) -> InvalidStoreUrl:
-    # No more than the scheme is repeated: a URL meant for something else may carry a secret.
+def unknown_scheme(url: str) -> InvalidStoreUrl:
+    """Return the error for a URL whose scheme names no store."""
+    # Repeat only the scheme: a URL meant for another program may carry a secret.
     scheme, separator, _ = url.partition("://")
     return InvalidStoreUrl(f"no store has the scheme {scheme!r}" if separator else "the URL has no scheme")

@@ -1,4 +1,4 @@
-"""A store that is probed before anything rests on its guarantees."""
+"""A store that is probed before its first write-once put."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .probe import probe_store, read_probe_result, write_probe_result
 
 
 class VerifiedStore(ObjectStore):
-    """A store that refuses write-once puts until a probe has shown that it keeps its guarantees.
+    """A store that refuses write-once puts until a probe has shown that it holds its guarantees.
 
-    The first write-once put of a process reads the result of an earlier probe: one request. Without one it probes, and
-    leaves the result in the store for other processes. Reads and other writes cost nothing more. A store that failed
-    its probe is asked again with each write-once put, so that it is used as soon as it has been mended and probed.
+    The first write-once put of a process reads the result of an earlier probe: one request. Without one it probes the
+    store, and writes the result for other processes. Reads and other writes cost nothing more. A store that failed its
+    probe is checked again at each write-once put, so that it is used as soon as it has been repaired and probed.
 
     Args:
-        store: The store that does the work; its URL is also this one's.
+        store: The store that does the work. Its URL is also this one's.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -28,7 +28,7 @@ class VerifiedStore(ObjectStore):
         if not if_absent:
             self._store.put(key, body)
             return
-        # No lock: a fork could leave it held for ever, and two threads that both ask learn the same.
+        # No lock: a fork could leave it held for ever, and two threads that verify at once learn the same.
         if not self._is_verified:
             self._verify()
         self._store.put(key, body, if_absent=True)

@@ -1,7 +1,7 @@
-"""Threads that wait for an answer, so that the caller need not: no client can be interrupted, but it can be left.
+"""Threads that wait for an answer instead of the caller: no client can be interrupted, but it can be left.
 
-A thread that was left waits on until its client's own limits end it. There are so many at the most, and a process
-that was forked has its own.
+A thread that was left waits until the client's own limits end it. Their number is limited, and a forked process has
+threads of its own.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Final, TypeVar
 
 from .deadline import CallLimit
 
-MOST_WAITERS: Final = 64
-"""Threads that wait for answers in one process, those included that nobody waits for any more."""
+MAX_WAITERS: Final = 64
+"""Threads that wait for answers in one process, those included that their callers have left."""
 
 _IDLE_S: Final = 30.0
 _T = TypeVar("_T")
 
 
 class Late(Exception):
-    """There was no answer in time.
+    """No answer came in time.
 
     Attributes:
         was_asked: Whether the request was begun at all.
@@ -34,22 +34,22 @@ class Late(Exception):
         self.was_asked = was_asked
 
 
-def bounded(act: Callable[[], _T], limit: CallLimit) -> _T:
+def call_within(act: Callable[[], _T], limit: CallLimit) -> _T:
     """Return what `act` returns or raise what it raises, but wait no longer than the limit says.
 
     Args:
-        act: Called in a waiting thread, with this thread's context. It may prolong the limit.
+        act: Called in a waiting thread, with this thread's context. It may extend the limit.
         limit: How long to wait.
 
     Raises:
-        Late: The limit has passed. What was begun goes on, and its result is thrown away.
+        Late: The limit has passed. A call that was begun goes on, and its result is discarded.
     """
     remaining_s = limit.remaining_s
     if remaining_s <= 0:
         raise Late(was_asked=False)
     call = _Call(act)
-    _pool().give(call, remaining_s)
-    # no limit: it is counted from when the call began, and prolonged by the bytes that came
+    _pool().start(call, remaining_s)
+    # no limit: it counts from the beginning of the call, and is extended by the bytes that came
     while not call.done.acquire(timeout=limit.remaining_s):
         if limit.remaining_s <= 0:
             raise Late(was_asked=True)
@@ -59,7 +59,7 @@ def bounded(act: Callable[[], _T], limit: CallLimit) -> _T:
 
 
 class _Call:
-    """Something to do, and what came of it."""
+    """A function to call, and its result or error."""
 
     __slots__ = ("_act", "_context", "_error", "_result", "done")
 
@@ -73,23 +73,27 @@ class _Call:
         self.done.acquire()
 
     def run(self) -> None:
+        """Call the function, and remember its result or error."""
         try:
             self._result = self._context.run(self._act)
-        except BaseException as error:  # a panic of obstore's is no Exception
+        except BaseException as error:  # a panic of obstore is no Exception
             self._error = error
 
     def result(self) -> Any:
+        """Return the result or raise the error; once."""
         error, self._error = self._error, None
         if error is not None:
             try:
                 raise error
             finally:
-                # The traceback knows this frame: without the circle both go at once.
+                # The traceback refers to this frame: without the cycle both are freed at once.
                 del error
         return self._result
 
 
 class _Waiter(threading.Thread):
+    """A thread that runs one call after another."""
+
     def __init__(self, pool: _Pool) -> None:
         super().__init__(name="storage-waiter", daemon=True)
         self.inbox: SimpleQueue[_Call] = SimpleQueue()
@@ -105,7 +109,7 @@ class _Waiter(threading.Thread):
                     return
                 continue
             call.run()
-            self._pool.take_back(self)
+            self._pool.release(self)
             call.done.release()
             del call
 
@@ -117,9 +121,14 @@ class _Pool:
         self._lock = threading.Lock()
         self._idle: list[_Waiter] = []
         # One permit for each thread that may be at work.
-        self._permits = threading.Semaphore(MOST_WAITERS)
+        self._permits = threading.Semaphore(MAX_WAITERS)
 
-    def give(self, call: _Call, remaining_s: float) -> None:
+    def start(self, call: _Call, remaining_s: float) -> None:
+        """Start a call in a thread, waiting for a free one if need be.
+
+        Raises:
+            Late: None became free in time.
+        """
         if not self._permits.acquire(timeout=remaining_s):
             raise Late(was_asked=False)
         with self._lock:
@@ -133,13 +142,14 @@ class _Pool:
                 raise
         thread.inbox.put(call)
 
-    def take_back(self, thread: _Waiter) -> None:
+    def release(self, thread: _Waiter) -> None:
+        """Mark a thread as idle."""
         with self._lock:
             self._idle.append(thread)
         self._permits.release()
 
     def dismiss(self, thread: _Waiter) -> bool:
-        """Whether a thread that had nothing to do may end: nobody has called it since."""
+        """Return whether an idle thread may end, because no call has taken it meanwhile."""
         with self._lock:
             if thread not in self._idle:
                 return False
@@ -151,7 +161,7 @@ _pools: dict[int, _Pool] = {}
 
 
 def _pool() -> _Pool:
-    # By process: the threads of a parent are not there in its children, nor may its locks be trusted.
+    # By process: a parent's threads do not exist in its children, and its locks may be held for ever.
     process = os.getpid()
     pool = _pools.get(process)
     return pool if pool is not None else _pools.setdefault(process, _Pool())

@@ -1,4 +1,4 @@
-"""Write once: the first writer wins, and a writer that repeats itself has not lost."""
+"""Write-once puts that tell a repeated write from a second writer."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ _ATTEMPTS = 4
 
 
 def put_once(store: ObjectStore, key: str, body: Body) -> Content | None:
-    """Put an object unless one stands there, and say whose bytes stand.
+    """Put an object unless one exists, and return another writer's bytes if there are any.
 
-    Idempotent. A client that lost the answer to its own successful put sends it again and is told
-    that an object exists; therefore what stands is read and compared before anyone is called second.
-    One request where the key is free, two where it is taken.
+    Idempotent. A client that lost the answer to its own successful put sends it again and is told that an object
+    exists. Therefore the existing object is read and compared. One request where the key is free, two where it is
+    taken.
 
     Args:
         store: Where to write.
-        key: The key to write, once for all time.
-        body: The bytes to write. Equal values must give equal bytes for a repetition to be seen.
+        key: The key to write, once and for all.
+        body: The bytes to write. Equal values must give equal bytes for a repetition to be recognised.
 
     Returns:
-        None when our bytes stand, written by this call or by an earlier one; otherwise the bytes
-        that stand there already.
+        None if the object holds `body`, written by this call or by an earlier one. Otherwise the bytes of the existing
+        object.
 
     Raises:
-        ConditionalWriteUnsupported: The store cannot do write-once puts.
-        StorageUnavailable: The store does not answer, or others keep deleting the object.
+        ConditionalWriteUnsupported: The store does not support write-once puts.
+        StorageUnavailable: The store does not answer, or other processes keep deleting the object.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -41,5 +41,5 @@ def put_once(store: ObjectStore, key: str, body: Body) -> Content | None:
     raise StorageUnavailable(
         f"the object at {key!r} in {store.url} existed and vanished {_ATTEMPTS} times",
         key=key,
-        remedy="Something deletes objects while they are being written: stop the clean-up and try again.",
+        remedy="Another process deletes objects while they are being written: stop it and try again.",
     )

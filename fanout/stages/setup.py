@@ -190,7 +190,7 @@ class _SetupRun:
             job.ledger.store,
             lambda pack: job.ledger.keys.pack(self._setup_id, pack),
             pack_bytes=config.pack_bytes,
-            uploads=config.upload_concurrency,
+            upload_concurrency=config.upload_concurrency,
             first_bytes=max(1, config.pack_bytes // FIRST_PART),
         ) as writer:
             with closing(returned) if isinstance(returned, Generator) else nullcontext():

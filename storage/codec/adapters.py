@@ -1,7 +1,7 @@
 """Ready-made adapters for the classes that users write: dataclasses, attrs, named tuples, enums, Pydantic models.
 
-A value is restored by its state and not by its constructor: that may convert, check or fetch something, which has
-been done once. So what comes back is equal, and none of the class's code runs on bytes.
+A value is restored from its state and not by its constructor, which may convert, check or fetch something a second
+time. So the restored value is equal, and none of the class's code runs on bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .registry import TYPES, Adapter, AdapterError, TypeRegistry, origin_of
 
 T = TypeVar("T", bound=type[Any])
 
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict})
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray, memoryview, list, dict})
 # Classes whose values hold more than their attributes.
 _BUILT_IN: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException, type)
-# Python's own marks on an instance, which are no state.
-_MARKS: Final = frozenset({"__orig_class__"})
-# What a model holds besides its fields; never the name of one.
+# Attributes that Python itself sets on an instance, and that are no state.
+_IGNORED_ATTRIBUTES: Final = frozenset({"__orig_class__"})
+# Key of the rest of a model's state, beside its fields; never the name of a field.
 _REST: Final = "+"
 
 
@@ -39,24 +39,24 @@ def register_type(
 ) -> T:
     """Let values of a class travel, in parameters, items, results and values, at any depth.
 
-    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else; a class of another kind
-    needs `encode` and `decode`. The values come back equal and of the same class. Both sides must register the class,
-    under the same name: callers and workers do if this stands where the class is defined. To register a class twice
-    in the same way is harmless. Can be used as a decorator.
+    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else. Any other class needs
+    `encode` and `decode`. The values come back equal and of the same class. Callers and workers must both register the
+    class, under the same name: they do if this call is in the module that defines the class. Idempotent. Can be used as
+    a decorator.
 
     Args:
-        cls: The class. Subclasses of it are other classes.
-        name: What the bytes call it; module and class name if not given.
-        encode: Makes something that travels of a value, such as a dict of its attributes.
-        decode: Makes the value of what `encode` returned.
+        cls: The class. Its subclasses are other classes.
+        name: Name of the class in the bytes. The default is its module and class name.
+        encode: Returns something that travels for a value, such as a dict of its attributes.
+        decode: Returns the value for what `encode` returned.
         registry: Where to register it.
 
     Returns:
         The class.
 
     Raises:
-        Unregistrable: It is no class, it is of no kind that travels without `encode` and `decode`, it travels
-            anyway, or another class has the name.
+        Unregistrable: `cls` is no class, cannot travel without `encode` and `decode`, travels without being registered,
+            or has the name of another class.
     """
     if not isinstance(cls, type):
         raise Unregistrable(f"{cls!r:.80} is no class", remedy="Name the class itself, as in types = (Point,).")
@@ -64,58 +64,58 @@ def register_type(
         raise Unregistrable(
             f"{origin_of(cls)} has only one of encode and decode", remedy="Give both, or neither for a dataclass."
         )
-    known = registry.of(cls)
-    if known is not None and encode is None and name in (None, known.name):
+    registered = registry.of(cls)
+    if registered is not None and encode is None and name in (None, registered.name):
         return cls
-    if cls is memoryview or cls.__module__.partition(".")[0] == "msgpack":
-        raise Unregistrable(f"{origin_of(cls)} is taken for something else by the packer, which asks nobody")
-    if cls in _PLAIN or (known is None and extension_type_of(cls) is not None):
+    if cls.__module__.partition(".")[0] == "msgpack":
+        raise Unregistrable(f"{origin_of(cls)} is one of msgpack's own classes")
+    if cls in _PLAIN or (registered is None and extension_type_of(cls) is not None):
         raise Unregistrable(f"{origin_of(cls)} travels anyway", remedy="Leave it out.")
     if name is not None and (not isinstance(name, str) or not name):
         raise Unregistrable(f"the name of {origin_of(cls)} must be a string, not {name!r:.80}", remedy="Name it so.")
     if encode is not None and decode is not None:
-        found: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = (encode, decode)
+        functions: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = (encode, decode)
     else:
-        found = _ready_made(cls)
-    if found is None:
+        functions = _find_functions(cls)
+    if functions is None:
         raise Unregistrable(
             f"{origin_of(cls)} is no dataclass, attrs class, named tuple, enum or Pydantic model, so how its values "
             "travel must be said",
             remedy=f"register_type({cls.__name__}, encode=…, decode=…) says it.",
         )
-    registry.add(Adapter(name or (known.name if known else origin_of(cls)), cls, *found))
+    registry.add(Adapter(name or (registered.name if registered else origin_of(cls)), cls, *functions))
     return cls
 
 
 def is_registrable(cls: type[Any]) -> bool:
     """Return whether `register_type` takes the class without `encode` and `decode`."""
     try:
-        return cls.__module__.partition(".")[0] != "msgpack" and _ready_made(cls) is not None
+        return cls.__module__.partition(".")[0] != "msgpack" and _find_functions(cls) is not None
     except Unregistrable:
         return False
 
 
 def travels(cls: type[Any]) -> bool:
-    """Return whether values of exactly this class travel, if what they hold does."""
+    """Return whether values of exactly this class travel, if their contents do."""
     return cls in _PLAIN or extension_type_of(cls) is not None
 
 
-def _ready_made(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+def _find_functions(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
     if issubclass(cls, enum.Enum):
-        return _enum(cls)
+        return _adapt_enum(cls)
     if issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple):
-        return _named_tuple(cls)
+        return _adapt_named_tuple(cls)
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, getattr(pydantic, "BaseModel", ())):
-        return _model(cls, pydantic.BaseModel)
+        return _adapt_model(cls, pydantic.BaseModel)
     if dataclasses.is_dataclass(cls):
-        return _by_attributes(cls, [field.name for field in dataclasses.fields(cls)])
+        return _adapt_attributes(cls, [field.name for field in dataclasses.fields(cls)])
     if "__attrs_attrs__" in cls.__dict__:
-        return _by_attributes(cls, [attribute.name for attribute in cls.__attrs_attrs__])
+        return _adapt_attributes(cls, [attribute.name for attribute in cls.__attrs_attrs__])
     return None
 
 
-def _enum(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _adapt_enum(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if issubclass(cls, enum.Flag):
         # A combination of flags has no name of its own.
         return lambda flag: [flag.value], lambda plain: cls(plain[0])
@@ -135,7 +135,7 @@ def _enum(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     return encode, decode
 
 
-def _named_tuple(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _adapt_named_tuple(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     def encode(value: Any) -> dict[str, Any]:
         _check_extras(getattr(value, "__dict__", {}), cls, ())
         if tuple.__len__(value) != len(cls._fields):
@@ -149,11 +149,11 @@ def _named_tuple(cls: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], 
     return encode, decode
 
 
-def _by_attributes(cls: type[Any], names: list[str]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    foreign = next((base for base in _BUILT_IN if issubclass(cls, base)), None)
-    if foreign is not None:
+def _adapt_attributes(cls: type[Any], names: list[str]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    builtin = next((base for base in _BUILT_IN if issubclass(cls, base)), None)
+    if builtin is not None:
         raise Unregistrable(
-            f"{origin_of(cls)} is a {foreign.__name__} besides what its fields hold",
+            f"{origin_of(cls)} is a {builtin.__name__} besides what its fields hold",
             remedy=f"register_type({cls.__name__}, encode=…, decode=…) says how all of it travels.",
         )
 
@@ -174,10 +174,10 @@ def _by_attributes(cls: type[Any], names: list[str]) -> tuple[Callable[[Any], An
     return encode, decode
 
 
-def _model(cls: Any, base: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _adapt_model(cls: Any, base: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if not hasattr(cls, "model_fields"):
         raise Unregistrable(
-            f"{origin_of(cls)} is a model of Pydantic 1, of which only 2 is known here",
+            f"{origin_of(cls)} is a model of Pydantic 1, of which only 2 is supported",
             remedy=f"register_type({cls.__name__}, encode=…, decode=…) says how it travels.",
         )
     names = list(cls.model_fields)
@@ -188,7 +188,7 @@ def _model(cls: Any, base: Any) -> tuple[Callable[[Any], Any], Callable[[Any], A
         _check_extras(values, cls, names)
         fields_set = sorted(state["__pydantic_fields_set__"])
         return {
-            # One that was made without validation may lack some.
+            # A model that was made without validation may lack some fields.
             **{name: values[name] for name in names if name in values},
             _REST: [fields_set, state["__pydantic_extra__"], state["__pydantic_private__"]],
         }
@@ -212,8 +212,8 @@ def _model(cls: Any, base: Any) -> tuple[Callable[[Any], Any], Callable[[Any], A
 
 
 def _check_extras(attributes: Mapping[str, Any], cls: type[Any], names: Iterable[str]) -> None:
-    """Refuse a value that holds more than its fields; what a property caches is made again when it is wanted."""
-    for name in attributes.keys() - set(names) - _MARKS:
+    """Refuse a value that holds more than its fields; a cached property is computed again when it is needed."""
+    for name in attributes.keys() - set(names) - _IGNORED_ATTRIBUTES:
         if not isinstance(inspect.getattr_static(cls, name, None), functools.cached_property):
             raise AdapterError(f"its attribute {name!r} is no field of its class, and would be lost")
 

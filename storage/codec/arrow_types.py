@@ -1,7 +1,7 @@
-"""The kinds of Arrow: tables, record batches and arrays, whose memory is the buffer they were fetched into.
+"""Extension types for Arrow: tables, record batches and arrays, which use the memory that was fetched.
 
-Each travels as a stream of Arrow's own interprocess format, with its schema and the metadata of that. Part of the
-wire format. The only importer of pyarrow.
+Each travels as a stream of Arrow's interprocess format, with its schema and metadata. Part of the wire format. The only
+importer of pyarrow.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .extension_types import ExtensionType, ExtensionTypeError
 _COLUMN: Final = ""
 
 
-def _apart(wrap: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+def _write_stream_of(wrap: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
     def take_apart(value: Any) -> list[Any]:
         try:
             whole = wrap(value)
-            # Written once for its size alone, which copies nothing, and then straight to where it belongs.
+            # Written once to learn the size, which copies nothing, and then straight to its place.
             size = pa.MockOutputStream()
             _write(whole, size)
         except (pa.ArrowException, ValueError) as error:
             raise ExtensionTypeError(f"Arrow cannot write it: {error}") from error
-        return [Buffer(size.size(), lambda place: _write(whole, pa.FixedSizeBufferWriter(pa.py_buffer(place))))]
+        return [Buffer(size.size(), lambda view: _write(whole, pa.FixedSizeBufferWriter(pa.py_buffer(view))))]
 
     return take_apart
 
@@ -36,7 +36,7 @@ def _write(whole: Any, sink: Any) -> None:
         writer.write(whole)
 
 
-def _together(unwrap: Callable[[Any], Any]) -> Callable[[list[Any]], Any]:
+def _read_stream_into(unwrap: Callable[[Any], Any]) -> Callable[[list[Any]], Any]:
     def put_together(plain: list[Any]) -> Any:
         (buffer,) = plain
         with pa.ipc.open_stream(pa.py_buffer(buffer)) as reader:
@@ -45,40 +45,44 @@ def _together(unwrap: Callable[[Any], Any]) -> Callable[[list[Any]], Any]:
     return put_together
 
 
-def _table(reader: Any) -> Any:
+def _read_table(reader: Any) -> Any:
     table = reader.read_all()
-    # Offsets that lead outside a buffer would be followed.
+    # Arrow would follow offsets that lead outside a buffer.
     table.validate(full=True)
     return table
 
 
-def _batch(reader: Any) -> Any:
+def _read_batch(reader: Any) -> Any:
     batch = reader.read_next_batch()
     batch.validate(full=True)
     return batch
 
 
 _EXTENSIONS: Final = (
-    ExtensionType(40, pa.Table, _apart(lambda table: table), _together(_table), is_buffered=True),
-    ExtensionType(41, pa.RecordBatch, _apart(lambda batch: batch), _together(_batch), is_buffered=True),
+    ExtensionType(
+        40, pa.Table, _write_stream_of(lambda table: table), _read_stream_into(_read_table), is_buffered=True
+    ),
+    ExtensionType(
+        41, pa.RecordBatch, _write_stream_of(lambda batch: batch), _read_stream_into(_read_batch), is_buffered=True
+    ),
     ExtensionType(
         42,
         pa.Array,
-        _apart(lambda array: pa.RecordBatch.from_arrays([array], names=[_COLUMN])),
-        _together(lambda reader: _batch(reader).column(0)),
+        _write_stream_of(lambda array: pa.RecordBatch.from_arrays([array], names=[_COLUMN])),
+        _read_stream_into(lambda reader: _read_batch(reader).column(0)),
         is_buffered=True,
     ),
     ExtensionType(
         43,
         pa.ChunkedArray,
-        _apart(lambda array: pa.Table.from_arrays([array], names=[_COLUMN])),
-        _together(lambda reader: _table(reader).column(0)),
+        _write_stream_of(lambda array: pa.Table.from_arrays([array], names=[_COLUMN])),
+        _read_stream_into(lambda reader: _read_table(reader).column(0)),
         is_buffered=True,
     ),
 )
-EXTENSION_BY_CODE: Final = {kind.code: kind for kind in _EXTENSIONS}
+EXTENSION_BY_CODE: Final = {extension.code: extension for extension in _EXTENSIONS}
 
 
 def extension_type_of(of: type[Any]) -> ExtensionType | None:
-    """Return the kind of values of this type, or None. Arrays have a class for each type of Arrow."""
-    return next((kind for kind in _EXTENSIONS if issubclass(of, kind.type)), None)
+    """Return the extension type for values of this type, or None. Arrays have a class per type of Arrow."""
+    return next((extension for extension in _EXTENSIONS if issubclass(of, extension.type)), None)

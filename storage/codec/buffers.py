@@ -1,8 +1,8 @@
-"""Buffers that lie apart from the payload, so that a reader can use them where they are.
+"""Out-of-band buffers: bytes outside the payload, which a reader can use where they are.
 
-Where an encoded value has such buffers, its body ends with three places, counted from the start of the object: where
-the payload begins, where it ends, and where the annex begins. In the payload a buffer is given by its offset in the
-annex and its length. A small buffer is not worth the places: it stands in the payload.
+The body of a value with such buffers ends with three offsets, counted from the start of the object: the start of the
+payload, its end, and the start of the buffers. The payload holds the offset of each buffer, counted from the start of
+the buffers, and its length. A small buffer is part of the payload.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import Any, Final
 
 from .envelope import HEADER, OUT_OF_BAND
 
-_PLACES: Final = struct.Struct(">QQQ")
+_OFFSETS: Final = struct.Struct(">QQQ")
 INLINE_BYTES: Final = 512
-"""A buffer of fewer bytes stands in the payload."""
+"""A smaller buffer is part of the payload."""
 
-# Whatever is fetched arrives as a bytes object. Its content lies at a multiple of 16, and, if it is large and comes
-# from glibc, 48 bytes behind a multiple of 64: then the first buffer, and so each, lies at a multiple of 64.
+# Each buffer begins at a multiple of this from the start of the object. A fetched object is a bytes object, whose
+# content begins at a multiple of 16: so does each buffer.
 _ALIGNMENT: Final = 64
-_PHASE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Buffer:
 
     Attributes:
         size: How many.
-        fill: Writes them into a view of exactly that size, all zero; must keep nothing of it.
+        fill: Writes them into a view of exactly that size, all zero. It must keep no reference to the view.
     """
 
     size: int
@@ -39,18 +38,18 @@ class Buffer:
 
 
 class OutOfBandBuffers:
-    """Gives buffers their places, and then writes them there. Not for use from several threads.
+    """Reserves room for buffers, and then writes them there. Not for use from several threads.
 
     Attributes:
-        size: From the first buffer to the end of the last one placed.
+        size: Bytes from the first buffer to the end of the last one reserved.
     """
 
     def __init__(self) -> None:
         self.size = 0
         self._waiting: list[tuple[int, Buffer]] = []
 
-    def place(self, buffer: Buffer) -> bytes | list[int]:
-        """Return what stands for the buffer in the payload: its bytes, or offset and length."""
+    def reserve(self, buffer: Buffer) -> bytes | list[int]:
+        """Reserve room for a buffer, and return its entry in the payload: its bytes, or offset and length."""
         if buffer.size < INLINE_BYTES:
             content = bytearray(buffer.size)
             buffer.fill(memoryview(content))
@@ -61,63 +60,63 @@ class OutOfBandBuffers:
         return [offset, buffer.size]
 
     def rewind(self, size: int) -> None:
-        """Forget the buffers that were placed since the annex had this size."""
+        """Forget the buffers that were reserved since the size was this."""
         while self._waiting and self._waiting[-1][0] >= size:
             self._waiting.pop()
         self.size = size
 
     def write_to(self, stream: BytesIO, *, start: int) -> None:
-        """Write the buffers that wait into an annex that begins at `start`, straight to where they belong."""
+        """Write the buffers that are not written yet straight to their places, which begin at `start`."""
         if not self._waiting:
             return
         if stream.seek(0, SEEK_END) < start + self.size:
-            # Room for the rest, all zero, without a second copy of it.
+            # Extend the stream by zeros, without a second copy of them.
             stream.seek(start + self.size - 1)
             stream.write(b"\0")
         waiting, self._waiting = self._waiting, []
         with stream.getbuffer() as whole:
             for offset, buffer in waiting:
-                with whole[start + offset : start + offset + buffer.size] as place:
-                    buffer.fill(place)
+                with whole[start + offset : start + offset + buffer.size] as view:
+                    buffer.fill(view)
 
 
-def buffers_start(end: int) -> int:
-    """Return the first place from `end` where an annex may begin."""
-    return end + (_PHASE - end) % _ALIGNMENT
+def align(end: int) -> int:
+    """Return the first offset from `end` at which buffers may begin."""
+    return end + -end % _ALIGNMENT
 
 
-def write_places(stream: BytesIO, *, payload: tuple[int, int], buffers: int) -> None:
-    """Write to the end of a body where its payload and its annex lie."""
+def write_offsets(stream: BytesIO, *, payload: tuple[int, int], buffers: int) -> None:
+    """Write the offsets of payload and buffers to the end of a body."""
     stream.seek(0, SEEK_END)
-    stream.write(_PLACES.pack(*payload, buffers))
+    stream.write(_OFFSETS.pack(*payload, buffers))
 
 
-def parts(whole: memoryview, flags: int) -> tuple[memoryview, memoryview]:
-    """Return the payload and the annex of a value that `unseal` has verified.
+def split_body(whole: memoryview, flags: int) -> tuple[memoryview, memoryview]:
+    """Return the payload and the buffers of a value that `unseal` has verified.
 
     Raises:
-        ValueError: They lie outside of it.
+        ValueError: They are not within the value.
     """
     if not flags & OUT_OF_BAND:
         return whole[HEADER.size :], whole[:0]
-    end = len(whole) - _PLACES.size
+    end = len(whole) - _OFFSETS.size
     if end < HEADER.size:
-        raise ValueError("the places are cut short")
-    first, last, buffers = _PLACES.unpack_from(whole, end)
+        raise ValueError("the offsets are cut short")
+    first, last, buffers = _OFFSETS.unpack_from(whole, end)
     if not HEADER.size <= first <= last <= end or not HEADER.size <= buffers <= end:
-        raise ValueError("a part lies outside the object")
+        raise ValueError("a part is outside the object")
     return whole[first:last], whole[buffers:end]
 
 
-def buffer_at(place: Any, buffers: memoryview) -> memoryview:
-    """Return the buffer that `OutOfBandBuffers.place` gave this place.
+def buffer_at(location: Any, buffers: memoryview) -> memoryview:
+    """Return the buffer for an entry that `OutOfBandBuffers.reserve` returned.
 
     Raises:
         ValueError: There is none.
     """
-    if isinstance(place, bytes):
-        return memoryview(place)
-    offset, length = place
+    if isinstance(location, bytes):
+        return memoryview(location)
+    offset, length = location
     if not 0 <= offset <= offset + length <= len(buffers):
-        raise ValueError("a buffer lies outside the object")
+        raise ValueError("a buffer is outside the object")
     return buffers[offset : offset + length]

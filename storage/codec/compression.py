@@ -1,4 +1,4 @@
-"""zstd at its fastest, from Python 3.14 itself or else from `backports.zstd`; imported when it is first needed."""
+"""zstd at its fastest level, from Python 3.14 itself or from `backports.zstd`; imported when first needed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final
 from ..errors import MissingPackage
 
 _LEVEL: Final = 1
-_PIECE_BYTES: Final = 2**20
+_BLOCK_BYTES: Final = 2**20
 
 
-class Undecompressible(Exception):
-    """The bytes are no zstd frame of the length that was announced."""
+class DecompressionError(Exception):
+    """The bytes are no zstd frame of the expected length."""
 
 
-def compressed(data: memoryview) -> bytes:
-    """Return one zstd frame that knows the length of its content.
+def compress(data: memoryview) -> bytes:
+    """Return one zstd frame that states the length of its content.
 
     Raises:
         MissingPackage: zstd is not installed.
@@ -26,33 +26,33 @@ def compressed(data: memoryview) -> bytes:
     return frame
 
 
-def decompressed(frame: memoryview, *, length: int, room: int) -> bytearray:
-    """Return `room` empty bytes and then the content of the frame.
+def decompress(frame: memoryview, *, length: int, reserve_bytes: int) -> bytearray:
+    """Return `reserve_bytes` empty bytes, followed by the content of the frame.
 
-    Memory: the result and a megabyte, whatever the frame holds; nothing is allocated before the frame itself has
-    confirmed the length.
+    Memory: the result and a megabyte, whatever the frame holds. Nothing is allocated before the frame has confirmed the
+    length.
 
     Raises:
-        Undecompressible: It is no frame, or not of that length.
+        DecompressionError: It is no frame, or not of that length.
         MissingPackage: zstd is not installed.
     """
     zstd = _zstd()
     try:
-        announced = zstd.get_frame_info(frame).decompressed_size
-        if announced != length:
-            raise Undecompressible(f"it announces {announced} bytes")
-        content = bytearray(room + length)
+        announced_bytes = zstd.get_frame_info(frame).decompressed_size
+        if announced_bytes != length:
+            raise DecompressionError(f"it announces {announced_bytes} bytes")
+        content = bytearray(reserve_bytes + length)
         decompressor = zstd.ZstdDecompressor()
-        end = room
-        piece = decompressor.decompress(frame, max_length=_PIECE_BYTES)
-        while piece and end + len(piece) <= len(content):
-            content[end : end + len(piece)] = piece
-            end += len(piece)
-            piece = b"" if decompressor.eof else decompressor.decompress(b"", max_length=_PIECE_BYTES)
-        if piece or end != len(content) or not decompressor.eof or decompressor.unused_data:
-            raise Undecompressible(f"it holds other than {length} bytes")
+        end = reserve_bytes
+        block = decompressor.decompress(frame, max_length=_BLOCK_BYTES)
+        while block and end + len(block) <= len(content):
+            content[end : end + len(block)] = block
+            end += len(block)
+            block = b"" if decompressor.eof else decompressor.decompress(b"", max_length=_BLOCK_BYTES)
+        if block or end != len(content) or not decompressor.eof or decompressor.unused_data:
+            raise DecompressionError(f"it holds other than {length} bytes")
     except zstd.ZstdError as error:
-        raise Undecompressible(str(error)) from error
+        raise DecompressionError(str(error)) from error
     return content
 
 

@@ -1,9 +1,13 @@
-"""The envelope of an encoded value: a checksummed header, and on demand zstd around what it encloses.
+"""The envelope of an encoded value: a checksummed header, and optional zstd compression of the body.
 
-The header is big-endian: magic (4 bytes), version (1), flags (1), length of the body (8), checksum of the body as it
-is stored, seeded with the flags (16). Flags: 1, the body is compressed, and the length is the one before; 2, buffers
-lie apart from the payload (see `annex`); 4, values lie in another object (see `loans`). A body without flags is all
-payload. Whoever knows fewer flags refuses the others.
+The header is big-endian: magic (4 bytes), version (1), flags (1), length of the body (8), checksum of the stored body,
+seeded with the flags (16). The flags are:
+
+- 1: The body is compressed, and the length is the one before compression.
+- 2: Buffers are outside the payload (see `buffers`).
+- 4: Values are in another object (see `references`).
+
+A body without flags is all payload. A reader refuses flags that it does not know.
 """
 
 from __future__ import annotations
@@ -12,10 +16,8 @@ import struct
 from io import BytesIO
 from typing import Final, Literal, get_args
 
-import xxhash
-from blake3 import blake3
-
 from ..errors import CorruptObject
+from ..hashing import raw_checksum
 from ..object_store import Content
 from . import compression as zstd
 
@@ -27,76 +29,59 @@ COMPRESSED: Final = 1
 OUT_OF_BAND: Final = 2
 REFERENCES: Final = 4
 DECODED_BYTES: Final = 4 * 2**30
-"""What a compressed value may grow to, unless its reader allows more."""
+"""Size up to which a compressed value may grow, unless its reader allows more."""
 
 _MAGIC: Final = b"\x9fobj"
 _VERSION: Final = 1
-_CHECKSUM_BYTES: Final = 16
 _OR_UPGRADE: Final = "corrupt, or written by a newer fanout: upgrade"
-# Below the one, and above the other, the bytes saved are not worth the time.
+# Smaller bodies, and larger ratios, save too few bytes for the time.
 _WORTH_TRYING_BYTES: Final = 512
 _WORTH_KEEPING: Final = 7 / 8
 
 
-def digest(data: bytes | bytearray | memoryview) -> str:
-    """Return the name by which content may be kept: BLAKE3 of 16 bytes, as 32 hex digits.
-
-    Nobody can make other content of the same name on purpose. About 7 GB/s; to notice damage, `checksum` will do.
-    """
-    return blake3(data).hexdigest(length=_CHECKSUM_BYTES)
-
-
-def checksum(data: bytes | bytearray | memoryview) -> str:
-    """Return what tells damaged bytes from those that were written: XXH3 of 128 bits, as 32 hex digits.
-
-    Three times as fast as `digest`, and no protection against somebody who makes other bytes fit it.
-    """
-    return xxhash.xxh3_128_hexdigest(data)
-
-
-def blank() -> BytesIO:
-    """Return a stream that stands behind the room for a header: write the body there."""
+def new_stream() -> BytesIO:
+    """Return a stream positioned after an empty header, for the body."""
     stream = BytesIO()
     stream.write(bytes(HEADER.size))
     return stream
 
 
-def seal(stream: BytesIO, *, flags: int = 0, compression: Compression = "none") -> bytes:
-    """Return all of the stream, with the header filled in; the stream is of no further use.
+def seal_stream(stream: BytesIO, *, flags: int = 0, compression: Compression = "none") -> bytes:
+    """Return the bytes of the stream with the header filled in. The stream is of no further use.
 
-    Nothing is copied, unless it is compressed; see `sealed`.
+    Copies nothing, unless it compresses; see `seal`.
 
     Raises:
         ValueError: There is no such compression.
-        MissingPackage: zstd is wanted and not installed.
+        MissingPackage: zstd is asked for and not installed.
     """
     with stream.getbuffer() as whole:
-        done = sealed(whole, flags=flags, compression=compression)
-        if isinstance(done, bytes):
-            return done
-    # A BytesIO gives away the very bytes it has grown, once nobody looks at them.
+        sealed = seal(whole, flags=flags, compression=compression)
+        if isinstance(sealed, bytes):
+            return sealed
+    # A BytesIO returns its own bytes, without a copy, once no view of them exists.
     return stream.getvalue()
 
 
-def sealed(whole: memoryview, *, flags: int = 0, compression: Compression = "none") -> memoryview | bytes:
-    """Fill in the header of a value, and return it; or, if it becomes much smaller so, other bytes that compress it.
+def seal(whole: memoryview, *, flags: int = 0, compression: Compression = "none") -> memoryview | bytes:
+    """Fill in the header of a value, and return the value, or compressed bytes if they are much smaller.
 
-    Compressed, both forms are held for a moment. A body that zstd makes hardly smaller stays as it is.
+    While compressing, both forms are held. A body that zstd makes hardly smaller stays as it is.
 
     Args:
-        whole: Room for the header, and then the body.
-        flags: What a reader must know about the body.
-        compression: What to try.
+        whole: An empty header, and then the body.
+        flags: Flags of the body.
+        compression: The compression to try.
 
     Raises:
         ValueError: There is no such compression.
-        MissingPackage: zstd is wanted and not installed.
+        MissingPackage: zstd is asked for and not installed.
     """
     if compression not in COMPRESSIONS:
         raise ValueError(f"compression must be 'none' or 'zstd', not {compression!r}")
     with whole[HEADER.size :] as body:
         if compression == "zstd" and len(body) >= _WORTH_TRYING_BYTES:
-            smaller = zstd.compressed(body)
+            smaller = zstd.compress(body)
             if len(smaller) <= len(body) * _WORTH_KEEPING:
                 return _header(flags | COMPRESSED, len(body), smaller) + smaller
         whole[: HEADER.size] = _header(flags, len(body), body)
@@ -106,14 +91,14 @@ def sealed(whole: memoryview, *, flags: int = 0, compression: Compression = "non
 def unseal(
     data: bytes | bytearray | memoryview, *, name: str, key: str | None, limit_bytes: int
 ) -> tuple[memoryview, int]:
-    """Return the whole value, not compressed and read-only, and its flags.
+    """Return the whole value, decompressed and read-only, and its flags.
 
-    Verifies magic, version, flags, length and checksum first. The body begins at `HEADER.size`, whether or not it
-    was compressed, so that what is aligned in the one is in the other.
+    Verifies magic, version, flags, length and checksum first. The body begins at `HEADER.size`, compressed or not, so
+    that its alignment is the same in both cases.
 
     Raises:
-        CorruptObject: These are not whole bytes that `seal` made, a newer version made them, or they
-            say that they are longer than `limit_bytes`.
+        CorruptObject: The bytes are not exactly those that `seal` made, a newer version made them, or they state a
+            length above `limit_bytes`.
         MissingPackage: They are compressed, and zstd is not installed.
     """
     whole = memoryview(data).cast("B").toreadonly()
@@ -127,40 +112,40 @@ def unseal(
     body = whole[HEADER.size :]
     if not flags & COMPRESSED and len(body) != length:
         raise CorruptObject(f"{name} has {len(body)} bytes of payload where {length} were written", key=key)
-    if xxhash.xxh3_128_digest(body, flags) != expected:
-        raise CorruptObject(f"{name} is not what was written: its digest differs", key=key)
+    if raw_checksum(body, seed=flags) != expected:
+        raise CorruptObject(f"{name} is not what was written: its checksum differs", key=key)
     if flags & COMPRESSED:
         if length > limit_bytes:
             raise CorruptObject(
                 f"{name} says that it is {length} bytes when decompressed, and {limit_bytes} are allowed",
                 key=key,
-                remedy="If that is what it should be, allow more (limit_bytes), or write it in smaller pieces.",
+                remedy="If that is its true size, allow more (limit_bytes), or write it as several smaller values.",
             )
-        whole = _decompressed(body, length, name=name, key=key)
+        whole = _decompress(body, length, name=name, key=key)
     return whole, flags
 
 
 def is_encoded(data: Content) -> bool:
-    """Whether these are the first bytes of something that this package has encoded; 4 bytes are enough to tell."""
+    """Return whether these are the first bytes of a value that this package has encoded; 4 bytes are enough."""
     return bytes(data[: len(_MAGIC)]) == _MAGIC
 
 
 def is_plain(data: Content) -> bool:
-    """Return whether a value that `unseal` took is all payload, as it lies."""
+    """Return whether a value that `unseal` accepted is all payload, uncompressed."""
     return len(data) >= HEADER.size and not HEADER.unpack_from(data)[2]
 
 
-def unreadable(name: str, error: Exception, *, key: str | None) -> CorruptObject:
-    """Return the error for bytes whose checksum is right and whose content is not: they were written on purpose."""
+def unreadable_error(name: str, error: Exception, *, key: str | None) -> CorruptObject:
+    """Return the error for bytes with a valid checksum that cannot be read: they were made on purpose."""
     return CorruptObject(f"{name} cannot be read ({type(error).__name__}): {_OR_UPGRADE}", key=key)
 
 
 def _header(flags: int, length: int, body: bytes | memoryview) -> bytes:
-    return HEADER.pack(_MAGIC, _VERSION, flags, length, xxhash.xxh3_128_digest(body, flags))
+    return HEADER.pack(_MAGIC, _VERSION, flags, length, raw_checksum(body, seed=flags))
 
 
-def _decompressed(body: memoryview, length: int, *, name: str, key: str | None) -> memoryview:
+def _decompress(body: memoryview, length: int, *, name: str, key: str | None) -> memoryview:
     try:
-        return memoryview(zstd.decompressed(body, length=length, room=HEADER.size)).toreadonly()
-    except zstd.Undecompressible as error:
-        raise unreadable(name, error, key=key) from error
+        return memoryview(zstd.decompress(body, length=length, reserve_bytes=HEADER.size)).toreadonly()
+    except zstd.DecompressionError as error:
+        raise unreadable_error(name, error, key=key) from error

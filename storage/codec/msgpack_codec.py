@@ -1,7 +1,7 @@
 """Values to bytes and back, exactly: msgpack in an `envelope`. The only importer of msgpack.
 
-What msgpack does not know or cannot tell apart is an extension, whose code stands in `kinds`. The elements of large
-arrays lie apart from the payload, in the `buffers`, so that decoding can use them where they are.
+Values that msgpack does not know or cannot tell apart become extensions, with codes from `extension_types`. The
+elements of large arrays are out-of-band buffers, which decoding can use where they are.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ from zoneinfo import ZoneInfoNotFoundError
 import msgpack  # type: ignore[import-untyped]
 
 from ..errors import CorruptObject, MissingPackage, Unencodable, UnknownType
-from .buffers import OutOfBandBuffers, buffer_at, buffers_start, parts, write_places
-from .diagnose import MAX_DEPTH, Diagnosis, fits
-from .envelope import DECODED_BYTES, HEADER, OUT_OF_BAND, REFERENCES, Compression, blank, seal, unreadable, unseal
+from .buffers import OutOfBandBuffers, align, buffer_at, split_body, write_offsets
+from .diagnose import MAX_DEPTH, Diagnosis, fits_msgpack
+from .envelope import (
+    DECODED_BYTES,
+    HEADER,
+    OUT_OF_BAND,
+    REFERENCES,
+    Compression,
+    new_stream,
+    seal_stream,
+    unreadable_error,
+    unseal,
+)
 from .extension_types import ExtensionType, ExtensionTypeError, extension_type_of, extension_type_of_code
-from .incremental import write_in_pieces
-from .lookalikes import Lookalikes
-from .references import FetchRange, Range, ReferencedValues, referenced_range
+from .incremental import write_incrementally
+from .references import FetchRange, ReferencedRange, ReferencedValues, read_range
 
 _PACKER_BYTES: Final = 16 * 1024
 _NESTED_PACKER_BYTES: Final = 1024
-# What the packer raises where a value cannot travel, or not the quick way.
-_REFUSALS: Final = (TypeError, ValueError, OverflowError, RecursionError, ExtensionTypeError)
-# The packer takes these for bytes or for extensions of its own and asks nobody: their type would be lost.
-_LOOKALIKES: Final = Lookalikes(
-    types=frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp}),
-    markers=bytes((*range(0xC4, 0xCA), *range(0xD4, 0xD9))),
-)
+# Errors of the packer where a value cannot travel, or not by the fast path.
+_REFUSALS: Final = (TypeError, ValueError, BufferError, OverflowError, RecursionError, ExtensionTypeError)
 
 
 def encode(
@@ -45,42 +49,43 @@ def encode(
 ) -> bytes:
     """Return bytes from which `decode` makes an equal value of equal types, all the way down.
 
-    What travels: None, bool, int, float, complex, str (lone surrogates included), bytes, bytearray,
-    list, tuple, dict, set, frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, range,
-    UserDict, UserList, ChainMap, MappingProxyType, array.array, datetime, date, time, timedelta, Decimal,
-    Fraction, UUID, paths; NumPy's arrays of any dtype of fixed size, except long double, and its scalars;
-    Arrow's tables, record batches, arrays and chunked arrays; pandas' frames, series and indexes; values of
-    classes that `register_type` knows.
-    Exact types only: a subclass would come back as its base. Nothing is pickled. Equal steps give equal
-    bytes: dicts keep their order, members of sets are sorted. 100 levels of nesting travel; more may be
-    refused.
+    These travel: None, bool, int, float, complex, str (lone surrogates included), bytes, list, tuple, dict, set,
+    frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, range, UserDict, UserList, ChainMap,
+    MappingProxyType, array.array, datetime, date, time, timedelta, Decimal, Fraction, UUID, paths; NumPy's arrays of
+    any dtype of fixed size, except long double, and its scalars; Arrow's tables, record batches, arrays and chunked
+    arrays; pandas' frames, series and indexes; values of classes that `register_type` knows. A bytearray or memoryview
+    arrives as bytes.
 
-    Memory: the result and about a megabyte, if what is large in the value is str, bytes, an array of
-    NumPy or Arrow, or a list or dict of such things; other large things, such as a tuple, are held twice
-    more while they are packed. Compression holds the result before and after.
+    Exact types only: a subclass would come back as its base. The packer does not ask about classes of msgpack itself,
+    so an `ExtType` comes back as the value that its code means. Nothing is pickled. Equal steps give equal bytes: dicts
+    keep their order, members of sets are sorted. 100 levels of nesting travel, more may be refused.
+
+    Memory: the result and about a megabyte, if the large parts of the value are str, bytes, arrays of NumPy or Arrow,
+    or lists or dicts of these. Other large parts, such as a tuple, are held twice more while they are packed.
+    Compression holds the result before and after.
 
     Args:
-        value: What to encode.
-        path: What to call it in an error.
-        default: Called with each object that does not travel, once; returns what travels in its place
-            (and comes back from `decode`), or raises TypeError. Its other errors pass through.
-        compression: "zstd" compresses, at level 1, where that saves an eighth. Equal values then give
-            equal bytes only where the same version of zstd compresses them.
+        value: The value to encode.
+        path: Its name in errors.
+        default: Called once with each object that does not travel. It returns a value that travels instead (and comes
+            back from `decode`), or raises TypeError. Its other errors pass through.
+        compression: "zstd" compresses, at level 1, where that saves an eighth. Equal values then give equal bytes only
+            with the same version of zstd.
 
     Raises:
-        Unencodable: Something in it does not travel; `path` names it, such as `value.rows[3]`.
-        MissingPackage: zstd is wanted and not installed.
+        Unencodable: Something in it does not travel. Its `path` names it, such as `value.rows[3]`.
+        MissingPackage: zstd is asked for and not installed.
     """
     encoder = Encoder(default)
-    stream = blank()
+    stream = new_stream()
     encoder.write(value, stream, lambda: path)
     if not encoder.buffers.size:
-        return seal(stream, compression=compression)
+        return seal_stream(stream, compression=compression)
     end = stream.tell()
-    buffers = buffers_start(end)
+    buffers = align(end)
     encoder.buffers.write_to(stream, start=buffers)
-    write_places(stream, payload=(HEADER.size, end), buffers=buffers)
-    return seal(stream, flags=OUT_OF_BAND, compression=compression)
+    write_offsets(stream, payload=(HEADER.size, end), buffers=buffers)
+    return seal_stream(stream, flags=OUT_OF_BAND, compression=compression)
 
 
 def decode(
@@ -92,35 +97,35 @@ def decode(
 ) -> Any:
     """Return the value that `encode` or `SequenceEncoder` was given.
 
-    Verifies magic, version, length and checksum before it reads the value. Safe on bytes of any origin:
-    none of their code runs, and no container they announce is made larger than their number allows. One
-    exception: a table that was forged to say that Arrow compressed it is inflated by Arrow, without limit.
+    Verifies magic, version, length and checksum before it reads the value. Safe on bytes of any origin: no code from
+    them runs, and no container that they announce is made larger than the number of their bytes allows. One exception:
+    a table that was forged to be compressed by Arrow is inflated by Arrow, without limit.
 
-    Arrays of NumPy (from 512 bytes on) and Arrow are views of `data`: nothing of them is copied, they are
-    read-only (`array.copy()` to write), and each keeps all of `data` alive. Only where `data` does not begin
-    at a multiple of 16 bytes, as every bytes object does, an array of NumPy may be copied to align it.
+    Arrays of NumPy (from 512 bytes on) and Arrow are views of `data`. They are not copied, are read-only
+    (`array.copy()` to write), and keep all of `data` alive. An array of NumPy may be copied to align it where `data`
+    does not begin at a multiple of 16 bytes, as every bytes object does.
 
     Args:
         data: All the bytes, exactly. They must not change while an array of theirs is in use.
-        key: Where they come from, for the error.
-        limit_bytes: How large a compressed value may say that it becomes; memory is taken only then.
-        fetch_range: Fetches what a chunk of `SequenceEncoder` borrows from another object; called at most once.
+        key: The key that they come from, for errors.
+        limit_bytes: How large a compressed value may become. Memory is allocated only then.
+        fetch_range: Fetches the range of another object that a chunk refers to; called at most once.
 
     Raises:
-        CorruptObject: These are not whole bytes that `encode` made, a newer version made them, or what they borrow
-            is not what was lent.
+        CorruptObject: The bytes are not exactly those that `encode` made, a newer version made them, or the range that
+            they refer to has changed.
         UnknownType: They hold a value of a class that is not registered here, or has changed since.
-        MissingPackage: They hold what needs a package that is not installed here.
-        StorageError: What `fetch_range` raises.
+        MissingPackage: They hold a value that needs a package that is not installed here.
+        StorageError: Any error of `fetch_range`.
     """
     name = f"the object at {key!r}" if key is not None else "the object"
     whole, flags = unseal(data, name=name, key=key, limit_bytes=limit_bytes)
-    referenced = Range()
+    referenced = ReferencedRange()
     if flags & REFERENCES:
-        whole, referenced = referenced_range(whole, fetch_range=fetch_range, key=key)
+        whole, referenced = read_range(whole, fetch_range=fetch_range, key=key)
     try:
-        payload, buffers = parts(whole, flags)
-        return _unpack(payload, _Elsewhere(buffers, referenced), depth=0)
+        payload, buffers = split_body(whole, flags)
+        return _unpack(payload, _External(buffers, referenced), depth=0)
     except ZoneInfoNotFoundError as error:
         remedy = "Install the package tzdata here."
         raise CorruptObject(f"{name} names a time zone unknown here: {error}", key=key, remedy=remedy) from error
@@ -130,18 +135,18 @@ def decode(
     except MissingPackage as error:
         raise MissingPackage(f"{name} cannot be read: {error.args[0]}", extra=error.extra, key=key) from error
     except Exception as error:
-        # What hostile bytes can raise has no end.
-        raise unreadable(name, error, key=key) from error
+        # Hostile bytes can raise any error.
+        raise unreadable_error(name, error, key=key) from error
 
 
 class Encoder:
     """Packs values one after the other, without header. Not for use from several threads.
 
-    The packer written in C does the work, and asks here about what it does not know. Only where it
-    fails, or may have been deceived, is the value walked in Python.
+    The packer written in C does the work, and calls this class for types that it does not know. Only where it fails is
+    the value walked in Python.
 
     Attributes:
-        buffers: Where the buffers of the values are to lie; the caller writes it.
+        buffers: The out-of-band buffers of the values, which the caller writes.
     """
 
     def __init__(self, default: Callable[[object], object] | None = None) -> None:
@@ -156,23 +161,20 @@ class Encoder:
         """Return the packed value.
 
         Args:
-            value: What to pack.
-            name: Gives what to call it in an error; a million names that nobody reads take their time.
+            value: The value to pack.
+            name: Returns its name in errors. A function, because naming a million items takes time.
 
         Raises:
-            Unencodable: Something in it does not travel; the annex is as it was before.
+            Unencodable: Something in it does not travel. The buffers are as they were before.
         """
         size = self.buffers.size
         try:
             try:
                 packed: bytes = self._pack(value)
+                return packed
             except _REFUSALS:
-                # The packer cannot say where it failed. Whatever was wrong, the survey meets it again.
-                pass
-            else:
-                if _LOOKALIKES.are_absent(packed) or not self._was_deceived(packed, value):
-                    return packed
-            self.buffers.rewind(size)
+                # The packer cannot say where it failed: the diagnosis meets the same value again.
+                self.buffers.rewind(size)
             return self._pack_slowly(value, name())
         except BaseException:
             self.buffers.rewind(size)
@@ -182,24 +184,20 @@ class Encoder:
                 self._replaced = {}
 
     def write(self, value: object, stream: BytesIO, name: Callable[[], str]) -> None:
-        """Write the packed value where the stream stands; what is large goes there directly.
+        """Write the packed value at the stream's position; large parts are written there directly.
 
         Raises:
-            Unencodable: Something in it does not travel; stream and annex stand where they did.
+            Unencodable: Something in it does not travel. Stream and buffers are as they were before.
         """
         start, size = stream.tell(), self.buffers.size
         try:
             try:
-                write_in_pieces(value, stream, pack=self._pack)
-                end = stream.tell()
-                with stream.getbuffer() as whole, whole[start:end] as packed:
-                    if not self._was_deceived(packed, value):
-                        return
+                write_incrementally(value, stream, pack=self._pack)
+                return
             except _REFUSALS:
-                pass
-            stream.seek(start)
-            stream.truncate()
-            self.buffers.rewind(size)
+                stream.seek(start)
+                stream.truncate()
+                self.buffers.rewind(size)
             stream.write(self._pack_slowly(value, name()))
         except BaseException:
             stream.seek(start)
@@ -209,11 +207,8 @@ class Encoder:
             if self._replaced:
                 self._replaced = {}
 
-    def _was_deceived(self, packed: bytes | memoryview, value: object) -> bool:
-        return _LOOKALIKES.are_in(packed, [value, *(new for _, new in self._replaced.values())])
-
     def _pack_slowly(self, value: object, path: str) -> bytes:
-        diagnosis = Diagnosis(extend=self._extended_exactly, replace=self._replacement)
+        diagnosis = Diagnosis(extend=self._extend_exactly, replace=self._replace)
         try:
             return _pack_exactly(diagnosis.spell_out(value, path=path))
         except RecursionError as error:
@@ -224,19 +219,19 @@ class Encoder:
             raise Unencodable(f"{path} cannot travel: {error}", path=path, remedy="Divide it first.") from error
 
     def _new_packer(self, buffer_bytes: int) -> msgpack.Packer:
-        # Weakly: else encoder and packer would hold each other, and the packer's buffer, which is as large as the
-        # largest value that it packed, would stay until the garbage collector comes by.
+        # A weak reference. Else encoder and packer would hold each other, and the packer's buffer, as large as the
+        # largest value that it packed, would stay until the garbage collector runs.
         encoder = weakref.ref(self)
 
-        def extended(value: object) -> object:
-            asked = encoder()
-            assert asked is not None
-            return asked._extended(value)
+        def extend(value: object) -> object:
+            living = encoder()
+            assert living is not None
+            return living._extend(value)
 
-        return msgpack.Packer(default=extended, strict_types=True, buf_size=buffer_bytes)
+        return msgpack.Packer(default=extend, strict_types=True, buf_size=buffer_bytes)
 
     def _pack_nested(self, value: object) -> bytes:
-        # The packer that is asking is in the midst of its own value.
+        # The packer that calls is in the middle of its own value.
         if self._depth == len(self._nested):
             if self._depth >= MAX_DEPTH:
                 raise RecursionError
@@ -248,43 +243,39 @@ class Encoder:
         finally:
             self._depth -= 1
 
-    def _extended(self, value: object) -> object:
-        kind = extension_type_of(type(value))
-        if kind is None:
-            value = self._replacement(value)
-            kind = extension_type_of(type(value))
-        if kind is None or (type(value) is int and fits(value)):
+    def _extend(self, value: object) -> object:
+        extension = extension_type_of(type(value))
+        if extension is None:
+            value = self._replace(value)
+            extension = extension_type_of(type(value))
+        if extension is None or (type(value) is int and fits_msgpack(value)):
             return value
-        plain = kind.take_apart(value)
-        extension = self._extension(kind, plain, self._pack_nested)
-        if kind.is_opaque and self._was_deceived(extension.data, plain):
-            raise ExtensionTypeError
-        return extension
+        return self._new_extension(extension, extension.take_apart(value), self._pack_nested)
 
-    def _extended_exactly(self, kind: ExtensionType, plain: Any) -> msgpack.ExtType:
-        return self._extension(kind, plain, _pack_exactly)
+    def _extend_exactly(self, extension: ExtensionType, plain: Any) -> msgpack.ExtType:
+        return self._new_extension(extension, plain, _pack_exactly)
 
-    def _extension(self, kind: ExtensionType, plain: Any, pack: Callable[[Any], bytes]) -> msgpack.ExtType:
-        if kind.is_buffered:
-            plain = [*plain[:-1], self.buffers.place(plain[-1])]
-        if not kind.is_unordered:
-            return msgpack.ExtType(kind.code, pack(plain))
+    def _new_extension(self, extension: ExtensionType, plain: Any, pack: Callable[[Any], bytes]) -> msgpack.ExtType:
+        if extension.is_buffered:
+            plain = [*plain[:-1], self.buffers.reserve(plain[-1])]
+        if not extension.is_unordered:
+            return msgpack.ExtType(extension.code, pack(plain))
         members = sorted(map(pack, plain))
-        return msgpack.ExtType(kind.code, b"".join((_array_header(len(members)), *members)))
+        return msgpack.ExtType(extension.code, b"".join((_array_header(len(members)), *members)))
 
-    def _replacement(self, value: object) -> object:
+    def _replace(self, value: object) -> object:
         if self._default is None:
             raise ExtensionTypeError
-        # Remembered by identity, and kept alive, so that no other object can take the identity over.
-        known = self._replaced.get(id(value))
-        if known is None:
+        # Remembered by identity, and kept alive, so that no other object can get the identity.
+        replaced = self._replaced.get(id(value))
+        if replaced is None:
             try:
-                known = self._replaced[id(value)] = (value, self._default(value))
+                replaced = self._replaced[id(value)] = (value, self._default(value))
             except TypeError as error:
                 raise ExtensionTypeError(str(error)) from error
-        if known[1] is value:
+        if replaced[1] is value:
             raise ExtensionTypeError
-        return known[1]
+        return replaced[1]
 
 
 def _array_header(members: int) -> bytes:
@@ -292,42 +283,42 @@ def _array_header(members: int) -> bytes:
 
 
 def _pack_exactly(tree: Any) -> bytes:
-    # Lone surrogates are rare, and a packer that allows for them is slower: hence only here.
+    # Lone surrogates are rare, and a packer that allows them is slower: hence only here.
     packer = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", buf_size=_NESTED_PACKER_BYTES)
     try:
         return bytes(packer.pack(tree))
     except (ValueError, OverflowError) as error:
-        # All else that the packer refuses has been spelled out before.
+        # Every other reason for a refusal has been spelled out before.
         raise ExtensionTypeError(f"something in it has a length of 4 GiB or more ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """Where what is not in the payload lies."""
+class _External:
+    """Data of a value that is not in its payload."""
 
     buffers: memoryview
-    referenced: Range
+    referenced: ReferencedRange
 
 
-def _unpack(packed: bytes | memoryview, elsewhere: _Elsewhere, *, depth: int) -> Any:
+def _unpack(packed: bytes | memoryview, external: _External, *, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise RecursionError
     return msgpack.unpackb(
         packed,
         strict_map_key=False,
         unicode_errors="surrogatepass",
-        ext_hook=partial(_put_together, elsewhere=elsewhere, depth=depth + 1),
+        ext_hook=partial(_put_together, external=external, depth=depth + 1),
     )
 
 
-def _put_together(code: int, packed: bytes, *, elsewhere: _Elsewhere, depth: int) -> Any:
-    kind = extension_type_of_code(code)
-    plain = _unpack(packed, elsewhere, depth=depth)
-    if kind.is_buffered:
-        plain[-1] = buffer_at(plain[-1], elsewhere.buffers)
-    value = kind.put_together(plain)
+def _put_together(code: int, packed: bytes, *, external: _External, depth: int) -> Any:
+    extension = extension_type_of_code(code)
+    plain = _unpack(packed, external, depth=depth)
+    if extension.is_buffered:
+        plain[-1] = buffer_at(plain[-1], external.buffers)
+    value = extension.put_together(plain)
     return (
-        _unpack(elsewhere.referenced.values_at(value), elsewhere, depth=depth)
+        _unpack(external.referenced.values_at(value), external, depth=depth)
         if type(value) is ReferencedValues
         else value
     )

@@ -1,9 +1,9 @@
-"""Values that lie in another object already: a chunk says where, instead of repeating their bytes.
+"""References: a chunk names a byte range of another object instead of repeating its bytes.
 
-Setup often hands on slices of what it was given. Where it was given a list of large strings that lies encoded in the
-store, their bytes need not be written again: the chunk borrows a range of that object. Its items then hold places in
-the range, and its body ends with where the range is: its offset and length, its checksum, and the digest by which the
-lender is named. A range too small to be worth a request of its own is copied behind the items; then no lender is named.
+Setup often returns slices of a list that it was given. Where such a list of large strings is encoded in the store
+already, its bytes need not be written again: the chunk refers to a range of that object. The chunk's items then hold
+positions in the range. Its body ends with the range's offset, length and checksum, and the digest by which the other
+object is named. A range too small to be worth a request is copied behind the items, and names no object.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ from itertools import accumulate
 from operator import is_
 from typing import Final
 
-import xxhash
-
 from ..errors import CorruptObject
+from ..hashing import raw_checksum
 from ..object_store import Content
 from .envelope import HEADER, is_plain
 
 ELEMENT_BYTES: Final = 1024
-"""Elements that are smaller on average are not lent: to look each up would take longer than to write it."""
+"""Average size from which elements are referred to: looking up smaller ones takes longer than writing them."""
 
 REFERENCE_BYTES: Final = 64 * 1024
-"""What is borrowed in a range smaller than this is copied."""
+"""A smaller range is copied into the chunk."""
 
-# Offset and length of the range, its checksum, and who lends it.
+# Offset, length and checksum of the range, and the digest of its object.
 _TAIL: Final = struct.Struct(">QQ16s16s")
-_NOBODY: Final = bytes(16)
+_INLINE: Final = bytes(16)
 _LONG_LIST: Final = b"\xdd"
 
 
 @dataclass(frozen=True, slots=True)
 class ReferencedValues:
-    """What stands in an item for values that are lent.
+    """Position of values in the range that a chunk refers to; replaces the values in an item.
 
     Attributes:
-        offset: Their first byte in the range that the chunk borrows.
+        offset: Their first byte in the range.
         length: Their bytes.
-        count: How many they are, in a list; None for one alone.
+        count: How many there are, in a list; None for a single value.
     """
 
     offset: int
@@ -51,7 +50,7 @@ class ReferencedValues:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The range of another object that a chunk borrows.
+    """A byte range of another object that a chunk refers to.
 
     Attributes:
         source: Digest of the object, which is its name.
@@ -65,16 +64,16 @@ class Reference:
 
 
 FetchRange = Callable[[Reference], Content]
-"""Fetches a range of another object."""
+"""Function that fetches a range of another object."""
 
 
 class ReferenceSource:
-    """A list of strings whose encoded bytes lie in the store. Keeps both alive.
+    """A list of strings whose encoded bytes are in the store. Keeps both alive.
 
     Attributes:
-        name: Digest of the encoded list, under which the store has it.
-        starts: Where each element lies in it, and last the end.
-        next: The element that will probably be asked for next.
+        name: Digest of the encoded list, its name in the store.
+        starts: Offset of each element in the encoded list, and last the end.
+        next: Index of the element that will probably be looked up next.
     """
 
     def __init__(self, name: str, body: Content, elements: list[str | bytes], starts: list[int]) -> None:
@@ -83,36 +82,37 @@ class ReferenceSource:
         self.next = 0
         self._body = memoryview(body)
         self._elements = elements
-        # By identity, which nothing else can have while the elements live; the first of several that are one object.
+        # By identity, which no other object can have while the elements live. Of elements that are one object, the
+        # first.
         self._index = {id(element): index for index, element in reversed([*enumerate(elements)])}
 
     @classmethod
     def of(cls, value: object, body: Content, *, name: str) -> ReferenceSource | None:
-        """Return what lends the elements of a value; None if it has none that are worth it.
+        """Return a source for the elements of a value, or None if none are worth it.
 
         Args:
-            value: The value; a list of str and bytes that have 1 KiB or more on average lends them.
-            body: All that `encode` gave for it.
-            name: Digest of that.
+            value: The value. A list of str and bytes with 1 KiB or more on average is worth it.
+            body: All bytes that `encode` returned for it.
+            name: Digest of these bytes.
         """
         if type(value) is not list or not value or len(body) < ELEMENT_BYTES * len(value):
             return None
         if not set(map(type, value)) <= {str, bytes} or not is_plain(body):
             return None
-        sizes = list(map(_packed_bytes, value))
-        first = HEADER.size + _header_bytes(len(value), fixed=15, short=0)
+        sizes = list(map(_packed_size, value))
+        first = HEADER.size + _header_size(len(value), fixed=15, short=0)
         if first + sum(sizes) != len(body):
             return None
         return cls(name, body, list(value), list(accumulate(sizes, initial=first)))
 
     def find(self, value: object) -> tuple[int, int] | None:
-        """Return from which element to which this is, if it is one of them or a list of consecutive ones."""
+        """Return the start and stop index of an element or of a list of consecutive ones, or None."""
         members = value if type(value) is list else [value]
         start = self._find(members[0]) if members else None
         if start is None:
             return None
-        found = self._elements[start : start + len(members)]
-        if len(found) != len(members) or not all(map(is_, members, found)):
+        elements = self._elements[start : start + len(members)]
+        if len(elements) != len(members) or not all(map(is_, members, elements)):
             return None
         return start, start + len(members)
 
@@ -127,14 +127,14 @@ class ReferenceSource:
 
 
 class ReferenceCollector:
-    """Collects what one chunk borrows: one range of one lender. Not for use from several threads.
+    """The references of one chunk: one range of one source. Not for use from several threads.
 
     Args:
-        sources: Who may lend.
+        sources: Sources that may be referred to.
 
     Attributes:
-        range: The lender, and from which element to which; None while nothing is borrowed. Set it to what it was
-            before, to give the rest back.
+        range: The source, and the start and stop index of its elements; None without a reference. Assign an earlier
+            value to undo the references since.
     """
 
     def __init__(self, sources: Sequence[ReferenceSource]) -> None:
@@ -143,43 +143,43 @@ class ReferenceCollector:
 
     @property
     def size(self) -> int:
-        """Bytes that are borrowed."""
+        """Bytes of the range."""
         if self.range is None:
             return 0
         source, start, stop = self.range
         return source.starts[stop] - source.starts[start]
 
     @property
-    def lasting(self) -> int:
-        """Bytes that would stay where they are, if no more were borrowed."""
+    def external_size(self) -> int:
+        """Bytes that would stay in the other object if the chunk were finished now."""
         return self.size if self.size >= REFERENCE_BYTES else 0
 
     def replace(self, item: object) -> object:
-        """Return the item with a `ReferencedValues` for each of its values that follows on what was borrowed before."""
+        """Return the item with a `ReferencedValues` for each of its values that continues the range."""
         if type(item) is not dict or not self._sources:
             return item
-        referenced = {name: place for name, value in item.items() if (place := self._referenced(value)) is not None}
+        referenced = {name: found for name, value in item.items() if (found := self._refer(value)) is not None}
         return {**item, **referenced} if referenced else item
 
     def write(self, stream: BytesIO) -> None:
-        """Write behind a body, where the stream stands, where the range lies; the range as well, if it is small."""
+        """Write the reference at the stream's position, behind a body; before it the range itself, if it is small."""
         assert self.range is not None
         source, start, stop = self.range
         content = source.content(start, stop)
         offset, name = source.starts[start], bytes.fromhex(source.name)
-        if not self.lasting:
-            offset, name = stream.tell(), _NOBODY
+        if not self.external_size:
+            offset, name = stream.tell(), _INLINE
             stream.write(content)
-        stream.write(_TAIL.pack(offset, len(content), xxhash.xxh3_128_digest(content), name))
+        stream.write(_TAIL.pack(offset, len(content), raw_checksum(content), name))
 
-    def _referenced(self, value: object) -> ReferencedValues | None:
+    def _refer(self, value: object) -> ReferencedValues | None:
         for source in self._sources:
-            found = source.find(value)
-            if found is None:
+            bounds = source.find(value)
+            if bounds is None:
                 continue
-            start, stop = found
-            known, first, last = self.range or (source, start, start)
-            if known is not source or start != last:
+            start, stop = bounds
+            current, first, last = self.range or (source, start, start)
+            if current is not source or start != last:
                 continue
             self.range, source.next = (source, first, stop), stop
             begin, end = source.starts[start], source.starts[stop]
@@ -189,70 +189,81 @@ class ReferenceCollector:
         return None
 
 
-class Range:
-    """What a value borrows, read once, from its first byte to its last: so that no forged value can read more.
+class ReferencedRange:
+    """The range that a chunk refers to, read once, from its first byte to its last.
+
+    So no forged value can read more than the range.
 
     Args:
-        content: All of it.
+        content: All its bytes.
     """
 
     def __init__(self, content: Content = b"") -> None:
         self._content = memoryview(content)
         self._read = 0
 
-    def values_at(self, place: ReferencedValues) -> bytes | memoryview:
-        """Return what msgpack makes the values of that stand in this place.
+    def values_at(self, reference: ReferencedValues) -> bytes | memoryview:
+        """Return the packed values at a position.
 
         Raises:
             ValueError: They are not the next ones.
         """
-        end = place.offset + place.length
-        if place.offset != self._read or not place.offset <= end <= len(self._content):
-            raise ValueError("a value is not the next one of what is borrowed")
+        end = reference.offset + reference.length
+        if reference.offset != self._read or not reference.offset <= end <= len(self._content):
+            raise ValueError("a value is not the next one of the referenced range")
         self._read = end
-        content = self._content[place.offset : end]
-        return content if place.count is None else b"".join((_LONG_LIST, place.count.to_bytes(4, "big"), content))
+        content = self._content[reference.offset : end]
+        return (
+            content if reference.count is None else b"".join((_LONG_LIST, reference.count.to_bytes(4, "big"), content))
+        )
 
 
-def referenced_range(whole: memoryview, *, fetch_range: FetchRange | None, key: str | None) -> tuple[memoryview, Range]:
-    """Return a value whose body ends as `ReferenceCollector.write` left it without that end, and the range that it
-    borrows.
+def read_range(
+    whole: memoryview, *, fetch_range: FetchRange | None, key: str | None
+) -> tuple[memoryview, ReferencedRange]:
+    """Return a value without the reference that ends its body, and the range that it refers to.
 
     Args:
         whole: The value, as `unseal` has verified it.
-        fetch_range: Fetches the range from its lender.
-        key: Where the value comes from, for the error.
+        fetch_range: Fetches the range from the other object.
+        key: Key of the value, for the error.
 
     Raises:
-        CorruptObject: The range is not what was lent, or the value says that it lies outside of the value.
-        StorageError: What `fetch_range` raises.
+        CorruptObject: The range is not the one that was written, or is outside of the value.
+        StorageError: Any error of `fetch_range`.
     """
     end = len(whole) - _TAIL.size
     name = f"the object at {key!r}" if key is not None else "the object"
     if end < HEADER.size:
-        raise CorruptObject(f"{name} is cut short where it says what it borrows", key=key)
+        raise CorruptObject(f"{name} is cut short within its reference", key=key)
     offset, length, expected, source = _TAIL.unpack_from(whole, end)
-    if source == _NOBODY:
+    if source == _INLINE:
         content, rest = whole[offset : min(end, offset + length)], whole[: max(HEADER.size, min(offset, end))]
     elif fetch_range is None:
-        raise CorruptObject(f"{name} borrows from another object, which nobody may here", key=key)
+        raise CorruptObject(f"{name} refers to another object, which is not allowed here", key=key)
     else:
         content, rest = memoryview(fetch_range(Reference(source.hex(), offset, length))), whole[:end]
-    if len(content) != length or xxhash.xxh3_128_digest(content) != expected:
-        raise CorruptObject(f"{name} borrows from {source.hex()}, and what lies there is not what was lent", key=key)
-    return rest, Range(content)
+    if len(content) != length or raw_checksum(content) != expected:
+        raise CorruptObject(f"{name} refers to bytes of {source.hex()}, and they are not what was written", key=key)
+    return rest, ReferencedRange(content)
 
 
-def _packed_bytes(text: str | bytes) -> int:
-    """How many bytes msgpack makes of it."""
+def _packed_size(text: str | bytes) -> int:
+    """Return how many bytes msgpack makes of a text."""
     if isinstance(text, bytes):
-        return len(text) + _header_bytes(len(text), fixed=-1, short=255)
+        return len(text) + _header_size(len(text), fixed=-1, short=255)
     length = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    return length + _header_bytes(length, fixed=31, short=255)
+    return length + _header_size(length, fixed=31, short=255)
 
 
-def _header_bytes(length: int, *, fixed: int, short: int) -> int:
-    """How many bytes msgpack takes to say how long something is; one and two of them do up to these lengths."""
+def _header_size(length: int, *, fixed: int, short: int) -> int:
+    """Return how many bytes msgpack's header takes for a length.
+
+    Args:
+        length: The length.
+        fixed: The longest that takes one byte.
+        short: The longest that takes two.
+    """
     if length <= fixed:
         return 1
     if length <= short:

@@ -1,4 +1,4 @@
-"""The classes of users that travel: each under a name, by which a process that knows the class restores it."""
+"""Registered classes of users: each has a name, by which a process that registered it restores its values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..errors import Unregistrable
 
 
 class AdapterError(Exception):
-    """An adapter refuses a value, or contents that its class has no place for; the text says why."""
+    """An adapter refuses a value, or contents that do not fit its class; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """How values of one class travel.
+    """Functions that encode and decode values of one class.
 
     Attributes:
-        name: What the bytes call the class. Nothing is imported by it: a reader looks it up among its own.
+        name: Name of the class in the bytes. Nothing is imported by it: a reader looks it up in its own registry.
         type: The exact class; a subclass is another class.
-        encode: Value to a plainer one, of anything that travels.
+        encode: Returns a plainer value, of anything that travels.
         decode: The reverse.
     """
 
@@ -42,46 +42,46 @@ class TypeRegistry:
     def add(self, adapter: Adapter) -> None:
         """Let values of the adapter's class travel from now on.
 
-        A class of the same module and qualified name is the same one, made anew by a reload: values are restored as
-        the latest, and those of the former still travel.
+        A class with the same module and qualified name is the same class, made anew by a reload. Values are restored as
+        the latest one, and those of the earlier one still travel.
 
         Raises:
             Unregistrable: Another class has the name, or the class has another name.
         """
         with self._lock:
-            known = self._by_name.get(adapter.name)
-            if known is not None and origin_of(known.type) != origin_of(adapter.type):
+            same_name = self._by_name.get(adapter.name)
+            if same_name is not None and origin_of(same_name.type) != origin_of(adapter.type):
                 raise Unregistrable(
-                    f"two classes would travel as {adapter.name!r}: {origin_of(known.type)} "
+                    f"two classes would travel as {adapter.name!r}: {origin_of(same_name.type)} "
                     f"and {origin_of(adapter.type)}",
                     remedy="Give one of them another name: register_type(cls, name=…).",
                 )
-            former = self._by_type.get(adapter.type)
-            if former is not None and former.name != adapter.name:
+            same_type = self._by_type.get(adapter.type)
+            if same_type is not None and same_type.name != adapter.name:
                 raise Unregistrable(
-                    f"{origin_of(adapter.type)} travels as {former.name!r} already, and can't as {adapter.name!r} too",
+                    f"{origin_of(adapter.type)} travels as {same_type.name!r} already, and not as {adapter.name!r}",
                     remedy="Register a class once, under one name.",
                 )
             self._by_name[adapter.name] = adapter
             self._by_type[adapter.type] = adapter
 
     def of(self, of: type[Any]) -> Adapter | None:
-        """The adapter of exactly this class, or None."""
+        """Return the adapter of exactly this class, or None."""
         return self._by_type.get(of)
 
     def named(self, name: str) -> Adapter | None:
-        """The adapter of that name, or None. Nothing is imported to find it."""
+        """Return the adapter of that name, or None. Nothing is imported to find it."""
         return self._by_name.get(name)
 
 
 def origin_of(of: type[Any]) -> str:
-    """Where a class comes from: its module and its name there.
+    """Return the module of a class and its name there.
 
-    The script that is run is `__main__`, in the processes that it spawns too.
+    The main script is `__main__`, in the processes that it spawns too.
     """
     module = "__main__" if of.__module__ == "__mp_main__" else of.__module__
     return f"{module}.{of.__qualname__}"
 
 
 TYPES = TypeRegistry()
-"""The classes of this process. Registering one adds to it, as importing a module does to `sys.modules`."""
+"""The classes of this process. Registering a class adds to it, as importing a module does to `sys.modules`."""

@@ -1,1 +1,1 @@
-"""Stores in a bucket of S3, or of a server that speaks its protocol, by way of two clients."""
+"""Stores in a bucket of S3, or of a server that speaks its protocol, with two clients: obstore and boto3."""

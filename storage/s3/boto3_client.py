@@ -1,9 +1,7 @@
-"""Makes boto3's clients, and asks them where they would send a request."""
+"""boto3's clients, and the requests that they would send."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import time
 from dataclasses import dataclass
@@ -15,20 +13,21 @@ import botocore.session
 from botocore.config import Config
 
 from .. import deadline
-from .endpoint import Keys, S3Access, is_of_aws, proxy_for
+from ..hashing import content_md5
+from .endpoint import Keys, S3Access, find_proxy, is_of_aws
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CONNECTIONS: Final = 32
 _SIGNED: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d+/([^/]+)/s3/")
-# Directory buckets are signed for by sessions of their own, for which there would have to be a request.
+# Directory buckets need a session of their own, and so a request, before a URL can be signed.
 _EXPRESS: Final = "--x-s3"
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """Where a store's objects lie. What its first client found holds for all others, in children as well.
+class Server:
+    """The server of a store. The first client of a store decides it for all others, in child processes too.
 
     Attributes:
         endpoint: URL of the server; None for AWS itself.
@@ -40,15 +39,15 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Made:
-    """A client, and what it was made of.
+class ProcessClient:
+    """A client, and the objects that it was made of.
 
     Attributes:
         client: boto3's client.
         factory: The boto3 session that made it.
         session: The botocore session below that, which knows the credentials.
-        config: What the client was told.
-        is_renewable: Whether its credentials are asked for again by and by.
+        config: The client's configuration.
+        is_renewable: Whether its credentials expire and are asked for again.
         at: When it was made, by `time.monotonic()`.
     """
 
@@ -60,26 +59,26 @@ class Made:
     at: float
 
     @property
-    def settled(self) -> Settled | None:
-        """Where it sends its requests; None if that is AWS, whose servers boto3 finds in its own way."""
+    def server(self) -> Server | None:
+        """The server that gets its requests; None for AWS, whose servers boto3 finds in its own way."""
         endpoint = self.client.meta.endpoint_url
-        return None if is_of_aws(endpoint) else Settled(endpoint, self.client.meta.region_name)
+        return None if is_of_aws(endpoint) else Server(endpoint, self.client.meta.region_name)
 
 
-def new_client(checksums: str, settled: Settled | None = None) -> Made:
-    """Make a client. May ask a credential helper or a server of credentials, as boto3's chain says.
+def new_client(checksums: str, server: Server | None = None) -> ProcessClient:
+    """Return a new client. May ask a credential helper or a server of credentials, as boto3's chain says.
 
     Args:
         checksums: boto3's checksum mode.
-        settled: Where an earlier client of the same store sent its requests.
+        server: The server of an earlier client of the same store.
     """
     session = botocore.session.get_session()
-    told: dict[str, Any] = {"region_name": settled.region} if settled is not None else {}
-    if settled is not None and settled.endpoint is not None:
-        told["endpoint_url"] = settled.endpoint
+    arguments: dict[str, Any] = {"region_name": server.region} if server is not None else {}
+    if server is not None and server.endpoint is not None:
+        arguments["endpoint_url"] = server.endpoint
     mode = cast(Any, checksums)
     config = Config(
-        # All retrying is done by the store, within one limit.
+        # The store does all retrying, within one limit.
         retries={"mode": "legacy", "total_max_attempts": 1},
         connect_timeout=deadline.LIMITS.connect_s,
         read_timeout=deadline.LIMITS.answer_s,
@@ -89,36 +88,35 @@ def new_client(checksums: str, settled: Settled | None = None) -> Made:
         request_checksum_calculation=mode,
         response_checksum_validation=mode,
     )
-    if settled is not None and settled.endpoint is None:
-        # Not a name that the type stubs know.
+    if server is not None and server.endpoint is None:
+        # The type stubs do not know this name.
         ignoring: Any = {"ignore_configured_endpoint_urls": True}
         config = config.merge(Config(**ignoring))
-    # A session of its own: boto3's default session is shared, and not safe to use from threads.
+    # A session of its own: boto3's default session is shared, and not safe for use from threads.
     factory = boto3.session.Session(botocore_session=session)
-    client = factory.client("s3", config=config, **told)
+    client = factory.client("s3", config=config, **arguments)
     is_custom = not is_of_aws(client.meta.endpoint_url)
     if is_custom and "addressing_style" not in (getattr(client.meta.config, "s3", None) or {}):
-        # bucket.host resolves at AWS; at an endpoint of one's own it rarely does.
+        # bucket.host resolves at AWS, and rarely at a custom endpoint.
         config = config.merge(Config(s3={"addressing_style": "path"}))
-        client = factory.client("s3", config=config, **told)
+        client = factory.client("s3", config=config, **arguments)
     if is_custom:
         client.meta.events.register("before-call.s3.DeleteObjects", _digest_by_md5)
     is_renewable = hasattr(session.get_credentials(), "refresh_needed")
-    return Made(client, factory, session, config, is_renewable, time.monotonic())
+    return ProcessClient(client, factory, session, config, is_renewable, time.monotonic())
 
 
-def access_by(made: Made, bucket: str) -> S3Access | None:
-    """How boto3 gets to a bucket, in terms that another client understands; None if it has none for it.
+def find_access(process_client: ProcessClient, bucket: str) -> S3Access | None:
+    """Return how boto3 reaches a bucket, in terms that another client understands, or None if it cannot be told.
 
-    Makes no request, unless credentials have to be asked for: a client like the given one is stopped as it begins to
-    send.
+    Makes no request, unless credentials have to be asked for: it stops a client like the given one before it sends.
     """
-    credentials = made.session.get_credentials()
+    credentials = process_client.session.get_credentials()
     if credentials is None or bucket.endswith(_EXPRESS):
         return None
-    endpoint = made.settled.endpoint if made.settled is not None else None
-    scout = made.factory.client(
-        "s3", config=made.config, region_name=made.client.meta.region_name, endpoint_url=endpoint
+    endpoint = process_client.server.endpoint if process_client.server is not None else None
+    scout = process_client.factory.client(
+        "s3", config=process_client.config, region_name=process_client.client.meta.region_name, endpoint_url=endpoint
     )
     scout.meta.events.register_first("before-send.s3.HeadObject", _stop)
     try:
@@ -128,7 +126,7 @@ def access_by(made: Made, bucket: str) -> S3Access | None:
     else:
         return None
     signed = _SIGNED.match(headers.get("authorization", ""))
-    own_certificates = url.startswith("https:") and made.session.get_config_variable("ca_bundle")
+    own_certificates = url.startswith("https:") and process_client.session.get_config_variable("ca_bundle")
     if signed is None or own_certificates or urlsplit(url).query:
         return None
 
@@ -141,13 +139,13 @@ def access_by(made: Made, bucket: str) -> S3Access | None:
         signed[1],
         url.removesuffix("/x"),
         current(),
-        proxy_for(url),
-        current if made.is_renewable else None,
+        find_proxy(url),
+        current if process_client.is_renewable else None,
     )
 
 
 class _Stopped(Exception):
-    """A request was stopped as it was about to be sent."""
+    """A request was stopped before it was sent."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         super().__init__()
@@ -156,6 +154,7 @@ class _Stopped(Exception):
 
 
 def _stop(request: Any, **_: object) -> None:
+    """Raise `_Stopped` with the URL and the headers of the request."""
     texts = {
         name.lower(): value.decode() if isinstance(value, bytes) else str(value)
         for name, value in request.headers.items()
@@ -164,7 +163,6 @@ def _stop(request: Any, **_: object) -> None:
 
 
 def _digest_by_md5(params: dict[str, Any], **_: object) -> None:
-    """Send Content-MD5 with a batch delete: it is required, and look-alikes often know no other digest."""
+    """Send Content-MD5 with a batch delete: S3 requires it, and other servers often know no other digest."""
     params.get("context", {}).pop("checksum", None)
-    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
-    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+    params["headers"]["Content-MD5"] = content_md5(params["body"])

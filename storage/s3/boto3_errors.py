@@ -1,4 +1,4 @@
-"""What boto3 and botocore raise, in this package's words."""
+"""Translation of the errors of boto3 and botocore into errors of this package."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CONFIG_FILE: Final = (boto.ConfigParseError, boto.ConfigNotFound, boto.InvalidC
 _READ_THE_FILE: Final = (
     "Check AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/config and ~/.aws/credentials."
 )
-# Asked on the way to credentials; what these say is never about an object.
+# Actions on the way to credentials. Their errors are never about an object.
 _CREDENTIAL_CALLS: Final = re.compile(r"AssumeRole|GetRoleCredentials|CreateToken|GetSessionToken|CreateOAuth2Token")
 _SHOWN_CHARACTERS: Final = 300
 
@@ -40,16 +40,16 @@ class BodyError(Exception):
     """An answer began well and its body broke off."""
 
 
-def fault_of(
+def translate_error(
     error: Exception, *, subject: str, key: str | None, verb: str = "", is_conditional: bool = False
 ) -> StorageError:
-    """Return what an exception means; every one means something.
+    """Return the error of this package that an exception means; every exception means one.
 
     Args:
-        error: What boto3 raised, while a client was made or a request.
-        subject: What was asked, for the message: "writing 'a/b' in s3://bucket".
-        key: The key concerned, if one is.
-        verb: The action of S3 that was asked for, for the remedy: PutObject.
+        error: The exception that boto3 raised, while making a client or a request.
+        subject: The request, for the message: "writing 'a/b' in s3://bucket".
+        key: The key concerned, if there is one.
+        verb: The action of S3, for the remedy: PutObject.
         is_conditional: Whether the request was a write-once put.
     """
     if isinstance(error, StorageError):
@@ -57,8 +57,8 @@ def fault_of(
     if isinstance(error, boto.ClientError):
         status = status_of(error)
         if _CREDENTIAL_CALLS.match(error.operation_name):
-            kind = StorageUnavailable if (status or 0) >= 500 else StorageDenied
-            return kind(f"{subject} found no usable credentials: {error}", key=key)
+            error_type = StorageUnavailable if (status or 0) >= 500 else StorageDenied
+            return error_type(f"{subject} found no usable credentials: {error}", key=key)
         return error_of(
             code_of(error),
             status,
@@ -66,7 +66,7 @@ def fault_of(
             key=key,
             verb=verb,
             is_conditional=is_conditional,
-            said=str(error.response.get("Error", {}).get("Message") or ""),
+            server_message=str(error.response.get("Error", {}).get("Message") or ""),
         )
     if isinstance(error, _NO_CREDENTIALS):
         return StorageDenied(f"{subject} found no usable credentials: {_words(error)}", key=key)
@@ -86,24 +86,24 @@ def fault_of(
         )
     if isinstance(error, boto.BotoCoreError | OSError):
         return StorageError(f"{subject} failed: {type(error).__name__}: {_words(error)}", key=key)
-    # A credential helper that printed no JSON, say. Its words may hold what it printed.
+    # For example a credential helper that printed no JSON. The text may hold what it printed.
     return StorageError(
-        f"{subject} failed: {type(error).__name__} in boto3", key=key, remedy="Look at the cause, and " + _lowered()
+        f"{subject} failed: {type(error).__name__} in boto3", key=key, remedy="See the cause, and " + _lowered()
     )
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """Whether there was no connection at all."""
+    """Return whether no connection was made at all."""
     return isinstance(error, _UNREACHABLE)
 
 
 def code_of(error: boto.ClientError) -> str:
-    """The code of S3 that an answer carries; on a HEAD the status as text."""
+    """Return the error code of an answer of S3; on a HEAD it is the status as text."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def status_of(error: boto.ClientError) -> int | None:
-    """The HTTP status of an answer."""
+    """Return the HTTP status of an answer."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 

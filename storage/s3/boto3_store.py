@@ -1,9 +1,7 @@
-"""A store in a bucket of S3, or of a server that speaks its protocol, by way of boto3."""
+"""A store in a bucket of S3, or of a server that speaks its protocol, that uses boto3."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +16,11 @@ from urllib3.exceptions import HTTPError
 
 from ..deadline import CallLimit
 from ..errors import StorageError
+from ..hashing import content_md5
 from ..keys import check_key, check_range
 from ..object_store import Body, ObjectInfo, ObjectStore, Retention
 from .boto3_calls import NoBatchesError, S3Calls
-from .boto3_client import Settled, access_by
+from .boto3_client import Server, find_access
 from .boto3_errors import BodyError, code_of, status_of
 from .endpoint import S3Access
 from .error_codes import MISSING_RANGE, error_of, lacks_batches, wants_digest
@@ -39,13 +38,13 @@ _T = TypeVar("_T")
 class S3Store(ObjectStore):
     """Objects in a bucket, below a prefix.
 
-    Each process makes its own client at first use, with up to 32 connections; a forked child never touches its
-    parent's, and writes to the same place. Every request is tried up to 8 times within the limit of its call
-    (`storage.within`), and runs in a helper thread, so that the limit holds whatever the server does.
+    Each process makes its own client at first use, with up to 32 connections. A forked child never uses its parent's,
+    and writes to the same server. Every request is tried up to 8 times within the limit of its call (`storage.within`).
+    It runs in a helper thread, so that the limit holds whatever the server does.
 
     Args:
-        location: What an s3:// URL says, or the URL itself.
-        settled: Where the bucket lies, if that is decided already; else boto3's chain says it at first use.
+        location: The location that an s3:// URL names, or the URL itself.
+        server: Where the bucket is, if that is decided already. The default is what boto3's chain says at first use.
         pause: Waits so many seconds between two attempts.
     """
 
@@ -53,34 +52,36 @@ class S3Store(ObjectStore):
         self,
         location: S3Location | str,
         *,
-        settled: Settled | None = None,
+        server: Server | None = None,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._location = parse_s3_url(location) if isinstance(location, str) else location
         self.url = self._location.url
         self._bucket = self._location.bucket
         self._prefix = self._location.prefix
-        self._calls = S3Calls(self.url, checksums=self._location.checksums, settled=settled, pause=pause)
+        self._calls = S3Calls(self.url, checksums=self._location.checksums, server=server, pause=pause)
         self._deletes_singly = False
         self.wants_digest = False
         """Whether the bucket has refused a write without a digest, as one with object lock does."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         name = self._name(key)
-        # The stubs know only bytes here; botocore takes a bytearray as it is, without a copy.
+        # The stubs know only bytes here. botocore takes a bytearray without a copy.
         content: Any = body.tobytes() if isinstance(body, memoryview) else body
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
 
         def request(client: S3Client) -> None:
             has_digest = self.wants_digest
-            digest: Any = {"ContentMD5": _md5(content)} if has_digest else {}
+            digest: Any = {"ContentMD5": content_md5(content)} if has_digest else {}
             try:
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
             except boto.ClientError as error:
                 if has_digest or not wants_digest(code_of(error), _message_of(error)):
                     raise
                 self.wants_digest = True
-                client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=_md5(content))
+                client.put_object(
+                    Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=content_md5(content)
+                )
 
         self._calls.call("writing", key, "PutObject", request, size_bytes=len(content), is_conditional=if_absent)
 
@@ -98,14 +99,14 @@ class S3Store(ObjectStore):
             try:
                 answer = client.get_object(Bucket=self._bucket, Key=name, **wanted)
             except boto.ClientError as error:
-                # The object ends where the range starts, or before; a missing object is a 404.
+                # The object ends before the range starts; a missing object would be a 404.
                 if wanted and code_of(error) in MISSING_RANGE:
                     return b""
                 raise
             limit.allow(answer.get("ContentLength") or 0)
             content = _content_of(answer)
-            # A server may ignore the range and send everything; the status is how it says so. rclone's gateway
-            # says 200 to ranges too, but names the range that it sends.
+            # A server that ignores the range sends everything, with status 200. rclone's gateway says 200 to ranges
+            # too, but names the range that it sends.
             whole = answer["ResponseMetadata"]["HTTPStatusCode"] == 200 and not answer.get("ContentRange")
             if wanted and whole:
                 return content[offset : None if length is None else offset + length]
@@ -122,7 +123,7 @@ class S3Store(ObjectStore):
             except boto.ClientError as error:
                 if status_of(error) != 400:
                     raise
-                # The answer to a HEAD has no body that could say why, and an expired token is a 400, too.
+                # The answer to a HEAD has no body that could give the reason, and an expired token is a 400, too.
                 client.get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0")["Body"].close()
                 raise
             return ObjectInfo(key, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
@@ -156,15 +157,15 @@ class S3Store(ObjectStore):
                     self._delete_batch(batch, names)
                     continue
                 except NoBatchesError:
-                    # Google's door for S3 has none, and others neither.
+                    # Google's S3 interface has none, and neither have some other servers.
                     self._deletes_singly = True
             self._delete_singly(batch)
 
     def create_bucket(self) -> None:
-        """Make this store's bucket; idempotent, two requests at most.
+        """Make this store's bucket; idempotent, at most two requests.
 
         Raises:
-            StorageDenied: The bucket belongs to someone else, or the credentials may not create it.
+            StorageDenied: The bucket belongs to another account, or the credentials may not create it.
             StorageUnavailable: The endpoint does not answer.
         """
 
@@ -180,12 +181,14 @@ class S3Store(ObjectStore):
                     return
                 if code_of(error) != "BucketAlreadyExists":
                     raise
-                # Some servers say so of one's own bucket too: whoever can look into it may use it.
+                # Some servers say so of one's own bucket too. A client that can read it may use it.
                 client.head_bucket(Bucket=self._bucket)
 
         self._calls.call("creating the bucket", None, "CreateBucket", request)
 
     def retention(self) -> Retention | None:
+        """Return which deleted objects the bucket keeps, or None if its settings may not be read. Two requests."""
+
         def request(client: S3Client) -> Retention | None:
             try:
                 versions = client.get_bucket_versioning(Bucket=self._bucket).get("Status") == "Enabled"
@@ -200,25 +203,27 @@ class S3Store(ObjectStore):
                     raise
                 return Retention(versions=versions)
             lock = answer.get("ObjectLockConfiguration", {})
-            kept = lock.get("Rule", {}).get("DefaultRetention", {})
-            days = kept.get("Days") or 365 * kept.get("Years", 0)
-            return Retention(versions, lock.get("ObjectLockEnabled") == "Enabled", kept.get("Mode", ""), days)
+            default = lock.get("Rule", {}).get("DefaultRetention", {})
+            days = default.get("Days") or 365 * default.get("Years", 0)
+            return Retention(versions, lock.get("ObjectLockEnabled") == "Enabled", default.get("Mode", ""), days)
 
         return self._calls.call("asking for the settings of the bucket", None, "GetBucketVersioning", request)
 
     def access(self) -> S3Access | None:
-        """How boto3's chain says that the bucket is reached; None if no other client can go there.
+        """Return how boto3's chain reaches the bucket, or None if another client cannot be told.
 
-        No request, unless credentials have to be asked for.
+        Makes no request, unless credentials have to be asked for.
 
         Raises:
-            StorageError: The configuration can't be read, or there are no credentials.
+            StorageError: The configuration cannot be read, or there are no credentials.
         """
-        return self._calls.call("looking for the way", None, "", lambda _: access_by(self._calls.made(), self._bucket))
+        return self._calls.call(
+            "finding the server", None, "", lambda _: find_access(self._calls.process_client(), self._bucket)
+        )
 
-    def renewed(self, access: S3Access) -> S3Access:
-        """The same way with credentials as they are now. May ask for them."""
-        ask = access.renewed
+    def renew(self, access: S3Access) -> S3Access:
+        """Return the access with the credentials of this moment. May ask for them."""
+        ask = access.renew
         if ask is None:
             return access
         return self._calls.call("renewing the credentials", None, "", lambda _: access.with_keys(ask()))
@@ -237,7 +242,7 @@ class S3Store(ObjectStore):
         answer = self._calls.call("deleting", keys[0], "DeleteObject", request)
         for refusal in answer.get("Errors", ()):
             code = refusal.get("Code", "")
-            # Some servers call the absence of what was to be deleted an error.
+            # Some servers report an object that does not exist as an error.
             if code != "NoSuchKey":
                 key = refusal.get("Key", "").removeprefix(self._prefix)
                 raise error_of(code, None, subject=f"deleting {key!r} in {self.url}", key=key, verb="DeleteObject")
@@ -255,7 +260,7 @@ class S3Store(ObjectStore):
 
         # no limit: each call has one
         with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys)), thread_name_prefix="storage-delete") as pool:
-            # Each in this thread's context, for the limit that it may hold.
+            # Each in this thread's context, which holds the caller's limit.
             for deletion in [pool.submit(copy_context().run, delete, key) for key in keys]:
                 # no limit: each call has one
                 deletion.result()
@@ -274,7 +279,3 @@ def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
 
 def _message_of(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Message", ""))
-
-
-def _md5(content: Body) -> str:
-    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

@@ -1,7 +1,7 @@
-"""How a bucket is reached: server, region, credentials and proxy. Decided once, as boto3's chain says.
+"""The way to a bucket: server, region, credentials and proxy, decided once, as boto3's chain says.
 
-Each client is then told everything, so that none looks into the environment by itself: there are names that one
-client heeds and the other does not, and objects would go to two places.
+Each client is then given all of it, so that none reads the environment by itself. Otherwise a variable that only one
+client heeds would make objects go to two places.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 from ..errors import InvalidStoreUrl
 
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-# Where a variable of these is set, or a name that AWS writes otherwise, boto3 is asked what it makes of it.
+# Variables that only boto3 understands: where one of them is set, boto3 is asked.
 _CHAIN_ONLY: Final = (
     "AWS_ACCOUNT_ID_ENDPOINT_MODE",
     "AWS_AUTH_SCHEME_PREFERENCE",
@@ -45,7 +45,7 @@ _SHOWN_CHARACTERS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Credentials as they are at a moment; shown nowhere."""
+    """Credentials of a moment; their repr shows no secret."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -54,15 +54,15 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How a bucket is reached.
+    """The way to a bucket.
 
     Attributes:
         endpoint: URL of the server, as it was configured; None for AWS itself.
         region: The region that requests are signed for.
         bucket_url: The URL that a key is appended to, with the bucket in its host or its path.
         keys: The credentials.
-        proxy: URL of the proxy that leads there; None for none.
-        renewed: Returns the credentials as they are now, which may take its time; None where they never change.
+        proxy: URL of the proxy to use; None for none.
+        renew: Returns the credentials of the moment, which may take time; None where they never change.
     """
 
     endpoint: str | None
@@ -70,17 +70,17 @@ class S3Access:
     bucket_url: str
     keys: Keys
     proxy: str | None = field(default=None, repr=False)
-    renewed: Callable[[], Keys] | None = field(default=None, repr=False, compare=False)
+    renew: Callable[[], Keys] | None = field(default=None, repr=False, compare=False)
 
     def with_keys(self, keys: Keys) -> S3Access:
-        """The same way with other credentials."""
+        """Return the same way with other credentials."""
         return replace(self, keys=keys)
 
 
-def access_of(environ: Mapping[str, str], *, bucket: str) -> S3Access | None:
-    """What the environment alone says, or None if boto3 would look elsewhere too: at a profile, a file, a role.
+def read_access(environ: Mapping[str, str], *, bucket: str) -> S3Access | None:
+    """Return the way that the environment alone gives, or None if boto3 would read a profile, a file or a role too.
 
-    It says what boto3 would say, without importing it.
+    The result is the same as boto3's, without importing it.
 
     Raises:
         InvalidStoreUrl: The endpoint is no URL.
@@ -102,32 +102,32 @@ def access_of(environ: Mapping[str, str], *, bucket: str) -> S3Access | None:
     elif region is None or not _PLAIN_REGION.fullmatch(region) or not _PLAIN_BUCKET.fullmatch(bucket):
         return None
     else:
-        # The oldest region has the name without one.
+        # The host of the oldest region does not contain its name.
         host = "s3.amazonaws.com" if region == "us-east-1" else f"s3.{region}.amazonaws.com"
         bucket_url = f"https://{bucket}.{host}"
-    return S3Access(endpoint, region, bucket_url, keys, proxy_for(bucket_url))
+    return S3Access(endpoint, region, bucket_url, keys, find_proxy(bucket_url))
 
 
 def check_endpoint(environ: Mapping[str, str]) -> None:
-    """See that the endpoints that the environment names are URLs.
+    """Check that the endpoint in the environment is a URL.
 
     Raises:
-        InvalidStoreUrl: One is not; the error names the variable, and what to write instead.
+        InvalidStoreUrl: It is not. The error names the variable, and the text to write instead.
     """
     for name in _ENDPOINTS:
         if environ.get(name):
-            flaw = endpoint_flaw(name, environ[name])
+            flaw = find_endpoint_flaw(name, environ[name])
             if flaw is not None:
                 raise flaw
-            # The first one counts.
+            # boto3 takes the first one that is set.
             return
 
 
-def endpoint_flaw(name: str, endpoint: str) -> InvalidStoreUrl | None:
-    """What is wrong with the URL of a server, if anything is.
+def find_endpoint_flaw(name: str, endpoint: str) -> InvalidStoreUrl | None:
+    """Return an error if an endpoint is no URL of a server, else None.
 
     Args:
-        name: Where it was found, for the message.
+        name: The variable that holds it, for the message.
         endpoint: The URL.
     """
     shown = endpoint[:_SHOWN_CHARACTERS] if "@" not in endpoint else "…@" + endpoint.rpartition("@")[2]
@@ -145,13 +145,13 @@ def endpoint_flaw(name: str, endpoint: str) -> InvalidStoreUrl | None:
 
 
 def is_of_aws(endpoint: str) -> bool:
-    """Whether a server is one of AWS's own."""
+    """Return whether a server is one of AWS's own."""
     host = urlsplit(endpoint).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy that leads to a URL, as boto3 finds it; None for none."""
+def find_proxy(url: str) -> str | None:
+    """Return the proxy for a URL, as boto3 finds it; None for none."""
     parts = urlsplit(url)
     try:
         if proxy_bypass(parts.netloc):
@@ -162,7 +162,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def _has_files(environ: Mapping[str, str]) -> bool:
-    """Whether there is a file in which boto3 would find settings."""
+    """Return whether a file exists in which boto3 would find settings."""
     names = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
     for name, usual in names.items():
         try:

@@ -1,4 +1,4 @@
-"""What the error codes of S3 and of its many look-alikes mean: one table."""
+"""Error codes of S3 and of other servers that speak its protocol, and the errors that they mean."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ERRORS: Final[dict[str, type[StorageError]]] = {
     "ThrottlingException": StorageUnavailable,
     "TooManyRequests": StorageUnavailable,
 }
-# Denials have many spellings, most of them under status 403 and some under 400; so have those of a key service.
+# Denials have many codes, most of them under status 403 and some under 400. So have those of a key service.
 _DENIALS: Final = re.compile(
     r"ExpiredToken|InvalidToken|SecurityToken|TokenRefresh|AuthenticationToken|Credential|Signature|Denied|Unauthori"
     r"|Forbidden|AccessKey|Authoriz|Authentic|ClientTokenId|UnrecognizedClient|^KMS\.",
@@ -64,17 +64,17 @@ _STATUSES: Final[dict[int, type[StorageError]]] = {
     501: ConditionalWriteUnsupported,
 }
 _REMEDIES: Final[dict[str, str]] = {
-    "PermanentRedirect": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
-    "IllegalLocationConstraintException": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "PermanentRedirect": "The bucket is in another region: set AWS_DEFAULT_REGION to it.",
+    "IllegalLocationConstraintException": "The bucket is in another region: set AWS_DEFAULT_REGION to it.",
     "RequestTimeTooSkewed": "This machine's clock differs too much from the store's: synchronise it (NTP).",
     "ExpiredToken": "The session token has expired: renew the credentials (AWS_SESSION_TOKEN, profile or role).",
-    "AuthorizationHeaderMalformed": "The bucket lies in another region: set AWS_DEFAULT_REGION to it.",
+    "AuthorizationHeaderMalformed": "The bucket is in another region: set AWS_DEFAULT_REGION to it.",
     "BucketAlreadyExists": "The name is taken, by another account: choose another bucket.",
     "MissingContentLength": "The store takes no checksum trailers: drop checksums=when_supported.",
 }
 
 _READING: Final = "s3:GetObject, or s3:ListBucket on the bucket: without that S3 calls a missing object forbidden"
-# The right that each action of S3 asks for, as a policy names it.
+# The right that each action of S3 needs, as a policy names it.
 _RIGHTS: Final[dict[str, str]] = {
     "PutObject": "s3:PutObject",
     "GetObject": _READING,
@@ -86,11 +86,11 @@ _RIGHTS: Final[dict[str, str]] = {
 }
 _SHOWN_CHARACTERS: Final = 300
 
-# Two conditional writes met, or two creations of a bucket: neither has won, each may try again.
+# Two conditional writes met, or two creations of a bucket. Neither has won, and each may try again.
 CONFLICTS: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 
 
-# The range starts at the end of the object or past it: there is nothing to read, and nothing wrong.
+# The range starts at the end of the object or past it: the result is empty, and no error.
 MISSING_RANGE: Final = frozenset({"InvalidRange", "416"})
 
 
@@ -102,50 +102,58 @@ def error_of(
     key: str | None,
     verb: str = "",
     is_conditional: bool = False,
-    said: str = "",
+    server_message: str = "",
 ) -> StorageError:
     """Return the error that an answer means.
 
     Args:
-        code: The error code the server gave; on a HEAD the status as text.
+        code: The error code that the server gave; on a HEAD the status as text.
         status: The HTTP status; None for one key of a batch, which has none of its own.
-        subject: What was asked, for the message: "writing 'a/b' in s3://bucket".
-        key: The key concerned, if one is.
-        verb: The action of S3 that was asked for, which tells the right that may be missing.
-        is_conditional: Whether the request was a write-once put: only then does "not implemented"
-            mean that such puts are.
-        said: What the server said in words.
+        subject: The request, for the message: "writing 'a/b' in s3://bucket".
+        key: The key concerned, if there is one.
+        verb: The action of S3, which names the right that may be missing.
+        is_conditional: Whether the request was a write-once put. Only then does "not implemented" mean that the server
+            has no such puts.
+        server_message: The server's message.
     """
-    kind = _ERRORS.get(code) or (StorageDenied if _DENIALS.search(code) else _STATUSES.get(status or 0))
-    if kind is None:
-        kind = StorageUnavailable if (status or 0) >= 500 else StorageError
+    error_type = _ERRORS.get(code) or (StorageDenied if _DENIALS.search(code) else _STATUSES.get(status or 0))
+    if error_type is None:
+        error_type = StorageUnavailable if (status or 0) >= 500 else StorageError
     remedy = _REMEDIES.get(code)
-    if kind is ConditionalWriteUnsupported and not is_conditional:
-        kind = StorageError
+    if error_type is ConditionalWriteUnsupported and not is_conditional:
+        error_type = StorageError
         remedy = "The store lacks what was asked: try without checksums=when_supported, or upgrade the store."
-    if kind is ObjectNotFound and key is None:
-        kind = BucketNotFound
-    if kind is StorageDenied and remedy is None:
+    if error_type is ObjectNotFound and key is None:
+        error_type = BucketNotFound
+    if error_type is StorageDenied and remedy is None:
         remedy = _remedy_for_denial(code, status, verb)
     answer = f"{code}, status {status}" if status is not None and code != str(status) else code
-    # Only here: what is known needs no words of the server's, and what is not can do with them.
-    words = f": {said[:_SHOWN_CHARACTERS]}" if said and kind in (StorageError, StorageDenied) else ""
-    return kind(f"{subject} was answered with {answer or 'no code'}{words}", key=key, remedy=remedy)
+    # Known codes need no words of the server's.
+    words = (
+        f": {server_message[:_SHOWN_CHARACTERS]}"
+        if server_message and error_type in (StorageError, StorageDenied)
+        else ""
+    )
+    return error_type(f"{subject} was answered with {answer or 'no code'}{words}", key=key, remedy=remedy)
 
 
 def lacks_batches(code: str, status: int | None) -> bool:
-    """Whether the answer to a deletion of several objects at once may mean that the server knows no such thing.
+    """Return whether the answer to a batch delete may mean that the server has no such request.
 
-    Stores differ in how they say so; which objects are then deleted one by one is told what else is wrong.
+    Servers differ in their answers. If another reason was behind it, the single deletes that follow will meet it again.
     """
     if (code in _ERRORS and code != "NotImplemented") or _DENIALS.search(code):
         return False
     return status in (400, 405, 411, 415, 501)
 
 
-def wants_digest(code: str, said: str) -> bool:
-    """Whether a write was refused because it came without a digest, as a bucket with object lock does."""
-    return "ObjectLock" in code or "MissingContentMD5" in code or bool(re.search(r"content-md5", said, re.IGNORECASE))
+def wants_digest(code: str, server_message: str) -> bool:
+    """Return whether a write was refused for lack of a digest, as a bucket with object lock does."""
+    return (
+        "ObjectLock" in code
+        or "MissingContentMD5" in code
+        or bool(re.search(r"content-md5", server_message, re.IGNORECASE))
+    )
 
 
 def _remedy_for_denial(code: str, status: int | None, verb: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What an s3:// URL says: bucket, prefix, options."""
+"""The location that an s3:// URL names: bucket, prefix, options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from ..errors import InvalidKey, InvalidStoreUrl
 from ..keys import MAX_KEY_BYTES, check_key
-from ..urls import refuse_scheme, split
+from ..urls import split_url, unknown_scheme
 
 MAX_PREFIX_BYTES: Final = 1024 - MAX_KEY_BYTES
 CHECKSUM_MODES: Final = ("when_required", "when_supported")
@@ -19,11 +19,11 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """What an s3:// URL says.
+    """The location that an s3:// URL names.
 
     Attributes:
         bucket: The bucket's name.
-        prefix: What stands in front of every key: "" or segments that end in '/'.
+        prefix: Prefix of every key: "" or segments that end in '/'.
         checksums: boto3's checksum mode, one of `CHECKSUM_MODES`.
         client: One of `CLIENTS`; "" for obstore if it is installed, and boto3 if not.
     """
@@ -35,28 +35,28 @@ class S3Location:
 
     @property
     def url(self) -> str:
-        """The URL that means this location, in its shortest form."""
+        """The URL of this location, in its shortest form."""
         options = {"checksums": self.checksums if self.checksums != CHECKSUM_MODES[0] else "", "client": self.client}
         query = urlencode({name: value for name, value in options.items() if value})
         return f"s3://{self.bucket}/{quote(self.prefix.rstrip('/'), safe='/~')}{'?' if query else ''}{query}"
 
 
 def parse_s3_url(url: str) -> S3Location:
-    """Return what an s3:// URL says.
+    """Return the location that an s3:// URL names.
 
     Raises:
-        InvalidStoreUrl: It is no s3:// URL, carries credentials, has an unknown option, a malformed
-            bucket name or a prefix that cannot be part of a key. The message never repeats credentials.
+        InvalidStoreUrl: It is no s3:// URL, carries credentials, has an unknown option, a malformed bucket name or a
+            prefix that cannot be part of a key. The message never repeats credentials.
     """
-    parts = split(url)
+    parts = split_url(url)
     if "@" in parts.netloc:
-        # The URL is not repeated here: what stands in front of the '@' may be a secret.
+        # The message does not repeat the URL: the text in front of the '@' may be a secret.
         raise InvalidStoreUrl(
             "the s3:// URL has something in front of an '@'",
             remedy="Credentials never travel in a URL: set AWS_ACCESS_KEY_ID and its secret, or a profile.",
         )
     if parts.scheme != "s3":
-        raise refuse_scheme(url)
+        raise unknown_scheme(url)
     if not _BUCKET.fullmatch(parts.netloc):
         raise InvalidStoreUrl(f"{parts.netloc!r} is no bucket name that S3 would allow")
     if parts.fragment or "#" in url:
@@ -81,7 +81,7 @@ def _options(query: str) -> dict[str, str]:
     choices = {"checksums": CHECKSUM_MODES, "client": CLIENTS}
     unknown = sorted(options.keys() - choices)
     if unknown:
-        # Only names are repeated: the value of a misplaced option may be a secret.
+        # The message repeats only the name: the value of a misplaced option may be a secret.
         raise InvalidStoreUrl(
             f"the s3:// URL has the unknown option {unknown[0][:40]!r}",
             remedy="Known are checksums and client; endpoint and region are AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION.",

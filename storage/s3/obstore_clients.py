@@ -1,4 +1,4 @@
-"""Makes obstore's clients, told so much that nothing of the environment reaches them."""
+"""obstore's clients, with so many settings that no variable of the environment reaches them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from obstore.store import S3Store as Client
 from .. import deadline
 from .endpoint import S3Access
 
-# A hiccup is sat out here; what lasts is boto3's to sit out, which has more patience and names the cause.
+# obstore retries a short failure. boto3 takes over a longer one: it has more patience and names the cause.
 _RETRIES: Final = 2
 _LARGE_TIMEOUT_S: Final = 3600.0
-# How often credentials that may change are looked at.
+# How often credentials that may change are read again.
 _RENEWAL_S: Final = 60.0
 
-# What obstore may read of the environment without harm: where credentials come from, since it is given those, and the
-# options of its HTTP client, since the ones that are passed replace all of them.
-_WITHOUT_EFFECT: Final = frozenset(
+# Variables that obstore may read without harm. It is given credentials, so their sources have no effect, and the
+# options of its HTTP client that are passed replace all others.
+_HARMLESS: Final = frozenset(
     {
         "access_key_id",
         "allow_http",
@@ -68,10 +68,10 @@ _WITHOUT_EFFECT: Final = frozenset(
     }
 )
 _ALIASES: Final = {"bucket_name": "bucket", "default_region": "region", "endpoint_url": "endpoint"}
-# By which rustls finds certificates, and boto3 does not, or the other way round.
+# Variables by which one of rustls and boto3 finds certificates, and the other does not.
 _CERTIFICATES: Final = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _TOKENS: Final = ("aws_token", "aws_session_token")
-# Nothing listens there: should the exclusion below ever fail to match, nothing is sent by a wrong way.
+# Nothing listens there. Should the exclusion of `_make_client` fail to match, no request takes a wrong way.
 _NO_PROXY: Final = "http://127.0.0.1:9"
 
 
@@ -80,11 +80,11 @@ class Clients:
     """obstore's clients in one process.
 
     Attributes:
-        quick: For what is small, or of unknown size.
-        large: For what is large; without a limit for the whole of a request.
-        access: How they get there.
+        quick: For small bodies and those of unknown size.
+        large: For large bodies; without a limit for the whole of a request.
+        access: The way to the bucket.
         at: When they were made, by `time.monotonic()`.
-        good_until: When the credentials are to be looked at again.
+        good_until: When the credentials are to be read again.
     """
 
     quick: Client
@@ -94,45 +94,45 @@ class Clients:
     good_until: float
 
     @staticmethod
-    def next_look(access: S3Access) -> float:
-        """When credentials that are good now are to be looked at again, by `time.monotonic()`."""
-        return time.monotonic() + _RENEWAL_S if access.renewed is not None else float("inf")
+    def next_renewal(access: S3Access) -> float:
+        """Return when credentials that are good now are to be read again, by `time.monotonic()`."""
+        return time.monotonic() + _RENEWAL_S if access.renew is not None else float("inf")
 
 
-def clients_by(access: S3Access, bucket: str, environ: Mapping[str, str] = os.environ) -> Clients | None:
-    """Clients that go the given way, whatever the environment says; None if obstore can't be made to."""
+def make_clients(access: S3Access, bucket: str, environ: Mapping[str, str] = os.environ) -> Clients | None:
+    """Return clients that go the given way, or None if the environment would make obstore go another one."""
     if access.bucket_url.startswith("https:") and any(environ.get(name) for name in _CERTIFICATES):
         return None
-    settings = _settings(access)
+    settings = _make_settings(access)
     names = {name.lower() for name in environ}
-    # Keys that never change cost less than something that gives them, but leave room for a token from elsewhere.
+    # Constant keys cost less than a credential provider, but obstore would add a token from the environment.
     if access.keys.token is None and names.isdisjoint(_TOKENS):
         settings |= {"access_key_id": access.keys.access_key, "secret_access_key": access.keys.secret_key}
-    # Some systems keep proxies elsewhere than in the environment.
+    # Some systems store proxies elsewhere than in the environment.
     is_plain = sys.platform == "linux" and access.proxy is None and not any(name.endswith("_proxy") for name in names)
     proxy = None if is_plain else access.proxy or _NO_PROXY
-    if any(_may_stray(name, settings) for name in environ if name.startswith("AWS_")):
+    if any(_may_override(name, settings) for name in environ if name.startswith("AWS_")):
         return None
     try:
-        quick = _client(access, bucket, settings, proxy, timeout_s=deadline.LIMITS.answer_s)
-        large = _client(access, bucket, settings, proxy, timeout_s=_LARGE_TIMEOUT_S)
+        quick = _make_client(access, bucket, settings, proxy, timeout_s=deadline.LIMITS.answer_s)
+        large = _make_client(access, bucket, settings, proxy, timeout_s=_LARGE_TIMEOUT_S)
     except BaseException as error:
         if isinstance(error, Exception) or is_panic(error):
-            # boto3 can do it, or says what is wrong.
+            # boto3 can do it, or names the cause.
             return None
         raise
-    return Clients(quick, large, access, time.monotonic(), Clients.next_look(access))
+    return Clients(quick, large, access, time.monotonic(), Clients.next_renewal(access))
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether it is a panic of obstore's, which is no Exception and can't be imported."""
+    """Return whether an error is a panic of obstore, which is no Exception and cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 
-def _settings(access: S3Access) -> Any:
-    """All that obstore can be told, of what it would else read or guess."""
-    told: dict[str, Any] = {
-        # The URL is used as it is, bucket and all, in either style.
+def _make_settings(access: S3Access) -> Any:
+    """Return all settings that obstore would otherwise read or guess."""
+    settings: dict[str, Any] = {
+        # obstore uses the URL unchanged, bucket included, in either style.
         "virtual_hosted_style_request": True,
         "endpoint": access.bucket_url,
         "aws_endpoint_url_s3": access.bucket_url,
@@ -145,10 +145,10 @@ def _settings(access: S3Access) -> Any:
         "disable_tagging": False,
         "disable_bulk_delete": False,
     }
-    return {name: value for name, value in told.items() if _is_known(name)}
+    return {name: value for name, value in settings.items() if _is_known(name)}
 
 
-def _client(access: S3Access, bucket: str, settings: Any, proxy: str | None, *, timeout_s: float) -> Client:
+def _make_client(access: S3Access, bucket: str, settings: Any, proxy: str | None, *, timeout_s: float) -> Client:
     keys = access.keys
     credentials: Any = {
         "access_key_id": keys.access_key,
@@ -173,19 +173,19 @@ def _client(access: S3Access, bucket: str, settings: Any, proxy: str | None, *, 
     )
 
 
-def _may_stray(variable: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a variable that is set may reach obstore past what it is told."""
+def _may_override(variable: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a variable of the environment may reach obstore in spite of the settings."""
     name = variable.lower()
     plain = name.removeprefix("aws_")
-    if plain in _WITHOUT_EFFECT or not _is_known(name):
+    if plain in _HARMLESS or not _is_known(name):
         return False
-    told = {_ALIASES.get(known, known) for known in (key.removeprefix("aws_") for key in settings)} | {"bucket"}
-    return _ALIASES.get(plain, plain) not in told
+    given = {_ALIASES.get(known, known) for known in (key.removeprefix("aws_") for key in settings)} | {"bucket"}
+    return _ALIASES.get(plain, plain) not in given
 
 
 @lru_cache(maxsize=256)
 def _is_known(name: str) -> bool:
-    """Whether the installed obstore has a setting of that name."""
+    """Return whether the installed obstore has a setting of this name."""
     try:
         setting: Any = {name: ""}
         Client("bucket", config=setting)

@@ -18,51 +18,51 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store as Client
 
-from ..deadline import CallLimit, begun_at, is_limited
+from ..deadline import CallLimit, count_from, is_limited
 from ..errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavailable
 from ..keys import check_key, check_range
 from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention
-from ..waiting import Late, bounded
-from .endpoint import access_of
+from ..waiting import Late, call_within
+from .endpoint import read_access
 from .location import S3Location, parse_s3_url
-from .obstore_clients import Clients, clients_by, is_panic
+from .obstore_clients import Clients, is_panic, make_clients
 
 if TYPE_CHECKING:
     from .boto3_store import S3Store
 
 _T = TypeVar("_T")
 
-_LOG = logging.getLogger("fanout")
+_LOG = logging.getLogger(__name__)
 
-# What an S3 key and a path of obstore's write alike; any other key goes through boto3.
+# Keys that S3 and obstore's paths spell alike. Any other key goes through boto3.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]+")
-# A prefix that obstore can list: it takes it for a folder, and knows none of an empty name, "." or "..".
+# Prefixes that obstore can list. It takes a prefix for a folder, and knows no folder with an empty name, "." or "..".
 _FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._-]+/)+")
 _PAGE: Final = 1000
-# What is larger and of known size has a client of its own, without a limit for the whole of a request, and is waited
-# for in a helper thread; so is everything that a caller has set a limit for. A small request is made at once: the
-# thread would cost a twentieth of what it does.
+# A larger body of known size has a client of its own, without a limit for the whole of a request, and a helper thread
+# waits for it. So it is with any call under a caller's limit. A small request is made at once: the thread would add a
+# twentieth to its cost.
 _LARGE_BYTES: Final = 16 * 2**20
-# What is uploaded in one request, or about that. An object of more than two such parts goes up in parts, several at
-# once: one stream has neither all of a line nor all of a server's processors.
+# The size of a part, or about that. An object of more than two parts is uploaded in parts, several at once: one stream
+# uses neither the whole line nor all processors of a server.
 _PART_BYTES: Final = 8 * 2**20
 _PARTS_AT_ONCE: Final = 4
-# No part but the last may be smaller, says S3.
+# S3's lower limit for all parts but the last.
 _SMALLEST_PART_BYTES: Final = 5 * 2**20
-# Requests in a row that obstore could not do and boto3 could, after which obstore is left alone.
-_MISUNDERSTANDINGS: Final = 10
-# A client that was refused is made anew, but not more often.
+# After so many requests in a row that failed with obstore and succeeded with boto3, the store stops using obstore.
+_MAX_FAILURES: Final = 10
+# A client whose credentials were refused is made anew, but not more often than this.
 _CLIENT_REST_S: Final = 1.0
 
 
 class _Runtime:
-    """obstore's threads: they live in the process that made its first request, and in no child forked from it."""
+    """obstore's threads, which live in the process that made its first request and in no child forked from it."""
 
     def __init__(self) -> None:
         self._process: int | None = None
 
-    def usable(self) -> bool:
-        """Whether obstore may be used here: in a child whose parent used it, it would hang for ever."""
+    def is_usable(self) -> bool:
+        """Return whether obstore may be used here: in a child whose parent used it, it would hang for ever."""
         process = os.getpid()
         if self._process is None:
             self._process = process
@@ -75,20 +75,21 @@ _RUNTIME = _Runtime()
 class ObstoreS3Store(ObjectStore):
     """Objects in a bucket, below a prefix; small requests cost a fifth of the CPU that `S3Store` needs for them.
 
-    obstore does what it does well: to write, read, look up and list under plain keys. All else goes through an
-    `S3Store`, and so does whatever obstore could not do: boto3 tries it again, more patiently, and its answer counts.
-    So both give the same results and the same errors, within one limit. boto3 is not even imported until then, if the
-    environment alone says how to reach the store. How that is, is decided once, as boto3's chain says, and obstore is
-    told all of it: by itself it would heed other variables.
+    obstore writes, reads, looks up and lists under plain keys. All other requests go through an `S3Store`, and so does
+    every request that failed with obstore: boto3 tries it again, more patiently, and its answer counts. So both stores
+    give the same results and the same errors, within one limit.
 
-    What is larger than 16 MiB is uploaded in parts, unless it is to be written once; parts of an upload that broke off
-    are removed by a rule of the bucket (AbortIncompleteMultipartUpload), if it has one.
+    boto3's chain decides once how to reach the store, and obstore is given all of it: by itself it would heed other
+    variables. If the environment alone decides, boto3 is not imported until a request needs it.
+
+    A body of more than 16 MiB is uploaded in parts, unless it is written once. The bucket removes the parts of an
+    interrupted upload if it has a rule for it (AbortIncompleteMultipartUpload).
 
     Each process makes its own client at first use. obstore does not survive a fork: a child whose parent has used it
     works with boto3.
 
     Args:
-        location: What an s3:// URL says, or the URL itself.
+        location: The location that an s3:// URL names, or the URL itself.
     """
 
     def __init__(self, location: S3Location | str) -> None:
@@ -96,14 +97,14 @@ class ObstoreS3Store(ObjectStore):
         self.url = self._location.url
         self._prefix = self._location.prefix
         self._lock = threading.Lock()
-        self._made: tuple[int, Clients | None] | None = None
+        self._cached: tuple[int, Clients | None] | None = None
         self._boto3: S3Store | None = None
-        self._misunderstandings = 0
+        self._failures = 0
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         size_bytes = memoryview(body).nbytes
         name = self._name(key)
-        # A condition is for an object of one part.
+        # S3 takes no condition for an upload in parts.
         in_parts = size_bytes > 2 * _PART_BYTES and not if_absent
         began_at = time.monotonic()
         clients = self._clients_for(name) if not self._needs_digests else None
@@ -126,16 +127,16 @@ class ObstoreS3Store(ObjectStore):
                     size_bytes,
                 )
             except AlreadyExistsError as error:
-                # To obstore a conflict of two writers is the same; but then neither may have won.
+                # obstore reports a conflict of two writers in the same way, but then neither may have won.
                 if "status code: 409" not in str(error):
-                    raise ObjectExists(f"writing {key!r} in {self.url}: an object stands there", key=key) from error
+                    raise ObjectExists(f"writing {key!r} in {self.url}: an object exists there", key=key) from error
             except BaseException as error:
-                self._misunderstood(error)
+                self._note_failure(error)
             else:
-                self._misunderstandings = 0
+                self._failures = 0
                 return
-        with begun_at(began_at):
-            self._careful.put(key, body, if_absent=if_absent)
+        with count_from(began_at):
+            self._fallback.put(key, body, if_absent=if_absent)
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Content:
         check_range(offset, length)
@@ -148,14 +149,14 @@ class ObstoreS3Store(ObjectStore):
                 content = self._ask(lambda: self._read(client, name, offset, length), "reading", key, length or 0)
             except FileNotFoundError as error:
                 if "NoSuchBucket" not in str(error):
-                    raise ObjectNotFound(f"reading {key!r} in {self.url}: nothing stands there", key=key) from error
+                    raise ObjectNotFound(f"reading {key!r} in {self.url}: no object exists there", key=key) from error
             except BaseException as error:
-                self._misunderstood(error)
+                self._note_failure(error)
             else:
-                self._misunderstandings = 0
+                self._failures = 0
                 return content
-        with begun_at(began_at):
-            return self._careful.get(key, offset=offset, length=length)
+        with count_from(began_at):
+            return self._fallback.get(key, offset=offset, length=length)
 
     def head(self, key: str) -> ObjectInfo:
         name = self._name(key)
@@ -163,91 +164,96 @@ class ObstoreS3Store(ObjectStore):
         clients = self._clients_for(name)
         if clients is not None:
             try:
-                found = self._ask(lambda: obstore.head(clients.quick, name), "looking up", key)
+                info = self._ask(lambda: obstore.head(clients.quick, name), "looking up", key)
             except FileNotFoundError as error:
-                raise ObjectNotFound(f"looking up {key!r} in {self.url}: nothing stands there", key=key) from error
+                raise ObjectNotFound(f"looking up {key!r} in {self.url}: no object exists there", key=key) from error
             except BaseException as error:
-                self._misunderstood(error)
+                self._note_failure(error)
             else:
-                return ObjectInfo(key, found["size"], found["last_modified"])
-        with begun_at(began_at):
-            return self._careful.head(key)
+                return ObjectInfo(key, info["size"], info["last_modified"])
+        with count_from(began_at):
+            return self._fallback.head(key)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        whole = self._prefix + prefix
-        clients = self._clients_for(whole + start_after) if _FOLDER.fullmatch(whole) else None
+        full_prefix = self._prefix + prefix
+        clients = self._clients_for(full_prefix + start_after) if _FOLDER.fullmatch(full_prefix) else None
         last = start_after
         began_at = time.monotonic()
         if clients is not None:
             offset = self._prefix + start_after if start_after else None
             try:
-                pages = iter(obstore.list(clients.quick, whole, offset=offset, chunk_size=_PAGE))
+                pages = iter(obstore.list(clients.quick, full_prefix, offset=offset, chunk_size=_PAGE))
                 while page := self._ask(lambda: next(pages, None), "listing", ""):
-                    for found in page:
-                        last = found["path"].removeprefix(self._prefix)
-                        yield ObjectInfo(last, found["size"], found["last_modified"])
+                    for entry in page:
+                        last = entry["path"].removeprefix(self._prefix)
+                        yield ObjectInfo(last, entry["size"], entry["last_modified"])
                     began_at = time.monotonic()
             except GeneratorExit:
                 raise
             except BaseException as error:
-                self._misunderstood(error)
+                self._note_failure(error)
             else:
                 return
-        rest = self._careful.list(prefix, start_after=last)
-        # The page that obstore could not get is the same call.
-        with begun_at(began_at):
+        rest = self._fallback.list(prefix, start_after=last)
+        # boto3 fetches the page that obstore could not, within the limit of the same call.
+        with count_from(began_at):
             first = next(rest, None)
         if first is not None:
             yield first
             yield from rest
 
     def delete(self, keys: Iterable[str]) -> None:
-        self._careful.delete(keys)
+        self._fallback.delete(keys)
 
     def create_bucket(self) -> None:
-        """See `S3Store.create_bucket`."""
-        self._careful.create_bucket()
+        """Make this store's bucket, as `S3Store.create_bucket` does."""
+        self._fallback.create_bucket()
 
     def retention(self) -> Retention | None:
-        return self._careful.retention()
+        return self._fallback.retention()
 
     def _ask(self, act: Callable[[], _T], doing: str, key: str, size_bytes: int = 0) -> _T:
-        """Ask obstore: at once where its own limits suffice, and else in a helper thread."""
+        """Call obstore: at once where its own limits suffice, and else in a helper thread."""
         if size_bytes <= _LARGE_BYTES and not is_limited():
             return act()
         return self._bounded(act, f"{doing} {key!r}" if key else doing, size_bytes)
 
     def _bounded(self, act: Callable[[], _T], doing: str, size_bytes: int = 0) -> _T:
+        """Call a function in a helper thread, within the limit for a body of this size.
+
+        Raises:
+            StorageUnavailable: The limit has passed.
+        """
         limit = CallLimit(size_bytes)
         try:
-            return bounded(act, limit)
+            return call_within(act, limit)
         except Late:
             timeout_s = limit.deadline.timeout_s
             raise StorageUnavailable(f"{doing} in {self.url}: no answer within {timeout_s:g} s") from None
 
     @staticmethod
     def _read(client: Client, name: str, offset: int, length: int | None) -> Content:
-        # A view, not a copy: to make bytes of it would cost more than the request.
+        # A view: a copy as bytes would cost more than the request.
         if length is not None:
             return memoryview(obstore.get_range(client, name, start=offset, length=length))
         wanted: Any = {"range": {"offset": offset}} if offset else None
         return memoryview(obstore.get(client, name, options=wanted).bytes())
 
     @property
-    def _careful(self) -> S3Store:
-        """The same objects by way of boto3."""
+    def _fallback(self) -> S3Store:
+        """The same store with boto3."""
         if self._boto3 is None:
             if is_limited() and "boto3" not in sys.modules:
-                # It takes a third of a second, and on a busy machine more than a caller may have.
+                # The import takes a third of a second, and on a busy machine more than a caller may have.
                 self._bounded(lambda: import_module(f"{__package__}.boto3_store"), "loading boto3 for a request")
-            from .boto3_client import Settled
+            from .boto3_client import Server
             from .boto3_store import S3Store
 
-            # Without a lock: two threads that make one each see the same.
-            clients = self._made[1] if self._made is not None else None
+            # Without a lock: two threads that make one each get equal stores.
+            clients = self._cached[1] if self._cached is not None else None
             access = clients.access if clients is not None else None
-            settled = Settled(access.endpoint, access.region) if access is not None else None
-            self._boto3 = S3Store(self._location, settled=settled)
+            server = Server(access.endpoint, access.region) if access is not None else None
+            self._boto3 = S3Store(self._location, server=server)
         return self._boto3
 
     @property
@@ -257,81 +263,73 @@ class ObstoreS3Store(ObjectStore):
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _misunderstood(self, error: BaseException) -> None:
-        """Note that boto3 is asked once more; its success means that obstore and this server do not get on.
+    def _note_failure(self, error: BaseException) -> None:
+        """Count a failure of obstore before boto3 tries the same request.
+
+        If boto3 succeeds, obstore and this server do not work together.
 
         Raises:
             BaseException: The error itself, if it is none of obstore's.
         """
         if isinstance(error, StorageError) or not (isinstance(error, Exception) or is_panic(error)):
             raise error
-        made = self._made
-        if made is not None and made[1] is not None and _is_denial(error):
-            # Its credentials may have been replaced; then boto3's count, and these are asked for anew.
-            if time.monotonic() - made[1].at > _CLIENT_REST_S:
-                self._made = None
+        cached = self._cached
+        if cached is not None and cached[1] is not None and _is_denial(error):
+            # The credentials may have been replaced: ask for them anew, and let boto3 answer this request.
+            if time.monotonic() - cached[1].at > _CLIENT_REST_S:
+                self._cached = None
             return
-        self._misunderstandings += 1
-        _LOG.debug("%s: asked again by way of boto3: %s", self.url, str(error).partition("\n")[0])
-        if self._misunderstandings == _MISUNDERSTANDINGS:
-            _LOG.warning(
-                "%s: obstore failed %d times in a row; from now on by way of boto3", self.url, _MISUNDERSTANDINGS
-            )
+        self._failures += 1
+        _LOG.debug("%s: asking again with boto3: %s", self.url, str(error).partition("\n")[0])
+        if self._failures == _MAX_FAILURES:
+            _LOG.warning("%s: obstore failed %d times in a row; using boto3 from now on", self.url, _MAX_FAILURES)
 
     def _clients_for(self, name: str) -> Clients | None:
-        """obstore's clients, or None where boto3 has to do it."""
-        if not _PLAIN.fullmatch(name) or self._misunderstandings >= _MISUNDERSTANDINGS or not _RUNTIME.usable():
+        """Return obstore's clients, or None where boto3 must make the request."""
+        if not _PLAIN.fullmatch(name) or self._failures >= _MAX_FAILURES or not _RUNTIME.is_usable():
             return None
-        if _botocore_is_mocked():
-            return None
-        made = self._made
-        if made is None or made[0] != os.getpid():
-            made = self._make()
-        elif made[1] is not None and made[1].good_until < time.monotonic():
-            made = self._renew(made[1])
-        return made[1]
+        cached = self._cached
+        if cached is None or cached[0] != os.getpid():
+            cached = self._make_clients()
+        elif cached[1] is not None and cached[1].good_until < time.monotonic():
+            cached = self._check_credentials(cached[1])
+        return cached[1]
 
-    def _make(self) -> tuple[int, Clients | None]:
+    def _make_clients(self) -> tuple[int, Clients | None]:
         process = os.getpid()
-        # A credential helper may hang, in this thread or in another: nobody waits for it longer than a call may take.
+        # A credential helper may hang, in this thread or another. No thread waits longer than a call may take.
         is_mine = self._lock.acquire(timeout=CallLimit().remaining_s)
         try:
-            made = self._made
-            if made is None or made[0] != process:
-                access = access_of(os.environ, bucket=self._location.bucket)
+            cached = self._cached
+            if cached is None or cached[0] != process:
+                access = read_access(os.environ, bucket=self._location.bucket)
                 if access is None:
-                    access = self._careful.access()
-                made = self._made = (process, clients_by(access, self._location.bucket) if access else None)
-                if access is None or made[1] is None:
-                    _LOG.info("%s: by way of boto3, since obstore can't be told all that AWS's settings say", self.url)
-            return made
+                    access = self._fallback.access()
+                cached = self._cached = (process, make_clients(access, self._location.bucket) if access else None)
+                if access is None or cached[1] is None:
+                    _LOG.info("%s: using boto3, since obstore has no equivalent of some AWS settings", self.url)
+            return cached
         finally:
             if is_mine:
                 self._lock.release()
 
-    def _renew(self, clients: Clients) -> tuple[int, Clients | None]:
-        """Look whether there are new credentials; there is no harm in two threads that do."""
-        access = self._careful.renewed(clients.access)
+    def _check_credentials(self, clients: Clients) -> tuple[int, Clients | None]:
+        """Read the credentials again, and make new clients if they changed. Two threads may do so at once."""
+        access = self._fallback.renew(clients.access)
         if access.keys == clients.access.keys:
-            renewed: Clients | None = replace(clients, good_until=Clients.next_look(access))
+            current: Clients | None = replace(clients, good_until=Clients.next_renewal(access))
         else:
-            renewed = clients_by(access, self._location.bucket)
-        self._made = (os.getpid(), renewed)
-        return self._made
+            current = make_clients(access, self._location.bucket)
+        self._cached = (os.getpid(), current)
+        return self._cached
 
 
 def _part_bytes(size_bytes: int) -> int:
-    """The size of equal parts, as many as go up at once or a multiple of that: then none goes up alone at the end."""
-    rounds = max(1, round(size_bytes / (_PARTS_AT_ONCE * _PART_BYTES)))
-    return max(_SMALLEST_PART_BYTES, ceil(size_bytes / (_PARTS_AT_ONCE * rounds)))
+    """Return the size of equal parts, in a number that leaves none to be uploaded alone at the end."""
+    groups = max(1, round(size_bytes / (_PARTS_AT_ONCE * _PART_BYTES)))
+    return max(_SMALLEST_PART_BYTES, ceil(size_bytes / (_PARTS_AT_ONCE * groups)))
 
 
 def _is_denial(error: BaseException) -> bool:
-    """Whether the server refused the credentials; a token that has expired is a 400 without a class of its own."""
+    """Return whether the server refused the credentials; an expired token is a 400 without a class of its own."""
     return isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in str(error)
-
-
-def _botocore_is_mocked() -> bool:
-    """Whether moto stands in for AWS, so that nothing may pass botocore by: a test must not reach the real one."""
-    moto = sys.modules.get("moto.core.models")
-    return moto is not None and bool(moto.botocore_stubber.enabled)

@@ -1,4 +1,4 @@
-"""Every store there is, behind one fixture; and an environment that knows no one's credentials."""
+"""Fixtures: every store behind one name, and an environment without credentials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _prefixes = count(1)
 
 @pytest.fixture(autouse=True)
 def no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the credentials, region or endpoint of whoever runs it."""
+    """Remove the credentials, region and endpoint of the user who runs the tests."""
     others = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
     for name in [name for name in os.environ if name.startswith("AWS_") or name in others]:
         monkeypatch.delenv(name)
@@ -33,7 +33,7 @@ def no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -> Callable[[str], None]:
-    """Points boto3 at an endpoint, with credentials that mean nothing elsewhere."""
+    """Point boto3 at an endpoint, with credentials that mean nothing elsewhere."""
 
     def point_at(endpoint: str) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
@@ -71,14 +71,14 @@ def moto_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def moto_url(moto_endpoint: str, aws_environment: Callable[[str], None]) -> str:
-    """An empty prefix in a bucket that exists."""
+    """The URL of an empty prefix in an existing bucket of moto."""
     aws_environment(moto_endpoint)
     return _new_prefix()
 
 
 @pytest.fixture
 def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -> str:
-    """The same on a real server, with real authentication; the server's own fixture knows if it is there."""
+    """The URL of an empty prefix on Ceph, with real authentication; skips where Ceph is not installed."""
     gateway = request.getfixturevalue("ceph_gateway")
     for name, value in gateway.environment.items():
         monkeypatch.setenv(name, value)
@@ -87,13 +87,13 @@ def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no
 
 @pytest.fixture(params=["memory", "file", "moto-boto3", "moto-obstore", "ceph-boto3", "ceph-obstore"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """An empty store of each kind."""
+    """An empty store of each kind of server."""
     if request.param == "memory":
         return MemoryStore()
     if request.param == "file":
         return FileStore(tmp_path / "store")
     server, client = request.param.split("-")
-    # obstore leaves keys that have to be quoted to boto3, and so would do nothing under the odd prefix.
+    # obstore leaves keys that have to be quoted to boto3, and would do nothing under the odd prefix.
     prefix = "an odd prefix" if client == "boto3" else "prefix"
     return open_store(f"{request.getfixturevalue(f'{server}_url')}/{prefix}?client={client}")
 

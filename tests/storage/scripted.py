@@ -1,4 +1,4 @@
-"""Servers that answer as a test has written down, or as a real one would but for what it does not support."""
+"""Servers that give scripted answers, or those of a real server without some feature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Answer:
     """One answer.
 
     Attributes:
-        status: The HTTP status; 0 hangs up without a word.
+        status: The HTTP status; 0 closes the connection without an answer.
         code: An S3 error code, wrapped into XML unless there is a body.
         body: The body as it is.
         headers: Further headers.
@@ -41,7 +41,7 @@ class Request:
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Gives its answers in order, the last one again and again, and remembers the requests."""
+    """Gives its answers in order, the last one again and again, and records the requests."""
 
     daemon_threads = True
 
@@ -103,7 +103,7 @@ def serving(answers: list[Answer]) -> Iterator[ScriptedServer]:
 
 
 class _RefusingHandler(BaseHTTPRequestHandler):
-    """Passes requests on to a server behind it, all but those with a condition, as OpenStack Swift would."""
+    """Passes requests on to the server behind it, except those with a condition, as OpenStack Swift would."""
 
     protocol_version = "HTTP/1.1"
     behind: str
@@ -146,7 +146,7 @@ class _RefusingHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def refusing_conditions(endpoint: str) -> Iterator[str]:
-    """Serve what the server at `endpoint` serves, but answer 501 to whatever has a condition; gives the endpoint."""
+    """Serve what the server at `endpoint` serves, but answer 501 to every condition; yields the endpoint."""
     handler = type("Handler", (_RefusingHandler,), {"behind": urlsplit(endpoint).netloc})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Servers that accept connections and then do not do what a server should."""
+"""Servers that accept connections and do not answer properly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def trickling_body(connection: socket.socket, over: threading.Event) -> None:
 
 @contextmanager
 def behaving(act: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """A server that accepts connections and behaves so; gives its host and port."""
+    """Run a server that handles its connections in this way; yields host and port."""
     over = threading.Event()
 
     def serve(connection: socket.socket) -> None:

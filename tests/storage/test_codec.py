@@ -17,13 +17,12 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import CorruptObject, SequenceEncoder, Unencodable, checksum, decode, digest, encode
-from storage.codec.envelope import blank, seal
+from storage.codec.envelope import new_stream, seal_stream
 
 # Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
 law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -76,11 +75,11 @@ def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-VALUES = st.recursive(st.one_of(ATOMS, st.binary().map(bytearray)), containers, max_leaves=12)
+VALUES = st.recursive(ATOMS, containers, max_leaves=12)
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal values of equal types, all the way down; NaN is the same as NaN, and 0.0 is not -0.0."""
+    """Return whether values and types are equal at every depth; NaN equals NaN, and 0.0 differs from -0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
@@ -140,8 +139,6 @@ def test_sets_have_one_order() -> None:
         -0.0,
         "\ud800 alone",
         {"\udfff": "\ud800"},
-        bytearray(b"\x00\xff"),
-        [b"x", bytearray(b"x"), (bytearray(b"y"),)],
         {(1, (2, frozenset({3}))): {True: 1, "True": 2}},
         (),
         [],
@@ -167,13 +164,13 @@ def test_sets_have_one_order() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_edges_come_back_exactly(value: object) -> None:
-    """The ends of ranges and the oddities of each kind survive, alone and inside a tuple in a dict."""
+    """The ends of ranges and the special cases of each type survive, alone and inside a tuple in a dict."""
     assert same(decode(encode(value)), value)
     assert same(decode(encode({"deep": [(value,)]})), {"deep": [(value,)]})
 
 
 def test_an_ordered_dict_keeps_its_own_order() -> None:
-    """The order of an OrderedDict is the one it was moved into, not the one it was filled in."""
+    """An OrderedDict keeps the order that move_to_end gave it."""
     ordered = OrderedDict(a=1, b=2, c=3)
     ordered.move_to_end("a")
     assert list(decode(encode(ordered))) == ["b", "c", "a"]
@@ -209,9 +206,6 @@ marked.note = "would be lost"  # type: ignore[attr-defined]
         Name("x"),
         type("Sub", (dict,), {})(),
         type("Sub", (bytes,), {})(b"x"),
-        memoryview(b"x"),
-        msgpack.ExtType(1, b"x"),
-        msgpack.Timestamp(1),
         (number for number in ()),
         len,
         marked,
@@ -222,8 +216,8 @@ marked.note = "would be lost"  # type: ignore[attr-defined]
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_would_not_come_back_is_refused_by_name(foreign: object) -> None:
-    """Anything that would come back as something else is refused, naming its path, wherever it is."""
+def test_a_value_that_cannot_travel_is_refused_by_name(foreign: object) -> None:
+    """A value that would come back as another one is refused with its path, at any depth."""
     with pytest.raises(Unencodable, match=r"^value is .*What travels") as caught:
         encode(foreign)
     assert caught.value.path == "value"
@@ -249,14 +243,14 @@ def test_what_would_not_come_back_is_refused_by_name(foreign: object) -> None:
         ({"k " * 100: Thing()}, "value['" + "k " * 19 + "k…]"),
     ],
 )
-def test_the_path_leads_to_the_culprit(value: object, path: str) -> None:
-    """The path in the error is how one would write it in Python, or as near as can be."""
+def test_the_error_names_the_path(value: object, path: str) -> None:
+    """The path in the error is written as in Python, or nearly so."""
     with pytest.raises(Unencodable) as caught:
         encode(value)
     assert caught.value.path == path
 
 
-def test_a_cycle_and_a_tower_are_refused() -> None:
+def test_a_cycle_and_a_deep_nesting_are_refused() -> None:
     """A value that contains itself, or is nested too deep, is refused instead of exhausting the stack."""
     cycle: list[Any] = [1]
     cycle.append({"again": (cycle,)})
@@ -271,9 +265,9 @@ def test_a_cycle_and_a_tower_are_refused() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}])
-def test_what_is_promised_of_depth_holds(wrap: Any) -> None:
-    """98 levels around a bytearray, which needs the slow path, come back exactly."""
-    value: Any = bytearray(b"x")
+def test_the_guaranteed_depth_travels(wrap: Any) -> None:
+    """98 levels around a lone surrogate, which needs the slow path, come back exactly."""
+    value: Any = "\ud800"
     for _ in range(98):
         value = wrap(value)
     assert same(decode(encode(value)), value)
@@ -281,31 +275,31 @@ def test_what_is_promised_of_depth_holds(wrap: Any) -> None:
 
 def test_shared_values_are_no_cycle() -> None:
     """One list in two places is encoded twice, on the fast path and on the slow one."""
-    shared = [bytearray(b"x")]
+    shared = ["\ud800"]
     assert decode(encode([shared, shared])) == [shared, shared]
     assert decode(encode([shared[:0], shared[:0]])) == [[], []]
 
 
 def test_default_replaces_what_does_not_travel() -> None:
-    """default is called once for each foreign object, at any depth, and its answer travels in its place."""
+    """default is called once per foreign object, at any depth, and its result travels instead."""
     seen: list[object] = []
 
     def default(value: object) -> object:
         seen.append(value)
-        return {"number": value.number, "raw": bytearray(b"x")} if isinstance(value, Record) else value
+        return {"number": value.number, "raw": "\ud800"} if isinstance(value, Record) else value
 
     one, two = Record(1), Record(2)
-    value = {"a": [one, (two,)], "b": one, "c": bytearray(b"y")}
-    expected = {"number": 1, "raw": bytearray(b"x")}
+    value = {"a": [one, (two,)], "b": one, "c": "\ud801"}
+    expected = {"number": 1, "raw": "\ud800"}
     decoded = decode(encode(value, default=default))
-    assert same(decoded, {"a": [expected, ({**expected, "number": 2},)], "b": expected, "c": bytearray(b"y")})
+    assert same(decoded, {"a": [expected, ({**expected, "number": 2},)], "b": expected, "c": "\ud801"})
     assert seen == [one, two]
     with pytest.raises(Unencodable, match="Thing"):
         encode([Thing()], default=default)
 
 
 def test_a_replacement_may_not_contain_itself() -> None:
-    """A default that answers with a cycle, or for ever with something new, is refused like any other value."""
+    """A default that returns a cycle, or a new foreign object each time, is refused like any other value."""
     cycle: list[Any] = []
     cycle += [cycle, cycle]
     with pytest.raises(Unencodable, match="contains itself"):
@@ -314,7 +308,7 @@ def test_a_replacement_may_not_contain_itself() -> None:
         encode([Thing()], default=lambda _: Thing())
 
 
-def test_the_errors_of_default_are_the_callers() -> None:
+def test_errors_of_default_reach_the_caller() -> None:
     """A TypeError from default means a refusal and keeps its text; any other error passes through."""
 
     def refuse(value: object) -> object:
@@ -330,7 +324,7 @@ def test_the_errors_of_default_are_the_callers() -> None:
 
 
 def test_any_flipped_byte_is_found() -> None:
-    """Whatever single byte is changed into whatever other byte, decode refuses the whole."""
+    """A change of any single byte to any other makes decode refuse the value."""
     data = encode({"a": [1, "two", (3.0,)]})
     for position in range(len(data)):
         for change in range(1, 256):
@@ -353,18 +347,18 @@ def test_a_damaged_value_is_found(value: Any, data: st.DataObject) -> None:
             decode(damaged)
 
 
-def sealed(payload: bytes) -> bytes:
-    """The payload in an envelope whose checksum is right."""
-    stream = blank()
+def envelope_of(payload: bytes) -> bytes:
+    """Return the payload in an envelope with a valid checksum."""
+    stream = new_stream()
     stream.write(payload)
-    return seal(stream)
+    return seal_stream(stream)
 
 
 @law
 @given(st.binary(max_size=400))
 def test_hostile_bytes_raise_one_error(payload: bytes) -> None:
-    """Random bytes, bare or as a payload whose digest is right, decode or raise CorruptObject."""
-    for data in (payload, sealed(payload)):
+    """Random bytes, bare or as a payload with a valid checksum, decode or raise CorruptObject."""
+    for data in (payload, envelope_of(payload)):
         with contextlib.suppress(CorruptObject):
             decode(data)
 
@@ -390,7 +384,7 @@ def test_hostile_bytes_raise_one_error(payload: bytes) -> None:
 def test_crafted_payloads_raise_one_error(payload: bytes) -> None:
     """Huge lengths, deep nesting, unhashable keys, unknown codes, zero divisors: all are corrupt."""
     with pytest.raises(CorruptObject, match="upgrade"):
-        decode(sealed(payload))
+        decode(envelope_of(payload))
 
 
 def test_deeply_nested_extensions_raise_one_error() -> None:
@@ -399,21 +393,21 @@ def test_deeply_nested_extensions_raise_one_error() -> None:
     for _ in range(3000):
         payload = b"\xc9" + len(payload).to_bytes(4, "big") + b"\x02" + payload
     with pytest.raises(CorruptObject):
-        decode(sealed(payload))
+        decode(envelope_of(payload))
 
 
 @pytest.mark.parametrize(
     ("written", "value"),
     [
         (
-            "9f6f626a010000000000000000325279972d63d9ad8a1f6674846688f22a84a1619301a374776fc70b0292cb4008000000000000"
-            "c0a162c70305c40178a163c70303920405a164c7060c93cd07e8021d",
-            {"a": [1, "two", (3.0, None)], "b": bytearray(b"x"), "c": {4, 5}, "d": date(2024, 2, 29)},
+            "9f6f626a0100000000000000002f258dadabc06657fb8a2b1f8ca66f8e3484a1619301a374776fc70b0292cb4008000000000000"
+            "c0a162c40178a163c70303920405a164c7060c93cd07e8021d",
+            {"a": [1, "two", (3.0, None)], "b": b"x", "c": {4, 5}, "d": date(2024, 2, 29)},
         ),
         ("9f6f626a0100000000000000000996a41de4e2b6c15d5c47fcf2a19b68059281a16e0181a16e02", [{"n": 1}, {"n": 2}]),
     ],
 )
-def test_what_the_first_release_wrote_stays(written: str, value: Any) -> None:
+def test_the_wire_format_is_stable(written: str, value: Any) -> None:
     """Bytes that an earlier version wrote are read, and a plain value still gives the same bytes."""
     assert same(decode(bytes.fromhex(written)), value)
     assert encode(value).hex() == written
@@ -429,23 +423,23 @@ def test_what_the_first_release_wrote_stays(written: str, value: Any) -> None:
         ["y" * 70_000, b"z" * 70_000, 1] * 20,
         list(range(100_000)),
         {number: str(number) for number in range(100_000)},
-        [*range(500), "x" * 400_000, *range(500), {"deep": {"er": [b"y" * 400_000, (1, bytearray(2))]}}],
+        [*range(500), "x" * 400_000, *range(500), {"deep": {"er": [b"y" * 400_000, (1, "\ud800")]}}],
         {**{f"key {number}": number for number in range(20)}, "large": b"x" * 2**20, "last": [None] * 70_000},
         [[[[[[[[[["a" * 70_000]]]]]]]]]],
         ["x" * 70_000, (b"y" * 70_000, ["z" * 70_000])],
-        [bytearray(300_000), "x" * 300_000],
+        [b"y" * 300_000, "x" * 300_000],
         [{"n": number, "text": "Ā" * 40} for number in range(5000)],
     ],
     ids=range(13),
 )
 def test_large_values_are_packed_as_small_ones_are(value: Any) -> None:
-    """What is written in pieces is byte for byte what the packer makes of it in one, and comes back."""
+    """A value that is written incrementally gives the same bytes as the packer alone, and comes back."""
     encoded = encode(value)
     assert same(decode(encoded), value)
     encoder = SequenceEncoder()
     encoder.add(value)
     assert encoder.finish()[35:] == encoded[30:]
-    # After a small item the next one is believed to be small.
+    # After a small item the encoder expects the next one to be small.
     encoder.add(None)
     encoder.add(value)
     assert encoder.finish()[36:] == encoded[30:]
@@ -461,16 +455,28 @@ def test_large_values_are_packed_as_small_ones_are(value: Any) -> None:
     ],
     ids=range(4),
 )
-def test_nothing_hides_in_a_large_value(where: Callable[[object], object]) -> None:
-    """A bytearray keeps its type among thousands of others, and what packers confuse is refused there as well."""
-    assert same(decode(encode(where(bytearray(b"x")))), where(bytearray(b"x")))
-    for foreign in (memoryview(b"x"), msgpack.ExtType(1, b"x"), msgpack.Timestamp(1), Thing()):
-        with pytest.raises(Unencodable):
-            encode(where(foreign))
+def test_a_large_value_is_checked_throughout(where: Callable[[object], object]) -> None:
+    """A lone surrogate survives among thousands of other values, and a foreign object is refused there."""
+    assert same(decode(encode(where("\ud800"))), where("\ud800"))
+    with pytest.raises(Unencodable):
+        encode(where(Thing()))
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 300_000])
+@pytest.mark.parametrize("beside", ["", "\ud800"], ids=["fast", "slow"])
+def test_bytes_like_values_arrive_as_bytes(content: bytes, beside: str) -> None:
+    """A bytearray or memoryview arrives as equal bytes, at any depth, on the fast path and on the slow one."""
+    every_other = memoryview(content)[::2]
+    value = [bytearray(content), (memoryview(content), {"a": every_other}), {memoryview(content)}, beside]
+    expected = [content, (content, {"a": content[::2]}), {content}, beside]
+    assert same(decode(encode(value)), expected)
+    encoder = SequenceEncoder()
+    encoder.add(value)
+    assert same(decode(encoder.finish()), [expected])
 
 
 def test_a_newer_version_says_upgrade() -> None:
-    """An unknown version is named, with the two things it can mean."""
+    """The error for an unknown version names the version and its two possible reasons."""
     data = bytearray(encode(1))
     data[4] = 2
     with pytest.raises(
@@ -480,10 +486,10 @@ def test_a_newer_version_says_upgrade() -> None:
     assert caught.value.key == "in/0007"
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_decode_takes_any_bytes(kind: type) -> None:
-    """The bytes may come as bytes, bytearray or memoryview."""
-    assert decode(kind(encode([1, (2,)]))) == [1, (2,)]
+@pytest.mark.parametrize("bytes_type", [bytes, bytearray, memoryview])
+def test_decode_takes_any_bytes(bytes_type: type) -> None:
+    """decode takes bytes, a bytearray or a memoryview."""
+    assert decode(bytes_type(encode([1, (2,)]))) == [1, (2,)]
 
 
 def test_digest_is_stable() -> None:
@@ -518,8 +524,8 @@ def test_any_split_rejoins(items: list[Any], chunk_items: int, in_place: bool) -
     assert same([item for chunk in chunks for item in decode(chunk)], items)
 
 
-def test_chunks_that_are_handed_over_lie_in_the_same_memory() -> None:
-    """Nothing is left of a longer chunk before, or of an item that was refused; the last one may be finished."""
+def test_hand_over_reuses_the_memory_of_a_chunk() -> None:
+    """Nothing remains of a longer chunk before, or of a refused item; the last chunk may be finished."""
     items: list[list[Any]] = [["x" * 600_000, "y" * 300_000], [1], [], [b"z" * 300_000, 2]]
     reused, fresh = SequenceEncoder(), SequenceEncoder()
     for chunk in items:
@@ -535,8 +541,8 @@ def test_chunks_that_are_handed_over_lie_in_the_same_memory() -> None:
     assert decode(reused.finish()) == [3]
 
 
-def test_a_chunk_that_is_kept_is_noticed() -> None:
-    """What has been handed over will be overwritten, so that it must not be kept; copies may."""
+def test_a_view_of_a_chunk_must_not_be_kept() -> None:
+    """A view of a chunk that was handed over makes the next item fail; copies may be kept."""
     encoder = SequenceEncoder()
     kept: list[memoryview] = []
     encoder.add("first")
@@ -571,7 +577,7 @@ def test_a_sequence_knows_its_size_and_counts_on() -> None:
 
 
 def test_a_sequence_takes_an_item_as_it_is_now() -> None:
-    """An item is encoded when it is added; what happens to it afterwards is not seen."""
+    """An item is encoded when it is added, and later changes to it have no effect."""
     encoder = SequenceEncoder()
     row = [1]
     encoder.add(row)
@@ -580,7 +586,7 @@ def test_a_sequence_takes_an_item_as_it_is_now() -> None:
 
 
 def test_an_encoder_leaves_nothing_to_the_collector() -> None:
-    """Its buffers, which grow to the largest value, are gone with it."""
+    """The buffers of an encoder, as large as its largest value, are freed with it."""
     encoder = SequenceEncoder()
     gc.collect()
     gc.disable()

@@ -54,7 +54,7 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason
 
 
 def peaks(encoding: str) -> tuple[float, float, float]:
-    """MiB of the encoded value, and by how many the process grew to encode and to decode it."""
+    """Return the MiB of the encoded value, and the MiB that encoding and decoding added to the process."""
     program = PROGRAM.replace("ENCODE", encoding)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     size, to_encode, to_decode = map(float, ran.stdout.split())
@@ -64,7 +64,7 @@ def peaks(encoding: str) -> tuple[float, float, float]:
 @on_linux
 @pytest.mark.parametrize("kind", VALUES)
 def test_a_value(kind: str) -> None:
-    """64 MiB of anything large: encoding takes its 64 MiB and a few, decoding as much, and nothing for arrays."""
+    """64 MiB of any large type: encoding takes its 64 MiB and a few, decoding as much, and nothing for arrays."""
     size, to_encode, to_decode = peaks(
         f"value = {VALUES[kind]}; encoded, to_encode = growth_mib(lambda: encode(value)); del value"
     )

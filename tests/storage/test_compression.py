@@ -1,4 +1,4 @@
-"""Compressed values are the same values, and can't be made to fill the memory of whoever reads them."""
+"""Compressed values are the same values, and cannot exhaust the memory of their reader."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = ["some words that repeat themselves"] * 1000
 
 
 def forged(body: bytes, *, length: int) -> bytes:
-    """A compressed value whose header says what it likes, with the right checksum."""
+    """Return a compressed value with any header and a valid checksum."""
     import xxhash
 
     return HEADER.pack(b"\x9fobj", 1, COMPRESSED, length, xxhash.xxh3_128_digest(body, COMPRESSED)) + body
@@ -29,7 +29,7 @@ def forged(body: bytes, *, length: int) -> bytes:
 
 @pytest.mark.parametrize("value", [WORDS, "ä" * 2**20, {"a": np.zeros(5000), "b": (np.arange(10),)}, 1, b"", [[]]])
 def test_a_compressed_value_comes_back(value: Any) -> None:
-    """Whatever is compressed decodes to the same, whether or not it was worth it."""
+    """Any compressed value decodes to the same, even where compression saved nothing."""
     encoded = encode(value, compression="zstd")
     np.testing.assert_equal(decode(encoded), value)
     assert len(encoded) <= len(encode(value))
@@ -37,7 +37,7 @@ def test_a_compressed_value_comes_back(value: Any) -> None:
 
 
 def test_a_chunk_may_be_compressed() -> None:
-    """Each chunk of a sequence is compressed for itself."""
+    """Each chunk of a sequence is compressed by itself."""
     encoder = SequenceEncoder(compression="zstd")
     for _ in range(2):
         for word in WORDS:
@@ -47,20 +47,20 @@ def test_a_chunk_may_be_compressed() -> None:
         assert len(chunk) < 1000
 
 
-def test_what_does_not_shrink_stays_as_it_is() -> None:
+def test_incompressible_values_stay_as_they_are() -> None:
     """Random bytes, and values too small to gain, are stored plainly; no reader needs zstd for them."""
     for value in (random.Random(1).randbytes(100_000), "short"):
         assert encode(value, compression="zstd") == encode(value)
 
 
 def test_an_unknown_compression_is_refused() -> None:
-    """Only the two that there are can be asked for."""
+    """A compression that does not exist is refused."""
     with pytest.raises(ValueError, match="'none' or 'zstd', not 'gzip'"):
         encode(1, compression="gzip")  # type: ignore[arg-type]
 
 
 def test_a_reader_allows_so_many_bytes() -> None:
-    """A value that says it is larger than the reader allows is refused before memory is taken, with the remedy."""
+    """A value that states a larger size than the reader allows is refused, with the remedy, before memory is taken."""
     bomb = encode(bytes(64 * MIB), compression="zstd")
     assert len(bomb) < 10_000
     tracemalloc.start()
@@ -90,7 +90,7 @@ def test_a_reader_allows_so_many_bytes() -> None:
     ],
 )
 def test_a_frame_that_lies_is_refused(body: bytes, length: int) -> None:
-    """A frame of another length than the header says, cut short, doubled or none at all takes no memory to speak of."""
+    """A frame of another length than its header states, cut short, doubled or no frame takes hardly any memory."""
     tracemalloc.start()
     try:
         with pytest.raises(CorruptObject):
@@ -102,7 +102,7 @@ def test_a_frame_that_lies_is_refused(body: bytes, length: int) -> None:
 
 
 def test_zstd_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without zstd, to write and to read compressed values says which extra to install; plain ones are read."""
+    """Without zstd, writing and reading compressed values name the extra to install; plain ones are read."""
     compressed, plain = encode(WORDS, compression="zstd"), encode(WORDS)
     for module in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -1,4 +1,4 @@
-"""What every store promises, asked of every store."""
+"""Guarantees of every store, tested on every store."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def put_all(store: ObjectStore, keys: list[str]) -> None:
 
 
 def test_bytes_come_back_as_they_went(store: ObjectStore) -> None:
-    """A body of any bytes type is read back as equal bytes that nobody can change, and a second put replaces it."""
+    """A body of any bytes type is read back as equal, read-only bytes, and a second put replaces it."""
     store.put("a/b", b"first")
-    for kind in (bytes, bytearray, memoryview):
-        store.put("a/b", kind(bytes(range(256))))
+    for bytes_type in (bytes, bytearray, memoryview):
+        store.put("a/b", bytes_type(bytes(range(256))))
         content = store.get("a/b")
         assert content == bytes(range(256))
         assert type(content) in (bytes, memoryview)
@@ -118,7 +118,7 @@ def test_a_large_body_comes_back_whole(store: ObjectStore) -> None:
     assert store.get("large", offset=10_000_000, length=1000) == body[10_000_000:10_001_000]
 
 
-def test_a_range_is_what_there_is_of_it(store: ObjectStore) -> None:
+def test_a_range_ends_at_the_end_of_the_object(store: ObjectStore) -> None:
     """A range ends at the end of the object at the latest; one that starts there or later is empty."""
     store.put("digits", b"0123456789")
     for offset, length, expected in RANGES:
@@ -134,7 +134,7 @@ def test_a_negative_range_is_refused(store: ObjectStore) -> None:
 
 
 def test_a_missing_object_is_a_missing_file(store: ObjectStore) -> None:
-    """Reading and looking up what is not there raise ObjectNotFound, a FileNotFoundError that has the key."""
+    """Reading and looking up a missing object raise ObjectNotFound, a FileNotFoundError with the key."""
     for read in (
         lambda: store.get("no/such"),
         lambda: store.get("no/such", offset=3, length=2),
@@ -175,8 +175,8 @@ def test_a_store_tells_its_time(store: ObjectStore) -> None:
     assert [*{*keys_of(store)} - {"a", "_probe/clock"}] == []
 
 
-def test_a_write_once_put_leaves_what_stands(store: ObjectStore) -> None:
-    """if_absent writes where nothing stands, and otherwise raises ObjectExists and changes nothing."""
+def test_a_write_once_put_leaves_an_existing_object(store: ObjectStore) -> None:
+    """if_absent writes where no object exists, and otherwise raises ObjectExists and changes nothing."""
     store.put("once", b"first", if_absent=True)
     with pytest.raises(FileExistsError, match="once") as caught:
         store.put("once", b"second", if_absent=True)
@@ -189,7 +189,7 @@ def test_a_write_once_put_leaves_what_stands(store: ObjectStore) -> None:
 
 
 def test_one_of_many_writers_wins(store: ObjectStore) -> None:
-    """Of 32 writers that put at once if absent, exactly one succeeds, and its bytes stand whole."""
+    """Of 32 concurrent writers with if_absent exactly one succeeds, and the object holds its bytes."""
     start = threading.Barrier(32)
 
     def write(writer: int) -> int | None:
@@ -206,8 +206,8 @@ def test_one_of_many_writers_wins(store: ObjectStore) -> None:
     assert store.get("race") == bytes(winners) * 5000
 
 
-def test_put_once_tells_whose_bytes_stand(store: ObjectStore) -> None:
-    """put_once returns None for the first write and for its repetition, and the standing bytes otherwise."""
+def test_put_once_tells_whose_bytes_exist(store: ObjectStore) -> None:
+    """put_once returns None for the first write and its repetition, and the existing bytes otherwise."""
     assert put_once(store, "once", b"ours") is None
     assert put_once(store, "once", b"ours") is None
     assert put_once(store, "once", b"theirs") == b"ours"
@@ -244,7 +244,7 @@ def test_order_follows_bytes_around_the_slash(store: ObjectStore) -> None:
 
 
 def test_a_prefix_need_not_be_a_key(store: ObjectStore) -> None:
-    """A prefix that no key can begin with lists nothing; it neither fails nor leaves the store."""
+    """A prefix that no key can begin with lists nothing, without an error."""
     store.put("a/b", b"")
     for prefix in ("/", "a//", "../", "a/../", "x" * 2000 + "/", "b"):
         assert keys_of(store, prefix) == []
@@ -299,7 +299,7 @@ def test_deleting_is_repeatable(store: ObjectStore) -> None:
 
 
 def test_writers_and_deleters_do_not_harm_each_other(store: ObjectStore) -> None:
-    """While others delete beside it and list around it, a put succeeds and its object stands."""
+    """While other threads delete and list beside it, a put succeeds and its object exists."""
 
     def work(worker: int) -> None:
         for step in range(10):
@@ -317,7 +317,7 @@ def test_writers_and_deleters_do_not_harm_each_other(store: ObjectStore) -> None
 
 
 def test_a_url_opens_the_same_objects(store: ObjectStore, request: pytest.FixtureRequest) -> None:
-    """What one store has put, another that open_store makes from its URL can read."""
+    """A store that open_store makes from a store's URL reads the same objects."""
     if request.node.callspec.params["store"] == "memory":
         store = open_store("memory://same-objects")
     store.put("a b/c", b"x")

@@ -1,4 +1,4 @@
-"""One limit for a call, whatever the server does: over all attempts, both clients, and the making of clients."""
+"""One limit for a call: over all attempts, both clients, and the making of clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from storage import ObjectStore, StorageUnavailable, deadline, open_store, remaining_s, within
 from storage.deadline import CallLimit
-from storage.waiting import Late, bounded
+from storage.waiting import Late, call_within
 
 from .scripted import Answer, Script
 from .silent_servers import HEAD, behaving, silent, trickling, trickling_body
@@ -52,7 +52,7 @@ def test_a_callers_limit_holds(
     with behaving(act) as host:
         aws_environment(f"http://{host}")
         store = open_store(f"s3://bucket?client={client}")
-        # The first request loads and makes what the others have.
+        # The first request loads and makes what the others use.
         with within(0.2), suppress(StorageUnavailable):
             store.delete(["a"])
         for name, verb in VERBS.items():
@@ -110,13 +110,13 @@ def test_a_name_that_is_not_resolved(
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
 @pytest.mark.parametrize("act", [silent, trickling], ids=lambda act: act.__name__)
-def test_without_a_word_there_is_one_limit(
+def test_the_default_limit_holds_for_all_attempts(
     aws_environment: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     act: Callable[[socket.socket, threading.Event], None],
     client: str,
 ) -> None:
-    """All attempts of both clients together end at the default limit; the error names the server."""
+    """All attempts of both clients together end at the default limit, and the error names the server."""
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=1.0, answer_s=0.4, pause_s=0.01))
     with behaving(act) as host:
         aws_environment(f"http://{host}")
@@ -133,7 +133,7 @@ def test_without_a_word_there_is_one_limit(
 def test_a_dead_server_is_given_up_soon(
     aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
-    """Nobody listens: ten seconds by default, here a fifth of one, whatever is left of the limit of the call."""
+    """A call to a port without a listener ends after the reach limit, whatever is left of the call's limit."""
     assert deadline.Limits().reach_s <= 10
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, reach_s=0.4, connect_s=0.2, pause_s=0.01))
     aws_environment("http://127.0.0.1:1")
@@ -144,7 +144,7 @@ def test_a_dead_server_is_given_up_soon(
 
 
 def test_a_busy_server_is_tried_within_the_limit_only(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers of 503 are tried again, but no pause is begun that would outlast the limit; the 503 is what is told."""
+    """Answers of 503 are retried, but no pause begins that would outlast the limit; the error is the 503."""
     script(Answer(503, "SlowDown"))
     store = open_store("s3://bucket?client=boto3")
     took_s(lambda: store.get("a"), said="SlowDown")
@@ -154,7 +154,7 @@ def test_a_busy_server_is_tried_within_the_limit_only(script: Script, monkeypatc
 
 
 def test_a_large_body_has_more_time(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default limit grows by a second for each MiB, known before or told by the server's first words."""
+    """The default limit grows by a second per MiB, known before or from the server's headers."""
     assert CallLimit(128 * 2**20).remaining_s == pytest.approx(60 + 128, abs=1)
     limit = CallLimit()
     assert limit.remaining_s == pytest.approx(60, abs=1)
@@ -167,7 +167,7 @@ def test_a_large_body_has_more_time(script: Script, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_slow_line_is_waited_for(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body of unknown size may take longer than a small request may, as long as it comes."""
+    """A body of unknown size may take longer than a small request, as long as bytes arrive."""
     body = bytes(900)
 
     def slowly(connection: socket.socket, over: threading.Event) -> None:
@@ -185,7 +185,7 @@ def test_a_slow_line_is_waited_for(aws_environment: Callable[[str], None], monke
 
 
 def test_the_sooner_limit_counts() -> None:
-    """Limits nest, end with their block, and None is none."""
+    """Of nested limits the sooner counts, each ends with its block, and None sets none."""
     assert remaining_s() is None
     with within(None):
         assert remaining_s() is None
@@ -203,7 +203,7 @@ def test_the_sooner_limit_counts() -> None:
 
 
 def test_time_that_is_up_costs_no_request(script: Script) -> None:
-    """After its limit a call is not even begun."""
+    """After its limit a call makes no request."""
     server = script(Answer(200))
     for client in ("boto3", "obstore"):
         with within(0), pytest.raises(StorageUnavailable, match=r"within 0 s|had passed"):
@@ -211,8 +211,8 @@ def test_time_that_is_up_costs_no_request(script: Script) -> None:
     assert server.requests == []
 
 
-def test_a_limit_lets_all_else_be(script: Script) -> None:
-    """With time enough, a call within a limit gives what it gives without one, through either client."""
+def test_a_limit_changes_no_result(script: Script) -> None:
+    """Within a limit that is long enough, either client gives the same result as without one."""
     answer = Answer(200, body=b"there", headers={"ETag": '"e"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"})
     script(answer)
     for client in ("boto3", "obstore"):
@@ -221,31 +221,31 @@ def test_a_limit_lets_all_else_be(script: Script) -> None:
 
 
 def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more threads than allowed wait for answers; then callers wait for one of them, no longer than they may."""
-    monkeypatch.setattr("storage.waiting.MOST_WAITERS", 3)
+    """At most the allowed number of threads wait for answers; further callers wait for one, within their limit."""
+    monkeypatch.setattr("storage.waiting.MAX_WAITERS", 3)
     monkeypatch.setattr("storage.waiting._pools", {})
     over = threading.Event()
     before = set(threading.enumerate())
     for number in range(5):
         with within(0.1), pytest.raises(Late) as caught:
-            bounded(over.wait, CallLimit())
+            call_within(over.wait, CallLimit())
         assert caught.value.was_asked is (number < 3)
     left = set(threading.enumerate()) - before
     assert sum(thread.name == "storage-waiter" for thread in left) == 3
     over.set()
     with within(10):
-        assert bounded(lambda: "free again", CallLimit()) == "free again"
+        assert call_within(lambda: "free again", CallLimit()) == "free again"
 
 
 def test_threads_are_used_again_and_go() -> None:
-    """One thread does what comes one after another, with the caller's context, and raises what was raised."""
+    """One thread runs successive calls, with the caller's context, and its errors reach the caller."""
     seen: set[int] = set()
     with within(60):
         for _ in range(20):
-            bounded(lambda: seen.add(threading.get_ident()), CallLimit())
-        assert bounded(remaining_s, CallLimit()) is not None
+            call_within(lambda: seen.add(threading.get_ident()), CallLimit())
+        assert call_within(remaining_s, CallLimit()) is not None
         with pytest.raises(ZeroDivisionError):
-            bounded(lambda: 1 // 0, CallLimit())
+            call_within(lambda: 1 // 0, CallLimit())
     assert len(seen) <= 2
     assert threading.get_ident() not in seen
 
@@ -253,19 +253,19 @@ def test_threads_are_used_again_and_go() -> None:
 def test_many_threads_may_ask_at_once() -> None:
     """Every caller gets its own answer."""
     with ThreadPoolExecutor(32) as pool:
-        answers = pool.map(lambda number: bounded(lambda: number, CallLimit()), range(500))
+        answers = pool.map(lambda number: call_within(lambda: number, CallLimit()), range(500))
         assert [*answers] == [*range(500)]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own() -> None:
-    """A child of a process whose threads are all at work is answered."""
+    """A child of a process whose threads are all busy gets an answer."""
     with within(30):
-        bounded(int, CallLimit())
+        call_within(int, CallLimit())
         child = os.fork()
         if child == 0:
             try:
-                os._exit(0 if bounded(lambda: 7, CallLimit()) == 7 else 1)
+                os._exit(0 if call_within(lambda: 7, CallLimit()) == 7 else 1)
             finally:
                 os._exit(2)
         assert os.waitpid(child, 0)[1] == 0

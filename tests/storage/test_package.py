@@ -33,9 +33,9 @@ from storage import (
 )
 
 ERRORS = [
-    kind
-    for kind in vars(importlib.import_module("storage.errors")).values()
-    if isinstance(kind, type) and issubclass(kind, StorageError)
+    error_type
+    for error_type in vars(importlib.import_module("storage.errors")).values()
+    if isinstance(error_type, type) and issubclass(error_type, StorageError)
 ]
 
 
@@ -47,7 +47,7 @@ def test_all_is_what_is_public() -> None:
         if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
     ]
     assert sorted(storage.__all__) == sorted(public)
-    assert {kind.__name__ for kind in ERRORS} <= set(storage.__all__)
+    assert {error_type.__name__ for error_type in ERRORS} <= set(storage.__all__)
 
 
 def test_importing_does_not_import_a_client() -> None:
@@ -60,33 +60,33 @@ def test_importing_does_not_import_a_client() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(storage.__file__).parents[1])
 
 
-@pytest.mark.parametrize("kind", ERRORS)
-def test_errors_survive_pickling(kind: type[StorageError]) -> None:
+@pytest.mark.parametrize("error_type", ERRORS)
+def test_errors_survive_pickling(error_type: type[StorageError]) -> None:
     """Type, text and attributes of every error come through pickle."""
-    error = kind("something happened", key="a/b", remedy="Do this.")
+    error = error_type("something happened", key="a/b", remedy="Do this.")
     error.__dict__["noted"] = 1
     revived = pickle.loads(pickle.dumps(error))
-    assert type(revived) is kind
+    assert type(revived) is error_type
     assert str(revived) == str(error) == "something happened. Do this."
     assert vars(revived) == vars(error)
     assert revived.key == "a/b"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not StorageError])
-def test_errors_are_natural_and_say_the_remedy(kind: type[StorageError]) -> None:
-    """Every error is also a builtin that callers know, and says what to do."""
-    assert len(kind.__mro__) > 4
-    assert kind.__bases__[1].__module__ == "builtins"
-    assert str(kind("it happened")) == f"it happened. {kind.remedy}"
-    assert kind.remedy.endswith(".")
+@pytest.mark.parametrize("error_type", [error_type for error_type in ERRORS if error_type is not StorageError])
+def test_errors_are_natural_and_say_the_remedy(error_type: type[StorageError]) -> None:
+    """Every error is also a builtin that callers know, and names a remedy."""
+    assert len(error_type.__mro__) > 4
+    assert error_type.__bases__[1].__module__ == "builtins"
+    assert str(error_type("it happened")) == f"it happened. {error_type.remedy}"
+    assert error_type.remedy.endswith(".")
 
 
 def test_each_error_says_whether_it_is_transient() -> None:
-    """What may succeed later is transient, before and after pickling; what cannot change by itself is not."""
-    transient = {kind.__name__ for kind in ERRORS if kind("it happened").transient}
+    """transient is true only of errors that may pass by themselves, before and after pickling."""
+    transient = {error_type.__name__ for error_type in ERRORS if error_type("it happened").transient}
     assert transient == {"StorageError", "StorageUnavailable", "StorageDenied", "BucketNotFound"}
-    for kind in ERRORS:
-        assert pickle.loads(pickle.dumps(kind("it happened"))).transient is kind("it happened").transient
+    for error_type in ERRORS:
+        assert pickle.loads(pickle.dumps(error_type("it happened"))).transient is error_type("it happened").transient
 
 
 def test_unencodable_keeps_its_path() -> None:

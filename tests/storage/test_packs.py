@@ -1,4 +1,4 @@
-"""Packs keep the order of their chunks, bound their memory, and tell the truth about what is durable."""
+"""Packs keep the order of their chunks, bound their memory, and report only durable slices."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class GatedStore(MemoryStore):
             return self._changed.wait_for(lambda: len(self.begun) >= packs, timeout=within_s)
 
 
-def wait_for_standing(store: MemoryStore, *packs: int) -> None:
-    """Wait until these packs stand, without asking the writer."""
+def wait_until_stored(store: MemoryStore, *packs: int) -> None:
+    """Wait until these packs are stored, without asking the writer."""
     done = threading.Event()
     while not {key(pack) for pack in packs} <= {info.key for info in store.list()}:
         done.wait(0.001)
@@ -93,8 +93,10 @@ def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, upload_concurre
             slices += writer.stored()
         slices += writer.close()
     assert store.requests["put"] == (slices[-1].pack + 1 if slices else 0)
-    assert [PackReader(store).read(key(piece.pack), piece) for piece in slices] == chunks
-    assert [(piece.pack, piece.offset) for piece in slices] == sorted((piece.pack, piece.offset) for piece in slices)
+    assert [PackReader(store).read(key(location.pack), location) for location in slices] == chunks
+    assert [(location.pack, location.offset) for location in slices] == sorted(
+        (location.pack, location.offset) for location in slices
+    )
 
 
 def test_a_pack_is_no_larger_than_asked() -> None:
@@ -104,7 +106,7 @@ def test_a_pack_is_no_larger_than_asked() -> None:
     for length in (4, 4, 4, 25, 10, 1):
         writer.append(b"x" * length)
     slices = writer.close()
-    assert [(piece.pack, piece.offset, piece.length) for piece in slices] == [
+    assert [(location.pack, location.offset, location.length) for location in slices] == [
         (0, 0, 4),
         (0, 4, 4),
         (1, 0, 4),
@@ -116,24 +118,24 @@ def test_a_pack_is_no_larger_than_asked() -> None:
 
 
 def test_order_survives_uploads_that_end_out_of_order() -> None:
-    """A slice is handed out only when every earlier one is durable, however the uploads end."""
+    """A slice is returned only when every earlier one is durable, in whatever order the uploads end."""
     store = GatedStore()
     with PackWriter(store, key, pack_bytes=1, upload_concurrency=3) as writer:
         for chunk in (b"a", b"b", b"c"):
             writer.append(chunk)
         store.wait_for_begun(3)
         store.let_end(1, 2)
-        wait_for_standing(store, 1, 2)
+        wait_until_stored(store, 1, 2)
         assert writer.stored() == []
         store.let_end(0)
-        assert [piece.pack for piece in writer.close()] == [0, 1, 2]
+        assert [location.pack for location in writer.close()] == [0, 1, 2]
         assert writer.stored() == []
         assert writer.close() == []
     assert uploading_threads() == []
 
 
 def test_memory_is_bounded_while_uploads_are_slow() -> None:
-    """What was appended and is not yet durable never exceeds (uploads + 1) packs and a chunk."""
+    """Chunks that are not yet durable never exceed (uploads + 1) packs and a chunk."""
     store = GatedStore()
     appended = 0
     waiting: list[int] = []
@@ -162,7 +164,7 @@ def test_memory_is_bounded_while_uploads_are_slow() -> None:
     assert max(waiting) <= 100 * (3 + 1) + 30
 
 
-def test_a_failed_upload_is_raised_by_whatever_comes_next() -> None:
+def test_a_failed_upload_is_raised_by_every_later_call() -> None:
     """append, flush, stored and close all raise the error of an upload that failed, and go on raising it."""
     store = GatedStore()
     store.failing = {key(0)}
@@ -179,7 +181,7 @@ def test_a_failed_upload_is_raised_by_whatever_comes_next() -> None:
 
 
 def test_close_raises_the_error_of_the_last_upload() -> None:
-    """A writer whose last pack cannot be stored does not close in silence, and its threads are gone."""
+    """A writer whose last pack cannot be stored raises in close, and its threads end."""
     store = GatedStore()
     store.failing = {key(0)}
     store.let_end(0)
@@ -194,7 +196,7 @@ def test_close_raises_the_error_of_the_last_upload() -> None:
 
 
 def test_a_failing_block_leaves_no_thread_behind() -> None:
-    """When the block raises, what was begun is waited for, the rest dropped, and the error is the block's."""
+    """When the block raises, the writer waits for begun uploads, drops the rest, and the block's error is raised."""
     store = GatedStore()
     store.let_end(0)
 
@@ -210,7 +212,7 @@ def test_a_failing_block_leaves_no_thread_behind() -> None:
 
 
 def test_a_block_that_ends_well_closes_the_writer() -> None:
-    """Leaving the block uploads the rest; what close() would have returned is left to stored()."""
+    """Leaving the block uploads the rest; the slices that close() would have returned are left to stored()."""
     store = MemoryStore()
     with PackWriter(store, key) as writer:
         writer.append(b"abc")
@@ -229,8 +231,8 @@ def test_nothing_written_is_nothing_stored() -> None:
     assert store.requests == {}
     with PackWriter(store, key) as writer:
         writer.append(b"")
-        (piece,) = writer.close()
-    assert PackReader(store).read(key(0), piece) == b""
+        (location,) = writer.close()
+    assert PackReader(store).read(key(0), location) == b""
 
 
 @pytest.mark.parametrize("sizes", [{"pack_bytes": 0}, {"upload_concurrency": 0}])
@@ -244,23 +246,23 @@ def test_reading_a_slice_is_one_verified_request() -> None:
     """Reading makes one ranged get, and finds a changed, shortened or missing pack."""
     store = CountingStore(MemoryStore())
     store.put(key(0), b"aaabbbccc")
-    piece = Slice(0, 3, 3, checksum(b"bbb"))
+    location = Slice(0, 3, 3, checksum(b"bbb"))
     store.reset()
-    assert PackReader(store).read(key(0), piece) == b"bbb"
+    assert PackReader(store).read(key(0), location) == b"bbb"
     assert (store.requests, store.bytes_out) == ({"get": 1}, 6)
     store.put(key(0), b"aaabXbccc")
     with pytest.raises(CorruptObject, match=r"bytes 3 to 6 of 'packs/000000' .*digest") as caught:
-        PackReader(store).read(key(0), piece)
+        PackReader(store).read(key(0), location)
     assert caught.value.key == key(0)
     store.put(key(0), b"aaab")
     with pytest.raises(CorruptObject, match="1 of 3 bytes"):
-        PackReader(store).read(key(0), piece)
+        PackReader(store).read(key(0), location)
     with pytest.raises(ObjectNotFound):
-        PackReader(store).read(key(1), piece)
+        PackReader(store).read(key(1), location)
 
 
 def test_small_slices_are_read_together() -> None:
-    """A reader of many small chunks asks once for 64 KiB of them, and for a large one exactly."""
+    """A reader of many small chunks reads 64 KiB of them at once, and a large one exactly."""
     store = CountingStore(MemoryStore())
     with PackWriter(store, key) as writer:
         for size in [10] * 5000 + [100_000]:
@@ -268,23 +270,23 @@ def test_small_slices_are_read_together() -> None:
         slices = writer.close()
     store.reset()
     reader = PackReader(store)
-    for piece in slices[:5000]:
-        reader.read(key(0), piece)
+    for location in slices[:5000]:
+        reader.read(key(0), location)
     assert (store.requests["get"], store.bytes_out) == (1, 64 * 1024)
     reader.read(key(0), slices[5000])
     assert (store.requests["get"], store.bytes_out) == (2, 64 * 1024 + 100_000)
 
 
-def test_damage_that_passes_is_read_anew() -> None:
-    """What was read ahead and is damaged is not kept: the next try asks the store again."""
+def test_damaged_read_ahead_is_read_again() -> None:
+    """Damaged read-ahead bytes are discarded: the next attempt asks the store again."""
     store = MemoryStore()
     reader = PackReader(store)
-    piece = Slice(0, 0, 3, checksum(b"abc"))
+    location = Slice(0, 0, 3, checksum(b"abc"))
     store.put(key(0), b"abX")
     with pytest.raises(CorruptObject):
-        reader.read(key(0), piece)
+        reader.read(key(0), location)
     store.put(key(0), b"abc")
-    assert reader.read(key(0), piece) == b"abc"
+    assert reader.read(key(0), location) == b"abc"
 
 
 def test_packs_may_begin_small() -> None:
@@ -292,12 +294,12 @@ def test_packs_may_begin_small() -> None:
     writer = PackWriter(MemoryStore(), key, pack_bytes=40, first_bytes=10)
     for _ in range(16):
         writer.append(b"x" * 10)
-    sizes = Counter(piece.pack for piece in writer.close())
+    sizes = Counter(location.pack for location in writer.close())
     assert [sizes[pack] for pack in sorted(sizes)] == [1, 2, 4, 4, 4, 1]
 
 
 def test_a_small_first_pack_is_uploaded_alone() -> None:
-    """Nothing else goes up until it is durable; then as many at once as may."""
+    """No other upload begins until the first pack is durable; then as many run as are allowed."""
     store = GatedStore()
     begun: list[list[str]] = []
 
@@ -322,7 +324,7 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
 
 
 def test_buffers_are_used_again() -> None:
-    """However many packs there are, there are no more buffers than one an upload, and the one that is being filled."""
+    """Any number of packs uses at most one buffer per upload, and one that is being filled."""
     store = MemoryStore()
     with PackWriter(store, key, pack_bytes=100, upload_concurrency=2) as writer:
         seen: set[int] = set()
@@ -333,21 +335,21 @@ def test_buffers_are_used_again() -> None:
 
 
 def test_a_buffer_whose_upload_failed_is_not_used_again() -> None:
-    """A client that was left without an answer may still be sending it."""
+    """A buffer of a failed upload is dropped: a client without an answer may still be sending it."""
     buffers = _Buffers(100)
     fates: list[Future[None]] = [Future() for _ in range(3)]
-    lent = [buffers.take() for _ in fates]
-    for buffer, fate in zip(lent, fates, strict=True):
-        buffers.give_back(buffer, after=fate)
+    acquired = [buffers.acquire() for _ in fates]
+    for buffer, fate in zip(acquired, fates, strict=True):
+        buffers.release(buffer, after=fate)
     fates[0].set_exception(StorageUnavailable("no answer"))
     fates[1].set_result(None)
-    again = [buffers.take() for _ in range(2)]
-    assert again[0] is lent[1]
-    assert again[1] not in lent
+    again = [buffers.acquire() for _ in range(2)]
+    assert again[0] is acquired[1]
+    assert again[1] not in acquired
 
 
-def test_uploads_keep_the_limit_of_whoever_appends() -> None:
-    """The threads that upload know how long the caller has."""
+def test_uploads_keep_the_limit_of_the_caller() -> None:
+    """The threads that upload have the limit of the caller that appends."""
     left: list[float | None] = []
 
     class Watched(MemoryStore):
@@ -361,7 +363,7 @@ def test_uploads_keep_the_limit_of_whoever_appends() -> None:
 
 
 def test_a_chunk_as_large_as_a_pack_is_not_copied() -> None:
-    """It is uploaded as it is; a view of it, which whoever gave it may overwrite, is copied."""
+    """Bytes as large as a pack are uploaded as they are; a view, which its owner may overwrite, is copied."""
     bodies: list[Body] = []
 
     class Watched(MemoryStore):

@@ -1,4 +1,4 @@
-"""A store's promises are tried out: what breaks them is found, said, and looked for once."""
+"""A store's guarantees are probed: broken ones are found, named, and looked for once."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ WRITERS, ROUNDS = 32, 3
 
 
 class Careless(MemoryStore):
-    """Ignores the condition: every writer wins."""
+    """A store that ignores the condition: every writer wins."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         super().put(key, body)
 
 
 class Racing(MemoryStore):
-    """Looks first and writes then: writers that look at the same time all win."""
+    """A store that looks first and then writes: concurrent writers all win."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,15 +52,15 @@ class Racing(MemoryStore):
         if not if_absent:
             super().put(key, body)
             return
-        stands = any(info.key == key for info in self.list(key))
+        exists = any(info.key == key for info in self.list(key))
         self._all_have_looked.wait()
-        if stands:
-            raise ObjectExists("an object stands", key=key)
+        if exists:
+            raise ObjectExists("an object exists", key=key)
         super().put(key, body)
 
 
 class Refusing(MemoryStore):
-    """Says that it can't."""
+    """A store without write-once puts."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         if if_absent:
@@ -69,16 +69,16 @@ class Refusing(MemoryStore):
 
 
 class LosingAnswers(MemoryStore):
-    """Writes, loses the answer, and meets its own object when it writes again: a winner looks like a loser."""
+    """A store that writes, loses the answer, and meets its own object when it writes again."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         super().put(key, body, if_absent=if_absent)
         if if_absent:
-            raise ObjectExists("an object stands", key=key)
+            raise ObjectExists("an object exists", key=key)
 
 
 class Overwriting(MemoryStore):
-    """Tells the truth about who was first, but keeps what came last."""
+    """A store that reports the first writer correctly, but stores the last one's bytes."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         try:
@@ -89,7 +89,7 @@ class Overwriting(MemoryStore):
 
 
 class ReadingLate(MemoryStore):
-    """Reads what stood there first, for ever."""
+    """A store that reads the first object for ever."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,21 +105,21 @@ class ReadingLate(MemoryStore):
 
 
 class WithoutRanges(MemoryStore):
-    """Sends everything whatever was asked for."""
+    """A store that ignores ranges."""
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         return super().get(key)
 
 
 class ListingLate(MemoryStore):
-    """Lists nothing yet."""
+    """A store that lists nothing yet."""
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         return iter(())
 
 
 class ListingTheDead(MemoryStore):
-    """Lists what has been deleted."""
+    """A store that lists deleted objects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class ListingTheDead(MemoryStore):
 
 
 def broken(store: ObjectStore) -> dict[str, str]:
-    """What a probe finds broken, with what it saw."""
+    """Return the guarantees that a probe finds broken, with its observations."""
     return {guarantee.name: guarantee.seen for guarantee in probe_store(store).broken}
 
 
@@ -144,8 +144,8 @@ def left(store: ObjectStore) -> list[str]:
     return [info.key for info in store.list()]
 
 
-def test_every_store_keeps_its_promises(store: ObjectStore) -> None:
-    """Memory, directory, moto and Ceph keep all six promises, and nothing of the probe is left."""
+def test_every_store_holds_its_guarantees(store: ObjectStore) -> None:
+    """Memory, directory, moto and Ceph hold all six guarantees, and the probe leaves nothing behind."""
     report = probe_store(store)
     assert (report.broken, report.error()) == ((), None)
     assert len(report.guarantees) == 6
@@ -154,7 +154,7 @@ def test_every_store_keeps_its_promises(store: ObjectStore) -> None:
 
 
 def test_a_probe_makes_as_many_requests_as_it_says() -> None:
-    """110 requests, deletions and listings included."""
+    """A probe makes 110 requests, deletions and listings included."""
     store = CountingStore(MemoryStore())
     probe_store(store)
     assert sum(store.requests.values()) == ROUNDS * (WRITERS + 1) + 11
@@ -169,29 +169,29 @@ def test_a_probe_makes_as_many_requests_as_it_says() -> None:
         (Careless(), "write once", "32 of 32 writers won"),
         (Racing(), "write once", "32 of 32 writers won"),
         (Refusing(), "write once", "the store refuses it: writing was answered with NotImplemented, status 501"),
-        (Overwriting(), "write once", "1 of 32 writers won, but something else stands"),
-        (ReadingLate(), "overwrite", "what was overwritten is still read"),
+        (Overwriting(), "write once", "1 of 32 writers won, but the object is another one"),
+        (ReadingLate(), "overwrite", "the overwritten object is still read"),
         (WithoutRanges(), "ranged read", "4096 other bytes came for a range of 500"),
         (ListingLate(), "list after write", "an object that was just written is not listed"),
         (ListingTheDead(), "list after delete", "an object that was just deleted is listed"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, ObjectStore) else "",
 )
-def test_a_broken_promise_is_found(store: ObjectStore, name: str, seen: str) -> None:
-    """Each promise that a store breaks is named, with what was seen of it."""
+def test_a_broken_guarantee_is_found(store: ObjectStore, name: str, seen: str) -> None:
+    """Each guarantee that a store breaks is named, with the observation."""
     assert broken(store).get(name) == seen
 
 
-def test_a_lost_answer_is_no_broken_promise() -> None:
-    """No winner at all, where one of the bodies stands, is what a winner without an answer looks like."""
+def test_a_lost_answer_breaks_no_guarantee() -> None:
+    """No winner at all, while one of the bodies is stored, means a winner without an answer."""
     report = probe_store(LosingAnswers())
     assert report.broken == ()
     assert report.guarantees[0].seen.startswith("0 of 32")
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable, StorageDenied])
-def test_silence_is_no_verdict(error: type[Exception]) -> None:
-    """A store that fails one writer of many has broken nothing: the probe raises, and no verdict is written."""
+def test_a_silent_store_gives_no_probe_result(error: type[Exception]) -> None:
+    """A store that fails one writer of many has broken nothing: the probe raises, and writes no result."""
 
     class Silent(MemoryStore):
         def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
@@ -207,8 +207,8 @@ def test_silence_is_no_verdict(error: type[Exception]) -> None:
     assert read_probe_result(store) is None
 
 
-def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
-    """The error has the promise, what was seen, and the remedy, and survives pickling with them."""
+def test_the_errors_name_observation_and_remedy() -> None:
+    """The error names the guarantee, the observation and the remedy, and survives pickling with them."""
     error = probe_store(Careless()).error()
     assert isinstance(error, ConditionalWriteUnsupported)
     again = pickle.loads(pickle.dumps(error))
@@ -219,8 +219,8 @@ def test_the_errors_say_what_was_seen_and_what_to_do() -> None:
     assert type(other) is GuaranteeBroken
 
 
-def test_a_verdict_is_found_again() -> None:
-    """A verdict comes back from the store as it was written; a damaged one, or one of another version, does not."""
+def test_a_probe_result_is_read_again() -> None:
+    """A probe result is read from the store as it was written; a damaged one, or one of another version, is ignored."""
     store = Careless()
     report = probe_store(store)
     assert read_probe_result(store) is None
@@ -235,14 +235,14 @@ def test_a_verdict_is_found_again() -> None:
 
 
 def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
-    """A process probes before its first write-once put, the next process reads the verdict, and that is all."""
+    """A process probes before its first write-once put, and the next process only reads the result."""
     counting = CountingStore(MemoryStore())
     first = VerifiedStore(counting)
     first.put("a", b"1")
     assert first.get("a") == b"1"
     assert first.head("a").size == 1
     assert [info.key for info in first.list()] == ["a"]
-    assert sum(counting.requests.values()) == 4, "reading and plain writing ask for no verdict"
+    assert sum(counting.requests.values()) == 4, "reads and plain writes need no probe result"
     first.put("b", b"1", if_absent=True)
     assert counting.requests["put"] > ROUNDS * WRITERS
     second = VerifiedStore(counting)
@@ -253,18 +253,18 @@ def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
     assert left(counting) == [PROBE_RESULT_KEY, "a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("kind", [Careless, Refusing])
-def test_a_store_that_breaks_its_promise_is_refused(kind: type[MemoryStore]) -> None:
+@pytest.mark.parametrize("store_type", [Careless, Refusing])
+def test_a_store_that_breaks_a_guarantee_is_refused(store_type: type[MemoryStore]) -> None:
     """A write-once put raises before anything is written, in this process and in the next."""
-    store = kind()
+    store = store_type()
     for _ in range(2):
         with pytest.raises(ConditionalWriteUnsupported, match="write once"):
             put_once(VerifiedStore(store), "key", b"body")
     assert left(store) == [PROBE_RESULT_KEY]
 
 
-def test_a_store_that_was_mended_is_used_again() -> None:
-    """Once a fresh probe has left a good verdict, a process that had refused the store uses it."""
+def test_a_repaired_store_is_used_again() -> None:
+    """After a new probe has written a good result, a process that had refused the store uses it."""
     store = MemoryStore()
     write_probe_result(store, probe_store(Careless()))
     proven = VerifiedStore(store)
@@ -276,7 +276,7 @@ def test_a_store_that_was_mended_is_used_again() -> None:
 
 
 def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) -> None:
-    """Memory and directory keep their promises by construction, and come as they are."""
+    """Memory and directory hold their guarantees by construction, and are opened as they are."""
     assert type(open_verified("memory://unproven")) is MemoryStore
     assert type(open_verified(f"file://{tmp_path}")) is FileStore
     proven = open_verified(moto_url)

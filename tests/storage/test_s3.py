@@ -1,4 +1,4 @@
-"""What only S3 can do wrong, and what its look-alikes do differently."""
+"""Errors that only S3 has, and differences of other servers that speak its protocol."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_busy_server_is_not_tried_for_ever(script: Script) -> None:
 
 
 def test_no_server_is_unavailable(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint where nobody listens is StorageUnavailable, worth trying later."""
+    """An endpoint without a listener is StorageUnavailable, which is transient."""
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, pause_s=0.001))
     aws_environment("http://127.0.0.1:1")
     with pytest.raises(ConnectionError):
@@ -107,7 +107,7 @@ def test_no_server_is_unavailable(aws_environment: Callable[[str], None], monkey
 
 
 def test_a_conflict_is_tried_again(script: Script) -> None:
-    """409 means that two conditional writes met: the put waits a jittered moment and tries again."""
+    """409 means that two conditional writes met: the put pauses for a jittered moment and tries again."""
     pauses: list[float] = []
     conflict = Answer(409, "ConditionalRequestConflict")
     server = script(conflict, conflict, Answer(200))
@@ -145,8 +145,8 @@ def test_checksums_are_a_setting(script: Script) -> None:
     assert any(name.lower().startswith("x-amz-checksum-") for name in server.requests[0].headers)
 
 
-def test_who_comes_second_is_told(script: Script) -> None:
-    """412 is ObjectExists, and not tried again."""
+def test_the_second_writer_gets_object_exists(script: Script) -> None:
+    """412 is ObjectExists, and not retried."""
     server = script(Answer(412, "PreconditionFailed"))
     with pytest.raises(ObjectExists):
         new_store().put("a", b"x", if_absent=True)
@@ -160,8 +160,8 @@ def test_a_lost_answer_to_ones_own_put_is_success(script: Script) -> None:
     assert [request.method for request in server.requests] == ["PUT", "PUT", "GET"]
 
 
-def test_no_conditional_writes_is_said_in_words(script: Script) -> None:
-    """501 to a write-once put is ConditionalWriteUnsupported; to anything else it is something else."""
+def test_a_server_without_conditional_writes_is_named(script: Script) -> None:
+    """501 to a write-once put is ConditionalWriteUnsupported; to any other request it is another error."""
     script(Answer(501, "NotImplemented"))
     with pytest.raises(ConditionalWriteUnsupported, match="If-None-Match"):
         new_store().put("a", b"x", if_absent=True)
@@ -171,7 +171,7 @@ def test_no_conditional_writes_is_said_in_words(script: Script) -> None:
 
 
 def test_a_body_cut_short_is_read_again(script: Script) -> None:
-    """A body that breaks off is asked for again, with the same range."""
+    """A body that breaks off is requested again, with the same range."""
     pauses: list[float] = []
     cut = Answer(206, body=b"012", missing_bytes=2)
     server = script(cut, cut, Answer(206, body=b"01234"))
@@ -207,7 +207,7 @@ def test_a_range_under_the_wrong_status_is_taken_as_it_is(script: Script) -> Non
 
 @pytest.mark.parametrize("code", ["InvalidRange", ""])
 def test_a_range_past_the_end_is_empty(script: Script, code: str) -> None:
-    """416 to a ranged GET is nothing to read, with an error body or without."""
+    """416 to a ranged GET means an empty result, with an error body or without."""
     script(Answer(416, code))
     assert new_store().get("a", offset=10) == b""
 
@@ -242,7 +242,7 @@ def test_a_missing_bucket_says_how_to_make_it(moto_url: str) -> None:
 
 
 def test_creating_a_bucket_twice_is_fine(moto_url: str) -> None:
-    """create_bucket makes the bucket, and says nothing if it stands."""
+    """create_bucket makes the bucket, and succeeds if it exists."""
     create_bucket("s3://made-twice")
     create_bucket("s3://made-twice")
     open_store("s3://made-twice").put("a", b"")
@@ -259,7 +259,7 @@ def test_a_bucket_goes_where_the_client_is(script: Script, monkeypatch: pytest.M
 
 
 def test_someone_elses_bucket_is_denied(script: Script) -> None:
-    """BucketAlreadyExists is success only for who may look into the bucket."""
+    """BucketAlreadyExists is success only for a client that may read the bucket."""
     exists = Answer(409, "BucketAlreadyExists")
     script(exists, Answer(200))
     create_bucket("s3://bucket")
@@ -269,7 +269,7 @@ def test_someone_elses_bucket_is_denied(script: Script) -> None:
 
 
 def test_no_credentials_are_denied(no_aws_environment: None) -> None:
-    """Without credentials the error is StorageDenied, and says where they would come from."""
+    """Without credentials the error is StorageDenied, and names their sources."""
     with pytest.raises(StorageDenied, match="AWS_ACCESS_KEY_ID"):
         open_store("s3://bucket?client=boto3").get("a")
 
@@ -289,9 +289,9 @@ def test_a_malformed_endpoint_is_named(aws_environment: Callable[[str], None]) -
 
 
 def test_polling_a_store_in_trouble_uses_nothing_up(script: Script) -> None:
-    """After hundreds of hiccups, each before a 404, a request is still tried again."""
-    hiccup = Answer(503, "SlowDown")
-    script(*[hiccup, Answer(404, "NoSuchKey")] * 150, hiccup, hiccup, Answer(200))
+    """After hundreds of answers of 503, each before a 404, a request is still tried again."""
+    busy = Answer(503, "SlowDown")
+    script(*[busy, Answer(404, "NoSuchKey")] * 150, busy, busy, Answer(200))
     store = new_store()
     for _ in range(150):
         with pytest.raises(ObjectNotFound):
@@ -300,12 +300,12 @@ def test_polling_a_store_in_trouble_uses_nothing_up(script: Script) -> None:
 
 
 def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's tests may run a store under moto's decorator, with AWS's own endpoint and addressing."""
+    """A user's tests may run a store with boto3 under moto's decorator, with AWS's own endpoint and addressing."""
     aws_environment("")
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     with mock_aws():
         create_bucket("s3://bucket")
-        store = open_store("s3://bucket/x")
+        store = open_store("s3://bucket/x?client=boto3")
         store.put("a", b"1")
         store.put("b", b"2")
         assert [info.key for info in store.list()] == ["a", "b"]
@@ -314,13 +314,13 @@ def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkey
 
 
 def test_threads_share_one_client(moto_url: str) -> None:
-    """However many threads begin at once, a process makes one client."""
+    """A process makes one client, even if many threads begin at once."""
     store = S3Store(moto_url)
     begin = threading.Barrier(8)
 
     def client_seen(_: int) -> int:
         begin.wait()
-        return id(store._calls.made().client)
+        return id(store._calls.process_client().client)
 
     with ThreadPoolExecutor(8) as pool:
         assert len({*pool.map(client_seen, range(8))}) == 1
@@ -331,14 +331,14 @@ def test_a_forked_child_makes_its_own_client(moto_url: str) -> None:
     """A child forked from a parent that has used the store, and holds its lock, reads through its own client."""
     store = S3Store(moto_url)
     store.put("a", b"from the parent")
-    parents = store._calls.made().client
+    parents = store._calls.process_client().client
     outlet, inlet = os.pipe()
     with store._calls._locks[os.getpid()]:
         child = os.fork()
         if child == 0:
             answer = b"failed"
             try:
-                if store._calls.made().client is not parents:
+                if store._calls.process_client().client is not parents:
                     answer = store.get("a")
             finally:
                 os.write(inlet, answer)
@@ -347,5 +347,5 @@ def test_a_forked_child_makes_its_own_client(moto_url: str) -> None:
     with os.fdopen(outlet, "rb") as pipe:
         assert pipe.read() == b"from the parent"
     assert os.waitpid(child, 0)[1] == 0
-    assert store._calls.made().client is parents
+    assert store._calls.process_client().client is parents
     assert store.get("a") == b"from the parent"

@@ -1,4 +1,4 @@
-"""Where requests go is decided once, by boto3's chain, and no client looks into the environment by itself."""
+"""boto3's chain decides once where requests go, and no client reads the environment by itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from storage import InvalidStoreUrl, ObjectStore, StorageDenied, StorageError, open_store
 from storage.s3.boto3_store import S3Store
-from storage.s3.endpoint import Keys, S3Access, access_of
-from storage.s3.obstore_clients import clients_by
+from storage.s3.endpoint import Keys, S3Access, read_access
+from storage.s3.obstore_clients import make_clients
 from storage.s3.obstore_store import ObstoreS3Store
 
 from .scripted import Answer, Script, ScriptedServer, serving
@@ -21,7 +21,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 NO_FILE = {"AWS_CONFIG_FILE": "/nowhere/config", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere/credentials"}
 NOWHERE = "http://127.0.0.1:9"
 
-# What object_store, reqwest and rustls read; each value would lead astray, or break every request.
+# Variables that object_store, reqwest and rustls read; each value would redirect or break every request.
 HARMFUL = {
     "AWS_ACCESS_KEY": "stray",
     "AWS_ALLOW_HTTP": "false",
@@ -87,10 +87,10 @@ def use(store: ObjectStore) -> None:
     [*(("obstore", {name: value}) for name, value in HARMFUL.items()), ("obstore", HARMFUL), ("boto3", HARMFUL)],
     ids=[*HARMFUL, "all, obstore", "all, boto3"],
 )
-def test_no_variable_leads_astray(
+def test_no_foreign_variable_redirects_requests(
     script: Script, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], client: str
 ) -> None:
-    """Whatever is set for other programs, requests go to the server, the bucket and with the keys of boto3's chain."""
+    """With any variable of other programs set, requests use the server, bucket and keys of boto3's chain."""
     listing = Answer(200, body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
     server = script(WRITTEN, THERE, THERE, listing)
     for name, value in variables.items():
@@ -107,8 +107,8 @@ def test_no_variable_leads_astray(
         assert "stray" not in str(headers)
 
 
-def test_no_other_server_hears_of_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that other programs are told to use, as an endpoint or a proxy, is asked nothing; obstore is used."""
+def test_no_other_server_is_asked(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint or proxy that is set for other programs gets no request, and obstore is used."""
     with serving([Answer(403, "AccessDenied")]) as stray:
         for name, value in HARMFUL.items():
             if value == NOWHERE:
@@ -121,11 +121,11 @@ def test_no_other_server_hears_of_it(script: Script, monkeypatch: pytest.MonkeyP
         assert stray.requests == []
 
 
-def test_obstore_is_used_where_it_can_be_told(aws_environment: Callable[[str], None]) -> None:
-    """Only what obstore can't be told about makes it stay aside: three settings of object_store's own."""
+def test_obstore_is_used_where_it_has_the_settings(aws_environment: Callable[[str], None]) -> None:
+    """Only three settings of object_store's own, which no setting of obstore overrides, prevent its use."""
     access = S3Access("http://s3:9", "r", "http://s3:9/bucket", Keys("key", "secret"))
-    assert clients_by(access, "bucket", {}) is not None
-    aside = {name for name, value in HARMFUL.items() if clients_by(access, "bucket", {name: value}) is None}
+    assert make_clients(access, "bucket", {}) is not None
+    aside = {name for name, value in HARMFUL.items() if make_clients(access, "bucket", {name: value}) is None}
     assert aside == {"AWS_CHECKSUM_ALGORITHM", "AWS_COPY_IF_NOT_EXISTS", "AWS_SERVER_SIDE_ENCRYPTION"}
 
 
@@ -177,48 +177,48 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], N
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_short_way_says_what_boto3_says(environment: Callable[[dict[str, str]], None], name: str) -> None:
-    """Where the environment alone tells the way, boto3 is not imported; it would go the same way."""
+def test_the_environment_alone_gives_what_boto3_gives(environment: Callable[[dict[str, str]], None], name: str) -> None:
+    """Where the environment alone decides the way, boto3 is not imported, and would go the same way."""
     environment(ENVIRONMENTS[name])
-    short = access_of(os.environ, bucket="bucket")
+    short = read_access(os.environ, bucket="bucket")
     assert short is not None
     assert short == S3Store("s3://bucket").access()
 
 
 @pytest.mark.parametrize("name", BY_BOTO3)
-def test_what_is_not_plain_is_boto3s_to_say(environment: Callable[[dict[str, str]], None], name: str) -> None:
-    """Odd regions and settings are not guessed at: boto3 says where it would send a request, and obstore is told."""
+def test_odd_settings_are_left_to_boto3(environment: Callable[[dict[str, str]], None], name: str) -> None:
+    """For odd regions and settings boto3 decides where a request goes, and obstore is given the result."""
     variables, url = BY_BOTO3[name]
     environment(variables)
-    assert access_of(os.environ, bucket="bucket") is None
+    assert read_access(os.environ, bucket="bucket") is None
     access = S3Store("s3://bucket").access()
     assert access is not None
     assert access.bucket_url == url
-    assert clients_by(access, "bucket") is not None
+    assert make_clients(access, "bucket") is not None
 
 
 @pytest.mark.parametrize("bucket", ["with.dots", "UPPER", "under_score"])
 def test_a_bucket_that_is_no_host_stands_in_the_path(
     environment: Callable[[dict[str, str]], None], bucket: str
 ) -> None:
-    """A bucket that TLS could not vouch for as a host is part of the path, through either client."""
+    """A bucket name that no TLS certificate covers as a host is part of the path, with either client."""
     environment({"AWS_DEFAULT_REGION": "eu-west-1"})
-    assert access_of(os.environ, bucket=bucket) is None
+    assert read_access(os.environ, bucket=bucket) is None
     access = S3Store(f"s3://{bucket}").access()
     assert access is not None
     assert access.bucket_url == f"https://s3.eu-west-1.amazonaws.com/{bucket}"
 
 
 @pytest.mark.parametrize("variables", [{"AWS_PROFILE": "mine"}, {"AWS_CONFIG_FILE": __file__}, {"AWS_CA_BUNDLE": "x"}])
-def test_what_else_there_is_is_boto3s_to_read(variables: dict[str, str]) -> None:
+def test_files_and_profiles_are_left_to_boto3(variables: dict[str, str]) -> None:
     """A profile, a file or a bundle of certificates is left to boto3."""
     told = KEYS | NO_FILE | {"AWS_DEFAULT_REGION": "eu-west-1"}
-    assert access_of(told, bucket="bucket") is not None
-    assert access_of(told | variables, bucket="bucket") is None
+    assert read_access(told, bucket="bucket") is not None
+    assert read_access(told | variables, bucket="bucket") is None
 
 
 def test_a_proxy_is_taken_by_both(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that boto3 heeds is the one that obstore is told."""
+    """obstore is given the proxy that boto3 uses."""
     server = script(THERE)
     monkeypatch.setenv("HTTP_PROXY", server.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.internal:1234")
@@ -239,7 +239,7 @@ def test_both_clients_go_where_the_first_one_went(script: Script, monkeypatch: p
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_writes_to_the_same_place(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child works with boto3, and with the server that its parent has settled on."""
+    """A child works with boto3, and with the server of its parent."""
     server = script(WRITTEN)
     store = ObstoreS3Store("s3://bucket")
     store.put("a", b"parent")
@@ -293,14 +293,14 @@ def test_an_endpoint_without_http_is_named(
 def test_an_endpoint_that_is_no_url_is_no_panic(
     aws_environment: Callable[[str], None], endpoint: str, client: str
 ) -> None:
-    """Whatever stands there instead of a URL, the error is one of ours and names the variable."""
+    """An endpoint that is no URL raises an error of this package that names the variable."""
     aws_environment(endpoint)
     with pytest.raises(InvalidStoreUrl, match="AWS_ENDPOINT_URL_S3"):
         open_store(f"s3://bucket?client={client}").get("a")
 
 
 def test_an_endpoint_may_hold_a_secret(aws_environment: Callable[[str], None]) -> None:
-    """What stands in front of an '@' is not repeated."""
+    """The error does not repeat the text in front of an '@'."""
     aws_environment("key:sesame@localhost:9000")
     with pytest.raises(InvalidStoreUrl) as caught:
         open_store("s3://bucket").get("a")
@@ -340,10 +340,10 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     ],
     ids=["no profile", "no config", "helper fails", "helper babbles", "no source", "bad region", "bad endpoint"],
 )
-def test_what_the_chain_can_t_do_is_an_error_of_ours(
+def test_failures_of_the_chain_are_storage_errors(
     profile: Callable[[str], None], text: str, kind: type[StorageError], said: str, client: str
 ) -> None:
-    """While a client is made as at a request, through either client, with the remedy and without a secret."""
+    """Failures while a client is made become errors of this package, with the remedy and without a secret."""
     profile(text)
     store = open_store(f"s3://bucket?client={client}")
     for act in (lambda: store.put("a", b""), lambda: store.get("a"), lambda: [*store.list("x/")]):
@@ -357,7 +357,7 @@ def test_what_the_chain_can_t_do_is_an_error_of_ours(
 def test_a_helper_that_failed_for_a_moment_is_asked_again(
     profile: Callable[[str], None], tmp_path: Path, client: str
 ) -> None:
-    """No half-made client is kept: as soon as the helper gives credentials, the same store works."""
+    """As soon as the credential helper succeeds, the same store works."""
     with serving([THERE]) as server:
         credentials = tmp_path / "credentials.json"
         profile(

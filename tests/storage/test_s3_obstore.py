@@ -1,4 +1,4 @@
-"""The store that works with obstore, where it differs from the one that works with boto3."""
+"""The store that uses obstore, where it differs from the one that uses boto3."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 import storage
 from storage import (
@@ -22,7 +20,6 @@ from storage import (
     ObjectNotFound,
     StorageDenied,
     StorageUnavailable,
-    create_bucket,
     open_store,
 )
 from storage.s3.boto3_store import S3Store
@@ -32,7 +29,7 @@ from storage.s3.obstore_store import ObstoreS3Store
 from .scripted import Answer, Script
 
 
-def test_it_is_taken_where_it_is_installed() -> None:
+def test_obstore_is_used_where_it_is_installed() -> None:
     """A plain URL means obstore; a client may be asked for, and newer checksums mean boto3."""
     assert type(open_store("s3://bucket")) is ObstoreS3Store
     assert type(open_store("s3://bucket?client=boto3")) is S3Store
@@ -40,7 +37,7 @@ def test_it_is_taken_where_it_is_installed() -> None:
     assert open_store("s3://bucket/a?client=obstore").url == "s3://bucket/a?client=obstore"
 
 
-def test_without_obstore_boto3_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_obstore_boto3_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed a plain URL means boto3, and asking for obstore says what to install."""
     monkeypatch.setattr("storage.open.find_spec", lambda name: None)
     assert type(open_store("s3://bucket")) is S3Store
@@ -58,22 +55,22 @@ def test_without_obstore_boto3_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
         ([Answer(0)], StorageUnavailable),
     ],
 )
-def test_its_errors_are_boto3s(script: Script, answers: list[Answer], expected: type[Exception]) -> None:
-    """What the server answers means the same through either client; the error names key and store."""
+def test_errors_are_those_of_boto3(script: Script, answers: list[Answer], expected: type[Exception]) -> None:
+    """An answer of the server means the same with either client; the error names key and store."""
     script(*answers)
     with pytest.raises(expected, match=r"'a'.*s3://bucket/x"):
         ObstoreS3Store("s3://bucket/x").get("a")
 
 
-def test_what_obstore_gives_up_boto3_tries_again(script: Script) -> None:
-    """A store that has hiccups for longer than obstore's patience is asked by boto3, whose answer counts."""
+def test_boto3_retries_requests_that_obstore_gave_up(script: Script) -> None:
+    """boto3 retries a request that failed for longer than obstore retries, and its answer counts."""
     server = script(*[Answer(503, "SlowDown")] * 5, Answer(200, body=b"there"))
     assert ObstoreS3Store("s3://bucket").get("a") == b"there"
     assert len(server.requests) == 6
 
 
 def test_a_put_whose_answer_was_lost_finds_itself(script: Script) -> None:
-    """A write-once put that is repeated after a lost answer says ObjectExists; who calls knows what to do."""
+    """A write-once put that is repeated after a lost answer raises ObjectExists, which the caller handles."""
     script(Answer(0), Answer(412, "PreconditionFailed"))
     with pytest.raises(ObjectExists):
         ObstoreS3Store("s3://bucket").put("a", b"1", if_absent=True)
@@ -87,8 +84,8 @@ def test_a_conflict_is_no_object(script: Script) -> None:
     assert len(server.requests) == 3
 
 
-def test_a_store_it_does_not_get_on_with_is_left_to_boto3(script: Script, caplog: pytest.LogCaptureFixture) -> None:
-    """A server that ignores ranges is read through boto3, at last without asking obstore first; it is logged once."""
+def test_a_server_on_which_obstore_fails_is_left_to_boto3(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that ignores ranges is read with boto3, finally without trying obstore; one warning is logged."""
     server = script(Answer(200, body=b"0123456789"))
     store = ObstoreS3Store("s3://bucket")
     for _ in range(12):
@@ -122,7 +119,7 @@ def test_a_large_object_goes_up_in_parts(moto_url: str) -> None:
 
 
 def test_a_store_that_takes_no_parts_is_given_the_whole(script: Script) -> None:
-    """Where the rights or the server allow no upload in parts, boto3 writes the object in one request."""
+    """Where rights or server allow no upload in parts, boto3 writes the object in one request."""
     server = script(Answer(403, "AccessDenied"), Answer(200))
     body = bytes(17 * 2**20)
     ObstoreS3Store("s3://bucket").put("a", body)
@@ -130,25 +127,15 @@ def test_a_store_that_takes_no_parts_is_given_the_whole(script: Script) -> None:
 
 
 def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
-    """A key that a path of obstore's would spell otherwise is the same key through both."""
+    """A key that obstore's paths would spell otherwise is the same key with both clients."""
     quick, careful = ObstoreS3Store(moto_url), S3Store(moto_url)
     quick.put("a b/é%20?", b"1")
     assert careful.get("a b/é%20?") == quick.get("a b/é%20?") == b"1"
     assert [found.key for found in quick.list("a b/")] == ["a b/é%20?"]
 
 
-def test_it_never_passes_a_mock_by(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that mocks botocore reaches the mock, and not AWS, with a plain URL."""
-    aws_environment("")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    with mock_aws():
-        create_bucket("s3://bucket")
-        open_store("s3://bucket/x").put("a", b"1")
-        assert boto3.client("s3").get_object(Bucket="bucket", Key="x/a")["Body"].read() == b"1"
-
-
 def test_a_forked_child_works_with_boto3(moto_url: str) -> None:
-    """A child whose parent has used obstore, and would hang with it, reads all the same."""
+    """A child whose parent has used obstore reads with boto3 and does not hang."""
     program = f"""
 import os, signal, storage
 store = storage.open_store({moto_url!r})
@@ -166,7 +153,7 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_profile_is_read_by_boto3(
     moto_endpoint: str, moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Endpoint, region and keys may stand in a profile's files."""
+    """Endpoint, region and keys may come from a profile's files."""
     for name in [name for name in os.environ if name.startswith("AWS_") and "ENDPOINT" not in name]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
@@ -183,8 +170,8 @@ def test_a_profile_is_read_by_boto3(
         store.put("a", b"2", if_absent=True)
 
 
-def test_without_credentials_it_says_so(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credentials anywhere is boto3's error, and not a hang."""
+def test_missing_credentials_are_an_error(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials the error is boto3's, and the call does not hang."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_endpoint)
     with pytest.raises(StorageDenied, match="credentials"):
         ObstoreS3Store("s3://bucket").get("a")

@@ -1,4 +1,4 @@
-"""What a bucket or its policy does not allow: rights that are missing, versions, object lock, no batch deletes."""
+"""Limits of a bucket or its policy: missing rights, versions, object lock, no batch deletes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ DENIALS = [
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
 @pytest.mark.parametrize(("status", "code"), DENIALS)
 def test_every_spelling_of_a_denial(script: Script, status: int, code: str, client: str) -> None:
-    """On every verb it is StorageDenied, which is worth trying again; a HEAD, which says no code, asks once more."""
+    """A denial is StorageDenied, which is transient, on every verb; a HEAD, which has no code, asks once more."""
     script(Answer(status, code))
     store = open_store(f"s3://bucket?client={client}")
     for name, verb in VERBS.items():
@@ -78,15 +78,15 @@ def test_every_spelling_of_a_denial(script: Script, status: int, code: str, clie
     ],
 )
 def test_the_right_that_may_be_missing_is_named(script: Script, verb: str, right: str) -> None:
-    """Denied without a better reason: the error names the action that a policy has to allow."""
+    """A denial without a better reason names the action that a policy has to allow."""
     script(Answer(403, "AccessDenied"))
     with pytest.raises(StorageDenied) as caught:
         VERBS[verb](S3Store("s3://bucket"))
     assert right in caught.value.remedy
 
 
-def test_a_reason_of_the_servers_is_passed_on(script: Script) -> None:
-    """What the server says to a denial, or to what nobody knows, is in the message."""
+def test_the_servers_reason_is_in_the_message(script: Script) -> None:
+    """The message repeats what the server says to a denial or with an unknown code."""
     script(Answer(400, body=b"<Error><Code>Odd</Code><Message>Odd things happened.</Message></Error>"))
     with pytest.raises(StorageError, match=r"Odd things happened\."):
         S3Store("s3://bucket").get("a")
@@ -105,7 +105,7 @@ NO_BATCHES = [
 
 @pytest.mark.parametrize(("status", "code"), NO_BATCHES)
 def test_a_server_without_batch_deletes(script: Script, status: int, code: str) -> None:
-    """Google's door for S3 has none: keys are deleted one by one, and batches are not tried again."""
+    """Google's S3 interface has no batch deletes: keys are deleted one by one, and no batch is tried again."""
     server = script(Answer(status, code), Answer(204))
     store = open_store("s3://bucket/root")
     store.delete(["a", "b/c"])
@@ -115,8 +115,8 @@ def test_a_server_without_batch_deletes(script: Script, status: int, code: str) 
     assert sorted(asked[1:]) == [("DELETE", f"/bucket/root/{key}") for key in ("a", "b/c", "d")]
 
 
-def test_single_deletes_say_what_is_wrong(script: Script) -> None:
-    """What a single deletion meets is told, but that the key is not there."""
+def test_single_deletes_raise_their_errors(script: Script) -> None:
+    """A single deletion raises its error, except for a missing key."""
     script(Answer(501, "NotImplemented"), Answer(404, "NoSuchKey"), Answer(403, "AccessDenied"))
     store = S3Store("s3://bucket")
     store.delete(["gone"])
@@ -125,7 +125,7 @@ def test_single_deletes_say_what_is_wrong(script: Script) -> None:
 
 
 def test_a_denied_batch_is_no_reason_for_single_ones(script: Script) -> None:
-    """A refusal of the credentials is told at once."""
+    """A refusal of the credentials is raised at once."""
     server = script(Answer(403, "AccessDenied"))
     with pytest.raises(StorageDenied):
         S3Store("s3://bucket").delete(["a", "b"])
@@ -140,7 +140,7 @@ def test_a_denied_batch_is_no_reason_for_single_ones(script: Script) -> None:
     ],
 )
 def test_a_bucket_that_wants_a_digest_gets_one(script: Script, code: str, words: str) -> None:
-    """A bucket with object lock refuses a write without: it is sent with one, and so are all later ones, at once."""
+    """A bucket with object lock refuses a write without a digest: that write and all later ones send one."""
     refusal = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>".encode()
     server = script(Answer(400, body=refusal), Answer(400, body=refusal), Answer(200))
     store = open_store("s3://bucket")
@@ -166,14 +166,14 @@ def locked_url(moto_url: str) -> str:
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
 def test_a_locked_bucket_can_be_used(locked_url: str, client: str) -> None:
-    """All promises are kept there; only that what was deleted stays, and the store says so."""
+    """A locked bucket holds all guarantees, and the store reports that deleted objects stay."""
     store = open_store(f"{locked_url}?client={client}")
     assert probe_store(store, writers=4, rounds=1).broken == ()
     assert store.retention() == Retention(True, True, "GOVERNANCE", 3)
 
 
 @pytest.mark.parametrize("server", ["moto", "ceph"])
-def test_versions_are_told(request: pytest.FixtureRequest, server: str) -> None:
+def test_retention_tells_about_versions(request: pytest.FixtureRequest, server: str) -> None:
     """A bucket says whether it keeps what was deleted."""
     url = request.getfixturevalue(f"{server}_url")
     name = f"versions-{int(datetime.now(UTC).timestamp() * 1e6)}"
@@ -190,7 +190,7 @@ def test_versions_are_told(request: pytest.FixtureRequest, server: str) -> None:
 
 
 def test_settings_that_may_not_be_read_are_unknown(script: Script) -> None:
-    """Without the right to ask nothing is claimed."""
+    """Without the right to read the settings, retention is None."""
     script(Answer(403, "AccessDenied"))
     assert S3Store("s3://bucket").retention() is None
 

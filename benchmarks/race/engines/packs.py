@@ -29,7 +29,7 @@ def opened(entry: Entry) -> Iterator[Engine]:
 def _uploaded(load: Load, store: ObjectStore, slices: list[Slice]) -> int:
     """Upload; returns the number of bytes that were encoded."""
     slices.clear()
-    with PackWriter(store, _key, uploads=THREADS) as writer:
+    with PackWriter(store, _key, upload_concurrency=THREADS) as writer:
         for encoder in chunks_of(load):
             encoder.hand_over(writer.append)
             slices += writer.stored()

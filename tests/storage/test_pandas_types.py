@@ -28,7 +28,7 @@ VALUES: dict[str, Any] = {
     "floats": [1.5, np.nan, -0.0],
     "bools": [True, False, True],
     "complex": [1j, 2, 3],
-    "objects": pd.Series([1, None, [bytearray(b"x"), (1,)]], dtype=object),
+    "objects": pd.Series([1, None, [{2}, (1,)]], dtype=object),
     "lists": pd.Series([[1, 2], [3, 4], [5, 6]], dtype=object),
     "mixed": pd.Series([pd.NA, pd.NaT, decimal.Decimal("1.0")], dtype=object),
     "moments": pd.Series([pd.Timestamp("2024-01-01", tz=BERLIN), datetime.datetime(2024, 1, 1), 2**70], dtype=object),
@@ -86,17 +86,17 @@ def assert_same(one: Any, other: Any) -> None:
         assert_same(one.index, other.index)
         assert_same(one.columns, other.columns)
         assert (one.attrs, one.flags) == (other.attrs, other.flags)
-        for place in range(len(one.columns)):
-            assert_same(one.iloc[:, place], other.iloc[:, place])
+        for position in range(len(one.columns)):
+            assert_same(one.iloc[:, position], other.iloc[:, position])
 
 
 def check(value: Any) -> None:
-    """It comes back exactly, alone and inside of other values; and equal steps give equal bytes."""
+    """Assert that a value comes back exactly, alone and inside other values, and gives equal bytes again."""
     encoded = encode(value)
     assert_same(decode(encoded), value)
     assert encode(decode(encoded)) == encoded
     encoder = SequenceEncoder()
-    encoder.add({"deep": [(value,)], "other": bytearray(b"x")})
+    encoder.add({"deep": [(value,)], "other": "\ud800"})
     assert_same(decode(encoder.finish())[0]["deep"][0][0], value)
 
 
@@ -121,7 +121,7 @@ def test_every_index_comes_back_exactly(name: str) -> None:
 
 
 def test_a_frame_as_a_whole() -> None:
-    """All columns together, two of one name, with attributes and flags; and one without rows, columns or both."""
+    """All columns together, two with one name, with attributes and flags; and a frame without rows, columns or both."""
     frame = pd.concat([pd.Series(value).reset_index(drop=True).rename(name) for name, value in VALUES.items()], axis=1)
     frame.attrs = {"source": ("a", 1)}
     check(frame)
@@ -146,7 +146,7 @@ def test_a_frame_as_a_whole() -> None:
     )
 )
 def test_every_frame_comes_back_exactly(frame: pd.DataFrame) -> None:
-    """Whatever the columns hold."""
+    """A frame with any columns comes back exactly."""
     check(frame)
 
 
@@ -175,15 +175,15 @@ class SubFrame(pd.DataFrame):
     ],
     ids=["subclass", "sparse", "object", "category"],
 )
-def test_what_would_not_come_back_is_refused(value: Any, reason: str) -> None:
+def test_a_value_that_cannot_travel_is_refused(value: Any, reason: str) -> None:
     """A subclass, a dtype without a form, an object that does not travel: each is refused with its path."""
     with pytest.raises(Unencodable, match=reason) as caught:
         encode({"rows": [value]})
     assert caught.value.path.startswith("value.rows[0]")
 
 
-def test_pandas_is_imported_only_where_it_is_met(tmp_path: Path) -> None:
-    """Encoding imports it for nobody; bytes that hold a frame do, and say what to install where it is missing."""
+def test_pandas_is_imported_only_for_its_values(tmp_path: Path) -> None:
+    """Encoding never imports pandas. Decoding a frame does, and names the extra where pandas is missing."""
     (tmp_path / "frame").write_bytes(encode(pd.DataFrame({"a": [1]})))
     program = (
         "import sys; from pathlib import Path; import storage\n"
