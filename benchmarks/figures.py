@@ -1,0 +1,212 @@
+"""Figures of runs, and their medians, lowest and highest over the runs of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from fanout.report import readable
+
+from .run import Run, Status
+from .workloads import Workload, waits
+
+NOTHING = "–"
+PROCESS = ("process-1", "process-2")
+"""Roles of the workers that run the step `process`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over several runs.
+
+    Attributes:
+        median: The middle one.
+        low: The smallest.
+        high: The largest.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread | None:
+        """Return the spread of the values that there are; None if there are none."""
+        found = [value for value in values if value is not None]
+        return cls(median(found), min(found), max(found)) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All runs of one contender with one workload.
+
+    Attributes:
+        contender: Name of the contender.
+        workload: The workload.
+        runs: One at least, in the order in which they were run.
+    """
+
+    contender: str
+    workload: Workload
+    runs: tuple[Run, ...]
+
+    @property
+    def done(self) -> tuple[Run, ...]:
+        """The runs that came to their end."""
+        return tuple(run for run in self.runs if run.status is Status.DONE)
+
+    @property
+    def right(self) -> bool:
+        """Whether each answer was right."""
+        return all(run.right for run in self.done)
+
+    @property
+    def wall(self) -> Spread | None:
+        """Seconds to the answer."""
+        return Spread.of(wall_s for run in self.done for wall_s in run.walls_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of runs.
+
+    Attributes:
+        heading: Its name in tables, with the unit where `show` has none.
+        values: Its values in one run.
+        show: A value as text.
+        has_range: Whether a table shows the lowest and the highest too.
+        rising: Whether more is better.
+    """
+
+    heading: str
+    values: Callable[[Run], Iterable[float | None]]
+    show: Callable[[float], str]
+    has_range: bool = False
+    rising: bool = False
+
+    def spread(self, case: Case) -> Spread | None:
+        """Return the figure over the runs of a case that came to their end."""
+        return Spread.of(value for run in case.done for value in self.values(run))
+
+    def text(self, case: Case) -> str:
+        """Return the median as text, with the range in brackets where it is asked for and the runs differ."""
+        return show_spread(self.spread(case), self.show, has_range=self.has_range)
+
+
+def show_spread(spread: Spread | None, show: Callable[[float], str], *, has_range: bool = True) -> str:
+    """Return the median as text, with the range in brackets where the values differ."""
+    if spread is None:
+        return NOTHING
+    low, high = show(spread.low), show(spread.high)
+    return show(spread.median) if low == high or not has_range else f"{show(spread.median)} ({low} … {high})"
+
+
+def group_runs(runs: Iterable[Run], *, recorded: bool = False) -> list[Case]:
+    """Group the runs by case, in the order of first appearance; those with recorded stages, or those without."""
+    found: dict[tuple[str, Workload], list[Run]] = {}
+    for run in runs:
+        if run.recorded == recorded:
+            found.setdefault((run.contender, run.workload), []).append(run)
+    return [Case(*key, tuple(group)) for key, group in found.items()]
+
+
+def compare_medians(runs: Sequence[Run], contender: str, other: str, workload: Workload) -> Spread | None:
+    """Return how many times as long one contender takes as another.
+
+    It is a ratio of medians for each repetition, and so of what ran close in time.
+    """
+
+    def of(name: str, repetition: int) -> Spread | None:
+        key = (name, workload, repetition)
+        same = (run for run in runs if (run.contender, run.workload, run.repetition) == key)
+        return Spread.of(wall_s for run in same for wall_s in run.walls_s)
+
+    pairs = ((of(contender, number), of(other, number)) for number in sorted({run.repetition for run in runs}))
+    return Spread.of(one.median / another.median for one, another in pairs if one and another)
+
+
+def name_workload(workload: Workload) -> str:
+    """Return a workload in words, such as "40 MB × 32 chunks"."""
+    parts = []
+    if workload.work in ("upload", "download"):
+        parts.append(workload.work)
+    if workload.size_bytes:
+        parts.append(show_size(workload.size_bytes).replace(".0 ", " "))
+    if workload.items and workload.work != "wait":
+        parts.append(f"{workload.items:,} items")
+    if workload.chunks:
+        noun = "steps" if workload.work == "wait" else "chunks" if workload.chunks > 1 else "chunk"
+        parts.append(f"{workload.chunks:,} {noun}")
+    return " × ".join(parts).replace("load × ", "load ")
+
+
+def show_size(size_bytes: float) -> str:
+    """Return a number of bytes for people."""
+    return readable(max(0, int(size_bytes)))
+
+
+def _show_count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _show_seconds(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+def _time(
+    heading: str, value: Callable[[Workload, float], float], show: Callable[[float], str], **more: bool
+) -> Figure:
+    return Figure(heading, lambda run: (value(run.workload, wall_s) for wall_s in run.walls_s), show, True, **more)
+
+
+def _size(heading: str, value: Callable[[Run], float | None]) -> Figure:
+    return Figure(heading, lambda run: [value(run)], show_size)
+
+
+def _peak(heading: str, *roles: str) -> Figure:
+    return Figure(heading, lambda run: [max(_of(run, roles, "peak_bytes"), default=None)], show_size)
+
+
+def _largest(heading: str, *roles: str) -> Figure:
+    return Figure(heading, lambda run: [max(_of(run, roles, "process_bytes"), default=None)], show_size)
+
+
+def _of(run: Run, roles: Iterable[str], attribute: str) -> list[int]:
+    return [getattr(run.memory[role], attribute) for role in roles if role in run.memory]
+
+
+def _published(run: Run) -> float | None:
+    return run.traffic.published_bytes if run.traffic and not run.traffic.lost else None
+
+
+def _cpu(role: str) -> Figure:
+    return Figure(role, lambda run: [run.cpu_s.get(role)], lambda value: f"{value:,.3f}")
+
+
+SECONDS = _time("answer after, s", lambda workload, wall_s: wall_s, _show_seconds)
+WALL = replace(SECONDS, heading="wall, s", has_range=False)
+MILLISECONDS = _time("answer after, ms", lambda workload, wall_s: 1000 * wall_s, lambda value: f"{value:,.1f}")
+CHUNK_MS = _time("ms a chunk", lambda workload, wall_s: 1000 * wall_s / workload.chunks, _show_seconds)
+ITEM_US = _time("µs an item", lambda workload, wall_s: 1e6 * wall_s / workload.items, _show_seconds)
+THROUGHPUT = _time("MB a second", lambda workload, wall_s: workload.size_bytes / 1e6 / wall_s, _show_count, rising=True)
+SPEED_UP = _time("speed-up", lambda workload, wall_s: sum(waits(workload)) / wall_s, lambda v: f"{v:,.1f}", rising=True)
+
+BROKER_BEFORE = _size("before", lambda run: next(iter(_of(run, ["broker"], "before_bytes")), None))
+BROKER_GROWTH = _size("grows by", lambda run: next(iter(_of(run, ["broker"], "growth_bytes")), None))
+BROKER_PEAK = _peak("peak", "broker")
+PUBLISHED = _size("published", _published)
+CHUNK_BYTES = Figure(
+    "broker bytes a chunk",
+    lambda run: [None if (size := _published(run)) is None else size / run.workload.chunks],
+    _show_count,
+)
+MESSAGES = Figure("messages", lambda run: [run.traffic.published if run.traffic else None], _show_count)
+ROLES = {"caller": ("caller",), "setup": ("setup",), "process": PROCESS, "join": ("join",)}
+PEAKS = {name: _peak(name, *roles) for name, roles in ROLES.items()}
+LARGEST = [_largest(name, *roles) for name, roles in ROLES.items()]
+RESULTS_PEAK = _peak("Redis", "results")
+CPU = [_cpu(role) for role in ("caller", "workers", "store", "broker", "results")]
+REQUESTS = Figure("S3 requests", lambda run: [run.requests.total if run.requests else None], _show_count)
+UPLOADED = _size("S3 up", lambda run: run.requests.uploaded_bytes if run.requests else None)
+DOWNLOADED = _size("S3 down", lambda run: run.requests.downloaded_bytes if run.requests else None)
