@@ -24,7 +24,7 @@ from .machine import describe_context
 from .pictures import draw_pictures
 from .run import Run, read_runs
 from .servers import Site
-from .session import Limits, run_comparison
+from .session import run_comparison
 from .tables import make_tables
 
 _UNITS = {"": 1_000_000, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -44,32 +44,21 @@ def _parse_list(parse: Callable[[str], Any], remedy: str) -> Callable[..., Any]:
     return convert
 
 
-def parse_size(text: str) -> int:
-    """Parse a size such as `40MB`; without a unit it is MB.
-
-    Raises:
-        ValueError: It is no size.
-        KeyError: It has another unit.
-    """
+def _parse_size(text: str) -> int:
     number = text.rstrip("BGMk")
-    return parse_positive(str(int(float(number) * _UNITS[text[len(number) :]])))
+    return _parse_positive(str(int(float(number) * _UNITS[text[len(number) :]])))
 
 
-def parse_positive(text: str) -> int:
-    """Parse a positive number.
-
-    Raises:
-        ValueError: It is none.
-    """
+def _parse_positive(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise ValueError(text)
     return int(text)
 
 
 _SIZES = click.option(
-    "--sizes", callback=_parse_list(parse_size, "sizes such as 1MB,40MB or 1GB"), help="Of the input, such as 1MB,1GB."
+    "--sizes", callback=_parse_list(_parse_size, "sizes such as 1MB,40MB or 1GB"), help="Of the input, such as 1MB,1GB."
 )
-_CHUNKS = _parse_list(parse_positive, "numbers such as 8,32,128")
+_CHUNKS = _parse_list(_parse_positive, "numbers such as 8,32,128")
 _CHOICE = _parse_list(lambda name: CONTENDERS[name].name, f"names of contenders, of {', '.join(CONTENDERS)}")
 _OUT = click.Path(file_okay=False, path_type=Path)
 _OPTIONS: dict[str, list[Callable[..., Any]]] = {
@@ -120,8 +109,12 @@ def _add_command(name: str, make: Callable[..., Comparison]) -> None:
     ) -> None:
         given = {option: value for option, value in sizes.items() if value is not None}
         comparison = make(quick=quick, **given).select(contenders or ())
-        comparison = replace(comparison, repeat=repeat or comparison.repeat)
-        limits = Limits(timeout_s or comparison.timeout_s, int(limit_gb * 1e9))
+        comparison = replace(
+            comparison,
+            repeat=repeat or comparison.repeat,
+            timeout_s=timeout_s or comparison.timeout_s,
+            limit_bytes=int(limit_gb * 1e9),
+        )
         screen = Console(highlight=False, soft_wrap=True)
         out.mkdir(parents=True, exist_ok=True)
         results = out / f"{comparison.name}.jsonl"
@@ -129,7 +122,7 @@ def _add_command(name: str, make: Callable[..., Comparison]) -> None:
         with _open_site(comparison, broker_url, store_url) as site, results.open("w") as lines:
             screen.print(f"{len(comparison.sessions)} sessions, {comparison.repeat} times; results go to {results}")
             context = describe_context(sys.argv[1:])
-            for run in run_comparison(comparison, site, limits, profile=profile):
+            for run in run_comparison(comparison, site, profile=profile):
                 runs.append(replace(run, context=context))
                 lines.write(runs[-1].to_line() + "\n")
                 lines.flush()

@@ -12,8 +12,6 @@ from .run import Run, Status
 from .workloads import Workload, waits
 
 NOTHING = "–"
-PROCESS = ("process-1", "process-2")
-"""Roles of the workers that run the step `process`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +55,6 @@ class Case:
         return tuple(run for run in self.runs if run.status is Status.DONE)
 
     @property
-    def right(self) -> bool:
-        """Whether each answer was right."""
-        return all(run.right for run in self.done)
-
-    @property
     def wall(self) -> Spread | None:
         """Seconds to the answer."""
         return Spread.of(wall_s for run in self.done for wall_s in run.walls_s)
@@ -76,14 +69,12 @@ class Figure:
         values: Its values in one run.
         show: A value as text.
         has_range: Whether a table shows the lowest and the highest too.
-        rising: Whether more is better.
     """
 
     heading: str
     values: Callable[[Run], Iterable[float | None]]
     show: Callable[[float], str]
     has_range: bool = False
-    rising: bool = False
 
     def spread(self, case: Case) -> Spread | None:
         """Return the figure over the runs of a case that came to their end."""
@@ -128,17 +119,13 @@ def compare_medians(runs: Sequence[Run], contender: str, other: str, workload: W
 
 def name_workload(workload: Workload) -> str:
     """Return a workload in words, such as "40 MB × 32 chunks"."""
-    parts = []
+    size = show_size(workload.size_bytes).replace(".0 ", " ") if workload.size_bytes else ""
     if workload.work in ("upload", "download"):
-        parts.append(workload.work)
-    if workload.size_bytes:
-        parts.append(show_size(workload.size_bytes).replace(".0 ", " "))
-    if workload.items and workload.work != "wait":
-        parts.append(f"{workload.items:,} items")
-    if workload.chunks:
-        noun = "steps" if workload.work == "wait" else "chunks" if workload.chunks > 1 else "chunk"
-        parts.append(f"{workload.chunks:,} {noun}")
-    return " × ".join(parts).replace("load × ", "load ")
+        return f"{workload.work} {size}"
+    items = f"{workload.items:,} items" if workload.items and workload.work != "wait" else ""
+    noun = "step" if workload.work == "wait" else "chunk"
+    chunks = f"{workload.chunks:,} {noun}{'s' * (workload.chunks > 1)}" if workload.chunks else ""
+    return " × ".join(filter(None, (size, items, chunks)))
 
 
 def show_size(size_bytes: float) -> str:
@@ -146,34 +133,21 @@ def show_size(size_bytes: float) -> str:
     return readable(max(0, int(size_bytes)))
 
 
-def _show_count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _show_seconds(value: float) -> str:
-    return f"{value:,.2f}"
-
-
-def _time(
-    heading: str, value: Callable[[Workload, float], float], show: Callable[[float], str], **more: bool
-) -> Figure:
-    return Figure(heading, lambda run: (value(run.workload, wall_s) for wall_s in run.walls_s), show, True, **more)
+def _time(heading: str, value: Callable[[Workload, float], float], show: Callable[[float], str]) -> Figure:
+    return Figure(heading, lambda run: (value(run.workload, wall_s) for wall_s in run.walls_s), show, True)
 
 
 def _size(heading: str, value: Callable[[Run], float | None]) -> Figure:
     return Figure(heading, lambda run: [value(run)], show_size)
 
 
-def _peak(heading: str, *roles: str) -> Figure:
-    return Figure(heading, lambda run: [max(_of(run, roles, "peak_bytes"), default=None)], show_size)
+def _memory(heading: str, attribute: str, *roles: str) -> Figure:
+    """Make a figure of the largest of some process trees."""
 
+    def values(run: Run) -> list[int | None]:
+        return [max((getattr(run.memory[role], attribute) for role in roles if role in run.memory), default=None)]
 
-def _largest(heading: str, *roles: str) -> Figure:
-    return Figure(heading, lambda run: [max(_of(run, roles, "process_bytes"), default=None)], show_size)
-
-
-def _of(run: Run, roles: Iterable[str], attribute: str) -> list[int]:
-    return [getattr(run.memory[role], attribute) for role in roles if role in run.memory]
+    return Figure(heading, values, show_size)
 
 
 def _published(run: Run) -> float | None:
@@ -181,32 +155,31 @@ def _published(run: Run) -> float | None:
 
 
 def _cpu(role: str) -> Figure:
-    return Figure(role, lambda run: [run.cpu_s.get(role)], lambda value: f"{value:,.3f}")
+    return Figure(role, lambda run: [run.cpu_s.get(role)], "{:,.3f}".format)
 
 
-SECONDS = _time("answer after, s", lambda workload, wall_s: wall_s, _show_seconds)
+SECONDS = _time("answer after, s", lambda workload, wall_s: wall_s, "{:,.2f}".format)
 WALL = replace(SECONDS, heading="wall, s", has_range=False)
-MILLISECONDS = _time("answer after, ms", lambda workload, wall_s: 1000 * wall_s, lambda value: f"{value:,.1f}")
-CHUNK_MS = _time("ms a chunk", lambda workload, wall_s: 1000 * wall_s / workload.chunks, _show_seconds)
-ITEM_US = _time("µs an item", lambda workload, wall_s: 1e6 * wall_s / workload.items, _show_seconds)
-THROUGHPUT = _time("MB a second", lambda workload, wall_s: workload.size_bytes / 1e6 / wall_s, _show_count, rising=True)
-SPEED_UP = _time("speed-up", lambda workload, wall_s: sum(waits(workload)) / wall_s, lambda v: f"{v:,.1f}", rising=True)
+MILLISECONDS = _time("answer after, ms", lambda workload, wall_s: 1000 * wall_s, "{:,.1f}".format)
+CHUNK_MS = _time("ms a chunk", lambda workload, wall_s: 1000 * wall_s / workload.chunks, "{:,.2f}".format)
+ITEM_US = _time("µs an item", lambda workload, wall_s: 1e6 * wall_s / workload.items, "{:,.2f}".format)
+THROUGHPUT = _time("MB a second", lambda workload, wall_s: workload.size_bytes / 1e6 / wall_s, "{:,.0f}".format)
+SPEED_UP = _time("speed-up", lambda workload, wall_s: sum(waits(workload)) / wall_s, "{:,.1f}".format)
 
-BROKER_BEFORE = _size("before", lambda run: next(iter(_of(run, ["broker"], "before_bytes")), None))
-BROKER_GROWTH = _size("grows by", lambda run: next(iter(_of(run, ["broker"], "growth_bytes")), None))
-BROKER_PEAK = _peak("peak", "broker")
+BROKER_GROWTH = _memory("grows by", "growth_bytes", "broker")
+BROKER_PEAK = _memory("peak", "peak_bytes", "broker")
 PUBLISHED = _size("published", _published)
 CHUNK_BYTES = Figure(
     "broker bytes a chunk",
     lambda run: [None if (size := _published(run)) is None else size / run.workload.chunks],
-    _show_count,
+    "{:,.0f}".format,
 )
-MESSAGES = Figure("messages", lambda run: [run.traffic.published if run.traffic else None], _show_count)
-ROLES = {"caller": ("caller",), "setup": ("setup",), "process": PROCESS, "join": ("join",)}
-PEAKS = {name: _peak(name, *roles) for name, roles in ROLES.items()}
-LARGEST = [_largest(name, *roles) for name, roles in ROLES.items()]
-RESULTS_PEAK = _peak("Redis", "results")
+MESSAGES = Figure("messages", lambda run: [run.traffic.published if run.traffic else None], "{:,.0f}".format)
+_ROLES = {"caller": ["caller"], "setup": ["setup"], "process": ["process-1", "process-2"], "join": ["join"]}
+PEAKS = {name: _memory(name, "peak_bytes", *roles) for name, roles in _ROLES.items()}
+LARGEST = [_memory(name, "process_bytes", *roles) for name, roles in _ROLES.items()]
+RESULTS_PEAK = _memory("Redis", "peak_bytes", "results")
 CPU = [_cpu(role) for role in ("caller", "workers", "store", "broker", "results")]
-REQUESTS = Figure("S3 requests", lambda run: [run.requests.total if run.requests else None], _show_count)
+REQUESTS = Figure("S3 requests", lambda run: [run.requests.total if run.requests else None], "{:,.0f}".format)
 UPLOADED = _size("S3 up", lambda run: run.requests.uploaded_bytes if run.requests else None)
 DOWNLOADED = _size("S3 down", lambda run: run.requests.downloaded_bytes if run.requests else None)

@@ -42,66 +42,49 @@ _ROLES = {"caller": ("#D55E00", "o"), "setup": ("#009E73", "^"), "process": ("#B
 def draw_pictures(comparison: str, runs: Sequence[Run], out: Path) -> list[Path]:
     """Draw what the runs of a comparison suffice for; return the paths."""
     cases = [case for case in group_runs(runs) if case.done]
-    drawn: list[Path] = []
-    if comparison == "memory":
-        drawn += _draw_memory(cases, out)
-    elif comparison == "scale":
-        drawn += _draw_columns(cases, out / "scale.png", by=lambda case: case.contender, draw=_draw_roles)
-    elif comparison == "job":
-        recorded = [case for case in group_runs(runs, recorded=True) if case.done]
-        shown = [case for case in recorded if case.contender == "fanout" or case.workload.size_bytes]
-        by: Callable[[Case], object] = lambda case: (case.contender, case.workload)  # noqa: E731
-        drawn += _draw_columns(shown, out / "job.png", by=by, draw=_draw_stages, height=6.0)
-    elif comparison == "overhead" and cases:
-        with _axes(out / "overhead.png") as axes:
-            _draw_lines(axes, cases, lambda case: case.workload.chunks, figures.CHUNK_MS, "{:,.0f}")
-            _label(axes, "What an empty chunk costs, two workers", "number of chunks", "milliseconds a chunk")
-        drawn.append(out / "overhead.png")
-    elif comparison == "wordcount" and cases:
-        with _axes(out / "wordcount.png") as axes:
-            _draw_rows(axes, sorted(cases, key=lambda case: case.wall.median if case.wall else 0.0))
-        drawn.append(out / "wordcount.png")
-    return drawn
-
-
-def _draw_memory(cases: Sequence[Case], out: Path) -> list[Path]:
+    recorded = [case for case in group_runs(runs, recorded=True) if case.done]
+    stages = [case for case in recorded if case.contender == "fanout" or case.workload.size_bytes]
+    sizes = _vary([case for case in cases if case.workload.chunks == SIZES_CHUNKS])
+    numbers = _vary([case for case in cases if case.workload.size_bytes == CHUNKS_SIZE])
+    pair = [case for case in cases if case.workload == WORDS and case.contender in ("canvas", "fanout")]
+    pictures: dict[str, dict[str, tuple[list[Case], Callable[[Path, list[Case]], None]]]] = {
+        "memory": {
+            "memory-time": (pair if len(pair) == 2 else [], _draw_over_time),
+            "memory-size": (sizes, _draw_sizes),
+            "memory-chunks": (numbers, _draw_chunks),
+        },
+        "scale": {"scale": (cases, lambda path, cases: _draw_columns(path, cases, _draw_roles))},
+        "job": {"job": (stages, lambda path, cases: _draw_columns(path, cases, _draw_stages))},
+        "overhead": {"overhead": (cases, _draw_overhead)},
+        "wordcount": {"wordcount": (cases, _draw_rows)},
+    }
     drawn = []
-    of_sizes = [case for case in cases if case.workload.chunks == SIZES_CHUNKS]
-    of_chunks = [case for case in cases if case.workload.size_bytes == CHUNKS_SIZE]
-    pair = [case for case in of_sizes if case.workload == WORDS and case.contender in ("canvas", "fanout")]
-    if len(pair) == 2:
-        with _axes(out / "memory-time.png") as axes:
-            _draw_over_time(axes, pair)
-        drawn.append(out / "memory-time.png")
-    if len({case.workload for case in of_sizes}) > 1:
-        with _axes(out / "memory-size.png") as axes:
-            _draw_lines(axes, of_sizes, lambda case: case.workload.size_bytes / MB, figures.BROKER_PEAK, "{:,.0f}", MB)
-            _label(axes, f"Peak memory of the broker, {SIZES_CHUNKS} chunks", "size of the input, MB", "resident, MB")
-        drawn.append(out / "memory-size.png")
-    if len({case.workload for case in of_chunks}) > 1:
-        with _axes(out / "memory-chunks.png") as axes:
-            _draw_lines(axes, of_chunks, lambda case: case.workload.chunks, figures.PUBLISHED, "{:,.0f}", MB)
-            title = f"Bytes published to RabbitMQ, {figures.show_size(CHUNKS_SIZE).replace('.0 ', ' ')} of input"
-            _label(axes, title, "number of chunks", "published, MB")
-        drawn.append(out / "memory-chunks.png")
+    for name, (found, draw) in pictures.get(comparison, {}).items():
+        if found:
+            drawn.append(out / f"{name}.png")
+            draw(drawn[-1], found)
     return drawn
 
 
-def _draw_over_time(axes: Axes, pair: Sequence[Case]) -> None:
+def _vary(cases: list[Case]) -> list[Case]:
+    return cases if len({case.workload for case in cases}) > 1 else []
+
+
+def _draw_over_time(path: Path, pair: list[Case]) -> None:
     """Draw the broker's memory in the run of middle length of each."""
-    for case in pair:
-        run = sorted(case.done, key=lambda one: one.walls_s[0])[len(case.done) // 2]
-        growth, look = figures.BROKER_GROWTH.text(case), CONTENDERS[case.contender]
-        times, sizes = zip(*((at_s, size / MB) for at_s, size in run.memory["broker"].series), strict=True)
-        label = f"{look.label}: + {growth}, answer after {figures.SECONDS.text(case).split(' ')[0]} s"
-        axes.plot(times, sizes, color=look.colour, linewidth=2.2, label=label)
-        axes.fill_between(times, sizes, color=look.colour, alpha=0.10, linewidth=0)
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.0))
-    axes.margins(y=0.25)
-    words = name_workload(pair[0].workload).replace(" × ", " in ")
-    _label(axes, f"RabbitMQ, counting the words of {words}", "seconds since the call", "resident memory, MB")
+    with _open_axes(path) as axes:
+        for case in pair:
+            run = sorted(case.done, key=lambda one: one.walls_s[0])[len(case.done) // 2]
+            growth, look = figures.BROKER_GROWTH.text(case), CONTENDERS[case.contender]
+            times, sizes = zip(*((at_s, size / MB) for at_s, size in run.memory["broker"].series), strict=True)
+            label = f"{look.label}: + {growth}, answer after {figures.WALL.text(case)} s"
+            axes.plot(times, sizes, color=look.colour, linewidth=2.2, label=label)
+            axes.fill_between(times, sizes, color=look.colour, alpha=0.10, linewidth=0)
+        axes.set_ylim(0, axes.dataLim.ymax * 1.2)
+        axes.set_xlim(left=0)
+        axes.legend(loc="upper left")
+        words = name_workload(pair[0].workload).replace(" × ", " in ")
+        _label(axes, f"RabbitMQ, counting the words of {words}", "seconds since the call", "resident memory, MB")
 
 
 def _draw_roles(axes: Axes, cases: Sequence[Case]) -> None:
@@ -135,52 +118,62 @@ def _draw_stages(axes: Axes, cases: Sequence[Case]) -> None:
     axes.title.set_fontsize(12)
 
 
-def _draw_rows(axes: Axes, cases: Sequence[Case]) -> None:
+def _draw_rows(path: Path, cases: list[Case]) -> None:
     """Draw a row for each case: a dot at the median, a line from the lowest to the highest."""
-    for place, case in enumerate(cases):
-        look, spread = CONTENDERS[case.contender], figures.SECONDS.spread(case)
-        assert spread is not None
-        axes.hlines(place, spread.low, spread.high, color=look.colour, linewidth=5, alpha=0.35)
-        axes.plot([spread.median], [place], look.marker, color=look.colour, markersize=9)
-        axes.annotate(
-            f"{spread.median:,.2f} s",
-            (spread.high, place),
-            xytext=(12, 0),
-            textcoords="offset points",
-            va="center",
-            color=look.colour,
-            weight="bold",
-        )
-    axes.set_yticks(range(len(cases)), [CONTENDERS[case.contender].label for case in cases])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
-    _plain_numbers(axes.xaxis)
-    words = name_workload(cases[0].workload).replace(" × ", " in ")
-    _label(axes, f"Counting the words of {words}, two workers", "seconds", "")
+    found = sorted(((spread.median, spread, case) for case in cases if (spread := case.wall)), key=lambda one: one[0])
+    with _open_axes(path) as axes:
+        for place, (wall_s, spread, case) in enumerate(found):
+            look = CONTENDERS[case.contender]
+            text: Any = {"textcoords": "offset points", "va": "center", "color": look.colour, "weight": "bold"}
+            axes.hlines(place, spread.low, spread.high, color=look.colour, linewidth=5, alpha=0.35)
+            axes.plot([wall_s], [place], look.marker, color=look.colour, markersize=9)
+            axes.annotate(f"{wall_s:,.2f} s", (spread.high, place), xytext=(12, 0), **text)
+        axes.set_yticks(range(len(found)), [CONTENDERS[case.contender].label for _, _, case in found])
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.margins(x=0.15)
+        _plain_numbers(axes.xaxis)
+        words = name_workload(cases[0].workload).replace(" × ", " in ")
+        _label(axes, f"Counting the words of {words}, two workers", "seconds", "")
 
 
-def _draw_lines(
-    axes: Axes, cases: Sequence[Case], x: Callable[[Case], float], figure: Figure, tick: str, unit: float = 1.0
-) -> None:
-    """Draw a line for each contender: medians, with a bar from the lowest to the highest."""
-    for name in dict.fromkeys(case.contender for case in cases):
-        same = sorted((case for case in cases if case.contender == name), key=x)
-        found = [(x(case), spread) for case in same if (spread := figure.spread(case))]
-        if found:
-            look = CONTENDERS[name]
-            xs, spreads = zip(*found, strict=True)
-            medians = [spread.median / unit for spread in spreads]
-            errors = [[(s.median - s.low) / unit for s in spreads], [(s.high - s.median) / unit for s in spreads]]
-            style: Any = {"color": look.colour, "marker": look.marker, "linewidth": 2.2, "markersize": 7, "capsize": 3}
-            axes.errorbar(xs, medians, yerr=errors, label=look.label, **style)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+def _draw_lines(path: Path, cases: list[Case], x: Callable[[Case], float], figure: Figure, labels: str) -> None:
+    """Draw a line for each contender: medians, with a bar from the lowest to the highest. Bytes are in MB."""
+    unit = MB if figure in (figures.BROKER_PEAK, figures.PUBLISHED) else 1.0
     places = sorted({x(case) for case in cases})
-    axes.set_xticks(places, [tick.format(place) for place in places])
-    axes.xaxis.set_minor_locator(NullLocator())
-    _plain_numbers(axes.yaxis)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    with _open_axes(path) as axes:
+        for name in dict.fromkeys(case.contender for case in cases):
+            same = sorted((case for case in cases if case.contender == name), key=x)
+            found = [(x(case), spread) for case in same if (spread := figure.spread(case))]
+            if found:
+                look = CONTENDERS[name]
+                xs, spreads = zip(*found, strict=True)
+                below, above = zip(*((one.median - one.low, one.high - one.median) for one in spreads), strict=True)
+                errors = [[size / unit for size in side] for side in (below, above)]
+                style: Any = {"color": look.colour, "marker": look.marker, "linewidth": 2.2, "capsize": 3}
+                axes.errorbar(xs, [one.median / unit for one in spreads], yerr=errors, label=look.label, **style)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(places, [f"{place:,.0f}" for place in places])
+        axes.xaxis.set_minor_locator(NullLocator())
+        _plain_numbers(axes.yaxis)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _label(axes, *labels.split(" | "))
+
+
+def _draw_sizes(path: Path, cases: list[Case]) -> None:
+    labels = f"Peak memory of the broker, {SIZES_CHUNKS} chunks | size of the input, MB | resident, MB"
+    _draw_lines(path, cases, lambda case: case.workload.size_bytes / MB, figures.BROKER_PEAK, labels)
+
+
+def _draw_chunks(path: Path, cases: list[Case]) -> None:
+    labels = f"Bytes published to RabbitMQ, {CHUNKS_SIZE / MB:.0f} MB of input | number of chunks | published, MB"
+    _draw_lines(path, cases, lambda case: case.workload.chunks, figures.PUBLISHED, labels)
+
+
+def _draw_overhead(path: Path, cases: list[Case]) -> None:
+    labels = "What an empty chunk costs, two workers | number of chunks | milliseconds a chunk"
+    _draw_lines(path, cases, lambda case: case.workload.chunks, figures.CHUNK_MS, labels)
 
 
 def _plain_numbers(axis: Any) -> None:
@@ -195,35 +188,25 @@ def _label(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
-def _draw_columns(
-    cases: Sequence[Case],
-    path: Path,
-    *,
-    by: Callable[[Case], object],
-    draw: Callable[[Axes, Sequence[Case]], None],
-    height: float = 5.2,
-) -> list[Path]:
-    """Draw groups of cases side by side."""
+def _draw_columns(path: Path, cases: list[Case], draw: Callable[[Axes, Sequence[Case]], None]) -> None:
+    """Draw groups of cases side by side: those of a contender, or each by itself where it has stages."""
     groups: dict[object, list[Case]] = {}
     for case in cases:
-        groups.setdefault(by(case), []).append(case)
-    if not groups:
-        return []
-    with _canvas(path, width=13, height=height) as canvas:
+        groups.setdefault((case.contender, draw is _draw_stages and case.workload), []).append(case)
+    with _open_canvas(path, width=13, height=6.0) as canvas:
         columns = canvas.subplots(1, len(groups), sharey=True, squeeze=False)[0]
         for axes, group in zip(columns, groups.values(), strict=True):
             draw(axes, group)
-    return [path]
 
 
 @contextmanager
-def _axes(path: Path) -> Iterator[Axes]:
-    with _canvas(path) as canvas:
+def _open_axes(path: Path) -> Iterator[Axes]:
+    with _open_canvas(path) as canvas:
         yield canvas.subplots()
 
 
 @contextmanager
-def _canvas(path: Path, *, width: float = 9.5, height: float = 5.2) -> Iterator[Canvas]:
+def _open_canvas(path: Path, *, width: float = 9.5, height: float = 5.2) -> Iterator[Canvas]:
     """Yield an empty picture without a window, and save it."""
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=(width, height), layout="constrained")

@@ -14,7 +14,7 @@ from pathlib import Path
 from devstack import CeleryWorker, CephGateway, RabbitMQ, Redis
 from storage import create_bucket, open_store
 
-from .contenders import Contender
+from .contenders import PROCESSES, QUEUES, THREADS, Contender
 from .counters import CEPH_ARGS
 
 _BROKER_SETTINGS = {
@@ -26,19 +26,8 @@ _BROKER_SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """The Celery workers of a session.
-
-    Attributes:
-        queues: Name of each worker -> its queues, comma-separated; None for the app's default queue.
-        concurrency: Pool children, or threads, of each.
-        pool: A pool of Celery.
-    """
-
-    queues: Mapping[str, str | None]
-    concurrency: int
-    pool: str = "prefork"
+_STEP_QUEUES = {"setup": "setup", "process-1": "process", "process-2": "process", "join": "join"}
+"""Name of each worker -> its queue, where each step has a worker of its own, so that their memory is told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +113,12 @@ class Site:
 
     @contextmanager
     def start_cluster(
-        self, directory: Path, contender: Contender, workers: Workers, environment: Mapping[str, str]
+        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: bool
     ) -> Iterator[Cluster]:
         """Start a broker, a result backend and workers; kill them at the end, for there is nothing to save.
+
+        The environment is that of the workers. With `QUEUES` in it each step has a worker with one child; else there
+        is one worker with two children, or with 32 threads.
 
         Raises:
             StackError: A server is not installed, or did not come up.
@@ -136,6 +128,7 @@ class Site:
             results = stack.enter_context(Redis.start(directory / "redis"))
             broker_url = broker.url if broker is not None else str(self.broker_url)
             found = {"CELERY_BROKER_URL": broker_url, "CELERY_RESULT_BACKEND": results.url, **environment}
+            queues: dict[str, str] = _STEP_QUEUES if QUEUES in environment else {"worker": ""}
             started: dict[str, CeleryWorker] = {}
 
             def start(name: str) -> None:
@@ -143,15 +136,15 @@ class Site:
                     "benchmarks.contenders.app:app",
                     directory=directory / name,
                     environment=found,
-                    concurrency=workers.concurrency,
-                    pool=workers.pool,
-                    queues=workers.queues[name],
+                    concurrency=1 if queues[name] else THREADS if threads else PROCESSES,
+                    pool="threads" if threads else "prefork",
+                    queues=queues[name] or None,
                     args=("--without-gossip", "--without-mingle", "--without-heartbeat"),
                 )
 
             stack.callback(lambda: [self.reaper.submit(worker.kill) for worker in started.values()])
-            with ThreadPoolExecutor(len(workers.queues)) as threads:
-                list(threads.map(start, workers.queues))
+            with ThreadPoolExecutor(len(queues)) as starters:
+                list(starters.map(start, queues))
             servers = {"broker": broker, "results": results, **started}
             pids = {role: server.pid for role, server in servers.items() if server is not None}
             log = directory / "broker" / "rabbitmq.log" if isinstance(broker, RabbitMQ) else None

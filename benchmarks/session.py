@@ -32,20 +32,7 @@ _SETTLE_S = 0.3
 _REFUSAL = re.compile(r"message size \d+ is larger than configured max size \d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a run is stopped.
-
-    Attributes:
-        timeout_s: It takes longer; a run that would take longer is not begun.
-        broker_bytes: Its broker has grown to this size.
-    """
-
-    timeout_s: float
-    broker_bytes: int = 8_000_000_000
-
-
-def run_comparison(comparison: Comparison, site: Site, limits: Limits, *, profile: bool = False) -> Iterator[Run]:
+def run_comparison(comparison: Comparison, site: Site, *, profile: bool = False) -> Iterator[Run]:
     """Run all sessions of a comparison: the contenders take turns, so that each meets the same machine.
 
     A case is not run if the same contender was stopped, or failed, in a smaller one. With `profile` each session is
@@ -63,7 +50,7 @@ def run_comparison(comparison: Comparison, site: Site, limits: Limits, *, profil
                 for workload in hopeless:
                     yield Run(comparison.name, name, workload, repetition, Status.SKIPPED, reason, recorded=recorded)
                 if rest := [one for one in workloads if one not in hopeless]:
-                    for run in run_session(comparison, name, rest, repetition, site, limits, recorded=recorded):
+                    for run in run_session(comparison, name, rest, repetition, site, recorded=recorded):
                         failed += [run] if run.status in (Status.STOPPED, Status.FAILED) else []
                         yield run.keep_series(comparison.watched)
 
@@ -80,7 +67,6 @@ def run_session(
     workloads: Sequence[Workload],
     repetition: int,
     site: Site,
-    limits: Limits,
     *,
     recorded: bool = False,
 ) -> Iterator[Run]:
@@ -92,7 +78,6 @@ def run_session(
         workloads: Its workloads.
         repetition: Counted from 1.
         site: The servers.
-        limits: When a run is stopped.
         recorded: Whether to record the stages.
 
     Raises:
@@ -116,12 +101,14 @@ def run_session(
             environment[stages.DIRECTORY] = str(directory / "spans")
         cluster = None
         if contender.broker:
-            cluster = stack.enter_context(site.start_cluster(directory, contender, comparison.workers, environment))
+            cluster = stack.enter_context(
+                site.start_cluster(directory, contender, environment, threads=comparison.threads)
+            )
             environment = cluster.environment
-        arguments = [name, str(limits.timeout_s)]
+        arguments = [name, str(comparison.timeout_s)]
         log = directory / "caller.log"
         caller = stack.enter_context(Caller.start(arguments, environment=environment, log=log))
-        session = _Session(comparison, contender, site, cluster, caller, limits, directory / "spans", begun)
+        session = _Session(comparison, contender, site, cluster, caller, directory / "spans", begun)
         yield from session.run_all(workloads)
 
 
@@ -132,12 +119,9 @@ class _Session:
     site: Site
     cluster: Cluster | None
     caller: Caller
-    limits: Limits
     spans: Path
     begun: Run
     """What all runs have in common."""
-    known: dict[str, tuple[Workload, float, bool]] = field(default_factory=dict)
-    """By work: the largest workload so far, the seconds of its slowest run, and whether only a warm-up has been run."""
     sampler: Sampler | None = None
     grown_to: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
@@ -147,10 +131,6 @@ class _Session:
         """Warm up, and run each workload as often as the comparison says."""
         ended = self._warm_up(workloads)
         for workload in workloads:
-            expected_s = self._expect_s(workload)
-            if ended is None and expected_s > self.limits.timeout_s:
-                reason = f"not run: it would take about {expected_s:.0f} s"
-                ended = replace(self.begun, status=Status.SKIPPED, reason=reason)
             if ended is not None:
                 yield replace(ended, workload=workload)
                 continue
@@ -174,14 +154,6 @@ class _Session:
             self.begun = replace(self.begun, warm_up_s=self.begun.warm_up_s or found.walls_s[0])
         return None
 
-    def _expect_s(self, workload: Workload) -> float:
-        """Estimate the seconds of a run by the largest workload so far; 0 before the first that is no warm-up.
-
-        By the largest one: the time that a job takes at any size must not be multiplied.
-        """
-        known, wall_s, is_warm_up = self.known.get(workload.work, (workload, 0.0, True))
-        return 0.0 if is_warm_up else wall_s * workload.size / known.size
-
     def _run(self, workload: Workload, times: int, *, is_first: bool = False, is_warm_up: bool = False) -> Run:
         run = replace(self.begun, workload=workload)
         try:
@@ -189,7 +161,7 @@ class _Session:
             traffic, requests = self._count(is_first)
             sampler = self.sampler = None if is_warm_up else self._start_sampler()
             cpu_before_s = self._cpu()
-            walls_s, answers, spans = self.caller.ask(times, self.limits.timeout_s * times + GRACE_S, self._check)
+            walls_s, answers, spans = self.caller.ask(times, self.comparison.timeout_s * times + GRACE_S, self._check)
             # What is written after the answer, such as the note that it was delivered, is part of the job.
             time.sleep(_SETTLE_S)
             cpu_s = {role: round((after_s - cpu_before_s[role]) / times, 4) for role, after_s in self._cpu().items()}
@@ -199,10 +171,6 @@ class _Session:
             status = Status.FAILED if isinstance(error, Failed) else Status.STOPPED
             memory = self.sampler.stop() if self.sampler is not None else {}
             return replace(run, status=status, reason=str(error), memory=memory)
-        largest, wall_s, _ = self.known.get(workload.work, (workload, 0.0, True))
-        if workload.size >= largest.size:
-            largest, wall_s = workload, max(walls_s)
-        self.known[workload.work] = (largest, wall_s, is_warm_up)
         return replace(
             run,
             status=Status.DONE,
@@ -233,7 +201,7 @@ class _Session:
             self.is_over.set()
             kill_tree(pids[name])
 
-        limits = {"broker": self.limits.broker_bytes} if "broker" in pids else {}
+        limits = {"broker": self.comparison.limit_bytes} if "broker" in pids else {}
         sampler = Sampler({**pids, "caller": self.caller.pid}, limits, stop)
         sampler.start()
         return sampler

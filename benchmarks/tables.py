@@ -23,7 +23,8 @@ def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
     """Make the tables of a comparison; ratios and stages where there are any."""
     cases = group_runs(runs)
     for number, (title, columns) in enumerate(comparison.tables):
-        yield _table_of_cases(title, cases, columns, is_first=number == 0)
+        if number == 0 or any(_has_any(case, columns) for case in cases):
+            yield _table_of_cases(title, cases, columns, is_first=number == 0)
     ratios = _table_of_ratios(cases, runs)
     if ratios.row_count:
         yield ratios
@@ -34,7 +35,7 @@ def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
 
 def _table_of_cases(title: str, cases: Sequence[Case], columns: Sequence[Figure], *, is_first: bool) -> Table:
     """Make a row for each case; the first table names those without a result, with the reason below it."""
-    shown = [column for column in columns if any(column.spread(case) for case in cases)]
+    shown = [column for column in columns if any(column.spread(case) for case in cases)] or columns[:1]
     table = _table(title, ["", *(column.heading for column in shown)])
     order = list(CONTENDERS)
     reasons = []
@@ -48,7 +49,7 @@ def _table_of_cases(title: str, cases: Sequence[Case], columns: Sequence[Figure]
             if not case.done:
                 cells = [Text(case.runs[0].status, style="yellow")]
                 reasons.append(f"{label}, {name_workload(workload)}: {case.runs[0].reason}")
-            elif not case.right:
+            elif not all(run.right for run in case.done):
                 cells[0] = Text("WRONG", style="red")
             table.add_row(Text(f"  {label}"), *cells)
     table.caption = Text("\n".join(reasons)) if reasons and is_first else None

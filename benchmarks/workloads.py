@@ -93,7 +93,7 @@ def documents(size_bytes: int, document_bytes: int = DOCUMENT_BYTES) -> Iterator
     They repeat 16 seeded blocks, and each is a string of its own. A character is a byte.
     """
     blocks = _blocks(document_bytes)
-    for index in range(_document_count(size_bytes, document_bytes)):
+    for index in range(max(1, round(size_bytes / document_bytes))):
         block = blocks[index % BLOCKS]
         yield block[:1] + block[1:]
 
@@ -111,7 +111,7 @@ def shuffled_documents(workload: Workload) -> list[str]:
 
 def serial_count(workload: Workload) -> Counter[str]:
     """Count the words of a workload: each block once, times the number of its documents."""
-    number = _document_count(workload.size_bytes, workload.document_bytes)
+    number = max(1, round(workload.size_bytes / workload.document_bytes))
     counts: Counter[str] = Counter()
     for index, block in enumerate(_blocks(workload.document_bytes)):
         times = len(range(index, number, BLOCKS))
@@ -126,11 +126,6 @@ def fingerprint(counts: Mapping[str, int]) -> str:
 
 def do_nothing(part: list[int]) -> None:
     """Do nothing."""
-
-
-def count_results(results: Iterable[Any]) -> int:
-    """Count the results."""
-    return sum(1 for _ in results)
 
 
 def count_words(part: Iterable[str]) -> Counter[str]:
@@ -156,26 +151,15 @@ def sum_numbers(part: Iterable[str]) -> int:
 
 def wait(part: Iterable[float]) -> float:
     """Wait as long as the part says, in seconds."""
-    waited_s = 0.0
-    for wait_s in part:
+    for wait_s in (waits_s := list(part)):
         time.sleep(wait_s)
-        waited_s += wait_s
-    return waited_s
+    return sum(waits_s)
 
 
 def waits(workload: Workload) -> list[float]:
     """Return the seconds that each step waits, the same on every machine."""
     chance = random.Random(2017)  # noqa: S311 - not a secret
     return [round(chance.uniform(SHORTEST_S, LONGEST_S), 3) for _ in range(workload.items)]
-
-
-def sum_waits(results: Iterable[float]) -> float:
-    """Sum what was waited, to the millisecond."""
-    return round(sum(results), 3)
-
-
-def _document_count(size_bytes: int, document_bytes: int) -> int:
-    return max(1, round(size_bytes / document_bytes))
 
 
 def _blocks(document_bytes: int) -> list[str]:
@@ -188,7 +172,7 @@ WORKS = {
     "empty": Work(
         whole=lambda workload: list(range(workload.chunks)),
         step=do_nothing,
-        total=count_results,
+        total=lambda results: sum(1 for _ in results),
         expected=lambda workload: workload.chunks,
         tiny=Workload("empty", chunks=16),
     ),
@@ -210,8 +194,8 @@ WORKS = {
     "wait": Work(
         whole=waits,
         step=wait,
-        total=sum_waits,
-        expected=lambda workload: sum_waits(waits(workload)),
+        total=lambda results: round(sum(results), 3),
+        expected=lambda workload: round(sum(waits(workload)), 3),
         # Each of 32 threads is to have its connections.
         tiny=Workload("wait", chunks=64, items=64),
     ),

@@ -37,8 +37,7 @@ class Contender:
         name: Its name.
         label: Its name in tables and pictures; at most 22 characters.
         module: The module of this package that runs it.
-        colour: Its colour in pictures.
-        marker: Its marker in pictures.
+        colour, marker: Its looks in pictures.
         broker: The broker of its Celery workers: `rabbitmq` or `redis`; it has no workers if empty.
         store: Whether it works on the object store.
         package: A package that it needs beyond the dependency group `bench`.

@@ -14,7 +14,7 @@ import fanout
 from .. import stages
 from ..workloads import WORKS, cut, documents
 from . import CONTENDER, CONTENDERS, QUEUES
-from .objects import stored_objects
+from .objects import get_object, put_object
 
 app = Celery("fanout-bench")
 app.conf.update(
@@ -66,22 +66,24 @@ def process_item(item: str) -> int:
 @app.task(name="bench.keys.setup")
 def keys_setup(key: str, chunks: int) -> list[str]:
     """Get the whole input, and put each part under a key."""
-    objects = stored_objects()
-    return [objects.put(f"{key}/parts/{index}", part) for index, part in enumerate(cut(objects.get(key), chunks))]
+    return [put_object(f"{key}/parts/{index}", part) for index, part in enumerate(cut(get_object(key), chunks))]
 
 
 @app.task(name="bench.keys.process")
 def keys_process(keys: list[str], work: str, index: int) -> str:
     """Get one part, do the step, and put the result."""
-    objects = stored_objects()
-    return objects.put(f"{keys[index]}/result", WORKS[work].step(objects.get(keys[index])))
+    return put_object(f"{keys[index]}/result", WORKS[work].step(get_object(keys[index])))
 
 
 @app.task(name="bench.keys.join")
 def keys_join(keys: list[str], work: str) -> Any:
     """Get the results one by one, and join them."""
-    objects = stored_objects()
-    return WORKS[work].total(map(objects.get, keys))
+    return WORKS[work].total(map(get_object, keys))
+
+
+def _require(**types: str) -> dict[str, dict[str, Any]]:
+    """Return a schema of required fields."""
+    return {field: {"type": kind, "required": True} for field, kind in types.items()}
 
 
 class Steps(fanout.ForkJoinTask, abstract=True):
@@ -100,11 +102,7 @@ class Whole(Steps):
     """A work on one list, which setup cuts into parts."""
 
     name = "bench.whole"
-    input_schema = {
-        "work": {"type": "string", "required": True},
-        "whole": {"type": "list", "required": True},
-        "chunks": {"type": "integer", "required": True},
-    }
+    input_schema = _require(work="string", whole="list", chunks="integer")
 
     @staticmethod
     def setup(whole: list[Any], chunks: int) -> list[dict[str, Any]]:
@@ -115,7 +113,7 @@ class Parts(Steps):
     """A work on parts that the caller streams."""
 
     name = "bench.parts"
-    input_schema = {"work": {"type": "string", "required": True}, "parts": {"type": "list", "required": True}}
+    input_schema = _require(work="string", parts="list")
 
     @staticmethod
     def setup(parts: Iterable[list[Any]]) -> Iterator[dict[str, Any]]:
@@ -126,11 +124,7 @@ class Generated(Steps):
     """A work on text that setup makes while it is read."""
 
     name = "bench.generated"
-    input_schema = {
-        "work": {"type": "string", "required": True},
-        "size_bytes": {"type": "integer", "required": True},
-        "document_bytes": {"type": "integer", "required": True},
-    }
+    input_schema = _require(work="string", size_bytes="integer", document_bytes="integer")
 
     @staticmethod
     def setup(size_bytes: int, document_bytes: int) -> Iterator[dict[str, Any]]:
@@ -141,7 +135,7 @@ class Items(fanout.ForkJoinTask):
     """A work item by item, cut as fanout chooses."""
 
     name = "bench.items"
-    input_schema = {"items": {"type": "list", "required": True}}
+    input_schema = _require(items="list")
 
     @staticmethod
     def setup(items: Iterable[str]) -> Iterator[dict[str, Any]]:

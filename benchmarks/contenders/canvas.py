@@ -11,7 +11,7 @@ from celery import chain, chord, group
 
 from ..workloads import WORKS, Workload, cut
 from . import BATCH_ITEMS, Job, Prepare, app
-from .objects import stored_objects
+from .objects import put_object
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def _as_canvas_of_keys(workload: Workload, whole: list[Any]) -> Job:
     """Put the data in the store and give each step keys: the claim check that one writes oneself."""
 
     def run(timeout_s: float) -> Any:
-        key = stored_objects().put(uuid.uuid4().hex, whole)
+        key = put_object(uuid.uuid4().hex, whole)
         process = group(app.keys_process.s(workload.work, index) for index in range(workload.chunks))
         canvas = chain(app.keys_setup.s(key, workload.chunks), process, app.keys_join.s(workload.work))
         return canvas.apply_async().get(timeout_s)

@@ -9,28 +9,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-class StoredObjects:
-    """JSON values by key, below the benchmark's place in the store."""
+def put_object(key: str, value: Any) -> str:
+    """Put a value under a key below the session's place in the store; return the key."""
+    client, bucket, prefix = _connect()
+    client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=json.dumps(value).encode())
+    return key
 
-    def __init__(self, url: str) -> None:
-        # Workers that need no boto3 stay as small as they are without it.
-        import boto3
 
-        parts = urlsplit(url)
-        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
-        self._client: Any = boto3.client("s3")
-
-    def put(self, key: str, value: Any) -> str:
-        """Put a value under a key; return the key."""
-        self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}/{key}", Body=json.dumps(value).encode())
-        return key
-
-    def get(self, key: str) -> Any:
-        """Get the value of a key."""
-        return json.loads(self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{key}")["Body"].read())
+def get_object(key: str) -> Any:
+    """Get the value of a key."""
+    client, bucket, prefix = _connect()
+    return json.loads(client.get_object(Bucket=bucket, Key=f"{prefix}/{key}")["Body"].read())
 
 
 @cache
-def stored_objects() -> StoredObjects:
-    """Return the objects of this process, on one client."""
-    return StoredObjects(os.environ["FANOUT_STORE"])
+def _connect() -> tuple[Any, str, str]:
+    # Imported here: workers that need no boto3 stay as small as they are without it.
+    import boto3
+
+    url = urlsplit(os.environ["FANOUT_STORE"])
+    return boto3.client("s3"), url.netloc, url.path.strip("/")

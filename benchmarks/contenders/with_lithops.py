@@ -1,11 +1,8 @@
 """Lithops, with its processes on this machine and its data on the benchmark's object store.
 
-- Version 1 of its `localhost` backend forks for each call. Version 2, the default, starts a Python process for each.
-- The `aws_s3` storage backend takes endpoint and credentials from the environment, as boto3 and fanout do.
-- It looks five times a second for finished calls. Its own choice is once in one or two seconds.
-- Objects are removed at the end. Lithops' own cleaner would do it while the next job is measured.
-
-It leaves a note of this Python's packages in the bucket, under `lithops.runtimes`, and one in `~/.lithops`.
+Version 1 of its `localhost` backend forks for each call; version 2, the default, starts a Python process for each. It
+looks five times a second for finished calls, and removes no object before the end. Its own choices are slower. It
+leaves a note of this Python's packages in the bucket, under `lithops.runtimes`, and one in `~/.lithops`.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ from ..workloads import WORKS, Workload, cut
 from . import PROCESSES, Job, Prepare
 
 POLL_S = 0.2
-"""Seconds between two looks at the store for finished calls."""
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from benchmarks.comparisons import COMPARISONS, MB, Comparison
 from benchmarks.contenders import CONTENDERS
 from benchmarks.run import Run, Status
 from benchmarks.servers import Site
-from benchmarks.session import Limits, run_comparison, run_session
-from benchmarks.workloads import WORKS, Workload
+from benchmarks.session import run_comparison, run_session
+from benchmarks.workloads import Workload
 from devstack import RabbitMQ, Redis, ServerUnavailable
 
 SMALL = Workload("words", chunks=4, size_bytes=MB)
@@ -44,7 +44,7 @@ def bare_site(tmp_path: Path) -> Iterator[Site]:
 
 def run_alone(comparison: Comparison, name: str, workloads: list[Workload], site: Site, timeout_s: float) -> list[Run]:
     """A session with another timeout."""
-    return list(run_session(comparison, name, workloads, 1, site, Limits(timeout_s)))
+    return list(run_session(replace(comparison, timeout_s=timeout_s), name, workloads, 1, site))
 
 
 @pytest.mark.parametrize("name", ["canvas", "fanout"])
@@ -79,16 +79,6 @@ def test_a_run_that_takes_too_long_is_stopped_and_the_rest_not_begun(
     assert found[1].reason == "not run: stopped after 3 s"
 
 
-def test_a_run_that_would_take_too_long_is_not_begun(bare_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A workload that is a thousand times another is skipped where that one took more than a second."""
-    # One after the other, those of the warm-up would take 50 s.
-    monkeypatch.setitem(WORKS, "wait", replace(WORKS["wait"], tiny=Workload("wait", chunks=1, items=1)))
-    workloads = [Workload("wait", chunks=1, items=2), Workload("wait", chunks=1, items=2000)]
-    found = run_alone(COMPARISONS["shape"](quick=True), "serial", workloads, bare_site, 30)
-    assert [run.status for run in found] == [Status.DONE, Status.SKIPPED]
-    assert found[1].reason.startswith("not run: it would take about 1")
-
-
 def test_a_missing_package_skips_the_contender(bare_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contender whose package is not installed takes no part, and says how to get it."""
     monkeypatch.setitem(CONTENDERS, "ray", replace(CONTENDERS["ray"], package="ray_that_is_not_there"))
@@ -118,5 +108,5 @@ def test_larger_cases_of_a_stopped_contender_are_skipped(bare_site: Site, monkey
     larger, finer = replace(small, size_bytes=100 * MB), replace(small, size_bytes=10 * MB, chunks=512)
     cases = (("canvas", small), ("fanout", small), ("canvas", larger), ("canvas", finer), ("fanout", larger))
     comparison = replace(COMPARISONS["memory"](quick=True), cases=cases)
-    statuses = [run.status for run in run_comparison(comparison, bare_site, Limits(60))]
+    statuses = [run.status for run in run_comparison(comparison, bare_site)]
     assert statuses == [Status.STOPPED, Status.DONE, Status.SKIPPED, Status.STOPPED, Status.DONE]
