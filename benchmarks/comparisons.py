@@ -82,13 +82,13 @@ class Comparison:
 
 
 def compare_jobs(*, quick: bool) -> Comparison:
-    """A job of one empty chunk on warm workers, and a word count of 40 MB: wall time, and CPU time by process."""
+    """Time a warm job of one empty chunk and a word count of 40 MB; count CPU seconds by process."""
     made = _time("job", "fanout streamed", [ONE, WORDS], figures.MILLISECONDS, quick)
     return replace(made, runs=3 if quick else 5, times=lambda workload: 20 if workload == ONE else 1)
 
 
 def compare_overhead(*, quick: bool) -> Comparison:
-    """What an empty chunk costs: fanout, a Celery group, a Celery chord on Redis, Dask, Ray, Lithops."""
+    """Time 1 to 10,000 empty chunks: fanout, a Celery group, a Celery chord on Redis, Dask, Ray, Lithops."""
     numbers = (1, 100, 1000) if quick else (1, 10, 100, 1000, 3000, 10_000)
     workloads = [Workload("empty", chunks=number) for number in numbers]
     made = _time("overhead", "fanout group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
@@ -96,33 +96,33 @@ def compare_overhead(*, quick: bool) -> Comparison:
 
 
 def compare_wordcounts(*, quick: bool) -> Comparison:
-    """40 MB of text in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
+    """Count the words of 40 MB in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
     names = "serial pool ray dask fanout streamed presliced lithops canvas"
     return replace(_time("wordcount", names, [WORDS], figures.SECONDS, quick), runs=3 if quick else 5)
 
 
 def compare_stores(*, quick: bool) -> Comparison:
-    """fanout's encoding, packing and checking of bytes against the same client alone, up and down."""
+    """Encode and upload 1 GB and read it back, against the same S3 client alone."""
     workloads = [Workload(work, size_bytes=(200 if quick else 1000) * MB) for work in ("upload", "download")]
     made = _time("store", "packs raw-obstore packs-boto3 raw-boto3", workloads, figures.THROUGHPUT, quick)
     return replace(made, budget_s=60.0)
 
 
 def compare_shapes(*, quick: bool) -> Comparison:
-    """600 steps that wait, on 32 threads: the speed-up over a serial run."""
+    """Run 600 steps that wait, on 32 threads: the speed-up over a serial run."""
     made = _time("shape", "fanout group threads", [Workload("wait", 600, 600)], figures.SPEED_UP, quick)
     return replace(made, runs=1 if quick else 3, budget_s=90.0, threads=True)
 
 
 def compare_tiny_items(*, quick: bool) -> Comparison:
-    """A million items of 20 bytes, cut as each contender chooses."""
+    """Sum a million items of 20 bytes, cut as each contender chooses."""
     workload = Workload("digits", items=200_000 if quick else 1_000_000)
     made = _time("tiny", "serial pool ray dask fanout streamed chunks", [workload], figures.ITEM_US, quick)
     return replace(made, runs=2, budget_s=30.0)
 
 
 def compare_memory(*, quick: bool, sizes: Sequence[int] = SIZES, chunks: Sequence[int] = CHUNKS) -> Comparison:
-    """The same word count over Canvas and over fanout: memory, bytes, time. Sizes at 32 chunks, chunks at 10 MB."""
+    """Count words over Canvas and over fanout: memory, bytes, time. Sizes are at 32 chunks, chunks at 10 MB."""
     names = [*CANVASES, "presliced", "fanout", "streamed", "here"]
     points = [(SIZES_CHUNKS, size) for size in sizes] + [(number, CHUNKS_SIZE) for number in chunks]
     workloads = [Workload("words", number, size_bytes=size) for number, size in dict.fromkeys(points)]
@@ -140,7 +140,7 @@ def compare_memory(*, quick: bool, sizes: Sequence[int] = SIZES, chunks: Sequenc
 
 
 def compare_scales(*, quick: bool, sizes: Sequence[int] = SCALE_SIZES, chunks: int = 256) -> Comparison:
-    """A word count over text that is never there as a whole, in chunks of the same size: so many for each GB."""
+    """Count the words of text that is never there as a whole, in so many equal chunks for each GB."""
     chunk_bytes = 1000 * MB // chunks
     document_bytes = max(1, chunk_bytes // SCALE_DOCUMENTS)
     cases = [

@@ -33,7 +33,7 @@ _REFUSAL = re.compile(r"message size \d+ is larger than configured max size \d+"
 
 
 def run_comparison(comparison: Comparison, site: Site, *, profile: bool = False) -> Iterator[Run]:
-    """Run all sessions of a comparison: the contenders take turns, so that each meets the same machine.
+    """Run all sessions of a comparison: contenders follow each other, so that each meets the same machine.
 
     A case is not run if the same contender was stopped, or failed, in a smaller one. With `profile` each session is
     run a second time, with the stages recorded.
@@ -165,6 +165,7 @@ class _Session:
             # What is written after the answer, such as the note that it was delivered, is part of the job.
             time.sleep(_SETTLE_S)
             cpu_s = {role: round((after_s - cpu_before_s[role]) / times, 4) for role, after_s in self._cpu().items()}
+            self._check()
             memory = sampler.stop() if sampler is not None else {}
             traffic_after, requests_after = self._count(is_first)
         except (Stopped, Failed) as error:
