@@ -1,7 +1,7 @@
-"""`python -m benchmarks`: what jobs cost and how fast they are, on servers started for it.
+"""`python -m benchmarks`: contenders do the same work on servers started for it, and each run is measured.
 
-Two rooms: `memory` compares what a word count costs broker and processes over bare Canvas and over fanout; in `race`
-several ways to do the same work take turns, and what counts is time. Common to them are the servers (`site`), processes
-that are driven line by line (`driven`), the watching (`sampler`, `cpu`, `counters`, `machine`), the input (`text`), and
-the style of figures (`chart`, `spread`). `command` and `options` are the face.
+A comparison (`comparisons`) says which contenders (`contenders`) do which workloads (`workloads`). A session
+(`session`) is fresh processes of one contender on fresh servers (`servers`), driven through `caller`. It yields runs
+(`run`), one JSON line each. `processes`, `counters`, `stages` and `machine` measure. `figures`, `tables` and `pictures`
+show.
 """

@@ -1,4 +1,4 @@
-"""What the servers themselves counted: RabbitMQ's bytes and messages, the Ceph gateway's requests and bytes."""
+"""What the servers count themselves: RabbitMQ its bytes and messages, the Ceph gateway its requests and bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from devstack import RabbitMQ, ServerFailed
@@ -22,21 +22,14 @@ Count = fun(Key) -> lists:sum([maps:get(Key, C, 0) || C <- Counters]) end,
  element(3, Churn)}.
 """
 
-USAGE_TICK_S = 1
-"""The gateway adds up its usage so often."""
-
-CEPH_ARGS = " ".join(
-    [
-        "--rgw-enable-usage-log=true",
-        f"--rgw-usage-log-tick-interval={USAGE_TICK_S}",
-    ]
-)
-"""Value of the variable `CEPH_ARGS`, which all of Ceph's programs read, with which the gateway counts."""
+_USAGE_TICK_S = 1
+CEPH_ARGS = f"--rgw-enable-usage-log=true --rgw-usage-log-tick-interval={_USAGE_TICK_S}"
+"""Value of the variable `CEPH_ARGS`, which all of Ceph's programs read, with which the gateway counts each second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What went through RabbitMQ, as it counted itself.
+    """What went through RabbitMQ.
 
     Attributes:
         published_bytes: Bytes that it received on its client connections, the protocol's frames included.
@@ -54,7 +47,7 @@ class Traffic:
 
     @classmethod
     def of(cls, broker: RabbitMQ) -> Traffic:
-        """All since the node was started. Takes half a second; opens no client connection."""
+        """Return all since the node was started. Takes half a second; opens no client connection."""
         printed = broker.ctl("eval", _EXPRESSION)
         numbers = [int(number) for number in re.findall(r"\d+", printed)]
         if len(numbers) != 5:
@@ -62,47 +55,41 @@ class Traffic:
         return cls(*numbers)
 
     def __sub__(self, earlier: Traffic) -> Traffic:
-        return Traffic(
-            self.published_bytes - earlier.published_bytes,
-            self.delivered_bytes - earlier.delivered_bytes,
-            self.published - earlier.published,
-            self.delivered - earlier.delivered,
-            self.lost - earlier.lost,
-        )
+        return Traffic(*(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What went through the S3 gateway, as it counted itself.
+    """What went through the S3 gateway.
 
     Attributes:
         by_kind: Requests by the gateway's name for them, refused ones included: `put_obj`, `get_obj` (HEAD too), ….
-        uploaded_bytes: Bodies that it received.
-        downloaded_bytes: Bodies that it sent.
+        uploaded_bytes: Bodies that it received; None in lines of a version that did not keep them.
+        downloaded_bytes: Bodies that it sent; None likewise.
     """
 
-    by_kind: dict[str, int]
-    uploaded_bytes: int
-    downloaded_bytes: int
+    by_kind: dict[str, float]
+    uploaded_bytes: float | None = None
+    downloaded_bytes: float | None = None
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """All requests."""
         return sum(self.by_kind.values())
 
     @classmethod
     def of(cls, configuration: Path) -> Requests:
-        """All since the gateway was started, up to now: waits until it has added up.
+        """Return all since the gateway was started, up to now: waits until it has added up.
 
         Args:
             configuration: Its `ceph.conf`.
         """
-        time.sleep(USAGE_TICK_S + 0.3)
+        time.sleep(_USAGE_TICK_S + 0.3)
         command = ["radosgw-admin", "usage", "show", "--show-log-entries=false", "--conf", str(configuration)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode != 0:
             raise ServerFailed("radosgw-admin", f"ended with status {done.returncode}", done.stderr)
-        by_kind: dict[str, int] = {}
+        by_kind: dict[str, float] = {}
         uploaded = downloaded = 0
         for user in json.loads(done.stdout)["summary"]:
             for row in user["categories"]:
@@ -111,10 +98,11 @@ class Requests:
             downloaded += user["total"]["bytes_sent"]
         return cls(by_kind, uploaded, downloaded)
 
-    def __sub__(self, earlier: Requests) -> Requests:
-        changed = {kind: count - earlier.by_kind.get(kind, 0) for kind, count in self.by_kind.items()}
+    def since(self, earlier: Requests, *, runs: int = 1) -> Requests:
+        """Return what came after an earlier count, for one of so many runs."""
+        changed = {kind: (count - earlier.by_kind.get(kind, 0)) / runs for kind, count in self.by_kind.items()}
         return Requests(
             {kind: count for kind, count in changed.items() if count},
-            self.uploaded_bytes - earlier.uploaded_bytes,
-            self.downloaded_bytes - earlier.downloaded_bytes,
+            ((self.uploaded_bytes or 0) - (earlier.uploaded_bytes or 0)) / runs,
+            ((self.downloaded_bytes or 0) - (earlier.downloaded_bytes or 0)) / runs,
         )

@@ -1,21 +1,23 @@
-"""What a result was measured on and with."""
+"""What a run was measured on and with."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+import psutil  # type: ignore[import-untyped, unused-ignore]
+
 from devstack import StackError
 from devstack.process import find_program
 
-from .sampler import machine_bytes, processors
-
-PACKAGES = ("fanout", "celery", "kombu", "boto3", "obstore", "redis", "dask", "ray", "lithops")
+_PACKAGES = ("fanout", "celery", "kombu", "boto3", "obstore", "redis", "backports.zstd", "dask", "ray", "lithops")
 _PROGRAMS = {
     "rabbitmq-server": ("rabbitmqctl", "version"),
     "redis-server": ("redis-server", "--version"),
@@ -25,7 +27,7 @@ _PROGRAMS = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a line was measured on.
+    """What a run was measured on.
 
     Attributes:
         date: ISO date and time, UTC.
@@ -40,55 +42,35 @@ class Context:
     versions: dict[str, str]
 
 
-def context(arguments: Sequence[str]) -> Context:
-    """Date, machine and versions; takes a second. Nothing in it names the machine.
+def describe_context(arguments: Sequence[str]) -> Context:
+    """Describe date, machine and versions; takes a second. Nothing in it names the machine.
 
     Args:
         arguments: The command line without the program; where its results go is left out.
     """
     kernel = re.match(r"\d+\.\d+", platform.release())
-    return Context(
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=" ".join(["python -m benchmarks", *_without_out(arguments)]),
-        machine={
-            "processors": processors(),
-            "memory_bytes": machine_bytes(),
-            "system": f"{platform.system()} {kernel[0] if kernel else ''}".strip(),
-            "python": platform.python_version(),
-        },
-        versions={**_packages(), **_programs()},
-    )
+    command = re.sub(r" --out[ =]\S+", "", " ".join(["python -m benchmarks", *arguments]))
+    machine: dict[str, str | int] = {
+        "processors": len(os.sched_getaffinity(0)),
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "system": f"{platform.system()} {kernel[0] if kernel else ''}".strip(),
+        "python": platform.python_version(),
+    }
+    versions = {package: _package_version(package) for package in _PACKAGES} | dict(_program_versions())
+    return Context(datetime.now(UTC).isoformat(timespec="seconds"), command, machine, versions)
 
 
-def _without_out(arguments: Sequence[str]) -> list[str]:
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if not skip and argument != "--out" and not argument.startswith("--out="):
-            kept.append(argument)
-        skip = argument == "--out" and not skip
-    return kept
+def _package_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
-def _packages() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _programs() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, (program, *args) in _PROGRAMS.items():
-        try:
+def _program_versions() -> Iterator[tuple[str, str]]:
+    for name, (program, *arguments) in _PROGRAMS.items():
+        with suppress(StackError):
             path = find_program(program, remedy="", candidates=[f"/usr/lib/rabbitmq/bin/{program}"])
-        except StackError:
-            continue
-        printed = subprocess.run([path, *args], capture_output=True, text=True, check=False).stdout  # noqa: S603
-        number = re.search(r"\d+(\.\d+)+", printed)
-        if number:
-            found[name] = number[0]
-    return found
+            printed = subprocess.run([path, *arguments], capture_output=True, text=True, check=False).stdout  # noqa: S603
+            if number := re.search(r"\d+(\.\d+)+", printed):
+                yield name, number[0]

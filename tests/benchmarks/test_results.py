@@ -1,193 +1,213 @@
-"""What is measured is kept whole, and can be shown."""
+"""Runs are kept whole, and shown in tables that fit a terminal."""
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from benchmarks.command import bench
+from benchmarks.comparisons import COMPARISONS, MB, ONE, WORDS, Comparison
+from benchmarks.contenders import CONTENDERS
 from benchmarks.counters import Requests, Traffic
-from benchmarks.machine import Context
-from benchmarks.memory import pictures, table
-from benchmarks.memory.cases import COMPARED, MB, Case, Variant, quick, streams, sweep
-from benchmarks.memory.record import POINTS, Trial
-from benchmarks.memory.summary import broker_growth, summaries, wall
-from benchmarks.options import Numbers, Sizes
-from benchmarks.sampler import Footprint
-from benchmarks.spread import Spread
-from benchmarks.status import Status
-from benchmarks.text import DOCUMENT_BYTES, count_words, documents, fingerprint, serial_count
+from benchmarks.figures import Spread, compare_medians, group_runs, name_workload
+from benchmarks.machine import Context, describe_context
+from benchmarks.processes import Footprint
+from benchmarks.run import Run, Status, read_runs
+from benchmarks.stages import STAGES, Stage
+from benchmarks.tables import make_tables
+from benchmarks.workloads import Workload, waits
 
-ROLES = ("broker", "caller", "setup", "process-1", "process-2", "join")
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
+ROLES = ("broker", "results", "caller", "setup", "process-1", "process-2", "join")
 CONTEXT = Context("2026-01-02T03:04:05+00:00", "python -m benchmarks memory", {"processors": 2}, {"celery": "5.7.0"})
 
 
-def sample(case: Case, *, wall_s: float = 1.5) -> Trial:
-    """A trial as it might have been measured: its broker grows by the size of the input."""
-    series = tuple((index / 20, 150 * MB + case.size_bytes * index // 40) for index in range(41))
-    memory = {role: Footprint(150 * MB, 150 * MB + case.size_bytes, 140 * MB, series) for role in ROLES}
-    traffic = Traffic(case.size_bytes * case.chunks, case.size_bytes * case.chunks, case.chunks + 2, case.chunks + 2, 0)
-    requests = Requests({"put_obj": 3, "get_obj": 4}, case.size_bytes, case.size_bytes)
-    return Trial(case, Status.DONE, "", wall_s, 0.5, True, memory, traffic, requests, CONTEXT)
+def make_runs(comparison: Comparison, *, factor: float = 1.0) -> list[Run]:
+    """A run of each case in two repetitions, with every figure that there is, all times `factor`."""
+    size = int(99_900_000 * factor)
+    memory = {role: Footprint(size, 2 * size, size, ((0.0, size), (0.05, 2 * size))) for role in ROLES}
+    return [
+        Run(
+            *(comparison.name, contender, workload, repetition, Status.DONE),
+            walls_s=(factor * repetition,),
+            right=True,
+            cpu_s=dict.fromkeys(("caller", "workers", "store", "broker", "results"), factor),
+            memory=memory if comparison.watched else {},
+            traffic=Traffic(size, size, int(900 * factor), 34, 0) if comparison.watched else None,
+            requests=Requests({"put_obj": 900 * factor, "get_obj": 4.0}, size, size),
+            context=CONTEXT,
+        )
+        for repetition in (1, 2)
+        for contender, workload in comparison.cases
+    ]
 
 
-def recorded() -> list[Trial]:
-    """A whole sweep, the last sizes of bare Canvas stopped and skipped."""
-    found = [sample(case) for case in sweep([MB, 40 * MB], [8, 128], repeat=2)]
-    stopped = Trial(Case(Variant.CANVAS, 100 * MB, 32), Status.STOPPED, "stopped at 8.0 GB", context=CONTEXT)
-    skipped = Trial(Case(Variant.CANVAS, 256 * MB, 32), Status.SKIPPED, "not run: stopped at a smaller size")
-    return [*found, stopped, skipped]
+def print_tables(comparison: Comparison, runs: list[Run], *, width: int = 80) -> str:
+    """The tables as text."""
+    console = Console(width=width)
+    with console.capture() as captured:
+        for table in make_tables(comparison, runs):
+            console.print(table)
+    return captured.get()
 
 
-def printed(trials: list[Trial], make: object) -> str:
-    """A table as text."""
-    from rich.console import Console
-
-    assert callable(make)
-    console = Console(file=io.StringIO(), width=200)
-    console.print(make(trials))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert isinstance(text, str)
-    return text
-
-
-def test_documents_have_the_size_asked_for() -> None:
-    """The input has the size that was asked for, the same text each time, and a string of its own for each document."""
-    texts = list(documents(MB))
-    assert sum(map(len, texts)) == MB
-    assert texts == list(documents(MB))
-    assert len({id(text) for text in texts}) == MB // DOCUMENT_BYTES
+@pytest.mark.parametrize("path", sorted(DOCS.glob("**/*.jsonl")), ids=lambda path: str(path.relative_to(DOCS)))
+def test_published_results_are_readable_round_trip_and_fit_a_terminal(path: Path) -> None:
+    """Every line of the docs gives a run that gives the line; no table is wider than 80, and no figure is cut off."""
+    runs = read_runs(path)
+    assert [run.to_line() for run in runs] == path.read_text().splitlines()
+    text = print_tables(COMPARISONS[path.stem](quick=False), runs)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text.replace(" … ", "").replace(" …\n", "").replace(" …  ", "")
+    assert all(CONTENDERS[run.contender].label in text for run in runs)
 
 
-@pytest.mark.parametrize("size_bytes", [1, 5 * DOCUMENT_BYTES, 33 * DOCUMENT_BYTES])
-def test_serial_count_is_the_sum_over_all_documents(size_bytes: int) -> None:
-    """Counting each block once gives what counting every document gives."""
-    total = sum((count_words(text) for text in documents(size_bytes)), start=count_words(""))
-    assert serial_count(size_bytes) == total
-    assert fingerprint(serial_count(size_bytes)) == fingerprint(dict(reversed(total.items())))
+@pytest.mark.parametrize("name", list(COMPARISONS))
+def test_tables_of_large_figures_fit_a_terminal(name: str) -> None:
+    """With figures a thousand times as large every line still has at most 80 characters, and every case its row."""
+    comparison = COMPARISONS[name](quick=False)
+    runs = make_runs(comparison, factor=1234.5)
+    stages = {stage: Stage(1234.5, 12345.6, 123_456) for stage in STAGES}
+    runs.append(replace(runs[0], recorded=True, stages=stages))
+    text = print_tables(comparison, runs)
+    assert max(map(len, text.splitlines())) <= 80
+    wide = print_tables(comparison, runs, width=200)
+    for contender, workload in comparison.cases:
+        assert f"  {CONTENDERS[contender].label}" in text
+        assert name_workload(workload) in text
+    # Words that a wider terminal shows are all there: nothing was cut off.
+    assert sorted(text.replace("─", "").split()) == sorted(wide.replace("─", "").split())
 
 
-@pytest.mark.parametrize("trial", recorded()[-3:])
-def test_trial_round_trips(trial: Trial) -> None:
-    """A trial that is written as a line and read again is the same, whether it ended well or not."""
-    assert Trial.from_line(trial.to_line()) == trial
-
-
-def test_unknown_format_is_refused() -> None:
-    """A line of another format is refused instead of guessed at."""
-    with pytest.raises(ValueError, match="format"):
-        Trial.from_line(sample(Case(Variant.FANOUT, MB, 4)).to_line().replace('"format": 1', '"format": 2'))
+def test_runs_survive_their_lines(tmp_path: Path) -> None:
+    """`read_runs` gives the runs that were written; a line of another format is refused with the reason."""
+    runs = [*make_runs(COMPARISONS["memory"](quick=True)), *make_runs(COMPARISONS["job"](quick=True))]
+    runs.append(Run("job", "fanout", ONE, 1, Status.DONE, recorded=True, stages={"get": Stage(0.1, 0.2, 3)}))
+    runs.append(Run("memory", "canvas", WORDS, 1, Status.STOPPED, "stopped at 8.0 GB"))
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(run.to_line() + "\n" for run in runs))
+    assert read_runs(path) == runs
+    path.write_text(runs[0].to_line().replace('"format": 2', '"format": 1'))
+    with pytest.raises(ValueError, match="another version"):
+        read_runs(path)
 
 
 def test_thinning_keeps_the_peak() -> None:
     """Of a long series 300 samples stay, the largest among them, and none of the roles that were not asked for."""
-    trial = sample(Case(Variant.FANOUT, MB, 4))
     series = tuple((index / 20, 10**9 if index == 5_000 else index) for index in range(20_000))
-    trial = replace(trial, memory={**trial.memory, "broker": Footprint(1, 2, 3, series)})
-    thinned = trial.thinned(["broker"])
-    assert len(thinned.memory["broker"].series) == POINTS
-    assert (250.0, 10**9) in thinned.memory["broker"].series
-    assert thinned.memory["caller"].series == ()
+    run = make_runs(COMPARISONS["memory"](quick=True))[0]
+    run = replace(run, memory={**run.memory, "broker": Footprint(1, 2, 3, series)}).keep_series(["broker"])
+    assert len(run.memory["broker"].series) == 300
+    assert (250.0, 10**9) in run.memory["broker"].series
+    assert run.memory["caller"].series == ()
 
 
-def test_summary_is_the_median_and_the_range() -> None:
-    """Repeated trials of a case become one line with median, lowest and highest."""
-    case = Case(Variant.FANOUT, MB, 4)
-    trials = [sample(replace(case, repeat=turn), wall_s=wall_s) for turn, wall_s in enumerate([3.0, 1.0, 2.0], start=1)]
-    (only,) = summaries(trials)
-    assert only.of(wall) == Spread(2.0, 1.0, 3.0)
-    assert only.of(broker_growth) == Spread(MB, MB, MB)
-    assert only.right
+def test_a_case_is_shown_as_median_and_range() -> None:
+    """The runs of a case become one row with median, lowest and highest; a wrong answer shows instead."""
+    comparison = COMPARISONS["wordcount"](quick=True)
+    runs = [
+        Run("wordcount", "fanout", WORDS, number, Status.DONE, walls_s=(wall_s,), right=True)
+        for number, wall_s in enumerate([3.0, 1.0, 2.0], start=1)
+    ]
+    (case,) = group_runs(runs)
+    assert case.wall == Spread(2.0, 1.0, 3.0)
+    assert "2.00 (1.00 … 3.00)" in print_tables(comparison, runs)
+    assert "WRONG" in print_tables(comparison, [replace(runs[0], right=False)])
 
 
-def test_variants_take_turns_and_no_case_is_run_twice() -> None:
-    """The variants follow each other at each point, and a point of both sweeps is run once a turn."""
-    cases = sweep([10 * MB], [8, 32], repeat=2)
-    assert [case.variant for case in cases[: len(COMPARED)]] == list(COMPARED)
-    assert len(cases) == len(set(cases)) == 2 * 2 * len(COMPARED)
-    assert {case.chunks for case in quick()} == {8, 32, 128}
+def test_ratios_are_those_of_the_same_repetition() -> None:
+    """Twice as long in every repetition is twice as slow, however much the repetitions differ."""
+    upload = Workload("upload", size_bytes=1000 * MB)
+    runs = [
+        Run("store", name, upload, repetition, Status.DONE, walls_s=(factor * 10.0**repetition,), right=True)
+        for repetition in (1, 2, 3)
+        for name, factor in (("packs", 2), ("raw-obstore", 1))
+    ]
+    assert compare_medians(runs, "packs", "raw-obstore", upload) == Spread(2.0, 2.0, 2.0)
+    assert compare_medians(runs, "packs", "raw-boto3", upload) is None
+    assert "50\n" in print_tables(COMPARISONS["store"](quick=True), runs)
 
 
-def test_chunks_of_a_stream_keep_their_size() -> None:
-    """Ten times the input has ten times the chunks, of the same number of documents."""
-    one, ten = (next(case for case in streams([size], chunks=256)) for size in (1000 * MB, 10_000 * MB))
-    assert (one.chunks, ten.chunks) == (256, 2560)
-    assert (one.chunk_items, one.document_bytes) == (ten.chunk_items, ten.document_bytes) == (4, 976_562)
-
-
-def test_case_is_named_and_parsed() -> None:
-    """A case is found again by its name, dashes in the variant's included."""
-    case = Case(Variant.STREAM_CALLER, 1000 * MB, 256, 2, 1000)
-    assert Case.parsed(case.name, document_bytes=1000) == case
-
-
-def test_tables_show_results_and_stops() -> None:
-    """The tables name every variant, the figures with their units, and why a case has none."""
-    text = printed(recorded(), table.costs)
-    for word in ("canvas", "presliced", "fanout", "40.0 MB", "stopped at 8.0 GB", "not run: stopped at a smaller size"):
-        assert word in text
-    assert "190.0 MB" in printed(recorded(), table.footprints)
-    streamed = [sample(case) for case in streams([100 * MB, 1000 * MB], chunks=256)]
-    assert "1.0 GB" in printed(streamed, table.streams)
-
-
-def test_pictures_are_drawn(tmp_path: Path) -> None:
-    """Each picture is there as PNG and as SVG, and drawing the same results again gives the same SVG."""
-    paths = pictures.memory(recorded(), tmp_path)
-    paths += pictures.scale([sample(case) for case in streams([100 * MB, 1000 * MB], chunks=256)], tmp_path)
-    names = {path.name for path in paths}
-    assert names == {
-        f"{name}.{kind}" for name in ("memory-time", "memory-size", "memory-chunks", "scale") for kind in ("png", "svg")
+def test_figures_are_computed_from_time_and_workload() -> None:
+    """Milliseconds a chunk, MB a second, microseconds an item and the speed-up are what they say."""
+    wait = Workload("wait", chunks=2, items=2)
+    given = {
+        "overhead": (Workload("empty", chunks=200), 1.0, "5.00"),
+        "store": (Workload("upload", size_bytes=300 * MB), 2.0, "150"),
+        "tiny": (Workload("digits", items=MB), 20.0, "20.00"),
+        "shape": (wait, 0.5, f"{sum(waits(wait)) / 0.5:.1f}"),
+        "job": (ONE, 0.0381, "38.1"),
     }
-    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths if path.suffix == ".png")
-    drawn = (tmp_path / "memory-size.svg").read_bytes()
-    pictures.memory(recorded(), tmp_path)
-    assert (tmp_path / "memory-size.svg").read_bytes() == drawn
+    for name, (workload, wall_s, text) in given.items():
+        (case,) = group_runs([Run(name, "fanout", workload, 1, Status.DONE, walls_s=(wall_s,), right=True)])
+        assert COMPARISONS[name](quick=True).figure.text(case) == text
+
+
+def test_a_case_without_a_result_is_shown_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row says how it ended, and below the table the reason is written out, brackets and all."""
+    monkeypatch.setattr("benchmarks.contenders.find_spec", lambda package: None)
+    missing = CONTENDERS["ray"].missing
+    assert missing == "ray is not installed: pip install --group compare"
+    runs = [
+        Run("wordcount", "fanout", WORDS, 1, Status.DONE, walls_s=(1.0,), right=True),
+        Run("wordcount", "ray", WORDS, 1, Status.SKIPPED, missing),
+        Run("wordcount", "canvas", WORDS, 1, Status.STOPPED, "stopped at [8.0] GB"),
+    ]
+    text = " ".join(print_tables(COMPARISONS["wordcount"](quick=True), runs).split())
+    assert f"Ray, 40 MB × 32 chunks: {missing}" in text
+    assert "stopped at [8.0] GB" in text
+    assert "Ray skipped" in text
 
 
 def test_results_are_drawn_again_from_their_lines(tmp_path: Path) -> None:
-    """`python -m benchmarks draw` shows what `python -m benchmarks memory` has left."""
-    (tmp_path / "memory.jsonl").write_text("".join(trial.to_line() + "\n" for trial in recorded()))
+    """`draw` shows what the commands have left, makes the pictures of the docs, and fails if an answer was wrong."""
+    names = {"memory": 3, "scale": 1, "wordcount": 1, "overhead": 1, "job": 1, "shape": 0}
+    for name in names:
+        runs = make_runs(COMPARISONS[name](quick=False))
+        runs.append(replace(runs[0], recorded=True, stages={stage: Stage(0.1, 0.2, 3) for stage in STAGES}))
+        (tmp_path / f"{name}.jsonl").write_text("".join(run.to_line() + "\n" for run in runs))
     result = CliRunner().invoke(bench, ["draw", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert "memory-time.png" in result.output
-
-
-def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without matplotlib the command says what is missing, and how to get it."""
-    monkeypatch.setattr("benchmarks.options.NEEDED", ("matplotlib_that_is_not_there",))
-    result = CliRunner().invoke(bench, ["memory", "--quick"])
+    drawn = {path.name for path in tmp_path.glob("*.png") if path.stat().st_size > 5000}
+    memory = {"memory-time.png", "memory-size.png", "memory-chunks.png"}
+    assert drawn == memory | {"scale.png", "wordcount.png", "overhead.png", "job.png"}
+    (tmp_path / "shape.jsonl").write_text(replace(runs[0], right=False).to_line())
+    result = CliRunner().invoke(bench, ["draw", str(tmp_path)])
     assert result.exit_code == 1
-    assert "matplotlib_that_is_not_there not installed: pip install --group bench" in result.output
+    assert "an answer was wrong" in result.output
 
 
-def test_a_disk_that_is_too_small_is_named_with_the_remedy(tmp_path: Path) -> None:
-    """Before anything is started, `scale` says how much room its store needs, and where."""
-    result = CliRunner().invoke(bench, ["scale", "--sizes", "900000GB", "--out", str(tmp_path)])
-    assert result.exit_code == 1
-    assert re.search(r"the store needs 1440000.0 GB of disk, and .* has .*: set TMPDIR", result.output)
+def test_pictures_that_the_page_shows_are_there() -> None:
+    """Each picture of the benchmarks' page is in its folder."""
+    shown = re.findall(r"\((\S+\.png)\)", (DOCS / "README.md").read_text())
+    assert len(shown) == 7
+    assert all((DOCS / name).exists() for name in shown)
 
 
 @pytest.mark.parametrize(
-    ("text", "sizes"),
-    [("1,10,40MB", [MB, 10 * MB, 40 * MB]), ("1GB,100MB", [100 * MB, 1000 * MB]), ("0.5GB", [500 * MB])],
+    ("arguments", "complaint"),
+    [
+        (["memory", "--sizes", "1TB"], "give sizes such as 1MB,40MB or 1GB"),
+        (["memory", "--chunks", "8,-1"], "give numbers such as 8,32,128"),
+        (["tiny", "--contenders", "fanout,celeri"], "give names of contenders, of canvas"),
+        (["scale", "--sizes", "900000GB", "--out", "{out}"], "the store needs 1440000.0 GB of disk"),
+    ],
 )
-def test_sizes_are_read(text: str, sizes: list[int]) -> None:
-    """Sizes have units, MB if none is given, and come in ascending order."""
-    assert Sizes("MB").convert(text, None, None) == sizes
+def test_nonsense_is_refused_with_the_remedy(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    """Nothing is started for a wrong option, or a disk that is too small."""
+    result = CliRunner().invoke(bench, [argument.format(out=tmp_path) for argument in arguments])
+    assert result.exit_code != 0
+    assert complaint in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1MB", "1TB", "0"])
-def test_nonsense_is_refused(text: str) -> None:
-    """What is no size or number is refused with an example."""
-    import click
-
-    with pytest.raises(click.BadParameter, match="such as"):
-        Sizes("MB").convert(text, None, None)
-    with pytest.raises(click.BadParameter, match="such as"):
-        Numbers().convert(text, None, None)
+def test_the_context_says_how_to_repeat_a_run() -> None:
+    """It has the command without the place of its results, the versions, and nothing that names the machine."""
+    found = describe_context(["memory", "--out", "/some/where", "--quick"])
+    assert found.command == "python -m benchmarks memory --quick"
+    assert {"fanout", "celery", "ray"} <= set(found.versions)
+    assert set(found.machine) == {"processors", "memory_bytes", "system", "python"}

@@ -1,0 +1,186 @@
+"""The comparisons: which contenders do which workloads, and what is measured and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from . import figures
+from .figures import Figure
+from .workloads import Workload
+
+MB = 1_000_000
+SIZES = (1 * MB, 10 * MB, 40 * MB, 100 * MB, 256 * MB)
+CHUNKS = (8, 32, 128, 512)
+SIZES_CHUNKS = 32
+"""Number of chunks of the sizes of `memory`."""
+CHUNKS_SIZE = 10 * MB
+"""Size of the input of the numbers of chunks of `memory`."""
+SCALE_SIZES = (100 * MB, 1000 * MB, 10_000 * MB)
+SCALE_DOCUMENTS = 4
+"""Documents in a chunk of `scale`."""
+CANVASES = ("canvas", "canvas-zstd", "canvas-keys", "canvas-16mib", "canvas-redis")
+WORDS = Workload("words", chunks=32, size_bytes=40 * MB)
+ONE = Workload("empty", chunks=1)
+
+Table = tuple[str, Sequence[Figure]]
+"""Title and columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A benchmark in which contenders take part.
+
+    Attributes:
+        name: Its name, and its command's.
+        cases: Contender and workload, in their order within a repetition.
+        figure: The figure that it is about.
+        tables: Titles and figures of its tables.
+        repeat: Repetitions.
+        runs: Runs of a case in a session, at most.
+        times: Times that the work is done in one run: milliseconds are not timed once.
+        budget_s: A case that has taken so long in a session is not run again in it.
+        timeout_s: A longer run is stopped.
+        limit_bytes: A run whose broker has grown to this size is stopped.
+        threads: Whether a contender has 32 threads, and not two processes.
+        watched: Roles whose memory over time is kept; if there are any, memory and the broker's traffic are measured,
+            each case has a session of its own, and each step a worker.
+        warm_up: The tiny workload that comes first; that of the work if not given.
+        on_disk: Whether the store's objects lie on disk.
+    """
+
+    name: str
+    cases: tuple[tuple[str, Workload], ...]
+    figure: Figure
+    tables: tuple[Table, ...]
+    repeat: int = 3
+    runs: int = 3
+    times: Callable[[Workload], int] = lambda workload: 1
+    budget_s: float = 10.0
+    timeout_s: float = 120.0
+    limit_bytes: int = 8_000_000_000
+    threads: bool = False
+    watched: tuple[str, ...] = ()
+    warm_up: Workload | None = None
+    on_disk: bool = False
+
+    def select(self, contenders: Sequence[str]) -> Comparison:
+        """Return the comparison of these contenders in all of its workloads; itself if none is given."""
+        workloads = dict.fromkeys(workload for _, workload in self.cases)
+        cases = tuple((contender, workload) for workload in workloads for contender in contenders)
+        return replace(self, cases=cases) if contenders else self
+
+    @property
+    def sessions(self) -> list[tuple[str, list[Workload]]]:
+        """The sessions of a repetition: contender and workloads."""
+        if self.watched:
+            return [(contender, [workload]) for contender, workload in self.cases]
+        found: dict[str, list[Workload]] = {}
+        for contender, workload in self.cases:
+            found.setdefault(contender, []).append(workload)
+        return list(found.items())
+
+
+def compare_jobs(*, quick: bool) -> Comparison:
+    """Time a warm job of one empty chunk and a word count of 40 MB; count CPU seconds by process."""
+    made = _time("job", "fanout streamed", [ONE, WORDS], figures.MILLISECONDS, quick)
+    return replace(made, runs=3 if quick else 5, times=lambda workload: 20 if workload == ONE else 1)
+
+
+def compare_overhead(*, quick: bool) -> Comparison:
+    """Time 1 to 10,000 empty chunks: fanout, a Celery group, a Celery chord on Redis, Dask, Ray, Lithops."""
+    numbers = (1, 100, 1000) if quick else (1, 10, 100, 1000, 3000, 10_000)
+    workloads = [Workload("empty", chunks=number) for number in numbers]
+    made = _time("overhead", "fanout group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
+    return replace(made, runs=1 if quick else 2, times=lambda one: 5 if one.chunks <= 10 else 1, budget_s=5.0)
+
+
+def compare_wordcounts(*, quick: bool) -> Comparison:
+    """Count the words of 40 MB in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
+    names = "serial pool ray dask fanout streamed presliced lithops canvas"
+    return replace(_time("wordcount", names, [WORDS], figures.SECONDS, quick), runs=3 if quick else 5)
+
+
+def compare_stores(*, quick: bool) -> Comparison:
+    """Encode and upload 1 GB and read it back, against the same S3 client alone."""
+    workloads = [Workload(work, size_bytes=(200 if quick else 1000) * MB) for work in ("upload", "download")]
+    made = _time("store", "packs raw-obstore packs-boto3 raw-boto3", workloads, figures.THROUGHPUT, quick)
+    return replace(made, budget_s=60.0)
+
+
+def compare_shapes(*, quick: bool) -> Comparison:
+    """Run 600 steps that wait, on 32 threads: the speed-up over a serial run."""
+    made = _time("shape", "fanout group threads", [Workload("wait", 600, 600)], figures.SPEED_UP, quick)
+    return replace(made, runs=1 if quick else 3, budget_s=90.0, threads=True)
+
+
+def compare_tiny_items(*, quick: bool) -> Comparison:
+    """Sum a million items of 20 bytes, cut as each contender chooses."""
+    workload = Workload("digits", items=200_000 if quick else 1_000_000)
+    made = _time("tiny", "serial pool ray dask fanout streamed chunks", [workload], figures.ITEM_US, quick)
+    return replace(made, runs=2, budget_s=30.0)
+
+
+def compare_memory(*, quick: bool, sizes: Sequence[int] = SIZES, chunks: Sequence[int] = CHUNKS) -> Comparison:
+    """Count words over Canvas and over fanout: memory, bytes, time. Sizes are at 32 chunks, chunks at 10 MB."""
+    names = [*CANVASES, "presliced", "fanout", "streamed", "here"]
+    points = [(SIZES_CHUNKS, size) for size in sizes] + [(number, CHUNKS_SIZE) for number in chunks]
+    workloads = [Workload("words", number, size_bytes=size) for number, size in dict.fromkeys(points)]
+    cases = [(name, workload) for workload in workloads for name in names]
+    if quick:
+        small = Workload("words", SIZES_CHUNKS, size_bytes=CHUNKS_SIZE)
+        cases = [(name, small) for name in ("canvas", "presliced", "fanout")] + [(name, WORDS) for name in names]
+        cases += [("fanout", replace(small, chunks=number)) for number in (8, 128)]
+    tables = (
+        ("In the broker", [figures.BROKER_GROWTH, figures.PUBLISHED, figures.MESSAGES, figures.SECONDS]),
+        ("Peak memory of process trees", [*figures.PEAKS.values(), figures.RESULTS_PEAK]),
+        ("In the store", [figures.REQUESTS, figures.UPLOADED, figures.DOWNLOADED]),
+    )
+    return replace(_weigh("memory", cases, tables, ("broker",)), repeat=1 if quick else 3, timeout_s=600.0)
+
+
+def compare_scales(*, quick: bool, sizes: Sequence[int] = SCALE_SIZES, chunks: int = 256) -> Comparison:
+    """Count the words of text that is never there as a whole, in so many equal chunks for each GB."""
+    chunk_bytes = 1000 * MB // chunks
+    document_bytes = max(1, chunk_bytes // SCALE_DOCUMENTS)
+    cases = [
+        (name, Workload("words", max(1, round(size / chunk_bytes)), size_bytes=size, document_bytes=document_bytes))
+        for size in sorted(sizes)[: 1 if quick else None]
+        for name in ("stream-caller", "stream-worker")
+    ]
+    tables = (
+        ("Peak memory of process trees", list(figures.PEAKS.values())),
+        ("Peak memory of a single process", figures.LARGEST),
+        ("Broker and time", [figures.CHUNK_BYTES, figures.SECONDS]),
+    )
+    made = _weigh("scale", cases, tables, ("broker", "caller", "setup", "join"))
+    return replace(made, repeat=1, timeout_s=3600.0, on_disk=True)
+
+
+COMPARISONS: dict[str, Callable[..., Comparison]] = {
+    "memory": compare_memory,
+    "scale": compare_scales,
+    "job": compare_jobs,
+    "overhead": compare_overhead,
+    "wordcount": compare_wordcounts,
+    "store": compare_stores,
+    "shape": compare_shapes,
+    "tiny": compare_tiny_items,
+}
+"""By the name of the command."""
+
+
+def _time(name: str, contenders: str, workloads: Sequence[Workload], figure: Figure, quick: bool) -> Comparison:
+    """Make a comparison of times: each contender has one session in a repetition."""
+    cases = tuple((contender, workload) for contender in contenders.split() for workload in workloads)
+    wall = [] if figure in (figures.SECONDS, figures.MILLISECONDS) else [figures.WALL]
+    tables = ((name, [figure, *wall, figures.REQUESTS]), ("CPU seconds of a run", figures.CPU))
+    return Comparison(name, cases, figure, tables, repeat=1 if quick else 3)
+
+
+def _weigh(
+    name: str, cases: Sequence[tuple[str, Workload]], tables: tuple[Table, ...], watched: tuple[str, ...]
+) -> Comparison:
+    """Make a comparison of memory: each case has a session, which begins with a tiny word count."""
+    tiny = Workload("words", 16, size_bytes=1600, document_bytes=100)
+    return Comparison(name, tuple(cases), figures.SECONDS, tables, runs=1, watched=watched, warm_up=tiny)

@@ -1,0 +1,119 @@
+"""Ways to do a work, one small module for each library. A module is imported where its contender runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from ..workloads import Workload
+
+Job = Callable[[float], Any]
+"""Does the work within so many seconds, and returns the answer."""
+Prepare = Callable[[Workload], Job]
+"""Makes what the caller has before the clock starts, and returns what is timed."""
+
+CONTENDER = "FANOUT_BENCH_CONTENDER"
+"""Environment variable that names the contender."""
+QUEUES = "FANOUT_BENCH_QUEUES"
+"""Environment variable that is set where each step has a queue of its own."""
+
+PROCESSES = 2
+"""Worker processes of each contender."""
+THREADS = 32
+"""Worker threads of each contender, for steps that wait."""
+BATCH_ITEMS = 1000
+"""Items in a task of every contender but fanout, for work that is given item by item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to do a work.
+
+    Attributes:
+        name: Its name.
+        label: Its name in tables and pictures; at most 22 characters.
+        module: The module of this package that runs it.
+        colour, marker: Its looks in pictures.
+        broker: The broker of its Celery workers: `rabbitmq` or `redis`; it has no workers if empty.
+        store: Whether it works on the object store.
+        package: A package that it needs beyond the dependency group `bench`.
+        store_options: Added to the store's URL.
+        settings: Settings of its Celery app.
+        broker_settings: Lines of `rabbitmq.conf` beyond those of all contenders.
+    """
+
+    name: str
+    label: str
+    module: str
+    colour: str
+    marker: str = "o"
+    broker: str = ""
+    store: bool = False
+    package: str | None = None
+    store_options: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    broker_settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> str:
+        """Why it can't take part; empty if it can."""
+        if self.package is None or find_spec(self.package) is not None:
+            return ""
+        return f"{self.package} is not installed: pip install --group compare"
+
+    def open(self) -> AbstractContextManager[Prepare]:
+        """Start what it needs in the caller's process, for as long as the context lasts."""
+        made: AbstractContextManager[Prepare] = import_module(f".{self.module}", __name__).start(self.name)
+        return made
+
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+_ORANGE, _SKY, _GREEN, _BLUE, _RED, _PINK = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+_VIOLET, _GREY, _DARK, _BROWN = "#7A5195", "#888888", "#444444", "#8C564B"
+
+
+def _canvas(
+    name: str, label: str, colour: str, marker: str = "o", *, broker: str = "rabbitmq", **more: Any
+) -> Contender:
+    return Contender(name, label, "canvas", colour, marker, broker=broker, **more)
+
+
+def _fanout(name: str, label: str, colour: str, marker: str, **more: Any) -> Contender:
+    return Contender(name, label, "with_fanout", colour, marker, broker="rabbitmq", store=True, **more)
+
+
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        _canvas("canvas", "bare Canvas", _RED),
+        _canvas("canvas-zstd", "Canvas, zstd", _ORANGE, "P", settings={"task_compression": "zstd"}),
+        _canvas("canvas-16mib", "Canvas, 16 MiB limit", _BROWN, "X", broker_settings={"max_message_size": "16777216"}),
+        _canvas("canvas-redis", "Canvas on Redis", _VIOLET, "v", broker="redis"),
+        _canvas("canvas-keys", "Canvas, keys by hand", _DARK, "x", store=True),
+        _canvas("presliced", "Canvas, sliced by hand", _PINK, "s"),
+        _canvas("group", "Celery group", _ORANGE),
+        _canvas("chord", "Celery chord on Redis", _RED, "s"),
+        _canvas("chunks", "Celery chunks", _RED),
+        _fanout("fanout", "fanout", _BLUE, "D"),
+        _fanout("streamed", "fanout, streamed", _GREEN, "^"),
+        _fanout("here", "fanout, caller's setup", _ORANGE, "v"),
+        _fanout("stream-caller", "setup in the caller", _BLUE, "D"),
+        _fanout("stream-worker", "setup on a worker", _GREEN, "^"),
+        _fanout("fanout-boto3", "fanout with boto3", _SKY, "v", store_options="client=boto3"),
+        Contender("serial", "plain Python", "pools", _GREY, "x"),
+        Contender("pool", "multiprocessing.Pool", "pools", _DARK, "P"),
+        Contender("threads", "threads of one process", "pools", _DARK, "P"),
+        Contender("ray", "Ray", "with_ray", _PINK, "v", package="ray"),
+        Contender("dask", "Dask", "with_dask", _VIOLET, "*", package="distributed"),
+        Contender("lithops", "Lithops", "with_lithops", _GREY, "X", store=True, package="lithops"),
+        Contender("packs", "fanout with obstore", "data_plane", _BLUE, "D", store=True, package="obstore"),
+        Contender("packs-boto3", "fanout with boto3", "data_plane", _SKY, store=True, store_options="client=boto3"),
+        Contender("raw-obstore", "obstore alone", "data_plane", _DARK, "P", store=True, package="obstore"),
+        Contender("raw-boto3", "boto3 alone", "data_plane", _GREY, "x", store=True),
+    )
+}
+"""By name, in the order of tables."""

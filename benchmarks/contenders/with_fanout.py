@@ -1,0 +1,59 @@
+"""fanout: a list as one parameter, a stream, or text that is made while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..workloads import WORKS, Workload, cut, documents
+from . import Job, Prepare
+from .app import Generated, Items, Parts, Whole
+
+
+@contextmanager
+def start(name: str) -> Iterator[Prepare]:
+    """Yield one of fanout's ways; one list as the input if it is none of the others."""
+    others = {
+        "streamed": _streamed,
+        "here": _cut_by_the_caller,
+        "stream-caller": _generated_by_the_caller,
+        "stream-worker": _generated_by_a_worker,
+    }
+    yield others.get(name, _listed)
+
+
+def _listed(workload: Workload) -> Job:
+    whole = WORKS[workload.work].whole(workload)
+    if WORKS[workload.work].item is not None:
+        return lambda timeout_s: Items.signature({"items": whole})().get(timeout_s)
+    values = {"work": workload.work, "whole": whole, "chunks": workload.chunks}
+    return lambda timeout_s: Whole.signature(values, chunk_items=1)().get(timeout_s)
+
+
+def _streamed(workload: Workload) -> Job:
+    whole = WORKS[workload.work].whole(workload)
+    if WORKS[workload.work].item is not None:
+        return lambda timeout_s: Items.submit({"items": iter(whole)}).get(timeout_s)
+    parts = cut(whole, workload.chunks)
+    return lambda timeout_s: Parts.submit({"work": workload.work, "parts": iter(parts)}, chunk_items=1).get(timeout_s)
+
+
+def _cut_by_the_caller(workload: Workload) -> Job:
+    whole = WORKS[workload.work].whole(workload)
+    values = {"work": workload.work, "whole": whole, "chunks": workload.chunks}
+    return lambda timeout_s: Whole.submit(values, setup_here=True, chunk_items=1).get(timeout_s)
+
+
+def _generated_by_the_caller(workload: Workload) -> Job:
+    def run(timeout_s: float) -> object:
+        parts = ([text] for text in documents(workload.size_bytes, workload.document_bytes))
+        values = {"work": workload.work, "parts": parts}
+        return Parts.submit(values, chunk_items=workload.chunk_documents).get(timeout_s)
+
+    return run
+
+
+def _generated_by_a_worker(workload: Workload) -> Job:
+    sizes = {"size_bytes": workload.size_bytes, "document_bytes": workload.document_bytes}
+    values = {"work": workload.work, **sizes}
+    return lambda timeout_s: Generated.submit(values, chunk_items=workload.chunk_documents).get(timeout_s)
