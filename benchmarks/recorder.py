@@ -100,7 +100,7 @@ class Recorder:
         put, list_all = store.put, store.list
 
         def recorded_put(key: str, body: Any, *, if_absent: bool = False) -> None:
-            of_results = "/out/" in key or "/node/" in key
+            of_results = "/results/" in key or "/combined/" in key
             stage = "put outcome" if key.endswith("/outcome") else "put result" if of_results else "put"
             with self.record(stage):
                 put(key, body, if_absent=if_absent)

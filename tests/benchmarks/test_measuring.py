@@ -148,7 +148,7 @@ def test_a_stage_within_another_has_its_own_time(tmp_path: Path) -> None:
 def test_a_recorded_store_is_a_store(tmp_path: Path) -> None:
     """It does what the other does, and tells results and outcomes from other writes."""
     store = Recorder(tmp_path).wrap_store(MemoryStore("recorded"))
-    keys = ["jobs/1/intent", "jobs/1/out/a/000/0", "jobs/1/outcome"]
+    keys = ["jobs/1/intent", "jobs/1/results/a/000/0", "jobs/1/outcome"]
     for key in keys:
         store.put(key, b"body", if_absent=True)
     assert store.get(keys[0], offset=1, length=2) == b"od"
