@@ -28,7 +28,7 @@ class Limits:
         mib_s: Added to `call_s` for each MiB of a body. A line of 1 MiB/s is fast enough.
         answer_s: For one attempt at a small request.
         connect_s: For connecting to a server, the handshake included.
-        reach_s: For reaching a server that refuses every connection.
+        reach_s: Until a server that accepts no connection is given up.
         pause_s: Longest pause before the second attempt. It doubles before each further attempt.
         pauses_end_s: Longest pause before any attempt.
     """

@@ -109,7 +109,7 @@ class PackWriter:
             self._begin_upload(bytes(chunk))
             return
         if self._buffer is None:
-            self._buffer = self._buffers.acquire()
+            self._buffer = self._buffers.take()
         self._buffer[self._filled : self._filled + len(chunk)] = chunk
         self._filled += len(chunk)
         if self._filled >= self._pack_bytes:
@@ -220,7 +220,7 @@ class _Buffers:
         self._free: list[mmap] = []
         self._in_use: list[tuple[Future[None], mmap]] = []
 
-    def acquire(self) -> mmap:
+    def take(self) -> mmap:
         """Return a buffer that no upload reads any more."""
         in_use, self._in_use = self._in_use, []
         for upload, buffer in in_use:

@@ -110,7 +110,7 @@ def _pydantic_zone(offset: timedelta) -> tzinfo:
         core = importlib.import_module("pydantic_core")
     except ImportError as error:
         raise MissingPackage(
-            "the value has a time zone of Pydantic, which is not installed here", extra="pydantic"
+            "it holds a time zone of Pydantic, and Pydantic is not installed here", extra="pydantic"
         ) from error
     zone: tzinfo = core.TzInfo(int(offset.total_seconds()))
     return zone
@@ -307,7 +307,7 @@ def extension_type_of_code(code: int) -> ExtensionType:
                 importlib.import_module(package)
             except ImportError as error:
                 raise MissingPackage(
-                    f"it holds a value of {package}, which is not installed here", extra=extra
+                    f"it holds a value of {package}, and {package} is not installed here", extra=extra
                 ) from error
             known: dict[int, ExtensionType] = _extension_module(module).EXTENSION_BY_CODE
             return known[code]

@@ -338,14 +338,14 @@ def test_a_buffer_whose_upload_failed_is_not_used_again() -> None:
     """A buffer of a failed upload is dropped: a client without an answer may still be sending it."""
     buffers = _Buffers(100)
     fates: list[Future[None]] = [Future() for _ in range(3)]
-    acquired = [buffers.acquire() for _ in fates]
-    for buffer, fate in zip(acquired, fates, strict=True):
+    taken = [buffers.take() for _ in fates]
+    for buffer, fate in zip(taken, fates, strict=True):
         buffers.release(buffer, after=fate)
     fates[0].set_exception(StorageUnavailable("no answer"))
     fates[1].set_result(None)
-    again = [buffers.acquire() for _ in range(2)]
-    assert again[0] is acquired[1]
-    assert again[1] not in acquired
+    again = [buffers.take() for _ in range(2)]
+    assert again[0] is taken[1]
+    assert again[1] not in taken
 
 
 def test_uploads_keep_the_limit_of_the_caller() -> None:
