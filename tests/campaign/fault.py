@@ -16,6 +16,7 @@ from .trial_job import TrialJob, TrialResult
 CONCURRENCY = 6
 """Trials that run at once, for faults whose trials are independent."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -133,10 +134,10 @@ class Fault(abc.ABC):
         return random.Random(f"{self.name} {seed}")
 
 
-def run_concurrently(work: Callable[[int], T], seeds: Iterable[int], *, concurrency: int = CONCURRENCY) -> Iterator[T]:
-    """Yield the result of `work` for each seed, in order, and run `concurrency` of them at once."""
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="lane") as pool:
-        yield from pool.map(work, seeds)
+def run_concurrently(work: Callable[[S], T], items: Iterable[S], *, concurrency: int = CONCURRENCY) -> Iterator[T]:
+    """Yield the result of `work` for each item, in order, and run `concurrency` of them at once."""
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="trial") as pool:
+        yield from pool.map(work, items)
 
 
 def add_results(trial_jobs: Sequence[TrialJob], row: Row) -> None:

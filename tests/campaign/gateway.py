@@ -116,7 +116,7 @@ class FaultyGateway(Proxy):
                     await writer.drain()
                     continue
                 if back is None or forth is None or back.at_eof():
-                    back, forth = await self.upstream()
+                    back, forth = await self.connect_upstream()
                 forth.write(request.without("expect") + body)
                 answer = await Head.read(back)
                 status = answer.first.split()[1]
