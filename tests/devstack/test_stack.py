@@ -346,7 +346,7 @@ def send(settings: Mapping[str, object], task: str, *args: object) -> None:
 
 
 def names(directory: Path) -> set[str]:
-    """The names of the files in a directory."""
+    """Return the names of the files in a directory."""
     return {path.name for path in directory.iterdir()}
 
 
