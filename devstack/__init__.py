@@ -1,8 +1,8 @@
 """Private servers on this machine, for the demo, the tests and the benchmarks.
 
 The library itself never imports them. Each server is one class with `start(directory)`, `environment`,
-`rss_bytes()` and `stop()`, listens on 127.0.0.1 only, and ends with the process that started it. A program
-that is not installed is a `ServerUnavailable` that says how to get it.
+`rss_bytes()` and `stop()`. It listens on 127.0.0.1 only, and ends with the process that started it. A missing
+program raises `ServerUnavailable`, which says how to install it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m devstack up NAME…`: start servers, print how to reach them, run until Ctrl-C."""
+"""The command `python -m devstack up NAME…`: start servers, print their variables, run until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FrameType
 
 from . import CephGateway, LocalStack, MotoServer, RabbitMQ, Redis, Server, StackError
 
-# By the names of the command line. Object stores are alternatives: of two, the one named last is exported.
+# Object stores are alternatives: of two, the variables of the last one are exported.
 SERVERS: Mapping[str, Callable[[Path], Server]] = {
     "rabbitmq": RabbitMQ.start,
     "redis": Redis.start,
@@ -25,15 +25,15 @@ SERVERS: Mapping[str, Callable[[Path], Server]] = {
 
 
 @contextlib.contextmanager
-def up(names: Sequence[str], directory: Path) -> Iterator[dict[str, str]]:
-    """Start the named servers in order, yield the environment variables of all, stop all at the end.
+def start_servers(names: Sequence[str], directory: Path) -> Iterator[dict[str, str]]:
+    """Start the named servers in order, yield the environment variables of all, and stop all at the end.
 
     Args:
         names: Keys of `SERVERS`.
-        directory: Each server works in a directory of its name in it.
+        directory: Parent of the servers' directories, which have the servers' names.
 
     Raises:
-        StackError: One is not installed or did not come up; those started before are stopped.
+        StackError: A server is not installed or did not start. Earlier servers are stopped.
     """
     with contextlib.ExitStack() as running:
         environment: dict[str, str] = {}
@@ -44,21 +44,21 @@ def up(names: Sequence[str], directory: Path) -> Iterator[dict[str, str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 after Ctrl-C or SIGTERM, 1 when a server could not be started."""
+    """Run the command, and return 0 after Ctrl-C or SIGTERM, 1 if a server did not start."""
     parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
     command = parser.add_subparsers(dest="command", required=True).add_parser("up", help="start servers")
     command.add_argument("names", nargs="+", choices=sorted(SERVERS), metavar="NAME", help=", ".join(sorted(SERVERS)))
-    command.add_argument("--directory", type=Path, help="for data and logs; a temporary one when not given")
+    command.add_argument("--directory", type=Path, help="for data and logs; default: a temporary one")
     arguments = parser.parse_args(argv)
-    # Whoever is started in the background of a script has Ctrl-C ignored from the outset.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _interrupt)
+    # A shell script starts its background processes with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with contextlib.ExitStack() as scope:
             directory = arguments.directory or Path(
                 scope.enter_context(tempfile.TemporaryDirectory(prefix="fanout-stack-"))
             )
-            environment = scope.enter_context(up(arguments.names, directory))
+            environment = scope.enter_context(start_servers(arguments.names, directory))
             for name, value in environment.items():
                 print(f"export {name}={shlex.quote(value)}")
             print("# running; Ctrl-C stops them", flush=True)

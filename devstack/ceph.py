@@ -1,4 +1,4 @@
-"""A private Ceph object gateway: a production S3 server, whose objects lie in memory or in a file."""
+"""A private Ceph object gateway: a production S3 server, with its objects in memory or in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from .errors import ServerFailed
-from .ports import LOOPBACK, answers, free_port
+from .ports import LOOPBACK, free_port, is_listening
 from .process import Process, find_program
 from .server import Server, s3_environment
 
@@ -18,19 +18,19 @@ _REMEDY = "apt-get install --no-install-recommends radosgw ceph-mon ceph-osd cep
 _ACCESS_KEY, _SECRET_KEY = "fanout", "fanout-secret"
 _OSD_STARTS = 10
 
-# Why each line that is not obvious is there:
-# - `auth … = none` is between the daemons only; clients of the gateway are authenticated.
-# - The gateway, unlike the others, insists on `ms mon client mode = secure`, which `none` cannot give.
-# - One copy and one placement group a pool: there is one disk, and each group costs start-up time.
-# - The monitor waits for `paxos propose interval` before each of some twenty map changes.
-# - Without `osd class load list` the gateway's server-side classes are refused.
-# - Without `tcp_nodelay` every small answer stalls for 40 ms.
-# - Few threads: of the gateway's 512 each may wake another for a request, which costs a tenth of its time.
-# - An index of one shard: to list a bucket is to ask all of them, and eleven serve who has more than one disk.
-# - Checksums between the daemons, and the storage daemon's notes on each request, serve who has a network.
-# - An empty `admin socket`: its path could exceed the 107 bytes a socket may have.
-# - Deleted objects are collected after minutes instead of hours: it is memory that they fill.
-# - On disk, the store caches 4 GB of what it holds unless it is told less.
+# Reasons for the settings that are not obvious:
+# - `auth … = none` holds between the daemons only. Clients of the gateway are authenticated.
+# - `ms mon client mode = crc`: the gateway's default is `secure`, which is impossible without authentication.
+# - One copy and one placement group per pool: there is one disk, and each group costs start-up time.
+# - The monitor waits for `paxos propose interval` before each of about twenty map changes.
+# - Without `osd class load list` the storage daemon refuses the gateway's server-side classes.
+# - Without `tcp_nodelay` each small response is delayed by 40 ms.
+# - Few threads: the gateway's default of 512 threads, which wake each other, costs a tenth of its time.
+# - An index of one shard: a listing asks all shards, and the default of eleven is for several disks.
+# - Checksums between the daemons, and the storage daemon's tracking of requests, are for real networks.
+# - An empty `admin socket`: its path could exceed the 107 bytes that a socket's path may have.
+# - Deleted objects are collected after minutes instead of hours, because they fill memory.
+# - On disk, the store's default cache is 4 GB.
 _CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -89,7 +89,7 @@ osd memory target = 1073741824"""
 class CephGateway(Server):
     """A monitor, a storage daemon and a RADOS gateway, all on 127.0.0.1.
 
-    Signatures are checked; `If-None-Match: *` has exactly one winner.
+    It checks signatures, and `If-None-Match: *` has exactly one winner.
 
     Attributes:
         endpoint: `http://127.0.0.1:<port>`.
@@ -103,24 +103,24 @@ class CephGateway(Server):
     def start(
         cls, directory: Path, *, port: int | None = None, capacity_bytes: int = 16 << 30, on_disk: bool = False
     ) -> CephGateway:
-        """Start all three and create the user of `environment`; takes about a second and needs no root.
+        """Start all three and create the user of `environment`. Takes about a second and needs no root.
 
         Args:
-            directory: For configuration, logs and the monitor's store; a new one in it at each start.
-            port: A free one when not given.
-            capacity_bytes: The store's size; what it is in, memory or disk, is taken as objects arrive.
-            on_disk: Whether objects lie in a file in the directory, and not in memory, of which each of their bytes
-                takes about two. Small writes then take twice as long.
+            directory: Parent of a new directory for configuration, logs and the monitor's store.
+            port: The gateway's port. Default: a free one.
+            capacity_bytes: The store's size. Memory or disk space is taken as objects arrive.
+            on_disk: Whether objects are in a file instead of in memory. Memory takes about two bytes per object byte.
+                On disk, small writes take twice as long.
 
         Raises:
             ServerUnavailable: A program of Ceph is not installed.
-            ServerFailed: A daemon did not come up.
+            ServerFailed: A daemon did not start.
         """
         for program in ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph"):
             find_program(program, remedy=_REMEDY)
         port = port or free_port()
         fsid = str(uuid4())
-        # A directory per start: a store with another fsid in it would be refused.
+        # Each start has a new directory, because Ceph refuses a store with another fsid.
         home = directory.resolve() / f"ceph-{fsid[:8]}"
         for part in ("mon", "osd", "rgw"):
             (home / part).mkdir(parents=True)
@@ -147,11 +147,11 @@ class CephGateway(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 reaches it as its one user."""
+        """The variables by which boto3 reaches it as its first user."""
         return s3_environment(endpoint=self.endpoint, access_key=_ACCESS_KEY, secret_key=_SECRET_KEY)
 
     def add_user(self, name: str) -> dict[str, str]:
-        """Create another user, who may do nothing with the buckets of the first; returns their variables."""
+        """Create another user, without rights to the first user's buckets, and return the user's variables."""
         access_key, secret_key = name, f"{name}-secret"
         self._create_user(name, access_key=access_key, secret_key=secret_key)
         return s3_environment(endpoint=self.endpoint, access_key=access_key, secret_key=secret_key)
@@ -162,20 +162,20 @@ class CephGateway(Server):
         return [process.pid for process in self._processes]
 
     def rss_bytes(self) -> int:
-        """Return the resident memory of the three daemons, in bytes; objects that lie in memory are in it."""
+        """Return the resident memory of the three daemons, in bytes, objects in memory included."""
         return sum(process.rss_bytes() for process in self._processes)
 
     def suspend(self) -> None:
-        """Stop the gateway's clock (SIGSTOP): connections are taken and nothing answers."""
+        """Suspend the gateway (SIGSTOP): the system accepts connections, and the gateway does not respond."""
         self._gateway.signal(signal.SIGSTOP, group=True)
 
     def resume(self) -> None:
-        """Let a suspended gateway run on; it then answers what it was asked meanwhile."""
+        """Resume a suspended gateway. It then responds to the requests of the meantime."""
         self._gateway.signal(signal.SIGCONT, group=True)
 
     def stop(self) -> None:
-        """End the daemons, and with them all objects; idempotent."""
-        # The gateway first: it would log the loss of the others. Nothing is worth a graceful end.
+        """End the daemons, and with them all objects. Idempotent."""
+        # End the gateway first, because it would log the loss of the others. None needs a graceful end.
         for process in reversed(self._processes):
             process.kill()
 
@@ -199,28 +199,28 @@ class CephGateway(Server):
 
         def ready() -> bool:
             nonlocal storage, starts
-            # Some first starts end with "wrong fsid"; the same start works a moment later.
+            # Some first starts end with "wrong fsid". The same start succeeds a moment later.
             if not storage.alive:
                 if starts == _OSD_STARTS:
-                    raise storage.failed(f"ended at each of {_OSD_STARTS} starts")
+                    raise storage.make_error(f"ended at each of {_OSD_STARTS} starts")
                 storage.stop()
                 self._processes.remove(storage)
                 storage = self._start_storage(osd_id)
                 starts += 1
-            return answers(port)
+            return is_listening(port)
 
         gateway.wait_until(ready, what=f"answer on port {port}")
 
     def collect(self) -> None:
-        """Give the room of deleted objects back, which the gateway itself does after minutes.
+        """Free the space of deleted objects, which the gateway itself does after minutes.
 
         Raises:
-            ServerFailed: The store did not do it.
+            ServerFailed: The command failed.
         """
         self._run("radosgw-admin", "gc", "process", "--include-all", *self._configured, timeout_s=300)
 
     def _start_storage(self, osd_id: str) -> Process:
-        # No monitor configuration: making the store would wait for a quorum, for up to five minutes.
+        # With monitor configuration the creation of the store would wait for a quorum, for up to five minutes.
         self._run("ceph-osd", "--no-mon-config", "--mkfs", "--id", "0", "--osd-uuid", osd_id, *self._configured)
         return self._daemon("ceph-osd", "--id", "0")
 

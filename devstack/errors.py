@@ -1,8 +1,8 @@
-"""What can go wrong with a private server.
+"""The errors of private servers.
 
 StackError(RuntimeError)
-├── ServerUnavailable    a program or package it needs is not installed
-└── ServerFailed         it is installed, but did not do what it should
+├── ServerUnavailable    a program or package that it needs is not installed
+└── ServerFailed         it did not start, ended early or refused a command
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class ServerUnavailable(StackError):
     """A program or package that a server needs is not on this machine.
 
     Attributes:
-        program: What is missing.
+        program: The missing program or package.
         remedy: A command that installs it.
     """
 
@@ -30,11 +30,11 @@ class ServerUnavailable(StackError):
 
 
 class ServerFailed(StackError):
-    """A server did not come up, ended too early or refused a command.
+    """A server did not start, ended too early or refused a command.
 
     Attributes:
         server: The name of the process.
-        reason: What it did.
+        reason: The failure, as a predicate.
         log_tail: The last lines of its log.
     """
 

@@ -1,4 +1,4 @@
-"""A broker that is a directory: enough for a first run with real workers, with no server at all."""
+"""A broker in a directory, for a first run with real workers and without a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INTERNAL = ("pidbox", "celeryev")
 
 
 class Traffic(NamedTuple):
-    """What went through a broker: how many messages, and their bytes with Celery's envelope."""
+    """Number of messages sent through a broker, and their bytes with Celery's envelope."""
 
     messages: int
     bytes: int
@@ -21,30 +21,30 @@ class Traffic(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilesystemBroker:
-    """A directory in which Celery's processes leave messages for each other, and where all of them stay.
+    """A directory through which Celery's processes exchange messages, and which keeps all of them.
 
-    Good for a demo and for counting, not for production: a worker that is killed loses what it had taken, for
-    messages are acknowledged in its memory only, and a killed pool child can stop its worker for good.
+    It serves demos and measurements, not production. A killed worker loses the messages that it had taken, because
+    they are acknowledged in its memory only. A killed pool child can stop its worker permanently.
 
     Attributes:
-        directory: Where everything lies.
+        directory: Directory of all files.
     """
 
     directory: Path
 
     @classmethod
     def create(cls, directory: Path, *, queues: Sequence[str] = ("celery",)) -> FilesystemBroker:
-        """Make the directory, or open one that exists; idempotent.
+        """Create the directory, or open an existing one. Idempotent.
 
         Args:
-            directory: Made when missing.
-            queues: The queues that workers will read, each bound to the exchange of its name.
+            directory: The directory, created if missing.
+            queues: The queues that workers consume, each bound to the exchange of its name.
         """
         broker = cls(directory.resolve())
         for folder in (broker._queue, broker._processed, broker._control):
             folder.mkdir(parents=True, exist_ok=True)
-        # Kombu makes a binding table without a lock: of two workers that start at once, one could lose its
-        # binding or read half a table. Tables that exist are changed under one.
+        # Kombu creates a binding table without a lock. Of two workers that start at once, one could lose its
+        # binding or read an incomplete table. Kombu changes existing tables under a lock.
         tables: dict[str, list[list[str]]] = {"celery.pidbox": [], "reply.celery.pidbox": [], "celeryev": []}
         tables |= {queue: [[queue, "", queue]] for queue in queues}
         for exchange, bindings in tables.items():
@@ -55,7 +55,7 @@ class FilesystemBroker:
 
     @property
     def url(self) -> str:
-        """The broker URL; it says nothing without `transport_options`."""
+        """The broker URL. It is only complete with `transport_options`."""
         return "filesystem://"
 
     @property
@@ -77,7 +77,7 @@ class FilesystemBroker:
 
     @property
     def settings(self) -> dict[str, object]:
-        """All three as Celery's settings, for `app.conf.update`."""
+        """URL, transport and options as Celery's settings, for `app.conf.update`."""
         return {
             "broker_url": self.url,
             "broker_transport": self.transport,
@@ -86,16 +86,16 @@ class FilesystemBroker:
 
     @property
     def worker_args(self) -> tuple[str, ...]:
-        """The options that a worker on this broker needs: gossip and its kin would poll the directory."""
+        """The options of a worker on this broker. Gossip, mingle and heartbeats would poll the directory."""
         return ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
     def traffic(self) -> Traffic:
-        """Count the messages ever sent through this directory, waiting ones included, Celery's own excluded.
+        """Count all messages sent through this directory, waiting ones included, without Celery's own.
 
-        A message that a worker gives back at its end, unfinished, is sent again and counts again.
+        A message that a worker requeues at its end counts again.
         """
-        # By name: a message that moves while we look is then counted once. Waiting ones first, or it could be
-        # seen in neither place.
+        # Count by name, so that a message that moves meanwhile counts once. List waiting messages first, or a moving
+        # message could be missing in both listings.
         sizes: dict[str, int] = {}
         for folder in (self._queue, self._processed):
             sizes |= dict(_messages(folder))
@@ -122,5 +122,5 @@ def _messages(folder: Path) -> Iterator[tuple[str, int]]:
         try:
             yield path.name, path.stat().st_size
         except FileNotFoundError:
-            # A worker has just taken it: it is in the other folder.
+            # A worker has just taken the message and moved it to the other folder.
             continue

@@ -1,4 +1,4 @@
-"""A private LocalStack, without Docker: its S3 from a Python environment of its own."""
+"""A private LocalStack without Docker: its S3, in its own Python environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ main()
 
 
 class LocalStack(Server):
-    """LocalStack's S3 on a free port of 127.0.0.1; it checks no signatures and keeps nothing.
+    """LocalStack's S3 on a free port of 127.0.0.1. It checks no signatures, and its objects end with it.
 
     Attributes:
         endpoint: `http://127.0.0.1:<port>`.
@@ -38,17 +38,17 @@ class LocalStack(Server):
 
     @classmethod
     def start(cls, directory: Path, *, python: str | None = None, port: int | None = None) -> LocalStack:
-        """Start it and wait until S3 answers; takes 1 to 15 s and needs no root.
+        """Start it and wait until S3 responds. Takes 1 to 15 s and needs no root.
 
         Args:
-            directory: For its files and log; made when missing.
-            python: The Python of the environment that holds `localstack-core`; by default what the
-                variable FANOUT_LOCALSTACK_PYTHON names.
-            port: A free one when not given.
+            directory: Directory for its files and log, created if missing.
+            python: The Python of the environment with `localstack-core`. Default: the variable
+                FANOUT_LOCALSTACK_PYTHON.
+            port: Its port. Default: a free one.
 
         Raises:
-            ServerUnavailable: No such environment.
-            ServerFailed: It did not come up.
+            ServerUnavailable: There is no such environment.
+            ServerFailed: It did not start.
         """
         python = python or os.environ.get(PYTHON_VARIABLE)
         if not python or not os.access(python, os.X_OK):
@@ -66,7 +66,7 @@ class LocalStack(Server):
                 "DNS_ADDRESS": "0",
                 "SKIP_SSL_CERT_DOWNLOAD": "1",
                 "DISABLE_EVENTS": "1",
-                # In a container that is not its own image it would write to /var/lib and /tmp.
+                # In a container of another image it would write to /var/lib and /tmp.
                 "OVERRIDE_IN_DOCKER": "0",
                 "FILESYSTEM_ROOT": str(directory / "files"),
                 "AWS_EC2_METADATA_DISABLED": "true",
@@ -79,7 +79,7 @@ class LocalStack(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 reaches it."""
+        """The variables by which boto3 reaches it."""
         return s3_environment(endpoint=self.endpoint, access_key="test", secret_key="test")  # noqa: S106
 
     def rss_bytes(self) -> int:
@@ -87,12 +87,12 @@ class LocalStack(Server):
         return self._process.rss_bytes()
 
     def stop(self) -> None:
-        """End it, and with it all its objects; idempotent."""
+        """End it, and with it all its objects. Idempotent."""
         self._process.stop()
 
     def _ready(self) -> bool:
         try:
-            # Past any proxy of the environment: it is our own loopback address.
+            # Use no proxy of the environment for the loopback address.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(f"{self.endpoint}/_localstack/health", timeout=5) as answer:
                 return b'"s3"' in answer.read()

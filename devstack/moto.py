@@ -21,7 +21,7 @@ _REQUEST = re.compile(r'\] "([A-Z]+) (\S+) HTTP/[\d.]+" \d{3}')
 
 
 class MotoServer(Server):
-    """A moto server on a free port of 127.0.0.1; it checks no signatures and keeps its objects in memory.
+    """A moto server on a free port of 127.0.0.1. It checks no signatures and keeps its objects in memory.
 
     Attributes:
         endpoint: `http://127.0.0.1:<port>`.
@@ -33,15 +33,15 @@ class MotoServer(Server):
 
     @classmethod
     def start(cls, directory: Path, *, port: int | None = None) -> MotoServer:
-        """Start a server in a process of its own and wait until it answers; needs no root.
+        """Start a server in a new process and wait until it responds. Needs no root.
 
         Args:
-            directory: For its access log; made when missing.
-            port: A free one when not given.
+            directory: Directory for its access log, created if missing.
+            port: Its port. Default: a free one.
 
         Raises:
-            ServerUnavailable: moto or what its server mode needs is not installed.
-            ServerFailed: It did not come up.
+            ServerUnavailable: moto, or a package that its server mode needs, is not installed.
+            ServerFailed: It did not start.
         """
         for package in ("moto", "flask", "flask_cors"):
             if importlib.util.find_spec(package) is None:
@@ -51,7 +51,7 @@ class MotoServer(Server):
             [sys.executable, "-m", "moto.server", "--host", LOOPBACK, "--port", str(port)],
             name="moto",
             directory=directory,
-            # Buffered lines would reach the log, and so the counts, too late.
+            # Buffered lines would reach the log, and the counts, too late.
             environment={"PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"},
         )
         process.wait_for_port(port)
@@ -59,20 +59,20 @@ class MotoServer(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 reaches it; any key would do."""
+        """The variables by which boto3 reaches it. It accepts any key."""
         return s3_environment(endpoint=self.endpoint, access_key="fanout", secret_key="fanout")  # noqa: S106
 
     def requests(self) -> Counter[str]:
-        """Count the requests it has answered since its start, by HTTP method, from its access log.
+        """Count its responses since its start, by HTTP method, from its access log.
 
-        A request is logged once its answer has been sent: count after the clients have theirs.
+        It logs a request after its response, so count after the clients have their responses.
         """
         return Counter(match[1] for match in _REQUEST.finditer(_COLOUR.sub("", self._process.log())))
 
     def rss_bytes(self) -> int:
-        """Return its resident memory, in bytes; it holds every object several times over."""
+        """Return its resident memory, in bytes. It holds several copies of each object."""
         return self._process.rss_bytes()
 
     def stop(self) -> None:
-        """End it, and with it all its objects; idempotent."""
+        """End it, and with it all its objects. Idempotent."""
         self._process.stop()

@@ -18,17 +18,16 @@ _REMEDY = "apt-get install rabbitmq-server"
 
 _CONTROL_S = 120.0
 
-# Debian's programs on PATH are wrappers that change to the user `rabbitmq` (as root) or refuse (as anybody
-# else). These are the scripts behind them: they run as whoever calls them.
+# Debian's programs on PATH are wrappers that change to the user `rabbitmq` (for root) or refuse to run (for other
+# users). The scripts behind them run as the calling user.
 _SCRIPTS = "/usr/lib/rabbitmq/bin"
 
 
 class RabbitMQ(Server):
-    """A RabbitMQ node on a free port of 127.0.0.1, apart from any other node of the machine.
+    """A RabbitMQ node on a free port of 127.0.0.1, isolated from all other nodes of the machine.
 
-    Apart means: a node name, a data directory, an Erlang cookie, a distribution port and a port mapper (epmd)
-    of its own, no plugins, and no configuration of the system's. What is durable survives `restart` and
-    `kill`.
+    It has its own node name, data directory, Erlang cookie, distribution port and port mapper (epmd), no plugins, and
+    ignores the system's configuration. Durable queues and messages survive `restart` and `kill`.
 
     Attributes:
         url: `amqp://guest:guest@127.0.0.1:<port>//`.
@@ -50,16 +49,16 @@ class RabbitMQ(Server):
 
     @classmethod
     def start(cls, directory: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> RabbitMQ:
-        """Start a node and wait until it serves; takes a few seconds and needs no root.
+        """Start a node and wait until it is ready. Takes a few seconds and needs no root.
 
         Args:
-            directory: For its data, configuration and logs; made when missing. One node at a time.
-            port: A free one when not given.
+            directory: Directory for data, configuration and logs, created if missing. One node at a time.
+            port: Its port. Default: a free one.
             settings: Lines of `rabbitmq.conf`, such as `{"consumer_timeout": "10000"}`.
 
         Raises:
             ServerUnavailable: RabbitMQ is not installed.
-            ServerFailed: It did not come up.
+            ServerFailed: It did not start.
         """
         directory.mkdir(parents=True, exist_ok=True)
         node = cls(directory.resolve(), port=port or free_port(), settings=settings or {})
@@ -73,12 +72,12 @@ class RabbitMQ(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """`CELERY_BROKER_URL`, which Celery reads by itself."""
+        """`CELERY_BROKER_URL`, which Celery reads itself."""
         return {"CELERY_BROKER_URL": self.url}
 
     @property
     def pid(self) -> int:
-        """The process id of the Erlang machine; another one after `restart`."""
+        """The process id of the Erlang machine. It changes at `restart`."""
         return self._running.pid
 
     def rss_bytes(self) -> int:
@@ -86,17 +85,17 @@ class RabbitMQ(Server):
         return self._running.rss_bytes()
 
     def memory_bytes(self) -> int:
-        """Return the bytes that the node has in use, as Erlang's own allocators account for them.
+        """Return the bytes that the node uses, as Erlang's allocators count them. Takes about a second.
 
-        Unlike its resident memory, that is without what the allocators keep for later. Takes about a second.
+        Unlike resident memory, this excludes memory that the allocators hold in reserve.
         """
         return int(self.ctl("eval", "erlang:memory(total)."))
 
     def ctl(self, *args: str) -> str:
-        """Run `rabbitmqctl` against this node and return what it prints; takes about a second.
+        """Run `rabbitmqctl` on this node and return its output. Takes about a second.
 
         Raises:
-            ServerFailed: It refused, the node is down, or it does not answer.
+            ServerFailed: The command failed, or it did not end in time.
         """
         try:
             done = subprocess.run(  # noqa: S603
@@ -118,30 +117,30 @@ class RabbitMQ(Server):
         return {row["name"]: int(row["messages"]) for row in self._queues("messages")}
 
     def message_bytes(self) -> dict[str, int]:
-        """Return the size of the message bodies in each queue, in bytes; without quorum queues that do not tell."""
+        """Return the size of the message bodies in each queue, in bytes. Queues that do not report it are left out."""
         rows = self._queues("message_bytes")
         return {row["name"]: int(row["message_bytes"]) for row in rows if row["message_bytes"] != ""}
 
     def restart(self) -> None:
-        """Start the node again on its data and port, after a graceful stop unless `kill` came first."""
+        """Restart the node with its data and port, after a graceful stop if it still runs."""
         if self._node is not None:
             self._node.stop()
         self._start_node()
 
     def kill(self) -> None:
-        """End the node at once (SIGKILL), as a power cut would; `restart` brings it back."""
+        """End the node at once (SIGKILL), as a power cut would. `restart` starts it again."""
         self._running.kill()
 
     def suspend(self) -> None:
-        """Stop the node's clock (SIGSTOP): connections stay open and nothing answers."""
+        """Suspend the node (SIGSTOP): connections stay open, and the node does not respond."""
         self._running.signal(signal.SIGSTOP, group=True)
 
     def resume(self) -> None:
-        """Let a suspended node run on."""
+        """Resume a suspended node."""
         self._running.signal(signal.SIGCONT, group=True)
 
     def stop(self) -> None:
-        """End the node and its port mapper; idempotent. The data stay in the directory."""
+        """End the node and its port mapper. The data stay in the directory. Idempotent."""
         if self._node is not None:
             self._node.stop()
         self._mapper.kill()
@@ -171,7 +170,7 @@ class RabbitMQ(Server):
         (home / "rabbitmq-env.conf").write_text("")
         distribution_port, control_port = free_port(), free_port()
         return {
-            # The Erlang cookie lies in the home directory.
+            # The Erlang cookie is in the home directory.
             "HOME": str(home),
             "RABBITMQ_NODENAME": f"fanout-{port}@localhost",
             "RABBITMQ_MNESIA_BASE": str(home / "data"),
@@ -187,8 +186,8 @@ class RabbitMQ(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(free_port()),
-            # The start script then becomes the Erlang machine instead of waiting for it: one process to
-            # watch, whose id is the machine's.
+            # The start script then executes the Erlang machine instead of waiting for it, so that the process id is
+            # the machine's.
             "RUNNING_UNDER_SYSTEMD": "true",
             "NOTIFY_SOCKET": "",
         }

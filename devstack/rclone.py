@@ -1,4 +1,4 @@
-"""A private gateway of rclone: a directory as S3. The store that breaks its promise: it ignores `If-None-Match`."""
+"""A private gateway of rclone: a directory as S3. It breaks the guarantee of write-once puts: it ignores conditions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ACCESS_KEY, _SECRET_KEY = "fanout", "fanout-secret"
 
 
 class Rclone(Server):
-    """`rclone serve s3` on a free port of 127.0.0.1; it checks signatures and keeps its objects as files.
+    """`rclone serve s3` on a free port of 127.0.0.1. It checks signatures and keeps its objects as files.
 
     Attributes:
         endpoint: `http://127.0.0.1:<port>`.
@@ -27,15 +27,15 @@ class Rclone(Server):
 
     @classmethod
     def start(cls, directory: Path, *, port: int | None = None) -> Rclone:
-        """Start a gateway and wait until it answers; needs no root.
+        """Start a gateway and wait until it responds. Needs no root.
 
         Args:
-            directory: For its objects and its log; made when missing.
-            port: A free one when not given.
+            directory: Directory for its objects and log, created if missing.
+            port: Its port. Default: a free one.
 
         Raises:
             ServerUnavailable: rclone is not installed.
-            ServerFailed: It did not come up.
+            ServerFailed: It did not start.
         """
         scripts = Path(sysconfig.get_path("scripts"))
         program = find_program("rclone", remedy=_REMEDY, candidates=[str(scripts / "rclone")])
@@ -55,7 +55,7 @@ class Rclone(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 reaches it."""
+        """The variables by which boto3 reaches it."""
         return s3_environment(endpoint=self.endpoint, access_key=_ACCESS_KEY, secret_key=_SECRET_KEY)
 
     def rss_bytes(self) -> int:
@@ -63,5 +63,5 @@ class Rclone(Server):
         return self._process.rss_bytes()
 
     def stop(self) -> None:
-        """End it; idempotent. The objects stay in the directory."""
+        """End it. The objects stay in the directory. Idempotent."""
         self._process.stop()

@@ -12,7 +12,7 @@ _REMEDY = "apt-get install redis-server"
 
 
 class Redis(Server):
-    """A Redis server on a free port of 127.0.0.1 that keeps nothing on disk.
+    """A Redis server on a free port of 127.0.0.1, without persistence.
 
     Attributes:
         url: `redis://127.0.0.1:<port>/0`.
@@ -24,15 +24,15 @@ class Redis(Server):
 
     @classmethod
     def start(cls, directory: Path, *, port: int | None = None) -> Redis:
-        """Start a server and wait until it accepts connections; needs no root.
+        """Start a server and wait until it accepts connections. Needs no root.
 
         Args:
-            directory: For its log; made when missing.
-            port: A free one when not given.
+            directory: Directory for its log, created if missing.
+            port: Its port. Default: a free one.
 
         Raises:
             ServerUnavailable: Redis is not installed.
-            ServerFailed: It did not come up.
+            ServerFailed: It did not start.
         """
         program = find_program("redis-server", remedy=_REMEDY)
         port = port or free_port()
@@ -50,7 +50,7 @@ class Redis(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """`CELERY_RESULT_BACKEND`, which Celery reads by itself."""
+        """`CELERY_RESULT_BACKEND`, which Celery reads itself."""
         return {"CELERY_RESULT_BACKEND": self.url}
 
     @property
@@ -63,5 +63,5 @@ class Redis(Server):
         return self._process.rss_bytes()
 
     def stop(self) -> None:
-        """End it and wait for that; idempotent."""
+        """End it and wait for its end. Idempotent."""
         self._process.stop()

@@ -1,4 +1,4 @@
-"""What every private server has in common."""
+"""The base class of private servers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Self
 
 
 class Server(ABC):
-    """A running server that belongs to whoever started it; as a context manager it stops on exit."""
+    """A running server. As a context manager it stops at exit."""
 
     @property
     @abstractmethod
     def environment(self) -> Mapping[str, str]:
-        """The environment variables with which a client finds it."""
+        """The environment variables by which a client reaches it."""
 
     @abstractmethod
     def rss_bytes(self) -> int:
@@ -22,7 +22,7 @@ class Server(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End all its processes and wait until they are gone; idempotent."""
+        """End all its processes and wait until they are gone. Idempotent."""
 
     def __enter__(self) -> Self:
         return self
@@ -37,12 +37,12 @@ class Server(ABC):
 
 
 def s3_environment(*, endpoint: str, access_key: str, secret_key: str) -> dict[str, str]:
-    """Return the variables with which boto3, and whatever builds on it, reaches an S3 server."""
+    """Return the variables by which boto3 and libraries on top of it reach an S3 server."""
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
-        # Without it a client that lacks credentials asks the network for them, and waits.
+        # Without it a client without credentials requests them from the network, and waits.
         "AWS_EC2_METADATA_DISABLED": "true",
     }

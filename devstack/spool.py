@@ -1,9 +1,9 @@
-"""Kombu's filesystem transport, with messages that appear whole.
+"""Kombu's filesystem transport with atomic writes of messages.
 
-Kombu's own writes a message under its final name, so a consumer may take the file before its bytes are there:
-two of 5,000 messages were lost that way with two eager consumers, and Celery's consumer ends at the first.
-Select this one with Celery's setting `broker_transport = "devstack.spool:Transport"`; the URL stays
-`filesystem://`. Nothing here imports celery.
+Kombu's own transport writes a message under its final name, so a consumer may take the file before its bytes are
+there. Two of 5,000 messages were lost that way with two busy consumers, and Celery's consumer ends at the first.
+Select this transport with Celery's setting `broker_transport = "devstack.spool:Transport"`. The URL stays
+`filesystem://`. This module does not import celery.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from kombu.utils.json import dumps
 
 
 class Channel(filesystem.Channel):
-    """A channel whose messages are written under a passing name and then renamed, which is atomic."""
+    """A channel that writes a message under a temporary name and then renames it, which is atomic."""
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
         token = uuid4()
-        # Consumers take what ends in "<queue>.msg", in the order of names.
-        passing = folder / f"{token}.part"
-        passing.write_bytes(dumps(payload).encode())
-        passing.rename(folder / f"{round(time.monotonic() * 1000)}_{token}.{queue}.msg")
+        # Consumers take files that end in "<queue>.msg", in the order of their names.
+        temporary = folder / f"{token}.part"
+        temporary.write_bytes(dumps(payload).encode())
+        temporary.rename(folder / f"{round(time.monotonic() * 1000)}_{token}.{queue}.msg")
 
 
 class Transport(filesystem.Transport):

@@ -1,4 +1,4 @@
-"""The processes below a process, or of its group; the importer of psutil for servers, imported on first use."""
+"""Descendants and groups of processes. Imports psutil at first use."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from .errors import ServerUnavailable
 
 
 def children(pid: int) -> list[int]:
-    """Return the process ids of the direct children, oldest first; empty when the process is gone.
+    """Return the process ids of the direct children, oldest first, or an empty list if the process is gone.
 
     Raises:
         ServerUnavailable: psutil is not installed.
     """
-    found = _below(pid, recursive=False)
-    return [child.pid for child in sorted(found, key=lambda child: (child.create_time(), child.pid))]
+    direct = _find_descendants(pid, recursive=False)
+    return [child.pid for child in sorted(direct, key=lambda child: (child.create_time(), child.pid))]
 
 
 def rss_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all below it, in bytes; 0 when it is gone.
+    """Return the resident memory of a process and its descendants, in bytes, or 0 if it is gone.
 
     Pages that forked children share with their parent count once per process.
 
     Raises:
         ServerUnavailable: psutil is not installed.
     """
-    psutil = _psutil()
+    psutil = _import_psutil()
     total = 0
-    for process_id in [pid, *(child.pid for child in _below(pid, recursive=True))]:
+    for process_id in [pid, *(child.pid for child in _find_descendants(pid, recursive=True))]:
         try:
             total += psutil.Process(process_id).memory_info().rss
         except psutil.NoSuchProcess:
@@ -39,11 +39,11 @@ def rss_bytes(pid: int) -> int:
     return total
 
 
-def group_lives(group: int) -> bool:
-    """Whether anything of a process group still runs.
+def is_group_alive(group: int) -> bool:
+    """Return whether a process of the group still runs.
 
-    Zombies do not: they hold no memory, file or port. Orphans are left as such until init reaps them, which takes
-    it seconds, and in some containers never happens. Without `/proc` they count as well.
+    Zombies do not count: they hold no memory, file or port. Orphans stay zombies until init reaps them, which takes
+    seconds, and never happens in some containers. Without `/proc` zombies count, too.
     """
     try:
         os.killpg(group, 0)
@@ -63,8 +63,8 @@ def group_lives(group: int) -> bool:
     return False
 
 
-def _below(pid: int, *, recursive: bool) -> list[Any]:
-    psutil = _psutil()
+def _find_descendants(pid: int, *, recursive: bool) -> list[Any]:
+    psutil = _import_psutil()
     try:
         found: list[Any] = psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:
@@ -72,7 +72,7 @@ def _below(pid: int, *, recursive: bool) -> list[Any]:
     return found
 
 
-def _psutil() -> ModuleType:
+def _import_psutil() -> ModuleType:
     try:
         import psutil  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A real Celery worker: `celery worker` in processes of its own."""
+"""A real Celery worker: `celery worker` in new processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .server import Server
 
 
 class CeleryWorker(Server):
-    """A Celery worker whose main process and pool children can be watched, suspended and killed.
+    """A Celery worker whose main process and pool children can be observed, suspended and killed.
 
     Attributes:
         name: Its node name, without the host.
@@ -44,15 +44,15 @@ class CeleryWorker(Server):
 
         Args:
             app: The application, as for `celery -A`.
-            directory: For its log; made when missing.
-            environment: Added to the environment of this process: where broker and object store are.
+            directory: Directory for its log, created if missing.
+            environment: Variables of broker and object store, added to this process's environment.
             concurrency: Pool children, or threads.
             pool: A pool of Celery: `prefork`, `threads`, `solo`.
-            queues: Comma-separated; the app's default queue when not given.
-            name: Its node name; a new one when not given, for two workers must not share one.
-            args: More options of `celery worker`.
-            cwd: Where `app` is imported from, besides the path; the current directory when not given.
-            timeout_s: Seconds it has to get ready.
+            queues: Its queues, separated by commas. Default: the app's default queue.
+            name: Its node name. Default: a new one, because two workers must not have the same.
+            args: Further options of `celery worker`.
+            cwd: Its working directory, from which it imports `app`. Default: the current directory.
+            timeout_s: Time limit of the start, in seconds.
 
         Raises:
             ServerFailed: It ended or was not ready in time, for example because the app cannot be imported.
@@ -78,7 +78,7 @@ class CeleryWorker(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing: clients find a worker through the broker."""
+        """No variables: clients reach a worker through the broker."""
         return {}
 
     @property
@@ -92,17 +92,17 @@ class CeleryWorker(Server):
         return self._process.alive
 
     def children(self) -> list[int]:
-        """Return the process ids of the pool children, oldest first; empty for a pool without processes."""
+        """Return the process ids of the pool children, oldest first, or an empty list for a pool without processes."""
         return tree.children(self.pid)
 
     def kill_child(self, pid: int | None = None) -> int:
-        """Kill one pool child (SIGKILL) and return its process id; the worker replaces it.
+        """Kill one pool child (SIGKILL) and return its process id. The worker replaces it.
 
-        Not on the filesystem broker: there Celery's children share one pipe, and an idle one that is killed
-        while it holds the pipe's lock stops all others for good. On RabbitMQ and Redis each has its own.
+        Do not use it on the filesystem broker. There Celery's children share one pipe, and an idle child that is killed
+        while it holds the pipe's lock blocks all others. On RabbitMQ and Redis each child has its own pipe.
 
         Args:
-            pid: One of `children`; the oldest when not given.
+            pid: One of `children`. Default: the oldest.
 
         Raises:
             ProcessLookupError: There is no such child.
@@ -115,25 +115,25 @@ class CeleryWorker(Server):
         return victim
 
     def kill(self) -> None:
-        """Kill the main process and all children at once (SIGKILL), as a lost machine would look."""
+        """Kill the main process and all children at once (SIGKILL), as if the machine were lost."""
         self._process.kill()
 
     def suspend(self) -> None:
-        """Stop all its processes (SIGSTOP) without ending them: a worker that hangs."""
+        """Suspend all its processes (SIGSTOP), as if the worker hung."""
         self._process.signal(signal.SIGSTOP, group=True)
 
     def resume(self) -> None:
-        """Let a suspended worker run on."""
+        """Resume a suspended worker."""
         self._process.signal(signal.SIGCONT, group=True)
 
     def rss_bytes(self) -> int:
-        """Return the resident memory of main process and children; shared pages count per process."""
+        """Return the resident memory of main process and children, in bytes. Shared pages count per process."""
         return self._process.rss_bytes()
 
     def log(self) -> str:
-        """Return what it has logged since its start."""
+        """Return its log since its start."""
         return self._process.log()
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
-        """Let it finish the running tasks and end (SIGTERM), kill it after the timeout; idempotent."""
+        """Let it finish its tasks and end (SIGTERM), and kill it after the timeout. Idempotent."""
         self._process.stop(timeout_s=timeout_s)

@@ -1,1 +1,1 @@
-"""Tasks to read, run and start from; `README.md` says what each one shows."""
+"""Example tasks. `README.md` describes them."""

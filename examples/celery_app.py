@@ -1,10 +1,10 @@
-"""The examples in a Celery app: what an app of yours needs in order to run fork-join tasks.
+"""The examples in a Celery app.
 
-Three lines: the recommended settings, `fanout.connect`, and an import of the modules that declare tasks. From then on
-a task is a signature like any other. Addresses come from the environment:
+An app needs three lines for fork-join tasks: the recommended settings, `fanout.connect`, and an import of the modules
+that declare tasks. A task is then a signature like any other. Addresses come from the environment:
 
     CELERY_BROKER_URL       such as amqp://guest:guest@localhost//
-    CELERY_RESULT_BACKEND   such as rpc://; only for Celery's own results, the jobs need none
+    CELERY_RESULT_BACKEND   such as rpc://, for Celery's own results; jobs need none
     FANOUT_STORE            such as s3://bucket/prefix; credentials and AWS_ENDPOINT_URL_S3 as boto3 reads them
 
 Start a worker in one terminal and run the examples on it from another:
@@ -12,7 +12,7 @@ Start a worker in one terminal and run the examples on it from another:
     celery -A examples.celery_app worker
     python -m examples.celery_app
 
-Without CELERY_BROKER_URL the second runs all by itself: Celery's eager mode, and a store in memory.
+Without CELERY_BROKER_URL the second command needs no worker: it uses Celery's eager mode and a store in memory.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ import fanout
 from . import edit_design, sum_numbers, word_count
 from .simulated_edits import simulate
 
-# Celery reads the first two variables by itself, fanout the third.
+# Celery reads the first two variables itself, fanout reads the third.
 app = Celery("examples")
 app.conf.update(fanout.RECOMMENDED, task_default_queue="examples", broker_connection_retry_on_startup=True)
 fanout.connect(app)
 
 
-# Named, because under `python -m` this module is called __main__, and on the worker it is not.
+# The task has an explicit name, because this module is `__main__` under `python -m` and not on the worker.
 @app.task(name="examples.commonest")
 def commonest(value: dict[str, dict[str, int]]) -> list[str]:
-    """An ordinary task: the three commonest words of a word count, which may have come as a reference."""
+    """Return the three most common words of a word count, which may arrive as a reference."""
     counts = Counter(fanout.resolve(value, app=app)["word_count"])
     return [word for word, _ in counts.most_common(3)]
 
@@ -49,7 +49,7 @@ def main() -> None:
 
     documents = ["so long and thanks for all the fish", "so sad that it should come to this", "so long so long"]
     words = chain(word_count.WordCounterTask.signature({"documents": documents}, app=app), commonest.s())
-    # Without a result backend, nobody can ask Celery for a value.
+    # Without a result backend, Celery has no value to return.
     if app.conf.task_always_eager or app.conf.result_backend:
         print("commonest words:", ", ".join(words.delay().get(timeout=60)))
 

@@ -49,13 +49,13 @@ class ColumnMeans(ForkJoinTask):
 
 
 def means_serially(matrix: Matrix) -> Matrix:
-    """The same, as one would write it without fanout."""
+    """Return the means without fanout."""
     means: Matrix = matrix.mean(axis=0)
     return means
 
 
 def main() -> None:
-    """The means of a matrix of random numbers, in blocks and in one."""
+    """Print the means of a random matrix, computed in blocks and at once."""
     matrix = np.random.default_rng(1).normal(loc=[1, 2, 3, 4], size=(20_000, 4))
     print("in blocks of 1,000 rows:", ColumnMeans.run({"matrix": matrix}).round(6))
     print("in one:                 ", means_serially(matrix).round(6))

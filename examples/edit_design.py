@@ -1,21 +1,21 @@
-"""Edit design: where 600 edits lie on a genome, and the DNA it takes to make each of them.
+"""Edit design: the positions of 600 edits on a genome, and the DNA that makes each of them.
 
-Edits are written against a reference genome. The strain to be edited has an assembly of its own: coordinates have
-shifted, single bases differ. So each edit comes with its flanks, the reference sequence to its left and right, and is
-placed by aligning them to the strain's genome around the expected position.
+Edits are written against a reference genome. The strain to be edited has its own assembly: coordinates are shifted, and
+single bases differ. So each edit has flanks, the reference sequence to its left and right. The task places the edit by
+an alignment of the flanks to the strain's genome around the expected position.
 
-    setup    breaks the genome up: one item an edit, with the window of the genome around its expected position
+    setup    yields one item per edit, with the window of the genome around its expected position
     process  aligns the flanks to the window, places the edit, designs its donor and its guide
-    join     the design table in the order of the edits, and a summary
+    join     returns the design table in the order of the edits, and a summary
 
-Binding by name: `genome`, `edits` and `reach` go to setup, `max_distance` to process alone, `min_placed` to join alone.
-A worker is handed the few kilobases that its edits need, and never sees the genome.
+Parameters are bound by name: setup receives `genome`, `edits` and `reach`, process `max_distance`, join `min_placed`.
+A worker receives the few kilobases that its edits need, and never the genome.
 
-Run it here, no server needed (`pip install edlib` brings edlib):
+Run it without a server (it needs `pip install edlib`):
 
     python -m examples.edit_design
 
-Over Celery, with a worker of `examples.celery_app` running (see there):
+Run it over Celery, with a worker of `examples.celery_app`:
 
     from examples.celery_app import app
     from examples.edit_design import EditDesign
@@ -29,7 +29,7 @@ Sources:
     Guides: M. Jinek et al. (2012), A programmable dual-RNA-guided DNA endonuclease in adaptive bacterial immunity.
         Science 337:816-821. Cas9 of S. pyogenes cuts 3 bp upstream of an NGG.
     Names: J. T. den Dunnen et al. (2016), HGVS recommendations for the description of sequence variants: 2016 update.
-        Human Mutation 37:564-569. Ours are HGVS-like: in repeats they are not shifted to the 3' end.
+        Human Mutation 37:564-569. The names here are HGVS-like: in repeats they are not shifted to the 3' end.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Flanks(TypedDict):
 
 
 class Edit(TypedDict):
-    """Replace `length` bases from `position` (expected, counted from 0) by `sequence`."""
+    """A replacement of `length` bases from `position` (expected, counted from 0) by `sequence`."""
 
     id: str
     contig: str
@@ -75,14 +75,14 @@ class Edit(TypedDict):
 
 
 class Window(TypedDict):
-    """A piece of a contig that begins at its base `start`."""
+    """A part of a contig, from its base `start` on."""
 
     start: int
     sequence: str
 
 
 class Row(TypedDict):
-    """The design of one edit; an edit that is not placed has no name, position, donor and guide."""
+    """The design of one edit. An edit without a place has no name, position, donor and guide."""
 
     id: str
     status: Literal["placed", "ambiguous", "failed"]
@@ -106,17 +106,17 @@ class Design(TypedDict):
 
 
 KINDS = {"substitution": (True, True), "insertion": (False, True), "deletion": (True, False)}
-"""Whether an edit of that kind replaces bases, and whether it has new ones."""
+"""Maps a kind of edit to two facts: whether it replaces bases, and whether it has new ones."""
 
 
-def fits_its_kind(field: Any, edit: dict[str, Any], error: Callable[[Any, str], None]) -> None:
-    """A rule across fields, in the form in which Cerberus calls it."""
-    found = bool(edit.get("length")), bool(edit.get("sequence"))
-    if found != KINDS.get(str(edit.get("kind")), found):
+def check_kind(field: Any, edit: dict[str, Any], error: Callable[[Any, str], None]) -> None:
+    """Check a rule across fields, as a validator of Cerberus."""
+    has = bool(edit.get("length")), bool(edit.get("sequence"))
+    if has != KINDS.get(str(edit.get("kind")), has):
         error(field, f"length {edit.get('length')} and sequence {edit.get('sequence')!r} are no {edit['kind']}")
 
 
-# The \Z, because Cerberus ends a pattern with $, which would let a newline at the end pass.
+# Cerberus ends a pattern with $, which matches before a final newline. Hence the \Z.
 DNA = {"type": "string", "required": True, "regex": r"[ACGT]*\Z"}
 FLANK = {**DNA, "minlength": 20, "maxlength": 200}
 CONTIG = {
@@ -135,14 +135,14 @@ EDIT = {
 
 
 class EditDesign(ForkJoinTask):
-    """Places edits on a genome and designs a donor and a guide for each."""
+    """The placement of edits on a genome, with a donor and a guide for each."""
 
     input_schema: ClassVar[dict[str, Any]] = {
         "genome": {"type": "list", "required": True, "minlength": 1, "schema": {"type": "dict", "schema": CONTIG}},
         "edits": {
             "type": "list",
             "required": True,
-            "schema": {"type": "dict", "schema": EDIT, "check_with": fits_its_kind},
+            "schema": {"type": "dict", "schema": EDIT, "check_with": check_kind},
         },
         "reach": {"type": "integer", "min": 100, "max": 100_000, "default": 2_000},
         "max_distance": {"type": "integer", "min": 0, "max": 30, "default": 6},
@@ -154,7 +154,7 @@ class EditDesign(ForkJoinTask):
     def setup(genome: list[Contig], edits: list[Edit], reach: int) -> Iterator[dict[str, Any]]:
         contigs = {contig["name"]: contig["sequence"] for contig in genome}
         for edit in edits:
-            yield {"edit": edit, "window": window_around(edit, contigs, reach)}
+            yield {"edit": edit, "window": cut_window(edit, contigs, reach)}
 
     @staticmethod
     def process(edit: Edit, window: Window, max_distance: int) -> Row:
@@ -162,11 +162,11 @@ class EditDesign(ForkJoinTask):
 
     @staticmethod
     def join(rows: Iterable[Row], min_placed: float) -> Design:
-        return design_table(rows, min_placed)
+        return summarize_rows(rows, min_placed)
 
 
-def window_around(edit: Edit, contigs: Mapping[str, str], reach: int) -> Window:
-    """The genome `reach` bases to both sides of where an edit is expected.
+def cut_window(edit: Edit, contigs: Mapping[str, str], reach: int) -> Window:
+    """Return the genome within `reach` bases of the edit's expected position.
 
     Raises:
         ValueError: The genome has no such contig.
@@ -178,7 +178,7 @@ def window_around(edit: Edit, contigs: Mapping[str, str], reach: int) -> Window:
 
 
 def design_edit(edit: Edit, window: Window, max_distance: int) -> Row:
-    """Place one edit and design what it takes to make it.
+    """Place one edit and design its donor and guide.
 
     Args:
         edit: The edit.
@@ -202,43 +202,43 @@ def design_edit(edit: Edit, window: Window, max_distance: int) -> Row:
         left_arm, right_arm = window["sequence"][max(0, start - ARM) : start], window["sequence"][end : end + ARM]
         row["status"] = "placed"
         row["position"] = position
-        row["name"] = variant_name(edit, position, replaced=window["sequence"][start:end])
+        row["name"] = name_variant(edit, position, replaced=window["sequence"][start:end])
         row["donor"] = left_arm + edit["sequence"] + right_arm
-        row["guide"] = nearest_guide(window["sequence"], start)
+        row["guide"] = find_guide(window["sequence"], start)
     return row
 
 
 def place(edit: Edit, genome: str, max_distance: int) -> tuple[list[int], int | None]:
-    """Where in a piece of genome an edit may start, and the edit distance of its two flanks together.
+    """Return the possible starts of an edit in a part of the genome, and the sum of its flanks' edit distances.
 
-    A place is one where a best alignment of the left flank ends and, `length` bases on, one of the right flank begins.
-    None is found, or more than one, if several of the bases next to the edit differ from the genome: then a best
-    alignment may put a gap there. The distance is None if a flank is not found.
+    At a start, a best alignment of the left flank ends, and one of the right flank begins `length` bases later. There
+    is no start, or more than one, if several of the bases next to the edit differ from the genome, because a best
+    alignment may then have a gap there. The distance is None if a flank is not found.
     """
-    # edlib lists all ends of best alignments, but one start each: reversed, the right flank's starts are ends, too.
+    # edlib lists all ends of best alignments, but one start per end. So the right flank is aligned in reverse.
     left = edlib.align(edit["flanks"]["left"], genome, mode="HW", k=max_distance)
     right = edlib.align(edit["flanks"]["right"][::-1], genome[::-1], mode="HW", k=max_distance)
     if -1 in (left["editDistance"], right["editDistance"]):
         return [], None
-    # An end in edlib is the last base that is aligned.
+    # An end in edlib is the last aligned base.
     left_ends = [end + 1 for _, end in left["locations"]]
     right_starts = {len(genome) - (end + 1) for _, end in right["locations"]}
     starts = [end for end in left_ends if end + edit["length"] in right_starts]
     return starts, left["editDistance"] + right["editDistance"]
 
 
-def nearest_guide(genome: str, position: int) -> str | None:
-    """The protospacer, 20 bases, whose cut is nearest to a position, within 100 bases of it; None if there is none."""
+def find_guide(genome: str, position: int) -> str | None:
+    """Return the protospacer (20 bases) whose cut is nearest to a position, or None if none is within 100 bases."""
     offset = max(0, position - 100)
     near = genome[offset : position + 100]
-    forward = [(found.start() + 17, found[1]) for found in GUIDES[0].finditer(near)]
-    reverse = [(found.start() + 6, found[1].translate(COMPLEMENT)[::-1]) for found in GUIDES[1].finditer(near)]
+    forward = [(match.start() + 17, match[1]) for match in GUIDES[0].finditer(near)]
+    reverse = [(match.start() + 6, match[1].translate(COMPLEMENT)[::-1]) for match in GUIDES[1].finditer(near)]
     _, guide = min(((abs(offset + cut - position), guide) for cut, guide in forward + reverse), default=(0, None))
     return guide
 
 
-def variant_name(edit: Edit, position: int, *, replaced: str) -> str:
-    """The edit in the manner of HGVS, such as `contig1:g.101A>G`; there bases count from 1."""
+def name_variant(edit: Edit, position: int, *, replaced: str) -> str:
+    """Return the edit's name in the style of HGVS, such as `contig1:g.101A>G`. HGVS counts bases from 1."""
     first, last = position + 1, position + edit["length"]
     span = f"{first}_{last}" if last > first else f"{first}"
     if edit["kind"] == "insertion":
@@ -252,8 +252,8 @@ def variant_name(edit: Edit, position: int, *, replaced: str) -> str:
     return f"{edit['contig']}:g.{change}"
 
 
-def design_table(rows: Iterable[Row], min_placed: float) -> Design:
-    """The table with its summary; it is accepted if that fraction of its edits is placed."""
+def summarize_rows(rows: Iterable[Row], min_placed: float) -> Design:
+    """Return the table with its summary. The table is accepted if that fraction of its edits is placed."""
     rows = list(rows)
     counts = Counter(row["status"] for row in rows)
     distances = [row["distance"] for row in rows if row["status"] == "placed" and row["distance"] is not None]
@@ -270,10 +270,10 @@ def design_table(rows: Iterable[Row], min_placed: float) -> Design:
 def design_serially(
     genome: list[Contig], edits: list[Edit], *, reach: int = 2_000, max_distance: int = 6, min_placed: float = 0.95
 ) -> Design:
-    """The same design in one loop, without fanout."""
+    """Return the design, computed in one loop without fanout."""
     contigs = {contig["name"]: contig["sequence"] for contig in genome}
-    rows = [design_edit(edit, window_around(edit, contigs, reach), max_distance) for edit in edits]
-    return design_table(rows, min_placed)
+    rows = [design_edit(edit, cut_window(edit, contigs, reach), max_distance) for edit in edits]
+    return summarize_rows(rows, min_placed)
 
 
 def main() -> None:
@@ -288,7 +288,7 @@ def main() -> None:
     print(f"the flanks of an edit differ from the genome in {design['mean_distance']:.1f} bases on average")
     for row, true in zip(design["rows"], truth, strict=True):
         if row["status"] != "placed" or row in design["rows"][:6]:
-            place = row["name"] or f"may lie at {row['candidates'] or 'no place'}: {true.origin}"
+            place = row["name"] or f"may be at {row['candidates'] or 'no place'}: {true.origin}"
             print(f"{row['id']}  {row['status']:9}  {place:40}  {row['guide'] or ''}")
 
 

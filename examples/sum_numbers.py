@@ -1,17 +1,17 @@
-"""Sum: the smallest task of all, and how items become chunks.
+"""Sum: the smallest task, and the division of items into chunks.
 
-    setup    one dict a number
-    process  the number's part of the sum: the number itself
-    join     adds the parts up
+    setup    yields one dict per number
+    process  returns the number
+    join     adds the results
 
-Items are what the task is about, chunks are what workers are handed. A million numbers need not be a million
-messages: fanout packs items into chunks, unless a call or the class says how.
+A task yields items, and a worker receives a chunk of items with one message. fanout chooses the number of items per
+chunk unless the class or the call sets it. So a million numbers need not be a million messages.
 
-Run it here, no server needed:
+Run it without a server:
 
     python -m examples.sum_numbers
 
-Over Celery, with a worker of `examples.celery_app` running (see there):
+Run it over Celery, with a worker of `examples.celery_app`:
 
     from examples.celery_app import app
     from examples.sum_numbers import SumNumbers
@@ -47,7 +47,7 @@ class SumNumbers(ForkJoinTask):
 
 
 def main() -> None:
-    """Sum a list, the same in other chunks, a stream that is never held as a whole, and a list that is refused."""
+    """Sum a list, the list in other chunks, a stream that is never in memory as a whole, and an invalid list."""
     numbers = list(range(1, 101))
     print("the numbers from 1 to 100:          ", SumNumbers.run({"numbers": numbers}))
     print("the same, one number a chunk:       ", SumNumbers.run({"numbers": numbers}, chunk_items=1))

@@ -1,26 +1,26 @@
-"""Word count: a useful task of few lines, written as a class and from three loose functions.
+"""Word count: a useful task of few lines, as a class and from three functions.
 
-    setup    one item a document
+    setup    yields one item per document
     process  counts the words of one document
-    combine  adds counters up, on the workers; only the class has it
-    join     adds up what is left: at most 32 counters, however many documents there are
+    combine  adds counters on the workers; only the class has it
+    join     adds the combined counters, at most 32 for any number of documents
 
-The loose functions have no `combine`: their `join` is given a counter for each document, and does all the adding.
+The functions have no `combine`. Their `join` receives a counter per document and adds all of them.
 
-A parameter reaches each step that names it: `documents` goes to setup, `delimiter` to process.
+Each step receives the parameters that it names: setup `documents`, process `delimiter`.
 
-Run it here, no server needed:
+Run it without a server:
 
     python -m examples.word_count
 
-Over Celery, with a worker of `examples.celery_app` running (see there):
+Run it over Celery, with a worker of `examples.celery_app`:
 
     from examples.celery_app import app
     from examples.word_count import WordCounterTask
     WordCounterTask.submit({"documents": ["hi there you", "there you are"]}, app=app).get()
 """
 
-# A task may be written without annotations; a strict type checker wants to be told.
+# A task may lack annotations. A strict type checker needs these settings then.
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 
 import email
@@ -74,11 +74,11 @@ WordCount = fork_join(
     join=add_up,
     input_schema=WordCounterTask.get_input_schema(),
 )
-"""The same task from functions that exist already and know nothing of fanout."""
+"""The same task from existing functions that do not depend on fanout."""
 
 
 def count_serially(documents: Iterable[str], delimiter: str = " ") -> dict[str, Counter[str]]:
-    """The same count in one loop, without fanout."""
+    """Count in one loop, without fanout."""
     counts: Counter[str] = Counter()
     for document in documents:
         counts.update(document.split(delimiter))

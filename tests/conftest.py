@@ -1,4 +1,4 @@
-"""What every test starts from: no setting of the machine's own reaches it."""
+"""Fixtures of all tests, which isolate them from the machine's settings."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from fanout.engines.celery.current_app import ConnectedApps
 
 pytest_plugins = ["tests.services"]
 
-SCRUBBED = ("AWS_", "FANOUT_", "CELERY_", "TEST_")
+REMOVED_PREFIXES = ("AWS_", "FANOUT_", "CELERY_", "TEST_")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _scrubbed_environment() -> Iterator[None]:
-    """Settings and credentials of whoever runs the tests are out of reach."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(SCRUBBED)}
-    for name in kept:
+def _isolate_environment() -> Iterator[None]:
+    """Hide the settings and credentials of the user who runs the tests."""
+    saved = {name: value for name, value in os.environ.items() if name.startswith(REMOVED_PREFIXES)}
+    for name in saved:
         del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     yield
-    os.environ.update(kept)
+    os.environ.update(saved)
 
 
 _APPS: list[Celery] = []
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _apps_stay(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Apps with connections to real servers stay until the process ends.
+def _keep_apps(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep apps with connections to real servers until the process ends.
 
-    Celery leaves their sockets to the garbage collector, whose warnings would be the failures of other tests.
+    Celery leaves their sockets to the garbage collector, whose warnings would fail other tests.
     """
 
     def add(connected: ConnectedApps, app: Celery) -> None:

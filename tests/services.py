@@ -1,4 +1,4 @@
-"""Servers for a whole test session, as fixtures; load with `pytest_plugins = ["tests.services"]`."""
+"""Fixtures with servers for a whole test session. Load them with `pytest_plugins = ["tests.services"]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devstack.localstack import PYTHON_VARIABLE
 
 S = TypeVar("S", bound=Server)
 
-# Read before the tests scrub the environment.
+# Read it before the tests remove variables from the environment.
 LOCALSTACK_PYTHON = os.environ.get(
     PYTHON_VARIABLE, str(Path(__file__).parents[1] / "localstack" / ".venv" / "bin" / "python")
 )
@@ -22,37 +22,37 @@ LOCALSTACK_PYTHON = os.environ.get(
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """A private RabbitMQ node; tests share it, so each uses queues of its own."""
+    """A private RabbitMQ node. Tests share it, so each uses its own queues."""
     yield from running(RabbitMQ.start, tmp_path_factory.mktemp("rabbitmq"))
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A private Redis; tests share it, so each uses keys of its own."""
+    """A private Redis. Tests share it, so each uses its own keys."""
     yield from running(Redis.start, tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture(scope="session")
 def ceph_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephGateway]:
-    """A private Ceph gateway; tests share it, so each uses a bucket or prefix of its own."""
+    """A private Ceph gateway. Tests share it, so each uses its own bucket or prefix."""
     yield from running(CephGateway.start, tmp_path_factory.mktemp("ceph"))
 
 
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
-    """A private moto server; tests share it, so each uses a bucket of its own and counts differences."""
+    """A private moto server. Tests share it, so each uses its own bucket and counts differences of requests."""
     yield from running(MotoServer.start, tmp_path_factory.mktemp("moto"))
 
 
 @pytest.fixture(scope="session")
 def rclone_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
-    """A private rclone gateway, which ignores conditions; tests share it, so each uses a bucket of its own."""
+    """A private rclone gateway, which ignores conditions. Tests share it, so each uses its own bucket."""
     yield from running(Rclone.start, tmp_path_factory.mktemp("rclone"))
 
 
 @pytest.fixture(scope="session")
 def localstack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A native LocalStack where `localstack/install-native` has put one; skipped elsewhere, CI included."""
+    """A native LocalStack. Without an installation by `localstack/install-native`, skip, also in CI."""
     try:
         server = LocalStack.start(tmp_path_factory.mktemp("localstack"), python=LOCALSTACK_PYTHON)
     except ServerUnavailable as error:
@@ -62,7 +62,7 @@ def localstack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loca
 
 
 def running(start: Callable[[Path], S], directory: Path) -> Iterator[S]:
-    """Start a server, yield it and stop it; where it is not installed, skip on a laptop and fail in CI."""
+    """Start a server, yield it and stop it. If it is not installed, skip on a laptop and fail in CI."""
     try:
         server = start(directory)
     except ServerUnavailable as error:

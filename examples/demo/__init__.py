@@ -1,4 +1,4 @@
-"""A word count through a real Celery worker and the real S3 protocol, on nothing but this machine."""
+"""A word count through real Celery workers and the real S3 protocol, all on this machine."""
 
 from .demo import run_demo
 

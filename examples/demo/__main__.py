@@ -1,4 +1,4 @@
-"""`python -m examples.demo`: the command behind `make demo`."""
+"""The command `python -m examples.demo`, which `make demo` runs."""
 
 from __future__ import annotations
 

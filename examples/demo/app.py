@@ -1,4 +1,4 @@
-"""The Celery app of the demo's workers and its caller; the broker and the store come from the environment."""
+"""The Celery app of the demo's workers and caller. Broker and store come from the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from celery import Celery
 import fanout
 
 SETTINGS = "FANOUT_DEMO_SETTINGS"
-"""Environment variable that holds the Celery settings of the embedded broker, as JSON."""
+"""Environment variable with the Celery settings of the embedded broker, as JSON."""
 
 WORD = re.compile(r"[A-Za-z]+")
 
@@ -29,12 +29,12 @@ fanout.connect(app, stall_s=10)
 
 
 def count_words(text: str) -> Counter[str]:
-    """How often each word of three letters or more occurs, in lower case."""
+    """Count the words of three letters or more, in lower case."""
     return Counter(word.lower() for word in WORD.findall(text) if len(word) > 2)
 
 
 class WordCount(fanout.ForkJoinTask):
-    """Counts the words of many documents."""
+    """A word count of many documents."""
 
     input_schema = {"documents": {"type": "list", "required": True, "schema": {"type": "string"}}}
 

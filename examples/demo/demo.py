@@ -1,4 +1,4 @@
-"""Starts the embedded stack, runs the word count through it, and tells what happened and what it cost."""
+"""The demo: start private servers, run the word count on them, and print the answer and its cost."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
 def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> bool:
-    """Run the word count on real workers and print what it did.
+    """Run the word count on real workers and print a report.
 
     Args:
-        path: The text; see `texts.read_text`.
+        path: The text. See `texts.read_text`.
         chunks: Number of chunks.
-        times: Counts the text this many times over, to show what grows with it and what does not.
+        times: Number of copies of the text, to show which costs grow with it.
 
     Returns:
         Whether the answer equals a plain serial count.
 
     Raises:
         FileNotFoundError: There is no such text.
-        ServerFailed: A server did not come up; names its log.
+        ServerFailed: A server did not start. The error has the end of its log.
     """
     from rich.console import Console
 
@@ -63,12 +63,12 @@ def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> b
                 concurrency=1,
                 args=broker.worker_args,
             )
-            # When the demo ends there is nothing that a graceful stop would save.
+            # Kill the workers at the end: a graceful stop would save nothing.
             stack.callback(worker.kill)
         console.print(
             f"an S3 server on {store.endpoint}, a broker in a directory, {WORKERS} Celery workers: all on this machine"
         )
-        # Only now: the app reads the environment that was just made.
+        # Import the app only now, because it reads the environment.
         from .app import WordCount
 
         started = time.perf_counter()
@@ -92,7 +92,7 @@ def _show_progress(job: Job, console: Console) -> None:
             bar.update(shown, description=str(progress.state), completed=progress.chunks_done, total=progress.chunks)
             if progress.state in ENDED:
                 return
-            # no limit: whoever watches the bar may end the demo
+            # no limit: the user may interrupt the demo
             time.sleep(0.2)
 
 
@@ -105,10 +105,10 @@ def _print_costs(
         console.print(f"  {line}")
     console.print(
         f"  in the broker  {format_size(traffic.bytes)} in {traffic.messages:,} messages: "
-        f"{traffic.bytes / max(report.chunks, 1):,.0f} bytes a chunk, whatever the size of the text"
+        f"{traffic.bytes / max(report.chunks, 1):,.0f} bytes a chunk, for any size of the text"
     )
     console.print(
-        f"  requests       {sum(requests.values()):,} to the store, this progress bar's included: {by_method}"
+        f"  requests       {sum(requests.values()):,} to the store, those of the progress bar included: {by_method}"
     )
     console.print(f"  wall time      {wall_s:.2f} s from submit to answer")
 

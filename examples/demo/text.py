@@ -1,4 +1,4 @@
-"""Text for the demo: a file, or the source of Python's standard library, which is on any machine that runs this."""
+"""Text for the demo: a file, or the source of Python's standard library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOCUMENT_LINES = 200
 
 
 def read_text(path: Path | None) -> tuple[str, str]:
-    """The text, and where it is from.
+    """Return the text and its origin.
 
     Args:
         path: A text file, or a directory whose `*.txt`, `*.md`, `*.rst` and `*.py` files are read; if None, about
@@ -18,7 +18,7 @@ def read_text(path: Path | None) -> tuple[str, str]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: There is no text in it.
+        ValueError: The file or directory has no text.
     """
     if path is None:
         return _standard_library(), "the source of Python's standard library"
@@ -33,21 +33,21 @@ def read_text(path: Path | None) -> tuple[str, str]:
 
 
 def documents(text: str, *, times: int = 1) -> list[str]:
-    """The text cut into documents of 200 lines, all of it `times` times over."""
+    """Return the text in documents of 200 lines, repeated `times` times."""
     lines = text.splitlines(keepends=True)
     cut = ["".join(lines[start : start + DOCUMENT_LINES]) for start in range(0, len(lines), DOCUMENT_LINES)]
     return cut * times
 
 
 def _standard_library() -> str:
-    found: list[str] = []
+    sources: list[str] = []
     size = 0
     for name in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        found.append(_read(name))
-        size += len(found[-1])
+        sources.append(_read(name))
+        size += len(sources[-1])
         if size >= DEFAULT_BYTES:
             break
-    return "\n".join(found)
+    return "\n".join(sources)
 
 
 def _read(path: Path) -> str:

@@ -16,18 +16,18 @@ from celery import Celery, current_app, shared_task
 import fanout
 from fanout import ForkJoinTask
 
-from .sabotage import SabotagedAMQP, SabotagedExtension
-from .trace import leave
+from .fault_injection import FaultInjectingAMQP, FaultInjectingExtension
+from .trace import record_run
 
 
 def make_app(environment: Mapping[str, str]) -> Celery:
-    """An app on the servers that the environment names. Only in a worker does it step on traps."""
-    switches, traps = Path(environment["CAMPAIGN_SWITCHES"]), environment.get("CAMPAIGN_TRAPS")
-    body = {"switches": switches, "traps": Path(traps) if traps else None}
+    """Return an app on the servers that the environment names. Kill points act in workers only."""
+    switches, kill_points = Path(environment["CAMPAIGN_SWITCHES"]), environment.get("CAMPAIGN_KILL_POINTS")
+    body = {"switches": switches, "kill_points": Path(kill_points) if kill_points else None}
     app = Celery(
         "campaign",
         broker=environment["CAMPAIGN_BROKER"],
-        amqp=type("CampaignAMQP", (SabotagedAMQP,), body),
+        amqp=type("CampaignAMQP", (FaultInjectingAMQP,), body),
         set_as_current=False,
     )
     app.conf.update(
@@ -35,32 +35,33 @@ def make_app(environment: Mapping[str, str]) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_default_queue=environment["CAMPAIGN_QUEUE"],
-        # How long Celery waits for the last word of a dead child; ten seconds would be most of the campaign.
+        # Celery waits so long for messages of a dead child. Its default of 10 s would dominate the campaign's time.
         worker_lost_wait=0.5,
     )
     app.conf.update(json.loads(environment.get("CAMPAIGN_SETTINGS", "{}")))
-    if traps:
-        app.fanout = SabotagedExtension(app, Path(traps))  # type: ignore[attr-defined]
+    if kill_points:
+        app.fanout = FaultInjectingExtension(app, Path(kill_points))  # type: ignore[attr-defined]
     return fanout.connect(app, store=environment["FANOUT_STORE"], stall_s=float(environment["FANOUT_STALL_S"]))
 
 
-def answer_of(numbers: list[int], pad: int = 0) -> dict[str, Any]:
-    """What a tally of these numbers must give; `process` and `join` below, without any of the machinery."""
-    return tally([result_of(number) for number in numbers], pad)
+def expected_answer(numbers: list[int], pad: int = 0) -> dict[str, Any]:
+    """Return the expected value of a `SquaresTask` job: `process` and `join` without the library."""
+    return summarize([expected_result(number) for number in numbers], pad)
 
 
-def result_of(number: int) -> int:
+def expected_result(number: int) -> int:
+    """Return the expected result of one number's chunk."""
     return number * number + 1
 
 
-def tally(results: list[Any], pad: int) -> dict[str, Any]:
-    """Sum, number and order of the results."""
+def summarize(results: list[Any], pad: int) -> dict[str, Any]:
+    """Return sum, count and checksum of the order of the results."""
     order = zlib.crc32(json.dumps(results).encode())
     return {"sum": sum(results), "count": len(results), "order": order, "pad": "x" * pad}
 
 
-class TallyTask(ForkJoinTask):
-    """Squares numbers, leaves a trace of each run, and takes as long as it is told to."""
+class SquaresTask(ForkJoinTask):
+    """Squares of numbers, with a trace of each run and a pause in each step."""
 
     input_schema = {
         "numbers": {"type": "list"},
@@ -74,24 +75,24 @@ class TallyTask(ForkJoinTask):
     max_attempts = 20
 
     def setup(numbers, trace, setup_pause_s):
-        leave(trace, "setup")
+        record_run(trace, "setup")
         for number in numbers:
             time.sleep(setup_pause_s)
             yield {"number": number}
 
     def process(number, trace, pause_s):
-        leave(trace, "process", number)
+        record_run(trace, "process", number)
         time.sleep(pause_s)
-        return result_of(number)
+        return expected_result(number)
 
     def join(results, trace, join_pause_s, pad):
-        leave(trace, "join")
+        record_run(trace, "join")
         time.sleep(join_pause_s)
-        return tally(list(results), pad)
+        return summarize(list(results), pad)
 
 
-class FickleTask(ForkJoinTask):
-    """Gives other bytes each time it runs."""
+class NondeterministicTask(ForkJoinTask):
+    """A task whose process returns other bytes in each run."""
 
     input_schema = {"numbers": {"type": "list"}, "trace": {"type": "string"}, "pause_s": {"type": "float"}}
     chunk_items = 1
@@ -101,7 +102,7 @@ class FickleTask(ForkJoinTask):
         return [{"number": number} for number in numbers]
 
     def process(number, trace, pause_s):
-        leave(trace, "process", number)
+        record_run(trace, "process", number)
         time.sleep(pause_s)
         return os.urandom(8).hex()
 
@@ -110,7 +111,7 @@ class FickleTask(ForkJoinTask):
 
 
 class PoisonTask(ForkJoinTask):
-    """One of its items kills the process that works on it."""
+    """A task of which one item kills the process that runs it."""
 
     input_schema = {"numbers": {"type": "list"}, "poison": {"type": "integer"}, "trace": {"type": "string"}}
     chunk_items = 1
@@ -119,17 +120,17 @@ class PoisonTask(ForkJoinTask):
         return [{"number": number} for number in numbers]
 
     def process(number, poison, trace):
-        leave(trace, "process", number)
+        record_run(trace, "process", number)
         if number == poison:
             os.kill(os.getpid(), signal.SIGKILL)
-        return result_of(number)
+        return expected_result(number)
 
     def join(results):
-        return tally(list(results), 0)
+        return summarize(list(results), 0)
 
 
 class ValuesTask(ForkJoinTask):
-    """Gives back what it was given. An item of nothing holds no argument at all."""
+    """A task that returns its items. An item of None has no argument at all."""
 
     input_schema = {"numbers": {"type": "list"}, "trace": {"type": "string"}}
 
@@ -144,11 +145,11 @@ class ValuesTask(ForkJoinTask):
 
 
 @shared_task(acks_late=True, reject_on_worker_lost=True)
-def relay(signature: dict[str, Any], job_id: str) -> None:
-    """Launch a job from inside a worker, as the step before it in a chain does."""
+def launch_in_worker(signature: dict[str, Any], job_id: str) -> None:
+    """Launch a job from a worker, as the task before it in a chain does."""
     current_app.signature(signature).apply_async(task_id=job_id)
 
 
-if "CAMPAIGN_TRAPS" in os.environ:
+if "CAMPAIGN_KILL_POINTS" in os.environ:
     app = make_app(os.environ)
     app.set_current()

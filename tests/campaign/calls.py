@@ -1,4 +1,4 @@
-"""What the callbacks of the jobs were told, consumed here and by no worker, so that no kill can lose or repeat it."""
+"""The callback messages of the jobs, consumed in the campaign's process, so that no kill can lose or repeat one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from celery import Celery
 from kombu import Connection
 from kombu.mixins import ConsumerMixin
 
-TASK = "campaign.told"
+TASK = "campaign.callback"
 
 
 class Calls(ConsumerMixin):  # type: ignore[misc]
-    """Consumes the callbacks' queue in a thread; survives a broker that goes and comes back.
+    """A consumer of the callbacks' queue, in a thread. It survives restarts of the broker.
 
     Args:
-        app: Any app on the broker; its queues say how the queue is declared.
-        broker: URL of the broker itself, with no proxy before it.
+        app: An app on the broker. Its settings decide how the queue is declared.
+        broker: URL of the broker itself, not of the proxy.
         queue: Name of the queue.
     """
 
@@ -27,21 +27,21 @@ class Calls(ConsumerMixin):  # type: ignore[misc]
         self.connection = Connection(broker, heartbeat=10)
         self.queue = queue
         self._declared = app.amqp.queues[queue]
-        self._told: dict[str, dict[str, Any]] = defaultdict(dict)
+        self._received: dict[str, dict[str, Any]] = defaultdict(dict)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.run, name="calls", daemon=True)
 
     def signature(self, app: Celery, job_id: str) -> Any:
-        """The callback of a job."""
+        """Return the signature of a job's callback."""
         return app.signature(TASK, kwargs={"job_id": job_id}, queue=self.queue)
 
-    def of(self, job_id: str) -> list[Any]:
-        """What the job's callback was told, once for each time that it was sent.
+    def received(self, job_id: str) -> list[Any]:
+        """Return the values with which the job's callback was called, one for each message that was sent.
 
-        A message that the broker delivered more than once counts once: it has the same id.
+        A message that the broker delivered more than once counts once, because its id is the same.
         """
         with self._lock:
-            return list(self._told[job_id].values())
+            return list(self._received[job_id].values())
 
     def get_consumers(self, consumer: Any, channel: Any) -> list[Any]:
         return [consumer([self._declared], callbacks=[self._note], accept=["json"])]
@@ -49,7 +49,7 @@ class Calls(ConsumerMixin):  # type: ignore[misc]
     def _note(self, body: Any, message: Any) -> None:
         (value, *_), options, _ = body
         with self._lock:
-            self._told[options["job_id"]][message.headers["id"]] = value
+            self._received[options["job_id"]][message.headers["id"]] = value
         message.ack()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a fault is, and its row in the table."""
+"""The base class of faults, and a fault's row in the table."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .errand import Errand, Verdict
 from .site import Conditions, Site
+from .trial_job import TrialJob, TrialResult
 
-LANES = 6
-"""Trials that run at once, where they do not disturb each other."""
+CONCURRENCY = 6
+"""Trials that run at once, for faults whose trials are independent."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of a fault to do.
+    """Number and seeds of a fault's trials.
 
     Attributes:
-        seed: Of the first trial; each next one has the next number.
-        trials: How many.
-        quick: Whether minutes count; then waits are short, too.
-        lanes: Trials that may run at once.
+        seed: Seed of the first trial. Each further trial has the next number.
+        trials: Number of trials.
+        quick: Whether this is a quick campaign. Waits are shorter then.
+        concurrency: Trials that may run at once.
     """
 
     seed: int
     trials: int
     quick: bool
-    lanes: int = LANES
+    concurrency: int = CONCURRENCY
 
     @property
     def seeds(self) -> range:
@@ -42,23 +43,23 @@ class Plan:
 
 @dataclass(slots=True)
 class Row:
-    """What a fault came to.
+    """The results of a fault's trials.
 
     Attributes:
         name: The fault's name, for `--only`.
-        title: What was done.
-        gate: What had to hold.
-        seed: The first trial's.
-        trials: How often it was done.
-        wrong: Trials with a wrong answer, or an error that should not be.
-        hung: Jobs that did not end, or whose outcome was never delivered.
+        title: Description of the fault.
+        gate: Condition that must hold.
+        seed: Seed of the first trial.
+        trials: Number of trials.
+        wrong: Trials with a wrong answer or an unexpected error.
+        hung: Jobs without an outcome in time, or whose outcome was never delivered.
         doubled: Jobs with two outcomes.
-        repeated: Callbacks that were sent again, with the same value.
-        extra: Runs of steps beyond one for each chunk, setup and join.
+        repeated: Further callbacks, with the same value.
+        extra: Runs of steps beyond one per chunk, setup and join.
         met: Whether the gate is met.
-        seconds: How long it took.
-        notes: What else was measured.
-        violations: What went wrong, each with its seed.
+        seconds: Duration of all trials.
+        notes: Further measurements.
+        violations: Descriptions of failed trials, each with its seed.
     """
 
     name: str
@@ -76,35 +77,35 @@ class Row:
     notes: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
-    def add(self, verdict: Verdict) -> None:
-        """Count a trial's verdict; wrong answers, hung jobs and double outcomes miss every gate."""
+    def add(self, result: TrialResult) -> None:
+        """Count a trial's result. Wrong answers, hung jobs and double outcomes miss every gate."""
         self.trials += 1
-        self.wrong += bool(verdict.wrong)
-        self.hung += verdict.hung
-        self.doubled += verdict.doubled
-        self.repeated += verdict.repeated
-        self.extra += verdict.extra
-        if verdict.wrong or verdict.hung or verdict.doubled:
-            words = [verdict.wrong, "hung" * verdict.hung, "its outcome changed" * verdict.doubled]
-            self.require(False, f"seed {verdict.seed}: {', '.join(word for word in words if word)}")
+        self.wrong += bool(result.wrong)
+        self.hung += result.hung
+        self.doubled += result.doubled
+        self.repeated += result.repeated
+        self.extra += result.extra
+        if result.wrong or result.hung or result.doubled:
+            words = [result.wrong, "hung" * result.hung, "its outcome changed" * result.doubled]
+            self.require(False, f"seed {result.seed}: {', '.join(word for word in words if word)}")
 
     def require(self, held: bool, otherwise: str) -> None:
-        """The gate is missed unless this held; `otherwise` says what did not."""
+        """Miss the gate unless the condition held. `otherwise` describes the violation."""
         if not held:
             self.met = False
             self.violations.append(otherwise)
 
 
 class Fault(abc.ABC):
-    """One way to hurt jobs.
+    """A fault that trials inject into jobs, workers or servers.
 
     Attributes:
-        name: For `--only`.
-        title: What is done, for the table.
-        gate: What must hold, for the table.
+        name: Name for `--only`.
+        title: Description for the table.
+        gate: Condition that must hold, for the table.
         full: Trials of a full run.
-        quick: Trials of a quick one; 0 leaves it out.
-        conditions: What it asks of the crew; None if it needs none.
+        quick: Trials of a quick run. 0 leaves the fault out.
+        conditions: Conditions that workers and caller need. None if the fault needs no workers.
     """
 
     name: str
@@ -114,32 +115,32 @@ class Fault(abc.ABC):
     quick: int
     conditions: Conditions | None = Conditions()
 
-    def carry_out(self, site: Site, plan: Plan) -> Row:
-        """Do all trials and return the row."""
+    def run_trials(self, site: Site, plan: Plan) -> Row:
+        """Run all trials and return the row."""
         row = Row(self.name, self.title, self.gate, plan.seed)
         started = time.monotonic()
         if self.conditions is not None:
-            site.under(self.conditions)
+            site.set_conditions(self.conditions)
         self.run(site, plan, row)
         row.seconds = time.monotonic() - started
         return row
 
     @abc.abstractmethod
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        """Do all trials, and add what became of them to the row."""
+        """Run all trials and add their results to the row."""
 
     def random(self, seed: int) -> random.Random:
-        """The random numbers of a trial."""
+        """Return the random number generator of a trial."""
         return random.Random(f"{self.name} {seed}")
 
 
-def in_lanes(work: Callable[[int], T], seeds: Iterable[int], *, lanes: int = LANES) -> Iterator[T]:
-    """What `work` gives for each trial, in order; so many of them at once."""
-    with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
-        yield from pool.map(work, seeds)
+def run_concurrently(work: Callable[[S], T], items: Iterable[S], *, concurrency: int = CONCURRENCY) -> Iterator[T]:
+    """Yield the result of `work` for each item, in order, and run `concurrency` of them at once."""
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="trial") as pool:
+        yield from pool.map(work, items)
 
 
-def settled(errands: Sequence[Errand], row: Row) -> None:
-    """Add the verdicts, now that nobody works on these jobs any more."""
-    for errand in errands:
-        row.add(errand.settle())
+def add_results(trial_jobs: Sequence[TrialJob], row: Row) -> None:
+    """Check the jobs again, once the workers are idle, and add their results to the row."""
+    for trial_job in trial_jobs:
+        row.add(trial_job.recheck())

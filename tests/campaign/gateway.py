@@ -1,4 +1,4 @@
-"""Between clients and the S3 server: passes requests on unchanged, except for those that it fails, by seed."""
+"""A proxy before the S3 server. It fails some requests, chosen by seed, and forwards all others unchanged."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ REFUSALS = {
         b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>",
     ),
 }
-"""What a fault answers instead of the server: a status, and a body that is left out of the answer to a HEAD."""
+"""Responses in place of the server's: status and body. A response to HEAD has no body."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFaults:
-    """How often a request meets which fault; each a fraction of the requests that it can happen to.
+    """The rate of each fault: a fraction of the requests that it applies to.
 
     Attributes:
-        unavailable: 503 for an answer, and nothing is done.
-        denied: The credentials are refused as expired, and nothing is done.
-        dropped: The answer to a PUT that succeeded never arrives: the connection is cut instead.
-        truncated: The body of an answer to a GET ends in the middle.
-        resets: The connection is cut before anything is done.
+        unavailable: The proxy responds 503, and the server receives nothing.
+        denied: The proxy refuses the credentials as expired, and the server receives nothing.
+        dropped: The proxy resets the connection in place of the response to a successful PUT.
+        truncated: The body of a response to GET ends in the middle.
+        resets: The proxy resets the connection before the server receives the request.
     """
 
     unavailable: float = 0.0
@@ -44,7 +44,7 @@ class StoreFaults:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """First line and fields of a request or an answer, with the bytes they came as."""
+    """First line and fields of a request or response, and their bytes."""
 
     raw: bytes
     first: str
@@ -62,7 +62,7 @@ class Head:
         return b"\r\n".join(line for line in lines if not line.lower().startswith(field.encode() + b":"))
 
     async def body(self, reader: asyncio.StreamReader) -> bytes:
-        """The body as it came, chunked or whole."""
+        """Read the body, with its chunk headers if it is chunked."""
         if self.fields.get("transfer-encoding", "").lower() == "chunked":
             parts = []
             while True:
@@ -80,7 +80,7 @@ class FaultyGateway(Proxy):
     The Host field passes unchanged, since signatures cover it.
 
     Attributes:
-        faults: May be set at any time, from any thread.
+        faults: Rates of the faults. They may be set at any time, from any thread.
         counts: Requests, and faults of each kind.
     """
 
@@ -91,7 +91,7 @@ class FaultyGateway(Proxy):
         self._random = random.Random(0)
 
     def set(self, faults: StoreFaults, *, seed: int) -> None:
-        """Fail requests from now on in a sequence that the seed gives; counts begin at zero."""
+        """Set the rates, restart the random sequence with the seed, and reset the counts."""
         self.counts = Counter()
         self._random = random.Random(seed)
         self.faults = faults
@@ -107,24 +107,24 @@ class FaultyGateway(Proxy):
                 body = await request.body(reader)
                 method = request.first.partition(" ")[0]
                 self.counts["requests"] += 1
-                if self._meets("resets"):
+                if self._inject("resets"):
                     reset(writer)
                     return
-                refusal = next((kind for kind in REFUSALS if self._meets(kind)), None)
+                refusal = next((kind for kind in REFUSALS if self._inject(kind)), None)
                 if refusal is not None:
-                    writer.write(_refused(method, *REFUSALS[refusal]))
+                    writer.write(_format_refusal(method, *REFUSALS[refusal]))
                     await writer.drain()
                     continue
                 if back is None or forth is None or back.at_eof():
-                    back, forth = await self.upstream()
+                    back, forth = await self.connect_upstream()
                 forth.write(request.without("expect") + body)
                 answer = await Head.read(back)
                 status = answer.first.split()[1]
                 content = b"" if method == "HEAD" or status in ("204", "304") else await answer.body(back)
-                if method == "PUT" and status == "200" and self._meets("dropped"):
+                if method == "PUT" and status == "200" and self._inject("dropped"):
                     reset(writer)
                     return
-                if method == "GET" and status in ("200", "206") and len(content) > 1 and self._meets("truncated"):
+                if method == "GET" and status in ("200", "206") and len(content) > 1 and self._inject("truncated"):
                     writer.write(answer.raw + content[: len(content) // 2])
                     await writer.drain()
                     return
@@ -134,15 +134,15 @@ class FaultyGateway(Proxy):
             if forth is not None:
                 forth.close()
 
-    def _meets(self, fault: str) -> bool:
+    def _inject(self, fault: str) -> bool:
         rate = getattr(self.faults, fault)
-        met: bool = rate > 0 and self._random.random() < rate
-        if met:
+        injected: bool = rate > 0 and self._random.random() < rate
+        if injected:
             self.counts[fault] += 1
-        return met
+        return injected
 
 
-def _refused(method: str, status: str, body: bytes) -> bytes:
+def _format_refusal(method: str, status: str, body: bytes) -> bytes:
     body = b"" if method == "HEAD" else body
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body

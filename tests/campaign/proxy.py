@@ -1,4 +1,4 @@
-"""A TCP server on a port of its own, in a thread: what both proxies are made of."""
+"""The base class of both proxies: a TCP server on its own port, in a thread."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ READ_BYTES = 64 * 1024
 
 
 class Proxy(abc.ABC):
-    """Listens on 127.0.0.1 and hands each connection to `serve`.
+    """A server on 127.0.0.1 that passes each connection to `serve`.
 
     Args:
-        target: Port of the server behind it.
+        target: Port of the server behind the proxy.
 
     Attributes:
-        port: Where it listens.
+        port: Port of the proxy.
     """
 
     def __init__(self, target: int) -> None:
@@ -48,9 +48,9 @@ class Proxy(abc.ABC):
 
     @abc.abstractmethod
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end; a connection error ends it quietly."""
+        """Serve one connection to its end. The caller ignores connection errors."""
 
-    async def upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect_upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(LOOPBACK, self.target)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ class Proxy(abc.ABC):
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Cut a connection so that the other side sees a reset, and what it has not read yet is lost."""
+    """Reset a connection. The peer loses the bytes that it has not read yet."""
     connection = writer.get_extra_info("socket")
     if connection is not None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The servers of a campaign, and the crew that works on them."""
+"""The servers of a campaign, and the workers that use them."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from storage import create_bucket
 
 from . import app as tasks
 from .calls import Calls
-from .crew import Crew
 from .gateway import FaultyGateway
 from .wire import Wire
+from .workers import Workers
 
 STALL_S = 2.0
-"""Short, so that sweeps act soon; the default is a minute."""
+"""Short, so that sweeps act soon. The library's default is a minute."""
 
-UNSWEPT_S = 60.0
-"""Long enough for no sweep to act."""
+NO_SWEEP_S = 60.0
+"""So long that no sweep acts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a fault asks of the crew; a crew is kept for the next fault if that asks for the same.
+    """Conditions that a fault needs. Faults with the same conditions use the same workers, one after the other.
 
     Attributes:
         cuttable: Whether workers and caller reach the broker through the proxy that cuts connections.
         faulty: Whether they reach the store through the proxy that fails requests.
-        stall_s: Seconds without progress after which a sweep moves a job.
-        workers: Number of workers, of two pool children each.
-        client: The S3 client; the one that the library picks if empty.
+        stall_s: Seconds without progress after which a sweep resends a job's messages.
+        workers: Number of workers, with two pool children each.
+        client: The S3 client. If empty, the library picks one.
     """
 
     cuttable: bool = False
@@ -54,19 +54,19 @@ class Conditions:
 
 
 class Site:
-    """A broker, a store, both with a proxy before them, the callbacks' consumer, and at most one crew.
+    """A broker and a store, each with a proxy before it, the callbacks' consumer, and at most one set of workers.
 
     Args:
-        directory: For everything that is written.
+        directory: Directory for all files.
 
     Attributes:
         broker: The RabbitMQ node.
         store: Ceph's gateway.
         wire: The proxy before the broker.
         gateway: The proxy before the store.
-        calls: What the callbacks were told.
-        app: The caller's app under the present conditions.
-        crew: The workers under the present conditions.
+        calls: The callbacks that arrived.
+        app: The caller's app under the current conditions.
+        workers: The workers under the current conditions.
     """
 
     broker: RabbitMQ
@@ -75,17 +75,19 @@ class Site:
     gateway: FaultyGateway
     calls: Calls
     app: Celery
-    crew: Crew
+    workers: Workers
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.traces, self.traps, self.switches = (directory / name for name in ("traces", "traps", "switches"))
-        for path in (self.traces, self.traps, self.switches):
+        self.traces, self.kill_points, self.switches = (
+            directory / name for name in ("traces", "kill_points", "switches")
+        )
+        for path in (self.traces, self.kill_points, self.switches):
             path.mkdir(parents=True)
         self._name = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
         self._conditions: Conditions | None = None
-        self._under: ExitStack | None = None
+        self._conditions_stack: ExitStack | None = None
 
     def __enter__(self) -> Self:
         with ThreadPoolExecutor(2) as pool:
@@ -95,8 +97,8 @@ class Site:
                 self._stack.callback(lambda server=server: server.exception() or server.result().stop())
         try:
             self.broker, self.store = broker.result(), store.result()
-            self.wire = self._stack.enter_context(Wire(_port(self.broker.url)))
-            self.gateway = self._stack.enter_context(FaultyGateway(_port(self.store.endpoint)))
+            self.wire = self._stack.enter_context(Wire(parse_port(self.broker.url)))
+            self.gateway = self._stack.enter_context(FaultyGateway(parse_port(self.store.endpoint)))
             with self._environment(Conditions()) as environment:
                 create_bucket(environment["FANOUT_STORE"])
                 app = tasks.make_app(environment)
@@ -110,23 +112,23 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._dismiss()
+        self._stop_workers()
         self._stack.close()
 
-    def under(self, conditions: Conditions) -> None:
-        """Have a crew and a caller's app under these conditions; those at hand are kept if they will do."""
+    def set_conditions(self, conditions: Conditions) -> None:
+        """Start workers and a caller's app under these conditions, unless the current ones are the same."""
         if self._conditions == conditions:
             return
-        self._dismiss()
+        self._stop_workers()
         with ExitStack() as stack:
             environment = stack.enter_context(self._environment(conditions))
             self.app = tasks.make_app(environment)
             self.app.set_current()
             stack.callback(self.app.close)
-            hands = {**environment, "CAMPAIGN_TRAPS": str(self.traps)}
-            logs = self.directory / f"crew-{uuid.uuid4().hex[:8]}"
-            self.crew = stack.enter_context(Crew(hands, logs, size=conditions.workers))
-            self._under = stack.pop_all()
+            variables = {**environment, "CAMPAIGN_KILL_POINTS": str(self.kill_points)}
+            logs = self.directory / f"workers-{uuid.uuid4().hex[:8]}"
+            self.workers = stack.enter_context(Workers(variables, logs, size=conditions.workers))
+            self._conditions_stack = stack.pop_all()
         self._conditions = conditions
 
     @property
@@ -141,15 +143,15 @@ class Site:
 
     @property
     def queue(self) -> str:
-        """The queue that the crew consumes."""
+        """The queue that the workers consume."""
         return f"work-{self._name}"
 
     def job(self, job_id: str) -> Job:
         return Job(job_id, self.runtime)
 
     @contextmanager
-    def switched(self, name: str, value: str = "") -> Iterator[None]:
-        """Within it, messages are published as that switch says; see `sabotage`."""
+    def switch_on(self, name: str, value: str = "") -> Iterator[None]:
+        """Turn on a switch of `FaultInjectingAMQP` within the context."""
         switch = self.switches / name
         switch.write_text(value)
         try:
@@ -158,33 +160,33 @@ class Site:
             switch.unlink()
 
     def purge(self) -> int:
-        """Drop the messages that wait in the crew's queue; returns how many."""
+        """Drop the messages in the workers' queue and return their number."""
         with self.app.connection_for_write() as connection:
             purged: int = connection.default_channel.queue_purge(self.queue)
         return purged
 
-    def await_quiet(self, *, timeout_s: float = 120.0) -> None:
-        """Wait until the crew's queue is empty, messages that a worker has taken included.
+    def wait_until_idle(self, *, timeout_s: float = 120.0) -> None:
+        """Wait until the workers' queue holds no message, neither ready nor unacknowledged.
 
         Raises:
-            TimeoutError: Some are left.
+            TimeoutError: Messages are left.
         """
         deadline = time.monotonic() + timeout_s
         while left := self.broker.messages().get(self.queue, 0):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{left} messages are left after {timeout_s:g} s")
 
-    def _dismiss(self) -> None:
-        if self._under is not None:
-            self._under.close()
-        self._under = self._conditions = None
+    def _stop_workers(self) -> None:
+        if self._conditions_stack is not None:
+            self._conditions_stack.close()
+        self._conditions_stack = self._conditions = None
 
     @contextmanager
     def _environment(self, conditions: Conditions) -> Iterator[dict[str, str]]:
-        """What caller and workers are made from; boto3 reads the caller's part from this process's environment."""
+        """Yield the variables of caller and workers, and set them here, where boto3 reads the caller's."""
         broker = self.broker.url
         if conditions.cuttable:
-            broker = broker.replace(f":{_port(broker)}", f":{self.wire.port}")
+            broker = broker.replace(f":{parse_port(broker)}", f":{self.wire.port}")
         store = dict(self.store.environment)
         if conditions.faulty:
             store["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{self.gateway.port}"
@@ -196,7 +198,7 @@ class Site:
             "CAMPAIGN_SWITCHES": str(self.switches),
             "FANOUT_STORE": f"s3://campaign-{self._name}/jobs{client}",
             "FANOUT_STALL_S": str(conditions.stall_s),
-            # What killed workers leave behind goes with the rest.
+            # The files of killed workers are removed together with this directory.
             "TMPDIR": str(self.directory),
         }
         with pytest.MonkeyPatch.context() as patch:
@@ -205,7 +207,7 @@ class Site:
             yield environment
 
 
-def _port(url: str) -> int:
+def parse_port(url: str) -> int:
     port = urlsplit(url).port
     assert port is not None
     return port

@@ -13,23 +13,19 @@ from .fault import Row
 
 @dataclass(slots=True)
 class Record:
-    """The rows of a campaign, and when and how they came to be.
+    """The rows of a campaign, with the day and the arguments of their runs.
 
     Attributes:
-        command: The arguments.
-        quick: Whether it was the quick form.
-        rows: One for each fault.
+        command: The command's arguments.
+        quick: Whether it was a quick campaign.
+        rows: One row per fault.
     """
 
     command: str
     quick: bool
     rows: list[Row] = field(default_factory=list)
     days: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Name of a fault -> day and arguments of its run."""
-
-    @classmethod
-    def begun(cls, *, quick: bool, command: str) -> Self:
-        return cls(command, quick)
+    """Maps the name of a fault to day and arguments of its run."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -42,14 +38,14 @@ class Record:
         self.days[row.name] = {"day": time.strftime("%Y-%m-%d"), "arguments": self.command}
 
     def write(self, path: Path) -> None:
-        """Write the rows; those that the file holds of other faults stay, if they are of the same form."""
+        """Write the rows. Rows of other faults in the file are preserved if both records are quick, or both full."""
         rows, days = list(self.rows), dict(self.days)
         if path.exists():
-            known = Record.read(path)
-            if known.quick == self.quick:
-                mine = {row.name for row in rows}
-                rows = [row for row in known.rows if row.name not in mine] + rows
-                days = {**known.days, **days}
+            earlier = Record.read(path)
+            if earlier.quick == self.quick:
+                names = {row.name for row in rows}
+                rows = [row for row in earlier.rows if row.name not in names] + rows
+                days = {**earlier.days, **days}
         body: dict[str, Any] = {"quick": self.quick, "runs": days, "faults": [asdict(row) for row in rows]}
         path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
 
@@ -57,13 +53,13 @@ class Record:
 COUNTS = ("trials", "wrong", "hung", "double outcomes", "callbacks again", "extra runs")
 
 
-def header() -> str:
-    """The line above the rows on a terminal."""
+def format_header() -> str:
+    """Return the header of the rows on a terminal."""
     return f"{'fault':24}" + "".join(f"{name:>17}" for name in COUNTS) + f"{'time':>8}  gate"
 
 
-def line(row: Row) -> str:
-    """A row on a terminal, what was measured besides below it, and what went wrong."""
+def format_line(row: Row) -> str:
+    """Return a row for a terminal, with its notes and violations below it."""
     counts = "".join(f"{count:>17,}" for count in _counts(row))
     gate = f"{'met' if row.met else 'MISSED'}: {row.gate}"
     notes = [f"    {note}" for note in row.notes]
@@ -71,8 +67,8 @@ def line(row: Row) -> str:
     return "\n".join([f"{row.name:24}{counts}{row.seconds:>6.0f} s  {gate}", *notes, *wrong])
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table for the documentation, what was measured besides below it."""
+def format_markdown(rows: list[Row]) -> str:
+    """Return the table for the documentation, with the notes below it."""
     lines = [("fault", *COUNTS, "gate", "met"), ("---", *("--:" for _ in COUNTS), "---", "---")]
     lines += [
         (row.title, *(f"{count:,}" for count in _counts(row)), row.gate, "yes" if row.met else "**no**") for row in rows

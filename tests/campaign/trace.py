@@ -1,4 +1,4 @@
-"""Which steps of a job ran, in which process and when: a file for each job, a line for each run."""
+"""Traces of the steps that ran, with process and time: one file per job, one line per run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a step of the user's.
+    """One run of a step of the task.
 
     Attributes:
         step: `setup`, `process` or `join`.
-        number: The item, for process; 0 else.
-        pid: The process that ran it.
-        at: When it began, on this machine's monotonic clock.
+        number: The item of a process step, else 0.
+        pid: Process id.
+        at: Start of the run, on this machine's monotonic clock.
     """
 
     step: str
@@ -25,8 +25,8 @@ class Run:
     at: float
 
 
-def leave(trace: str, step: str, number: int = 0) -> None:
-    """Add a line to the trace. One write to a file opened for appending, so that lines stay whole."""
+def record_run(trace: str, step: str, number: int = 0) -> None:
+    """Append a line to the trace, with one write to a file opened for appending, so that lines are never mixed."""
     file = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, f"{step} {number} {os.getpid()} {time.monotonic():.6f}\n".encode())
@@ -34,8 +34,8 @@ def leave(trace: str, step: str, number: int = 0) -> None:
         os.close(file)
 
 
-def read(trace: Path) -> list[Run]:
-    """The runs so far, in the order in which they began."""
+def read_runs(trace: Path) -> list[Run]:
+    """Return the runs so far, in the order of their starts."""
     if not trace.exists():
         return []
     runs = []

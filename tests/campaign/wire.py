@@ -1,4 +1,4 @@
-"""Between clients and the broker: passes bytes on, and cuts a connection in the middle of a message when told to."""
+"""A proxy before the broker. On request it cuts a connection in the middle of a message."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Wire(Proxy):
         self._cut = threading.Event()
 
     def arm(self, after_bytes: int) -> threading.Event:
-        """Cut the first connection over which clients send so many bytes from now on. Returns an event: it is cut.
+        """Cut the next connection over which a client sends `after_bytes` bytes, and return an event that the cut sets.
 
-        Whoever consumes sends a few bytes to acknowledge a message; whoever publishes sends over a thousand for one.
+        A consumer sends a few bytes to acknowledge a message. A publisher sends over a thousand bytes for one.
         """
         self._cut = threading.Event()
         self._arming += 1
@@ -28,7 +28,7 @@ class Wire(Proxy):
         return self._cut
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await self.upstream()
+        back, forth = await self.connect_upstream()
         pumps = [asyncio.ensure_future(self._publish(reader, forth, writer)), asyncio.ensure_future(pump(back, writer))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -59,7 +59,7 @@ class Wire(Proxy):
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass bytes on until there are no more."""
+    """Copy bytes from reader to writer until the reader ends."""
     while data := await reader.read(READ_BYTES):
         writer.write(data)
         await writer.drain()

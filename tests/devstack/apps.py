@@ -1,4 +1,4 @@
-"""The Celery application that the workers of these tests run; its settings come in one variable."""
+"""The Celery application of these tests' workers. One variable holds its settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ app.conf.update(
 
 @app.task(name="note")
 def note(directory: str, name: str) -> None:
-    """Leave a file that holds the process id; a second run adds a line."""
+    """Append the process id to a file."""
     with (Path(directory) / name).open("a") as file:
         file.write(f"{os.getpid()}\n")
 
 
 @app.task(name="spread")
 def spread(directory: str, prefix: str, width: int) -> None:
-    """Send `width` tasks from a worker, while others consume."""
+    """Send `width` tasks from a worker while other workers consume."""
     for index in range(width):
         note.delay(directory, f"{prefix}-{index}")

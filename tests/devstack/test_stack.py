@@ -1,4 +1,4 @@
-"""The private servers start, do their job and leave nothing behind."""
+"""The private servers start, work, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from devstack import (
     ServerFailed,
     ServerUnavailable,
 )
-from devstack.ports import answers, free_port
-from devstack.tree import group_lives
+from devstack.ports import free_port, is_listening
+from devstack.tree import is_group_alive
 from tests.services import running
 
 
@@ -48,7 +48,7 @@ def eventually(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> Non
 
 
 def lives(pid: int) -> bool:
-    """Say whether a process runs; one that only waits to be reaped does not."""
+    """Return whether a process runs. Zombies do not count."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -56,12 +56,12 @@ def lives(pid: int) -> bool:
 
 
 def below() -> set[int]:
-    """The processes below this one."""
+    """Return the descendants of this process."""
     return {process.pid for process in psutil.Process().children(recursive=True)}
 
 
 def s3_client(environment: Mapping[str, str]) -> Any:
-    """A client that sends each request once: a repeated conditional write would lose against itself."""
+    """Return a client without retries: a repeated conditional write would find its own object."""
     return boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
@@ -79,7 +79,7 @@ def race(client: Any, *, bucket: str, key: str, writers: int) -> list[int]:
         try:
             client.put_object(Bucket=bucket, Key=key, Body=str(index).encode(), IfNoneMatch="*")
         except ClientError as error:
-            # A server may also say that a conflicting write is under way.
+            # A server may also report that a conflicting write is running.
             if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
                 raise
             return False
@@ -91,7 +91,7 @@ def race(client: Any, *, bucket: str, key: str, writers: int) -> list[int]:
 
 
 def test_rabbitmq_carries_messages(rabbitmq: RabbitMQ) -> None:
-    """What is published to a queue is counted in it and comes out of it, in order."""
+    """Published messages are counted in their queue and received in order."""
     with kombu.Connection(rabbitmq.url) as connection:
         queue = connection.SimpleQueue("carries")
         for number in range(3):
@@ -125,7 +125,7 @@ def test_rabbitmq_survives_a_kill_with_its_durable_messages(tmp_path: Path) -> N
 
 
 def test_two_rabbitmq_nodes_do_not_meet(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
-    """Two nodes run at once, and neither knows the other's queues."""
+    """Two nodes run at once, and neither has the other's queues."""
     for other in running(RabbitMQ.start, tmp_path):
         with kombu.Connection(other.url) as connection:
             connection.SimpleQueue("apart").close()
@@ -143,7 +143,7 @@ def test_redis_answers(redis_server: Redis) -> None:
 
 @pytest.mark.parametrize("name", ["ceph_gateway", "moto_server"])
 def test_an_object_comes_back(name: str, request: pytest.FixtureRequest) -> None:
-    """An object that was put is listed and got back, byte for byte, whole and in part."""
+    """A stored object is listed and read, byte for byte, as a whole and in part."""
     client = s3_client(request.getfixturevalue(name).environment)
     client.create_bucket(Bucket="comes-back")
     body = os.urandom(100_000)
@@ -156,7 +156,7 @@ def test_an_object_comes_back(name: str, request: pytest.FixtureRequest) -> None
 
 @pytest.mark.parametrize("name", ["ceph_gateway", "moto_server"])
 def test_a_conditional_write_has_one_winner(name: str, request: pytest.FixtureRequest) -> None:
-    """Of 32 writers that create one key at once, exactly one succeeds, and its bytes are kept."""
+    """Of 32 writers that create one key at once, exactly one succeeds, and the store has its bytes."""
     client = s3_client(request.getfixturevalue(name).environment)
     client.create_bucket(Bucket="one-winner")
     winners = race(client, bucket="one-winner", key="key", writers=32)
@@ -165,7 +165,7 @@ def test_a_conditional_write_has_one_winner(name: str, request: pytest.FixtureRe
 
 
 def test_a_suspended_gateway_answers_when_resumed(ceph_gateway: CephGateway) -> None:
-    """A request to a suspended gateway gets no answer, until the gateway is resumed."""
+    """A request to a suspended gateway gets a response only after the gateway is resumed."""
     client = s3_client(ceph_gateway.environment)
     client.list_buckets()
     with ThreadPoolExecutor(1) as pool:
@@ -180,7 +180,7 @@ def test_a_suspended_gateway_answers_when_resumed(ceph_gateway: CephGateway) -> 
 
 
 def test_a_gateway_on_disk_keeps_objects_in_a_file(ceph_gateway: CephGateway, tmp_path: Path) -> None:
-    """It does what one in memory does, and the file grows by what it is given."""
+    """A gateway on disk works like one in memory, and its file grows with the objects."""
     with CephGateway.start(tmp_path, capacity_bytes=4 << 30, on_disk=True) as gateway:
         client = s3_client(gateway.environment)
         client.create_bucket(Bucket="on-disk")
@@ -218,7 +218,7 @@ def test_moto_counts_requests(moto_server: MotoServer) -> None:
 
 
 def test_localstack_serves_s3(localstack_server: LocalStack) -> None:
-    """Native LocalStack keeps an object and listens on the loopback interface only."""
+    """Native LocalStack stores an object and listens on the loopback interface only."""
     client = s3_client(localstack_server.environment)
     client.create_bucket(Bucket="served")
     assert len(race(client, bucket="served", key="key", writers=8)) == 1
@@ -233,7 +233,7 @@ def test_localstack_serves_s3(localstack_server: LocalStack) -> None:
 
 @pytest.mark.parametrize("start", [RabbitMQ.start, Redis.start, CephGateway.start, MotoServer.start, Rclone.start])
 def test_a_server_leaves_no_process_behind(start: Callable[[Path], Any], tmp_path: Path) -> None:
-    """Once stopped, none of a server's processes is left; stopping twice is harmless."""
+    """After a stop no process of a server is left, and a second stop does nothing."""
     before = below()
     for server in running(start, tmp_path):
         assert server.rss_bytes() > 0
@@ -245,7 +245,7 @@ def test_a_server_leaves_no_process_behind(start: Callable[[Path], Any], tmp_pat
 
 
 def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
-    """A process that is killed takes its servers with it, though it could run no exit handler."""
+    """The servers of a killed process end with it, although it runs no exit handler."""
     script = (
         "import sys; from pathlib import Path; from devstack import MotoServer; "
         "MotoServer.start(Path(sys.argv[1])); print('up', flush=True); sys.stdin.read()"
@@ -262,7 +262,7 @@ def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
 
 
 def test_a_process_is_stopped_with_all_it_started(tmp_path: Path) -> None:
-    """Children of a child end as well, though it ignores the polite signal."""
+    """Grandchildren end, too, even if the child ignores SIGTERM."""
     process = Process.start(
         ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & echo started; while :; do wait; done"],
         name="stubborn",
@@ -276,35 +276,35 @@ def test_a_process_is_stopped_with_all_it_started(tmp_path: Path) -> None:
 
 
 def test_a_zombie_is_no_part_of_a_group_that_lives() -> None:
-    """A group of which nothing is left but what waits to be reaped counts as gone, and nobody waits for init."""
+    """A group of zombies counts as gone, so that a stop does not wait for init."""
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
-        assert group_lives(process.pid)
+        assert is_group_alive(process.pid)
         process.kill()
         eventually(lambda: not lives(process.pid))
         os.killpg(process.pid, 0)  # raises if it has been reaped
-        assert not group_lives(process.pid)
-    assert not group_lives(process.pid)
+        assert not is_group_alive(process.pid)
+    assert not is_group_alive(process.pid)
 
 
 def test_a_process_that_fails_shows_its_log(tmp_path: Path) -> None:
-    """A server that ends before it is ready is an error that names it and quotes its log."""
+    """A server that ends before it is ready raises an error with its name and its log."""
     process = Process.start(["/bin/sh", "-c", "echo no such luck; exit 3"], name="unlucky", directory=tmp_path)
     with pytest.raises(ServerFailed, match=r"unlucky ended with status 3(.|\n)*no such luck"):
         process.wait_for_port(free_port())
 
 
 def test_a_missing_program_names_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where LocalStack is not installed, the error says what installs it."""
+    """Without LocalStack, the error names the command that installs it."""
     monkeypatch.delenv("FANOUT_LOCALSTACK_PYTHON", raising=False)
     with pytest.raises(ServerUnavailable, match="install-native"):
         LocalStack.start(tmp_path)
 
 
 def test_free_ports_are_free_and_differ() -> None:
-    """Ports are handed out once, nothing answers on them, and no outgoing connection can take them."""
+    """Each port is returned once, has no listener, and is outside the range of outgoing connections."""
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == 50
-    assert not any(answers(port) for port in ports)
+    assert not any(is_listening(port) for port in ports)
     assert all(port < 32_768 for port in ports)
 
 
@@ -316,7 +316,7 @@ def broker(tmp_path: Path) -> FilesystemBroker:
 
 @pytest.fixture
 def workers(broker: FilesystemBroker, tmp_path: Path) -> Iterator[list[CeleryWorker]]:
-    """Two workers of two processes each on that broker."""
+    """Two workers with two processes each on that broker."""
     environment = {"STACK_TEST_SETTINGS": json.dumps(broker.settings)}
     started: list[CeleryWorker] = []
     try:
@@ -346,14 +346,14 @@ def send(settings: Mapping[str, object], task: str, *args: object) -> None:
 
 
 def names(directory: Path) -> set[str]:
-    """The names of the files in a directory."""
+    """Return the names of the files in a directory."""
     return {path.name for path in directory.iterdir()}
 
 
 def test_filesystem_broker_counts_its_traffic(
     broker: FilesystemBroker, workers: list[CeleryWorker], tmp_path: Path
 ) -> None:
-    """Messages that two workers send and take at the same time are all run, once, and all counted."""
+    """All messages that two workers send and consume at the same time run once, and all are counted."""
     notes = tmp_path / "notes"
     notes.mkdir()
     for prefix in range(8):
@@ -369,7 +369,7 @@ def test_filesystem_broker_counts_its_traffic(
 
 
 def test_a_message_that_waits_is_counted(broker: FilesystemBroker, tmp_path: Path) -> None:
-    """Traffic includes what no worker has taken yet."""
+    """Traffic includes messages that no worker has taken yet."""
     for number in range(3):
         send(broker.settings, "note", str(tmp_path), str(number))
     assert broker.traffic().messages == 3
@@ -377,7 +377,7 @@ def test_a_message_that_waits_is_counted(broker: FilesystemBroker, tmp_path: Pat
 
 
 def test_a_worker_replaces_a_killed_child(redis_server: Redis, tmp_path: Path) -> None:
-    """A pool child that is killed is replaced, and the worker goes on working."""
+    """A killed pool child is replaced, and the worker continues."""
     settings = {"broker_url": redis_server.url, "task_default_queue": "replaces"}
     with CeleryWorker.start(
         "tests.devstack.apps", directory=tmp_path, environment={"STACK_TEST_SETTINGS": json.dumps(settings)}
@@ -396,7 +396,7 @@ def test_a_worker_replaces_a_killed_child(redis_server: Redis, tmp_path: Path) -
 
 
 def test_a_killed_worker_is_gone_with_its_children(workers: list[CeleryWorker]) -> None:
-    """Killing a worker ends its main process and all children, and no other worker."""
+    """A kill ends a worker's main process and all its children, and no other worker."""
     worker, other = workers
     family = [worker.pid, *worker.children()]
     worker.kill()
@@ -409,7 +409,7 @@ def test_a_killed_worker_is_gone_with_its_children(workers: list[CeleryWorker]) 
 def test_a_suspended_worker_takes_nothing_until_resumed(
     broker: FilesystemBroker, workers: list[CeleryWorker], tmp_path: Path
 ) -> None:
-    """A suspended worker leaves messages alone, works on when resumed, and can be stopped."""
+    """A suspended worker takes no messages, continues when resumed, and can be stopped."""
     for worker in workers:
         worker.suspend()
     eventually(lambda: all(psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED for worker in workers))
@@ -424,7 +424,7 @@ def test_a_suspended_worker_takes_nothing_until_resumed(
 
 
 def test_a_worker_that_cannot_start_says_why(broker: FilesystemBroker, tmp_path: Path) -> None:
-    """An app that cannot be imported is an error that quotes the worker's complaint."""
+    """An app that cannot be imported raises an error with the worker's message."""
     with pytest.raises(ServerFailed, match="no_such_module"):
         CeleryWorker.start("no_such_module", directory=tmp_path, environment={})
 
@@ -450,4 +450,4 @@ def test_up_prints_how_to_reach_the_servers(tmp_path: Path) -> None:
             assert process.wait(60) == 0
         finally:
             process.kill()
-    assert not answers(int(exported["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]))
+    assert not is_listening(int(exported["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]))

@@ -1,1 +1,1 @@
-"""Acceptance tests of the examples: each gives the answer of its serial twin, wherever it runs."""
+"""Acceptance tests of the examples: each gives the answer of its serial version, on each engine."""

@@ -13,9 +13,9 @@ from examples.edit_design import (
     EditDesign,
     Row,
     design_serially,
-    nearest_guide,
+    find_guide,
+    name_variant,
     place,
-    variant_name,
 )
 from examples.simulated_edits import Truth, simulate
 from fanout import InvalidInput, JobFailed
@@ -25,13 +25,13 @@ GENOME = "TTGACCATGCAAGCTTGGCACTGGCCGTCGTTTTACAACGTCGTGACTGGGAAAACCCTGGC"
 
 @pytest.fixture(scope="module", params=[2017, 1, 7])
 def simulated(request: pytest.FixtureRequest) -> tuple[dict[str, Any], list[Truth], Design]:
-    """The input of a simulation, its truth and its design."""
+    """The input of a simulation, the truth about it and its design."""
     inputs, truth = simulate(seed=request.param)
     return inputs, truth, EditDesign.run(inputs)
 
 
 def mismatches_next_to(edit: Edit, truth: Truth, contigs: dict[str, str]) -> int:
-    """In how many of the four bases on either side of an edit its flanks differ from the genome."""
+    """Count the mismatches of an edit's flanks within four bases of the edit."""
     contig, start, end = contigs[edit["contig"]], truth.position, truth.position + edit["length"]
     there = contig[start - 4 : start] + contig[end : end + 4]
     read = edit["flanks"]["left"][-4:] + edit["flanks"]["right"][:4]
@@ -39,7 +39,7 @@ def mismatches_next_to(edit: Edit, truth: Truth, contigs: dict[str, str]) -> int
 
 
 def test_edits_are_placed_where_they_are(simulated: tuple[dict[str, Any], list[Truth], Design]) -> None:
-    """At least 99 % are placed at their true position, none elsewhere; each of the others has a known reason."""
+    """At least 99 % of the edits are placed, at their true positions, and the others are not, for known reasons."""
     inputs, truth, design = simulated
     contigs = {contig["name"]: contig["sequence"] for contig in inputs["genome"]}
     pairs: list[tuple[Row, Truth, Edit]] = list(zip(design["rows"], truth, inputs["edits"], strict=True))
@@ -60,7 +60,7 @@ def test_edits_are_placed_where_they_are(simulated: tuple[dict[str, Any], list[T
 
 
 def test_rows_are_in_the_order_of_the_edits(simulated: tuple[dict[str, Any], list[Truth], Design]) -> None:
-    """The table has one row an edit, in the order of the input, and its summary adds up."""
+    """The table has one row per edit, in the order of the input, and a consistent summary."""
     inputs, _, design = simulated
     assert [row["id"] for row in design["rows"]] == [edit["id"] for edit in inputs["edits"]]
     assert design["placed"] + design["ambiguous"] + design["failed"] == len(inputs["edits"])
@@ -80,13 +80,13 @@ def test_donors_carry_the_edit_between_arms_of_the_genome(
 
 
 def test_equal_seeds_give_equal_simulations() -> None:
-    """A seed decides genome, edits and truth; another seed gives others."""
+    """A seed determines genome, edits and truth, and another seed gives others."""
     assert simulate(edits=20, seed=3) == simulate(edits=20, seed=3)
     assert simulate(edits=20, seed=3) != simulate(edits=20, seed=4)
 
 
 def test_max_distance_is_bound_to_process() -> None:
-    """A stricter `max_distance` reaches process: flanks with mismatches are no longer found."""
+    """Process receives a stricter `max_distance`: it no longer finds flanks with mismatches."""
     inputs, _ = simulate(edits=60)
     strict = EditDesign.run({**inputs, "max_distance": 0})
     assert strict == design_serially(**inputs, max_distance=0)
@@ -95,7 +95,7 @@ def test_max_distance_is_bound_to_process() -> None:
 
 
 def test_min_placed_is_bound_to_join() -> None:
-    """A stricter `min_placed` reaches join: the rows stay as they are, and the table is not accepted."""
+    """Join receives a stricter `min_placed`: the rows are unchanged, and the table is not accepted."""
     inputs, _ = simulate(edits=60)
     lax, strict = EditDesign.run({**inputs, "min_placed": 0.5}), EditDesign.run({**inputs, "min_placed": 1})
     assert lax == {**strict, "accepted": True}
@@ -126,7 +126,7 @@ def test_min_placed_is_bound_to_join() -> None:
     ],
 )
 def test_bad_input_is_refused_by_its_path(path: str, spoil: Callable[[dict[str, Any]], None]) -> None:
-    """A field that does not fit the schema, however deep, is named by its path, and it alone."""
+    """The error names exactly the invalid field, at any depth, by its path."""
     inputs, _ = simulate(edits=4)
     spoil(inputs)
     with pytest.raises(InvalidInput) as refused:
@@ -144,7 +144,7 @@ def test_an_unknown_contig_is_named() -> None:
 
 
 def edit_at(start: int, end: int, *, new: str = "", **changes: Any) -> Edit:
-    """An edit of `GENOME` whose flanks are 20 bases of it."""
+    """Return an edit of `GENOME` with flanks of 20 bases."""
     kind = "insertion" if start == end else "substitution" if new else "deletion"
     flanks = {"left": GENOME[start - 20 : start], "right": GENOME[end : end + 20]}
     made = {"id": "e", "contig": "c", "position": start, "kind": kind, "length": end - start, "sequence": new}
@@ -153,12 +153,12 @@ def edit_at(start: int, end: int, *, new: str = "", **changes: Any) -> Edit:
 
 @pytest.mark.parametrize("length", [0, 1, 5])
 def test_exact_flanks_place_an_edit(length: int) -> None:
-    """An edit of any length lies between its flanks, at distance 0."""
+    """An edit of any length is placed between its flanks, at distance 0."""
     assert place(edit_at(25, 25 + length), GENOME, max_distance=0) == ([25], 0)
 
 
 def test_flanks_too_far_apart_place_nothing() -> None:
-    """Flanks that are found, but not `length` bases apart, give no place."""
+    """Flanks whose distance is not `length` give no place."""
     assert place(edit_at(25, 27, length=3), GENOME, max_distance=0) == ([], 0)
 
 
@@ -173,14 +173,14 @@ def test_flanks_too_far_apart_place_nothing() -> None:
     ],
 )
 def test_names(edit: Edit, name: str) -> None:
-    """Edits are named as HGVS does, with bases counted from 1."""
+    """Names of edits follow HGVS, with bases counted from 1."""
     start, end = edit["position"], edit["position"] + edit["length"]
-    assert variant_name(edit, start, replaced=GENOME[start:end]) == name
+    assert name_variant(edit, start, replaced=GENOME[start:end]) == name
 
 
 def test_a_guide_lies_next_to_its_pam_on_either_strand() -> None:
-    """The guide of a site and of its reverse complement are the same; without a PAM there is none."""
+    """A site and its reverse complement have the same guide. Without a PAM there is none."""
     site = "A" * 5 + "GATTACAGATTACAGATTAC" + "TGG" + "A" * 5
     reverse = site.translate(str.maketrans("ACGT", "TGCA"))[::-1]
-    assert nearest_guide(site, 22) == nearest_guide(reverse, len(site) - 22) == "GATTACAGATTACAGATTAC"
-    assert nearest_guide("AT" * 50, 50) is None
+    assert find_guide(site, 22) == find_guide(reverse, len(site) - 22) == "GATTACAGATTACAGATTAC"
+    assert find_guide("AT" * 50, 50) is None

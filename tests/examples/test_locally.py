@@ -29,7 +29,7 @@ of_both_forms = pytest.mark.parametrize("task", [WordCounterTask, WordCount])
 @on_every_executor
 @of_both_forms
 def test_word_count(task: type[ForkJoinTask], executor: ExecutorName) -> None:
-    """The class and the three functions count as one loop does."""
+    """The class and the three functions give the counts of one loop."""
     assert task.run({"documents": DOCUMENTS}, executor=executor, workers=2) == count_serially(DOCUMENTS)
 
 
@@ -37,7 +37,7 @@ def test_word_count(task: type[ForkJoinTask], executor: ExecutorName) -> None:
 @given(st.lists(st.text("ab, ")), st.none() | st.sampled_from([" ", ",", ", "]))
 @settings(max_examples=50, deadline=None)
 def test_word_count_of_any_documents(task: type[ForkJoinTask], documents: list[str], delimiter: str | None) -> None:
-    """Any documents with any delimiter are counted as one loop counts them; without one, the default holds."""
+    """Any documents with any delimiter, or the default one, give the counts of one loop."""
     given_delimiter = {} if delimiter is None else {"delimiter": delimiter}
     found = task.run({"documents": documents, **given_delimiter})
     assert found == count_serially(documents, **given_delimiter)
@@ -46,7 +46,7 @@ def test_word_count_of_any_documents(task: type[ForkJoinTask], documents: list[s
 @on_every_executor
 @pytest.mark.parametrize("block_rows", [1, 7, 1000])
 def test_column_means(block_rows: int, executor: ExecutorName) -> None:
-    """However the matrix is cut, its means are those of the whole, and come as an array."""
+    """For any blocks, the means equal those of the whole matrix, and are an array."""
     matrix = np.random.default_rng(1).normal(size=(50, 3))
     means = ColumnMeans.run({"matrix": matrix, "block_rows": block_rows}, executor=executor, workers=2)
     np.testing.assert_allclose(means, means_serially(matrix))
@@ -56,20 +56,20 @@ def test_column_means(block_rows: int, executor: ExecutorName) -> None:
 @on_every_executor
 @pytest.mark.parametrize("width", [0, 1, 2, 1000])
 def test_sum_of_numbers(width: int, executor: ExecutorName) -> None:
-    """Lists of no number, of one, of two and of many have their sum."""
+    """Lists of no number, of one, of two and of many give their sum."""
     assert SumNumbers.run({"numbers": list(range(width))}, executor=executor, workers=2) == sum(range(width))
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 @settings(max_examples=50, deadline=None)
 def test_sum_of_any_numbers(numbers: list[int], chunk_items: int) -> None:
-    """Integers of any size in chunks of any size, listed or streamed, have their sum."""
+    """Integers of any size in chunks of any size, in a list or a stream, give their sum."""
     assert SumNumbers.run({"numbers": numbers}, chunk_items=chunk_items) == sum(numbers)
     assert SumNumbers.run({"numbers": iter(numbers)}, chunk_items=chunk_items) == sum(numbers)
 
 
 def test_a_stream_is_refused_at_the_element_that_does_not_fit() -> None:
-    """A streamed element of a wrong type ends the job that has begun, and is named by its index."""
+    """An invalid element of a stream ends the running job, and the error has its index."""
     with pytest.raises(JobFailed) as failed:
         SumNumbers.run({"numbers": iter([1, 2, "three"])})
     assert isinstance(failed.value.__cause__, InvalidInput)
@@ -78,7 +78,7 @@ def test_a_stream_is_refused_at_the_element_that_does_not_fit() -> None:
 
 @on_every_executor
 def test_edit_design(executor: ExecutorName) -> None:
-    """The table of 600 edits equals the one that a plain loop makes."""
+    """The table of 600 edits equals that of a plain loop."""
     inputs, _ = simulate()
     assert EditDesign.run(inputs, executor=executor, workers=2) == design_serially(**inputs)
 
@@ -94,7 +94,7 @@ def test_edit_design(executor: ExecutorName) -> None:
     ],
 )
 def test_each_runs_as_a_command(module: str, shown: str) -> None:
-    """`python -m examples.…` needs no server, ends well, and prints its answer and nothing else."""
+    """`python -m examples.…` needs no server, succeeds, and prints only its answer."""
     command = [sys.executable, "-m", f"examples.{module}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""The examples on real workers: RabbitMQ, Ceph's S3 gateway, and the app as a newcomer would start it."""
+"""The examples on real workers, with RabbitMQ and Ceph's S3 gateway."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOCUMENTS = ["hi there you", "there you are", "please say hi"]
 
 @pytest.fixture(scope="module")
 def caller(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
-    """An app that sends to two workers of `examples.celery_app`; the environment has what they share."""
+    """An app that sends to two workers of `examples.celery_app`, with their variables in the environment."""
     environment = {
         **rabbitmq.environment,
         **ceph_gateway.environment,
@@ -51,7 +51,7 @@ def caller(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pyte
                 cwd=ROOT,
             )
             stack.enter_context(worker)
-        # Not the examples' own app: importing that would make it the current one of this whole test session.
+        # The import of the examples' own app would make it the current app of the whole test session.
         app = stack.enter_context(Celery("caller", set_as_current=False))
         app.conf.update(fanout.RECOMMENDED, task_default_queue="examples")
         yield fanout.connect(app)
@@ -59,21 +59,21 @@ def caller(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pyte
 
 @pytest.mark.parametrize("task", [WordCounterTask, WordCount])
 def test_word_count(task: type[ForkJoinTask], caller: Celery) -> None:
-    """The class and the three functions count as one loop does, and a Counter stays a Counter."""
+    """The class and the three functions give the counts of one loop, as a Counter."""
     found = task.submit({"documents": DOCUMENTS}, app=caller).get(timeout=60)
     assert found == count_serially(DOCUMENTS)
     assert type(found["word_count"]) is type(count_serially(DOCUMENTS)["word_count"])
 
 
 def test_sum_of_numbers(caller: Celery) -> None:
-    """A list and a stream of it have one sum."""
+    """A list and its stream give the same sum."""
     numbers = list(range(1, 101))
     assert SumNumbers.submit({"numbers": numbers}, app=caller).get(timeout=60) == 5050
     assert SumNumbers.submit({"numbers": iter(numbers)}, app=caller).get(timeout=60) == 5050
 
 
 def test_edit_design(caller: Celery) -> None:
-    """600 edits in 30 chunks through two workers give the table of a plain loop, rows in the order of the edits."""
+    """600 edits in 30 chunks on two workers give the table of a plain loop, in the order of the edits."""
     inputs, _ = simulate()
     job = EditDesign.submit(inputs, app=caller)
     assert job.get(timeout=60) == design_serially(**inputs)
@@ -81,14 +81,14 @@ def test_edit_design(caller: Celery) -> None:
     assert (progress.chunks_done, progress.chunks, progress.items) == (30, 30, 600)
     manifest = job.manifest()
     assert manifest is not None
-    # Setup's included: while one worker is at it, the other is handed the first chunk.
-    efforts = [manifest.stats, *(result.stats for result in job.chunk_results())]
-    assert len({RunStats(*row).worker for row in efforts}) == 2
+    # Both workers have run steps: the second one gets the first chunk while setup runs on the first.
+    stats = [manifest.stats, *(result.stats for result in job.chunk_results())]
+    assert len({RunStats(*row).worker for row in stats}) == 2
 
 
 @pytest.mark.parametrize("launch", ["submit", "signature"])
 def test_bad_input_is_refused_and_nothing_is_stored(launch: str, caller: Celery) -> None:
-    """Input with wrong nested fields is refused with the path of each, and the store stays as it was."""
+    """Input with invalid nested fields is refused with the path of each, and the store is unchanged."""
     inputs, _ = simulate(edits=20, seed=5)
     inputs["edits"][3]["kind"] = "inversion"
     inputs["edits"][7]["flanks"]["left"] = "ACGN" * 15
@@ -100,7 +100,7 @@ def test_bad_input_is_refused_and_nothing_is_stored(launch: str, caller: Celery)
 
 
 def test_a_failure_names_the_edit(caller: Celery) -> None:
-    """A setup that raises on a worker fails the job, and the caller reads why."""
+    """Setup that raises on a worker fails the job, and the caller's error has the reason."""
     inputs, _ = simulate(edits=4)
     inputs["edits"][2]["contig"] = "plasmid"
     with pytest.raises(JobFailed, match="edit003: the genome has no contig 'plasmid'"):
@@ -109,7 +109,7 @@ def test_a_failure_names_the_edit(caller: Celery) -> None:
 
 @pytest.mark.usefixtures("caller")
 def test_the_command_of_the_app() -> None:
-    """`python -m examples.celery_app` runs its chain and its jobs on the workers and prints their answers alone."""
+    """`python -m examples.celery_app` runs its chain and jobs on the workers and prints only their answers."""
     design = design_serially(**simulate()[0])
     assert printed("-m", "examples.celery_app") == [
         "commonest words: so, long, and",
@@ -120,7 +120,7 @@ def test_the_command_of_the_app() -> None:
 
 @pytest.mark.usefixtures("caller")
 def test_the_program_in_the_readme() -> None:
-    """The program that the README shows launches a job, and prints its id and how many edits it placed."""
+    """The program in the README launches a job, and prints its id and the number of placed edits."""
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "examples" / "README.md").read_text(), flags=re.DOTALL)
     design = design_serially(**simulate(edits=600, seed=1)[0])
     launched, placed = printed("-c", program)
@@ -129,12 +129,12 @@ def test_the_program_in_the_readme() -> None:
 
 
 def printed(*args: str) -> list[str]:
-    """The lines that Python prints when it is started with these arguments; it must end well, without a complaint."""
+    """Run Python with these arguments, assert success without warnings, and return the printed lines."""
     done = subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
 def stored() -> list[Any]:
-    """Everything that the store holds."""
+    """Return all objects of the store."""
     return list(open_store(STORE).list())

@@ -22,10 +22,12 @@ from celery.result import allow_join_result
 
 import fanout
 from fanout import ForkJoinTask
+from tests.tasks import SumTask
+from tests.traces import record_run
 
 
 def make_app(environment: Mapping[str, str]) -> Celery:
-    """An app on the broker, result backend, queue and store that the environment names."""
+    """Return an app on the broker, result backend, queue and store that the environment names."""
     app = Celery(
         "integration",
         broker=environment.get("TEST_BROKER"),
@@ -37,82 +39,46 @@ def make_app(environment: Mapping[str, str]) -> Celery:
         fanout.RECOMMENDED,
         broker_connection_retry_on_startup=True,
         task_default_queue=environment.get("TEST_QUEUE", "celery"),
-        # The death of a child is noticed at once; by default a worker waits for 10 s.
+        # A worker then reports a child's death at once. Its default is to wait for 10 s.
         worker_lost_wait=0.5,
     )
     app.conf.update(json.loads(environment.get("TEST_SETTINGS", "{}")))
     return fanout.connect(app, store=environment.get("FANOUT_STORE"), stall_s=environment.get("FANOUT_STALL_S"))
 
 
-context: ContextVar[str] = ContextVar("context", default="none")
+context: ContextVar[str] = ContextVar("context", default="outside")
 
 
 class ContextTask(Task):
-    """An app's own task class, as Flask's documentation writes it; its hook leaves a trace."""
+    """An app's own task class, as in Flask's documentation. Its hook leaves a trace."""
 
     abstract = True
 
     def __call__(self, *args, **kwargs):
-        token = context.set("put on")
+        token = context.set("inside")
         try:
             return self.run(*args, **kwargs)
         finally:
             context.reset(token)
 
     def on_failure(self, exc, task_id, args, kwargs, einfo):
-        leave(os.environ["TEST_HOOKS"], f"{type(exc).__name__}-{task_id}")
+        record_run(os.environ["TEST_HOOKS"], f"{type(exc).__name__}-{task_id}")
 
 
 app = make_app(os.environ)
 app.set_current()
 
 
-class WordCounterTask(ForkJoinTask):
-    """The task of the article, as it was printed."""
-
-    @classmethod
-    def get_input_schema(cls):
-        return {
-            "documents": {"type": "list", "required": True, "schema": {"type": "string"}},
-            "delimiter": {"type": "string"},
-        }
-
-    def setup(documents):
-        return [{"document": d} for d in documents]
-
-    def process(document, delimiter=" "):
-        return Counter(document.split(delimiter))
-
-    def join(word_counters):
-        return {"word_count": sum(word_counters, Counter())}
-
-
-class SumTask(ForkJoinTask):
-    """The article's diagram: the sum of a list of numbers, one chunk a number."""
-
-    input_schema = {"numbers": {"type": "list", "schema": {"type": "integer"}}}
-    chunk_items = 1
-
-    def setup(numbers):
-        return ({"number": number} for number in numbers)
-
-    def process(number):
-        return number
-
-    def join(numbers):
-        return sum(numbers)
-
-
 @dataclass(frozen=True)
 class Tally:
-    """A class of the user's, in a parameter, in results and in the value."""
+    """A user's class, in a parameter, in results and in the value."""
 
     words: Counter[str]
     weight: Decimal
 
 
 class Sorted(cerberus.Validator):
-    """A validator of the user's."""
+    """A user's validator."""
 
     def _check_with_sorted(self, field: str, value: list[str]) -> None:
         if value != sorted(value):
@@ -120,7 +86,7 @@ class Sorted(cerberus.Validator):
 
 
 class TallyTask(ForkJoinTask):
-    """Counts words into a value of a class, of which one says where to begin."""
+    """A word count into values of a user's class, which starts from the parameter `begin`."""
 
     types = (Tally,)
     validator = Sorted
@@ -144,41 +110,8 @@ class TallyTask(ForkJoinTask):
         return Tally(words, sum((result.weight for result in results), Decimal(many * 1000 + times)))
 
 
-class SlowTask(ForkJoinTask):
-    """Takes its time, and leaves a trace of each run in a directory that the test names."""
-
-    input_schema = {
-        "numbers": {"type": "list"},
-        "trace": {"type": "string"},
-        "pause_s": {"type": "float", "default": 0.2},
-        "setup_pause_s": {"type": "float", "default": 0.0},
-        "join_pause_s": {"type": "float", "default": 0.0},
-        "only_while": {"type": "string", "default": ""},
-    }
-    chunk_items = 1
-
-    def setup(numbers, trace, setup_pause_s, only_while):
-        pause_s = paused(setup_pause_s, only_while)
-        leave(trace, "setup")
-        for number in numbers:
-            time.sleep(pause_s)
-            yield {"number": number}
-
-    def process(number, trace, pause_s, only_while):
-        pause_s = paused(pause_s, only_while)
-        leave(trace, f"process-{number}")
-        time.sleep(pause_s)
-        return number
-
-    def join(numbers, trace, join_pause_s, only_while):
-        pause_s = paused(join_pause_s, only_while)
-        leave(trace, "join")
-        time.sleep(pause_s)
-        return sum(numbers)
-
-
 class BlocksTask(ForkJoinTask):
-    """Arrays in every place: a parameter for each of two steps, items, results, and in the value."""
+    """Arrays in parameters of two steps, in items, in results and in the value."""
 
     input_schema = {"matrix": {"required": True}, "weights": {"required": True}, "columns": {"required": True}}
     chunk_items = 2
@@ -198,7 +131,7 @@ class BlocksTask(ForkJoinTask):
 
 
 class PoisonTask(ForkJoinTask):
-    """One of its items kills the process that works on it."""
+    """A task of which one item kills the process that runs it."""
 
     input_schema = {"numbers": {"type": "list"}, "poison": {"type": "integer"}, "trace": {"type": "string"}}
     chunk_items = 1
@@ -207,7 +140,7 @@ class PoisonTask(ForkJoinTask):
         return [{"number": number} for number in numbers]
 
     def process(number, poison, trace):
-        leave(trace, f"process-{number}")
+        record_run(trace, f"process-{number}")
         if number == poison:
             os.kill(os.getpid(), signal.SIGKILL)
         return number
@@ -216,30 +149,8 @@ class PoisonTask(ForkJoinTask):
         return sum(numbers.good())
 
 
-class BrittleTask(ForkJoinTask):
-    """Raises in the step that it is told to raise in."""
-
-    input_schema = {"step": {"type": "string"}, "numbers": {"type": "list"}}
-    chunk_items = 2
-
-    def setup(step, numbers):
-        if step == "setup":
-            raise ValueError("setup was told to fail")
-        return [{"number": number} for number in numbers]
-
-    def process(number, step):
-        if step == "process" and number == 3:
-            raise ValueError("process was told to fail at 3")
-        return number
-
-    def join(numbers, step):
-        if step == "join":
-            raise ValueError("join was told to fail")
-        return list(numbers)
-
-
-class StringTask(ForkJoinTask):
-    """Strings numbers together, so that their order can be told from it; leaves a trace of each combine."""
+class ConcatenateTask(ForkJoinTask):
+    """A concatenation of numbers, which shows their order. Each combine leaves a trace."""
 
     input_schema = {
         "numbers": {},
@@ -257,7 +168,7 @@ class StringTask(ForkJoinTask):
 
     def combine(strings, trace, combine_pause_s, poison):
         first = strings[0].partition("+")[0]
-        leave(trace, f"combine-{first}")
+        record_run(trace, f"combine-{first}")
         time.sleep(combine_pause_s)
         if poison == first:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -267,15 +178,15 @@ class StringTask(ForkJoinTask):
         return list(strings)
 
 
-class PairsTask(StringTask):
-    """The same, a value and the one that follows it at a time."""
+class PairsTask(ConcatenateTask):
+    """A concatenation that combines two values at a time."""
 
     def combine(a, b):
         return f"{a}+{b}"
 
 
-class WitnessTask(ForkJoinTask):
-    """Tells what context each of its steps was run in."""
+class ReportContextTask(ForkJoinTask):
+    """A task whose value is the set of contexts in which its steps ran."""
 
     input_schema = {"numbers": {"type": "list"}, "fail": {"type": "boolean", "default": False}}
     chunk_items = 2
@@ -291,12 +202,12 @@ class WitnessTask(ForkJoinTask):
     def combine(a, b):
         return a | b | {context.get()}
 
-    def join(seen):
-        return sorted(set().union(*seen, {context.get()}))
+    def join(contexts):
+        return sorted(set().union(*contexts, {context.get()}))
 
 
 class NestedTask(ForkJoinTask):
-    """Submits a job in each of its steps and waits for it."""
+    """A task whose process submits a job and waits for it."""
 
     input_schema = {"numbers": {"type": "list"}, "allowed": {"type": "boolean"}}
 
@@ -312,7 +223,7 @@ class NestedTask(ForkJoinTask):
 
 
 class SetTask(ForkJoinTask):
-    """Its value is a set, which JSON does not take."""
+    """A task whose value is a set, which JSON cannot represent."""
 
     input_schema = {"numbers": {"type": "list"}}
 
@@ -326,63 +237,27 @@ class SetTask(ForkJoinTask):
         return set(numbers)
 
 
-class StormyTask(ForkJoinTask):
-    """Fails for the numbers that are named in a directory, as long as their files stand there."""
+class FailOnFileTask(ForkJoinTask):
+    """A task that fails for each number while the directory `failing` has a file of that name."""
 
-    input_schema = {"numbers": {"type": "list"}, "storm": {"type": "string"}, "trace": {"type": "string"}}
+    input_schema = {"numbers": {"type": "list"}, "failing": {"type": "string"}, "trace": {"type": "string"}}
     chunk_items = 2
     max_attempts = 2
 
     def setup(numbers):
         return [{"number": number} for number in numbers]
 
-    def process(number, storm, trace):
-        leave(trace, f"process-{number}")
-        if Path(storm, str(number)).exists():
-            raise ValueError(f"{number} in a storm")
+    def process(number, failing, trace):
+        record_run(trace, f"process-{number}")
+        if Path(failing, str(number)).exists():
+            raise ValueError(f"{number} was told to fail")
         return number
 
     def join(results):
         return {"sum": sum(results.good()), "failed": [failed.item for failed in results.failures()]}
 
 
-def paused(pause_s: float, only_while: str) -> float:
-    """How long to take: the time given, but if a file is named no time unless that is there."""
-    return pause_s if not only_while or Path(only_while).exists() else 0.0
-
-
-def leave(trace: str, name: str) -> None:
-    """Leave a trace: one file a run, named by the step and the process."""
-    Path(trace, f"{name}.{os.getpid()}.{time.monotonic_ns()}").touch()
-
-
 @shared_task
-def words() -> list[str]:
-    return ["hi there you", "there you are", "please say hi"]
-
-
-@shared_task
-def top(value: dict[str, Any]) -> list[Any]:
-    """The commonest word of a word count, as a task that follows in a chain."""
-    counts = fanout.resolve(value)["word_count"]
-    return max(sorted(counts.items()), key=lambda pair: pair[1])
-
-
-@shared_task
-def gathered(values: list[Any]) -> list[Any]:
-    """What a chord's body receives."""
+def resolve_values(values: list[Any]) -> list[Any]:
+    """Return the resolved values, as a chord's body."""
     return fanout.resolve(values)
-
-
-@shared_task
-def noted(value: Any, path: str) -> None:
-    """A callback that leaves a line for each time it is called."""
-    with open(path, "a") as file:
-        file.write(json.dumps(fanout.resolve(value)) + "\n")
-
-
-@shared_task
-def failed(request: Any, error: Any, trace: Any, path: str) -> None:
-    """An errback that leaves a line for each time it is called."""
-    with open(path, "a") as file:
-        file.write(f"{type(error).__name__}: {str(error).splitlines()[0]}\n")

@@ -1,4 +1,4 @@
-"""Clusters for the integration tests, one for each result backend; what a test kills has a cluster of its own."""
+"""Clusters for the integration tests, one per result backend. Tests that kill workers start their own cluster."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .cluster import Cluster, running_cluster
 
 
 @pytest.fixture(autouse=True, scope="package")
-def _environment_of_before() -> Iterator[None]:
-    """The clusters' variables go with them, in whatever order modules and this package give them back."""
+def _restore_environment() -> Iterator[None]:
+    """Restore the environment after all clusters, in whatever order their fixtures end."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -30,9 +30,9 @@ def redis_cluster(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
     """RabbitMQ, results in Redis, Ceph's gateway."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": host(rabbitmq), "TEST_BACKEND": redis_server.url}
+    environment = {**ceph_gateway.environment, "TEST_BROKER": create_host(rabbitmq), "TEST_BACKEND": redis_server.url}
     with running_cluster(tmp_path_factory.mktemp("redis-cluster"), environment) as cluster:
-        reach_the_store(cluster)
+        connect_store(cluster)
         yield cluster
 
 
@@ -41,14 +41,14 @@ def rpc_cluster(
     rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """RabbitMQ, results as messages to the caller (`rpc://`), Ceph's gateway."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": host(rabbitmq), "TEST_BACKEND": "rpc://"}
+    environment = {**ceph_gateway.environment, "TEST_BROKER": create_host(rabbitmq), "TEST_BACKEND": "rpc://"}
     with running_cluster(tmp_path_factory.mktemp("rpc-cluster"), environment) as cluster:
-        reach_the_store(cluster)
+        connect_store(cluster)
         yield cluster
 
 
-def host(rabbitmq: RabbitMQ) -> str:
-    """The URL of a new virtual host, in which no other cluster's workers hear what is said to all."""
+def create_host(rabbitmq: RabbitMQ) -> str:
+    """Create a virtual host, in which no other cluster's workers receive broadcasts, and return its URL."""
     name = f"host-{uuid.uuid4().hex[:8]}"
     rabbitmq.ctl(
         "eval",
@@ -58,6 +58,6 @@ def host(rabbitmq: RabbitMQ) -> str:
     return f"{rabbitmq.url.rstrip('/')}/{name}"
 
 
-def reach_the_store(cluster: Cluster) -> None:
-    """Have the caller's client made now, while the environment names this cluster's store and no other's."""
+def connect_store(cluster: Cluster) -> None:
+    """Create the caller's storage client now, while the environment names this cluster's store."""
     next(iter(cluster.app.fanout.runtime.store.list()), None)  # type: ignore[attr-defined]

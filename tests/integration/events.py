@@ -1,9 +1,9 @@
-"""Many jobs while Celery publishes an event after each message, on the channel of our own.
+"""Many jobs while Celery publishes an event after each message, on the library's channel.
 
     python -m tests.integration.events --jobs 200 [--workers 8]
 
-Launches so many jobs in each of four ways, from four threads, with `task_send_sent_event` and every other event on, and
-says how many ended with the right answer. The short form is in test_sending.py.
+The command launches the jobs in each of four ways, from four threads, with `task_send_sent_event` and all other events.
+It prints the number of right values. The short form is in test_sending.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from devstack import RabbitMQ
 from fanout import Job
 
-from .app import SumTask
+from ..tasks import SumTask
 from .cluster import running_cluster
 
 EVENTS = {
@@ -44,12 +44,12 @@ TIMEOUT_S = 120.0
 
 
 def main() -> int:
-    """Run the jobs and print a line for each way; the status is 1 if a job hung, or was wrong."""
+    """Run the jobs, print a line for each way, and return 1 if a job hung or its value was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=200, help="jobs for each way of launching")
-    parser.add_argument("--workers", type=int, default=8, help="workers, each with one child")
+    parser.add_argument("--jobs", type=int, default=200, help="jobs per way of launching")
+    parser.add_argument("--workers", type=int, default=8, help="number of workers, with one child each")
     options = parser.parse_args()
-    bad = 0
+    wrong_count = 0
     with tempfile.TemporaryDirectory() as name, RabbitMQ.start(Path(name) / "broker") as broker:
         environment = {
             "FANOUT_STORE": f"file://{name}/store",
@@ -63,24 +63,24 @@ def main() -> int:
         with cluster as running, ThreadPoolExecutor(4) as pool:
             for way in WAYS:
                 started_at = time.monotonic()
-                ended = list(pool.map(lambda number, way=way: _ended(running.app, way, number), range(options.jobs)))
-                wrong = [error for error in ended if error]
-                bad += len(wrong)
+                errors = list(pool.map(lambda number, way=way: _run_job(running.app, way, number), range(options.jobs)))
+                wrong = [error for error in errors if error]
+                wrong_count += len(wrong)
                 took_s = time.monotonic() - started_at
-                print(f"{way}: {len(ended) - len(wrong)} of {len(ended)} jobs right, {took_s:.0f} s", *wrong[:3])
-    return 1 if bad else 0
+                print(f"{way}: {len(errors) - len(wrong)} of {len(errors)} jobs right, {took_s:.0f} s", *wrong[:3])
+    return 1 if wrong_count else 0
 
 
-def _ended(app: Any, way: str, number: int) -> str:
-    """Run one job; what is wrong with it, if anything is. No sweep helps it: `stall_s` is an hour."""
-    # Celery's current app is each thread's own.
+def _run_job(app: Any, way: str, number: int) -> str:
+    """Run one job, without help of a sweep, and return a description of its error, or an empty string."""
+    # Each thread has its own current app.
     app.set_current()
     numbers = list(range(number, number + CHUNKS))
     try:
-        found = WAYS[way](numbers).get(timeout=TIMEOUT_S)
+        value = WAYS[way](numbers).get(timeout=TIMEOUT_S)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return "" if found == sum(numbers) else f"{found}, not {sum(numbers)}"
+    return "" if value == sum(numbers) else f"{value}, not {sum(numbers)}"
 
 
 if __name__ == "__main__":

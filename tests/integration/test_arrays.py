@@ -1,4 +1,4 @@
-"""Arrays of NumPy and Arrow reach real workers, and come back, as what they are."""
+"""Arrays of NumPy and Arrow, on their way to real workers and back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check(value: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_arrays_arrive_at_workers(compression: str, cluster: Cluster) -> None:
-    """A matrix, weights and a table come to the steps exactly, and so do the results and the value."""
+    """The steps receive a matrix, weights and a table exactly, and the caller receives results and value exactly."""
     job = BlocksTask.submit(
         {"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}, app=cluster.app, compression=compression
     )
@@ -49,14 +49,14 @@ def test_arrays_arrive_at_workers(compression: str, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
-def test_arrays_arrive_here(executor: Any) -> None:
-    """The same without servers."""
+def test_arrays_arrive_without_servers(executor: Any) -> None:
+    """The arrays arrive without servers, too."""
     check(BlocksTask.run({"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}, executor=executor, workers=2))
 
 
 @pytest.mark.usefixtures("cluster")
 def test_arrays_in_a_signature() -> None:
-    """An array is stored when the signature is made: a message has its reference alone."""
+    """The signature stores an array in the store, so that its message has only the reference."""
     inputs = {"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}
     signature = BlocksTask.signature(inputs)
     assert len(str(dict(signature))) < 3000

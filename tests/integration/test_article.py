@@ -1,4 +1,4 @@
-"""The article's examples as printed, on every way to run and every kind of store and result backend."""
+"""The article's examples as printed, on each executor, kind of store and result backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from .app import SumTask, WordCounterTask
+from ..tasks import SumTask, WordCounterTask
 from .cluster import Cluster, running_cluster
 
 DOCUMENTS = ["hi there you", "there you are", "please say hi"]
@@ -36,13 +36,13 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.usefixtures("cluster")
 def test_signature_as_printed() -> None:
-    """A called signature launches the job, and what comes back has get()."""
+    """A called signature launches the job and returns an object with `get`."""
     assert WordCounterTask.signature({"documents": DOCUMENTS})().get()["word_count"] == COUNTS
 
 
 @pytest.mark.usefixtures("cluster")
-def test_parameter_passes_by_setup() -> None:
-    """A parameter reaches process without passing through setup."""
+def test_parameter_bypasses_setup() -> None:
+    """Process receives a parameter that setup does not pass on."""
     documents = [document.replace(" ", ",") for document in DOCUMENTS]
     value = WordCounterTask.signature({"documents": documents, "delimiter": ","})().get(60)
     assert value["word_count"] == COUNTS
@@ -50,21 +50,21 @@ def test_parameter_passes_by_setup() -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_value_keeps_its_type() -> None:
-    """A Counter comes back as a Counter, over the store and the broker."""
+    """A Counter arrives as a Counter, over the store and the broker."""
     value = WordCounterTask.submit({"documents": DOCUMENTS}).get(60)
     assert type(value["word_count"]) is Counter
 
 
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
-def test_run_here(executor: str) -> None:
-    """The same class runs in this process, without Celery and without a server, with the same answer."""
+def test_run_in_this_process(executor: str) -> None:
+    """The same class gives the same value in this process, without Celery and servers."""
     value = WordCounterTask.run({"documents": DOCUMENTS}, executor=executor, workers=2)  # type: ignore[arg-type]
     assert value == {"word_count": COUNTS}
 
 
 @pytest.mark.usefixtures("cluster")
 def test_submit_a_generator() -> None:
-    """A generator is streamed by the caller, with the same answer."""
+    """A generator, which the caller streams, gives the same value."""
     assert WordCounterTask.submit({"documents": (d for d in DOCUMENTS)}).get(60) == {"word_count": COUNTS}
 
 
@@ -77,6 +77,6 @@ def test_sum_of_any_width(width: int) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_results_come_in_item_order() -> None:
-    """Iterating over a job gives the results of process in the order of the items."""
+    """Iteration over a job yields the results of process in the order of the items."""
     numbers = [7, 3, 9, 1, 5] * 10
     assert list(SumTask.submit({"numbers": numbers})) == numbers

@@ -1,4 +1,4 @@
-"""Brokers and their ways: quorum queues, Redis, a consumer timeout, workers that are told to go. Right, once."""
+"""Quorum queues, Redis as the broker, consumer timeouts, and workers that are told to stop."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from fanout import JobFailed
 from fanout.records.keys import process_step
 from storage import StorageError
 
-from .app import PoisonTask, SlowTask, SumTask
-from .cluster import Cluster, running_cluster, wait_until
+from ..tasks import SlowTask, SumTask
+from ..traces import wait_until
+from .app import PoisonTask
+from .cluster import Cluster, running_cluster
 
 QUORUM = {
     "task_default_queue_type": "quorum",
     "task_default_exchange_type": "topic",
     "worker_detect_quorum_queues": True,
 }
-# Celery takes up to 10 s to notice the death of a child: a lower limit may be what it notices first.
+# Celery takes up to 10 s to notice a child's death. With a lower time limit it might notice the limit first.
 REDIS = {
     "broker_transport_options": {"visibility_timeout": 20},
     "task_time_limit": 15,
@@ -57,7 +59,7 @@ def shared(
 
 @pytest.fixture
 def cluster(shared: Cluster, tmp_path: Path) -> Cluster:
-    """Two workers that a test may kill, and a place of its own for traces."""
+    """Two workers that a test may kill, and the test's own directory for traces."""
     while sum(worker.alive for worker in shared.workers) < 2:
         shared.start_worker()
     shared.app.set_current()
@@ -71,24 +73,24 @@ def launch(cluster: Cluster, numbers: list[int], **values: Any) -> Any:
 
 
 def test_kills_are_survived(cluster: Cluster) -> None:
-    """SIGKILL of a child, and then of a whole worker: the right answer."""
+    """A job gives the right value after SIGKILL of a child and then of a whole worker."""
     job = launch(cluster, list(range(12)), pause_s=0.7)
-    os.kill(cluster.pid_of("process-2"), signal.SIGKILL)
-    cluster.worker_of(cluster.pid_of("process-6")).kill()
+    os.kill(cluster.wait_for_pid("process-2"), signal.SIGKILL)
+    cluster.find_worker(cluster.wait_for_pid("process-6")).kill()
     assert job.get(120) == sum(range(12))
 
 
 def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
-    """A poison chunk is run `max_attempts` times and no more, whoever counts deliveries, and the error names it."""
+    """A poison chunk runs exactly `max_attempts` times, with each broker's count of deliveries. The error names it."""
     job = PoisonTask.submit({"numbers": list(range(6)), "poison": 3, "trace": str(cluster.trace)}, max_attempts=4)
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
     assert (caught.value.step, caught.value.chunk, caught.value.attempts) == ("process", 3, 4)
-    assert len(cluster.traces("process-3")) == 4
+    assert len(cluster.runs("process-3")) == 4
 
 
 def test_a_chunk_that_takes_too_long(redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
-    """With Redis, too, a chunk is stopped before its broker gives up on it, and the error says so."""
+    """On Redis, the time limit stops a chunk before the visibility timeout, and the error names the limit."""
     environment = {
         **ceph_gateway.environment,
         "TEST_BROKER": redis_server.url,
@@ -99,46 +101,46 @@ def test_a_chunk_that_takes_too_long(redis_server: Redis, ceph_gateway: CephGate
         job = launch(cluster, [1], pause_s=600.0, max_attempts=2)
         with pytest.raises(JobFailed, match=r"TimeLimitExceeded.*task_time_limit = 2 s"):
             job.get(60)
-        assert len(cluster.traces("process-1")) == 2
+        assert len(cluster.runs("process-1")) == 2
 
 
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGQUIT])
-def test_a_worker_that_is_told_to_go(cluster: Cluster, way: signal.Signals) -> None:
-    """SIGTERM lets it finish its chunks; SIGQUIT has it give them back: nothing is lost, and no try is counted."""
+def test_a_worker_that_is_told_to_stop(cluster: Cluster, way: signal.Signals) -> None:
+    """After SIGTERM a worker finishes its chunks, after SIGQUIT it requeues them. Neither counts as an attempt."""
     quick = way is signal.SIGQUIT
-    job, worker = at_work(cluster, "process-1", pause_s=60.0 if quick else 2.0)
+    job, worker = launch_slow(cluster, "process-1", pause_s=60.0 if quick else 2.0)
     os.kill(worker.pid, way)
     assert job.get(60) == 1
-    wait_until(lambda: not worker.alive, "the worker is gone")
-    assert len(cluster.traces("process-1")) == (2 if quick else 1)
+    wait_until(lambda: not worker.alive, "the worker has ended")
+    assert len(cluster.runs("process-1")) == (2 if quick else 1)
     ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
     assert ledger.attempts(process_step(job.manifest().setup_id, 0)).count == 0
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])
-def test_a_step_that_is_given_back(cluster: Cluster, step: str) -> None:
-    """Setup and join, too, go on elsewhere when their worker is told to go at once, and without a try being counted."""
-    job, worker = at_work(cluster, step, pause_s=0.0, **{f"{step}_pause_s": 60.0})
+def test_a_step_that_is_requeued(cluster: Cluster, step: str) -> None:
+    """After SIGQUIT of their worker, setup and join run elsewhere, and no attempt is counted."""
+    job, worker = launch_slow(cluster, step, pause_s=0.0, **{f"{step}_pause_s": 60.0})
     os.kill(worker.pid, signal.SIGQUIT)
     assert job.get(60) == 1
-    wait_until(lambda: not worker.alive, "the worker is gone")
-    assert len(cluster.traces(step)) == 2
+    wait_until(lambda: not worker.alive, "the worker has ended")
+    assert len(cluster.runs(step)) == 2
     assert cluster.app.fanout.runtime.ledger(job.id).attempts(step).count == 0  # type: ignore[attr-defined]
 
 
-def at_work(cluster: Cluster, step: str, **pauses: float) -> tuple[Any, CeleryWorker]:
-    """A job that is to fail at its first lost try, and the worker that is at its step; the next run will be quick."""
+def launch_slow(cluster: Cluster, step: str, **pauses: float) -> tuple[Any, CeleryWorker]:
+    """Launch a job with one attempt, and return it with the worker that runs the step. The next run is quick."""
     slow = cluster.trace / "slow"
     slow.touch()
     job = launch(cluster, [1], only_while=str(slow), max_attempts=1, **pauses)
-    worker = cluster.worker_of(cluster.pid_of(step))
+    worker = cluster.find_worker(cluster.wait_for_pid(step))
     slow.unlink()
     return job, worker
 
 
 @contextmanager
-def impatient(directory: Path, *, after_s: int) -> Iterator[RabbitMQ]:
-    """A RabbitMQ with a short consumer timeout, which looks twice a second instead of once a minute."""
+def start_impatient_broker(directory: Path, *, after_s: int) -> Iterator[RabbitMQ]:
+    """Start a RabbitMQ with a short consumer timeout, checked twice a second instead of once a minute."""
     with RabbitMQ.start(directory, settings={"consumer_timeout": str(after_s * 1000)}) as broker:
         broker.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
         yield broker
@@ -147,11 +149,11 @@ def impatient(directory: Path, *, after_s: int) -> Iterator[RabbitMQ]:
 def test_a_worker_lives_through_the_consumer_timeout(
     ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path
 ) -> None:
-    """Where a chunk outlives RabbitMQ's patience, its worker takes up work again, and the job gets its answer.
+    """A worker survives a chunk that exceeds the consumer timeout, and the job gets its value.
 
-    A time limit below the consumer timeout fails such a chunk clearly; this is what happens without one.
+    A time limit below the consumer timeout would fail such a chunk with a clear error. This test has none.
     """
-    with impatient(tmp_path / "broker", after_s=2) as broker:
+    with start_impatient_broker(tmp_path / "broker", after_s=2) as broker:
         environment = {**ceph_gateway.environment, "TEST_BROKER": broker.url, "TEST_BACKEND": redis_server.url}
         with running_cluster(tmp_path, environment, workers=1, concurrency=1, stall_s=5) as cluster:
             job = launch(cluster, [1], pause_s=6.0, max_attempts=9)
@@ -163,8 +165,8 @@ def test_a_worker_lives_through_the_consumer_timeout(
 
 
 def test_a_limit_below_the_consumer_timeout(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
-    """A chunk that would outlive RabbitMQ's patience is stopped before, and the job says so."""
-    with impatient(tmp_path / "broker", after_s=5) as broker:
+    """A time limit below the consumer timeout stops the chunk first, and the error names the limit."""
+    with start_impatient_broker(tmp_path / "broker", after_s=5) as broker:
         environment = {
             **ceph_gateway.environment,
             "TEST_BROKER": broker.url,
@@ -182,7 +184,7 @@ def test_a_limit_below_the_consumer_timeout(ceph_gateway: CephGateway, redis_ser
 def test_a_store_without_write_once_puts(
     rclone_gateway: Rclone, rabbitmq: RabbitMQ, redis_server: Redis, tmp_path: Path
 ) -> None:
-    """On rclone's gateway a launch is refused with the reason; with the fallback a job gives the right answer."""
+    """On rclone's gateway a launch is refused with the reason. With the fallback a job gives the right value."""
     environment = {**rclone_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": redis_server.url}
     (tmp_path / "refused").mkdir()
     with running_cluster(tmp_path / "refused", environment, workers=0), pytest.raises(StorageError, match="32 of 32"):

@@ -1,4 +1,4 @@
-"""A task's signature is a citizen of Canvas: of chains, groups, chords; with callbacks and errbacks."""
+"""A task's signature in Canvas: in chains, groups and chords, with callbacks and errbacks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from celery.result import AsyncResult
 from fanout import InvalidInput, Job, JobCancelled, JobFailed, attach
 from fanout import job as job_module
 
-from .app import BrittleTask, SumTask, Tally, TallyTask, WordCounterTask, failed, gathered, noted, top, words
-from .cluster import Cluster, lines, wait_until, wait_until_delivered
+from ..tasks import FailingTask, SumTask, WordCounterTask, find_top_word, list_documents, record_call, record_error
+from ..traces import read_lines, wait_until, wait_until_delivered
+from .app import Tally, TallyTask, resolve_values
+from .cluster import Cluster
 
 DOCUMENTS = ["hi there you", "there you are", "please say hi"]
 COUNTS = {"there": 2, "please": 1, "say": 1, "hi": 2, "are": 1, "you": 2}
@@ -24,10 +26,10 @@ WIDTHS = [0, 1, 2, 200]
 
 @pytest.fixture(params=["redis_cluster", "rpc_cluster"])
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    """The cluster with each kind of result backend."""
-    found: Cluster = request.getfixturevalue(request.param)
-    found.app.set_current()
-    return found
+    """A cluster with each kind of result backend."""
+    cluster: Cluster = request.getfixturevalue(request.param)
+    cluster.app.set_current()
+    return cluster
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -46,78 +48,80 @@ def test_job_and_async_result_share_an_id(cluster: Cluster) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_first_in_a_chain(cluster: Cluster, width: int) -> None:
     """The task that follows in a chain receives the join's value."""
-    line = chain(SumTask.signature({"numbers": list(range(width))}), gathered.s())
+    line = chain(SumTask.signature({"numbers": list(range(width))}), resolve_values.s())
     assert line().get(timeout=60) == sum(range(width))
 
 
 def test_between_two_tasks_of_a_chain(cluster: Cluster) -> None:
-    """A signature in the middle of a chain takes the value before it by name and passes its own on."""
-    line = chain(words.s(), WordCounterTask.signature(receives="documents"), top.s())
+    """A signature in the middle of a chain receives the previous value by name and passes on its own value."""
+    line = chain(list_documents.s(), WordCounterTask.signature(receives="documents"), find_top_word.s())
     assert line().get(timeout=60) == ["hi", 2]
 
 
 def test_two_jobs_in_a_chain(cluster: Cluster) -> None:
     """The value of one job is the input of the next."""
-    line = chain(BrittleTask.signature({"step": "none", "numbers": [1, 2, 4]}), SumTask.signature(receives="numbers"))
+    line = chain(FailingTask.signature({"step": "none", "numbers": [1, 2, 4]}), SumTask.signature(receives="numbers"))
     assert line().get(timeout=60) == 7
 
 
 @pytest.mark.parametrize("way", ["chain", "list", "stream", "signature"])
 def test_one_input_by_any_way(cluster: Cluster, way: str) -> None:
-    """A chain, a list and a signature are normalised alike, a class travels; a stream that is read for a default is not
-    run, and a validator of the user's refuses what it refuses."""
-    words_of = ["hi there you", "there you are", "please say hi"]
+    """A chain, a list and a signature are normalised alike, and values of a user's class arrive.
+
+    A stream that a default would read is refused, and so is a value that the user's validator refuses.
+    """
+    documents = ["hi there you", "there you are", "please say hi"]
     values = {"begin": Tally(Counter(hi=1), Decimal("0.5")), "times": "3", "names": ["a", "b"]}
     expected = Tally(Counter(COUNTS) + Counter(hi=1), Decimal("3033.0"))
     if way == "stream":
         with pytest.raises(InvalidInput, match="documents: is a stream"):
-            TallyTask.submit({**values, "documents": iter(words_of)})
+            TallyTask.submit({**values, "documents": iter(documents)})
         return
     if way == "list":
-        job = TallyTask.submit({**values, "documents": words_of})
+        job = TallyTask.submit({**values, "documents": documents})
     elif way == "signature":
-        job = TallyTask.signature({**values, "documents": words_of})()
+        job = TallyTask.signature({**values, "documents": documents})()
     else:
-        line = chain(words.s(), TallyTask.signature(values, receives="documents"))()
+        line = chain(list_documents.s(), TallyTask.signature(values, receives="documents"))()
         line.get(timeout=60)
         job = attach(line.id)
-    found = job.get(60)
-    assert found == expected
-    assert type(found.weight) is Decimal
+    value = job.get(60)
+    assert value == expected
+    assert type(value.weight) is Decimal
     with pytest.raises(InvalidInput, match="names: must be sorted"):
-        TallyTask.submit({**values, "documents": words_of, "names": ["b", "a"]})
+        TallyTask.submit({**values, "documents": documents, "names": ["b", "a"]})
 
 
 def test_a_value_too_large_for_a_message(cluster: Cluster) -> None:
-    """A large value travels as a reference, which the next job opens by itself."""
+    """A large value is sent as a reference, which the next job resolves."""
     numbers = list(range(30_000))
-    one = BrittleTask.signature({"step": "none", "numbers": numbers}, chunk_items=5_000)
+    one = FailingTask.signature({"step": "none", "numbers": numbers}, chunk_items=5_000)
     line = chain(one, SumTask.signature(receives="numbers", chunk_items=5_000))
     assert line().get(timeout=60) == sum(numbers)
 
 
 def test_a_chain_whose_value_does_not_fit(cluster: Cluster) -> None:
-    """A value that the schema refuses fails the job, with the path of what does not fit."""
-    result = chain(words.s(), SumTask.signature(receives="numbers"))()
+    """A value that the schema refuses fails the job, and the error has the value's path."""
+    result = chain(list_documents.s(), SumTask.signature(receives="numbers"))()
     with pytest.raises(JobFailed, match=r"numbers\[0\]: must be of integer type"):
         result.get(timeout=60)
 
 
-def test_a_value_nobody_receives(cluster: Cluster) -> None:
-    """A value that comes to a signature without `receives` fails the job, and the error says what to do."""
-    result = chain(words.s(), SumTask.signature({"numbers": [1]}))()
+def test_a_value_without_a_receiver(cluster: Cluster) -> None:
+    """A value for a signature without `receives` fails the job, and the error names the remedy."""
+    result = chain(list_documents.s(), SumTask.signature({"numbers": [1]}))()
     with pytest.raises(JobFailed, match="receives="):
         result.get(timeout=60)
 
 
 def test_an_immutable_signature_ignores_the_value_before(cluster: Cluster) -> None:
-    """An immutable signature runs with the input it has."""
-    line = chain(words.s(), SumTask.signature({"numbers": [1, 2]}).set(immutable=True))
+    """An immutable signature runs with its own input."""
+    line = chain(list_documents.s(), SumTask.signature({"numbers": [1, 2]}).set(immutable=True))
     assert line().get(timeout=60) == 3
 
 
 def test_in_a_group(cluster: Cluster) -> None:
-    """In a group each job counts as one task, whatever its width."""
+    """In a group, a job of any width counts as one task."""
     result = group(SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS)()
     assert result.get(timeout=60) == [sum(range(width)) for width in WIDTHS]
 
@@ -126,14 +130,16 @@ def test_in_a_chord_header(redis_cluster: Cluster) -> None:
     """A chord's body receives the values of its header's jobs, in order, once all have ended."""
     redis_cluster.app.set_current()
     header = [SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS]
-    assert chord(header)(gathered.s()).get(timeout=60) == [sum(range(width)) for width in WIDTHS]
+    assert chord(header)(resolve_values.s()).get(timeout=60) == [sum(range(width)) for width in WIDTHS]
 
 
 def test_chains_in_a_chord_header(redis_cluster: Cluster) -> None:
     """A chord's header may hold chains with a job in the middle."""
     redis_cluster.app.set_current()
-    header = [chain(words.s(), WordCounterTask.signature(receives="documents"), top.s()) for _ in range(3)]
-    assert chord(header)(gathered.s()).get(timeout=60) == [["hi", 2]] * 3
+    header = [
+        chain(list_documents.s(), WordCounterTask.signature(receives="documents"), find_top_word.s()) for _ in range(3)
+    ]
+    assert chord(header)(resolve_values.s()).get(timeout=60) == [["hi", 2]] * 3
 
 
 def test_as_a_chord_body(redis_cluster: Cluster) -> None:
@@ -149,45 +155,45 @@ def test_a_callback_fires_once(cluster: Cluster, width: int, tmp_path: Path) -> 
     """A callback fires once, with the join's value."""
     path = tmp_path / "calls"
     signature = SumTask.signature({"numbers": list(range(width))})
-    signature.link(noted.s(str(path)))
+    signature.link(record_call.s(str(path)))
     job: Job = signature()
     job.get(60)
-    wait_until(lambda: bool(lines(path)), "the callback was called")
+    wait_until(lambda: bool(read_lines(path)), "the callback was called")
     wait_until_delivered(job)
-    assert [json.loads(line) for line in lines(path)] == [sum(range(width))]
+    assert [json.loads(line) for line in read_lines(path)] == [sum(range(width))]
 
 
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
 def test_an_errback_fires_once(cluster: Cluster, step: str, tmp_path: Path) -> None:
-    """An errback fires once, whichever step fails, and no callback does."""
+    """An errback fires once when any step fails, and no callback fires."""
     calls, errors = tmp_path / "calls", tmp_path / "errors"
-    signature = BrittleTask.signature({"step": step, "numbers": [1, 2, 3, 4]})
-    signature.link(noted.s(str(calls)))
-    signature.link_error(failed.s(str(errors)))
+    signature = FailingTask.signature({"step": step, "numbers": [1, 2, 3, 4]})
+    signature.link(record_call.s(str(calls)))
+    signature.link_error(record_error.s(str(errors)))
     job: Job = signature()
     with pytest.raises(JobFailed, match=f"{step} was told to fail"):
         job.get(60)
-    wait_until(lambda: bool(lines(errors)), "the errback was called")
+    wait_until(lambda: bool(read_lines(errors)), "the errback was called")
     wait_until_delivered(job)
-    assert len(lines(errors)) == 1
-    assert f"{step} was told to fail" in lines(errors)[0]
+    assert len(read_lines(errors)) == 1
+    assert f"{step} was told to fail" in read_lines(errors)[0]
     assert not calls.exists()
 
 
 def test_a_failed_job_through_async_result(cluster: Cluster) -> None:
     """AsyncResult.get raises an error that names task, job, chunk and item and has the worker's traceback."""
-    result = BrittleTask.signature({"step": "process", "numbers": [1, 2, 3, 4]}).delay()
+    result = FailingTask.signature({"step": "process", "numbers": [1, 2, 3, 4]}).delay()
     with pytest.raises(JobFailed) as caught:
         result.get(timeout=60)
     error = caught.value
     assert (error.job_id, error.step, error.chunk, error.item, error.attempts) == (result.id, "process", 1, 2, 3)
-    assert error.task.endswith("BrittleTask")
+    assert error.task.endswith("FailingTask")
     assert "in process" in error.traceback_text
     assert "ValueError: process was told to fail at 3" in error.traceback_text
 
 
 def test_a_later_launch_is_another_job(cluster: Cluster) -> None:
-    """A signature may be called twice: each call is a job of its own."""
+    """A signature may be called twice, and each call launches a new job."""
     signature = SumTask.signature({"numbers": [1, 2]})
     first, second = signature(), signature()
     assert first.id != second.id
@@ -195,26 +201,26 @@ def test_a_later_launch_is_another_job(cluster: Cluster) -> None:
 
 
 def test_an_async_result_is_celerys_own(cluster: Cluster) -> None:
-    """delay and apply_async return what they return for any task."""
+    """`delay` and `apply_async` return an `AsyncResult`, as for any task."""
     assert isinstance(SumTask.signature({"numbers": []}).delay(), AsyncResult)
 
 
 def test_an_errback_of_a_job_cancelled_before_it_began(cluster: Cluster, tmp_path: Path) -> None:
-    """A job that is cancelled before its setup runs is reported once, when its message comes."""
+    """A job that is cancelled before setup is reported once, when its message arrives."""
     errors = tmp_path / "errors"
     signature = SumTask.signature({"numbers": [1, 2]})
-    signature.link_error(failed.s(str(errors)))
+    signature.link_error(record_error.s(str(errors)))
     result = signature.apply_async(countdown=1)
     assert attach(result.id).cancel()
     with pytest.raises(JobCancelled):
         result.get(timeout=60)
-    wait_until(lambda: bool(lines(errors)), "the errback was called")
+    wait_until(lambda: bool(read_lines(errors)), "the errback was called")
     wait_until_delivered(attach(result.id))
-    assert len(lines(errors)) == 1
+    assert len(read_lines(errors)) == 1
 
 
-def test_a_caller_is_told_by_redis(redis_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With Redis as result backend `get` learns of the end without asking the store again, and takes nothing away."""
+def test_redis_notifies_the_caller(redis_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Redis as result backend, `get` is notified of the end without polling the store, and consumes no result."""
     redis_cluster.app.set_current()
     monkeypatch.setattr(job_module, "SPARE_POLL_S", 60.0)
     monkeypatch.setattr(job_module, "LAST_POLL_S", 60.0)

@@ -1,6 +1,6 @@
-"""Processes are killed in the middle of a job: the right answer, one outcome.
+"""Kills in the middle of a job: the value is right, and there is one outcome.
 
-Kills of one child in each step, and of a worker, are cases of the storm (`tests/storm`) and of the campaign.
+Kills of one child in each step, and of one worker, are cases of the storm (`tests/storm`) and of the campaign.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import pytest
 from devstack import CephGateway, FilesystemBroker, RabbitMQ, Redis
 from fanout import Job, JobFailed
 
-from .app import PoisonTask, SlowTask, noted
-from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered
+from ..tasks import SlowTask, record_call
+from ..traces import read_lines, wait_until, wait_until_delivered
+from .app import PoisonTask
+from .cluster import Cluster, running_cluster
 
 NUMBERS = list(range(12))
 
@@ -33,7 +35,7 @@ def shared(
 
 @pytest.fixture
 def cluster(shared: Cluster, tmp_path: Path) -> Cluster:
-    """Two workers that a test may kill, and a place of its own for traces."""
+    """Two workers that a test may kill, and the test's own directory for traces."""
     while sum(worker.alive for worker in shared.workers) < 2:
         shared.start_worker()
     shared.app.set_current()
@@ -41,33 +43,33 @@ def cluster(shared: Cluster, tmp_path: Path) -> Cluster:
 
 
 def launch(cluster: Cluster, numbers: list[int] = NUMBERS, **pauses: float) -> Job:
-    """A slow job with a callback that notes each delivery; its pauses leave time to kill somebody in."""
+    """Launch a slow job with a callback that records its calls. The pauses leave time to kill a process."""
     signature = SlowTask.signature({"numbers": numbers, "trace": str(cluster.trace), **pauses})
-    signature.link(noted.s(str(cluster.trace / "calls")))
+    signature.link(record_call.s(str(cluster.trace / "calls")))
     job: Job = signature()
     return job
 
 
 def assert_right_once(cluster: Cluster, job: Job, numbers: list[int] = NUMBERS) -> None:
-    """The answer is right, and was delivered once."""
+    """Assert that the value is right, and that it was delivered once."""
     assert job.get(120) == sum(numbers)
     calls = cluster.trace / "calls"
-    wait_until(lambda: bool(lines(calls)), "the callback was called")
+    wait_until(lambda: bool(read_lines(calls)), "the callback was called")
     wait_until_delivered(job)
-    assert [json.loads(line) for line in lines(calls)] == [sum(numbers)]
+    assert [json.loads(line) for line in read_lines(calls)] == [sum(numbers)]
 
 
 def test_kill_the_whole_worker_that_sets_up(cluster: Cluster) -> None:
-    """SIGKILL of the worker that runs setup: another worker's attempt counts, once."""
+    """After SIGKILL of the worker that runs setup, another worker's setup counts, once."""
     job = launch(cluster, setup_pause_s=0.4)
-    cluster.worker_of(cluster.pid_of("setup")).kill()
+    cluster.find_worker(cluster.wait_for_pid("setup")).kill()
     assert_right_once(cluster, job)
 
 
 def test_all_workers_die_and_a_new_one_comes(cluster: Cluster) -> None:
-    """With every worker killed the job waits in the broker, and goes on when a worker comes."""
+    """After SIGKILL of all workers the job's messages wait in the broker, and the job continues with a new worker."""
     job = launch(cluster)
-    cluster.pid_of("process-3")
+    cluster.wait_for_pid("process-3")
     for worker in cluster.workers:
         worker.kill()
     cluster.start_worker()
@@ -75,29 +77,29 @@ def test_all_workers_die_and_a_new_one_comes(cluster: Cluster) -> None:
 
 
 def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
-    """A poison chunk is run `max_attempts` times and no more, and the error names it; the others ran once."""
+    """A poison chunk runs exactly `max_attempts` times, and the error names it."""
     job = PoisonTask.submit({"numbers": NUMBERS, "poison": 5, "trace": str(cluster.trace)})
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
     assert (caught.value.step, caught.value.chunk, caught.value.attempts) == ("process", 5, 3)
-    assert len(cluster.traces("process-5")) == 3
+    assert len(cluster.runs("process-5")) == 3
 
 
 def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
-    """Messages that are purged from the broker are sent again by the waiting caller's sweep."""
+    """The waiting caller's sweep sends purged messages again."""
     numbers = list(range(40))
     job = launch(cluster, numbers, pause_s=0.5)
     queue = cluster.environment["TEST_QUEUE"]
     wait_until(lambda: job.manifest() is not None, "setup is done")
-    cluster.pid_of("process-*")
+    cluster.wait_for_pid("process-*")
     with cluster.app.connection_for_write() as connection:
         purged = connection.default_channel.queue_purge(queue)
     assert purged > 0
     assert_right_once(cluster, job, numbers)
 
 
-def test_a_broker_that_forgets(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
-    """On a broker that loses what a killed worker had taken, the sweep brings it back."""
+def test_a_broker_that_loses_messages(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
+    """On a broker that loses the messages of a killed worker, the sweep sends them again."""
     broker = FilesystemBroker.create(tmp_path / "broker", queues=("forgetful",))
     environment = {
         **ceph_gateway.environment,
@@ -108,19 +110,19 @@ def test_a_broker_that_forgets(ceph_gateway: CephGateway, redis_server: Redis, t
     }
     with running_cluster(tmp_path, environment, args=broker.worker_args, stall_s=3) as cluster:
         job = launch(cluster)
-        cluster.worker_of(cluster.pid_of("process-3")).kill()
+        cluster.find_worker(cluster.wait_for_pid("process-3")).kill()
         assert_right_once(cluster, job)
 
 
-def test_a_broker_that_is_killed_and_comes_back(
+def test_a_broker_that_is_killed_and_restarted(
     ceph_gateway: CephGateway, redis_server: Redis, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
-    """SIGKILL of the broker in the middle of a job: when it is back the job goes on, and ends right, once."""
+    """After SIGKILL and restart of the broker the job continues, with the right value and one outcome."""
     with RabbitMQ.start(tmp_path / "broker") as broker:
         environment = {**ceph_gateway.environment, "TEST_BROKER": broker.url, "TEST_BACKEND": redis_server.url}
         with running_cluster(tmp_path, environment, stall_s=5) as cluster:
             job = launch(cluster, setup_pause_s=0.2)
-            cluster.pid_of("process-3")
+            cluster.wait_for_pid("process-3")
             broker.kill()
             broker.restart()
             assert_right_once(cluster, job)

@@ -1,4 +1,4 @@
-"""The demo, as a newcomer runs it."""
+"""The demo command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command and return what it printed."""
+    """Run the command and return its result."""
     return subprocess.run(
         [sys.executable, "-m", "fanout", "demo", *arguments],
         capture_output=True,
@@ -24,18 +24,18 @@ def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    """A small text with a known commonest word."""
+    """A small text with a known most common word."""
     path = tmp_path / "text.txt"
     path.write_text("so many words and so few lines, so it goes\n" * 20_000)
     return path
 
 
-def bytes_a_chunk(output: str) -> int:
+def read_chunk_bytes(output: str) -> int:
     return int(re.search(r"([\d,]+) bytes a chunk", output)[1].replace(",", ""))  # type: ignore[index]
 
 
 def test_the_broker_carries_the_same_for_ten_times_the_text(text: Path) -> None:
-    """The answer is right, and a chunk costs the broker under 1.6 kB, the same for ten times the text."""
+    """The value is right, and a chunk costs the broker under 1.6 kB, also for ten times the text."""
     small = run_demo("--chunks", "16", DEMO_PATH=str(text))
     large = run_demo("--chunks", "16", "--times", "10", DEMO_PATH=str(text))
     for run in (small, large):
@@ -44,9 +44,9 @@ def test_the_broker_carries_the_same_for_ten_times_the_text(text: Path) -> None:
         assert re.search(r"chunks +16 of", run.stdout)
     assert "many 20,000" in small.stdout
     assert "many 200,000" in large.stdout
-    assert bytes_a_chunk(large.stdout) < 1600
+    assert read_chunk_bytes(large.stdout) < 1600
     # A join that is sent twice costs each of the 16 chunks 63 bytes.
-    assert abs(bytes_a_chunk(large.stdout) - bytes_a_chunk(small.stdout)) < 100
+    assert abs(read_chunk_bytes(large.stdout) - read_chunk_bytes(small.stdout)) < 100
 
 
 def test_a_text_that_is_not_there() -> None:

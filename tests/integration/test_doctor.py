@@ -1,4 +1,4 @@
-"""`fanout doctor` on real servers: what is good is said to be, what is wrong is found."""
+"""`fanout doctor` on real servers, good ones and faulty ones."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from storage import create_bucket, open_store
 from .cluster import Cluster, running_cluster
 
 
-class Stranger(Task):  # type: ignore[type-arg]
-    """A task of fanout's, as far as a doctor sees, that no worker knows."""
+class UnknownTask(Task):  # type: ignore[type-arg]
+    """A task that looks like fanout's to the doctor, and that no worker has."""
 
     name = "tests.stranger.process"
-    fanout_task = "tests.stranger"
+    fanout_task = "tests.unknown"
 
     def run(self) -> None: ...
 
@@ -44,7 +44,7 @@ def findings(cluster: Cluster) -> Mapping[str, Finding]:
 
 
 def test_a_good_installation(cluster: Cluster) -> None:
-    """With everything as recommended nothing is broken or to be changed, and the status is 0."""
+    """With recommended settings the doctor finds nothing to change, and the exit status is 0."""
     command = [sys.executable, "-m", "fanout", "doctor", "-A", "tests.integration.app:app", "--json"]
     environment = {**os.environ, **cluster.environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -59,16 +59,16 @@ def test_a_good_installation(cluster: Cluster) -> None:
     assert "guest:guest" not in done.stdout
 
 
-def test_the_verdict_is_left_for_workers(cluster: Cluster) -> None:
-    """What the doctor saw stands in the store, so that no worker has to probe."""
+def test_the_probe_result_is_written_for_workers(cluster: Cluster) -> None:
+    """The doctor writes its probe result to the store, so that no worker has to probe."""
     store = open_store(cluster.environment["FANOUT_STORE"])
-    store.delete(["_probe/verdict-1"])
+    store.delete(["_probe/result-1"])
     assert {finding.verdict for finding in check_store(store, stall_s=60)} == {Verdict.OK}
-    assert [info.key for info in store.list("_probe/")] == ["_probe/clock", "_probe/verdict-1"]
+    assert [info.key for info in store.list("_probe/")] == ["_probe/clock", "_probe/result-1"]
 
 
 def test_a_queue_of_another_type(cluster: Cluster) -> None:
-    """A queue that is classic, where the app says quorum, is broken; one that is not there yet is not made."""
+    """A classic queue that the app declares as quorum is broken. The doctor does not create a missing queue."""
     name = cluster.environment["TEST_QUEUE"]
     before = findings(cluster)[f"queue {name}"]
     assert before.verdict is Verdict.OK
@@ -89,23 +89,23 @@ def test_a_queue_of_another_type(cluster: Cluster) -> None:
 
 
 def test_a_worker_without_the_tasks(cluster: Cluster) -> None:
-    """A task that callers know, and the workers do not, is named with the workers."""
-    cluster.app.register_task(Stranger())
+    """The finding of each worker names the tasks that callers have and the worker lacks."""
+    cluster.app.register_task(UnknownTask())
     try:
         workers = [finding for check, finding in findings(cluster).items() if check.startswith("worker ")]
         assert len(workers) == 2
         for finding in workers:
-            # Other tests' tasks are known to this process, too, and rightly missed in the workers.
+            # This process also has tasks of other tests, which the workers lack, too.
             known, _, missed = finding.found.partition("does not know ")
             assert (finding.verdict, known) == (Verdict.BROKEN, "")
             assert "tests.stranger.process" in missed.split(", ")
-            assert not any(name.startswith("tests.integration.app.") for name in missed.split(", "))
+            assert not any(name.startswith(("tests.integration.app.", "tests.tasks.")) for name in missed.split(", "))
     finally:
         cluster.app.tasks.unregister("tests.stranger.process")
 
 
 def test_redis_as_the_broker(redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
-    """Of a Redis the version is told, and that it throws nothing away."""
+    """The findings name Redis's version, and say that Redis does not evict keys."""
     environment = {**ceph_gateway.environment, "TEST_BROKER": redis_server.url, "TEST_BACKEND": redis_server.url}
     with running_cluster(tmp_path, environment, workers=1, concurrency=1) as cluster:
         found = findings(cluster)
@@ -126,7 +126,7 @@ def test_a_wrong_password(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_pat
 
 
 def test_a_gateway_that_ignores_conditions(rclone_gateway: Rclone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """rclone's gateway is broken, for its write-once puts and for nothing else."""
+    """rclone's gateway is broken, because of its write-once puts only."""
     for name, value in rclone_gateway.environment.items():
         monkeypatch.setenv(name, value)
     create_bucket("s3://doctor/root")

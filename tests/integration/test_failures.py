@@ -1,4 +1,4 @@
-"""What a caller sees when a job fails, is cancelled, or is late; nothing is left behind in the broker."""
+"""Jobs that fail, are cancelled or are late, as their callers see them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import fanout
 from fanout import InvalidInput, Job, JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, attach
 from storage import Unencodable
 
-from .app import BrittleTask, SlowTask, SumTask
-from .cluster import Cluster, wait_until, wait_until_delivered
+from ..tasks import FailingTask, SlowTask, SumTask
+from ..traces import wait_until, wait_until_delivered
+from .cluster import Cluster
 
 
 @pytest.fixture
@@ -26,19 +27,19 @@ def cluster(redis_cluster: Cluster, tmp_path: Path) -> Cluster:
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
 def test_the_error_names_what_failed(cluster: Cluster, step: str) -> None:
     """A failed job raises an error with task, job and step, and the worker's traceback as text."""
-    job = BrittleTask.submit({"step": step, "numbers": [1, 2, 3, 4]})
+    job = FailingTask.submit({"step": step, "numbers": [1, 2, 3, 4]})
     with pytest.raises(JobFailed) as caught:
         job.get(60)
     error = caught.value
     assert (error.job_id, error.step) == (job.id, step)
-    assert error.task == BrittleTask.name
+    assert error.task == FailingTask.name
     assert f"{step} was told to fail" in error.traceback_text
     assert job.state is JobState.FAILED
 
 
 def test_a_refused_input_leaves_nothing() -> None:
-    """An input that the schema refuses raises at once with every path; nothing is stored or sent."""
-    # A store of its own: in the cluster's, jobs of other tests may still write.
+    """An input that the schema refuses raises at once with all paths, and nothing is stored or sent."""
+    # The test has its own store, because jobs of other tests may still write to the cluster's.
     with Celery("refused", broker="memory://", set_as_current=False) as app:
         fanout.connect(app, store=f"memory://{uuid.uuid4().hex}")
         with pytest.raises(InvalidInput) as caught:
@@ -47,34 +48,34 @@ def test_a_refused_input_leaves_nothing() -> None:
         assert list(app.fanout.runtime.store.list()) == []  # type: ignore[attr-defined]
 
 
-def test_a_parameter_that_cannot_travel(cluster: Cluster) -> None:
-    """A value that can't travel is refused where it arose, with its path."""
+def test_a_parameter_that_cannot_be_encoded(cluster: Cluster) -> None:
+    """A value that cannot be encoded is refused in the caller, with its path."""
     with pytest.raises(Unencodable, match=r"numbers\[1\]\.what"):
         SlowTask.signature({"numbers": [1, {"what": object()}], "trace": ""})
 
 
 def test_a_bad_element_of_a_stream(cluster: Cluster) -> None:
-    """An element of a stream that does not fit ends the job, and submit raises with its index."""
+    """An invalid element of a stream ends the job, and `submit` raises with its index."""
     with pytest.raises(JobFailed, match=r"numbers\[2\]: must be of integer type"):
         SumTask.submit({"numbers": iter([1, 2, "three"])})
 
 
 def test_cancel_a_running_job(cluster: Cluster) -> None:
-    """A cancelled job ends at once for its caller, and its workers stop before it is done."""
+    """A cancelled job ends at once for its caller, and its workers skip the remaining chunks."""
     numbers = list(range(100))
     job = SlowTask.submit({"numbers": numbers, "trace": str(cluster.trace), "pause_s": 0.3})
-    cluster.pid_of("process-0")
+    cluster.wait_for_pid("process-0")
     assert job.cancel()
     with pytest.raises(JobCancelled):
         job.get(60)
     assert job.state is JobState.CANCELLED
-    # Another job is done although many of the cancelled one's messages are still in the queue before it.
+    # Another job succeeds although many messages of the cancelled job are before its messages in the queue.
     assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3
-    assert len(cluster.traces("process-*")) < len(numbers)
-    assert not cluster.traces("join")
+    assert len(cluster.runs("process-*")) < len(numbers)
+    assert not cluster.runs("join")
 
 
-def test_cancel_comes_too_late(cluster: Cluster) -> None:
+def test_cancel_after_the_end(cluster: Cluster) -> None:
     """Cancelling a job that has ended changes nothing."""
     job = SumTask.submit({"numbers": [1, 2]})
     assert job.get(60) == 3
@@ -83,14 +84,14 @@ def test_cancel_comes_too_late(cluster: Cluster) -> None:
 
 
 def test_a_deadline(cluster: Cluster) -> None:
-    """A job that has not ended by its deadline fails, and says so."""
+    """A job that has not ended by its deadline fails, and the error says so."""
     job = SlowTask.submit({"numbers": list(range(40)), "trace": str(cluster.trace), "pause_s": 0.5}, deadline_s=1.0)
     with pytest.raises(JobFailed, match="deadline"):
         job.get(60)
 
 
 def test_a_timeout_leaves_the_job_alone(cluster: Cluster) -> None:
-    """A get that times out raises, and the job goes on."""
+    """A `get` that times out raises, and the job continues."""
     job = SlowTask.submit({"numbers": [1, 2, 3], "trace": str(cluster.trace), "pause_s": 0.3})
     with pytest.raises(JobTimeout, match=job.id):
         job.get(0.05)
@@ -98,11 +99,11 @@ def test_a_timeout_leaves_the_job_alone(cluster: Cluster) -> None:
 
 
 def test_progress(cluster: Cluster) -> None:
-    """Progress counts up to all chunks, and says in the end that the job has succeeded."""
+    """Progress rises to the number of chunks, and finally reports success."""
     job = SlowTask.submit({"numbers": list(range(10)), "trace": str(cluster.trace), "pause_s": 0.1})
-    seen = []
-    wait_until(lambda: seen.append(job.progress()) or job.ready, "the job has ended")  # type: ignore[func-returns-value]
-    done = [progress.chunks_done for progress in seen]
+    history = []
+    wait_until(lambda: history.append(job.progress()) or job.ready, "the job has ended")  # type: ignore[func-returns-value]
+    done = [progress.chunks_done for progress in history]
     assert done == sorted(done)
     last = job.progress()
     assert (last.chunks_done, last.chunks, last.items, last.fraction) == (10, 10, 10, 1.0)
@@ -110,7 +111,7 @@ def test_progress(cluster: Cluster) -> None:
 
 
 def test_an_unknown_job(cluster: Cluster) -> None:
-    """Asking for a job that is not in the store says so, and where it looked."""
+    """The error for a job that the store does not have names the job."""
     with pytest.raises(JobNotFound, match="no-such-job"):
         attach("no-such-job").get(1)
 

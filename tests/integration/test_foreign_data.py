@@ -1,4 +1,4 @@
-"""A store lies among other people's data: sweeps and removals take away what is the job's, and nothing else."""
+"""Sweeps and removals in a store that is surrounded by foreign data: they delete the jobs' objects and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fanout.sweep import sweep
 from storage import ObjectStore, StorageError, create_bucket, open_store
 
 RETENTION_S = 1.0
-"""Weeks, in shortened time; parameters are kept for twice as long."""
+"""Weeks, shortened for the test. Parameters are retained twice as long."""
 
 LIMIT_S = 30.0
 
@@ -40,17 +40,17 @@ FOREIGN = {
     "jobs/order-4711/intent": b"nor these",
     "_probes/1": b"no probe",
 }
-"""Of other people; names that look like jobs, or like records of jobs, among them."""
+"""Foreign data. Some names look like jobs, or like records of jobs."""
 
-PLACES = ("", "team", "team/jobs", "team/jobs-2", "photos")
-"""Stores of ours, below, above and beside each other, and in the middle of a folder of photos."""
+PREFIXES = ("", "team", "team/jobs", "team/jobs-2", "photos")
+"""Roots of fanout's stores: below, above and beside each other, and inside a folder of photos."""
 
 BESIDE = ("photos/2024/beach.jpg", "order-4711/notes", "order-4711/intent")
-"""What of it lies in each of these places."""
+"""The foreign data that each of these roots contains."""
 
 
 class Halves(ForkJoinTask):
-    """Has parameters too large for a message, several chunks, and results."""
+    """A task with parameters too large for a message, several chunks, and results."""
 
     input_schema = {"numbers": {"type": "list"}, "text": {"type": "string"}}
     chunk_items = 2
@@ -66,17 +66,17 @@ class Halves(ForkJoinTask):
 
 
 @dataclass(frozen=True, slots=True)
-class Land:
-    """A bucket, a directory, or a store in memory, with all that lies in it, whoever put it there.
+class Container:
+    """A bucket, a directory, or a store in memory, with fanout's and foreign data.
 
     Attributes:
         url: Its root.
-        places: Where stores of ours may lie below it.
+        prefixes: Roots of fanout's stores below it.
         root: A store at its root.
     """
 
     url: str
-    places: tuple[str, ...]
+    prefixes: tuple[str, ...]
     root: ObjectStore
 
     def put(self, name: str, body: bytes) -> None:
@@ -87,47 +87,47 @@ class Land:
         else:
             self.root.put(name, body)
 
-    def everything(self) -> dict[str, tuple[int, float]]:
-        """All objects, or files, with their sizes and when they were written."""
+    def list_all(self) -> dict[str, tuple[int, float]]:
+        """Return all objects, or files, with size and time of modification."""
         if self.url.startswith("file:"):
             root = Path(self.url.removeprefix("file://"))
             files = {path: path.stat() for path in root.rglob("*") if path.is_file()}
             return {str(path.relative_to(root)): (stat.st_size, stat.st_mtime) for path, stat in files.items()}
         return {found.key: (found.size, found.modified.timestamp()) for found in self.root.list()}
 
-    def app(self, place: str) -> Celery:
-        """An app whose store lies there; its jobs run in the caller, and lie in the store as any other's."""
-        app = Celery("land", set_as_current=False)
+    def app(self, prefix: str) -> Celery:
+        """Return an app with that store. Its jobs run in the caller, and write the same objects as other jobs."""
+        app = Celery("container", set_as_current=False)
         app.conf.task_always_eager = True
-        return fanout.connect(app, store=f"{self.url}/{place}".rstrip("/"), retention_s=RETENTION_S)
+        return fanout.connect(app, store=f"{self.url}/{prefix}".rstrip("/"), retention_s=RETENTION_S)
 
 
 @pytest.fixture(params=["s3", "file", "memory"])
-def land(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Land:
-    """A place of each kind, with other people's data in it, and in every folder where a store of ours will lie."""
+def container(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Container:
+    """A container of each kind, with foreign data in it and in each root of fanout's stores."""
     if request.param == "s3":
         server: MotoServer = request.getfixturevalue("moto_server")
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        url, places = f"s3://company-{uuid.uuid4().hex[:8]}", ("", "team/jobs", "team/jobs-2")
+        url, prefixes = f"s3://company-{uuid.uuid4().hex[:8]}", ("", "team/jobs", "team/jobs-2")
         create_bucket(url)
     elif request.param == "file":
-        url, places = f"file://{tmp_path}/company", PLACES
+        url, prefixes = f"file://{tmp_path}/company", PREFIXES
     else:
-        url, places = f"memory://company-{uuid.uuid4().hex[:8]}", ("",)
-    made = Land(url, places, open_store(url))
-    for name in foreign(made):
-        made.put(name, next(body for end, body in FOREIGN.items() if name.endswith(end)))
-    return made
+        url, prefixes = f"memory://company-{uuid.uuid4().hex[:8]}", ("",)
+    container = Container(url, prefixes, open_store(url))
+    for name in foreign_names(container):
+        container.put(name, next(body for end, body in FOREIGN.items() if name.endswith(end)))
+    return container
 
 
-def foreign(land: Land) -> set[str]:
-    """The names of all that belongs to other people."""
-    return {*FOREIGN, *(f"{place}/{name}" for place in land.places if place for name in BESIDE)}
+def foreign_names(container: Container) -> set[str]:
+    """Return the names of all foreign data."""
+    return {*FOREIGN, *(f"{prefix}/{name}" for prefix in container.prefixes if prefix for name in BESIDE)}
 
 
 def run_job(app: Celery, job_id: str | None = None) -> str:
-    """Run a job whose parameters are too large for a message; returns its id."""
+    """Run a job whose parameters are too large for a message, and return its id."""
     job = Halves.submit({"numbers": list(range(8)), "text": "x" * 50_000}, job_id=job_id, app=app)
     assert job.get(LIMIT_S) == sum(range(8)) / 50_000
     return job.id
@@ -137,45 +137,45 @@ def sweep_once(app: Celery) -> None:
     list(sweep(app.fanout.runtime))  # type: ignore[attr-defined]
 
 
-def sweep_until_gone(land: Land, app: Celery, ours: set[str]) -> None:
-    """Sweep until nothing is left of `ours`."""
+def sweep_until_gone(container: Container, app: Celery, ours: set[str]) -> None:
+    """Sweep until no object of `ours` is left."""
     ends_at = time.monotonic() + LIMIT_S
-    while left := ours & land.everything().keys():
+    while left := ours & container.list_all().keys():
         assert time.monotonic() < ends_at, f"not swept away within {LIMIT_S:g} s: {sorted(left)}"
         sweep_once(app)
         time.sleep(0.1)
 
 
-def records_of_jobs(before: Collection[str], after: Collection[str]) -> set[str]:
-    """What was added of jobs and parameters; a store's probe is no job's, and stays."""
+def find_new_records(before: Collection[str], after: Collection[str]) -> set[str]:
+    """Return the new objects of jobs and parameters, without those of the store's probe, which stay."""
     return {name for name in set(after) - set(before) if "_probe" not in name and ".fanout" not in name}
 
 
-def test_sweeps_take_what_is_ours_and_nothing_else(land: Land) -> None:
-    """Jobs and parameters go when their time has come; foreign data, and other stores around this one, stay."""
+def test_sweeps_delete_expired_jobs_and_nothing_else(container: Container) -> None:
+    """Sweeps delete expired jobs and parameters, but no foreign data and nothing in other stores around."""
     apps, ours = {}, {}
-    for place in land.places:
-        before = land.everything()
-        apps[place] = land.app(place)
-        run_job(apps[place])
-        ours[place] = records_of_jobs(before, land.everything())
-        assert ours[place], "a job leaves records"
-    expected = land.everything()
-    for place, app in apps.items():
-        sweep_until_gone(land, app, ours[place])
-        # As often as in weeks: what was spared by its age at first has grown old meanwhile.
+    for prefix in container.prefixes:
+        before = container.list_all()
+        apps[prefix] = container.app(prefix)
+        run_job(apps[prefix])
+        ours[prefix] = find_new_records(before, container.list_all())
+        assert ours[prefix], "a job leaves records"
+    expected = container.list_all()
+    for prefix, app in apps.items():
+        sweep_until_gone(container, app, ours[prefix])
+        # Further sweeps, as over weeks: objects that the first sweep skipped as too young are old by now.
         for _ in range(3):
             sweep_once(app)
-        expected = {name: body for name, body in expected.items() if name not in ours[place]}
-        found = land.everything()
-        assert {name: found.get(name) for name in expected} == expected, f"a sweep of {place!r}"
-    assert foreign(land) <= land.everything().keys()
+        expected = {name: body for name, body in expected.items() if name not in ours[prefix]}
+        after = container.list_all()
+        assert {name: after.get(name) for name in expected} == expected, f"a sweep of {prefix!r}"
+    assert foreign_names(container) <= container.list_all().keys()
 
 
-def test_what_a_late_worker_wrote_goes(land: Land) -> None:
-    """What was written of a job after its removal is swept away in time, and nothing around it."""
-    app = land.app(land.places[-1])
-    before = land.everything()
+def test_objects_of_a_late_worker_are_swept(container: Container) -> None:
+    """Sweeps delete the objects that a worker writes after the removal of its job, and nothing else."""
+    app = container.app(container.prefixes[-1])
+    before = container.list_all()
     job_id = run_job(app)
     store = app.fanout.runtime.store  # type: ignore[attr-defined]
     written = {found.key: bytes(store.get(found.key)) for found in attach(job_id, app=app).objects()}
@@ -184,33 +184,33 @@ def test_what_a_late_worker_wrote_goes(land: Land) -> None:
     attach(job_id, app=app).remove()
     for key in late:
         store.put(key, written[key])
-    sweep_until_gone(land, app, records_of_jobs(before, land.everything()))
-    found = land.everything()
-    assert {name: found.get(name) for name in before} == before
+    sweep_until_gone(container, app, find_new_records(before, container.list_all()))
+    after = container.list_all()
+    assert {name: after.get(name) for name in before} == before
 
 
 @pytest.mark.parametrize("job_id", ["photos", "order-4711", "backups"])
-def test_an_id_that_is_a_folders_name(land: Land, job_id: str) -> None:
-    """A job may have the name of a folder, or is refused: neither the job nor its removal touches what lies there."""
-    app = land.app("")
-    before = land.everything()
+def test_an_id_that_is_a_folders_name(container: Container, job_id: str) -> None:
+    """A job with the name of a folder runs, or is refused. Neither job nor removal touches the folder's objects."""
+    app = container.app("")
+    before = container.list_all()
     try:
         run_job(app, job_id)
     except (FanoutError, StorageError):
-        # A clear refusal is right as well.
+        # A clear refusal is right, too.
         pass
     else:
         attach(job_id, app=app).remove()
-    found = land.everything()
-    assert {name: found.get(name) for name in before} == before
+    after = container.list_all()
+    assert {name: after.get(name) for name in before} == before
 
 
 @pytest.mark.parametrize("job_id", ["photos", "order-4711"])
-def test_a_removal_of_no_job(land: Land, job_id: str) -> None:
-    """To remove a job that there is not removes nothing."""
-    app = land.app("")
-    before = land.everything()
+def test_a_removal_of_no_job(container: Container, job_id: str) -> None:
+    """The removal of a missing job removes nothing."""
+    app = container.app("")
+    before = container.list_all()
     with contextlib.suppress(FanoutError):
         attach(job_id, app=app).remove()
-    found = land.everything()
-    assert {name: found.get(name) for name in before} == before
+    after = container.list_all()
+    assert {name: after.get(name) for name in before} == before

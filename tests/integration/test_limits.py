@@ -1,4 +1,4 @@
-"""A step that takes too long ends as a try on record, with an error that says so; its worker lives on."""
+"""Time limits: an overdue step counts as a failed attempt, the error names the limit, and the worker survives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from devstack import CephGateway, RabbitMQ, Redis
 from fanout import JobFailed
 
-from .app import SlowTask, SumTask, failed
-from .cluster import Cluster, lines, running_cluster, wait_until
+from ..tasks import SlowTask, SumTask, record_error
+from ..traces import read_lines, wait_until
+from .cluster import Cluster, running_cluster
 
 LIMIT_S = 3
 STEPS = {
@@ -30,7 +31,7 @@ def environment(rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGatew
 
 @pytest.fixture(scope="module")
 def limited(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Workers with a hard limit of some seconds."""
+    """Workers with a hard limit of a few seconds."""
     settings = {"TEST_SETTINGS": json.dumps({"task_time_limit": LIMIT_S})}
     with running_cluster(tmp_path_factory.mktemp("limited"), {**environment, **settings}, workers=1) as cluster:
         yield cluster
@@ -46,11 +47,11 @@ def inputs(cluster: Cluster, step: str, trace: Path) -> dict[str, Any]:
 def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
     """A step that is killed at the hard limit runs `max_attempts` times, and the error names limit and remedy.
 
-    Callers hear of it once, at the end, and not when the first run was killed; the worker lives on.
+    The errback fires once, after the last attempt, and the worker survives.
     """
     trace, calls = tmp_path / "trace", tmp_path / "calls"
     signature = SlowTask.signature(inputs(limited, step, trace), max_attempts=2)
-    signature.link_error(failed.s(path=str(calls)))
+    signature.link_error(record_error.s(path=str(calls)))
     job = signature()
     with pytest.raises(JobFailed, match=f"TimeLimitExceeded: took longer than .* task_time_limit = {LIMIT_S} s") as e:
         job.get(60)
@@ -58,14 +59,14 @@ def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
     assert ("chunk_items" in e.value.reason) is (step == "process")
     name = "process-1" if step == "process" else step
     assert len(list(trace.glob(f"{name}.*"))) == 2
-    wait_until(lambda: bool(lines(calls)), "the errback was called")
+    wait_until(lambda: bool(read_lines(calls)), "the errback was called")
     assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3
-    assert len(lines(calls)) == 1
-    assert "JobFailed" in lines(calls)[0]
+    assert len(read_lines(calls)) == 1
+    assert "JobFailed" in read_lines(calls)[0]
 
 
-def test_a_limit_that_is_met_once(limited: Cluster, tmp_path: Path) -> None:
-    """A chunk that was killed at the hard limit and is quick the next time gives the right answer."""
+def test_a_limit_that_is_exceeded_once(limited: Cluster, tmp_path: Path) -> None:
+    """A chunk that is killed at the hard limit and then runs quickly gives the right value."""
     trace = tmp_path / "trace"
     values = inputs(limited, "process", trace)
     (tmp_path / "slow").touch()
@@ -73,12 +74,12 @@ def test_a_limit_that_is_met_once(limited: Cluster, tmp_path: Path) -> None:
     wait_until(lambda: bool([*trace.glob("process-1.*")]) and bool([*trace.glob("process-2.*")]), "both chunks run")
     (tmp_path / "slow").unlink()
     assert job.get(60) == 3
-    # On a busy machine it may have met the limit twice before both were seen to run.
+    # On a busy machine it may exceed the limit twice before this test sees both chunks run.
     assert len([*trace.glob("process-1.*")]) in (2, 3)
 
 
 def test_the_soft_limit(environment: dict[str, str], tmp_path: Path) -> None:
-    """A step that meets Celery's soft limit fails with the limit, the remedy, the item and a traceback."""
+    """A step that exceeds Celery's soft limit fails with the limit, the remedy, the item and a traceback."""
     settings = {"TEST_SETTINGS": json.dumps({"task_soft_time_limit": 2})}
     with running_cluster(tmp_path, {**environment, **settings}, workers=1) as cluster:
         job = SlowTask.submit(inputs(cluster, "process", tmp_path / "traces"), max_attempts=1)

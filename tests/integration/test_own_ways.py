@@ -1,4 +1,4 @@
-"""An app with a task class and a serializer of its own, on real workers."""
+"""An app with its own task class and serializer, on real workers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from celery import chain, chord
 from devstack import CephGateway, RabbitMQ, Redis
 from fanout import JobFailed
 
-from .app import NestedTask, SetTask, WitnessTask, gathered
-from .cluster import Cluster, running_cluster, wait_until, wait_until_delivered
+from ..traces import wait_until, wait_until_delivered
+from .app import NestedTask, ReportContextTask, SetTask, resolve_values
+from .cluster import Cluster, running_cluster
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,10 @@ def cluster(
 
 
 def test_a_context_and_a_hook(cluster: Cluster, hooks: Path) -> None:
-    """Setup, process, combine and join run in the context that `__call__` puts on; `on_failure` is called once."""
-    assert WitnessTask.submit({"numbers": [1, 2, 3, 4]}).get(30) == ["put on"]
+    """Setup, process, combine and join run in the context that `__call__` enters. `on_failure` is called once."""
+    assert ReportContextTask.submit({"numbers": [1, 2, 3, 4]}).get(30) == ["inside"]
     assert list(hooks.iterdir()) == []
-    failed = WitnessTask.submit({"numbers": [1, 2], "fail": True}, max_attempts=2)
+    failed = ReportContextTask.submit({"numbers": [1, 2], "fail": True}, max_attempts=2)
     with pytest.raises(JobFailed, match="told to fail"):
         failed.get(30)
     wait_until_delivered(failed)
@@ -54,15 +55,15 @@ def test_a_context_and_a_hook(cluster: Cluster, hooks: Path) -> None:
 
 
 def test_a_step_that_waits_for_a_job(cluster: Cluster) -> None:
-    """It fails at once and says what to do, as in Celery; with `allow_join_result` it waits."""
+    """It fails at once and names the remedy, as in Celery. With `allow_join_result` it waits."""
     with pytest.raises(JobFailed, match="never wait for a job within a task"):
         NestedTask.submit({"numbers": [1], "allowed": False}, max_attempts=1).get(30)
     assert NestedTask.submit({"numbers": [1], "allowed": True}).get(60) == [2]
 
 
-def test_a_value_that_the_callback_could_not_take(cluster: Cluster) -> None:
-    """A set is stored as a pickle where nothing follows, and goes to JSON's tasks as a reference: to next and body."""
+def test_a_value_that_json_cannot_represent(cluster: Cluster) -> None:
+    """A set is stored as a pickle for the caller. The next task and the body, on JSON, receive a reference."""
     signature = SetTask.signature({"numbers": [3, 1, 3]})
     assert signature.delay().get(timeout=30) == {1, 3}
-    assert chain(signature.clone(), gathered.s())().get(timeout=30) == {1, 3}
-    assert chord([signature.clone(), signature.clone()])(gathered.s()).get(timeout=30) == [{1, 3}, {1, 3}]
+    assert chain(signature.clone(), resolve_values.s())().get(timeout=30) == {1, 3}
+    assert chord([signature.clone(), signature.clone()])(resolve_values.s()).get(timeout=30) == [{1, 3}, {1, 3}]

@@ -13,8 +13,10 @@ from celery.result import AsyncResult
 from fanout import JobConflict, JobFailed, JobState, attach
 from fanout.engines.submission import Submission
 
-from .app import PoisonTask, StormyTask, SumTask, gathered, noted
-from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered
+from ..tasks import SumTask, record_call
+from ..traces import read_lines, wait_until, wait_until_delivered
+from .app import FailOnFileTask, PoisonTask, resolve_values
+from .cluster import Cluster, running_cluster
 
 
 @pytest.fixture
@@ -24,44 +26,47 @@ def cluster(redis_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def stormy(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Makes an input of which some numbers fail until `calm` is called."""
+def failing_input(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """A function that makes an input of which some numbers fail until `clear_failures` is called."""
 
     def make(*bad: int, items: int = 10) -> dict[str, Any]:
-        storm, trace = tmp_path / "storm", tmp_path / "trace"
-        storm.mkdir()
+        failing, trace = tmp_path / "failing", tmp_path / "trace"
+        failing.mkdir()
         trace.mkdir()
         for number in bad:
-            (storm / str(number)).touch()
-        return {"numbers": list(range(items)), "storm": str(storm), "trace": str(trace)}
+            (failing / str(number)).touch()
+        return {"numbers": list(range(items)), "failing": str(failing), "trace": str(trace)}
 
     return make
 
 
-def calm(values: dict[str, Any]) -> None:
-    """End the storm, and forget what has run."""
-    for path in (*Path(values["storm"]).iterdir(), *Path(values["trace"]).iterdir()):
+def clear_failures(values: dict[str, Any]) -> None:
+    """Let all numbers succeed from now on, and delete the traces."""
+    for path in (*Path(values["failing"]).iterdir(), *Path(values["trace"]).iterdir()):
         path.unlink()
 
 
 def ran(values: dict[str, Any]) -> list[int]:
-    """The numbers that process has run on, each as often as it has."""
+    """Return the numbers of all runs of process."""
     return sorted(int(path.name.split(".")[0].split("-")[1]) for path in Path(values["trace"]).iterdir())
 
 
-def test_a_tolerant_job(cluster: Cluster, stormy: Callable[..., dict[str, Any]]) -> None:
-    """Failed items are marked and listed, all others count; one more than may fail fails the job, and says so."""
-    values = stormy(3, 7)
-    job = StormyTask.submit(values, tolerate=0.2)
+def test_a_tolerant_job(cluster: Cluster, failing_input: Callable[..., dict[str, Any]]) -> None:
+    """Failed items are listed and all others count. One failure more than tolerated fails the job, with an error."""
+    values = failing_input(3, 7)
+    job = FailOnFileTask.submit(values, tolerate=0.2)
     assert job.get(60) == {"sum": 45 - 10, "failed": [3, 7]}
-    assert [(failed.item, failed.reason) for failed in job.failures] == [(3, "3 in a storm"), (7, "7 in a storm")]
+    assert [(failed.item, failed.reason) for failed in job.failures] == [
+        (3, "3 was told to fail"),
+        (7, "7 was told to fail"),
+    ]
     assert ran(values).count(3) == 2
     with pytest.raises(JobFailed, match=r"items failed, at most 1 may \(tolerate=1\): item 3: ValueError: 3 in"):
-        StormyTask.submit(values, tolerate=1).get(60)
+        FailOnFileTask.submit(values, tolerate=1).get(60)
 
 
 def test_a_poison_chunk_is_tolerated(cluster: Cluster, tmp_path: Path) -> None:
-    """An item that kills its worker is given up after `max_attempts` runs; the others keep their results."""
+    """An item that kills its worker fails after `max_attempts` runs, and all other items keep their results."""
     values = {"numbers": list(range(10)), "poison": 4, "trace": str(tmp_path)}
     job = PoisonTask.submit(values, tolerate=1)
     assert job.get(120) == 45 - 4
@@ -69,17 +74,17 @@ def test_a_poison_chunk_is_tolerated(cluster: Cluster, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("process-4.*"))) == 3
 
 
-def test_a_retry_goes_on_with_the_chain(
-    cluster: Cluster, stormy: Callable[..., dict[str, Any]], tmp_path: Path
+def test_a_retry_continues_the_chain(
+    cluster: Cluster, failing_input: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    """A job that failed inside a chain is retried: its AsyncResult, its callback and the rest of the chain follow."""
-    values = stormy(3)
+    """After the retry of a job that failed in a chain, its result, its callback and the rest of the chain follow."""
+    values = failing_input(3)
     after = tmp_path / "after"
-    signature = StormyTask.signature(values)
-    signature.link(noted.s(str(after)))
-    last = chain(signature, gathered.s())()
+    signature = FailOnFileTask.signature(values)
+    signature.link(record_call.s(str(after)))
+    last = chain(signature, resolve_values.s())()
     first: AsyncResult[Any] = last.parent
-    with pytest.raises(JobFailed, match="3 in a storm"):
+    with pytest.raises(JobFailed, match="3 was told to fail"):
         first.get(timeout=60)
     job = attach(first.id)
     wait_until_delivered(job)
@@ -89,35 +94,35 @@ def test_a_retry_goes_on_with_the_chain(
         if not chunk.failed_count
         for item in (chunk.first_item, chunk.first_item + 1)
     }
-    calm(values)
+    clear_failures(values)
     assert job.retry()
     assert job.get(60) == {"sum": 45, "failed": []}
     assert {2, 3} <= set(ran(values))
     assert not good & set(ran(values)), "good results were kept"
     wait_until(lambda: AsyncResult(first.id, app=cluster.app).state == "SUCCESS", "the result followed")
     assert AsyncResult(first.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
-    # Celery had stored the failure for the rest of the chain, too.
-    wait_until(lambda: AsyncResult(last.id, app=cluster.app).state == "SUCCESS", "the chain went on")
+    # Celery had also stored the failure for the rest of the chain.
+    wait_until(lambda: AsyncResult(last.id, app=cluster.app).state == "SUCCESS", "the chain continued")
     assert AsyncResult(last.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
-    wait_until(lambda: len(lines(after)) == 1, "the callback was called")
+    wait_until(lambda: len(read_lines(after)) == 1, "the callback was called")
     assert not AsyncResult(first.id, app=cluster.app).failed()
 
 
-def test_a_job_submitted_twice(cluster: Cluster, stormy: Callable[..., dict[str, Any]]) -> None:
-    """The second submission is the first one's job, before its end and after; another input is refused."""
-    values = stormy()
-    jobs = [StormyTask.submit(values, job_id=f"order-{values['trace'].replace('/', '-')}") for _ in range(2)]
+def test_a_job_submitted_twice(cluster: Cluster, failing_input: Callable[..., dict[str, Any]]) -> None:
+    """The second submission returns the first one's job, before and after its end. Another input is refused."""
+    values = failing_input()
+    jobs = [FailOnFileTask.submit(values, job_id=f"order-{values['trace'].replace('/', '-')}") for _ in range(2)]
     assert [job.get(60)["sum"] for job in jobs] == [45, 45]
-    again = StormyTask.submit(values, job_id=jobs[0].id)
+    again = FailOnFileTask.submit(values, job_id=jobs[0].id)
     assert (again.state, again.get(60)["sum"]) == (JobState.SUCCEEDED, 45)
     with pytest.raises(JobConflict, match="its parameter 'numbers' has another value"):
-        StormyTask.submit({**values, "numbers": [1]}, job_id=jobs[0].id)
-    outcomes = [found.key for found in jobs[0].objects() if found.key.endswith("/outcome")]
+        FailOnFileTask.submit({**values, "numbers": [1]}, job_id=jobs[0].id)
+    outcomes = [info.key for info in jobs[0].objects() if info.key.endswith("/outcome")]
     assert len(outcomes) == 1
 
 
 def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
-    """With `sweep_every_s`, a job whose launch message was lost runs although nobody waits for it."""
+    """With `sweep_every_s`, a job whose launch message was lost runs although no caller waits for it."""
     environment = {
         **ceph_gateway.environment,
         "TEST_BROKER": rabbitmq.url,
@@ -127,10 +132,10 @@ def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
     with running_cluster(tmp_path, environment, workers=1, args=args, stall_s=1.0) as cluster:
         extension = cluster.app.fanout  # type: ignore[attr-defined]
         runtime = extension.runtime
-        order = Submission.of(
+        submission = Submission.of(
             SumTask.declaration, {"numbers": [1, 2, 3]}, store=runtime.store, inline_bytes=4096, options={}
         )
-        runtime.launch("lost", order.intent())
+        runtime.launch("lost", submission.intent())
         job = extension.job("lost")
-        wait_until(lambda: job.ready, "a sweep found it")
+        wait_until(lambda: job.ready, "a sweep resumed it")
         assert job.get(0) == 6

@@ -1,4 +1,4 @@
-"""A revoked job is a cancelled job: whenever it is revoked, however, and whoever remembers it."""
+"""Revocation cancels a job, at any time and by any of Celery's ways."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from celery.result import AsyncResult
 from devstack import CephGateway, RabbitMQ, Redis
 from fanout import Job, JobCancelled, JobFailed, JobState, attach
 
-from .app import SlowTask, SumTask, failed, gathered
-from .cluster import Cluster, lines, running_cluster, wait_until, wait_until_delivered
+from ..tasks import SlowTask, SumTask, record_error
+from ..traces import read_lines, wait_until, wait_until_delivered
+from .app import resolve_values
+from .cluster import Cluster, running_cluster
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def values(trace: Path, **others: Any) -> dict[str, Any]:
 
 
 def assert_cancelled(cluster: Cluster, job: Job, *, message: str = "its Celery task was revoked") -> None:
-    """The job ends as cancelled, Celery says REVOKED, and nothing more of it is sent."""
+    """Assert that the job is cancelled and delivered, and that Celery's state is REVOKED."""
     with pytest.raises(JobCancelled, match=message):
         job.get(30)
     assert job.state is JobState.CANCELLED
@@ -42,7 +44,7 @@ def assert_cancelled(cluster: Cluster, job: Job, *, message: str = "its Celery t
 
 
 def test_revoked_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
-    """A job whose setup waits for its time is cancelled at once, and does not run when the time has come."""
+    """A job with a countdown is cancelled at once, and does not run after the countdown."""
     result = SlowTask.signature(values(tmp_path)).apply_async(countdown=3)
     result.revoke()
     with pytest.raises(JobCancelled):
@@ -52,7 +54,7 @@ def test_revoked_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_revoked_while_chunks_run(cluster: Cluster, tmp_path: Path) -> None:
-    """A job at work stops before its next chunks, in every worker."""
+    """A running job stops before its next chunks, in all workers."""
     job = SlowTask.submit(values(tmp_path))
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
     cluster.app.control.revoke(job.id)
@@ -62,7 +64,7 @@ def test_revoked_while_chunks_run(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_terminated_in_setup(cluster: Cluster, tmp_path: Path) -> None:
-    """`terminate=True` kills the setup, which does not come back."""
+    """`terminate=True` kills setup, which does not run again."""
     result = SlowTask.signature(values(tmp_path, setup_pause_s=60.0)).delay()
     wait_until(lambda: any(tmp_path.glob("setup.*")), "setup runs")
     result.revoke(terminate=True)
@@ -71,15 +73,15 @@ def test_terminated_in_setup(cluster: Cluster, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("setup.*"))) == 1
 
 
-class Marking(StampingVisitor):
+class AddStamp(StampingVisitor):
     def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
         return {"tenant": "acme", "stamped_headers": ["tenant"]}
 
 
 def test_revoked_by_a_stamp(cluster: Cluster, tmp_path: Path) -> None:
-    """Whichever message of the job comes next is known by the stamp, and ends the job."""
+    """The stamp identifies the job's next message, which ends the job."""
     signature = SlowTask.signature(values(tmp_path))
-    signature.stamp(Marking())
+    signature.stamp(AddStamp())
     result = signature.delay()
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
     cluster.app.control.revoke_by_stamped_headers({"tenant": ["acme"]})
@@ -88,7 +90,7 @@ def test_revoked_by_a_stamp(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_expired_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
-    """A job whose message a worker discards because it has expired has ended at once, and not at the next sweep."""
+    """A job whose expired message a worker discards ends at once, not at the next sweep."""
     result = SlowTask.signature(values(tmp_path)).apply_async(countdown=1.5, expires=1)
     with pytest.raises(JobFailed, match="expired before a worker took it"):
         attach(result.id).get(20)
@@ -96,33 +98,33 @@ def test_expired_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
     assert AsyncResult(result.id, app=cluster.app).state == "REVOKED"
 
 
-def test_a_chord_hears_of_it_once(cluster: Cluster, tmp_path: Path) -> None:
-    """A chord of which one job is revoked fails, once."""
+def test_a_chord_fails_once(cluster: Cluster, tmp_path: Path) -> None:
+    """A chord with a revoked job fails once."""
     calls = tmp_path / "calls"
-    body = gathered.s()
-    body.link_error(failed.s(path=str(calls)))
+    body = resolve_values.s()
+    body.link_error(record_error.s(path=str(calls)))
     header = [SlowTask.signature(values(tmp_path)), SumTask.signature({"numbers": [1]})]
     result = chord(header)(body)
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
     revoked = next(each for each in result.parent.results if attach(each.id).progress().chunks == 30)
     revoked.revoke()
     assert_cancelled(cluster, attach(revoked.id))
-    wait_until(lambda: bool(lines(calls)), "the chord's errback was called")
+    wait_until(lambda: bool(read_lines(calls)), "the chord's errback was called")
     assert AsyncResult(result.id, app=cluster.app).state == "FAILURE"
-    assert len(lines(calls)) == 1
+    assert len(read_lines(calls)) == 1
 
 
-def test_new_workers_do_not_know_of_it_and_need_not(cluster: Cluster, tmp_path: Path) -> None:
-    """All workers end after the revocation, and take it with them: the job stays cancelled, and does not run."""
+def test_new_workers_respect_the_revocation(cluster: Cluster, tmp_path: Path) -> None:
+    """After all workers, and their lists of revoked tasks, are gone, the job stays cancelled and does not run."""
     job = SlowTask.submit(values(tmp_path))
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
     cluster.app.control.revoke(job.id)
-    wait_until(lambda: job.ready, "it is on record")
+    wait_until(lambda: job.ready, "the outcome is recorded")
     for worker in cluster.workers:
         worker.kill()
     before = len(list(tmp_path.glob("process-*")))
     cluster.start_worker()
-    # The worker may have been killed before it sent what tells of that: a sweep's business.
+    # The worker may have been killed before it delivered the outcome. A sweep then delivers it.
     with pytest.raises(JobCancelled):
         job.get(timeout=60)
     assert SumTask.submit({"numbers": [1, 2]}).get(60) == 3

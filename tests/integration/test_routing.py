@@ -1,4 +1,4 @@
-"""A worker that takes from one queue only finishes the jobs that are sent there, whatever happens on the way."""
+"""Jobs that are sent to one queue, and a worker that consumes only this queue."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from devstack import CephGateway, RabbitMQ, Redis
 
-from .app import SlowTask, StormyTask, SumTask
-from .cluster import Cluster, running_cluster, wait_until
+from ..tasks import SlowTask, SumTask
+from ..traces import wait_until
+from .app import FailOnFileTask
+from .cluster import Cluster, running_cluster
 
 QUEUE = "only-this"
 
@@ -27,20 +29,20 @@ def cluster(
 
 
 def test_a_signature_with_a_queue(cluster: Cluster) -> None:
-    """All steps run on that queue's worker."""
+    """All steps of a signature with a queue run on the queue's worker."""
     signature = SumTask.signature({"numbers": [1, 2, 3]}).set(queue=QUEUE, priority=3, headers={"trace": "t"})
     assert signature.delay().get(timeout=30) == 6
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_submission_with_a_queue(cluster: Cluster, streamed: bool) -> None:
-    """The same for a job that is submitted."""
+    """All steps of a submission with a queue run on the queue's worker."""
     numbers: Any = iter([1, 2, 3]) if streamed else [1, 2, 3]
     assert SumTask.submit({"numbers": numbers}, send_options={"queue": QUEUE}).get(30) == 6
 
 
 def test_lost_messages_come_back_to_the_queue(cluster: Cluster, tmp_path: Path) -> None:
-    """What a sweep sends again goes where the lost messages went."""
+    """A sweep sends messages again to the queue of the lost ones."""
     values = {"numbers": list(range(12)), "trace": str(tmp_path), "pause_s": 0.3}
     job = SlowTask.submit(values, send_options={"queue": QUEUE})
     wait_until(lambda: job.manifest() is not None, "setup is done")
@@ -50,12 +52,12 @@ def test_lost_messages_come_back_to_the_queue(cluster: Cluster, tmp_path: Path) 
 
 
 def test_a_retry_goes_to_the_queue(cluster: Cluster, tmp_path: Path) -> None:
-    """So do the chunks of a job that is run again."""
-    storm = tmp_path / "3"
-    storm.touch()
-    values = {"numbers": [1, 2, 3, 4], "storm": str(tmp_path), "trace": str(tmp_path)}
-    job = StormyTask.submit(values, send_options={"queue": QUEUE}, tolerate=2)
+    """The chunks of a retry go to the job's queue."""
+    failing = tmp_path / "3"
+    failing.touch()
+    values = {"numbers": [1, 2, 3, 4], "failing": str(tmp_path), "trace": str(tmp_path)}
+    job = FailOnFileTask.submit(values, send_options={"queue": QUEUE}, tolerate=2)
     assert job.get(30)["failed"]
-    storm.unlink()
+    failing.unlink()
     assert job.retry()
     assert job.get(30) == {"sum": 10, "failed": []}

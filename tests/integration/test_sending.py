@@ -1,4 +1,4 @@
-"""Brokers that are slow to take messages, take none, or are used by others: sent once, told clearly, in time."""
+"""Brokers that block or refuse publishers, or that other code uses on the same connection."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from fanout.engines.celery.publishing import publish
 from fanout.sweep import sweep
 
 from ..services import running
-from .app import SlowTask, SumTask
-from .cluster import Cluster, running_cluster, wait_until
+from ..tasks import SlowTask, SumTask
+from ..traces import wait_until
+from .cluster import Cluster, running_cluster
 from .events import EVENTS, WAYS
 
 
 def cluster_on(broker: RabbitMQ, directory: Path, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Any:
-    """A cluster without a result backend, whose store is a directory: nothing here depends on the store."""
+    """Return a cluster without a result backend. Its store is a directory, because these tests do not depend on it."""
     environment = {
         "FANOUT_STORE": f"file://{directory}/store",
         "TEST_BROKER": broker.url,
@@ -39,19 +40,19 @@ def cluster_on(broker: RabbitMQ, directory: Path, *, settings: Mapping[str, Any]
     return running_cluster(directory, environment, **options)
 
 
-# Others who publish
+# Events and messages of other code
 
 
 @pytest.fixture(scope="module")
 def eventful(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """An app and workers with every event that Celery has, and priorities."""
+    """An app and workers with all of Celery's events, and priorities."""
     with cluster_on(rabbitmq, tmp_path_factory.mktemp("eventful"), settings=EVENTS, args=("--events",)) as cluster:
         yield cluster
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_events_go_out_between_the_chunks(eventful: Cluster, way: str) -> None:
-    """With `task_send_sent_event` every way of launching ends with the right answer, and each chunk has its event."""
+    """With `task_send_sent_event` each way of launching gives the right value, and each chunk has its event."""
     sent: list[str] = []
     app = eventful.app
     with app.connection_for_read() as connection:
@@ -64,7 +65,7 @@ def test_events_go_out_between_the_chunks(eventful: Cluster, way: str) -> None:
 
 
 def test_a_handler_that_publishes_itself(eventful: Cluster) -> None:
-    """A `before_task_publish` handler sends a message of its own before each of ours: all are confirmed."""
+    """All messages are confirmed while a `before_task_publish` handler sends another message before each of them."""
     app, queue = eventful.app, uuid.uuid4().hex
     entity = Queue(queue, Exchange(queue), queue)
     own: list[str] = []
@@ -97,9 +98,9 @@ for limit in (None, 0, 1):
 
 
 def test_pools_of_any_size(rabbitmq: RabbitMQ) -> None:
-    """With a connection for each message, or one for all, each message arrives once, and every connection is closed.
+    """With a connection per message, or one for all, each message arrives once, and all connections are closed.
 
-    In a process of its own: kombu's pools, and their limit, are the whole process's.
+    The test runs in a new process, because kombu's pools and their limit belong to the process.
     """
     command = [sys.executable, "-W", "error", "-c", POOLS, rabbitmq.url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -116,8 +117,8 @@ def idle_cluster(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def test_a_queue_that_was_deleted_is_made_again(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
-    """RabbitMQ confirms what no queue takes; we ask to be told, and declare the queue anew."""
+def test_a_deleted_queue_is_declared_again(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+    """A message that RabbitMQ returns, because its queue was deleted, is sent again to a newly declared queue."""
     queue = idle_cluster.environment["TEST_QUEUE"]
     SumTask.submit({"numbers": [1]})
     for launch, messages in ((lambda: SumTask.submit({"numbers": [1]}), 1), (lambda: WAYS["stream"]([1, 2, 3]), 3)):
@@ -130,8 +131,8 @@ def test_a_queue_that_was_deleted_is_made_again(idle_cluster: Cluster, rabbitmq:
 
 
 @contextmanager
-def limited(broker: RabbitMQ, queue: str, *, messages: int) -> Iterator[None]:
-    """Within it a queue takes so many messages and refuses the others."""
+def limit_queue(broker: RabbitMQ, queue: str, *, messages: int) -> Iterator[None]:
+    """Limit a queue to that number of messages within the context. RabbitMQ rejects further ones."""
     policy = f"limit-{queue}"
     definition = json.dumps({"max-length": messages, "overflow": "reject-publish"})
     broker.ctl("set_policy", "--apply-to", "queues", policy, f"^{queue}$", definition)
@@ -142,23 +143,23 @@ def limited(broker: RabbitMQ, queue: str, *, messages: int) -> Iterator[None]:
 
 
 def test_a_full_queue_slows_setup_down(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
-    """300 chunks through a queue that takes 10: setup waits and goes on where it was; every step runs once."""
+    """With 300 chunks and a queue limited to 10, setup waits and continues, and each step runs once."""
     with (
         cluster_on(rabbitmq, tmp_path, workers=1) as cluster,
-        limited(rabbitmq, cluster.environment["TEST_QUEUE"], messages=10),
+        limit_queue(rabbitmq, cluster.environment["TEST_QUEUE"], messages=10),
     ):
         job = SlowTask.submit({"numbers": list(range(300)), "trace": str(cluster.trace), "pause_s": 0.0})
         assert job.get(timeout=120) == sum(range(300))
-        ran = sorted(int(path.name.split(".")[0].removeprefix("process-")) for path in cluster.traces("process-*"))
+        ran = sorted(int(path.name.split(".")[0].removeprefix("process-")) for path in cluster.runs("process-*"))
         assert ran == list(range(300))
-        assert len(cluster.traces("setup")) == len(cluster.traces("join")) == 1
+        assert len(cluster.runs("setup")) == len(cluster.runs("join")) == 1
 
 
 def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
-    """Nobody takes from it: a stream and a launch end in time, and the error names the queue and the remedy."""
+    """Without consumers, a stream and a launch end in time, and the error names the queue and the remedy."""
     idle_cluster.app.conf.fanout_publish_timeout_s = 1.0
     queue = idle_cluster.environment["TEST_QUEUE"]
-    with limited(rabbitmq, queue, messages=10):
+    with limit_queue(rabbitmq, queue, messages=10):
         for way in ("stream", "submit"):
             started_at = time.monotonic()
             with pytest.raises(BrokerUnavailable, match=f"queue {queue} takes no messages.*raise its x-max-length"):
@@ -169,7 +170,7 @@ def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> N
 def test_a_job_that_is_cancelled_is_not_waited_for(
     idle_cluster: Cluster, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody cancels a job whose stream waits for a full queue: the caller gives up waiting, and goes on."""
+    """A caller whose stream waits for a full queue stops waiting when the job is cancelled."""
     monkeypatch.setattr(publish, "ASK_S", 0.1)
     app, queue = idle_cluster.app, idle_cluster.environment["TEST_QUEUE"]
 
@@ -177,24 +178,24 @@ def test_a_job_that_is_cancelled_is_not_waited_for(
         yield from range(30)
         attach("own", app=app).cancel()
 
-    with limited(rabbitmq, queue, messages=10):
+    with limit_queue(rabbitmq, queue, messages=10):
         job = SumTask.submit({"numbers": numbers()}, job_id="own")
         assert job.state == JobState.CANCELLED
         assert rabbitmq.messages()[queue] <= 10
 
 
-# A broker with an alarm, and one that is away
+# A broker with an alarm, and one that is down
 
 
 @pytest.fixture(scope="module")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """A node that these tests may ill-treat."""
+    """A node that these tests may block and kill."""
     yield from running(RabbitMQ.start, tmp_path_factory.mktemp("own-broker"))
 
 
 @contextmanager
-def alarmed(broker: RabbitMQ) -> Iterator[None]:
-    """Within it RabbitMQ is short of memory."""
+def raise_alarm(broker: RabbitMQ) -> Iterator[None]:
+    """Raise RabbitMQ's memory alarm within the context."""
     broker.ctl("set_vm_memory_high_watermark", "0.00001")
     try:
         yield
@@ -207,10 +208,10 @@ def is_blocked(broker: RabbitMQ) -> bool:
 
 
 def test_a_launch_during_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """It ends in time and says why; no job of it will run, and what RabbitMQ reads later finds none, or its end."""
+    """It ends in time with the reason, and its job never runs, although RabbitMQ may read its messages later."""
     with cluster_on(own_broker, tmp_path, workers=0) as cluster:
         cluster.app.conf.fanout_publish_timeout_s = 1.0
-        with alarmed(own_broker):
+        with raise_alarm(own_broker):
             for launch in WAYS.values():
                 started_at = time.monotonic()
                 with pytest.raises(BrokerUnavailable, match=r"blocked publishers.*memory or disk alarm") as caught:
@@ -224,22 +225,22 @@ def test_a_launch_during_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
 
 
 def test_a_setup_waits_for_the_end_of_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """Its chunks are on their way when RabbitMQ blocks: they go on afterwards, and no step runs twice."""
+    """Setup that RabbitMQ blocks in the middle continues after the alarm, and no step runs twice."""
     with cluster_on(own_broker, tmp_path, workers=1) as cluster:
         numbers = list(range(40))
         job = SlowTask.submit(
             {"numbers": numbers, "trace": str(cluster.trace), "pause_s": 0.0, "setup_pause_s": 0.05},
         )
-        wait_until(lambda: len(cluster.traces("process-*")) > 3, "chunks run")
-        with alarmed(own_broker):
+        wait_until(lambda: len(cluster.runs("process-*")) > 3, "chunks run")
+        with raise_alarm(own_broker):
             wait_until(lambda: is_blocked(own_broker), "setup is blocked")
         assert job.get(timeout=60) == sum(numbers)
-        assert len(cluster.traces("process-*")) == len(numbers)
-        assert len(cluster.traces("setup")) == 1
+        assert len(cluster.runs("process-*")) == len(numbers)
+        assert len(cluster.runs("setup")) == 1
 
 
-def test_a_broker_that_is_away_and_comes_back(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """Launches under one id fail while it is away; afterwards the same launch is one job with one message."""
+def test_a_broker_that_is_down_and_restarted(own_broker: RabbitMQ, tmp_path: Path) -> None:
+    """Launches under one id fail while the broker is down. After the restart there is one job with one message."""
     with cluster_on(own_broker, tmp_path, workers=0) as cluster:
         cluster.app.conf.fanout_publish_timeout_s = 0.5
         SumTask.submit({"numbers": [1]})
@@ -249,6 +250,6 @@ def test_a_broker_that_is_away_and_comes_back(own_broker: RabbitMQ, tmp_path: Pa
                 SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
         assert [job_id for job_id, _ in sweep(extension_of(cluster.app).runtime) if job_id == "own"] == []
         own_broker.restart()
-        # The connection that the pool had opened is of no use any more.
+        # The pool's open connection is broken now.
         SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
         assert own_broker.messages()[cluster.environment["TEST_QUEUE"]] == 2

@@ -1,4 +1,4 @@
-"""A result backend that accepts connections and answers nothing does not hold up a caller."""
+"""A result backend that accepts connections and does not respond."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import fanout
 from devstack import Redis, ServerUnavailable
 from fanout import JobTimeout
 
-from .app import SumTask
+from ..tasks import SumTask
 
 TIMEOUT_S = 1.0
 LATE_S = 1.0
 
 
 def test_get_keeps_its_timeout_while_redis_is_silent(tmp_path: Path) -> None:
-    """`get(timeout=…)` returns within a second of it, though Redis, which may tell of the end, is suspended."""
+    """`get(timeout=…)` ends within a second of its timeout although Redis, which notifies of the end, is suspended."""
     try:
         redis = Redis.start(tmp_path / "redis")
     except ServerUnavailable as error:

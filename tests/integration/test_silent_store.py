@@ -1,4 +1,4 @@
-"""A caller's time is kept whatever the store does: it hangs, trickles, refuses, or is not there."""
+"""Callers' time limits while the store hangs, trickles, refuses connections or does not exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fanout import JobTimeout
 from storage import StorageUnavailable, deadline
 from tests.storage.silent_servers import behaving, silent, trickling, trickling_body
 
-from .app import SumTask
+from ..tasks import SumTask
 
 TIMEOUT_S = 1.5
 LATE_S = 1.5
@@ -25,7 +25,7 @@ LATE_S = 1.5
 
 @contextmanager
 def refusing() -> Iterator[str]:
-    """A port that nobody listens at."""
+    """Yield a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
     yield host
@@ -61,7 +61,7 @@ def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.mark.parametrize("app", STORES, indirect=True)
 def test_get_and_submit_end_in_time(app: Celery) -> None:
-    """`get(timeout=…)` within a second or so, `submit` by the limit of a call; each says that the store is to blame."""
+    """`get` ends by its timeout and `submit` by the limit of a call, with an error that names the store."""
     for act, errors in (
         (lambda: fanout.attach("some-job", app=app).get(timeout=TIMEOUT_S), (JobTimeout, StorageUnavailable)),
         (lambda: SumTask.submit({"numbers": [1, 2]}, app=app), StorageUnavailable),
@@ -70,5 +70,5 @@ def test_get_and_submit_end_in_time(app: Celery) -> None:
         started_at = time.monotonic()
         with pytest.raises(errors):
             act()  # type: ignore[no-untyped-call]
-        # The first of them loads and makes the clients as well.
+        # The first call also imports the clients and creates them.
         assert time.monotonic() - started_at < 2 * TIMEOUT_S + LATE_S

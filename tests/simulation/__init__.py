@@ -1,4 +1,5 @@
-"""The protocol under a scheduler that loses, delays, doubles, reorders and kills, in virtual time and one OS thread.
+"""The protocol under a scheduler that loses, delays, duplicates and reorders messages and kills processes.
 
-`world` plays one schedule; `shape` says what may go wrong in it; `python -m tests.simulation` plays many.
+It runs in virtual time and one OS thread. `world` plays one schedule, and `shape` has the parameters of a schedule.
+`python -m tests.simulation` plays many.
 """

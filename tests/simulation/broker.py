@@ -1,4 +1,4 @@
-"""Messages and the workers that take them, as Celery delivers: at least once, with late acknowledgement."""
+"""Messages and workers, with Celery's delivery: at least once, with late acknowledgement."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from .world import World
 
 RETURNS_S = 3.0
-"""The message of a worker that died comes back within this time."""
+"""The message of a dead worker is redelivered within this time."""
 
 LATE_S = 4 * STALL_S
-"""A late message arrives within this time."""
+"""The longest delay of a late message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker holds.
+    """A message.
 
     Attributes:
         step: `setup`, `process` or `join`.
         job_id: The job.
-        launch_id: Which launch of that id.
-        generation: The job's round.
-        ref: The chunk, for process.
-        continuation: What is to follow the join.
-        resent: Whether an earlier join, or an earlier run of setup, is believed to be lost.
-        redelivered: Whether a worker was given it before.
-        retries: Times that it was put off because of the store.
-        held: Tokens of the runs that were put off.
-        expires_at: When the broker forgets it.
+        launch_id: The launch of the job id.
+        generation: The job's generation.
+        ref: The chunk ref, for process.
+        continuation: The callbacks of the join.
+        resent: Whether an earlier join, or an earlier run of setup, is considered lost.
+        redelivered: Whether an earlier delivery took place.
+        retries: Number of times that a storage failure deferred it.
+        held: Tokens of the interrupted runs.
+        expires_at: Time after which the message has expired.
     """
 
     step: str
@@ -65,14 +65,14 @@ class Message:
 
     @property
     def work(self) -> tuple[str, ...]:
-        """Names the step of the job that it asks for: its id, the round, and a step or an attempt and a chunk."""
+        """The job id, the generation, and either the step or a setup id and a chunk."""
         if self.ref is None:
             return (self.job_id, str(self.generation), self.step)
         return (self.job_id, str(self.generation), self.ref.setup_id, str(self.ref.chunk))
 
     @property
     def leaves_no_record(self) -> bool:
-        """Whether a step that gets it may run without putting that on record first."""
+        """Whether a step may run this message without a record of the attempt."""
         if self.redelivered:
             return False
         if self.step == "join":
@@ -83,7 +83,7 @@ class Message:
 
 
 class WorldDispatcher:
-    """The carrier of a process."""
+    """The dispatcher of a process."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -102,7 +102,7 @@ class WorldDispatcher:
         self._send(Message("join", job_id, intent.launch_id, generation, continuation=continuation, resent=resent))
 
     def _send(self, message: Message) -> None:
-        self._world.invariants.sending(self._world.loop.current().process, message)
+        self._world.invariants.on_send(self._world.loop.current().process, message)
         self._world.broker.send(message)
 
 
@@ -114,20 +114,20 @@ class Worker(Process):
         self.runtime = runtime
         self.message: Message | None = None
         self.sent = 0
-        """Messages sent since it took the one at hand."""
+        """Number of messages sent since it took the current one."""
         self.acknowledges = True
-        """Whether the broker would still listen."""
+        """Whether the broker would still accept its acknowledgement."""
         self.taken_at = 0.0
         self.serving: Fiber | None = None
-        """What serves the message at hand. Others do what was put off."""
+        """The fiber that serves the current message. Other fibers run deferred work."""
         self.served: set[str] = set()
-        """Jobs that it was given messages of."""
+        """Jobs whose messages it took."""
         self.has_begun = False
-        """Whether it has asked for a record that it is at work on the message at hand."""
-        self.has_said_so = False
-        """Whether it is on record that the store, or the broker, failed its run."""
+        """Whether it has requested a record of its attempt at the current message."""
+        self.has_recorded_interruption = False
+        """Whether a record says that its run was interrupted."""
         self.refusals = 0
-        """Requests that the store did not answer since it took the message at hand."""
+        """Number of storage requests without a response since it took the current message."""
 
 
 class Broker:
@@ -144,27 +144,27 @@ class Broker:
         return not self.waiting and not self.on_the_way
 
     def post(self, message: Message, *, after_s: float) -> None:
-        """Take a message; it can be delivered once the time has passed."""
+        """Take a message and deliver it after that time at the earliest."""
         self.on_the_way += 1
         self._world.loop.at(self._world.loop.now + after_s, lambda: self._arrive(message))
 
     def purge(self) -> None:
         self.waiting.clear()
 
-    def returned(self, worker: Worker) -> None:
-        """The broker believes the worker dead: its message is for another."""
+    def return_message(self, worker: Worker) -> None:
+        """Redeliver the message of a worker that the broker takes for dead."""
         message, world = worker.message, self._world
         if message is None or not worker.acknowledges:
             return
         worker.acknowledges = False
-        if worker.dead and world.faults.strikes("message lost with its worker"):
+        if worker.dead and world.faults.occurs("message lost with its worker"):
             world.faults.record("message lost with its worker")
             world.note("lost", str(message), "with its worker")
             return
         self.post(replace(message, redelivered=True), after_s=world.rng.random() * RETURNS_S)
 
     def offer(self, worker: Worker) -> None:
-        """A worker is free."""
+        """Register an idle worker."""
         worker.message = None
         worker.acknowledges = True
         self.idle.append(worker)
@@ -174,11 +174,11 @@ class Broker:
         """Publish a message, from a fiber, to be delivered after some time at the earliest.
 
         Raises:
-            BrokerUnavailable: The broker did not take it, or did not say so.
+            BrokerUnavailable: The broker refused it, or its confirm was lost.
         """
         world = self._world
         world.loop.sleep(world.latency() / 10)
-        fault = world.faults.at_a_send()
+        fault = world.faults.draw_at_send()
         world.note("send", str(message), fault or "")
         if fault is not None:
             world.faults.record(fault)
@@ -187,8 +187,8 @@ class Broker:
         if fault == "send refused":
             raise BrokerUnavailable("refused")
         if fault != "message lost":
-            copies = world.rng.choice((2, 2, 3, 5)) if fault == "message doubled" else 1
-            world.invariants.posted(message, copies)
+            copies = world.rng.choice((2, 2, 3, 5)) if fault == "message duplicated" else 1
+            world.invariants.on_post(message, copies)
             for _ in range(copies):
                 longest_s = LATE_S if fault == "message late" else world.shape.message_s
                 self.post(message, after_s=after_s + world.rng.random() * longest_s)
@@ -198,9 +198,9 @@ class Broker:
             raise BrokerUnavailable("not confirmed")
 
     def sends_callbacks(self) -> bool:
-        """Whether the broker takes the callbacks of a task that ends on this fiber's worker."""
+        """Return whether the broker takes the callbacks of a task that ends on this fiber's worker."""
         world = self._world
-        fault = world.faults.at_a_send()
+        fault = world.faults.draw_at_send()
         if fault not in ("killed before a send", "send refused"):
             return True
         world.faults.record(fault)

@@ -1,4 +1,4 @@
-"""Many schedules, on several processors, and what came of them."""
+"""Many schedules, in several processes, and a summary of their results."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SEEDS_SHOWN = 5
 
 
 @dataclass(slots=True)
-class Tally:
-    """What came of some schedules.
+class Summary:
+    """The results of some schedules.
 
     Attributes:
-        schedules: How many were played.
-        faults: How often each fault struck.
-        endings: How the jobs ended.
-        virtual_s: Time that passed in them, all together.
-        violations: Law -> seeds of schedules that broke it.
-        examples: Law -> what the first of them said.
+        schedules: Number of schedules.
+        faults: Number of occurrences of each fault.
+        endings: Number of jobs by status.
+        virtual_s: Sum of the schedules' virtual times.
+        violations: Seeds of the schedules that violated each invariant.
+        examples: The first violation of each invariant, as text.
     """
 
     schedules: int = 0
@@ -42,71 +42,71 @@ class Tally:
         self.endings.update(played.endings)
         self.virtual_s += played.lasted_s
         if played.violation is not None:
-            law = played.violation.law
-            self.violations.setdefault(law, []).append(played.shape.seed)
-            self.examples.setdefault(law, str(played.violation))
+            invariant = played.violation.invariant
+            self.violations.setdefault(invariant, []).append(played.shape.seed)
+            self.examples.setdefault(invariant, str(played.violation))
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: Summary) -> None:
         self.schedules += other.schedules
         self.faults.update(other.faults)
         self.endings.update(other.endings)
         self.virtual_s += other.virtual_s
-        for law, seeds in other.violations.items():
-            self.violations.setdefault(law, []).extend(seeds)
-            self.examples.setdefault(law, other.examples[law])
+        for invariant, seeds in other.violations.items():
+            self.violations.setdefault(invariant, []).extend(seeds)
+            self.examples.setdefault(invariant, other.examples[invariant])
 
     def lines(self) -> Iterator[str]:
-        """The tally for a reader."""
+        """Yield the lines of the summary."""
         jobs, hours = sum(self.endings.values()), self.virtual_s / 3600
         yield f"{self.schedules:,} schedules, {jobs:,} jobs, {hours:,.0f} h of their time"
         yield "jobs " + ", ".join(f"{status}: {count:,}" for status, count in sorted(self.endings.items()))
         for fault, count in self.faults.most_common():
             yield f"  {count:>9,}  {fault}"
         yield f"{sum(map(len, self.violations.values()))} violations"
-        for law, seeds in self.violations.items():
-            yield f"  {len(seeds)} × {law}, e.g. {self.examples[law]:.300}"
+        for invariant, seeds in self.violations.items():
+            yield f"  {len(seeds)} × {invariant}, e.g. {self.examples[invariant]:.300}"
             for seed in sorted(seeds)[:SEEDS_SHOWN]:
                 yield f"      python -m tests.simulation --replay {seed}"
 
 
-def play_many(schedules: int, *, seed: int, jobs: int) -> Iterator[Tally]:
-    """Play the schedules of `schedules` seeds from `seed` on; yields the tally so far, again and again."""
+def play_many(schedules: int, *, seed: int, jobs: int) -> Iterator[Summary]:
+    """Play schedules of consecutive seeds from `seed` on, and yield the summary so far after each batch."""
     batches = [(first, min(BATCH, seed + schedules - first)) for first in range(seed, seed + schedules, BATCH)]
-    tally = Tally()
+    summary = Summary()
     if jobs == 1:
         for batch in batches:
-            tally.merge(_play_batch(batch))
-            yield tally
+            summary.merge(_play_batch(batch))
+            yield summary
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for part in pool.imap_unordered(_play_batch, batches):
-            tally.merge(part)
-            yield tally
+            summary.merge(part)
+            yield summary
 
 
-def _play_batch(batch: tuple[int, int]) -> Tally:
-    # A schedule of faults fills the log with what the product rightly has to say about them.
+def _play_batch(batch: tuple[int, int]) -> Summary:
+    # The library logs each fault, rightly, which would fill the log.
     logging.disable(logging.CRITICAL)
     first, count = batch
-    tally = Tally()
+    summary = Summary()
     for seed in range(first, first + count):
-        tally.add(play(Shape.drawn(seed)))
-    return tally
+        summary.add(play(Shape.draw(seed)))
+    return summary
 
 
-def minimised(shape: Shape, *, for_s: float = 60.0) -> Shape:
-    """The same schedule with only those faults that its violation needs, as far as dropping one at a time tells."""
-    law = _law(shape)
+def minimise(shape: Shape, *, for_s: float = 60.0) -> Shape:
+    """Return the schedule without each fault that can be dropped alone while the violation stays."""
+    invariant = _invariant(shape)
     until = time.monotonic() + for_s
     number = 0
     while number < play(shape).faults_drawn and time.monotonic() < until:
         smaller = replace(shape, skipped=(*shape.skipped, number))
-        if number not in shape.skipped and _law(smaller) == law:
+        if number not in shape.skipped and _invariant(smaller) == invariant:
             shape = smaller
         number += 1
     return shape
 
 
-def _law(shape: Shape) -> str | None:
+def _invariant(shape: Shape) -> str | None:
     violation = play(shape).violation
-    return None if violation is None else violation.law
+    return None if violation is None else violation.invariant

@@ -1,4 +1,4 @@
-"""What the Celery engine does with a message: `fanout.engines.celery.tasks`, without Celery."""
+"""An engine that handles messages as `fanout.engines.celery.tasks` does, without Celery."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from .world import World
 
 STORE_RETRIES = 10
-FOLLOWS = "what follows the join"
+FOLLOWS = "callbacks of the join"
 
 
 class Engine:
-    """Runs the stage that a message asks for, on the worker that took it; from a fiber of that worker."""
+    """The engine, which runs a message's stage in a fiber of the worker that took the message."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def serve(self, worker: Worker, message: Message) -> None:
-        """Run the stage, then acknowledge."""
+        """Run the message's stage, then acknowledge the message."""
         world = self._world
         stages: dict[str, Callable[[Worker, Message], None]] = {
             "setup": self._setup,
@@ -39,20 +39,20 @@ class Engine:
         }
         if message.expires_at is None or world.loop.clock() <= message.expires_at:
             stages[message.step](worker, message)
-        # The last moment at which a killed worker's message comes back although its work is done.
+        # A kill at this moment requeues the message although its work is done.
         world.loop.sleep(world.latency() / 10)
-        world.invariants.served(worker, message)
+        world.invariants.on_done(worker, message)
         world.broker.offer(worker)
 
     @contextmanager
-    def _outages_survived(self, worker: Worker, message: Message, *, held: tuple[str, ...] = ()) -> Iterator[None]:
-        """A silent store puts the stage off, and a silent broker gets its message back."""
+    def _handle_outages(self, worker: Worker, message: Message, *, held: tuple[str, ...] = ()) -> Iterator[None]:
+        """Reschedule the stage if the store does not respond, and requeue its message if the broker does not."""
         world = self._world
         try:
             yield
         except BrokerUnavailable:
             world.note("reject", str(message))
-            world.invariants.given_back(worker, message)
+            world.invariants.on_requeue(worker, message)
             if worker.acknowledges:
                 world.broker.post(replace(message, redelivered=True), after_s=world.rng.random())
         except StorageError as error:
@@ -61,9 +61,9 @@ class Engine:
             self._reschedule(worker, replace(message, held=held))
 
     def _reschedule(self, worker: Worker, message: Message) -> None:
-        """What `Task.retry` does: another message, for later. If that can't be sent, this one is dropped."""
+        """Send a message for later, as `Task.retry` does. If the broker refuses it, the stage is dropped."""
         world = self._world
-        world.invariants.rescheduled(worker, message)
+        world.invariants.on_reschedule(worker, message)
         if message.retries >= STORE_RETRIES:
             world.note("given up", str(message))
             return
@@ -74,7 +74,7 @@ class Engine:
             world.note("dropped", str(later))
 
     def _setup(self, worker: Worker, message: Message) -> None:
-        with self._outages_survived(worker, message):
+        with self._handle_outages(worker, message):
             try:
                 job = worker.runtime.job(message.job_id, message.launch_id)
             except JobNotFound:
@@ -90,13 +90,13 @@ class Engine:
 
     def _process(self, worker: Worker, message: Message) -> None:
         assert message.ref is not None
-        with self._outages_survived(worker, message):
+        with self._handle_outages(worker, message):
             run_process(worker.runtime, message.ref, _delivery(message))
 
     def _join(self, worker: Worker, message: Message) -> None:
         ready: Outcome | None = None
         token = new_token()
-        with self._outages_survived(worker, message, held=(*message.held, token)):
+        with self._handle_outages(worker, message, held=(*message.held, token)):
             outcome = run_join(
                 worker.runtime,
                 message.job_id,
@@ -113,17 +113,17 @@ class Engine:
             self._deliver(worker, message, ready)
 
     def _deliver(self, worker: Worker, message: Message, outcome: Outcome) -> None:
-        """Send callbacks and store the result, as Celery does when a task returns; then `JoinTask.after_return`."""
+        """Send callbacks and store the result, as Celery does after a task, then act as `JoinTask.after_return`."""
         world = self._world
         world.loop.sleep(world.latency())
         if not world.broker.sends_callbacks():
             return
-        world.invariants.delivered(worker, message, outcome)
+        world.invariants.on_delivery(worker, message, outcome)
         try:
             job = worker.runtime.job(message.job_id, message.launch_id, message.generation)
             job.ledger.write_delivered(Note(by=new_token()))
         except StorageError:
-            world.invariants.interrupted(worker)
+            world.invariants.on_interruption(worker)
 
 
 def _delivery(message: Message) -> Delivery:

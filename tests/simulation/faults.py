@@ -1,4 +1,4 @@
-"""What goes wrong, and when: one draw at each point where something can."""
+"""Faults, drawn at each call, send or death at which one can occur."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import random
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-AT_A_CALL = {
-    "killed before a call": "The process dies; the call is never made.",
-    "killed after a call": "The call is carried out; the process dies before it learns so.",
-    "call refused": "The store does not answer, and has done nothing.",
-    "call denied": "The store refuses the credentials for this once, and has done nothing.",
-    "answer lost": "The store does not answer, but has done what was asked.",
-    "own write met": "The answer to a put was lost, the client repeated it and met what it had written itself.",
-    "put lands late": "The store does not answer, and does what was asked some time later.",
-    "frozen": "The process stands still, beats and all; what it was asked goes on as if nothing had been.",
-    "cut off": "The broker takes the worker for dead and hands its message to another, while it works on.",
+AT_CALL = {
+    "killed before a call": "The process dies and does not make the call.",
+    "killed after a call": "The store executes the call, and the process dies before the response.",
+    "call refused": "The store does not respond and does not execute the call.",
+    "call denied": "The store refuses the credentials once, and does not execute the call.",
+    "response lost": "The store executes the call and does not respond.",
+    "own write found": "The response to a put was lost; the client repeated the put and found its own object.",
+    "put applied late": "The store does not respond, and executes the put some time later.",
+    "suspended": "The process is suspended with all threads, heartbeats included, and later continues with the call.",
+    "cut off": "The broker takes the worker for dead and redelivers its message, while the worker continues.",
 }
-AT_A_SEND = {
-    "killed before a send": "The process dies; the message is never sent.",
-    "killed after a send": "The message is sent; the process dies before it learns so.",
+AT_SEND = {
+    "killed before a send": "The process dies and does not send the message.",
+    "killed after a send": "The broker takes the message, and the process dies before the confirm.",
     "send refused": "The broker takes no messages.",
-    "confirmation lost": "The broker has the message; the sender is told that it has not.",
-    "message lost": "The broker forgets the message.",
-    "message doubled": "The message arrives twice or more.",
+    "confirmation lost": "The broker takes the message, and the sender gets an error.",
+    "message lost": "The broker loses the message.",
+    "message duplicated": "The message arrives twice or more.",
     "message late": "The message arrives much later.",
 }
-AT_A_DEATH = {"message lost with its worker": "The message of a worker that died does not come back."}
-ANY_TIME = {"queue purged": "All messages that wait are gone."}
-FAULTS = {**AT_A_CALL, **AT_A_SEND, **AT_A_DEATH, **ANY_TIME}
+AT_DEATH = {"message lost with its worker": "The message of a dead worker is not redelivered."}
+ANY_TIME = {"queue purged": "All waiting messages are lost."}
+FAULTS = {**AT_CALL, **AT_SEND, **AT_DEATH, **ANY_TIME}
 
 
 class Faults:
-    """Draws faults at the rates given, each at most as long as it is wanted.
+    """A source of faults at given rates, until `over` is set.
 
     Args:
-        rng: Where the draws come from.
-        rates: Part of the points of its kind at which each fault strikes.
-        skipped: Numbers of faults that do not strike after all, to find out which matter.
+        rng: The source of random numbers.
+        rates: Probability of each fault at each of its points.
+        skipped: Numbers of faults that are drawn and not injected, to find the relevant ones.
     """
 
     def __init__(self, rng: random.Random, rates: Mapping[str, float], *, skipped: Collection[int] = ()) -> None:
@@ -47,21 +47,21 @@ class Faults:
         self.over = False
         self.injected: Counter[str] = Counter()
         self.drawn = 0
-        """Faults so far, those that were skipped included; a fault's number is how many were before it."""
+        """Number of faults drawn so far, skipped ones included. A fault's number is the count before it."""
         self._random = rng.random
         self._skipped = skipped
-        self._calls = _steps(rates, AT_A_CALL)
-        self._sends = _steps(rates, AT_A_SEND)
+        self._calls = _steps(rates, AT_CALL)
+        self._sends = _steps(rates, AT_SEND)
         self._rates = rates
 
-    def at_a_call(self) -> str | None:
+    def draw_at_call(self) -> str | None:
         return self._draw(self._calls)
 
-    def at_a_send(self) -> str | None:
+    def draw_at_send(self) -> str | None:
         return self._draw(self._sends)
 
-    def strikes(self, fault: str) -> bool:
-        """Whether a fault that has its own occasion strikes at this one."""
+    def occurs(self, fault: str) -> bool:
+        """Draw whether a fault occurs at one of its own points, and return the result."""
         return self._draw([(self._rates.get(fault, 0.0), fault)]) is not None
 
     def record(self, fault: str) -> None:

@@ -1,95 +1,84 @@
-"""What must hold, whatever happens. Checked while a schedule is played and when it is over."""
+"""The invariants, checked while a schedule is played. `final_checks` has those of its end."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from fanout.clock import AGREE_S
-from fanout.records.failure import FailedItem, Failure
 from fanout.records.keys import JOBS_PREFIX, launch_of, split_generation
 from fanout.records.ledger import Ledger
-from fanout.records.models import Manifest, Outcome, OutcomeStatus
+from fanout.records.models import Outcome
 from fanout.runtime import ENDED_CHECK_S
-from fanout.stages.barrier import completion_of
-from fanout.stages.result_reader import chunk_values
 
 from .broker import Message, Worker
+from .final_checks import FinalChecks
 from .loop import Fiber, Process
-from .shape import GROUP_WIDTH, STALL_S
+from .shape import GROUP_WIDTH
 from .task import SCRIPTS
 
 if TYPE_CHECKING:
     from .world import World
 
 OVERWRITTEN = {"heartbeats", "complete", "attempts"}
-"""What a job may write more than once; everything else stands as it was first written."""
-
-LOST = "WorkerLost"
-CHUNKS = re.compile(r"combining the results of chunks (\d+) to (\d+)")
-NEVER = {"broken", "poison"}
-"""Steps and items that never work."""
-RAISES = {"broken", "mended", "flaky"}
+"""Records that a job may overwrite. All others must stay as they were first written."""
 
 
 class Violation(Exception):
-    """Something that must hold does not.
+    """The violation of an invariant.
 
     Attributes:
-        law: The law that was broken, in a few words.
+        invariant: The invariant, in a few words.
     """
 
-    def __init__(self, law: str, details: str) -> None:
-        self.law = law
-        super().__init__(f"{law}: {details}")
+    def __init__(self, invariant: str, details: str) -> None:
+        self.invariant = invariant
+        super().__init__(f"{invariant}: {details}")
 
 
-def job_of(key: str) -> str:
-    """The job that an object belongs to."""
+def parse_job_id(key: str) -> str:
+    """Return the id of the job that an object belongs to."""
     return key.removeprefix(JOBS_PREFIX).partition("/")[0]
 
 
 class Invariants:
-    """Watches one schedule."""
+    """The observer of one schedule."""
 
     def __init__(self, world: World) -> None:
         self.violation: Violation | None = None
         self.deliveries: Counter[tuple[str, int]] = Counter()
-        """Times that the outcome of a job's round was delivered."""
-        self.strikes: Counter[tuple[str, ...]] = Counter()
-        """Runs of a step that raised, or that may have died."""
+        """Number of deliveries by job and generation."""
+        self.failed_runs: Counter[tuple[str, ...]] = Counter()
+        """Number of a step's runs that raised, or that may have died."""
         self.cancelled: set[str] = set()
         self._world = world
         self._interrupted: set[tuple[str, int]] = set()
-        """Rounds of a job in which a worker was interrupted at a join."""
-        self._unrecorded: Counter[tuple[str, ...]] = Counter()
+        """Jobs and generations in which a worker was interrupted in a join."""
+        self.unrecorded: Counter[tuple[str, ...]] = Counter()
         self._copies: Counter[tuple[str, ...]] = Counter()
-        """Messages for a step that there have been, several deliveries of one not counted."""
+        """Number of messages for a step, without redeliveries."""
         self._joining: defaultdict[tuple[str, int], set[Process]] = defaultdict(set)
 
-    def violate(self, law: str, details: str) -> None:
-        """Put a violation on record; the first one counts."""
-        self._world.note("VIOLATION", law, details)
+    def violate(self, invariant: str, details: str) -> None:
+        """Record a violation. Only the first one counts."""
+        self._world.note("VIOLATION", invariant, details)
         if self.violation is None:
-            self.violation = Violation(law, details)
+            self.violation = Violation(invariant, details)
 
     # While it is played
 
-    def asked(self, process: Process, verb: str, key: str) -> None:
-        """A process asks the store for something."""
+    def on_request(self, process: Process, verb: str, key: str) -> None:
+        """Handle a storage request of a process."""
         if not verb.startswith("put") and verb != "delete":
             return
         if isinstance(process, Worker) and process.message is not None:
-            if job_of(key) not in process.served:
+            if parse_job_id(key) not in process.served:
                 self.violate("a worker writes nothing of another job", f"{verb} {key} for {process.message.job_id}")
             kind = split_generation(launch_of(key)[1])[1].partition("/")[0]
             process.has_begun |= kind in ("attempts", "claims") and key not in self._world.objects
 
-    def written(self, key: str, before: bytes | None, after: bytes) -> None:
-        """An object was written."""
-        job_id = job_of(key)
+    def on_write(self, key: str, before: bytes | None, after: bytes) -> None:
+        """Handle the write of an object."""
+        job_id = parse_job_id(key)
         number, name = split_generation(launch_of(key)[1])
         kind = name.partition("/")[0]
         if before is not None and before != after and kind not in OVERWRITTEN:
@@ -98,65 +87,70 @@ class Invariants:
             self._world.generations[job_id] = max(self._world.generations[job_id], number)
         fiber = self._world.loop.current()
         if key.endswith(".interrupted") and isinstance(fiber, Fiber) and isinstance(fiber.process, Worker):
-            fiber.process.has_said_so = True
+            fiber.process.has_recorded_interruption = True
 
-    def taken(self, worker: Worker, message: Message) -> None:
-        """A worker begins with a message."""
-        self._unrecorded[message.work] += message.leaves_no_record
+    def on_take(self, worker: Worker, message: Message) -> None:
+        """Handle the start of a worker on a message."""
+        self.unrecorded[message.work] += message.leaves_no_record
 
-    def interrupted(self, process: Process) -> None:
-        """A process dies, or others may take it for dead."""
+    def on_interruption(self, process: Process) -> None:
+        """Handle the death of a process, or a moment at which others may take it for dead."""
         if isinstance(process, Worker) and process.message is not None:
-            self.strikes[process.message.work] += 1
-            # A run that is on record as put off is none, though its worker did not live to give the message back.
-            self._unrecorded[process.message.work] += process.has_said_so
+            self.failed_runs[process.message.work] += 1
+            # A run that is recorded as interrupted is no attempt, even if its worker died before the requeue.
+            self.unrecorded[process.message.work] += process.has_recorded_interruption
             if process.message.step == "join":
                 self._interrupted.add((process.message.job_id, process.message.generation))
 
-    def posted(self, message: Message, copies: int) -> None:
-        """The broker takes a message, so many times."""
-        # One that was put off is sent in place of itself.
+    def on_post(self, message: Message, copies: int) -> None:
+        """Handle a message that the broker takes, with that number of copies."""
+        # A deferred message replaces itself.
         self._copies[message.work] += copies - (message.retries > 0)
 
-    def refused(self, process: Process) -> None:
-        """The store did not answer a process."""
+    def on_refusal(self, process: Process) -> None:
+        """Handle a storage request without a response."""
         if isinstance(process, Worker):
             process.refusals += 1
 
-    def rescheduled(self, worker: Worker, message: Message) -> None:
-        """The store failed a run. If it failed the record of that, too, a run that had begun looks like a death."""
-        self._unrecorded[message.work] += worker.has_said_so
-        self.strikes[message.work] += worker.has_begun and worker.refusals > 1 and not worker.has_said_so
+    def on_reschedule(self, worker: Worker, message: Message) -> None:
+        """Handle a run that a storage failure interrupted.
 
-    def given_back(self, worker: Worker, message: Message) -> None:
-        """A worker gives a message back, because the broker took none of its own."""
-        self._unrecorded[message.work] += 1
-        # It comes again as if its worker had died; and what a copy of it has begun looks like a run of its own.
-        unheard = worker.refusals > 0 and not worker.has_said_so
-        self.strikes[message.work] += message.step == "setup" and (unheard or self._copies[message.work] > 1)
+        If the record of the interruption failed, too, a run that had begun looks like a death.
+        """
+        self.unrecorded[message.work] += worker.has_recorded_interruption
+        self.failed_runs[message.work] += (
+            worker.has_begun and worker.refusals > 1 and not worker.has_recorded_interruption
+        )
 
-    def raised(self, worker: Worker) -> None:
-        """A step of the task raised."""
+    def on_requeue(self, worker: Worker, message: Message) -> None:
+        """Handle a worker that requeues its message because the broker refused a message of the stage."""
+        self.unrecorded[message.work] += 1
+        # It is redelivered as if its worker had died, and an attempt that a copy of it began looks like its own.
+        unrecorded = worker.refusals > 0 and not worker.has_recorded_interruption
+        self.failed_runs[message.work] += message.step == "setup" and (unrecorded or self._copies[message.work] > 1)
+
+    def on_raise(self, worker: Worker) -> None:
+        """Handle an exception of a step."""
         assert worker.message is not None
-        self.strikes[worker.message.work] += 1
+        self.failed_runs[worker.message.work] += 1
 
-    def sending(self, process: Process, message: Message) -> None:
-        """A stage sends a message."""
+    def on_send(self, process: Process, message: Message) -> None:
+        """Handle a message that a stage sends."""
         if not isinstance(process, Worker) or process.message is None:
             return
         if self._world.loop.current() is not process.serving:
             if message.step != "join":
-                self.violate("what was put off sends joins at most", str(message))
+                self.violate("deferred work sends joins at most", str(message))
             return
         process.sent += 1
         script = SCRIPTS[self._world.number(message.job_id)]
-        # A setup may send its own chunks, and then those of the attempt that was first.
+        # Setup may send its own chunks, and then those of the setup that finished first.
         limits = {"setup": 2 * script.count(script.runs["setup"]) + 2, "process": 1, "join": 0}
         if process.sent > limits[process.message.step]:
             self.violate("a message causes few others", f"{process.message} sent {process.sent}, the last {message}")
 
-    def processing(self, process: Process) -> None:
-        """The user's process begins with an item."""
+    def on_process(self, process: Process) -> None:
+        """Handle the start of process on an item."""
         assert isinstance(process, Worker)
         assert process.message is not None
         message = process.message
@@ -164,10 +158,10 @@ class Invariants:
             Ledger.of(self._world.objects, message.job_id, message.generation).keys.outcome
         )
         if ended_at is not None and ended_at < process.taken_at - ENDED_CHECK_S:
-            self.violate("nobody begins with a chunk of a job that has ended", str(process.message))
+            self.violate("no worker begins a chunk of a job that has ended", str(process.message))
 
-    def joining(self, process: Process) -> None:
-        """The user's join begins."""
+    def on_join(self, process: Process) -> None:
+        """Handle the start of join."""
         assert isinstance(process, Worker)
         assert process.message is not None
         job = (process.message.job_id, process.message.generation)
@@ -176,235 +170,28 @@ class Invariants:
             self.violate("join runs once at a time", f"{job} on {process.name} while on {others}")
         self._joining[job].add(process)
 
-    def joining_combined(self, values: int) -> None:
-        """The user's join is given so many combined values."""
+    def on_combined_join(self, values: int) -> None:
+        """Handle the number of combined values that join receives."""
         if values > GROUP_WIDTH:
-            self.violate("join is given few combined values", str(values))
+            self.violate("join receives few combined values", str(values))
 
-    def served(self, worker: Worker, message: Message) -> None:
-        """A worker has done what a message asked for."""
+    def on_done(self, worker: Worker, message: Message) -> None:
+        """Handle the end of a worker's work on a message."""
         self._joining[message.job_id, message.generation].discard(worker)
 
-    def delivered(self, worker: Worker, message: Message, outcome: Outcome) -> None:
-        """Callbacks are sent with an outcome."""
+    def on_delivery(self, worker: Worker, message: Message, outcome: Outcome) -> None:
+        """Handle the delivery of an outcome to callbacks."""
         job_id, job = message.job_id, (message.job_id, message.generation)
         self.deliveries[job] += 1
         self._world.note("delivered", job_id, outcome.status)
         completion = Ledger.of(self._world.objects, *job).outcome()
         if completion is None or completion.to_bytes() != outcome.to_bytes():
-            self.violate("what is delivered is the outcome", f"{job_id}: {outcome} and not {completion}")
+            self.violate("the delivered outcome is the recorded one", f"{job_id}: {outcome} and not {completion}")
         if self.deliveries[job] > 1 and job not in self._interrupted:
             self.violate("callbacks fire once while no worker is lost", str(job))
         if message.continuation is None and self._world.shape.launched and self._world.shape.expires_s is None:
-            self.violate("what follows the join is delivered to", job_id)
-
-    # When it is over
+            self.violate("the callbacks of the join receive the outcome", job_id)
 
     def check(self) -> None:
-        """Everything that must hold in the end."""
-        for job_id in self._world.job_ids:
-            self._check_job(job_id)
-
-    def _check_job(self, job_id: str) -> None:
-        ledger = self._world.latest(job_id)
-        outcome = ledger.outcome()
-        if outcome is None:
-            self.violate(
-                "every job ends", f"{job_id} has no outcome {self._world.loop.now - self._world.fair_at:.0f} s later"
-            )
-            return
-        if not self.deliveries[job_id, ledger.generation] or ledger.keys.delivered not in self._world.objects:
-            self.violate("every outcome is delivered", job_id)
-        if outcome.failure is None:
-            self._check_value(job_id, ledger, outcome)
-        else:
-            failure = Failure.read(outcome.failure)
-            assert failure is not None
-            self._check_failure(job_id, ledger.generation, outcome, failure)
-        if job_id in self.cancelled:
-            generations = (
-                Ledger.of(ledger.store, job_id, generation).outcome() for generation in range(ledger.generation + 1)
-            )
-            if all(generation is None or generation.status != OutcomeStatus.CANCELLED for generation in generations):
-                self.violate("cancelled is cancelled", job_id)
-        self._check_effort(job_id, ledger)
-
-    def _check_value(self, job_id: str, ledger: Ledger, outcome: Outcome) -> None:
-        world = self._world
-        shape, script = world.shape, SCRIPTS[world.number(job_id)]
-        never = sum(kind in NEVER for kind in shape.items)
-        never_combined = shape.must_combine and shape.tolerate is None and shape.combine in NEVER
-        if never > (shape.tolerate or 0) or {shape.setup, shape.join} & NEVER or never_combined:
-            self.violate("a job with steps that never work fails", f"{job_id}: {shape.items}")
-        manifest = ledger.manifest()
-        value = ledger.value(outcome)
-        assert isinstance(value, list)
-        combines = shape.combines is not None
-        if manifest is None or completion_of(ledger, manifest, combines=combines, by="check").due:
-            self.violate("a job that succeeds is complete", job_id)
-            return
-        if combines:
-            self._check_combined(job_id, ledger, manifest, outcome, value)
-            return
-        stored = [
-            row.to_dict() if isinstance(row, FailedItem) else row
-            for chunk in range(manifest.chunks)
-            for row in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
-        ]
-        # A good result may have come after the join had been told that there is none.
-        if len(value) != len(stored) or any(
-            a != b and not isinstance(a, dict) for a, b in zip(value, stored, strict=False)
-        ):
-            self.violate("join gets the results that stand", f"{job_id}: {value} and not {stored}")
-        salt = next((row[1] for row in value if isinstance(row, list)), None)
-        if salt is not None and len(value) != script.count(salt):
-            self.violate("the value is what a serial run gives", f"{job_id}: {value}")
-        for index, row in enumerate(value):
-            if isinstance(row, dict):
-                self._check_failed_item(job_id, ledger, index, row)
-            elif row[:2] != [index, salt] or tuple(row) not in script.gave[index]:
-                self.violate("the value is what a serial run gives", f"{job_id}: {row} at {index}")
-        failed = sum(isinstance(row, dict) for row in value)
-        if outcome.failed != failed or failed > (shape.tolerate or 0):
-            self.violate("no more items fail than may, and all are counted", f"{job_id}: {failed}, {outcome.failed}")
-
-    def _check_combined(
-        self, job_id: str, ledger: Ledger, manifest: Manifest, outcome: Outcome, value: list[list[int]]
-    ) -> None:
-        """The rows of all items that did not fail, in order."""
-        shape, script = self._world.shape, SCRIPTS[self._world.number(job_id)]
-        stored = [
-            row
-            for chunk in range(manifest.chunks)
-            for part in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
-            if not isinstance(part, FailedItem)
-            for row in part
-        ]
-        # A good result may have come after others had been combined without it.
-        if value != stored and not outcome.failed:
-            self.violate("join gets the results that stand", f"{job_id}: {value} and not {stored}")
-        if any(tuple(row) not in script.gave[row[0]] or row[1] != value[0][1] for row in value):
-            self.violate("the value is what a serial run gives", f"{job_id}: {value}")
-        given = [row[0] for row in value]
-        absent = set(range(manifest.items)) - set(given)
-        if given != sorted(set(given)) or (value and manifest.items != script.count(value[0][1])):
-            self.violate("the value is what a serial run gives", f"{job_id}: {value}")
-        if outcome.failed != len(absent) or len(absent) > (shape.tolerate or 0):
-            self.violate("no more items fail than may, and all are counted", f"{job_id}: {absent}, {outcome.failed}")
-        for failed in outcome.failed_items:
-            if failed.item not in absent:
-                self.violate("who is named among the failed has failed", f"{job_id}: {failed}")
-            self._check_failed_item(job_id, ledger, failed.item, failed.to_dict())
-
-    def _check_failed_item(self, job_id: str, ledger: Ledger, index: int, row: dict[str, object]) -> None:
-        struck = self._struck(job_id, ledger.generation, index // self._world.shape.chunk_items)
-        kinds = dict(enumerate(self._world.shape.items))
-        raises = row["error"] == "ValueError" and (kinds.get(index) in RAISES or self._combine_raises)
-        if row["item"] != index or struck < self._world.shape.max_attempts or not (raises or row["error"] == LOST):
-            self.violate("a failed item says what was the matter", f"{job_id}: {row} at {index}")
-
-    @property
-    def _combine_raises(self) -> bool:
-        shape = self._world.shape
-        return shape.combines is not None and shape.combine in RAISES
-
-    def _check_failure(self, job_id: str, generation: int, outcome: Outcome, failure: Failure) -> None:
-        world = self._world
-        shape = world.shape
-        if failure.error == "JobCancelled":
-            true = shape.cancel_s is not None and outcome.status == OutcomeStatus.CANCELLED
-        elif failure.error == "DeadlineExceeded":
-            written_at = world.objects.written_at(Ledger.of(world.objects, job_id, generation).keys.outcome)
-            assert written_at is not None
-            # Clocks that differ by no more than that are taken to agree.
-            ends_at = world.began_at + (shape.deadline_s or 0.0) - AGREE_S
-            true = shape.deadline_s is not None and written_at >= ends_at
-        elif failure.error == "Expired":
-            true = shape.expires_s is not None and not SCRIPTS[world.number(job_id)].runs["setup"]
-        elif failure.step == "combine" and failure.chunk is None:
-            true = self._is_true_of_a_node(job_id, generation, failure)
-        elif failure.step in ("process", "combine"):
-            true = self._is_true_of_chunks(job_id, generation, failure)
-        elif failure.error == LOST:
-            true = self.strikes[job_id, str(generation), failure.step] >= shape.max_attempts
-        else:
-            true = failure.error == "ValueError" and getattr(shape, failure.step) == "broken"
-        if not true:
-            self.violate("a failure says what was the matter", f"{job_id}: {failure}")
-
-    def _is_true_of_chunks(self, job_id: str, generation: int, failure: Failure) -> bool:
-        shape = self._world.shape
-        if failure.error == "TooManyFailed":
-            chunks = [
-                chunk
-                for chunk in range(shape.chunks + 10)
-                if self._struck(job_id, generation, chunk) >= shape.max_attempts
-            ]
-            return shape.tolerate is not None and len(chunks) * shape.chunk_items > shape.tolerate
-        if failure.chunk is None or self._struck(job_id, generation, failure.chunk) < shape.max_attempts:
-            return False
-        if failure.error == LOST:
-            return True
-        if failure.step == "combine":
-            return failure.error == "ValueError" and failure.item is None and self._combine_raises
-        kinds = dict(enumerate(shape.items))
-        if failure.error != "ValueError" or failure.item is None or kinds.get(failure.item) not in RAISES:
-            return False
-        return failure.item // shape.chunk_items == failure.chunk
-
-    def _is_true_of_a_node(self, job_id: str, generation: int, failure: Failure) -> bool:
-        first, last = map(int, CHUNKS.search(failure.reason).groups())  # type: ignore[union-attr]
-        if failure.error != LOST:
-            return failure.error == "ValueError" and self._combine_raises
-        struck = sum(self._struck(job_id, generation, chunk) for chunk in range(first, last + 1))
-        return struck >= self._world.shape.max_attempts
-
-    def _struck(self, job_id: str, generation: int, chunk: int) -> int:
-        """Runs of a chunk in a round that raised or may have died, of whichever attempt had most.
-
-        The outcome may be older than the manifest, and so of an attempt that was not to count.
-        """
-        found = (
-            count
-            for work, count in self.strikes.items()
-            if len(work) == 4 and work[3] == str(chunk) and work[:2] == (job_id, str(generation))
-        )
-        return max(found, default=0)
-
-    def _check_effort(self, job_id: str, ledger: Ledger) -> None:
-        world = self._world
-        resends = sum(1 for _ in ledger.store.list(ledger.keys.resends))
-        lasted_s = world.loop.now - world.began_at
-        if resends > math.log2(max(lasted_s / STALL_S, 1)) + 2:
-            self.violate("nudges become rarer", f"{job_id}: {resends} in {lasted_s:.0f} s")
-        self._check_runs(job_id)
-        if world.shape.is_calm and resends and not self._is_slow():
-            self.violate("a job with which nothing is amiss needs no nudge", f"{job_id}: {resends}")
-
-    def _check_runs(self, job_id: str) -> None:
-        """Runs that are put on record are at most `max_attempts`, and those that are not have each a message."""
-        shape, runs = self._world.shape, SCRIPTS[self._world.number(job_id)].runs
-        limits: Counter[int | str] = Counter({"setup": shape.max_attempts, "join": shape.max_attempts})
-        for work, unrecorded in self._unrecorded.items():
-            if work[0] == job_id:
-                step = work[2] if len(work) == 3 else int(work[3])
-                limits[step] += unrecorded + (shape.max_attempts if len(work) == 4 or work[1] != "0" else 0)
-        for step, count in runs.items():
-            limit = limits[step if isinstance(step, str) else step // shape.chunk_items]
-            if count > limit:
-                self.violate("a step runs no more often than it may", f"{job_id}: {step} ran {count} > {limit} times")
-        if shape.combine == "poison":
-            self._check_poisoned_combines(job_id, limits)
-
-    def _check_poisoned_combines(self, job_id: str, limits: Counter[int | str]) -> None:
-        """A combine that kills its worker gets no further than one group, each of whose chunks may repeat it."""
-        shape = self._world.shape
-        for item, count in SCRIPTS[self._world.number(job_id)].combined.items():
-            first = item // shape.chunk_items // GROUP_WIDTH * GROUP_WIDTH
-            limit = sum(limits[chunk] for chunk in range(first, first + GROUP_WIDTH))
-            if count > limit:
-                self.violate("a step runs no more often than it may", f"{job_id}: combine of {item} ran {count} times")
-
-    def _is_slow(self) -> bool:
-        shape = self._world.shape
-        return max(shape.latency_s, shape.message_s) * 4 > STALL_S
+        """Check the invariants of the end."""
+        FinalChecks(self._world, self).check()

@@ -1,4 +1,4 @@
-"""Virtual time: an event loop that steps the real, synchronous stages as fibers, one at a time."""
+"""Virtual time: an event loop that runs the real, synchronous stages in fibers, one at a time."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 EPOCH = 1_800_000_000.0
-"""Where every schedule's clock begins, in seconds."""
+"""Start of each schedule's clock, in seconds."""
 
 TICK_S = 1e-6
-"""What a look at the clock costs, so that no two looks show the same time."""
+"""Advance of the clock per reading, so that no two readings are equal."""
 
 
 class Killed(BaseException):
-    """Raised in a fiber whose process was killed: no `except Exception` sees it, and nothing it does has an effect."""
+    """The exception in a fiber whose process was killed. No `except Exception` catches it."""
 
 
 class Process:
-    """What dies, freezes and goes on as a whole: a worker, a caller, a sweeper. Several fibers may be its threads."""
+    """A worker, a caller or a sweeper. It dies, is suspended and resumes with all of its fibers, its threads."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.dead = False
         self.skew_s = 0.0
-        """How far its clock is ahead of the store's."""
-        self.frozen_until = 0.0
+        """Seconds that its clock is ahead of the store's."""
+        self.suspended_until = 0.0
         self.fibers: set[Fiber] = set()
-        self.held: list[tuple[Fiber, int]] = []
-        """Fibers, with their turns, that would have gone on while it stood still."""
-        self.again: Callable[[], None] | None = None
-        """Starts another in its place when it has died."""
+        self.pending: list[tuple[Fiber, int]] = []
+        """Fibers, with their turns, that became due while the process was suspended."""
+        self.restart: Callable[[], None] | None = None
+        """Starts a replacement after its death."""
 
     def __repr__(self) -> str:
         return self.name
 
 
 class Fiber(greenlet):  # type: ignore[misc]
-    """A thread of a process. Runs until it sleeps or parks; then the loop runs another."""
+    """A thread of a process. It runs until it sleeps or parks, and then the loop runs another."""
 
     def __init__(self, loop: Loop, process: Process, body: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         super().__init__(self._live, loop.hub)
         self.process = process
         self.turn = 0
-        """Counts its sleeps, so that an alarm that was set for an earlier one does not wake it from this one."""
+        """Number of its sleeps, so that a timer of an earlier sleep does not end a later one."""
         self.done = False
         self.joining: list[Fiber] = []
         self._loop = loop
@@ -68,11 +68,11 @@ class Fiber(greenlet):  # type: ignore[misc]
 
 
 class Loop:
-    """The clock and all that is to happen.
+    """The clock and the queue of events.
 
     Args:
-        rng: Where every choice comes from.
-        on_error: Called with what a fiber raised and nobody caught.
+        rng: The source of all random choices.
+        on_error: Called with a fiber's uncaught exception.
     """
 
     def __init__(self, rng: random.Random, on_error: Callable[[Fiber, BaseException], None]) -> None:
@@ -84,12 +84,12 @@ class Loop:
         self._count = 0
 
     def clock(self) -> float:
-        """The time; later at each look."""
+        """Return the time, and advance it a little."""
         self.now += TICK_S
         return self.now
 
     def wall_clock(self) -> float:
-        """What the machine of the running process takes the time to be."""
+        """Return the time of the current process's clock."""
         current = getcurrent()
         return self.clock() + (current.process.skew_s if isinstance(current, Fiber) else 0.0)
 
@@ -107,7 +107,7 @@ class Loop:
         self._switch(fiber)
 
     def park(self) -> None:
-        """Sleep until somebody wakes this fiber."""
+        """Sleep until another fiber wakes this one."""
         fiber = self.current()
         if fiber.process.dead:
             raise Killed
@@ -122,7 +122,7 @@ class Loop:
         if fiber.process.dead:
             raise Killed
 
-    # For anybody
+    # For all
 
     def spawn(self, process: Process, body: Callable[..., object], *arguments: Any) -> Fiber:
         fiber = Fiber(self, process, body, arguments)
@@ -130,41 +130,41 @@ class Loop:
         return fiber
 
     def at(self, when: float, action: Callable[[], object]) -> None:
-        """Have the loop itself do something."""
+        """Schedule an action of the loop itself."""
         self._push(max(when, self.now), action, -1)
 
     def _push(self, when: float, what: Any, turn: int) -> None:
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, what, turn))
 
-    def thaw(self, process: Process) -> None:
-        """Let a process that stands still go on, with all of its fibers."""
-        process.frozen_until = min(process.frozen_until, self.now)
-        for fiber, turn in process.held:
+    def resume(self, process: Process) -> None:
+        """Resume a suspended process with all of its fibers."""
+        process.suspended_until = min(process.suspended_until, self.now)
+        for fiber, turn in process.pending:
             self._push(self.now, fiber, turn)
-        process.held.clear()
+        process.pending.clear()
 
     # For the hub
 
     def _hold(self, fiber: Fiber, turn: int) -> None:
         process = fiber.process
-        process.held.append((fiber, turn))
-        if len(process.held) == 1:
-            self.at(process.frozen_until, lambda: self.thaw(process))
+        process.pending.append((fiber, turn))
+        if len(process.pending) == 1:
+            self.at(process.suspended_until, lambda: self.resume(process))
 
     def kill(self, process: Process) -> None:
-        """End every fiber of a process where it stands. Only the loop may call it."""
+        """End all fibers of a process. Only the loop may call it."""
         process.dead = True
         for fiber in sorted(process.fibers, key=lambda fiber: fiber.turn):
             if fiber:
                 fiber.throw(Killed)
             else:
-                # It never ran; thrown into, it would run its body's first line.
+                # A fiber that never ran would run its body's first line on throw.
                 fiber.done = True
         process.fibers.clear()
 
     def run(self, over: Callable[[], bool]) -> None:
-        """Let time pass until `over`, or until nothing is left to happen."""
+        """Run events until `over` returns True, or until none is left."""
         heap = self._heap
         while heap and not over():
             when, _, what, turn = heapq.heappop(heap)
@@ -172,7 +172,7 @@ class Loop:
                 fiber: Fiber = what
                 if fiber.done or fiber.turn != turn or fiber.process.dead:
                     continue
-                if fiber.process.frozen_until > when:
+                if fiber.process.suspended_until > when:
                     self._hold(fiber, turn)
                     continue
                 self.now = max(self.now, when)

@@ -1,4 +1,4 @@
-"""The protocol without one of its parts: what a simulation worth its name must notice."""
+"""Mutations: the protocol without one of its parts. The simulation must detect each."""
 
 from __future__ import annotations
 
@@ -29,37 +29,39 @@ from .store import TimedStore
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A part taken out.
+    """A patch that disables a part of the protocol.
 
     Attributes:
-        made: Within it, the part is missing.
-        where: Fields of `Shape` in which its absence shows soonest.
+        apply: Returns a context in which the part is disabled.
+        shape: Fields of `Shape` with which the absence shows soonest.
     """
 
-    made: Callable[[], AbstractContextManager[Any]]
-    where: dict[str, Any]
+    apply: Callable[[], AbstractContextManager[Any]]
+    shape: dict[str, Any]
 
 
 MUTATIONS: dict[str, Mutation] = {}
 
 
-def mutation(**where: Any) -> Callable[[Callable[[], Any]], None]:
-    def put(make: Callable[[], Any]) -> None:
-        MUTATIONS[make.__name__] = Mutation(make, where)
+def mutation(**shape: Any) -> Callable[[Callable[[], Any]], None]:
+    """Register a mutation under its function's name."""
 
-    return put
+    def register(apply: Callable[[], Any]) -> None:
+        MUTATIONS[apply.__name__] = Mutation(apply, shape)
+
+    return register
 
 
 @mutation()
-def conditional_put() -> Any:
-    """The store ignores that a write is conditional: the last one wins."""
+def conditional_puts() -> Any:
+    """Make the store ignore conditions: the last write wins."""
     put = TimedStore.put
     return patch.object(TimedStore, "put", lambda self, key, body, *, if_absent=False: put(self, key, body))
 
 
 @mutation()
-def read_and_compare() -> Any:
-    """Whoever finds a record in its place believes that it is its own."""
+def comparison_with_existing_records() -> Any:
+    """Let a writer that finds a record take it for its own."""
 
     def put_once(store: ObjectStore, key: str, body: Body) -> None:
         try:
@@ -70,9 +72,9 @@ def read_and_compare() -> Any:
     return patch("fanout.records.record_io.put_once", put_once)
 
 
-@mutation(setup="fickle", items=("well",) * 2, workers=3, rates={"message doubled": 0.6})
-def adoption() -> Any:
-    """A setup that was not the first to finish believes in its own manifest, and so does its process."""
+@mutation(setup="varying", items=("good",) * 2, workers=3, rates={"message duplicated": 0.6})
+def first_manifest_counts() -> Any:
+    """Let a setup that did not finish first, and its process, use its own manifest."""
     write, read = Ledger.write_manifest, Ledger.manifest
 
     def write_manifest(self: Ledger, manifest: Manifest) -> Manifest:
@@ -83,17 +85,19 @@ def adoption() -> Any:
     def manifest(self: Ledger) -> Manifest | None:
         return getattr(self, "own_manifest", None) or read(self)
 
-    return _all(patch.object(Ledger, "write_manifest", write_manifest), patch.object(Ledger, "manifest", manifest))
+    return combine_patches(
+        patch.object(Ledger, "write_manifest", write_manifest), patch.object(Ledger, "manifest", manifest)
+    )
 
 
 @mutation()
 def sweeps() -> Any:
-    """Nobody moves what is stuck."""
+    """Disable sweeps."""
 
     def idle(runtime: Runtime, job_id: str) -> Move:
         return Move.NONE
 
-    return _all(
+    return combine_patches(
         patch("fanout.sweep.sweep_job", idle),
         patch("tests.simulation.world.sweep_job", idle),
         patch("tests.simulation.world.sweep", lambda runtime: iter(())),
@@ -102,46 +106,46 @@ def sweeps() -> Any:
 
 @mutation()
 def claims() -> Any:
-    """Whoever is asked to join does."""
+    """Let each join run without a claim."""
     return patch.object(Ledger, "claim", lambda self, number, note: True)
 
 
-@mutation(join="slow", rates={"message late": 0.5, "message doubled": 0.3})
-def signs_of_life() -> Any:
-    """A join that a sweep sent takes over without asking whether the holder of the claim lives."""
+@mutation(join="slow", rates={"message late": 0.5, "message duplicated": 0.3})
+def heartbeat_check_before_takeover() -> Any:
+    """Let a resent join take over without a check of the claim holder's heartbeat."""
     last_claim = Ledger.last_claim
 
-    def long_ago(self: Ledger) -> LastClaim | None:
-        found = last_claim(self)
-        return found and replace(found, made_at=0.0)
+    def date_back(self: Ledger) -> LastClaim | None:
+        claim = last_claim(self)
+        return claim and replace(claim, made_at=0.0)
 
-    return _all(
-        patch.object(Ledger, "last_claim", long_ago), patch.object(Ledger, "last_heartbeat", lambda self, step: None)
+    return combine_patches(
+        patch.object(Ledger, "last_claim", date_back), patch.object(Ledger, "last_heartbeat", lambda self, step: None)
     )
 
 
 @mutation(join="slow")
-def beats() -> Any:
-    """A step that takes long does not say that it is at work."""
+def heartbeats() -> Any:
+    """Let slow steps write no heartbeats."""
     return patch.object(Heartbeat, "_write", lambda self: None)
 
 
 @mutation(rates={})
-def look_after_the_manifest() -> Any:
-    """Setup does not look whether everyone has finished before it."""
+def completion_check_after_manifest() -> Any:
+    """Let setup not check whether all chunks finished before it."""
     blind = barrier.Completion(landed={}, due={0: "unseen"}, level=0, top={})
     return patch.object(setup, "completion_of", lambda *_, **__: blind)
 
 
-@mutation(rates={}, items=("well",) * 6, chunk_items=1)
-def looks_that_wait() -> Any:
-    """Whoever puts off its look at a group never looks."""
+@mutation(rates={}, items=("good",) * 6, chunk_items=1)
+def deferred_completion_checks() -> Any:
+    """Drop deferred completion checks."""
     return patch.object(Debouncer, "defer", lambda self, name, action: None)
 
 
-@mutation(rates={}, items=("well",) * 5, chunk_items=1)
-def marks_of_early_groups() -> Any:
-    """Nobody marks the groups that were full before there was a manifest."""
+@mutation(rates={}, items=("good",) * 5, chunk_items=1)
+def markers_of_groups_complete_before_manifest() -> Any:
+    """Write no markers of groups that were complete before the manifest."""
 
     def completion_of(ledger: Ledger, manifest: Manifest, **_: Any) -> barrier.Completion:
         landed = ledger.landed(manifest.setup_id)
@@ -152,34 +156,34 @@ def marks_of_early_groups() -> Any:
 
 
 @mutation()
-def completeness() -> Any:
-    """Join takes what there is."""
+def completeness_check_in_join() -> Any:
+    """Let join take an incomplete set of results."""
     completion_of = barrier.completion_of
 
-    def complete(ledger: Ledger, manifest: Manifest, **said: Any) -> barrier.Completion:
-        all_of_them = dict.fromkeys(range(manifest.chunks), 0) | completion_of(ledger, manifest, **said).landed
+    def complete(ledger: Ledger, manifest: Manifest, **options: Any) -> barrier.Completion:
+        all_of_them = dict.fromkeys(range(manifest.chunks), 0) | completion_of(ledger, manifest, **options).landed
         return barrier.Completion(all_of_them, {}, 0, all_of_them)
 
-    return _all(
+    return combine_patches(
         patch.object(join, "completion_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1)
     )
 
 
-@mutation(rates={}, items=("well",) * 5, chunk_items=1, combines="lists")
-def whole_groups() -> Any:
-    """Whoever finishes a chunk combines what there is."""
+@mutation(rates={}, items=("good",) * 5, chunk_items=1, combines="lists")
+def combine_of_complete_groups_only() -> Any:
+    """Let process combine an incomplete group."""
     return patch.object(barrier, "width_of", lambda group, chunks: 1)
 
 
-@mutation(rates={}, items=("well",) * 5, chunk_items=1, combines="pairs")
-def right_edge_of_the_tree() -> Any:
-    """Nobody combines the narrow groups that were full before there was a manifest."""
+@mutation(rates={}, items=("good",) * 5, chunk_items=1, combines="pairs")
+def combine_of_narrow_groups() -> Any:
+    """Leave out narrow groups, at the right edge of the tree, that were complete before the manifest."""
     return patch.object(barrier.Completion, "uncombined", property(lambda self: []))
 
 
-@mutation(items=("well",) * 5, chunk_items=1, combines="lists", rates={"killed after a call": 0.1})
-def climbing_on() -> Any:
-    """Whoever gets a message again, and finds that its result stands, does not go on from it."""
+@mutation(items=("good",) * 5, chunk_items=1, combines="lists", rates={"killed after a call": 0.1})
+def combine_after_redelivery() -> Any:
+    """Let a run stop, instead of combine, when its chunk has a result from an earlier delivery."""
     follow = process._Run._follow
 
     def stay(self: Any, completion: ChunkResult) -> None:
@@ -189,47 +193,49 @@ def climbing_on() -> Any:
     return patch.object(process._Run, "_follow", stay)
 
 
-@mutation(items=("well",) * 3, chunk_items=1, combines="pairs", combine="poison")
-def counting_of_lost_combines() -> Any:
-    """A combine whose workers die is begun as if for the first time."""
+@mutation(items=("good",) * 3, chunk_items=1, combines="pairs", combine="poison")
+def count_of_combine_attempts() -> Any:
+    """Do not count the attempts of a combine whose workers die."""
     return patch.object(Attempts, "begin", lambda self: True)
 
 
 @mutation()
-def counting_of_lost_tries() -> Any:
-    """A step whose workers die is run again and again."""
+def count_of_step_attempts() -> Any:
+    """Do not count the attempts of a step whose workers die."""
     return patch.object(Attempts, "admit", lambda self, **_: Admission.RUN)
 
 
-@mutation(items=("slow",) * 4 + ("well",) * 3, workers=1, rates={"call refused": 0.15})
-def put_off_is_no_try() -> Any:
-    """A run that the store failed counts as one that died."""
+@mutation(items=("slow",) * 4 + ("good",) * 3, workers=1, rates={"call refused": 0.15})
+def interrupted_runs_do_not_count() -> Any:
+    """Count runs that a storage failure interrupted as dead."""
     admit = Attempts.admit
 
-    def counting(self: Attempts, delivery: Delivery, **said: Any) -> Admission:
+    def counting(self: Attempts, delivery: Delivery, **options: Any) -> Admission:
         resent = delivery.resent or delivery.goes_on
-        return admit(self, replace(delivery, resent=resent, resumed=False, requeued=False), **{**said, "stall_s": 0.0})
+        return admit(
+            self, replace(delivery, resent=resent, resumed=False, requeued=False), **{**options, "stall_s": 0.0}
+        )
 
     return patch.object(Attempts, "admit", counting)
 
 
 @mutation(
     max_attempts=1,
-    items=("well",),
+    items=("good",),
     cancel_s=None,
-    rates={"answer lost": 0.12, "call refused": 0.1, "message late": 0.2},
+    rates={"response lost": 0.12, "call refused": 0.1, "message late": 0.2},
 )
-def records_of_what_was_put_off() -> Any:
-    """Nobody puts on record that the store failed a run: others take its silence for a death."""
-    return _all(
+def records_of_interruptions() -> Any:
+    """Write no records of interrupted runs, so that others take them for dead."""
+    return combine_patches(
         patch.object(Ledger, "write_interrupted", lambda self, step, number, note: None),
         patch.object(Ledger, "write_claim_interrupted", lambda self, number, note: None),
     )
 
 
-@mutation(items=("poison",), workers=4, latency_s=1.0, rates={"cut off": 0.1, "message doubled": 0.6})
-def starts_are_written_once() -> Any:
-    """Several who are sent to the same step at once all start."""
+@mutation(items=("poison",), workers=4, latency_s=1.0, rates={"cut off": 0.1, "message duplicated": 0.6})
+def exclusive_attempt_records() -> Any:
+    """Let simultaneous runs of the same step all start."""
 
     def begin_attempt(self: Ledger, step: str, number: int, record: Attempt) -> Attempt:
         self.write_attempt(step, number, record)
@@ -239,54 +245,54 @@ def starts_are_written_once() -> Any:
 
 
 @mutation()
-def attempts_apart() -> Any:
-    """Two runs of setup write to the same place."""
+def distinct_setup_ids() -> Any:
+    """Let two runs of setup write to the same keys."""
     return patch.object(setup, "new_token", lambda: "setup_id")
 
 
-@mutation(rates={}, items=("broken", "well"))
+@mutation(rates={}, items=("broken", "good"))
 def delivery_of_failures() -> Any:
-    """Whoever ends a job without a join leaves it at that."""
+    """Send no join to deliver the failure of a job."""
     return patch.object(outcome, "start_join", lambda *_, **__: None)
 
 
 @mutation(cancel_s=0.3, message_s=3.0, launched=True)
 def waiting_for_setup() -> Any:
-    """A job that ended before its setup began is delivered without what follows."""
+    """Deliver a job that ended before setup without its callbacks."""
     return patch.object(outcome, "awaits_setup", lambda runtime, job: False)
 
 
 @mutation()
-def delivered() -> Any:
-    """Nobody puts on record that an outcome was delivered."""
+def record_of_delivery() -> Any:
+    """Write no record of a delivery."""
     return patch.object(Ledger, "write_delivered", lambda self, note: None)
 
 
 @mutation()
-def notice_of_the_end() -> Any:
-    """A worker does not look whether the job has ended."""
+def check_for_ended_job() -> Any:
+    """Let workers not check whether the job has ended."""
     return patch.object(CachedJob, "ended", lambda self: False)
 
 
-@mutation(skew_s=100 * STALL_S, setup="slow", items=("slow", "well"), rates={})
-def one_clock() -> Any:
-    """Ages and deadlines are told by the clock of whoever asks."""
+@mutation(skew_s=100 * STALL_S, setup="slow", items=("slow", "good"), rates={})
+def store_clock() -> Any:
+    """Measure ages and deadlines with each process's own clock."""
     return patch.object(StoreClock, "now", lambda self: clock_module.time.time())
 
 
 @mutation(max_attempts=3, setup="poison", rates={"message lost with its worker": 1.0})
-def counting_of_lost_setups() -> Any:
-    """A setup that a sweep sends is begun as if for the first time."""
+def count_of_resent_setups() -> Any:
+    """Do not count the attempts of a resent setup."""
     run_setup = engine.run_setup
     return patch.object(
         engine,
         "run_setup",
-        lambda *args, delivery, **said: run_setup(*args, delivery=replace(delivery, resent=False), **said),
+        lambda *args, delivery, **options: run_setup(*args, delivery=replace(delivery, resent=False), **options),
     )
 
 
 @contextmanager
-def _all(*patches: Any) -> Iterator[None]:
+def combine_patches(*patches: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for each in patches:
             stack.enter_context(each)

@@ -1,4 +1,4 @@
-"""What one schedule is like: the job, the workers, and how often what goes wrong."""
+"""The parameters of one schedule: jobs, processes, and rates of faults."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ STALL_S = 10.0
 GROUP_WIDTH = 2
 """The simulated fan-in, so that few chunks make a tree of several levels."""
 
-ITEM_KINDS = ("well", "slow", "flaky", "fickle", "broken", "mended", "poison")
-STEP_KINDS = ("well", "slow", "broken", "poison")
+ITEM_KINDS = ("good", "slow", "flaky", "varying", "broken", "repaired", "poison")
+STEP_KINDS = ("good", "slow", "broken", "poison")
 COMBINE_FORMS = ("pairs", "lists")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Everything a schedule is made from. Equal shapes play equally.
+    """The parameters of a schedule. Equal shapes give equal schedules.
 
     Attributes:
-        seed: Where all choices come from.
-        items: Items of a job, each of one kind: `well` gives its value, `slow` takes longer than `stall_s`, `flaky`
-            raises once, `fickle` gives another value each time, `broken` always raises, `mended` does until the job is
-            retried, `poison` kills its worker.
-        chunk_items: Items a chunk.
-        setup: What setup is like: `well`, `slow`, `broken`, `poison`, or `fickle`: each run gives other items.
-        join: What join is like.
-        combines: The form of the task's combine, `pairs` or `lists`; None for a task without one.
-        combine: What combine is like.
-        jobs: Equal jobs that run at once.
-        workers: Workers.
-        sweepers: Processes that sweep.
-        callers: Processes that wait in `Job.get`.
-        launched: Whether the jobs were launched as a Celery signature, so that setup's message says what follows.
-        max_attempts: Tries of a chunk.
-        tolerate: How many items may fail; None for a job that fails with the first.
-        retry_s: Seconds between two looks of somebody who retries the job when it has failed, until the trouble is
-            over; None for nobody.
-        latency_s: A store call takes at most as long.
-        message_s: A message usually takes at most as long.
-        trouble_s: Faults stop after this time.
-        rates: How often each fault strikes where it can.
+        seed: The seed of all random choices.
+        items: Kinds of a job's items: `good` returns its value, `slow` takes longer than `stall_s`, `flaky` raises
+            once, `varying` returns another value in each run, `broken` always raises, `repaired` raises until the job
+            is retried, `poison` kills its worker.
+        chunk_items: Items per chunk.
+        setup: Kind of setup: `good`, `slow`, `broken`, `poison`, or `varying`, which yields other items in each run.
+        join: Kind of join.
+        combines: Form of the task's combine, `pairs` or `lists`. None for a task without combine.
+        combine: Kind of combine.
+        jobs: Number of equal jobs that run at once.
+        workers: Number of workers.
+        sweepers: Number of processes that sweep.
+        callers: Number of processes that wait in `Job.get`.
+        launched: Whether the jobs are launched as Celery signatures, so that setup's message names the callbacks.
+        max_attempts: Attempts per chunk.
+        tolerate: Number of items that may fail. None for a job that fails with the first failed item.
+        retry_s: Interval in seconds at which a process retries the job if it has failed, until the faults end. None
+            for no such process.
+        latency_s: Longest time of a storage call.
+        message_s: Usual longest time of a message.
+        faults_s: Time after which no fault occurs.
+        rates: Probability of each fault at each of its points.
         deadline_s: The job's deadline, if any.
-        expires_s: When setup's message expires, if ever.
-        cancel_s: When a caller cancels the job, if ever.
-        skew_s: By how much the clocks of two processes may differ from the store's, each way.
-        skipped: Numbers of faults that do not strike after all.
+        expires_s: Time at which setup's message expires, if any.
+        cancel_s: Time at which a caller cancels the job, if any.
+        skew_s: Largest difference between a process's clock and the store's, in either direction.
+        skipped: Numbers of faults that are drawn and not injected.
     """
 
     seed: int = 0
-    items: tuple[str, ...] = ("well", "well", "well")
+    items: tuple[str, ...] = ("good", "good", "good")
     chunk_items: int = 1
-    setup: str = "well"
-    join: str = "well"
+    setup: str = "good"
+    join: str = "good"
     combines: str | None = None
-    combine: str = "well"
+    combine: str = "good"
     jobs: int = 1
     workers: int = 2
     sweepers: int = 1
@@ -71,7 +71,7 @@ class Shape:
     retry_s: float | None = None
     latency_s: float = 0.05
     message_s: float = 0.5
-    trouble_s: float = 60.0
+    faults_s: float = 60.0
     rates: Mapping[str, float] = field(default_factory=dict)
     deadline_s: float | None = None
     expires_s: float | None = None
@@ -85,13 +85,13 @@ class Shape:
 
     @property
     def must_combine(self) -> bool:
-        """Whether the job can't succeed without a call of combine, if none of its items may fail."""
+        """Whether the job cannot succeed without a call of combine, if none of its items may fail."""
         several_a_chunk = min(self.chunk_items, len(self.items)) > 1
         return self.combines is not None and (several_a_chunk or self.chunks > GROUP_WIDTH)
 
     @property
     def is_calm(self) -> bool:
-        """Whether nothing goes wrong but that messages overtake each other: then nobody needs a sweep."""
+        """Whether no fault occurs, apart from messages out of order. Such a job needs no sweep."""
         return not self.rates and "slow" not in (*self.items, *self._steps) and not self._has_poison
 
     @property
@@ -103,16 +103,16 @@ class Shape:
         return (self.setup, self.combine, self.join)
 
     @classmethod
-    def drawn(cls, seed: int) -> Shape:
-        """The shape that belongs to a seed."""
+    def draw(cls, seed: int) -> Shape:
+        """Return the shape of a seed."""
         rng = random.Random(f"shape {seed}")
         trouble = rng.random() > 0.15
         return cls(
             seed=seed,
             items=_items(rng),
             chunk_items=rng.choice((1, 1, 1, 2, 3)),
-            setup=_mostly(rng, "well", "slow", "broken", "poison", "fickle", "fickle", "fickle"),
-            join=_mostly(rng, "well", "slow", "slow", "broken", "poison"),
+            setup=_usually(rng, "good", "slow", "broken", "poison", "varying", "varying", "varying"),
+            join=_usually(rng, "good", "slow", "slow", "broken", "poison"),
             jobs=1 if rng.random() < 0.93 else 2,
             workers=rng.choice((1, 2, 2, 3, 4)),
             sweepers=rng.choice((1, 1, 2)),
@@ -123,46 +123,46 @@ class Shape:
             retry_s=_spread(rng, 0.5, 2 * STALL_S) if rng.random() < 0.2 else None,
             latency_s=_spread(rng, 0.01, STALL_S / 10 if trouble else STALL_S / 50),
             message_s=_spread(rng, 0.01, 3.0 if trouble else 0.5),
-            trouble_s=_spread(rng, 2.0, 20 * STALL_S),
+            faults_s=_spread(rng, 2.0, 20 * STALL_S),
             rates=_rates(rng) if trouble else {},
             deadline_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.06 else None,
             expires_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.05 else None,
             cancel_s=_spread(rng, 0.05, 5 * STALL_S) if rng.random() < 0.1 else None,
             combines=rng.choice(COMBINE_FORMS) if rng.random() < 0.4 else None,
-            combine=_mostly(rng, "well", "slow", "broken", "poison"),
+            combine=_usually(rng, "good", "slow", "broken", "poison"),
             skew_s=_spread(rng, STALL_S, 100 * STALL_S) if rng.random() < 0.3 else 0.0,
         )
 
     @classmethod
     def read(cls, text: str) -> Shape:
-        """The shape that `str` wrote, or that belongs to a bare seed."""
-        said = json.loads(text)
-        if isinstance(said, int):
-            return cls.drawn(said)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
+        """Return the shape that `str` wrote, or the shape of a plain seed."""
+        values = json.loads(text)
+        if isinstance(values, int):
+            return cls.draw(values)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def __str__(self) -> str:
         plain = asdict(Shape())
         return json.dumps({name: value for name, value in asdict(self).items() if value != plain[name]})
 
 
-def _mostly(rng: random.Random, usual: str, *others: str) -> str:
+def _usually(rng: random.Random, usual: str, *others: str) -> str:
     return usual if rng.random() < 0.85 else rng.choice(others)
 
 
 def _spread(rng: random.Random, low: float, high: float) -> float:
-    """A number whose order of magnitude is drawn evenly; short, for it is printed."""
+    """Return a number whose logarithm is drawn evenly, rounded because it is printed."""
     return float(f"{low * (high / low) ** rng.random():.3g}")
 
 
 def _items(rng: random.Random) -> tuple[str, ...]:
     count = rng.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 9))
     if rng.random() < 0.5:
-        return ("well",) * count
+        return ("good",) * count
     odd = rng.choice(ITEM_KINDS[1:])
-    return tuple(odd if rng.random() < 0.3 else _mostly(rng, "well", "slow", "flaky", "fickle") for _ in range(count))
+    return tuple(odd if rng.random() < 0.3 else _usually(rng, "good", "slow", "flaky", "varying") for _ in range(count))
 
 
 def _rates(rng: random.Random) -> dict[str, float]:
     kinds = [fault for fault in FAULTS if rng.random() < 0.35]
-    return {fault: _spread(rng, 0.005, 0.15 if "call" in fault or "frozen" in fault else 0.4) for fault in kinds}
+    return {fault: _spread(rng, 0.005, 0.15 if "call" in fault or "suspended" in fault else 0.4) for fault in kinds}

@@ -1,4 +1,4 @@
-"""The store as a process sees it: each call takes time, may fail, and may be the last thing that the process does."""
+"""The store of the simulation: each call takes time, may fail, and may kill the process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LATE_S = 20.0
-"""A put that lands late does so within this time."""
+"""The longest delay of a put that is applied late."""
 
 
 class TimedStore(MemoryStore):
-    """Objects in memory, dated by the schedule's clock. Watches that what is written once stays as it is."""
+    """Objects in memory, dated by the schedule's clock. It reports each write to the invariants."""
 
     def __init__(self, world: World) -> None:
         super().__init__("simulation")
@@ -30,7 +30,7 @@ class TimedStore(MemoryStore):
         before = self._objects.get(key)
         super().put(key, body, if_absent=if_absent)
         self._dates[key] = datetime.fromtimestamp(self._world.loop.now, UTC)
-        self._world.invariants.written(key, None if before is None else before[0], bytes(body))
+        self._world.invariants.on_write(key, None if before is None else before[0], bytes(body))
 
     def head(self, key: str) -> ObjectInfo:
         return self._dated(super().head(key))
@@ -39,7 +39,7 @@ class TimedStore(MemoryStore):
         return map(self._dated, super().list(prefix, start_after=start_after))
 
     def written_at(self, key: str) -> float | None:
-        """When the object was written; None if there is none."""
+        """Return the time of the object's last write, or None if there is no object."""
         return self._dates[key].timestamp() if key in self._objects else None
 
     def __contains__(self, key: str) -> bool:
@@ -50,7 +50,7 @@ class TimedStore(MemoryStore):
 
 
 class FaultyStore(ObjectStore):
-    """The store that the product's code gets; one step of the schedule a request."""
+    """The store that the library gets. Each request is one step of the schedule."""
 
     def __init__(self, world: World, inner: ObjectStore) -> None:
         self.url = inner.url
@@ -70,12 +70,12 @@ class FaultyStore(ObjectStore):
         return self._call("head", key, lambda: self._inner.head(key))
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        # Our jobs hold less than a page of objects, so that a listing is one request and one moment.
-        found = self._call("list", prefix, lambda: list(self._inner.list(prefix, start_after=start_after)))
-        return iter(found)
+        # Jobs here have fewer objects than a page, so that a listing is one atomic request.
+        listing = self._call("list", prefix, lambda: list(self._inner.list(prefix, start_after=start_after)))
+        return iter(listing)
 
     def delete(self, keys: Iterable[str]) -> None:
-        # A batch is not atomic: others may look between two keys.
+        # A batch is not atomic: other processes may read between two deletions.
         for key in keys:
             self._call("delete", key, lambda key=key: self._inner.delete([key]))  # type: ignore[misc]
 
@@ -84,39 +84,39 @@ class FaultyStore(ObjectStore):
 
     def _call(self, verb: str, key: str, act: Callable[[], T]) -> T:
         world = self._world
-        world.invariants.asked(world.loop.current().process, verb, key)
+        world.invariants.on_request(world.loop.current().process, verb, key)
         world.loop.sleep(world.latency())
-        fault = world.faults.at_a_call()
+        fault = world.faults.draw_at_call()
         if fault is None:
             world.note(verb, key)
             return act()
         world.note(verb, key, fault)
-        if fault == "own write met" and verb != "put once":
+        if fault == "own write found" and verb != "put once":
             return act()
-        if fault == "put lands late" and not verb.startswith("put"):
+        if fault == "put applied late" and not verb.startswith("put"):
             fault = "call refused"
         world.faults.record(fault)
-        if fault in ("call refused", "call denied", "answer lost", "put lands late"):
-            world.invariants.refused(world.loop.current().process)
+        if fault in ("call refused", "call denied", "response lost", "put applied late"):
+            world.invariants.on_refusal(world.loop.current().process)
         if fault == "killed before a call":
             world.die()
         if fault == "call refused":
             raise StorageUnavailable(f"refused: {verb} {key}", key=key)
         if fault == "call denied":
             raise StorageDenied(f"denied: {verb} {key}", key=key)
-        if fault == "frozen":
-            world.freeze()
+        if fault == "suspended":
+            world.suspend()
         elif fault == "cut off":
             world.cut_off()
-        if fault == "put lands late":
+        if fault == "put applied late":
             world.loop.at(world.loop.now + world.rng.random() * LATE_S, lambda: self._land(act))
             raise StorageUnavailable(f"no answer yet: {verb} {key}", key=key)
         answer = act()
         if fault == "killed after a call":
             world.die()
-        if fault == "answer lost":
+        if fault == "response lost":
             raise StorageUnavailable(f"answer lost: {verb} {key}", key=key)
-        if fault == "own write met":
+        if fault == "own write found":
             raise ObjectExists(f"met: {key}", key=key)
         return answer
 

@@ -1,4 +1,4 @@
-"""The tasks that schedules run: each of their steps does what the schedule's script says."""
+"""The tasks of schedules. A script determines what each step does."""
 
 from __future__ import annotations
 
@@ -18,65 +18,65 @@ QUICK_S = 0.2
 
 
 class Script:
-    """What the steps of a job do, and what they have done.
+    """The behaviour of a job's steps, and a record of their runs.
 
     Attributes:
-        runs: Times that a step began: `setup`, `join`, or an item's index.
-        combined: Times that combine began with the result of an item.
-        gave: Values that each item gave in any run.
+        runs: Number of runs by step: `setup`, `join`, or an item's index.
+        combined: Number of combines that began with an item's result.
+        values: All values that runs returned for an item.
     """
 
     def __init__(self, world: World, shape: Shape) -> None:
         self.runs: Counter[int | str] = Counter()
         self.combined: Counter[int] = Counter()
-        self.gave: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
+        self.values: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
         self._raised: Counter[int | str] = Counter()
         self._world = world
         self._shape = shape
 
     def setup(self) -> Iterator[dict[str, int]]:
         self.runs["setup"] += 1
-        salt = self.runs["setup"] if self._shape.setup == "fickle" else 0
+        salt = self.runs["setup"] if self._shape.setup == "varying" else 0
         for index in range(self.count(salt)):
             yield {"index": index, "salt": salt}
-            self._take(self._shape.setup if index == 0 else "well", "setup")
+            self._act(self._shape.setup if index == 0 else "good", "setup")
         if not self.count(salt):
-            self._take(self._shape.setup, "setup")
+            self._act(self._shape.setup, "setup")
 
     def count(self, salt: int) -> int:
-        """Items that a run of setup yields: a fickle one yields one more each time."""
+        """Return the number of items that a run of setup yields. A varying setup yields one more in each run."""
         return len(self._shape.items) + salt
 
     def process(self, index: int, salt: int) -> list[int]:
         self.runs[index] += 1
-        self._world.invariants.processing(self._world.loop.current().process)
-        kind = self._shape.items[index] if index < len(self._shape.items) else "well"
-        if kind == "mended":
-            kind = "well" if self._world.round_of(self._world.loop.current().process) else "broken"
-        self._take(kind, index)
-        value = (index, salt, self.runs[index] if kind == "fickle" else index * index)
-        self.gave[index].add(value)
+        self._world.invariants.on_process(self._world.loop.current().process)
+        kind = self._shape.items[index] if index < len(self._shape.items) else "good"
+        if kind == "repaired":
+            kind = "good" if self._world.generation_of(self._world.loop.current().process) else "broken"
+        self._act(kind, index)
+        value = (index, salt, self.runs[index] if kind == "varying" else index * index)
+        self.values[index].add(value)
         return list(value)
 
     def combine(self, results: Iterable[list[list[int]]]) -> list[list[int]]:
-        """Rows of items, in a row; so the order of the results can be told from it."""
+        """Concatenate the rows of items, so that the value shows the order of the results."""
         parts = list(results)
         self.combined[parts[0][0][0]] += 1
-        self._take(self._shape.combine, "combine")
+        self._act(self._shape.combine, "combine")
         return [row for part in parts for row in part]
 
     def join(self, results: Sequence[list[int]]) -> list[list[int]]:
         self.runs["join"] += 1
-        self._world.invariants.joining(self._world.loop.current().process)
+        self._world.invariants.on_join(self._world.loop.current().process)
         values = list(results)
-        self._take(self._shape.join, "join")
+        self._act(self._shape.join, "join")
         return values
 
     def join_combined(self, results: Sequence[list[list[int]]]) -> list[list[int]]:
-        self._world.invariants.joining_combined(len(results))
+        self._world.invariants.on_combined_join(len(results))
         return [row for part in self.join(results) for row in part]
 
-    def _take(self, kind: str, step: int | str) -> None:
+    def _act(self, kind: str, step: int | str) -> None:
         world = self._world
         part = world.rng.random()
         world.loop.sleep(SLOW_S * (0.5 + part) if kind == "slow" else QUICK_S * part)
@@ -89,11 +89,11 @@ class Script:
 
 
 SCRIPTS: dict[int, Script] = {}
-"""The scripts of the schedule that is being played, by job."""
+"""The scripts of the current schedule, by job number."""
 
 
 class Scripted(ForkJoinTask):
-    """Plays a script."""
+    """A task whose steps follow a script."""
 
     input_schema = {"number": {"type": "integer", "required": True}}
 
@@ -108,7 +108,7 @@ class Scripted(ForkJoinTask):
 
 
 class ScriptedPairs(Scripted):
-    """Plays a script, and combines a result with the one that follows it."""
+    """A scripted task that combines two results at a time."""
 
     def process(number, index, salt):
         return [SCRIPTS[number].process(index, salt)]
@@ -121,7 +121,7 @@ class ScriptedPairs(Scripted):
 
 
 class ScriptedLists(ScriptedPairs):
-    """Plays a script, and combines lists of results."""
+    """A scripted task that combines lists of results."""
 
     def combine(number, results):
         return SCRIPTS[number].combine(results)

@@ -1,7 +1,7 @@
-"""Whatever happens to messages, workers and requests, a job ends once, rightly, and its outcome is delivered.
+"""Under all schedules a job ends once, with the right outcome, and the outcome is delivered.
 
-Every failure prints the schedule that shows it; `python -m tests.simulation --replay …` plays it again, with its trace.
-`python -m pytest tests/simulation --hypothesis-seed=N` tries the same schedules again.
+A failed test prints its schedule. `python -m tests.simulation --replay …` plays it again and prints its trace.
+`python -m pytest tests/simulation --hypothesis-seed=N` runs the same schedules again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .mutations import MUTATIONS, Mutation
 from .shape import COMBINE_FORMS, ITEM_KINDS, STALL_S, STEP_KINDS, Shape
 from .world import play
 
-TRIES = 600
-"""Schedules within which a mutation must be found."""
+MUTATION_SCHEDULES = 600
+"""Number of schedules within which a mutation must be detected."""
 
 
-def tried(times: int) -> settings:
+def use_settings(times: int) -> settings:
     return settings(
         max_examples=times,
         deadline=None,
@@ -38,24 +38,24 @@ def tried(times: int) -> settings:
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Iterator[None]:
-    """What the product logs of faults is right, and too much."""
+    """Silence the library's log messages about faults."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
 
 
 def shapes() -> st.SearchStrategy[Shape]:
-    """Schedules that shrink: to fewer items, fewer kinds of faults, fewer processes."""
+    """Return a strategy for shapes that shrinks to fewer items, faults and processes."""
     times = st.sampled_from((0.3, 3.0, 3 * STALL_S))
     return st.builds(
         Shape,
         seed=st.integers(0, 2**32),
         items=st.lists(st.sampled_from(ITEM_KINDS), max_size=7).map(tuple),
         chunk_items=st.integers(1, 3),
-        setup=st.sampled_from(("well", *STEP_KINDS, "fickle")),
-        join=st.sampled_from(("well", *STEP_KINDS)),
+        setup=st.sampled_from(("good", *STEP_KINDS, "varying")),
+        join=st.sampled_from(("good", *STEP_KINDS)),
         combines=st.none() | st.sampled_from(COMBINE_FORMS),
-        combine=st.sampled_from(("well", *STEP_KINDS)),
+        combine=st.sampled_from(("good", *STEP_KINDS)),
         workers=st.integers(1, 4),
         sweepers=st.integers(1, 2),
         callers=st.integers(0, 1),
@@ -65,7 +65,7 @@ def shapes() -> st.SearchStrategy[Shape]:
         retry_s=st.none() | st.sampled_from((0.5, 5.0)),
         latency_s=st.sampled_from((0.02, 0.2, 1.0)),
         message_s=st.sampled_from((0.02, 0.5, 3.0)),
-        trouble_s=st.sampled_from((3.0, 30.0, 200.0)),
+        faults_s=st.sampled_from((3.0, 30.0, 200.0)),
         rates=st.dictionaries(st.sampled_from(sorted(FAULTS)), st.sampled_from((0.01, 0.05, 0.2)), max_size=8),
         deadline_s=st.none() | times,
         expires_s=st.none() | times,
@@ -80,27 +80,27 @@ def check(shape: Shape) -> None:
         pytest.fail(f"{played.violation}\nsee it with: python -m tests.simulation --replay '{shape}'", pytrace=False)
 
 
-@tried(600)
+@use_settings(600)
 @given(shapes())
-def test_every_schedule_keeps_the_laws(shape: Shape) -> None:
-    """Each of `invariants` holds, whatever hypothesis thinks of."""
+def test_every_schedule_keeps_the_invariants(shape: Shape) -> None:
+    """All invariants hold in hypothesis's schedules."""
     check(shape)
 
 
-@tried(2000)
+@use_settings(2000)
 @given(st.integers(0, 2**48))
-def test_every_seed_keeps_the_laws(seed: int) -> None:
-    """Each of `invariants` holds in the schedules that a campaign draws."""
-    check(Shape.drawn(seed))
+def test_every_seed_keeps_the_invariants(seed: int) -> None:
+    """All invariants hold in the schedules of seeds, which a campaign plays."""
+    check(Shape.draw(seed))
 
 
 def test_the_schedules_are_worth_playing() -> None:
-    """A few hundred have every fault, every ending and trees of several levels, and most jobs succeed all the same."""
+    """400 schedules have all faults, all endings and trees of several levels, and most of their jobs succeed."""
     faults: Counter[str] = Counter()
     endings: Counter[str] = Counter()
     levels: Counter[int] = Counter()
     for seed in range(400):
-        played = play(Shape.drawn(seed))
+        played = play(Shape.draw(seed))
         faults.update(played.faults)
         endings.update(played.endings)
         levels.update(played.levels)
@@ -112,21 +112,20 @@ def test_the_schedules_are_worth_playing() -> None:
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_missing_part_is_noticed(name: str) -> None:
-    """Without any one part of the protocol, a law is broken within a bounded number of schedules."""
+    """Without each part of the protocol, an invariant is violated within a bounded number of schedules."""
     mutation: Mutation = MUTATIONS[name]
-    with mutation.made():
-        played = (play(replace(Shape.drawn(seed), **mutation.where)) for seed in range(TRIES))
-        found = next((one for one in played if one.violation is not None), None)
-    assert found is not None
+    with mutation.apply():
+        played = (play(replace(Shape.draw(seed), **mutation.shape)) for seed in range(MUTATION_SCHEDULES))
+        assert any(schedule.violation is not None for schedule in played)
 
 
 def test_a_schedule_plays_equally_everywhere() -> None:
-    """Its trace is the same in processes that hash strings differently, so that a seed replays what it showed."""
+    """A schedule's trace does not depend on string hashes, so that a seed replays its schedule in another process."""
     code = (
         "import logging, sys; logging.disable(50)\n"
         "from tests.simulation.shape import Shape\n"
         "from tests.simulation.world import play\n"
-        "for seed in range(40): print('\\n'.join(play(Shape.drawn(seed), traced=True).trace))\n"
+        "for seed in range(40): print('\\n'.join(play(Shape.draw(seed), traced=True).trace))\n"
     )
     traces = [
         subprocess.run(
@@ -143,8 +142,8 @@ def test_a_schedule_plays_equally_everywhere() -> None:
 
 
 def test_a_shape_is_what_it_prints() -> None:
-    """What a failed test prints plays the same schedule again."""
+    """The printed form of a shape, and its seed, give the same shape."""
     for seed in range(50):
-        shape = Shape.drawn(seed)
+        shape = Shape.draw(seed)
         assert Shape.read(str(shape)) == shape
         assert Shape.read(str(seed)) == shape

@@ -1,4 +1,4 @@
-"""What the product finds in place of threads, clocks and random tokens while a schedule is played."""
+"""Substitutes for threads, clocks and random tokens in the library's modules while a schedule is played."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from typing import Any
 
 from .loop import Fiber, Killed, Loop
 
-PRODUCT = ("fanout", "storage")
+PACKAGES = ("fanout", "storage")
 
 
 @contextmanager
-def installed(loop: Loop, **constants: Any) -> Iterator[None]:
-    """Within it, the product's modules run on `loop`: its clock, its fibers for threads, its seed for tokens.
+def install(loop: Loop, **constants: Any) -> Iterator[None]:
+    """Let the library's modules use `loop` within the context: its clock, its fibers as threads, its seed for tokens.
 
-    Wherever a module of the product names `time`, `threading`, `ThreadPoolExecutor` and so on, it gets ours; nobody
-    else is touched, neither the test runner nor the standard library. `constants` replaces module constants by name.
+    Names such as `time`, `threading` and `ThreadPoolExecutor` in the library's modules are replaced. The test runner
+    and the standard library are unchanged. `constants` replaces module constants by name.
     """
     substitutes = _substitutes(loop)
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in PRODUCT or module is None:
+        if name.partition(".")[0] not in PACKAGES or module is None:
             continue
         held = vars(module)
         for attribute, value in list(held.items()):
@@ -147,7 +147,7 @@ class Thread:
 
 
 class Future:
-    """What a fiber of an executor will have made."""
+    """The future result of an executor's fiber."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -255,7 +255,7 @@ def _wait(loop: Loop, futures: Iterable[Future]) -> None:
 
 
 def wait(loop: Loop, futures: Iterable[Future], return_when: str) -> SimpleNamespace:
-    """What `concurrent.futures.wait` does."""
+    """Wait for futures as `concurrent.futures.wait` does."""
     every = list(dict.fromkeys(futures))
     if return_when == concurrent.futures.FIRST_COMPLETED:
         while every and not any(future.done() for future in every):

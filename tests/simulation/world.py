@@ -1,4 +1,4 @@
-"""One schedule: a store, a broker, workers, sweepers and callers, stepped by one seed."""
+"""One schedule: a store, a broker, workers, sweepers and callers, all driven by one seed."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from .loop import EPOCH, Fiber, Killed, Loop, Process
 from .shape import GROUP_WIDTH, STALL_S, Shape
 from .store import FaultyStore, TimedStore
 from .task import SCRIPTS, TASKS, Script
-from .threads import installed
+from .threads import install
 
 RESTARTS_S = 2.0
-"""A process that died is replaced within this time."""
+"""A dead process is replaced within this time."""
 
-FROZEN_S = 6 * STALL_S
-"""The longest time that a process stands still."""
+SUSPENDED_S = 6 * STALL_S
+"""The longest suspension of a process."""
 
-KEEP_S = 100_000 * STALL_S
+RETENTION_S = 100_000 * STALL_S
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of a schedule; `levels` counts the nodes of combined results by their level."""
+    """The results of a schedule. `levels` counts the nodes of combined results by level."""
 
     shape: Shape
     violation: Violation | None
@@ -54,12 +54,12 @@ class Played:
 
 
 def play(shape: Shape, *, traced: bool = False) -> Played:
-    """Play one schedule. Equal shapes play equally, wherever and however often."""
+    """Play one schedule. Equal shapes give equal results in each process."""
     return World(shape, traced=traced).play()
 
 
 class World:
-    """Everything that one schedule is made of."""
+    """The parts of one schedule."""
 
     def __init__(self, shape: Shape, *, traced: bool = False) -> None:
         self.shape = shape
@@ -70,14 +70,14 @@ class World:
         self.trace: list[str] = []
         self.job_ids: list[str] = []
         self.began_at = EPOCH
-        self.fair_at = EPOCH + shape.trouble_s
+        self.faults_end_at = EPOCH + shape.faults_s
         self._traced = traced
         self._processes: list[Process] = []
         self._births = 0
         self._retriers = 0
-        """Those who may still retry a job."""
+        """Number of processes that may still retry a job."""
         self.generations: Counter[str] = Counter()
-        """The latest round of each job."""
+        """The latest generation of each job."""
 
     # What happens to processes
 
@@ -85,41 +85,41 @@ class World:
         return self.rng.random() * self.shape.latency_s
 
     def die(self) -> None:
-        """Kill the process of the running fiber."""
+        """Kill the current fiber's process."""
         process = self.loop.current().process
-        self.invariants.interrupted(process)
+        self.invariants.on_interruption(process)
         process.dead = True
-        self.loop.at(self.loop.now, lambda: self._bury(process))
+        self.loop.at(self.loop.now, lambda: self._replace_dead(process))
         raise Killed
 
-    def freeze(self) -> None:
-        """Have the process of the running fiber stand still for a time."""
+    def suspend(self) -> None:
+        """Suspend the current fiber's process for a time."""
         process = self.loop.current().process
-        self.invariants.interrupted(process)
-        process.frozen_until = self.loop.now + self.rng.random() * FROZEN_S
+        self.invariants.on_interruption(process)
+        process.suspended_until = self.loop.now + self.rng.random() * SUSPENDED_S
         if self.rng.random() < 0.5:
             self.cut_off()
         self.loop.sleep(0)
 
     def cut_off(self) -> None:
-        """Have the broker lose touch with the worker of the running fiber."""
+        """Let the broker take the current fiber's worker for dead."""
         process = self.loop.current().process
-        self.invariants.interrupted(process)
+        self.invariants.on_interruption(process)
         if isinstance(process, Worker):
-            self.broker.returned(process)
+            self.broker.return_message(process)
 
     def serve(self, worker: Worker, message: Message) -> None:
-        """Have a worker begin with a message."""
+        """Let a worker serve a message."""
         worker.message, worker.sent, worker.taken_at = message, 0, self.loop.now
-        worker.has_begun = worker.has_said_so = False
+        worker.has_begun = worker.has_recorded_interruption = False
         worker.refusals = 0
         self.note("take", str(message), worker.name)
-        self.invariants.taken(worker, message)
+        self.invariants.on_take(worker, message)
         worker.served.add(message.job_id)
         worker.serving = self.loop.spawn(worker, self.engine.serve, worker, message)
 
     def note(self, what: str, about: str = "", remark: str = "") -> None:
-        """Put a line into the trace."""
+        """Add a line to the trace."""
         if not self._traced:
             return
         current = self.loop.current()
@@ -136,8 +136,8 @@ class World:
     # The schedule
 
     def play(self) -> Played:
-        """Play it: trouble first, then peace, until everything has come to rest or should have."""
-        with installed(self.loop, GROUP_WIDTH=GROUP_WIDTH, NEAR_END=1, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
+        """Play the schedule: first with faults, then without, until all jobs are delivered or the time limit."""
+        with install(self.loop, GROUP_WIDTH=GROUP_WIDTH, NEAR_END=1, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
             self.objects = TimedStore(self)
             self.store = FaultyStore(self, self.objects)
             self.broker = Broker(self)
@@ -150,7 +150,7 @@ class World:
             finally:
                 for process in self._processes:
                     self.loop.kill(process)
-            nodes = (found.key for found in self.objects.list() if "/combined/" in found.key)
+            nodes = (info.key for info in self.objects.list() if "/combined/" in info.key)
             levels = Counter(map(level_of, nodes))
             endings = Counter(str(outcome.status) for job in self.job_ids if (outcome := self.latest(job).outcome()))
         SCRIPTS.clear()
@@ -167,12 +167,12 @@ class World:
 
     def _begin(self) -> None:
         shape = self.shape
-        self.loop.at(self.fair_at, self._make_peace)
+        self.loop.at(self.faults_end_at, self._stop_faults)
         for number in range(shape.jobs):
             SCRIPTS[number] = Script(self, shape)
             self._launch(number)
         for _ in range(shape.workers):
-            self._hire()
+            self._start_worker()
         for _ in range(shape.sweepers):
             self._start("sweeper", self._sweep)
         for job_id in self.job_ids:
@@ -183,9 +183,9 @@ class World:
                 self._start("retrier", lambda runtime, job_id=job_id: self._retry(runtime, job_id))
             if shape.cancel_s is not None:
                 self._start("canceller", lambda runtime, job_id=job_id: self._cancel(runtime, job_id))
-        if self.faults.strikes("queue purged"):
+        if self.faults.occurs("queue purged"):
             self.faults.record("queue purged")
-            self.loop.at(EPOCH + self.rng.random() * shape.trouble_s, self._purge)
+            self.loop.at(EPOCH + self.rng.random() * shape.faults_s, self._purge)
 
     def _launch(self, number: int) -> None:
         shape = self.shape
@@ -212,11 +212,11 @@ class World:
         message = Message("setup", job_id, intent.launch_id, expires_at=expires_at)
         self._start("launcher", lambda runtime: self.broker.send(message), once=True)
 
-    def _make_peace(self) -> None:
-        self.note("peace")
+    def _stop_faults(self) -> None:
+        self.note("faults end")
         self.faults.over = True
         for process in self._processes:
-            self.loop.thaw(process)
+            self.loop.resume(process)
 
     def _purge(self) -> None:
         self.note("purge", ", ".join(map(str, self.broker.waiting)))
@@ -230,8 +230,8 @@ class World:
         return self._is_at_rest()
 
     def _limit(self) -> float:
-        """When a job must have ended: nudges become rarer the more there were."""
-        return self.fair_at + STALL_S * 2**10 + 100 * (self.fair_at - EPOCH)
+        """Return the time by which each job must have ended. Intervals between resends double."""
+        return self.faults_end_at + STALL_S * 2**10 + 100 * (self.faults_end_at - EPOCH)
 
     def _is_at_rest(self) -> bool:
         if self._retriers or len(self.broker.idle) < self.shape.workers or not self.broker.is_empty:
@@ -245,12 +245,14 @@ class World:
         runtime = Runtime(self.objects, self._config(), WorldDispatcher(self))
         for job_id in self.job_ids:
             if (move := sweep_job(runtime, job_id)) != Move.NONE:
-                self.invariants.violate("a job that is done is left alone", f"{job_id}: {move}")
+                self.invariants.violate("a sweep does nothing for a delivered job", f"{job_id}: {move}")
 
     # Processes
 
     def _config(self) -> Config:
-        return Config(store=self.objects.url, stall_s=STALL_S, retention_s=KEEP_S, pack_bytes=32, upload_concurrency=2)
+        return Config(
+            store=self.objects.url, stall_s=STALL_S, retention_s=RETENTION_S, pack_bytes=32, upload_concurrency=2
+        )
 
     def _runtime(self) -> Runtime:
         return Runtime(
@@ -266,9 +268,9 @@ class World:
         process = self.loop.current().process
         self.note("raised", repr(error))
         assert isinstance(process, Worker)
-        self.invariants.raised(process)
+        self.invariants.on_raise(process)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         self._births += 1
         worker = Worker(f"worker{self._births}", self._runtime())
         worker.skew_s = self._skew()
@@ -279,35 +281,35 @@ class World:
         self._births += 1
         process = Process(f"{name}{self._births}")
         process.skew_s = self._skew()
-        process.again = None if once else lambda: self._start(name, body)
+        process.restart = None if once else lambda: self._start(name, body)
         self._processes.append(process)
         self.loop.spawn(process, self._live, body)
 
     def _skew(self) -> float:
-        """How far the clock of a new process is ahead of the store's."""
+        """Draw the seconds that a new process's clock is ahead of the store's."""
         skew_s = self.shape.skew_s
         return self.rng.uniform(-skew_s, skew_s) if skew_s else 0.0
 
     def _live(self, body: Callable[[Runtime], object]) -> None:
-        with self._outages_borne():
+        with self._ignore_outages():
             body(self._runtime())
 
-    def _bury(self, process: Process) -> None:
+    def _replace_dead(self, process: Process) -> None:
         self.note("died", process.name)
         self.loop.kill(process)
         after_s = self.rng.random() * RESTARTS_S
         if isinstance(process, Worker):
-            self.broker.returned(process)
-            self.loop.at(self.loop.now + after_s, self._hire)
-        elif process.again is not None:
-            self.loop.at(self.loop.now + after_s, process.again)
+            self.broker.return_message(process)
+            self.loop.at(self.loop.now + after_s, self._start_worker)
+        elif process.restart is not None:
+            self.loop.at(self.loop.now + after_s, process.restart)
 
     def _sweep(self, runtime: Runtime) -> None:
         while True:
-            # In peace we have time: what is stuck stays stuck.
-            quiet_s = max(STALL_S, (self.loop.now - self.fair_at) / 4)
+            # Without faults, sweep less and less often: a stuck job stays stuck.
+            quiet_s = max(STALL_S, (self.loop.now - self.faults_end_at) / 4)
             self.loop.sleep(quiet_s * self.rng.random())
-            with self._outages_borne():
+            with self._ignore_outages():
                 if self.rng.random() < 0.3:
                     for job_id, move in sweep(runtime):
                         self.note("swept", job_id, move)
@@ -316,9 +318,9 @@ class World:
                         self.note("swept", job_id, sweep_job(runtime, job_id))
 
     def _wait(self, runtime: Runtime, job_id: str) -> None:
-        """A caller that waits for the job, and may look at it again and again."""
+        """Wait for the job as a caller, and repeat after timeouts."""
         while True:
-            with self._outages_borne():
+            with self._ignore_outages():
                 try:
                     Job(job_id, runtime).get(timeout=5 * STALL_S)
                     ended = OutcomeStatus.SUCCEEDED
@@ -330,15 +332,15 @@ class World:
                 if self.shape.retry_s is None and (
                     outcome is None or (outcome.status == OutcomeStatus.SUCCEEDED) != (ended == OutcomeStatus.SUCCEEDED)
                 ):
-                    self.invariants.violate("a caller is told the outcome", f"{job_id}: {ended} and not {outcome}")
+                    self.invariants.violate("a caller receives the outcome", f"{job_id}: {ended} and not {outcome}")
                 return
 
     def _retry(self, runtime: Runtime, job_id: str) -> None:
-        """Somebody who runs a job again that has failed, or in which items failed."""
+        """Retry the job if it has failed, or if items have failed."""
         assert self.shape.retry_s is not None
-        while self.loop.now < self.fair_at:
+        while self.loop.now < self.faults_end_at:
             self.loop.sleep(self.shape.retry_s * self.rng.random())
-            with self._outages_borne():
+            with self._ignore_outages():
                 try:
                     outcome = Job(job_id, runtime).outcome()
                     if outcome is not None and Job(job_id, runtime).retry():
@@ -354,8 +356,8 @@ class World:
             self.invariants.cancelled.add(job_id)
 
     @contextmanager
-    def _outages_borne(self) -> Iterator[None]:
-        """Within it, a store or a broker that does not answer is a matter for the next time."""
+    def _ignore_outages(self) -> Iterator[None]:
+        """Ignore a store or broker that does not respond. The caller acts again later."""
         try:
             yield
         except (StorageError, BrokerUnavailable, JobNotFound) as error:
@@ -371,11 +373,11 @@ class World:
             self.trace += traceback.format_exception(error)
 
     def latest(self, job_id: str) -> Ledger:
-        """The job's records, in its latest round."""
+        """Return the ledger of the job's latest generation."""
         return Ledger.of(self.objects, job_id, self.generations[job_id])
 
-    def round_of(self, process: Process) -> int:
-        """The round for which a worker is at work."""
+    def generation_of(self, process: Process) -> int:
+        """Return the generation of a worker's current message."""
         assert isinstance(process, Worker)
         assert process.message is not None
         return process.message.generation

@@ -1,15 +1,15 @@
-"""The settings storm: the main cases of the integration tests, under the configurations that users really have.
+"""The settings storm: the main cases of the integration tests, under configurations that users have.
 
-`python -m tests.storm` starts one RabbitMQ, one Redis and one S3 server. Each configuration gets a virtual host, a
-bucket, two workers and a caller of its own. The caller runs the cases one after the other, each with a hard limit.
+`python -m tests.storm` starts one RabbitMQ, one Redis and one S3 server. Each configuration gets its own virtual host,
+bucket, two workers and caller. The caller runs the cases one after the other, each with a time limit.
 
-configuration.py    what a configuration is
-configurations.py   the configurations, as data
-app.py, tasks.py    the app that callers and workers make from a configuration, and its tasks
-routing.py          routers and hooks that configurations name
-ground.py           what a case works with
-cases.py            the cases
-web.py              the caller: a small web server whose requests run cases
-site.py             servers, workers and callers
-table.py            the table of results, and its record in JSON
+configuration.py      the class of a configuration
+configurations.py     the configurations, as data
+app.py, tasks.py      the app of caller and workers under a configuration, and its tasks
+routing.py            routers and hooks that configurations name
+case_environment.py   the caller's app and the files of one case
+cases.py              the cases
+web.py                the caller: a small web server that runs one case per request
+site.py               servers, workers and callers
+table.py              the table of results, and its record in JSON
 """

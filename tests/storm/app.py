@@ -1,4 +1,4 @@
-"""The Celery app that workers and caller make from the configuration that their environment names."""
+"""The Celery app of caller and workers, under the configuration that their environment names."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from celery import Celery, Task
 import fanout
 
 from .configuration import STALL_S, Configuration
-from .configurations import named
+from .configurations import find_configuration
 
 SETTINGS_MODULE = "storm_django_settings"
 FLASK_NAME = "storm-flask"
 
 
 def make_app(configuration: Configuration, environment: Mapping[str, str], *, caller: bool) -> Celery:
-    """An app of this configuration, connected.
+    """Return a connected app under this configuration.
 
     Args:
-        configuration: What to be like.
+        configuration: The configuration.
         environment: `STORM_BROKER`, `STORM_BACKEND` and `STORM_STORE`.
         caller: Whether it is for the caller.
     """
@@ -35,24 +35,24 @@ def make_app(configuration: Configuration, environment: Mapping[str, str], *, ca
     if settings.get("worker_hijack_root_logger") is False:
         logging.basicConfig(level=logging.INFO)
     if configuration.style == "namespace":
-        # As in a Django project: a module that is read when the first setting is asked for.
+        # As in a Django project: Celery reads the module at the first access to a setting.
         app = Celery("storm", set_as_current=False)
-        given = {**settings, "fanout_store": store, "fanout_stall_s": STALL_S}
+        all_settings = {**settings, "fanout_store": store, "fanout_stall_s": STALL_S}
         module = ModuleType(SETTINGS_MODULE)
-        vars(module).update({f"CELERY_{name.upper()}": value for name, value in given.items()})
+        vars(module).update({f"CELERY_{name.upper()}": value for name, value in all_settings.items()})
         sys.modules[SETTINGS_MODULE] = module
         app.config_from_object(SETTINGS_MODULE, namespace="CELERY")
         fanout.connect(app)
-        app.autodiscover_tasks(["tests.storm"])
+        app.autodiscover_tasks(["tests", "tests.storm"])
         return app
-    app = _with_flask(settings) if configuration.style == "flask" else Celery("storm", set_as_current=False)
+    app = _make_flask_app(settings) if configuration.style == "flask" else Celery("storm", set_as_current=False)
     app.conf.update(settings)
-    app.conf.include = ["tests.storm.tasks"]
+    app.conf.include = ["tests.tasks", "tests.storm.tasks"]
     return fanout.connect(app, store=store, stall_s=STALL_S)
 
 
-def _with_flask(settings: Mapping[str, Any]) -> Celery:
-    """Flask's documented way: a task class that puts the application's context around each task."""
+def _make_flask_app(settings: Mapping[str, Any]) -> Celery:
+    """Return an app as Flask documents it: its task class enters the application's context around each task."""
     from flask import Flask
 
     flask = Flask(FLASK_NAME)
@@ -69,13 +69,13 @@ def _with_flask(settings: Mapping[str, Any]) -> Celery:
 
 
 def activate(app: Celery, configuration: Configuration) -> list[Celery]:
-    """Do with the app what the configuration's caller does; returns the other apps there are, to be kept."""
+    """Activate the app as the configuration's caller does, and return the process's other apps, to be kept."""
     if configuration.active == "current":
         app.set_current()
     elif configuration.active == "default":
         app.set_default()
     if configuration.other_app == "unconnected":
-        # Made by a library that this process uses; it becomes the current one, as any new app does.
+        # A library in this process makes it. It becomes the current app, as any new app does.
         return [Celery("other", broker="memory://")]
     if configuration.other_app == "connected":
         other = Celery("other", broker="memory://", set_as_current=False)
@@ -84,7 +84,7 @@ def activate(app: Celery, configuration: Configuration) -> list[Celery]:
 
 
 if "STORM_CONFIGURATION" in os.environ:
-    configuration = named(os.environ["STORM_CONFIGURATION"])
+    configuration = find_configuration(os.environ["STORM_CONFIGURATION"])
     is_caller = "STORM_CALLER" in os.environ
     app = make_app(configuration, os.environ, caller=is_caller)
     others: list[Celery] = []

@@ -1,4 +1,4 @@
-"""The cases. Each returns if all is well, and raises otherwise."""
+"""The cases. A case returns if its conditions hold, and raises otherwise."""
 
 from __future__ import annotations
 
@@ -16,190 +16,184 @@ from celery.events.receiver import EventReceiver
 
 from fanout import Job, JobFailed, attach
 
+from ..tasks import FailingTask, SumTask, WordCounterTask, find_top_word, list_documents, record_error
+from ..traces import read_lines
 from .app import FLASK_NAME
+from .case_environment import WAIT_S, CaseEnvironment, kill_worker
 from .configuration import QUEUE
-from .ground import WAIT_S, Ground, kill_worker, lines, wait_until
-from .tasks import (
-    BrittleTask,
-    ContextTask,
-    DeliveryTask,
-    SumTask,
-    WordCounterTask,
-    failed,
-    settings_in_force,
-    told,
-    top,
-    words,
-)
+from .tasks import ContextTask, DeliveryTask, describe, write_settings
 
 DOCUMENTS = ["hi there you", "there you are", "please say hi"]
 COUNTS = Counter({"there": 2, "please": 1, "say": 1, "hi": 2, "are": 1, "you": 2})
 NUMBERS = 6
 
-Case = Callable[[Ground], None]
+Case = Callable[[CaseEnvironment], None]
 
 
-def article(ground: Ground) -> None:
-    """The article's word count, and the exact type of what it gives."""
+def article(env: CaseEnvironment) -> None:
+    """The article's word count: the value and its exact types."""
     value = WordCounterTask.submit({"documents": DOCUMENTS}).get(WAIT_S)
     assert value == {"word_count": COUNTS}, value
     assert type(value["word_count"]) is Counter
 
 
-def stream(ground: Ground) -> None:
-    """A stream of 200 numbers, whose chunks the caller sends, and a list that is cut where it is."""
+def stream(env: CaseEnvironment) -> None:
+    """A stream of 200 numbers, whose chunks the caller sends, and a list that the caller sets up."""
     numbers = range(200)
     assert SumTask.submit({"numbers": iter(numbers)}).get(WAIT_S) == sum(numbers)
     assert SumTask.submit({"numbers": list(numbers)}, setup_in_caller=True).get(WAIT_S) == sum(numbers)
 
 
-def in_chain(ground: Ground) -> None:
-    """Between two tasks of a chain."""
+def in_chain(env: CaseEnvironment) -> None:
+    """A job between two tasks of a chain."""
     line = chain(
-        ground.task(words).s(),
+        env.task(list_documents).s(),
         WordCounterTask.signature(receives="documents"),
-        ground.task(top).s(),
-        ground.note(),
+        env.task(find_top_word).s(),
+        env.callback(),
     )
     result = line()
-    ground.assert_called_once(["hi", 2])
-    if ground.keeps_results:
+    env.assert_called_once(["hi", 2])
+    if env.keeps_results:
         assert list(result.get(timeout=WAIT_S)) == ["hi", 2]
 
 
-def in_group(ground: Ground) -> None:
-    """In a group."""
+def in_group(env: CaseEnvironment) -> None:
+    """Jobs in a group."""
     widths = [0, 1, 5]
     result = group(SumTask.signature({"numbers": list(range(width))}) for width in widths)()
     expected = [sum(range(width)) for width in widths]
-    if ground.eager:
+    if env.eager:
         assert result.get(timeout=WAIT_S) == expected
         return
     assert [attach(child.id).get(WAIT_S) for child in result.results] == expected
-    if ground.keeps_results:
+    if env.keeps_results:
         assert result.get(timeout=WAIT_S) == expected
 
 
-def in_chord(ground: Ground) -> None:
-    """In the header of a chord: its body is called once, with the values in order."""
+def in_chord(env: CaseEnvironment) -> None:
+    """Jobs in the header of a chord: the body is called once, with the values in order."""
     widths = [0, 1, 5]
     header = [SumTask.signature({"numbers": list(range(width))}) for width in widths]
-    chord(header)(ground.note())
-    ground.assert_called_once([sum(range(width)) for width in widths])
+    chord(header)(env.callback())
+    env.assert_called_once([sum(range(width)) for width in widths])
 
 
-def failing_chord(ground: Ground) -> None:
-    """A job in a chord's header fails: the errback of the body is called once, and the body is not."""
-    header = [SumTask.signature({"numbers": [1]}), BrittleTask.signature({"step": "process", "numbers": [1, 2, 3]})]
-    body = ground.note()
-    body.link_error(ground.task(failed).s(str(ground.errors)))
-    if ground.eager:
-        # Celery raises in the caller, and calls no errback of a chord.
+def failing_chord(env: CaseEnvironment) -> None:
+    """A failed job in a chord's header: the body's errback is called once, the body is not called."""
+    header = [
+        SumTask.signature({"numbers": [1]}),
+        FailingTask.signature({"step": "process", "numbers": [1, 2, 3]}, max_attempts=2),
+    ]
+    body = env.callback()
+    body.link_error(env.task(record_error).s(str(env.errors)))
+    if env.eager:
+        # Celery raises in the caller and calls no errback of a chord.
         with pytest.raises(Exception, match="process was told to fail"):
             chord(header)(body)
         return
     chord(header)(body)
-    wait_until(lambda: bool(lines(ground.errors)), "the errback was called")
-    told = lines(ground.errors)
-    assert len(told) == 1, told
-    assert not ground.calls.exists(), lines(ground.calls)
+    env.wait_until(lambda: bool(read_lines(env.errors)), "the errback was called")
+    errors = read_lines(env.errors)
+    assert len(errors) == 1, errors
+    assert not env.calls.exists(), read_lines(env.calls)
 
 
-def callback(ground: Ground) -> None:
-    """A callback is called once, with the value."""
+def callback(env: CaseEnvironment) -> None:
+    """A callback, called once with the value."""
     signature = SumTask.signature({"numbers": list(range(10))})
-    signature.link(ground.note())
+    signature.link(env.callback())
     job: Job = signature()
-    ground.assert_right_once(job, 45)
+    env.assert_right_once(job, 45)
 
 
-def errback(ground: Ground) -> None:
-    """One failure in each step: the caller is told by an error, the errback is called once, no callback is."""
+def errback(env: CaseEnvironment) -> None:
+    """A failure in each step: the caller gets an error, the errback is called once, the callback is not called."""
     for step in ("setup", "process", "join"):
-        signature = BrittleTask.signature({"step": step, "numbers": [1, 2, 3, 4]})
-        signature.link(ground.note())
-        signature.link_error(ground.task(failed).s(str(ground.errors)))
-        _fails(ground, signature, step)
-        if not ground.eager:
-            wait_until(lambda: bool(lines(ground.errors)), "the errback was called")
-            told = lines(ground.errors)
-            assert len(told) == 1, told
-            assert f"{step} was told to fail" in told[0], told
-            ground.errors.unlink()
-        assert not ground.calls.exists(), lines(ground.calls)
+        signature = FailingTask.signature({"step": step, "numbers": [1, 2, 3, 4]}, max_attempts=2)
+        signature.link(env.callback())
+        signature.link_error(env.task(record_error).s(str(env.errors)))
+        _assert_fails(env, signature, step)
+        if not env.eager:
+            env.wait_until(lambda: bool(read_lines(env.errors)), "the errback was called")
+            errors = read_lines(env.errors)
+            assert len(errors) == 1, errors
+            assert f"{step} was told to fail" in errors[0], errors
+            env.errors.unlink()
+        assert not env.calls.exists(), read_lines(env.calls)
 
 
-def _fails(ground: Ground, signature: Any, step: str) -> None:
+def _assert_fails(env: CaseEnvironment, signature: Any, step: str) -> None:
     job: Job = signature()
     with pytest.raises(JobFailed, match=f"{step} was told to fail") as caught:
         job.get(WAIT_S)
     assert caught.value.step == step
-    ground.wait_until_delivered(job)
+    env.wait_until_delivered(job)
 
 
-def kill_process(ground: Ground) -> None:
-    """SIGKILL of the process that works on a chunk."""
-    job = ground.launch(NUMBERS, pause_s=0.6)
-    os.kill(ground.pid_of("process-2"), signal.SIGKILL)
-    ground.assert_right_once(job, sum(range(NUMBERS)))
+def kill_process(env: CaseEnvironment) -> None:
+    """SIGKILL of the process that runs a chunk."""
+    job = env.launch(NUMBERS, pause_s=0.6)
+    os.kill(env.wait_for_pid("process-2"), signal.SIGKILL)
+    env.assert_right_once(job, sum(range(NUMBERS)))
 
 
-def kill_setup(ground: Ground) -> None:
-    """SIGKILL of the process that runs setup, after some chunks have left."""
-    job = ground.launch(NUMBERS, setup_pause_s=0.3)
-    pid = ground.pid_of("setup")
-    wait_until(lambda: bool(ground.traces("process-*") or len(ground.traces("setup")) > 1), "chunks are on their way")
+def kill_setup(env: CaseEnvironment) -> None:
+    """SIGKILL of the process that runs setup, after it has sent some chunks."""
+    job = env.launch(NUMBERS, setup_pause_s=0.3)
+    pid = env.wait_for_pid("setup")
+    env.wait_until(lambda: bool(env.runs("process-*") or len(env.runs("setup")) > 1), "setup has sent chunks")
     os.kill(pid, signal.SIGKILL)
-    ground.assert_right_once(job, sum(range(NUMBERS)))
+    env.assert_right_once(job, sum(range(NUMBERS)))
 
 
-def kill_join(ground: Ground) -> None:
+def kill_join(env: CaseEnvironment) -> None:
     """SIGKILL of the process that runs join."""
-    job = ground.launch(NUMBERS, join_pause_s=1.5)
-    os.kill(ground.pid_of("join"), signal.SIGKILL)
-    ground.assert_right_once(job, sum(range(NUMBERS)))
+    job = env.launch(NUMBERS, join_pause_s=1.5)
+    os.kill(env.wait_for_pid("join"), signal.SIGKILL)
+    env.assert_right_once(job, sum(range(NUMBERS)))
 
 
-def kill_a_worker(ground: Ground) -> None:
-    """SIGKILL of a worker with all its children."""
-    job = ground.launch(NUMBERS, pause_s=0.6)
-    kill_worker(ground.pid_of("process-2"))
-    ground.assert_right_once(job, sum(range(NUMBERS)))
+def kill_a_worker(env: CaseEnvironment) -> None:
+    """SIGKILL of a worker and all its children."""
+    job = env.launch(NUMBERS, pause_s=0.6)
+    kill_worker(env.wait_for_pid("process-2"))
+    env.assert_right_once(job, sum(range(NUMBERS)))
 
 
-def cut(ground: Ground) -> None:
-    """The broker closes every connection, the caller's and the workers', in the middle of a job."""
-    job = ground.launch(NUMBERS, pause_s=0.6)
-    ground.pid_of("process-1")
-    ground.cut()
-    # A join whose connection closed while it delivered is delivered again: at least once, and always the same.
-    ground.assert_right(job, sum(range(NUMBERS)))
+def cut(env: CaseEnvironment) -> None:
+    """The broker closes all connections of caller and workers in the middle of a job."""
+    job = env.launch(NUMBERS, pause_s=0.6)
+    env.wait_for_pid("process-1")
+    env.close_connections()
+    # A join whose connection closes during delivery runs again. Callbacks are then called more than once, same value.
+    env.assert_right(job, sum(range(NUMBERS)))
 
 
-def in_force(ground: Ground) -> None:
+def in_force(env: CaseEnvironment) -> None:
     """The workers have the settings that the configuration gives them."""
-    wanted = {name: told(value) for name, value in ground.configuration.settings.items()}
-    path = ground.place / "settings"
-    ground.task(settings_in_force).s(sorted(wanted), str(path)).apply_async()
-    wait_until(path.exists, "a worker told its settings")
-    found = json.loads(path.read_text())
-    assert found == wanted, found
+    wanted = {name: describe(value) for name, value in env.configuration.settings.items()}
+    path = env.directory / "settings"
+    env.task(write_settings).s(sorted(wanted), str(path)).apply_async()
+    env.wait_until(path.exists, "a worker wrote its settings")
+    settings = json.loads(path.read_text())
+    assert settings == wanted, settings
 
 
-def context(ground: Ground) -> None:
-    """Every step has the context that the app's task class puts around tasks."""
+def context(env: CaseEnvironment) -> None:
+    """Each step runs in the context that the app's task class enters around tasks."""
     value = ContextTask.submit({"count": 2}).get(WAIT_S)
     assert value == {"join": FLASK_NAME, "chunks": [{"setup": FLASK_NAME, "process": FLASK_NAME}] * 2}, value
 
 
-def events(ground: Ground) -> None:
-    """Monitors hear of the job: that its messages were sent, and that its join succeeded."""
-    heard: list[tuple[str, str]] = []
-    with ground.app.connection_for_read() as connection:
+def events(env: CaseEnvironment) -> None:
+    """Monitors receive events of the job: its messages were sent, and its join succeeded."""
+    received: list[tuple[str, str]] = []
+    with env.app.connection_for_read() as connection:
         receiver = EventReceiver(
             connection,
-            handlers={"*": lambda event: heard.append((event["type"], event.get("uuid", "")))},
-            app=ground.app,
+            handlers={"*": lambda event: received.append((event["type"], event.get("uuid", "")))},
+            app=env.app,
         )
         with receiver.consumer_context(wakeup=False) as (listening, *_):
             job = SumTask.submit({"numbers": [1, 2]})
@@ -209,58 +203,58 @@ def events(ground: Ground) -> None:
             def arrived() -> bool:
                 with contextlib.suppress(TimeoutError):
                     listening.drain_events(timeout=0.2)
-                return wanted <= set(heard)
+                return wanted <= set(received)
 
-            wait_until(arrived, f"of {wanted} all were heard", timeout_s=20.0)
+            env.wait_until(arrived, f"all of {wanted} were received", timeout_s=20.0)
 
 
-def extended(ground: Ground) -> None:
-    """The result backend knows the job's name, as for any task."""
+def extended(env: CaseEnvironment) -> None:
+    """The result backend has the job's name, as for any task."""
     job: Job = SumTask.signature({"numbers": [1, 2]})()
     assert job.get(WAIT_S) == 3
-    ground.wait_until_delivered(job)
-    meta = ground.app.backend.get_task_meta(job.id)
+    env.wait_until_delivered(job)
+    meta = env.app.backend.get_task_meta(job.id)
     assert str(meta.get("name", "")).startswith(SumTask.name), meta
 
 
-def quorum(ground: Ground) -> None:
-    """The queue is a quorum queue: declaring it as one again is accepted."""
-    with ground.app.connection_for_write() as connection:
+def quorum(env: CaseEnvironment) -> None:
+    """The queue is a quorum queue: RabbitMQ accepts a second declaration as one."""
+    with env.app.connection_for_write() as connection:
         arguments = {"x-queue-type": "quorum"}
         connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments=arguments)
 
 
-def priority(ground: Ground) -> None:
-    """Chunks and join have the app's default priority, and that of the signature if it has one of its own."""
+def priority(env: CaseEnvironment) -> None:
+    """Chunks and join have the signature's priority, or the app's default priority without one."""
     for given in (None, 9):
         signature = DeliveryTask.signature({"count": 2})
         job: Job = signature.set(priority=given)() if given else signature()
         value = job.get(WAIT_S)
-        deliveries = [value["join"], *(found for chunk in value["chunks"] for found in chunk.values())]
-        assert {found["priority"] for found in deliveries} == {given or 5}, value
+        deliveries = [value["join"], *(delivery for chunk in value["chunks"] for delivery in chunk.values())]
+        assert {delivery["priority"] for delivery in deliveries} == {given or 5}, value
 
 
-def routes(ground: Ground) -> None:
-    """Each step goes where the routes send it."""
+def routes(env: CaseEnvironment) -> None:
+    """Each step's messages go to the queue that the routes name."""
     value = DeliveryTask.submit({"count": 2}).get(WAIT_S)
     assert {chunk["setup"]["routing_key"] for chunk in value["chunks"]} == {"storm-setups"}, value
     assert {chunk["process"]["routing_key"] for chunk in value["chunks"]} == {"storm-chunks"}, value
-    joins = "storm-joins" if isinstance(ground.configuration.settings["task_routes"], list) else QUEUE
+    joins = "storm-joins" if isinstance(env.configuration.settings["task_routes"], list) else QUEUE
     assert value["join"]["routing_key"] == joins, value
 
 
-def prefixes(ground: Ground) -> None:
-    """Everything that lies in Redis has a prefix."""
+def prefixes(env: CaseEnvironment) -> None:
+    """All keys in Redis have a prefix."""
     job: Job = SumTask.signature({"numbers": [1, 2]})()
     assert job.get(WAIT_S) == 3
-    keys = [key.decode() for key in ground.app.backend.client.keys("*")]
+    keys = [key.decode() for key in env.app.backend.client.keys("*")]
     bare = [key for key in keys if not key.startswith(("{shop}:", "shop-results:"))]
     assert keys, "Redis is empty"
     assert not bare, bare
 
 
-def countdown(ground: Ground) -> None:
-    """A job that is to start in a second starts in a second, whatever the zone of the clocks."""
+def countdown(env: CaseEnvironment) -> None:
+    """A job with a countdown of a second starts after a second in any time zone."""
     signature = SumTask.signature({"numbers": [1, 2]})
     result = signature.apply_async(countdown=1)
     assert attach(result.id).get(20) == 3
@@ -282,7 +276,7 @@ COMMON: dict[str, Case] = {
     "kill worker": kill_a_worker,
     "cut": cut,
 }
-"""What every configuration goes through."""
+"""Cases of all configurations."""
 
 OWN: dict[str, Case] = {
     "context": context,
@@ -294,6 +288,6 @@ OWN: dict[str, Case] = {
     "prefixes": prefixes,
     "countdown": countdown,
 }
-"""What single configurations have of their own."""
+"""Cases of single configurations."""
 
 CASES = {**COMMON, **OWN}

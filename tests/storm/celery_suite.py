@@ -1,8 +1,9 @@
-"""`python -m tests.storm.celery_suite`: Celery's own integration tests, without and with a connected app.
+"""The command `python -m tests.storm.celery_suite`: Celery's integration tests without and with a connected app.
 
-Downloads the source archive of the installed Celery from PyPI into a temporary directory, starts RabbitMQ, Redis and an
-S3 server, and runs part of `t/integration` twice: as it is, and with a plugin that connects the suite's app for caller
-and worker, and declares a task of ours. Compares the outcome of each test; nothing of Celery's text stays.
+The command downloads the source archive of the installed Celery from PyPI into a temporary directory. It starts
+RabbitMQ, Redis and an S3 server. It runs part of `t/integration` twice: unchanged, and with a plugin that connects the
+suite's app for caller and worker and runs a fork-join job. It compares the outcomes of each test. The temporary
+directory is removed with all of Celery's files.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ DOWNLOAD_S = 300.0
 SUITE_S = 1800.0
 
 PLUGIN = '''
-"""Connects the app of the suite, which is the caller's and the worker's, and runs a job of ours at the end."""
+"""A plugin that connects the suite's app, the caller's and the worker's, and runs a fork-join job at the end."""
 import pytest
 
 import fanout
-from tests.storm.tasks import SumTask
+from tests.tasks import SumTask
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,17 +46,17 @@ def _connected(celery_session_app):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _works(_connected, celery_session_app, celery_session_worker):
+def _run_job(_connected, celery_session_app, celery_session_worker):
     yield
     assert SumTask.submit({"numbers": [1, 2, 3]}, app=celery_session_app).get(60) == 6
 '''
 
 
 def download(directory: Path) -> Path:
-    """The tests of the installed version of Celery; returns the directory that has `t/integration`, and nothing else.
+    """Download the tests of the installed Celery, and return the directory that contains `t/integration`.
 
     Raises:
-        SystemExit: It can't be had.
+        SystemExit: The download failed.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "celery"]
     command += ["--dest", str(directory), f"celery=={celery.__version__}"]
@@ -70,13 +71,13 @@ def download(directory: Path) -> Path:
 
 
 def run_suite(source: Path, environment: Mapping[str, str], arguments: list[str], *, report: Path) -> dict[str, str]:
-    """Run the suite; returns the outcome of each test.
+    """Run the suite and return the outcome of each test.
 
     Args:
-        source: Where Celery's source lies.
-        environment: Of the suite, added to this process's.
-        arguments: Of pytest.
-        report: A file for pytest's own report.
+        source: Directory of Celery's source.
+        environment: Variables of the suite, in addition to this process's.
+        arguments: Arguments for pytest.
+        report: A file for pytest's report.
     """
     (source / "pytest.ini").write_text("[pytest]\npython_classes = test_*\naddopts =\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "celery.contrib.pytest", "--rootdir", str(source)]
@@ -96,15 +97,15 @@ def run_suite(source: Path, environment: Mapping[str, str], arguments: list[str]
         sys.exit(f"the suite did not run:\n{log.read_text(errors='replace')[-3000:]}")
     outcomes = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        found = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-        outcomes[f"{case.get('classname')}::{case.get('name')}"] = found[0] if found else "passed"
+        tags = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        outcomes[f"{case.get('classname')}::{case.get('name')}"] = tags[0] if tags else "passed"
     if "passed" not in outcomes.values():
         sys.exit(f"no test passed:\n{log.read_text(errors='replace')[-3000:]}")
     return outcomes
 
 
-def differences(without: Mapping[str, str], connected: Mapping[str, str]) -> list[str]:
-    """The tests whose outcome is another with a connected app, and those that only one of the runs has."""
+def find_differences(without: Mapping[str, str], connected: Mapping[str, str]) -> list[str]:
+    """Return the tests whose outcomes differ, and those that only one run has."""
     return [
         f"{test}: {without.get(test, 'absent')} without, {connected.get(test, 'absent')} connected"
         for test in sorted(without.keys() | connected.keys())
@@ -113,16 +114,16 @@ def differences(without: Mapping[str, str], connected: Mapping[str, str]) -> lis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the suite without and with a connected app; returns 1 if an outcome differs."""
+    """Run the suite without and with a connected app, and return 1 if an outcome differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.storm.celery_suite", description=__doc__)
-    parser.add_argument("--file", default="test_canvas.py", help="of t/integration")
+    parser.add_argument("--file", default="test_canvas.py", help="a file of t/integration")
     parser.add_argument("-k", default="test_chain or test_group", metavar="EXPRESSION", help="tests, as for pytest")
     chosen = parser.parse_args(arguments)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="celery-", ignore_cleanup_errors=True)))
         source = download(directory)
-        servers = stack.enter_context(Servers.started(directory / "servers"))
-        stack.enter_context(servers.reached())
+        servers = stack.enter_context(Servers.start(directory / "servers"))
+        stack.enter_context(servers.set_environment())
         store = f"s3://suite-{uuid.uuid4().hex[:8]}/jobs"
         create_bucket(store)
         plugins = directory / "plugins"
@@ -132,17 +133,17 @@ def main(arguments: list[str] | None = None) -> int:
         pytest_arguments = [f"t/integration/{chosen.file}", "-k", chosen.k]
         print("without …", flush=True)
         without = run_suite(source, suite, pytest_arguments, report=directory / "without.xml")
-        print(f"  {_told(without)}\nconnected …", flush=True)
+        print(f"  {_format_counts(without)}\nconnected …", flush=True)
         connected = run_suite(
             source,
             {**suite, "FANOUT_STORE": store, "PYTHONPATH": os.pathsep.join([str(plugins), str(ROOT)])},
             ["-p", "fanout_connected", *pytest_arguments],
             report=directory / "connected.xml",
         )
-        print(f"  {_told(connected)}")
-    found = differences(without, connected)
-    print("\n".join(found) if found else f"the same outcome in all {len(without)} tests")
-    return 1 if found else 0
+        print(f"  {_format_counts(connected)}")
+    differences = find_differences(without, connected)
+    print("\n".join(differences) if differences else f"the same outcome in all {len(without)} tests")
+    return 1 if differences else 0
 
 
 def _environment(rabbitmq: RabbitMQ, redis: Redis) -> dict[str, str]:
@@ -155,7 +156,7 @@ def _environment(rabbitmq: RabbitMQ, redis: Redis) -> dict[str, str]:
     }
 
 
-def _told(outcomes: Mapping[str, str]) -> str:
+def _format_counts(outcomes: Mapping[str, str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(Counter(outcomes.values()).items()))
 
 

@@ -1,4 +1,4 @@
-"""What a configuration is."""
+"""The class of a configuration."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1//"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """Settings that users have together, and what they reach Celery by.
+    """Settings that users combine, and the way that they run Celery.
 
     Attributes:
-        name: For `--config`.
-        why: A sentence that says who has it, for the table.
-        settings: Of Celery, for workers and caller.
-        caller_settings: Of Celery, for the caller alone.
-        recommended: Whether the app has `fanout.RECOMMENDED` below its own settings.
+        name: Name for `--config`.
+        why: A sentence on the users who have it, for the table.
+        settings: Celery's settings for workers and caller.
+        caller_settings: Celery's settings for the caller alone.
+        recommended: Whether `fanout.RECOMMENDED` is applied before the settings.
         style: How the settings reach the app: `app.conf.update`, a settings module with a namespace as in Django
-            (the store is set there, too), or a Flask application whose context is put around each task.
-        broker: The transport; `dead-first` is a list of two brokers, the first of which does not answer.
+            (which also names the store), or a Flask application whose context is entered around each task.
+        broker: The transport. `dead-first` is a list of two brokers, of which the first does not respond.
         backend: The result backend.
-        pool: Of the workers.
-        queues: The queues that the workers are told to take from; those that the settings name if empty.
-        args: More options of `celery worker`.
-        active: What the caller does with its app: makes it the current one, the default one, or neither.
+        pool: The workers' pool.
+        queues: The option `--queues` of the workers. If empty, they consume the queues of the settings.
+        args: Further options of `celery worker`.
+        active: Whether the caller makes its app the current one, the default one, or neither.
         other_app: A second app in the caller's process.
-        caller: What the cases run in: the main thread, a thread of a pool, gunicorn's `gthread`, a thread of uvicorn's
-            event loop (`asyncio.to_thread`), or that loop itself.
-        own: Cases of its own, which show that the setting is in force.
-        without: Cases that make no sense here, each with the reason.
+        caller: The thread in which the cases run: the main thread, a thread of a pool, gunicorn's `gthread`, a thread
+            of uvicorn's event loop (`asyncio.to_thread`), or that loop itself.
+        own: Further cases, which show that the settings take effect.
+        without: Cases that do not apply, each with the reason.
     """
 
     name: str
@@ -60,12 +60,12 @@ class Configuration:
         return self.broker != "redis"
 
     def celery_settings(self, *, broker: str, backend: str, caller: bool) -> dict[str, Any]:
-        """Everything that the app of a worker or of the caller is configured with.
+        """Return all settings of a worker's app or of the caller's.
 
         Args:
             broker: URL of the broker.
-            backend: URL of the result backend; empty for none.
-            caller: Whether it is for the caller.
+            backend: URL of the result backend. Empty for none.
+            caller: Whether the app is the caller's.
         """
         return {
             **(fanout.RECOMMENDED if self.recommended else {}),
@@ -73,7 +73,7 @@ class Configuration:
             "result_backend": backend or None,
             "broker_connection_retry_on_startup": True,
             "task_default_queue": QUEUE,
-            # The death of a child is noticed at once; by default a worker waits for 10 s.
+            # A worker then reports a child's death at once. Its default is to wait for 10 s.
             "worker_lost_wait": 0.5,
             **self.settings,
             **(self.caller_settings if caller else {}),

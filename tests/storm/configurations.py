@@ -1,4 +1,4 @@
-"""The configurations, as data."""
+"""The configurations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .configuration import QUEUE, Configuration
 from .routing import on_failure
 
 NO_RESULTS = "Celery's chords need a result backend that keeps results"
-EAGER = "no worker gets a job"
+EAGER = "no worker runs a job"
 ONE_PROCESS = "this pool has no children"
 
 _KILLS = ("kill process", "kill setup", "kill join", "kill worker", "cut")
@@ -16,7 +16,7 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
     Configuration(
         name="bare", why="Celery's own defaults: most apps, before they read our documentation.", recommended=False
     ),
-    # How the settings come.
+    # Sources of the settings.
     Configuration(
         name="django",
         why="A settings module with `namespace='CELERY'`, the store in it, and `autodiscover_tasks`: Django projects.",
@@ -44,7 +44,7 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
         why="`Celery(set_as_current=False)`: libraries, and tests with several apps.",
         active="neither",
     ),
-    # Who launches.
+    # Callers.
     Configuration(
         name="threads",
         why="A threaded server (`runserver`, Flask) or a pool of threads launches jobs.",
@@ -341,13 +341,13 @@ DIAGONAL: dict[str, tuple[str, ...]] = {
     "ignore results": ("errback", "chain"),
     "pickle": ("chain", "callback"),
 }
-"""Configurations and cases for `make test`: each case and each kind of setting once or twice, in a minute."""
+"""Configurations and cases for `make test`. They cover each case and each kind of setting within a minute."""
 
 
-def named(name: str) -> Configuration:
-    """The configuration of that name.
+def find_configuration(name: str) -> Configuration:
+    """Return the configuration of that name.
 
     Raises:
-        KeyError: There is none.
+        KeyError: No configuration has the name.
     """
     return {configuration.name: configuration for configuration in CONFIGURATIONS}[name]

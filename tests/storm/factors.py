@@ -1,24 +1,24 @@
-"""Tasks whose answer shows which launch each part of it belongs to."""
+"""Tasks whose values show the launch to which each part belongs."""
 
 from __future__ import annotations
 
 from fanout import ForkJoinTask
 
 POISON = -1
-"""A number that no task can work on."""
+"""A number for which each task fails."""
 
 _SCHEMA = {"numbers": {}, "factor": {"type": "integer"}}
 
 
 def multiply(number: int, factor: int) -> int:
-    """One number times the launch's factor."""
+    """Return the number times the launch's factor."""
     if number == POISON:
         raise ValueError("was told to fail")
     return number * factor
 
 
 class FactorTask(ForkJoinTask):
-    """Each number times a factor; the factor reaches setup, process and join apart from each other."""
+    """Each number times a factor. Setup, process and join each return the factor that they received."""
 
     input_schema = _SCHEMA
     chunk_items = 1
@@ -35,7 +35,7 @@ class FactorTask(ForkJoinTask):
 
 
 class TolerantTask(ForkJoinTask):
-    """The same, for numbers of which some fail."""
+    """Products like `FactorTask`'s, with a tolerance for failed numbers."""
 
     input_schema = _SCHEMA
     chunk_items = 1
@@ -53,7 +53,7 @@ class TolerantTask(ForkJoinTask):
 
 
 class CombinedTask(ForkJoinTask):
-    """Their sum, made in a tree; the factor reaches combine as well."""
+    """The sum of the products, combined in a tree. Combine receives the factor, too."""
 
     input_schema = _SCHEMA
     chunk_items = 1

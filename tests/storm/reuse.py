@@ -1,6 +1,6 @@
-"""`python -m tests.storm.reuse`: one id, used again and again with another input each time, beside fresh ones.
+"""The command `python -m tests.storm.reuse`: one job id, reused many times with another input each time.
 
-In turn a fresh id and the used one are launched; every answer is compared, and the two are timed.
+Launches of a fresh id and of the reused id alternate. The command checks each value and compares the durations.
 """
 
 from __future__ import annotations
@@ -28,178 +28,187 @@ from .factors import POISON, CombinedTask, FactorTask, TolerantTask
 from .site import Servers
 
 WAIT_S = 30.0
-SLOWER_S = 0.05
-"""An id that is used again may take this much longer than a fresh one."""
+MAX_SLOWER_S = 0.05
+"""A reused id may take this much longer than a fresh one, at the median."""
 
 WORKER_ARGS = ("--without-gossip", "--without-mingle", "--include", "tests.storm.factors")
 
 Remove = Callable[[str], object]
 
 
-def _numbers(turn: int) -> list[int]:
-    """Another input each time, and another number of chunks."""
-    return list(range(turn, turn + 4 + turn % 5))
+def _choose_numbers(use: int) -> list[int]:
+    """Return another input, with another number of chunks, for each use."""
+    return list(range(use, use + 4 + use % 5))
 
 
-def _product(turn: int) -> list[Any]:
-    return [turn, *([turn, number * turn] for number in _numbers(turn))]
+def _expect_products(use: int) -> list[Any]:
+    return [use, *([use, number * use] for number in _choose_numbers(use))]
 
 
-def _submitted(job_id: str, turn: int, **options: Any) -> Job:
-    return FactorTask.submit({"numbers": _numbers(turn), "factor": turn}, job_id=job_id, **options)
+def _submit(job_id: str, use: int, **options: Any) -> Job:
+    return FactorTask.submit({"numbers": _choose_numbers(use), "factor": use}, job_id=job_id, **options)
 
 
-def _streamed(job_id: str, turn: int) -> Job:
-    return FactorTask.submit({"numbers": iter(_numbers(turn)), "factor": turn}, job_id=job_id)
+def _stream(job_id: str, use: int) -> Job:
+    return FactorTask.submit({"numbers": iter(_choose_numbers(use)), "factor": use}, job_id=job_id)
 
 
-def _signed(job_id: str, turn: int) -> Job:
-    job: Job = FactorTask.signature({"numbers": _numbers(turn), "factor": turn}).set(task_id=job_id)()
+def _sign(job_id: str, use: int) -> Job:
+    job: Job = FactorTask.signature({"numbers": _choose_numbers(use), "factor": use}).set(task_id=job_id)()
     return job
 
 
-def _by_celery(job_id: str, turn: int) -> Any:
-    """Celery's own handle, which asks the result backend."""
-    return FactorTask.signature({"numbers": _numbers(turn), "factor": turn}).apply_async(task_id=job_id)
+def _launch_with_celery(job_id: str, use: int) -> Any:
+    """Launch the job and return Celery's `AsyncResult`."""
+    return FactorTask.signature({"numbers": _choose_numbers(use), "factor": use}).apply_async(task_id=job_id)
 
 
-def _tolerant(job_id: str, turn: int) -> Job:
-    return TolerantTask.submit({"numbers": [*_numbers(turn), POISON], "factor": turn}, job_id=job_id)
+def _submit_tolerant(job_id: str, use: int) -> Job:
+    return TolerantTask.submit({"numbers": [*_choose_numbers(use), POISON], "factor": use}, job_id=job_id)
 
 
-def _combined(job_id: str, turn: int) -> Job:
-    return CombinedTask.submit({"numbers": list(range(40)), "factor": turn}, job_id=job_id)
+def _expect_tolerant(use: int) -> list[Any]:
+    return [use, [number * use for number in _choose_numbers(use)], 1]
+
+
+def _submit_combined(job_id: str, use: int) -> Job:
+    return CombinedTask.submit({"numbers": list(range(40)), "factor": use}, job_id=job_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to use an id again.
+    """A way to reuse an id.
 
     Attributes:
-        title: What is done.
-        launch: Launches the job of a turn under an id.
-        expected: Its answer.
-        fails_first: Whether a submission that fails comes before, under the same id.
+        title: Description.
+        launch: Launches the job of a use under an id.
+        expected: Returns the expected value of a use.
+        fails_first: Whether a failing submission under the same id comes before.
         elsewhere: Whether another process removes the job.
     """
 
     title: str
-    launch: Callable[[str, int], Any] = _submitted
-    expected: Callable[[int], Any] = _product
+    launch: Callable[[str, int], Any] = _submit
+    expected: Callable[[int], Any] = _expect_products
     fails_first: bool = False
     elsewhere: bool = False
 
 
 VARIANTS: dict[str, Variant] = {
-    "plain": Variant("submitted, got and removed by one caller"),
+    "plain": Variant("submitted, received and removed by one caller"),
     "elsewhere": Variant("removed by `attach(id).remove()` in another process", elsewhere=True),
     "failed": Variant("a first submission fails, and is removed", fails_first=True),
-    "tolerate": Variant("some items fail", _tolerant, lambda turn: [turn, [n * turn for n in _numbers(turn)], 1]),
-    "combine": Variant("with `combine`, in a tree", _combined, lambda turn: [turn, turn * sum(range(40))]),
-    "signature": Variant("launched by a signature with `.set(task_id=…)`", _signed),
-    "result": Variant("got by Celery's `AsyncResult`", _by_celery),
-    "stream": Variant("a stream as its input", _streamed),
+    "tolerate": Variant(
+        "some items fail",
+        _submit_tolerant,
+        lambda use: [use, [n * use for n in _choose_numbers(use)], 1],
+    ),
+    "combine": Variant("combined in a tree", _submit_combined, lambda use: [use, use * sum(range(40))]),
+    "signature": Variant("launched by a signature with `.set(task_id=…)`", _sign),
+    "result": Variant("received from Celery's `AsyncResult`", _launch_with_celery),
+    "stream": Variant("a stream as the input", _stream),
     "here": Variant(
-        "cut by the caller (`setup_here`)", lambda job_id, turn: _submitted(job_id, turn, setup_in_caller=True)
+        "set up by the caller (`setup_in_caller`)",
+        lambda job_id, use: _submit(job_id, use, setup_in_caller=True),
     ),
 }
 
 
 @dataclass(slots=True)
 class Row:
-    """What came of a variant.
+    """The results of a variant.
 
     Attributes:
-        name: The variant's.
-        wrong: What was wrong, a line for each answer.
-        fresh_s: How long each fresh id took.
-        again_s: How long the id that was used before took each time, and the first time is left out.
+        name: The variant's name.
+        wrong: A line for each wrong value.
+        fresh_s: Durations of the fresh ids.
+        reused_s: Durations of the reused id, without its first use.
     """
 
     name: str
     wrong: list[str] = field(default_factory=list)
     fresh_s: list[float] = field(default_factory=list)
-    again_s: list[float] = field(default_factory=list)
+    reused_s: list[float] = field(default_factory=list)
 
     @property
     def slower_s(self) -> float:
-        """By how much the used id is slower, at the median."""
-        return median(self.again_s) - median(self.fresh_s) if self.again_s and self.fresh_s else 0.0
+        """Seconds that the reused id is slower, at the median."""
+        return median(self.reused_s) - median(self.fresh_s) if self.reused_s and self.fresh_s else 0.0
 
     def __str__(self) -> str:
-        def times(taken: list[float]) -> str:
-            return f"{median(taken) * 1000:7.0f} {max(taken) * 1000:7.0f}" if taken else f"{'–':>7} {'–':>7}"
+        def format_times(times_s: list[float]) -> str:
+            return f"{median(times_s) * 1000:7.0f} {max(times_s) * 1000:7.0f}" if times_s else f"{'–':>7} {'–':>7}"
 
-        return f"{self.name:10} {len(self.wrong):6} {times(self.fresh_s)}   {times(self.again_s)}"
+        return f"{self.name:10} {len(self.wrong):6} {format_times(self.fresh_s)}   {format_times(self.reused_s)}"
 
 
 HEADER = f"{'variant':10} {'wrong':>6} {'fresh id: ms, max':>15}   {'used before: ms, max':>15}"
 
 
-def use_again(name: str, *, times: int, remove_elsewhere: Remove) -> Row:
-    """Use one id so often, and a fresh one in between each time.
+def reuse_id(name: str, *, times: int, remove_elsewhere: Remove) -> Row:
+    """Reuse one id, with a fresh id before each use.
 
     Args:
-        name: Of the variant.
-        times: How often.
+        name: Name of the variant.
+        times: Number of uses.
         remove_elsewhere: Removes a job in another process.
     """
     variant, row = VARIANTS[name], Row(name)
     used = f"order-{uuid.uuid4().hex[:8]}"
     remove = remove_elsewhere if variant.elsewhere else lambda job_id: attach(job_id).remove()
-    for turn in range(1, times + 1):
-        for job_id, taken in ((f"fresh-{uuid.uuid4().hex}", row.fresh_s), (used, row.again_s)):
+    for use in range(1, times + 1):
+        for job_id, taken in ((f"fresh-{uuid.uuid4().hex}", row.fresh_s), (used, row.reused_s)):
             if variant.fails_first:
-                _fail(row, job_id, turn)
+                _run_failing_job(row, job_id, use)
                 remove(job_id)
-            took_s = _one(row, variant, job_id, turn)
-            if took_s is not None and (turn > 1 or job_id != used):
+            took_s = _run_job(row, variant, job_id, use)
+            if took_s is not None and (use > 1 or job_id != used):
                 taken.append(took_s)
             remove(job_id)
     return row
 
 
-def _one(row: Row, variant: Variant, job_id: str, turn: int) -> float | None:
-    """Launch one job and compare its answer; returns how long it took, if it gave one."""
+def _run_job(row: Row, variant: Variant, job_id: str, use: int) -> float | None:
+    """Launch a job, check its value and return its duration, or None if it has no value."""
     started = time.monotonic()
     try:
-        value = variant.launch(job_id, turn).get(WAIT_S)
+        value = variant.launch(job_id, use).get(WAIT_S)
     except Exception as error:
-        row.wrong.append(f"turn {turn}, {job_id}: {type(error).__name__}: {error}".splitlines()[0])
+        row.wrong.append(f"use {use}, {job_id}: {type(error).__name__}: {error}".splitlines()[0])
         return None
     took_s = time.monotonic() - started
-    expected = variant.expected(turn)
+    expected = variant.expected(use)
     if value != expected:
-        row.wrong.append(f"turn {turn}, {job_id}: {value}, not {expected}")
+        row.wrong.append(f"use {use}, {job_id}: {value}, not {expected}")
     return took_s
 
 
-def _fail(row: Row, job_id: str, turn: int) -> None:
-    """A submission that fails, with another input."""
+def _run_failing_job(row: Row, job_id: str, use: int) -> None:
+    """Run a job with another input that fails."""
     try:
-        FactorTask.submit({"numbers": [turn, POISON, turn + 1], "factor": -turn}, job_id=job_id).get(WAIT_S)
+        FactorTask.submit({"numbers": [use, POISON, use + 1], "factor": -use}, job_id=job_id).get(WAIT_S)
     except JobFailed:
         return
     except Exception as error:
-        row.wrong.append(f"turn {turn}, {job_id}: {type(error).__name__}: {error}".splitlines()[0])
+        row.wrong.append(f"use {use}, {job_id}: {type(error).__name__}: {error}".splitlines()[0])
     else:
-        row.wrong.append(f"turn {turn}, {job_id}: did not fail")
+        row.wrong.append(f"use {use}, {job_id}: did not fail")
 
 
-def _remove_for(asked: Connection) -> None:
-    """What the other process does: removes jobs by id until it is told None."""
+def _serve_removals(connection: Connection) -> None:
+    """Remove the jobs whose ids arrive, until None arrives. Runs in the other process."""
     from tests.integration.app import app
 
-    while (job_id := asked.recv()) is not None:
-        asked.send(attach(job_id, app=app).remove())
+    while (job_id := connection.recv()) is not None:
+        connection.send(attach(job_id, app=app).remove())
 
 
 @contextmanager
-def removing_elsewhere() -> Iterator[Remove]:
-    """Another process that removes jobs; it reaches the servers that this process's environment names."""
+def start_remover() -> Iterator[Remove]:
+    """Start another process that removes jobs, on the servers that this process's environment names."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_remove_for, args=(theirs,), daemon=True)
+    process = context.Process(target=_serve_removals, args=(theirs,), daemon=True)
     process.start()
 
     def remove(job_id: str) -> Any:
@@ -217,8 +226,8 @@ def removing_elsewhere() -> Iterator[Remove]:
 
 
 @contextmanager
-def four_children(servers: Servers, directory: Path) -> Iterator[Celery]:
-    """Two workers of two children each, and a caller's app that is the current one."""
+def start_cluster(servers: Servers, directory: Path) -> Iterator[Celery]:
+    """Start two workers with two children each, and yield the caller's app, which is the current one."""
     environment = {
         **servers.store.environment,
         "TEST_BROKER": servers.rabbitmq.url,
@@ -229,27 +238,27 @@ def four_children(servers: Servers, directory: Path) -> Iterator[Celery]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Use an id again and print a row for each variant; returns 1 if an answer was wrong."""
+    """Print a row for each variant, and return 1 if a value was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.storm.reuse", description=__doc__)
-    parser.add_argument("--times", type=int, default=200, help="how often, each variant")
+    parser.add_argument("--times", type=int, default=200, help="number of uses per variant")
     parser.add_argument("--variant", action="append", choices=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     chosen = parser.parse_args(arguments)
     wrong = slow = 0
     with (
         tempfile.TemporaryDirectory(prefix="reuse-", ignore_cleanup_errors=True) as directory,
-        Servers.started(Path(directory)) as servers,
-        four_children(servers, Path(directory)),
-        removing_elsewhere() as remove,
+        Servers.start(Path(directory)) as servers,
+        start_cluster(servers, Path(directory)),
+        start_remover() as remove,
     ):
         print(HEADER)
         for name in chosen.variant or VARIANTS:
-            row = use_again(name, times=chosen.times, remove_elsewhere=remove)
+            row = reuse_id(name, times=chosen.times, remove_elsewhere=remove)
             print(row, flush=True)
             for text in row.wrong[:5]:
                 print(f"  ! {text}")
             wrong += len(row.wrong)
-            slow += row.slower_s > SLOWER_S
-    print(f"{wrong} wrong answers; {slow} variants are slower by more than {SLOWER_S * 1000:g} ms at the median")
+            slow += row.slower_s > MAX_SLOWER_S
+    print(f"{wrong} wrong values; {slow} variants are slower by more than {MAX_SLOWER_S * 1000:g} ms at the median")
     return 1 if wrong else 0
 
 

@@ -1,4 +1,4 @@
-"""Servers for the whole storm; workers and a caller for each configuration."""
+"""Servers for the whole storm, and workers and a caller for each configuration."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from devstack import CeleryWorker, CephGateway, MotoServer, Process, RabbitMQ, R
 from devstack.ports import free_port
 from storage import create_bucket
 
+from .case_environment import LIMIT_S
 from .cases import COMMON
 from .configuration import Configuration
-from .ground import LIMIT_S
 from .table import Result
 
 WORKERS = 2
 CONCURRENCY = 2
 GRACE_S = 3.0
-"""After its limit a case's caller has this long to dump where it hangs."""
+"""Time that a case's caller has after the limit to dump its stacks."""
 
 REDIS_DATABASES = 16
 
@@ -40,7 +40,7 @@ _FRAME = re.compile(r'File "(?:.*/)?((?:fanout|storage)/[^"]+)", line (\d+) in (
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What all configurations share."""
+    """The servers that all configurations share."""
 
     rabbitmq: RabbitMQ
     redis: Redis
@@ -48,8 +48,8 @@ class Servers:
 
     @classmethod
     @contextmanager
-    def started(cls, directory: Path) -> Iterator[Servers]:
-        """RabbitMQ, Redis and an S3 server: Ceph's gateway, or moto where that is not installed."""
+    def start(cls, directory: Path) -> Iterator[Servers]:
+        """Start RabbitMQ, Redis and an S3 server: Ceph's gateway, or moto if that is not installed."""
         with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
             starting = [
                 pool.submit(start, directory / name)
@@ -60,15 +60,15 @@ class Servers:
             yield cls(*(server.result() for server in starting))  # type: ignore[arg-type]
 
     @contextmanager
-    def reached(self) -> Iterator[None]:
-        """Within it, this process reaches the store."""
+    def set_environment(self) -> Iterator[None]:
+        """Set the variables within the context by which this process reaches the store."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.store.environment.items():
                 patch.setenv(name, value)
             yield
 
     def add_hosts(self, names: Iterable[str]) -> None:
-        """Make virtual hosts; one call of `rabbitmqctl`, which takes a second, for all."""
+        """Create virtual hosts with one call of `rabbitmqctl`, because each call takes a second."""
         steps = [
             f'rabbit_vhost:add(<<"{name}">>, <<"storm">>), '
             f"rabbit_auth_backend_internal:set_permissions("
@@ -85,15 +85,15 @@ def _start_store(directory: Path) -> Server:
         return MotoServer.start(directory)
 
 
-class Scene:
-    """Workers and a caller of one configuration.
+class Deployment:
+    """Workers and a caller under one configuration.
 
     Args:
         servers: The servers.
-        configuration: What workers and caller are made from.
-        database: Its own in Redis.
+        configuration: The configuration.
+        database: Number of its database in Redis.
         directory: A new directory for logs and traces.
-        host: The virtual host.
+        host: Its virtual host.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Scene:
             "C_FORCE_ROOT": "yes",
         }
 
-    def __enter__(self) -> Scene:
+    def __enter__(self) -> Deployment:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -136,34 +136,38 @@ class Scene:
             self._caller.kill()
 
     def run(self, case: str, *, limit_s: float = LIMIT_S) -> Result:
-        """Run one case; a worker or a caller that is not there is started before."""
+        """Run one case, and return its result. Missing workers and a missing caller are started before."""
         name = self._configuration.name
-        place = self._directory / case.replace(" ", "-")
-        place.mkdir()
+        case_directory = self._directory / case.replace(" ", "-")
+        case_directory.mkdir()
         try:
             self._start_missing()
         except Exception as error:
             return Result(name, case, reason=" ".join(str(error).split())[:300], traceback=str(error))
         started = time.monotonic()
-        with self._cutting(place):
-            told = self._ask(case, place, limit_s=limit_s)
-        if told is None:
-            told = {"reason": f"hung: {self._where()}", "traceback": self._end_caller()}
+        with self._close_on_request(case_directory):
+            response = self._request_case(case, case_directory, limit_s=limit_s)
+        if response is None:
+            response = {"reason": f"hung: {self._find_hang()}", "traceback": self._end_caller()}
         return Result(
-            name, case, reason=told["reason"], traceback=told["traceback"], seconds=round(time.monotonic() - started, 1)
+            name,
+            case,
+            reason=response["reason"],
+            traceback=response["traceback"],
+            seconds=round(time.monotonic() - started, 1),
         )
 
-    def _ask(self, case: str, place: Path, *, limit_s: float) -> dict[str, str] | None:
-        """What the caller answers; None if it does not."""
+    def _request_case(self, case: str, case_directory: Path, *, limit_s: float) -> dict[str, str] | None:
+        """Return the caller's response, or None if there is none."""
         connection = HTTPConnection("127.0.0.1", self._port, timeout=limit_s + GRACE_S)
         try:
-            connection.request("GET", f"/{quote(case)}?{urlencode({'place': str(place)})}")
-            answer: dict[str, str] = json.loads(connection.getresponse().read())
+            connection.request("GET", f"/{quote(case)}?{urlencode({'directory': str(case_directory)})}")
+            response: dict[str, str] = json.loads(connection.getresponse().read())
         except (OSError, ValueError):
             return None
         finally:
             connection.close()
-        return answer
+        return response
 
     def _start_missing(self) -> None:
         with ThreadPoolExecutor(WORKERS + 1) as pool:
@@ -210,15 +214,15 @@ class Scene:
         )
         self._caller.wait_for_port(self._port)
 
-    def _where(self) -> str:
-        """Where the caller hangs: the innermost line of ours in the thread that ran the case, as its dump shows."""
+    def _find_hang(self) -> str:
+        """Return the innermost line of fanout or storage in the dump of the thread that ran the case."""
         if self._caller is None or not self._caller.alive:
             return "the caller ended"
         threads = self._caller.log().split("hread 0x")
         frames = next((_FRAME.findall(thread) for thread in threads if "storm/cases.py" in thread), [])
         # The dump has the innermost frame first.
         ours = [f"{path}:{line} in {name}" for path, line, name in frames]
-        return ours[0] if ours else "the caller does not answer"
+        return ours[0] if ours else "the caller does not respond"
 
     def _end_caller(self) -> str:
         if self._caller is None:
@@ -228,15 +232,15 @@ class Scene:
         return log[-4000:]
 
     @contextmanager
-    def _cutting(self, place: Path) -> Iterator[None]:
-        """Within it, connections are closed when the case asks for it."""
+    def _close_on_request(self, case_directory: Path) -> Iterator[None]:
+        """Close the configuration's connections when the case requests it, within the context."""
         done = threading.Event()
 
         def watch() -> None:
             while not done.wait(0.05):
-                if (place / "cut").exists():
+                if (case_directory / "close").exists():
                     self._servers.rabbitmq.ctl("close_all_connections", "--vhost", self._host, "storm")
-                    (place / "cut.done").touch()
+                    (case_directory / "close.done").touch()
                     return
 
         watching = threading.Thread(target=watch, daemon=True)
@@ -248,7 +252,7 @@ class Scene:
             watching.join(timeout=30)
 
 
-def cases_of(configuration: Configuration, wanted: Sequence[str] = ()) -> list[str]:
-    """The cases that a configuration goes through, in order."""
+def select_cases(configuration: Configuration, wanted: Sequence[str] = ()) -> list[str]:
+    """Return the configuration's cases in order, or those of them that are wanted."""
     chosen = [case for case in (*COMMON, *configuration.own) if case not in configuration.without]
     return [case for case in chosen if not wanted or case in wanted]

@@ -1,4 +1,4 @@
-"""What came of the cases: a record in JSON, and a table."""
+"""The results of the cases: a record in JSON, and a table."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .cases import COMMON
 from .configuration import Configuration
 
 OWN = "its own"
-"""The column of what single configurations have of their own."""
+"""The column for cases of single configurations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a case under a configuration.
+    """The result of a case under a configuration.
 
     Attributes:
-        configuration: Its name.
-        case: Its name.
-        reason: Why it failed; empty if it did not.
-        traceback: Where, if it failed.
-        seconds: How long it took.
+        configuration: The configuration's name.
+        case: The case's name.
+        reason: Reason of the failure. Empty if the case passed.
+        traceback: Traceback of the failure.
+        seconds: Duration.
     """
 
     configuration: str
@@ -38,15 +38,15 @@ class Result:
         return not self.reason
 
 
-def line(result: Result) -> str:
-    """A result on a terminal."""
+def format_line(result: Result) -> str:
+    """Return a result for a terminal."""
     words = "ok" if result.ok else f"FAILED: {result.reason}"
     return f"{result.configuration:28} {result.case:14} {result.seconds:5.1f} s  {words}"
 
 
-def write(path: Path, results: Iterable[Result]) -> None:
-    """Keep results in a file; what it has of the same configurations and cases is replaced, all else stays."""
-    known = {(result.configuration, result.case): result for result in read(path)} if path.exists() else {}
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    """Write results to a file. Its results of other configurations and cases are preserved."""
+    known = {(result.configuration, result.case): result for result in read_results(path)} if path.exists() else {}
     known |= {(result.configuration, result.case): result for result in results}
     body = {"day": time.strftime("%Y-%m-%d"), "results": [asdict(result) for result in known.values()]}
     new = path.with_suffix(".new")
@@ -54,17 +54,17 @@ def write(path: Path, results: Iterable[Result]) -> None:
     new.replace(path)
 
 
-def read(path: Path) -> list[Result]:
-    """The results in a file."""
+def read_results(path: Path) -> list[Result]:
+    """Return the results in a file."""
     return [Result(**result) for result in json.loads(path.read_text())["results"]]
 
 
-def markdown(configurations: Sequence[Configuration], results: Sequence[Result]) -> str:
-    """The table for the documentation: who has each configuration, and what came of each case.
+def format_markdown(configurations: Sequence[Configuration], results: Sequence[Result]) -> str:
+    """Return the table for the documentation, with the users of each configuration below it.
 
-    `ok`, `–` for a case that makes no sense there, empty for one that was not run; a number leads to the reason below.
+    A cell is `ok`, `–` for a case that does not apply, empty for a case without a result, or the number of a reason.
     """
-    found = {(result.configuration, result.case): result for result in results}
+    by_case = {(result.configuration, result.case): result for result in results}
     columns = [*COMMON, OWN]
     reasons: list[str] = []
 
@@ -72,10 +72,10 @@ def markdown(configurations: Sequence[Configuration], results: Sequence[Result])
         if column in configuration.without:
             return "–"
         cases = configuration.own if column == OWN else (column,)
-        told = [found[configuration.name, case] for case in cases if (configuration.name, case) in found]
-        failed = [result for result in told if not result.ok]
+        own = [by_case[configuration.name, case] for case in cases if (configuration.name, case) in by_case]
+        failed = [result for result in own if not result.ok]
         if not failed:
-            return "ok" if told else "–" if not cases else ""
+            return "ok" if own else "–" if not cases else ""
         text = failed[0].reason.replace("|", "\\|")
         if text not in reasons:
             reasons.append(text)
@@ -93,6 +93,6 @@ def markdown(configurations: Sequence[Configuration], results: Sequence[Result])
         for reason in dict.fromkeys(entry.without.values()):
             left_out.setdefault(reason, []).append(entry.name)
     if left_out:
-        told = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in left_out.items())
-        parts.append(f"– means that the case makes no sense there: {told}.")
+        exceptions = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in left_out.items())
+        parts.append(f"– means that the case does not apply: {exceptions}.")
     return "\n\n".join([*parts, why])

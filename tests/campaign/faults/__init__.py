@@ -1,4 +1,4 @@
-"""All faults, in the order of the table: those that ask the same of the crew stand together."""
+"""All faults, in the order of the table: faults with the same conditions follow each other."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from ..fault import Fault
 from .broker import BrokerKills, WireCuts
 from .damage import Damage
 from .kills import BoundaryKills, RandomKills
-from .messages import Doubled, Expired, Purged, Unregistered
+from .messages import Duplicates, ExpiredMessages, PurgedMessages, UnregisteredTask
 from .revocation import Revoked
 from .simulation import MODULE, Simulation
 from .sizes import Sizes
-from .steps import Fickle, Poison, Zombies
+from .steps import Nondeterministic, Poison, Zombies
 from .store import CLIENTS, store_faults
 
 FAULTS: list[Fault] = [
     RandomKills(),
     BoundaryKills(),
     Zombies(),
-    Purged(),
-    Expired(),
-    Unregistered(),
+    PurgedMessages(),
+    ExpiredMessages(),
+    UnregisteredTask(),
     Revoked(),
     Damage(),
     BrokerKills(),
     Poison(),
-    Fickle(),
-    Doubled(),
+    Nondeterministic(),
+    Duplicates(),
     Sizes(),
     WireCuts(),
     *store_faults(CLIENTS[0]),

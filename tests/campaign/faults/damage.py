@@ -1,6 +1,6 @@
-"""Objects that are not what was written, or not there any more.
+"""Damaged and deleted objects.
 
-No workers: the stages run here, over the real store, so that an object can be damaged between two of them.
+No workers run. The stages run in this process on the real store, so that a trial can damage an object between two.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from fanout.sweep import sweep_job
 from tests.unit.dispatcher import RecordingDispatcher
 
 from .. import app as tasks
-from ..errand import Verdict
-from ..fault import Fault, Plan, Row, in_lanes
+from ..fault import Fault, Plan, Row, run_concurrently
 from ..site import Site
+from ..trial_job import TrialResult
 
 CHUNKS = 3
 MANY = INDEXED_CHUNKS + 5
-"""Chunks of a job that has an index; a smaller one has it in its manifest."""
+"""Chunks of a job with index objects. The manifest of a smaller job holds the index."""
 
 KINDS = ("pack", "index", "result")
 WAYS = ("flipped", "deleted")
 
 
-class Bench:
-    """A job whose messages are kept here."""
+class InProcessJob:
+    """A job whose stages run in this process, with a dispatcher that records its messages."""
 
     def __init__(self, site: Site, seeded: random.Random, chunks: int) -> None:
         self.site = site
@@ -42,28 +42,30 @@ class Bench:
         self.numbers = self.seeded.sample(range(1000), chunks)
 
     def set_up(self) -> str:
-        """Run setup; returns the attempt."""
+        """Run setup and return the setup id."""
         trace = str(self.site.traces / self.job_id)
         store, inline_bytes = self.runtime.store, self.runtime.config.inline_bytes
         values = {"numbers": self.numbers, "trace": trace}
-        declared = tasks.TallyTask.declaration
-        order = Submission.of(declared, values, store=store, inline_bytes=inline_bytes, options={"max_attempts": 2})
-        job = self.runtime.launch(self.job_id, order.intent())
-        self.ledger = job.ledger
-        self.dispatcher.send_setup(self.job_id, job.intent)
+        declared = tasks.SquaresTask.declaration
+        submission = Submission.of(
+            declared, values, store=store, inline_bytes=inline_bytes, options={"max_attempts": 2}
+        )
+        launched = self.runtime.launch(self.job_id, submission.intent())
+        self.ledger = launched.ledger
+        self.dispatcher.send_setup(self.job_id, launched.intent)
         self.dispatcher.deliver(self.runtime)
         manifest = self.ledger.manifest()
         assert manifest is not None
         return manifest.setup_id
 
     def process(self) -> None:
-        """Run all chunks, but not the join."""
+        """Run all chunks, without the join."""
         self.dispatcher.drain(self.runtime, until=lambda: bool(self.dispatcher.joins))
 
     def sweep(self) -> None:
-        """Sweep, as if the job had been quiet for long."""
-        impatient = replace(self.runtime.config, stall_s=1e-9)
-        sweep_job(Runtime(self.runtime.store, impatient, self.dispatcher), self.job_id)
+        """Sweep as if the job had stalled."""
+        config = replace(self.runtime.config, stall_s=1e-9)
+        sweep_job(Runtime(self.runtime.store, config, self.dispatcher), self.job_id)
 
     def damage(self, key: str, way: str) -> None:
         """Flip one bit of an object, or delete it."""
@@ -78,7 +80,7 @@ class Bench:
 
 
 class Damage(Fault):
-    """A trial is one job with one damaged object; consecutive seeds take turns in what is damaged, and how."""
+    """One damaged object per job. Kind of object and way of damage follow from the seed."""
 
     name = "damage"
     title = (
@@ -89,57 +91,58 @@ class Damage(Fault):
     quick = 12
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        again = 0
-        for verdict, remade in in_lanes(lambda seed: self._trial(site, seed), plan.seeds, lanes=2):
-            row.add(verdict)
-            again += remade
+        total_remade = 0
+        for result, remade in run_concurrently(lambda seed: self._trial(site, seed), plan.seeds, concurrency=2):
+            row.add(result)
+            total_remade += remade
         row.notes.append(
-            f"{row.trials - row.wrong - again} × the error named the key, {again} × a deleted result was made again"
+            f"{row.trials - row.wrong - total_remade} × the error named the key, "
+            f"{total_remade} × a deleted result was made again"
         )
 
-    def _trial(self, site: Site, seed: int) -> tuple[Verdict, bool]:
-        verdict = Verdict(seed)
+    def _trial(self, site: Site, seed: int) -> tuple[TrialResult, bool]:
+        result = TrialResult(seed)
         kind, way = KINDS[seed % 3], WAYS[seed // 3 % 2]
-        bench = Bench(site, self.random(seed), MANY if kind == "index" else CHUNKS)
-        setup_id = bench.set_up()
-        chunk = bench.seeded.randrange(CHUNKS)
-        keys = bench.ledger.keys
+        job = InProcessJob(site, self.random(seed), MANY if kind == "index" else CHUNKS)
+        setup_id = job.set_up()
+        chunk = job.seeded.randrange(CHUNKS)
+        keys = job.ledger.keys
         key = {
             "pack": keys.pack(setup_id, 0),
             "index": keys.index(setup_id, 0),
             "result": keys.result(setup_id, chunk),
         }[kind]
-        {"pack": self._pack, "index": self._index, "result": self._result}[kind](bench, lambda: bench.damage(key, way))
-        outcome = bench.ledger.outcome()
+        {"pack": self._pack, "index": self._index, "result": self._result}[kind](job, lambda: job.damage(key, way))
+        outcome = job.ledger.outcome()
         failure = Failure.read(outcome.failure) if outcome is not None else None
         if outcome is None:
-            verdict.hung = True
+            result.hung = True
         elif outcome.status == OutcomeStatus.SUCCEEDED:
             remade = (kind, way) == ("result", "deleted")
-            right = bench.ledger.value(outcome) == tasks.answer_of(bench.numbers)
+            right = job.ledger.value(outcome) == tasks.expected_answer(job.numbers)
             if not (remade and right):
-                verdict.wrong = f"{key} was {way}, and nobody noticed"
-            return verdict, remade and right
+                result.wrong = f"{key} was {way}, and the damage was not noticed"
+            return result, remade and right
         elif failure is None or key not in failure.reason:
-            verdict.wrong = f"{key} was {way}, but the error does not name it: {failure and failure.reason}"
-        return verdict, False
+            result.wrong = f"{key} was {way}, but the error does not name it: {failure and failure.reason}"
+        return result, False
 
-    def _pack(self, bench: Bench, damage: Callable[[], None]) -> None:
+    def _pack(self, job: InProcessJob, damage: Callable[[], None]) -> None:
         damage()
-        bench.dispatcher.drain(bench.runtime)
+        job.dispatcher.drain(job.runtime)
 
-    def _index(self, bench: Bench, damage: Callable[[], None]) -> None:
-        # The index is read when messages are lost: by the sweep that sends them again.
-        bench.dispatcher.lose()
+    def _index(self, job: InProcessJob, damage: Callable[[], None]) -> None:
+        # Only a sweep that resends lost messages reads the index.
+        job.dispatcher.lose()
         damage()
-        bench.sweep()
-        bench.dispatcher.drain(bench.runtime)
+        job.sweep()
+        job.dispatcher.drain(job.runtime)
 
-    def _result(self, bench: Bench, damage: Callable[[], None]) -> None:
-        bench.process()
+    def _result(self, job: InProcessJob, damage: Callable[[], None]) -> None:
+        job.process()
         damage()
-        bench.dispatcher.drain(bench.runtime)
-        if bench.ledger.outcome() is None:
-            # The join found the chunk missing, and left the job to a sweep.
-            bench.sweep()
-            bench.dispatcher.drain(bench.runtime)
+        job.dispatcher.drain(job.runtime)
+        if job.ledger.outcome() is None:
+            # The join found the result missing and left the job to a sweep.
+            job.sweep()
+            job.dispatcher.drain(job.runtime)

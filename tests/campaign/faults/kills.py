@@ -15,17 +15,17 @@ import psutil
 
 from fanout.records.keys import INDEXED_CHUNKS
 
-from ..errand import Errand
-from ..fault import Fault, Plan, Row, in_lanes, settled
+from ..fault import Fault, Plan, Row, add_results, run_concurrently
+from ..kill_point import BOUNDARIES, KillPoint, Victim
 from ..site import Site
-from ..trap import BOUNDARIES, Trap, Victim
+from ..trial_job import TrialJob
 
 BETWEEN_KILLS_S = 0.9
 STEPS_S = {"pause_s": 0.15, "setup_pause_s": 0.05, "join_pause_s": 0.5}
 
 
 class RandomKills(Fault):
-    """Kills children that work on a chunk, whole workers, and children that run setup or join."""
+    """Kills of children that run a chunk, of whole workers, and of children that run setup or join."""
 
     name = "kill-random"
     title = "SIGKILL at random: half children, a third whole workers, the rest setup and join"
@@ -34,44 +34,46 @@ class RandomKills(Fault):
     quick = 8
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        """A trial is a kill; jobs follow each other until there have been enough of both."""
+        """Run jobs until there have been enough kills and enough jobs. A trial is a kill."""
         jobs = plan.trials // 2
         killer = _Killer(site, plan.trials, self.random(plan.seed))
-        errands: list[Errand] = []
+        trial_jobs: list[TrialJob] = []
 
-        def errand(seed: int) -> Errand | None:
-            if len(errands) >= jobs and killer.done:
+        def run_trial(seed: int) -> TrialJob | None:
+            if len(trial_jobs) >= jobs and killer.done:
                 return None
-            made = Errand(site, seed, chunks=16, **STEPS_S).launch()
-            errands.append(made)
-            killer.running.append(made)
-            made.finish()
-            killer.running.remove(made)
-            return made
+            trial_job = TrialJob(site, seed, chunks=16, **STEPS_S).launch()
+            trial_jobs.append(trial_job)
+            killer.running.append(trial_job)
+            trial_job.finish()
+            killer.running.remove(trial_job)
+            return trial_job
 
         thread = threading.Thread(target=killer.run, daemon=True)
         thread.start()
-        for _ in in_lanes(errand, range(plan.seed, plan.seed + 10 * plan.trials), lanes=plan.lanes):
+        for _ in run_concurrently(
+            run_trial, range(plan.seed, plan.seed + 10 * plan.trials), concurrency=plan.concurrency
+        ):
             pass
         thread.join()
-        settled(errands, row)
+        add_results(trial_jobs, row)
         row.trials = sum(killer.kills.values())
         row.notes.append(
-            f"{len(errands)} jobs; " + ", ".join(f"{n} × {what}" for what, n in sorted(killer.kills.items()))
+            f"{len(trial_jobs)} jobs; " + ", ".join(f"{n} × {what}" for what, n in sorted(killer.kills.items()))
         )
         row.require(row.trials >= plan.trials, f"only {row.trials} kills of {plan.trials}")
-        row.require(len(errands) >= jobs, f"only {len(errands)} jobs of {jobs}")
+        row.require(len(trial_jobs) >= jobs, f"only {len(trial_jobs)} jobs of {jobs}")
 
 
 class _Killer:
-    """Kills somebody again and again, as long as jobs run."""
+    """A thread's work: kill children and workers while jobs run."""
 
     def __init__(self, site: Site, kills: int, seeded: random.Random) -> None:
         self.kills: Counter[str] = Counter()
-        self.running: list[Errand] = []
+        self.running: list[TrialJob] = []
         self._site = site
         self._random = seeded
-        # The shares are exact, their order is random.
+        # The shares are exact, and their order is random.
         thirds = kills // 3
         self._plan = ["child"] * (kills // 2) + ["whole worker"] * thirds
         self._plan += ["setup or join"] * (kills - len(self._plan))
@@ -92,14 +94,14 @@ class _Killer:
             self._plan.pop()
 
     def _kill(self, kind: str) -> bool:
-        """Kill one of that kind, if there is one at work just now."""
+        """Kill a child or worker of that kind, if one runs a step now. Return whether it did."""
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            children = self._site.crew.children()
+            children = self._site.workers.children()
             steps = ("setup", "join") if kind == "setup or join" else ("process",)
             busy = [
                 run.pid
-                for errand in list(self.running)
-                for run in errand.runs()[-8:]
+                for trial_job in list(self.running)
+                for run in trial_job.runs()[-8:]
                 if run.step in steps and run.pid in children and time.monotonic() - run.at < 1.0
             ]
             if not busy:
@@ -114,11 +116,11 @@ class _Killer:
 
 
 CASES = list(product(BOUNDARIES, Victim))
-VOIDS = 3
+MAX_VOID_TRIALS = 3
 
 
 class BoundaryKills(Fault):
-    """Kills a worker, or its child, before or after each call by which a job moves on."""
+    """Kills of a worker, or of its child, before or after each call by which a job advances."""
 
     name = "kill-boundary"
     title = f"SIGKILL at each of {len(BOUNDARIES)} step boundaries × {{child, whole worker}}"
@@ -127,53 +129,60 @@ class BoundaryKills(Fault):
     quick = 24
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        """A trial is a job with a trap; consecutive seeds go through all boundaries."""
-        tried = list(in_lanes(lambda seed: self._tried(site, seed), plan.seeds, lanes=plan.lanes))
-        errands = [errand for errand, _ in tried]
-        settled(errands, row)
-        reached = {case_of(seed) for seed in plan.seeds}
-        again = Counter(
-            " ".join(case_of(errand.verdict.seed)[0][::-1]) for errand in errands if errand.verdict.repeated
+        """Run one job with a kill point per trial. Consecutive seeds go through all boundaries."""
+        runs = list(
+            run_concurrently(lambda seed: self._run_until_reached(site, seed), plan.seeds, concurrency=plan.concurrency)
         )
-        row.notes.append(f"{len(reached)} of {len(CASES)} cases; {site.crew.deaths} whole workers died")
-        if again:
+        trial_jobs = [trial_job for trial_job, _ in runs]
+        add_results(trial_jobs, row)
+        cases = {choose_case(seed) for seed in plan.seeds}
+        repeated = Counter(
+            " ".join(choose_case(trial_job.result.seed)[0][::-1])
+            for trial_job in trial_jobs
+            if trial_job.result.repeated
+        )
+        row.notes.append(f"{len(cases)} of {len(CASES)} cases; {site.workers.deaths} whole workers died")
+        if repeated:
             row.notes.append(
-                "callbacks were sent again in trials with a kill "
-                + ", ".join(f"{place} ({count})" for place, count in again.most_common())
+                "callbacks were repeated in trials with a kill "
+                + ", ".join(f"{place} ({count})" for place, count in repeated.most_common())
             )
-        if voids := sum(voids for _, voids in tried):
-            row.notes.append(f"{voids} trials were begun anew, because another trial's kill came before theirs")
+        if voids := sum(voids for _, voids in runs):
+            row.notes.append(f"{voids} trials were repeated, because another trial's kill ended their process first")
 
-    def _tried(self, site: Site, seed: int) -> tuple[Errand, int]:
-        """A trial, and how often it had to be begun anew: workers are shared, so another's kill may come first."""
-        for voids in range(VOIDS):
-            errand = self._errand(site, seed)
-            if not errand.is_void:
-                return errand, voids
-        return errand, VOIDS
+    def _run_until_reached(self, site: Site, seed: int) -> tuple[TrialJob, int]:
+        """Run a trial until its kill point is reached, and return its job and the number of void runs before.
 
-    def _errand(self, site: Site, seed: int) -> Errand:
-        (point, when), victim = case_of(seed)
+        Trials share the workers, so another trial's kill may end the process first.
+        """
+        for voids in range(MAX_VOID_TRIALS):
+            trial_job = self._run_trial_job(site, seed)
+            if not trial_job.is_void:
+                return trial_job, voids
+        return trial_job, MAX_VOID_TRIALS
+
+    def _run_trial_job(self, site: Site, seed: int) -> TrialJob:
+        (point, when), victim = choose_case(seed)
         seeded = self.random(seed)
-        # A small job has its index in the manifest, and one group needs no mark.
-        is_large = point in ("index", "mark", "marks listed")
+        # A small job has its index in the manifest, and a single group has no group-complete marker.
+        is_large = point in ("index", "group complete", "complete groups listed")
         chunks = INDEXED_CHUNKS + 5 if is_large else seeded.choice([1, 2, 8, 12])
-        index = {"result": seeded.randrange(chunks), "handle sent": seeded.randrange(chunks)}.get(point)
-        slow_setup = 0.04 if point in ("pack", "handle sent") else 0.0
-        errand = Errand(
+        index = {"result": seeded.randrange(chunks), "chunk ref sent": seeded.randrange(chunks)}.get(point)
+        slow_setup = 0.04 if point in ("pack", "chunk ref sent") else 0.0
+        trial_job = TrialJob(
             site,
             seed,
             chunks=chunks,
-            trap=Trap(point, when, victim, index),
-            relayed=point in ("intent", "setup sent"),
+            kill_point=KillPoint(point, when, victim, index),
+            launched_by_worker=point in ("intent", "setup sent"),
             pad=300_000 if point == "value" else 0,
             setup_pause_s=slow_setup,
         )
-        errand.launch().finish()
-        return errand
+        trial_job.launch().finish()
+        return trial_job
 
 
-def case_of(seed: int) -> tuple[tuple[str, str], Victim]:
-    """The boundary of a trial, and who dies there."""
-    # 7 shares no factor with the number of cases, so that a quick run is spread over all of a job.
+def choose_case(seed: int) -> tuple[tuple[str, str], Victim]:
+    """Return the boundary of a trial, and its victim."""
+    # 7 is coprime to the number of cases, so a quick run covers boundaries from all parts of a job.
     return CASES[seed * 7 % len(CASES)]

@@ -1,4 +1,4 @@
-"""The protocol without processes, under far more schedules than processes could run through."""
+"""The simulation of the protocol, which runs far more schedules than real processes could."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODULE = "tests.simulation"
 
 
 class Simulation(Fault):
-    """Messages lost, late and doubled, crashes between any two calls, in virtual time. A trial is a schedule."""
+    """Lost, late and duplicate messages, and crashes between any two calls, in virtual time. A trial is a schedule."""
 
     name = "simulation"
     title = "Simulated schedules: lost, late and doubled messages, crashes between any two storage calls"

@@ -1,4 +1,4 @@
-"""Steps that kill their worker, stand still, or give something else each time."""
+"""Steps that kill their worker, that are suspended, or that return other bytes in each run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from collections import Counter
 
 from .. import app as tasks
-from ..errand import Errand, Verdict
-from ..fault import Fault, Plan, Row, in_lanes, settled
-from ..site import UNSWEPT_S, Conditions, Site
+from ..fault import Fault, Plan, Row, add_results, run_concurrently
+from ..site import NO_SWEEP_S, Conditions, Site
+from ..trial_job import TrialJob, TrialResult
 
 NAMED_WITHIN_S = 60.0
 CHUNKS = 8
 
 
 class Poison(Fault):
-    """One chunk kills the child that runs it, each time.
+    """One chunk that kills the child in each run.
 
-    No sweep acts: where one believes a job stalled while the broker still has its message, both have the chunk run.
+    No sweep acts. A sweep that takes the job for stalled while the broker still has the message would add a run.
     """
 
     name = "poison"
@@ -25,41 +25,41 @@ class Poison(Fault):
     gate = "exactly `max_attempts` runs, named within a minute, the rest kept"
     full = 20
     quick = 2
-    conditions = Conditions(stall_s=UNSWEPT_S)
+    conditions = Conditions(stall_s=NO_SWEEP_S)
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
         slowest_s = 0.0
-        for verdict, named_after_s in in_lanes(lambda seed: self._trial(site, seed), plan.seeds, lanes=3):
-            row.add(verdict)
+        for result, named_after_s in run_concurrently(lambda seed: self._trial(site, seed), plan.seeds, concurrency=3):
+            row.add(result)
             slowest_s = max(slowest_s, named_after_s)
         row.notes.append(f"named after {slowest_s:.1f} s at most")
-        row.require(slowest_s <= NAMED_WITHIN_S, f"a poison chunk was named only after {slowest_s:.0f} s")
+        row.require(slowest_s <= NAMED_WITHIN_S, f"the error named a poison chunk only after {slowest_s:.0f} s")
 
-    def _trial(self, site: Site, seed: int) -> tuple[Verdict, float]:
+    def _trial(self, site: Site, seed: int) -> tuple[TrialResult, float]:
         seeded = self.random(seed)
         poison, limit = seeded.randrange(CHUNKS), seeded.randrange(1, 5)
-        errand = Errand(site, seed, chunks=CHUNKS, task=tasks.PoisonTask, options={"max_attempts": limit})
-        errand.values["poison"] = errand.numbers[poison]
+        trial_job = TrialJob(site, seed, chunks=CHUNKS, task=tasks.PoisonTask, options={"max_attempts": limit})
+        trial_job.values["poison"] = trial_job.numbers[poison]
         started = time.monotonic()
-        errand.launch().finish()
-        errand.verdict.wrong = self._fault_with(errand, poison, limit)
-        return errand.verdict, time.monotonic() - started
+        trial_job.launch().finish()
+        trial_job.result.wrong = self._find_violation(trial_job, poison, limit)
+        return trial_job.result, time.monotonic() - started
 
-    def _fault_with(self, errand: Errand, poison: int, limit: int) -> str:
-        """What the gate finds wrong; nothing if it is met."""
-        error = errand.error
+    def _find_violation(self, trial_job: TrialJob, poison: int, limit: int) -> str:
+        """Return the violation of the gate as text, empty if there is none."""
+        error = trial_job.error
         if error is None or (error.step, error.chunk) != ("process", poison) or "WorkerLost" not in error.reason:
             return f"the error does not name chunk {poison}: {error}"
-        runs = Counter(run.number for run in errand.runs("process"))
-        if runs[errand.numbers[poison]] != limit:
-            return f"the poison chunk ran {runs[errand.numbers[poison]]} times, not {limit}"
-        kept = {result.chunk for result in errand.job.chunk_results() if result.failed is None}
-        ran = {chunk for chunk, number in enumerate(errand.numbers) if runs[number] and chunk != poison}
-        return "" if kept == ran else f"of the others {sorted(ran)} ran, but the results of {sorted(kept)} are kept"
+        runs = Counter(run.number for run in trial_job.runs("process"))
+        if runs[trial_job.numbers[poison]] != limit:
+            return f"the poison chunk ran {runs[trial_job.numbers[poison]]} times, not {limit}"
+        stored = {result.chunk for result in trial_job.job.chunk_results() if result.failed is None}
+        ran = {chunk for chunk, number in enumerate(trial_job.numbers) if runs[number] and chunk != poison}
+        return "" if stored == ran else f"of the others {sorted(ran)} ran, but the results of {sorted(stored)} exist"
 
 
 class Zombies(Fault):
-    """Suspends a worker that runs a step, lets the job end elsewhere, and wakes the worker up."""
+    """A worker that is suspended in a step, and resumed once the job has ended elsewhere."""
 
     name = "zombie"
     title = "SIGSTOP a worker at work, let the job end elsewhere, SIGCONT"
@@ -68,49 +68,51 @@ class Zombies(Fault):
     quick = 2
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        errands: list[Errand] = []
-        asleep: list[str] = []
+        trial_jobs: list[TrialJob] = []
+        suspended: list[str] = []
         for seed in plan.seeds:
             step = ("process", "join", "setup", "process")[seed % 4]
-            errand = Errand(site, seed, chunks=8, pause_s=0.5, setup_pause_s=0.1, join_pause_s=1.0).launch()
-            errands.append(errand)
-            run = errand.await_runs(1, step)[-1]
-            worker = site.crew.children()[run.pid]
+            trial_job = TrialJob(site, seed, chunks=8, pause_s=0.5, setup_pause_s=0.1, join_pause_s=1.0).launch()
+            trial_jobs.append(trial_job)
+            run = trial_job.wait_for_runs(1, step)[-1]
+            worker = site.workers.children()[run.pid]
             worker.suspend()
             try:
-                errand.finish()
+                trial_job.finish()
             finally:
                 worker.resume()
-            site.await_quiet()
-            asleep.append(step)
-        settled(errands, row)
-        row.notes.append(", ".join(f"{asleep.count(step)} × in {step}" for step in ("setup", "process", "join")))
+            site.wait_until_idle()
+            suspended.append(step)
+        add_results(trial_jobs, row)
+        row.notes.append(", ".join(f"{suspended.count(step)} × in {step}" for step in ("setup", "process", "join")))
 
 
-class Fickle(Fault):
-    """Each message comes twice, and each run gives other bytes: the first result written is the one that counts."""
+class Nondeterministic(Fault):
+    """Two runs of each chunk, each with other bytes. The first result that is written counts."""
 
     name = "other-bytes"
     title = "`process` gives other bytes on a retry"
     gate = "the first wins, the mismatch is reported"
     full = 40
     quick = 3
-    conditions = Conditions(stall_s=UNSWEPT_S)
+    conditions = Conditions(stall_s=NO_SWEEP_S)
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        def errand(seed: int) -> Errand:
-            made = Errand(site, seed, chunks=8, task=tasks.FickleTask, pause_s=0.1).launch()
-            # What is read from the store as soon as it is there, is what must be there in the end.
-            made.expected = list(made.job)
-            made.finish()
-            return made
+        def run_trial(seed: int) -> TrialJob:
+            trial_job = TrialJob(site, seed, chunks=8, task=tasks.NondeterministicTask, pause_s=0.1).launch()
+            # The results that are read as soon as they exist must be the results in the end.
+            trial_job.expected = list(trial_job.job)
+            trial_job.finish()
+            return trial_job
 
-        with site.switched("copies"):
-            errands = list(in_lanes(errand, plan.seeds, lanes=2))
-            site.await_quiet()
-        settled(errands, row)
-        reported = site.crew.logged("gave another result in a second run")
-        mine = [line for line in reported if any(errand.job_id in line for errand in errands)]
-        row.notes.append(f"{row.extra} extra runs, {len(mine)} mismatches reported in the workers' logs")
-        for errand in errands:
-            row.require(any(errand.job_id in line for line in mine), f"job {errand.job_id}: no mismatch was reported")
+        with site.switch_on("copies"):
+            trial_jobs = list(run_concurrently(run_trial, plan.seeds, concurrency=2))
+            site.wait_until_idle()
+        add_results(trial_jobs, row)
+        reported = site.workers.find_log_lines("gave another result in a second run")
+        matching = [line for line in reported if any(trial_job.job_id in line for trial_job in trial_jobs)]
+        row.notes.append(f"{row.extra} extra runs, {len(matching)} mismatches reported in the workers' logs")
+        for trial_job in trial_jobs:
+            row.require(
+                any(trial_job.job_id in line for line in matching), f"job {trial_job.job_id}: no mismatch was reported"
+            )

@@ -1,27 +1,27 @@
-"""A store that says no, loses answers, breaks off in the middle, cuts connections, or stops altogether."""
+"""A store that refuses requests, loses responses, truncates bodies, resets connections, or is suspended."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 
-from ..errand import Errand
-from ..fault import Fault, Plan, Row, in_lanes, settled
+from ..fault import Fault, Plan, Row, add_results, run_concurrently
 from ..gateway import StoreFaults
 from ..site import Conditions, Site
+from ..trial_job import TrialJob
 
 STALL_S = 5.0
-"""Longer than most of the client's own pauses between its tries, or a sweep would repeat what is under way."""
+"""Longer than most pauses between the client's retries. Otherwise a sweep would resend messages of running steps."""
 
 CLIENTS = ("obstore", "boto3")
 
 
 class StoreFault(Fault):
-    """A fault of the store, as one S3 client meets it.
+    """A fault of the store, with one S3 client.
 
     Args:
         client: One of `CLIENTS`.
-        quick: Trials of a quick run, if not the fault's own.
+        quick: Trials of a quick run, instead of the fault's default.
     """
 
     def __init__(self, client: str, *, quick: int | None = None) -> None:
@@ -33,41 +33,43 @@ class StoreFault(Fault):
 
 
 class FaultyStore(StoreFault):
-    """Jobs on a store whose requests fail at random, while callers and workers alike know nothing of it."""
+    """Jobs on a store whose requests fail at random, for callers and workers."""
 
     faults: StoreFaults
-    patient = False
+    retry_storage_errors = False
     bound_s = 180.0
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
         site.gateway.set(self.faults, seed=plan.seed)
         try:
-            errands = self.carry_on(site, plan)
+            trial_jobs = self.run_trial_jobs(site, plan)
         finally:
             counts = Counter(site.gateway.counts)
             site.gateway.set(StoreFaults(), seed=plan.seed)
-        site.await_quiet()
-        settled(errands, row)
+        site.wait_until_idle()
+        add_results(trial_jobs, row)
         requests = counts.pop("requests", 0)
-        met = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
-        row.notes.append(f"{len(errands)} jobs; of {requests:,} requests {met}")
-        row.require(sum(counts.values()) > 0, "no request met a fault")
+        injected = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+        row.notes.append(f"{len(trial_jobs)} jobs; of {requests:,} requests {injected}")
+        row.require(sum(counts.values()) > 0, "no fault was injected")
         self.judge(row, counts, plan)
 
-    def carry_on(self, site: Site, plan: Plan) -> list[Errand]:
-        return list(in_lanes(lambda seed: self.errand(site, seed), plan.seeds, lanes=plan.lanes))
+    def run_trial_jobs(self, site: Site, plan: Plan) -> list[TrialJob]:
+        return list(
+            run_concurrently(lambda seed: self.run_trial_job(site, seed), plan.seeds, concurrency=plan.concurrency)
+        )
 
-    def errand(self, site: Site, seed: int) -> Errand:
-        errand = Errand(site, seed, patient=self.patient).launch(bound_s=self.bound_s)
-        errand.finish()
-        return errand
+    def run_trial_job(self, site: Site, seed: int) -> TrialJob:
+        trial_job = TrialJob(site, seed, retry_storage_errors=self.retry_storage_errors).launch(bound_s=self.bound_s)
+        trial_job.finish()
+        return trial_job
 
     def judge(self, row: Row, counts: Counter[str], plan: Plan) -> None:
-        """What has to hold besides."""
+        """Check further conditions of the fault."""
 
 
 class Unavailable5(FaultyStore):
-    """One request in twenty is answered with 503."""
+    """503 as the response to one request in twenty."""
 
     name = "store-503-5"
     title = "The store answers 5 % of requests with 503"
@@ -78,7 +80,7 @@ class Unavailable5(FaultyStore):
 
 
 class Unavailable20(FaultyStore):
-    """One request in five is answered with 503."""
+    """503 as the response to one request in five."""
 
     name = "store-503-20"
     title = "The store answers 20 % of requests with 503"
@@ -89,7 +91,7 @@ class Unavailable20(FaultyStore):
 
 
 class Unavailable50(FaultyStore):
-    """Every other request is answered with 503; a caller whose own request fails asks again."""
+    """503 as the response to every other request. The caller repeats its own failed requests."""
 
     name = "store-503-50"
     title = "The store answers 50 % of requests with 503"
@@ -97,12 +99,12 @@ class Unavailable50(FaultyStore):
     full = 40
     quick = 3
     faults = StoreFaults(unavailable=0.5)
-    patient = True
+    retry_storage_errors = True
     bound_s = 600.0
 
 
 class Denied(FaultyStore):
-    """One request in twenty is denied, as if a token had expired; a caller whose own request is denied asks again."""
+    """Denial of one request in twenty, as after a token's expiry. The caller repeats its own denied requests."""
 
     name = "store-denied"
     title = "The store denies 5 % of requests (ExpiredToken)"
@@ -110,14 +112,14 @@ class Denied(FaultyStore):
     full = 100
     quick = 5
     faults = StoreFaults(denied=0.05)
-    patient = True
+    retry_storage_errors = True
     bound_s = 300.0
 
 
 class DroppedAnswers(FaultyStore):
-    """PUTs succeed, but a fifth of the answers never arrive: the client meets its own write when it tries again.
+    """Lost responses to a fifth of the successful PUTs. The client finds its own object when it retries.
 
-    A trial is a lost answer.
+    A trial is a lost response.
     """
 
     name = "store-dropped"
@@ -127,20 +129,24 @@ class DroppedAnswers(FaultyStore):
     quick = 20
     faults = StoreFaults(dropped=0.2)
 
-    def carry_on(self, site: Site, plan: Plan) -> list[Errand]:
-        errands: list[Errand] = []
+    def run_trial_jobs(self, site: Site, plan: Plan) -> list[TrialJob]:
+        trial_jobs: list[TrialJob] = []
         seed = plan.seed
         while site.gateway.counts["dropped"] < plan.trials:
-            errands += in_lanes(lambda seed: self.errand(site, seed), range(seed, seed + plan.lanes), lanes=plan.lanes)
-            seed += plan.lanes
-        return errands
+            trial_jobs += run_concurrently(
+                lambda seed: self.run_trial_job(site, seed),
+                range(seed, seed + plan.concurrency),
+                concurrency=plan.concurrency,
+            )
+            seed += plan.concurrency
+        return trial_jobs
 
     def judge(self, row: Row, counts: Counter[str], plan: Plan) -> None:
         row.trials = counts["dropped"]
 
 
 class Truncated(FaultyStore):
-    """One in five bodies ends in the middle."""
+    """One response body in five that ends in the middle."""
 
     name = "store-truncated"
     title = "20 % of bodies read from the store end in the middle"
@@ -151,7 +157,7 @@ class Truncated(FaultyStore):
 
 
 class Resets(FaultyStore):
-    """One in ten connections is reset before the request is done."""
+    """A connection reset before one request in ten."""
 
     name = "store-resets"
     title = "10 % of requests meet a reset connection"
@@ -162,7 +168,7 @@ class Resets(FaultyStore):
 
 
 class Stopped(StoreFault):
-    """The store's process stands still; connections are taken and nothing answers. A trial is a stop."""
+    """A suspended store process: it accepts connections and does not respond. A trial is one stop."""
 
     name = "store-stopped"
     title = "The store stopped (SIGSTOP) for 60 s in the middle of six jobs"
@@ -171,26 +177,26 @@ class Stopped(StoreFault):
     quick = 1
 
     def run(self, site: Site, plan: Plan, row: Row) -> None:
-        errands: list[Errand] = []
+        trial_jobs: list[TrialJob] = []
         stop_s = 5.0 if plan.quick else 60.0
         for seed in plan.seeds:
-            batch = [Errand(site, seed, pause_s=0.1, setup_pause_s=0.05).launch(bound_s=300.0) for _ in range(6)]
+            batch = [TrialJob(site, seed, pause_s=0.1, setup_pause_s=0.05).launch(bound_s=300.0) for _ in range(6)]
             time.sleep(self.random(seed).uniform(0.2, 1.5))
             site.store.suspend()
             try:
                 time.sleep(stop_s)
             finally:
                 site.store.resume()
-            list(in_lanes(lambda errand: errand.finish(), batch, lanes=len(batch)))
-            errands += batch
-        site.await_quiet()
-        settled(errands, row)
+            list(run_concurrently(lambda trial_job: trial_job.finish(), batch, concurrency=len(batch)))
+            trial_jobs += batch
+        site.wait_until_idle()
+        add_results(trial_jobs, row)
         row.trials = plan.trials
-        row.notes.append(f"{len(errands)} jobs; stopped for {stop_s:g} s each time")
+        row.notes.append(f"{len(trial_jobs)} jobs; stopped for {stop_s:g} s each time")
 
 
 def store_faults(client: str, *, brief: bool = False) -> list[Fault]:
-    """All of them for a client; of the second one a quick run does only those that are the client's own business."""
+    """Return the store's faults for a client; `brief` keeps quick runs to the faults that depend on the client."""
     return [
         Unavailable5(client, quick=0 if brief else None),
         Unavailable20(client, quick=3 if brief else None),

@@ -1,4 +1,4 @@
-"""What is done to a worker from inside: it steps on traps around its calls, and sends its messages more than once."""
+"""Faults injected inside a worker: kill points around its calls, and duplicated or expiring messages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fanout.runtime import Runtime
 from storage import ObjectInfo, ObjectStore
 from storage.object_store import Body
 
-from .trap import point_of, step_on
+from .kill_point import die_if_armed, find_point
 
 
-class TrappedStore(ObjectStore):
-    """Passes everything on to another store, and steps on the traps that lie around its calls."""
+class KillPointStore(ObjectStore):
+    """A store that forwards to another one, with kill points around the calls."""
 
-    def __init__(self, store: ObjectStore, traps: Path) -> None:
+    def __init__(self, store: ObjectStore, kill_points: Path) -> None:
         self.url = store.url
         self._store = store
-        self._traps = traps
+        self._kill_points = kill_points
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         self._step("before", "put", key)
@@ -48,36 +48,36 @@ class TrappedStore(ObjectStore):
         self._store.delete(keys)
 
     def _step(self, when: str, verb: str, key: str) -> None:
-        found = point_of(verb, key)
-        if found is not None:
-            job_id, point, indices = found
-            step_on(self._traps, job_id, point, when, *indices)
+        point = find_point(verb, key)
+        if point is not None:
+            job_id, name, indices = point
+            die_if_armed(self._kill_points, job_id, name, when, *indices)
 
 
-class SabotagedExtension(Extension):
-    """fanout's part of an app whose workers are to die at given places."""
+class FaultInjectingExtension(Extension):
+    """fanout's part of an app whose workers die at kill points."""
 
-    def __init__(self, app: Celery, traps: Path) -> None:
+    def __init__(self, app: Celery, kill_points: Path) -> None:
         super().__init__(app)
-        self._traps = traps
+        self._kill_points = kill_points
 
     @property
     def runtime(self) -> Runtime:
         runtime = super().runtime
-        if not isinstance(runtime.store, TrappedStore):
-            runtime.store = TrappedStore(runtime.store, self._traps)
+        if not isinstance(runtime.store, KillPointStore):
+            runtime.store = KillPointStore(runtime.store, self._kill_points)
         return runtime
 
 
-class SabotagedAMQP(AMQP):
-    """Publishes as ever, unless a file in `switches` says otherwise; steps on the traps around each message.
+class FaultInjectingAMQP(AMQP):
+    """Celery's publishing, with kill points around each message, and with faults that files in `switches` turn on.
 
-    `copies`: every task message goes out twice, a tenth of them five times.
-    `ttl`: the messages of process steps expire after so many seconds.
+    `copies`: every task message is sent twice, a tenth of them five times.
+    `ttl`: the messages of process steps expire after that number of seconds.
     """
 
     switches: Path
-    traps: Path | None
+    kill_points: Path | None
 
     def _create_task_sender(self) -> Callable[..., Any]:
         send = super()._create_task_sender()
@@ -88,7 +88,7 @@ class SabotagedAMQP(AMQP):
             self._step("before", name, message)
             sent = send(producer, name, message, **options)
             for _ in range(1, self._copies(message.headers["id"])):
-                # Over another channel: whoever counts confirmations on this one counts its own messages only.
+                # Use another channel: the publisher of this one counts the confirms of its own messages only.
                 with self.app.producer_pool.acquire(block=True) as another:
                     send(another, name, message, **options)
             self._step("after", name, message)
@@ -98,15 +98,15 @@ class SabotagedAMQP(AMQP):
 
     def _step(self, when: str, name: str, message: Any) -> None:
         args = message.body[0]
-        if self.traps is None:
+        if self.kill_points is None:
             return
         if name.endswith(".setup"):
-            step_on(self.traps, message.headers["id"], "setup sent", when)
+            die_if_armed(self.kill_points, message.headers["id"], "setup sent", when)
         elif name.endswith(".process"):
             ref = ChunkRef.from_row(args)
-            step_on(self.traps, ref.job_id, "handle sent", when, ref.chunk)
+            die_if_armed(self.kill_points, ref.job_id, "chunk ref sent", when, ref.chunk)
         elif name.endswith(".join"):
-            step_on(self.traps, args[0], "join sent", when)
+            die_if_armed(self.kill_points, args[0], "join sent", when)
 
     def _copies(self, task_id: str) -> int:
         if not (self.switches / "copies").exists():

@@ -1,4 +1,4 @@
-"""Workers that are replaced as they die."""
+"""Workers that are replaced when they die."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ START_S = 180.0
 ARGS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
-class Crew:
-    """So many workers, each with so many pool children; a worker that dies is followed by a new one.
+class Workers:
+    """A fixed number of workers. A new worker replaces each one that dies.
 
     Args:
-        environment: What they are made from.
-        directory: For their logs.
+        environment: Environment variables of the workers.
+        directory: Directory for their logs.
         size: Number of workers.
-        concurrency: Pool children of each.
+        concurrency: Pool children per worker.
     """
 
     def __init__(self, environment: Mapping[str, str], directory: Path, *, size: int = 3, concurrency: int = 2) -> None:
         self.environment = dict(environment)
         self._directory = directory
         self._concurrency = concurrency
-        self._berths: list[CeleryWorker | None] = [None] * size
+        self._slots: list[CeleryWorker | None] = [None] * size
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._keep, args=(berth,), daemon=True) for berth in range(size)]
+        self._threads = [threading.Thread(target=self._keep, args=(slot,), daemon=True) for slot in range(size)]
         self._ready = threading.Semaphore(0)
         self.deaths = 0
-        """Workers that have died so far."""
+        """Number of workers that have died."""
 
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         for _ in self._threads:
             if not self._ready.acquire(timeout=START_S):
-                raise ServerFailed("the crew", f"was not ready within {START_S:g} s", "see the workers' logs")
+                raise ServerFailed("the workers", f"were not ready within {START_S:g} s", "see the workers' logs")
         return self
 
     def __exit__(
@@ -53,16 +53,16 @@ class Crew:
             thread.join()
 
     @property
-    def workers(self) -> list[CeleryWorker]:
-        """Those that live, as far as is known."""
-        return [worker for worker in self._berths if worker is not None and worker.alive]
+    def living(self) -> list[CeleryWorker]:
+        """The workers that are alive."""
+        return [worker for worker in self._slots if worker is not None and worker.alive]
 
     def children(self) -> dict[int, CeleryWorker]:
-        """Each pool child that lives, and its worker."""
-        return {pid: worker for worker in self.workers for pid in worker.children()}
+        """Return the living pool children, by process id, with their workers."""
+        return {pid: worker for worker in self.living for pid in worker.children()}
 
-    def logged(self, text: str) -> list[str]:
-        """The lines with that text in the logs of all workers, the dead included."""
+    def find_log_lines(self, text: str) -> list[str]:
+        """Return the lines with that text in the logs of all workers, dead ones included."""
         return [
             line
             for log in sorted(self._directory.glob("*.log"))
@@ -70,10 +70,10 @@ class Crew:
             if text in line
         ]
 
-    def _keep(self, berth: int) -> None:
+    def _keep(self, slot: int) -> None:
         started = False
         while not self._stop.is_set():
-            # One that fails to start, because its broker is down, is simply followed by the next.
+            # A worker may fail to start because the broker is down. The next attempt follows at once.
             with contextlib.suppress(ServerFailed):
                 worker = CeleryWorker.start(
                     APP,
@@ -83,12 +83,12 @@ class Crew:
                     args=ARGS,
                     timeout_s=120.0,
                 )
-                self._berths[berth] = worker
+                self._slots[slot] = worker
                 if not started:
                     self._ready.release()
                     started = True
                 while worker.alive and not self._stop.wait(0.05):
                     pass
                 self.deaths += not self._stop.is_set()
-                self._berths[berth] = None
+                self._slots[slot] = None
                 worker.kill()
