@@ -202,7 +202,7 @@ def count_of_combine_attempts() -> Any:
 @mutation()
 def count_of_step_attempts() -> Any:
     """Do not count the attempts of a step whose workers die."""
-    return patch.object(Attempts, "admit", lambda self, **_: Admission.RUN)
+    return patch.object(Attempts, "admit", lambda self, *_, **__: Admission.RUN)
 
 
 @mutation(items=("slow",) * 4 + ("good",) * 3, workers=1, rates={"call refused": 0.15})
@@ -271,7 +271,7 @@ def record_of_delivery() -> Any:
 @mutation()
 def check_for_ended_job() -> Any:
     """Let workers not check whether the job has ended."""
-    return patch.object(CachedJob, "ended", lambda self: False)
+    return patch.object(CachedJob, "has_ended", lambda self: False)
 
 
 @mutation(skew_s=100 * STALL_S, setup="slow", items=("slow", "good"), rates={})

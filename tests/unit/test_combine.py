@@ -752,7 +752,7 @@ def test_a_cancelled_job_stops_combining(meter: Meter) -> None:
                     world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "X", "x")
                 )
                 world.store.log.clear()
-                while ("head", f"{ledger.job_id}/outcome") not in world.store.log:
+                while ("head", ledger.keys.outcome) not in world.store.log:
                     looks.append("not yet")
             return a + b
 
