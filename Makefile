@@ -4,21 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test campaign storm docs check format clean
+.PHONY: demo test test-slow campaign storm docs check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m examples.demo $(ARGS)
 
-# The first needs little but processors; the rest share servers and clusters, and take turns.
-IN_PARALLEL := tests/unit tests/storage tests/simulation
+# Four processes for two cores: tests with servers mostly wait. A file's tests share their servers.
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
 test: $(VENV)/dev
 ifeq ($(ARGS),)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(IN_PARALLEL)
-	$(BIN)/python -m pytest tests $(IN_PARALLEL:%=--ignore %)
+	$(PYTEST) -m "not slow" tests
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+# Tests of more than ten seconds: limits that run out, servers that are killed, benchmarks in small, the storm's diagonal.
+test-slow: $(VENV)/dev
+	$(PYTEST) -m slow tests
 
 campaign: $(VENV)/dev
 	$(BIN)/python -m tests.campaign $(ARGS)

@@ -6,12 +6,13 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import storage
 from storage import Compression, Unregistrable
 
-from .config.settings import GIB, MIB
+from .config.settings import GIB, MIB, Options
 from .declaration.definition import TASKS, Declaration
 from .engines import local
 from .errors import DeclarationError
@@ -24,18 +25,7 @@ if TYPE_CHECKING:
 
 STEPS = ("setup", "process", "join")
 COMBINE = "combine"
-OPTIONS = (
-    "chunk_items",
-    "chunk_count",
-    "chunk_bytes",
-    "max_item_bytes",
-    "parallelism",
-    "max_attempts",
-    "deadline_s",
-    "tolerate",
-    "min_success",
-    "compression",
-)
+OPTIONS = tuple(option.name for option in fields(Options))
 
 T = TypeVar("T", bound=type[Any])
 

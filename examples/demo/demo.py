@@ -77,8 +77,11 @@ def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> b
         counts: Counter[str] = job.get(timeout=300)
         wall_s = time.perf_counter() - started
         requests = store.requests()
+        traffic_bytes = broker.traffic().bytes
         _print_costs(console, JobReport.of(job), broker, requests, wall_s)
-    return _print_answer(console, counts, documents)
+    right = _print_answer(console, counts, documents)
+    _print_comparison(console, traffic_bytes, input_bytes=size, chunks=chunks)
+    return right
 
 
 def _show_progress(job: Job, console: Console) -> None:
@@ -126,3 +129,12 @@ def _print_answer(console: Console, counts: Counter[str], documents: list[str]) 
         f"{len(serial):,} different words, {serial.total():,} in all"
     )
     return right
+
+
+def _print_comparison(console: Console, traffic_bytes: int, *, input_bytes: int, chunks: int) -> None:
+    """Say what bare Canvas would have sent: the whole text to each of its process tasks."""
+    console.print(
+        f"  the broker     carried {format_size(traffic_bytes)}; chain(setup, group(process × {chunks}), join) would "
+        f"have sent {format_size(chunks * input_bytes)}: {chunks} × {format_size(input_bytes)}, computed "
+        "(make bench-memory measures it)"
+    )

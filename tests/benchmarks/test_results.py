@@ -164,6 +164,7 @@ def test_a_case_without_a_result_is_shown_with_the_reason(monkeypatch: pytest.Mo
     assert "Ray skipped" in text
 
 
+@pytest.mark.slow
 def test_results_are_drawn_again_from_their_lines(tmp_path: Path) -> None:
     """`draw` shows what the commands have left, makes the pictures of the docs, and fails if an answer was wrong."""
     names = {"memory": 3, "scale": 1, "wordcount": 1, "overhead": 1, "job": 1, "shape": 0}

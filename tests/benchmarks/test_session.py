@@ -47,6 +47,7 @@ def run_alone(comparison: Comparison, name: str, workloads: list[Workload], site
     return list(run_session(replace(comparison, timeout_s=timeout_s), name, workloads, 1, site))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["canvas", "fanout"])
 def test_a_small_session_is_right_and_measured(site: Site, name: str) -> None:
     """1 MB in 4 chunks: the answer is right, each role has a peak, and the bytes are what the contender must cost."""

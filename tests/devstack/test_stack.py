@@ -107,6 +107,7 @@ def test_rabbitmq_carries_messages(rabbitmq: RabbitMQ) -> None:
     assert received == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_rabbitmq_survives_a_kill_with_its_durable_messages(tmp_path: Path) -> None:
     """A node that was killed and started again has the same address and the durable messages."""
     for node in running(RabbitMQ.start, tmp_path):
@@ -124,6 +125,7 @@ def test_rabbitmq_survives_a_kill_with_its_durable_messages(tmp_path: Path) -> N
         assert node.messages() == {"durable": 1}
 
 
+@pytest.mark.slow
 def test_two_rabbitmq_nodes_do_not_meet(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
     """Two nodes run at once, and neither has the other's queues."""
     for other in running(RabbitMQ.start, tmp_path):
@@ -179,6 +181,7 @@ def test_a_suspended_gateway_answers_when_resumed(ceph_gateway: CephGateway) -> 
         assert answer.result(timeout=30)["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
+@pytest.mark.slow
 def test_a_gateway_on_disk_keeps_objects_in_a_file(ceph_gateway: CephGateway, tmp_path: Path) -> None:
     """A gateway on disk works like one in memory, and its file grows with the objects."""
     with CephGateway.start(tmp_path, capacity_bytes=4 << 30, on_disk=True) as gateway:
@@ -231,6 +234,7 @@ def test_localstack_serves_s3(localstack_server: LocalStack) -> None:
     assert listening == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [RabbitMQ.start, Redis.start, CephGateway.start, MotoServer.start, Rclone.start])
 def test_a_server_leaves_no_process_behind(start: Callable[[Path], Any], tmp_path: Path) -> None:
     """After a stop no process of a server is left, and a second stop does nothing."""

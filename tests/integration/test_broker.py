@@ -48,6 +48,7 @@ def measure_queue(rabbitmq: RabbitMQ, cluster: Cluster) -> tuple[int, int]:
     return rabbitmq.messages().get(queue, 0), rabbitmq.message_bytes().get(queue, 0)
 
 
+@pytest.mark.slow
 def test_bytes_a_chunk_do_not_grow_with_the_data(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """A chunk of any size costs the broker under 1.6 kB."""
     sizes = []

@@ -222,7 +222,7 @@ def test_an_errback_of_a_job_cancelled_before_it_began(cluster: Cluster, tmp_pat
 def test_redis_notifies_the_caller(redis_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Redis as result backend, `get` is notified of the end without polling the store, and consumes no result."""
     redis_cluster.app.set_current()
-    monkeypatch.setattr(job_module, "SPARE_POLL_S", 60.0)
+    monkeypatch.setattr(job_module, "FIRST_POLL_BESIDE_LISTENER_S", 60.0)
     monkeypatch.setattr(job_module, "LAST_POLL_S", 60.0)
     job = SumTask.signature({"numbers": [1, 2]})()
     assert job.get(timeout=50) == 3

@@ -59,6 +59,7 @@ def test_kill_a_child_that_combines(cluster: Cluster) -> None:
     assert not any("/resends/" in info.key for info in job.objects())
 
 
+@pytest.mark.slow
 def test_a_combine_that_kills_its_worker(cluster: Cluster) -> None:
     """It runs exactly `max_attempts` times, and the error names the chunks whose results it received."""
     job = ConcatenateTask.submit({"numbers": NUMBERS, "trace": str(cluster.trace), "poison": "64"})

@@ -85,6 +85,7 @@ def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
     assert len(cluster.runs("process-5")) == 3
 
 
+@pytest.mark.slow
 def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
     """The waiting caller's sweep sends purged messages again."""
     numbers = list(range(40))
@@ -98,6 +99,7 @@ def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
     assert_right_once(cluster, job, numbers)
 
 
+@pytest.mark.slow
 def test_a_broker_that_loses_messages(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
     """On a broker that loses the messages of a killed worker, the sweep sends them again."""
     broker = FilesystemBroker.create(tmp_path / "broker", queues=("forgetful",))
@@ -114,6 +116,7 @@ def test_a_broker_that_loses_messages(ceph_gateway: CephGateway, redis_server: R
         assert_right_once(cluster, job)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_killed_and_restarted(
     ceph_gateway: CephGateway, redis_server: Redis, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:

@@ -13,11 +13,12 @@ import pytest
 def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command and return its result."""
     return subprocess.run(
-        [sys.executable, "-m", "fanout", "demo", *arguments],
+        [sys.executable, "-m", "examples.demo", *arguments],
         capture_output=True,
         text=True,
         timeout=150,
         env={"PATH": "/usr/bin:/bin", **environment},
+        cwd=Path(__file__).parents[2],
         check=False,
     )
 
@@ -41,6 +42,7 @@ def test_the_broker_carries_the_same_for_ten_times_the_text(text: Path) -> None:
     for run in (small, large):
         assert run.returncode == 0, run.stdout + run.stderr
         assert "equals a plain serial count" in run.stdout
+        assert "chain(setup, group(process × 16), join)" in run.stdout
         assert re.search(r"chunks +16 of", run.stdout)
     assert "many 20,000" in small.stdout
     assert "many 200,000" in large.stdout

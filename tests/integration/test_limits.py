@@ -43,6 +43,7 @@ def inputs(cluster: Cluster, step: str, trace: Path) -> dict[str, Any]:
     return {"numbers": [1, 2], "trace": str(trace), **STEPS[step]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
     """A step that is killed at the hard limit runs `max_attempts` times, and the error names limit and remedy.
@@ -65,6 +66,7 @@ def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
     assert "JobFailed" in read_lines(calls)[0]
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_exceeded_once(limited: Cluster, tmp_path: Path) -> None:
     """A chunk that is killed at the hard limit and then runs quickly gives the right value."""
     trace = tmp_path / "trace"

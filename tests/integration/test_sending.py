@@ -117,6 +117,7 @@ def idle_cluster(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.slow
 def test_a_deleted_queue_is_declared_again(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """A message that RabbitMQ returns, because its queue was deleted, is sent again to a newly declared queue."""
     queue = idle_cluster.environment["TEST_QUEUE"]
@@ -142,6 +143,7 @@ def limit_queue(broker: RabbitMQ, queue: str, *, messages: int) -> Iterator[None
         broker.ctl("clear_policy", policy)
 
 
+@pytest.mark.slow
 def test_a_full_queue_slows_setup_down(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
     """With 300 chunks and a queue limited to 10, setup waits and continues, and each step runs once."""
     with (
@@ -224,6 +226,7 @@ def test_a_launch_during_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
             launch([1, 2, 3])
 
 
+@pytest.mark.slow
 def test_a_setup_waits_for_the_end_of_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
     """Setup that RabbitMQ blocks in the middle continues after the alarm, and no step runs twice."""
     with cluster_on(own_broker, tmp_path, workers=1) as cluster:

@@ -80,14 +80,14 @@ def check(shape: Shape) -> None:
         pytest.fail(f"{played.violation}\nsee it with: python -m tests.simulation --replay '{shape}'", pytrace=False)
 
 
-@use_settings(600)
+@use_settings(300)
 @given(shapes())
 def test_every_schedule_keeps_the_invariants(shape: Shape) -> None:
     """All invariants hold in hypothesis's schedules."""
     check(shape)
 
 
-@use_settings(2000)
+@use_settings(500)
 @given(st.integers(0, 2**48))
 def test_every_seed_keeps_the_invariants(seed: int) -> None:
     """All invariants hold in the schedules of seeds, which a campaign plays."""

@@ -216,8 +216,8 @@ def test_put_once_tells_whose_bytes_exist(store: ObjectStore) -> None:
 
 
 def test_listing_is_in_byte_order_at_any_size(store: ObjectStore) -> None:
-    """2,345 keys come once each and sorted, from any start, under any prefix, and one call deletes them."""
-    many = [f"many/{number * 7919 % 2345:05d}" for number in range(2345)]
+    """1,234 keys come once each and sorted, from any start, under any prefix, and one call deletes them."""
+    many = [f"many/{number * 7919 % 1234:05d}" for number in range(1234)]
     others = ["many-", "many", "many0", "other/x", "é", "Z"]
     put_all(store, many + others)
     expected = sorted(many + others, key=str.encode)
@@ -225,7 +225,7 @@ def test_listing_is_in_byte_order_at_any_size(store: ObjectStore) -> None:
     assert keys_of(store, "many/") == sorted(many)
     assert keys_of(store, "many/01") == [key for key in sorted(many) if key.startswith("many/01")]
     assert keys_of(store, start_after="many/00999") == expected[expected.index("many/00999") + 1 :]
-    assert keys_of(store, "many/", start_after="many/02000x") == sorted(many)[2001:]
+    assert keys_of(store, "many/", start_after="many/01000x") == sorted(many)[1001:]
     assert keys_of(store, "many/", start_after="zzz") == []
     assert next(iter(store.list("many/"))).key == "many/00000"
     store.delete(iter([*many, "never/was"]))

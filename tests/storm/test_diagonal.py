@@ -15,6 +15,7 @@ from .site import Servers, select_cases
 from .table import Result, format_line, format_markdown
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_diagonal(rabbitmq: RabbitMQ, redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
     """The main cases pass under each kind of setting. `make storm` runs all cases under all configurations."""
