@@ -87,7 +87,7 @@ def show(extension: Extension, job_id: str) -> None:
     job = extension.job(job_id)
     for line in JobReport.of(job).lines():
         click.echo(line)
-    outcome = job.outcome()
+    outcome = job.ledger.outcome()
     for item in job.failures[:SHOWN_FAILURES]:
         click.echo(f"  {item}")
     if outcome is not None and outcome.failed > SHOWN_FAILURES:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, cast
 
-from storage import ObjectInfo, StorageUnavailable, within
+from storage import StorageUnavailable, within
 
 from . import retry as retrying
 from . import sweep
@@ -18,7 +18,7 @@ from .hints import NoWorkerHint
 from .records.failure import FailedItem, Failure
 from .records.keys import check_id
 from .records.ledger import Ledger
-from .records.models import ChunkResult, Manifest, Node, Outcome, OutcomeStatus
+from .records.models import Manifest, Outcome, OutcomeStatus
 from .runtime import CachedJob, PollingOnly, Runtime
 from .stages import conclude
 from .stages.result_reader import ChunkFailed, chunk_values
@@ -132,7 +132,7 @@ class Job(Generic[R]):
                 if self._find_outcome() is None:
                     self._wait(timeout)
                 assert self._outcome is not None
-                return cast("R", self._ledger.value(self._outcome))
+                return cast("R", self.ledger.value(self._outcome))
         except StorageUnavailable as error:
             if timeout is None or time.monotonic() - started_at < timeout:
                 raise
@@ -162,9 +162,9 @@ class Job(Generic[R]):
         """
         outcome = self._find_outcome()
         if outcome is None:
-            self._ledger.intent()
+            self.ledger.intent()
         manifest = self._find_manifest()
-        landed = self._ledger.landed(manifest.setup_id) if manifest else {}
+        landed = self.ledger.landed(manifest.setup_id) if manifest else {}
         done = len(landed)
         if outcome is not None:
             state = JobState(outcome.status)
@@ -195,7 +195,7 @@ class Job(Generic[R]):
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
         if self._find_outcome() is None:
             # Not from the cache: a job that was removed must not leave an outcome behind.
-            self._ledger.intent()
+            self.ledger.intent()
         self._outcome = conclude(self._runtime, self._open(), OutcomeStatus.CANCELLED, failure)
         return self._outcome.status == OutcomeStatus.CANCELLED
 
@@ -233,7 +233,7 @@ class Job(Generic[R]):
             self._wait_for_chunk(manifest, chunk)
             try:
                 tolerant = self._open().options.policy.tolerant
-                yield from chunk_values(self._ledger, manifest.setup_id, chunk, tolerant=tolerant)
+                yield from chunk_values(self.ledger, manifest.setup_id, chunk, tolerant=tolerant)
             except ChunkFailed as error:
                 # The worker that gave the chunk up may not have written the outcome yet.
                 raise error.failure.to_error(self.id, self._open().intent.task) from None
@@ -245,38 +245,16 @@ class Job(Generic[R]):
         """
         return self._runtime.remove(self.id, self._launch_id)
 
-    def manifest(self) -> Manifest | None:
-        """What setup made, once it has; for reports."""
-        return self._find_manifest()
+    @property
+    def ledger(self) -> Ledger:
+        """The records of the latest generation that this handle has seen, for reports and tools.
 
-    def outcome(self) -> Outcome | None:
-        """How the job ended, once it has; for reports."""
-        return self._find_outcome()
+        Their format may change from one version to the next. One request if the handle has made none before.
 
-    def objects(self) -> Iterator[ObjectInfo]:
-        """Everything the store holds of this job, in the order of keys; for reports. One request for 1,000."""
-        return self._ledger.objects()
-
-    def chunk_results(self) -> Iterator[ChunkResult]:
-        """The records of the chunks that are done, by index: times, memory, worker; for reports. One request each."""
-        manifest = self._find_manifest()
-        if manifest is None:
-            return
-        for chunk, failed in self._ledger.landed(manifest.setup_id).items():
-            found = self._ledger.result(manifest.setup_id, chunk, failed)
-            if found is not None:
-                yield found
-
-    def nodes(self) -> Iterator[Node]:
-        """The records of what was combined above the chunks, by level; for reports. One request each."""
-        manifest = self._find_manifest()
-        if manifest is None:
-            return
-        for level, nodes in self._ledger.tree(manifest.setup_id).items():
-            for index, failed in nodes.items():
-                found = self._ledger.node(manifest.setup_id, level, index, failed)
-                if found is not None:
-                    yield found
+        Raises:
+            JobNotFound: The store has no such job.
+        """
+        return self._latest.ledger if self._latest is not None else self._open().ledger
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
@@ -284,12 +262,12 @@ class Job(Generic[R]):
     def _find_outcome(self) -> Outcome | None:
         """Return the outcome of the latest generation. One request; two if a retry may follow it."""
         if self._outcome is None:
-            self._outcome = self._ledger.outcome()
+            self._outcome = self.ledger.outcome()
         if self._outcome is not None and not self._outcome.final:
-            latest = self._ledger.latest_generation()
+            latest = self.ledger.latest_generation()
             if latest > self.generation:
                 self._latest = self._runtime.open(self.id, self._open().intent, latest)
-                self._outcome = self._ledger.outcome()
+                self._outcome = self.ledger.outcome()
         return self._outcome
 
     def _open(self) -> CachedJob:
@@ -302,13 +280,9 @@ class Job(Generic[R]):
         self._launch_id = self._latest.launch_id
         return self._latest
 
-    @property
-    def _ledger(self) -> Ledger:
-        return (self._latest or self._open()).ledger
-
     def _find_manifest(self) -> Manifest | None:
         if self._manifest is None:
-            self._manifest = self._ledger.manifest()
+            self._manifest = self.ledger.manifest()
         return self._manifest
 
     def _wait(self, timeout: float | None) -> None:
@@ -326,7 +300,7 @@ class Job(Generic[R]):
 
     def _wait_for_chunk(self, manifest: Manifest, chunk: int) -> None:
         for _ in self._polls(None):
-            if self._ledger.has_result(manifest.setup_id, chunk):
+            if self.ledger.has_result(manifest.setup_id, chunk):
                 return
             self._raise_if_failed()
 

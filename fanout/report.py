@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .job import Job, JobState
+from .records.models import ChunkResult, Node
 from .records.run_stats import RunStats
 
 
@@ -77,8 +78,8 @@ class JobReport:
             JobNotFound: The store has no such job.
         """
         progress = job.progress()
-        manifest, outcome = job.manifest(), job.outcome()
-        sizes = [info.size for info in job.objects()]
+        manifest, outcome = job.ledger.manifest(), job.ledger.outcome()
+        sizes = [info.size for info in job.ledger.objects()]
         return cls(
             state=progress.state,
             chunks=manifest.chunks if manifest else 0,
@@ -90,8 +91,8 @@ class JobReport:
             objects=len(sizes),
             stages={
                 "setup": StageCost.of([RunStats(*manifest.stats)] if manifest else []),
-                "process": StageCost.of(RunStats(*result.stats) for result in job.chunk_results()),
-                "combine": StageCost.of(RunStats(*node.stats) for node in job.nodes()),
+                "process": StageCost.of(RunStats(*result.stats) for result in chunk_results(job)),
+                "combine": StageCost.of(RunStats(*node.stats) for node in nodes(job)),
                 "join": StageCost.of([RunStats(*outcome.stats)] if outcome else []),
             },
         )
@@ -113,6 +114,31 @@ class JobReport:
                     f"at most {format_size(cost.peak_bytes)} resident"
                 )
         return lines
+
+
+def chunk_results(job: Job) -> Iterator[ChunkResult]:
+    """Yield the records of the finished chunks, by index: times, memory, worker. One request each."""
+    ledger = job.ledger
+    manifest = ledger.manifest()
+    if manifest is None:
+        return
+    for chunk, failed in ledger.landed(manifest.setup_id).items():
+        result = ledger.result(manifest.setup_id, chunk, failed)
+        if result is not None:
+            yield result
+
+
+def nodes(job: Job) -> Iterator[Node]:
+    """Yield the records of the combined values above the chunks, by level. One request each."""
+    ledger = job.ledger
+    manifest = ledger.manifest()
+    if manifest is None:
+        return
+    for level, entries in ledger.tree(manifest.setup_id).items():
+        for index, failed in entries.items():
+            node = ledger.node(manifest.setup_id, level, index, failed)
+            if node is not None:
+                yield node
 
 
 def format_size(size_bytes: int) -> str:

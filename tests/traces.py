@@ -56,7 +56,7 @@ def wait_until(condition: Callable[[], bool], description: str, *, timeout_s: fl
 def wait_until_delivered(job: Job, *, timeout_s: float = WAIT_S) -> None:
     """Return once the job's outcome is delivered to callbacks and result backend."""
     wait_until(
-        lambda: any(info.key.endswith("/delivered") for info in job.objects()),
+        lambda: any(info.key.endswith("/delivered") for info in job.ledger.objects()),
         "the outcome was delivered",
         timeout_s=timeout_s,
     )

@@ -21,6 +21,7 @@ from examples.sum_numbers import SumNumbers
 from examples.word_count import WordCount, WordCounterTask, count_serially
 from fanout import ForkJoinTask, InvalidInput, JobFailed
 from fanout.records.run_stats import RunStats
+from fanout.report import chunk_results
 from storage import create_bucket, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +80,10 @@ def test_edit_design(caller: Celery) -> None:
     assert job.get(timeout=60) == design_serially(**inputs)
     progress = job.progress()
     assert (progress.chunks_done, progress.chunks, progress.items) == (30, 30, 600)
-    manifest = job.manifest()
+    manifest = job.ledger.manifest()
     assert manifest is not None
     # Both workers have run steps: the second one gets the first chunk while setup runs on the first.
-    stats = [manifest.stats, *(result.stats for result in job.chunk_results())]
+    stats = [manifest.stats, *(result.stats for result in chunk_results(job))]
     assert len({RunStats(*row).worker for row in stats}) == 2
 
 

@@ -101,7 +101,7 @@ def test_setup_in_the_caller(cluster: Cluster) -> None:
     texts = documents(4 * MB, 32)
     job = WordCounterTask.submit({"documents": texts}, setup_in_caller=True, chunk_count=8)
     assert job.progress().chunks == 8
-    assert sum(info.size for info in job.objects()) > 4 * MB
+    assert sum(info.size for info in job.ledger.objects()) > 4 * MB
     assert job.get(timeout=60)["word_count"]["fox"] == sum(document.count("fox") for document in texts)
 
 

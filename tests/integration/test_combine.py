@@ -38,7 +38,7 @@ def test_join_is_given_few_values_in_order(redis_cluster: Cluster, task: type[Fo
     assert job.get(120) == [concatenate(NUMBERS[first : first + 32]) for first in range(0, 130, 32)]
     report = JobReport.of(job)
     assert (report.chunks, report.stages["combine"].runs) == (130, 5)
-    assert not any("/resends/" in info.key for info in job.objects())
+    assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
 def test_a_stream_is_combined_while_it_comes(redis_cluster: Cluster) -> None:
@@ -47,7 +47,7 @@ def test_a_stream_is_combined_while_it_comes(redis_cluster: Cluster) -> None:
     job = PairsTask.submit({"numbers": iter(numbers), "trace": str(redis_cluster.trace)})
     assert job.get(120) == [concatenate(numbers[:1024]), concatenate(numbers[1024:])]
     assert JobReport.of(job).stages["combine"].runs == 35 + 2
-    assert not any("/resends/" in info.key for info in job.objects())
+    assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
 def test_kill_a_child_that_combines(cluster: Cluster) -> None:
@@ -56,7 +56,7 @@ def test_kill_a_child_that_combines(cluster: Cluster) -> None:
     os.kill(cluster.wait_for_pid("combine-64"), signal.SIGKILL)
     assert job.get(120) == [concatenate(NUMBERS[first : first + 32]) for first in range(0, 130, 32)]
     assert len(cluster.runs("combine-64")) == 2
-    assert not any("/resends/" in info.key for info in job.objects())
+    assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
     numbers = list(range(40))
     job = launch(cluster, numbers, pause_s=0.5)
     queue = cluster.environment["TEST_QUEUE"]
-    wait_until(lambda: job.manifest() is not None, "setup is done")
+    wait_until(lambda: job.ledger.manifest() is not None, "setup is done")
     cluster.wait_for_pid("process-*")
     with cluster.app.connection_for_write() as connection:
         purged = connection.default_channel.queue_purge(queue)

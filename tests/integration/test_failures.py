@@ -122,4 +122,4 @@ def test_removing_a_job(cluster: Cluster) -> None:
     job.get(60)
     wait_until_delivered(job)
     assert job.remove() > 0
-    assert list(job.objects()) == []
+    assert list(job.ledger.objects()) == []

@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 
 from fanout import JobConflict, JobFailed, JobState, attach
 from fanout.engines.submission import Submission
+from fanout.report import chunk_results
 
 from ..tasks import SumTask, record_call
 from ..traces import read_lines, wait_until, wait_until_delivered
@@ -90,7 +91,7 @@ def test_a_retry_continues_the_chain(
     wait_until_delivered(job)
     good = {
         item
-        for chunk in job.chunk_results()
+        for chunk in chunk_results(job)
         if not chunk.failed_count
         for item in (chunk.first_item, chunk.first_item + 1)
     }
@@ -117,7 +118,7 @@ def test_a_job_submitted_twice(cluster: Cluster, failing_input: Callable[..., di
     assert (again.state, again.get(60)["sum"]) == (JobState.SUCCEEDED, 45)
     with pytest.raises(JobConflict, match="its parameter 'numbers' has another value"):
         FailOnFileTask.submit({**values, "numbers": [1]}, job_id=jobs[0].id)
-    outcomes = [info.key for info in jobs[0].objects() if info.key.endswith("/outcome")]
+    outcomes = [info.key for info in jobs[0].ledger.objects() if info.key.endswith("/outcome")]
     assert len(outcomes) == 1
 
 

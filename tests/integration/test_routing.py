@@ -45,7 +45,7 @@ def test_lost_messages_come_back_to_the_queue(cluster: Cluster, tmp_path: Path) 
     """A sweep sends messages again to the queue of the lost ones."""
     values = {"numbers": list(range(12)), "trace": str(tmp_path), "pause_s": 0.3}
     job = SlowTask.submit(values, send_options={"queue": QUEUE})
-    wait_until(lambda: job.manifest() is not None, "setup is done")
+    wait_until(lambda: job.ledger.manifest() is not None, "setup is done")
     with cluster.app.connection_for_write() as connection:
         assert connection.default_channel.queue_purge(QUEUE) > 0
     assert job.get(60) == sum(range(12))

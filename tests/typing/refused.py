@@ -10,7 +10,7 @@ from .accepted import Squares, WordCount
 
 WordCount.run()  # refused
 WordCount.run(["a b"])  # refused
-WordCount.run({"documents": []}, executor="proceses")  # refused
+WordCount.run({"documents": []}, executor="fibers")  # refused
 WordCount.submit({"documents": []}, job_id=7)  # refused
 text: str = WordCount.run({"documents": []})  # refused
 number: int = WordCount.submit({"documents": []}).get()  # refused

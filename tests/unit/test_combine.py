@@ -350,7 +350,7 @@ def test_a_good_result_that_comes_too_late_counts_as_failed(world: World) -> Non
     assert world.job(ledger).retry()
     world.dispatcher.drain(world.runtime)
     assert world.job(ledger).get() == [serial(["zero", *range(1, 32)]), serial(range(32, 40))]
-    assert world.job(ledger).outcome().final  # type: ignore[union-attr]
+    assert world.runtime.ledger(ledger.job_id, 1).outcome().final  # type: ignore[union-attr]
 
 
 # A combine that raises, or dies

@@ -276,7 +276,7 @@ def test_a_caller_that_stops_says_so_and_frees_the_id(
     dispatcher.drain(extension_of(app).runtime)
     assert job.get(5) == [1, 2]
     with pytest.raises(JobNotFound):
-        Job("order-1", extension_of(app).runtime, launch_id=first._ledger.launch_id).progress()
+        Job("order-1", extension_of(app).runtime, launch_id=first.ledger.launch_id).progress()
 
 
 def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(
@@ -332,10 +332,10 @@ def test_an_eager_job_runs_once(app: Celery) -> None:
     """Submitted twice here and now, the steps run once; another input is refused as everywhere."""
     app.conf.task_always_eager = True
     first = Numbers.submit({"numbers": [1]}, job_id="order-1", app=app)
-    outcome = first.outcome()
+    outcome = first.ledger.outcome()
     second = Numbers.submit({"numbers": [1]}, job_id="order-1", app=app)
     assert second.get(0) == [1]
-    assert second.outcome() == outcome
+    assert second.ledger.outcome() == outcome
     with pytest.raises(JobConflict):
         Numbers.submit({"numbers": [2]}, job_id="order-1", app=app)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from fanout.report import chunk_results
+
 from .. import app as tasks
 from ..fault import Fault, Plan, Row, add_results, run_concurrently
 from ..site import NO_SWEEP_S, Conditions, Site
@@ -53,7 +55,7 @@ class Poison(Fault):
         runs = Counter(run.number for run in trial_job.runs("process"))
         if runs[trial_job.numbers[poison]] != limit:
             return f"the poison chunk ran {runs[trial_job.numbers[poison]]} times, not {limit}"
-        stored = {result.chunk for result in trial_job.job.chunk_results() if result.failed is None}
+        stored = {result.chunk for result in chunk_results(trial_job.job) if result.failed is None}
         ran = {chunk for chunk, number in enumerate(trial_job.numbers) if runs[number] and chunk != poison}
         return "" if stored == ran else f"of the others {sorted(ran)} ran, but the results of {sorted(stored)} exist"
 
