@@ -116,7 +116,7 @@ def test_a_worker_that_is_told_to_stop(cluster: Cluster, way: signal.Signals) ->
     wait_until(lambda: not worker.alive, "the worker has ended")
     assert len(cluster.runs("process-1")) == (2 if quick else 1)
     ledger = cluster.app.fanout.runtime.ledger(job.id)  # type: ignore[attr-defined]
-    assert ledger.attempts(process_step(job.manifest().setup_id, 0)).count == 0
+    assert ledger.attempts(process_step(job.ledger.manifest().setup_id, 0)).count == 0
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])

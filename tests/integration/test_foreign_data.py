@@ -178,7 +178,7 @@ def test_objects_of_a_late_worker_are_swept(container: Container) -> None:
     before = container.list_all()
     job_id = run_job(app)
     store = app.fanout.runtime.store  # type: ignore[attr-defined]
-    written = {found.key: bytes(store.get(found.key)) for found in attach(job_id, app=app).objects()}
+    written = {found.key: bytes(store.get(found.key)) for found in attach(job_id, app=app).ledger.objects()}
     late = [key for key in written if "/intent" not in key][-3:]
     assert late
     attach(job_id, app=app).remove()

@@ -342,8 +342,8 @@ class World:
             self.loop.sleep(self.shape.retry_s * self.rng.random())
             with self._ignore_outages():
                 try:
-                    outcome = Job(job_id, runtime).outcome()
-                    if outcome is not None and Job(job_id, runtime).retry():
+                    job = Job(job_id, runtime)
+                    if job.ready and Job(job_id, runtime).retry():
                         self.note("retried", job_id)
                 except RetryRefused:
                     break

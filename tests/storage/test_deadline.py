@@ -177,7 +177,7 @@ def test_a_slow_line_is_waited_for(aws_environment: Callable[[str], None], monke
             over.wait(0.15)
             connection.sendall(body[at : at + 50])
 
-    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=2.0, answer_s=0.5, mib_s=10000.0))
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=10.0, answer_s=0.5, mib_s=100000.0))
     with behaving(slowly) as host:
         aws_environment(f"http://{host}")
         for client in ("boto3", "obstore"):
