@@ -18,8 +18,8 @@ from .records.ledger import job_ids, read_intent
 from .records.models import Intent
 
 _NAMES = re.compile(
-    r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined)/.+"
-    r"|(?:generations/\d+/)?(?:start|outcome|delivered|(?:claims|resends|heartbeats|attempts|complete)/.+))"
+    r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined)/.+|generations/\d+/start"
+    r"|(?:generations/\d+/)?(?:outcome|delivered|(?:claims|resends|heartbeats|attempts|complete)/.+))"
 )
 """The names of a launch's objects, without the prefix of its keys; see `keys`."""
 

@@ -29,6 +29,11 @@ class Delivery:
         return self.redelivered or self.overran_s is not None
 
     @property
+    def is_holder_gone(self) -> bool:
+        """Whether the run that may hold the join's claim for this message is over."""
+        return self.is_lost or self.requeued
+
+    @property
     def goes_on(self) -> bool:
         """Whether an earlier run ended without being to blame, so that this one goes on as the same attempt."""
         return self.resumed or self.requeued

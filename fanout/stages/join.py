@@ -71,7 +71,7 @@ def run_join(
         ledger,
         token=token,
         resent=delivery.resent,
-        holder_is_gone=delivery.is_lost or delivery.requeued,
+        holder_is_gone=delivery.is_holder_gone,
         held=held,
         stall_s=runtime.config.stall_s,
         now=runtime.now,
@@ -144,8 +144,7 @@ class _JoinRun:
             return None
         failure = None
         if admission is Admission.GIVE_UP:
-            holder_is_gone = self._delivery.is_lost or self._delivery.requeued
-            silent_s = None if holder_is_gone else self._runtime.config.stall_s
+            silent_s = None if self._delivery.is_holder_gone else self._runtime.config.stall_s
             failure = self._attempts.find_failure(step="join", silent_s=silent_s)
         # The attempts record by now that an earlier holder was lost.
         with replace(self._claim, lost=False).record_if_interrupted(ledger, by=self._token):
