@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .job import Job, JobState
-from .records.models import ChunkResult, Node
+from .records.ledger import Ledger
+from .records.models import ChunkResult, Manifest, Node
 from .records.run_stats import RunStats
 
 
@@ -80,6 +81,7 @@ class JobReport:
         progress = job.progress()
         manifest, outcome = job.ledger.manifest(), job.ledger.outcome()
         sizes = [info.size for info in job.ledger.objects()]
+        nodes = _read_nodes(job.ledger, manifest.setup_id) if manifest else iter(())
         return cls(
             state=progress.state,
             chunks=manifest.chunks if manifest else 0,
@@ -91,8 +93,8 @@ class JobReport:
             objects=len(sizes),
             stages={
                 "setup": StageCost.of([RunStats(*manifest.stats)] if manifest else []),
-                "process": StageCost.of(RunStats(*result.stats) for result in chunk_results(job)),
-                "combine": StageCost.of(RunStats(*node.stats) for node in nodes(job)),
+                "process": StageCost.of(RunStats(*result.stats) for result in chunk_results(job, manifest)),
+                "combine": StageCost.of(RunStats(*node.stats) for node in nodes),
                 "join": StageCost.of([RunStats(*outcome.stats)] if outcome else []),
             },
         )
@@ -116,10 +118,15 @@ class JobReport:
         return lines
 
 
-def chunk_results(job: Job) -> Iterator[ChunkResult]:
-    """Yield the records of the finished chunks, by index: times, memory, worker. One request each."""
+def chunk_results(job: Job, manifest: Manifest | None = None) -> Iterator[ChunkResult]:
+    """Yield the records of the finished chunks, by index: times, memory, worker. One request each.
+
+    Args:
+        job: The job.
+        manifest: Its manifest; if not given, it is read, for one request more.
+    """
     ledger = job.ledger
-    manifest = ledger.manifest()
+    manifest = manifest or ledger.manifest()
     if manifest is None:
         return
     for chunk, failed in ledger.landed(manifest.setup_id).items():
@@ -128,15 +135,11 @@ def chunk_results(job: Job) -> Iterator[ChunkResult]:
             yield result
 
 
-def nodes(job: Job) -> Iterator[Node]:
+def _read_nodes(ledger: Ledger, setup_id: str) -> Iterator[Node]:
     """Yield the records of the combined values above the chunks, by level. One request each."""
-    ledger = job.ledger
-    manifest = ledger.manifest()
-    if manifest is None:
-        return
-    for level, entries in ledger.tree(manifest.setup_id).items():
+    for level, entries in ledger.tree(setup_id).items():
         for index, failed in entries.items():
-            node = ledger.node(manifest.setup_id, level, index, failed)
+            node = ledger.node(setup_id, level, index, failed)
             if node is not None:
                 yield node
 
