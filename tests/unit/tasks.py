@@ -79,28 +79,6 @@ KINDS = [
 ]
 
 
-class Brittle(ForkJoinTask):
-    """Raises in the step that it is told to raise in."""
-
-    input_schema = {"step": {"type": "string"}, "numbers": {"type": "list"}}
-    chunk_items = 2
-
-    def setup(step, numbers):
-        if step == "setup":
-            raise ValueError("setup was told to fail")
-        return [{"number": number} for number in numbers]
-
-    def process(number, step):
-        if step == "process" and number == 3:
-            raise ValueError("process was told to fail at 3")
-        return number
-
-    def join(numbers, step):
-        if step == "join":
-            raise ValueError("join was told to fail")
-        return list(numbers)
-
-
 class Killing(ForkJoinTask):
     """One of its items kills the worker as often as it may; each run leaves a file."""
 

@@ -35,10 +35,11 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.sweep import Move, sweep_job
 from storage import MemoryStore, StorageDenied, StorageUnavailable, VerifiedStore, encode
+from tests.tasks import FailingTask
 
 from .dispatcher import Chunk
 from .stores import ScriptedStore
-from .tasks import Brittle, Numbers, Words
+from .tasks import Numbers, Words
 from .world import World
 
 
@@ -627,7 +628,7 @@ def test_an_eager_signature_gives_the_value(eager: Celery) -> None:
 
 def test_an_eager_failure_is_raised(eager: Celery) -> None:
     """A step that raises gives the error that a real job gives."""
-    result = Brittle.signature({"step": "process", "numbers": [1, 2, 3]}, app=eager).delay()
+    result = FailingTask.signature({"step": "process", "numbers": [1, 2, 3]}, app=eager).delay()
     with pytest.raises(JobFailed, match="process was told to fail at 3"):
         result.get()
 

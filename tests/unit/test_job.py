@@ -17,8 +17,9 @@ from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.report import chunk_results
 from fanout.stages import conclude, run_process
+from tests.tasks import FailingTask
 
-from .tasks import Brittle, Numbers
+from .tasks import Numbers
 from .world import World
 
 
@@ -112,14 +113,14 @@ def test_get_says_that_the_job_is_gone() -> None:
 
 def test_get_raises_the_failure(world: World) -> None:
     """The error names task, job, step, chunk and item, and has the worker's traceback."""
-    job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))
+    job = world.job(world.launch(FailingTask, {"step": "process", "numbers": [0, 1, 2, 3]}))
     world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed) as caught:
         job.get()
     error = caught.value
     assert (error.job_id, error.task, error.step, error.chunk, error.item, error.attempts) == (
         job.id,
-        Brittle.name,
+        FailingTask.name,
         "process",
         1,
         3,
@@ -180,10 +181,10 @@ def test_a_job_without_chunks_is_complete(world: World) -> None:
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
 def test_a_failed_job_says_so(world: World, step: str) -> None:
     """Wherever it failed, the state is failed and get raises."""
-    job = world.job(world.launch(Brittle, {"step": step, "numbers": [1, 2, 3]}))
+    job = world.job(world.launch(FailingTask, {"step": step, "numbers": [1, 2, 3]}))
     world.dispatcher.drain(world.runtime)
     assert job.state == JobState.FAILED
-    with pytest.raises(JobFailed, match=rf"Brittle\.{step}.*{step} was told to fail"):
+    with pytest.raises(JobFailed, match=rf"FailingTask\.{step}.*{step} was told to fail"):
         job.get()
 
 
@@ -231,12 +232,12 @@ def test_iteration_waits(world: World) -> None:
 
 def test_iteration_of_a_failed_job_raises(world: World) -> None:
     """What came before is given; then the job's error is raised."""
-    job = world.job(world.launch(Brittle, {"step": "process", "numbers": [0, 1, 2, 3]}))
+    job = world.job(world.launch(FailingTask, {"step": "process", "numbers": [0, 1, 2, 3]}))
     world.dispatcher.drain(world.runtime)
     got = []
     with pytest.raises(JobFailed, match="process was told to fail at 3"):
         got.extend(job)
-    job = world.job(world.launch(Brittle, {"step": "setup", "numbers": [0]}))
+    job = world.job(world.launch(FailingTask, {"step": "setup", "numbers": [0]}))
     world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed, match="setup was told to fail"):
         list(job)

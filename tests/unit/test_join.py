@@ -14,11 +14,12 @@ from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.stages import run_join, run_process
 from fanout.stages.delivery import Delivery
 from storage import StorageUnavailable
+from tests.tasks import FailingTask
 
 from .dispatcher import WorkerDied
 from .stores import refusing
 from .tasks import KINDS as VALUES
-from .tasks import Brittle, Kinds, Numbers
+from .tasks import Kinds, Numbers
 from .world import World
 
 
@@ -170,7 +171,7 @@ def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, deliv
 
 def test_a_join_that_raises_fails_the_job(world: World) -> None:
     """It is not tried again; the failure has the type, the message and the traceback."""
-    ledger = world.launch(Brittle, {"step": "join", "numbers": [1]})
+    ledger = world.launch(FailingTask, {"step": "join", "numbers": [1]})
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error, failure.reason) == ("join", "ValueError", "join was told to fail")

@@ -12,8 +12,9 @@ import pytest
 from fanout import ConfigError, ForkJoinTask, InvalidInput, JobFailed
 from fanout.engines.submission import Submission
 from storage import MemoryStore, Unencodable
+from tests.tasks import FailingTask
 
-from .tasks import KINDS, Brittle, Killing, Kinds, Numbers, Squares, Words
+from .tasks import KINDS, Killing, Kinds, Numbers, Squares, Words
 
 EXECUTORS: list[Any] = ["inline", "threads", "processes"]
 
@@ -37,7 +38,7 @@ def test_every_executor_streams_and_keeps_the_order(executor: Any) -> None:
 def test_every_executor_tells_of_a_failure(executor: Any, step: str) -> None:
     """A step that raises is a JobFailed; its exception is the cause where it was raised in this process."""
     with pytest.raises(JobFailed, match=f"{step} was told to fail") as caught:
-        Brittle.run({"step": step, "numbers": [1, 2, 3]}, executor=executor, workers=1)
+        FailingTask.run({"step": step, "numbers": [1, 2, 3]}, executor=executor, workers=1)
     assert caught.value.step == step
     if executor != "processes" or step != "process":
         assert isinstance(caught.value.__cause__, ValueError)

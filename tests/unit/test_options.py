@@ -22,9 +22,10 @@ from fanout.records.models import Continuation, OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 from fanout.sweep import Move, sweep_job
+from tests.tasks import FailingTask
 
 from .stores import ScriptedStore
-from .tasks import Brittle, Numbers
+from .tasks import Numbers
 
 QUEUE = "special"
 
@@ -147,7 +148,7 @@ def test_a_sweep_sends_by_the_same_options(app: Celery) -> None:
 
 def test_a_try_more_and_a_retry_go_the_same_way(app: Celery) -> None:
     """A chunk that raised is sent again by its worker, and a retry of the job sends what failed, both as the first."""
-    signature = Brittle.signature({"step": "process", "numbers": [3]}, app=app, max_attempts=2)
+    signature = FailingTask.signature({"step": "process", "numbers": [3]}, app=app, max_attempts=2)
     result = signature.set(**GIVEN).delay()
     assert_all_alike(app, ["setup"])
     set_up(app, result.id)

@@ -19,10 +19,11 @@ from fanout.stages import conclude, run_process
 from fanout.stages.delivery import FIRST, Delivery
 from fanout.stages.result_reader import chunk_values
 from storage import StorageUnavailable
+from tests.tasks import FailingTask
 
 from .dispatcher import WorkerDied
 from .stores import kind_of, refusing
-from .tasks import Brittle, Numbers, Words
+from .tasks import Numbers, Words
 from .world import World
 
 
@@ -602,7 +603,7 @@ def test_parameters_reach_process_and_are_fetched_once() -> None:
 
 def test_results_of_a_chunk_are_whole(world: World) -> None:
     """The record of a chunk holds its place, its values, and what it cost."""
-    ledger = world.launch(Brittle, {"step": "none", "numbers": [5, 6, 7]})
+    ledger = world.launch(FailingTask, {"step": "none", "numbers": [5, 6, 7]})
     world.dispatcher.drain(world.runtime)
     setup_id = world.refs[0].setup_id
     result = ledger.result(setup_id, 1)

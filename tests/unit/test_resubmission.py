@@ -24,10 +24,11 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note
 from fanout.removal import remove_job
 from fanout.stages import run_process
+from tests.tasks import FailingTask
 
 from .dispatcher import Join, RecordingDispatcher
 from .stores import ScriptedStore, kind_of
-from .tasks import Brittle, Numbers, Words
+from .tasks import Numbers, Words
 from .world import World
 
 
@@ -343,7 +344,7 @@ def test_an_eager_job_runs_once(app: Celery) -> None:
 def test_an_eager_job_is_retried_here(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """In eager mode a retry, too, runs in the caller's process."""
     app.conf.task_always_eager = True
-    job = Brittle.submit({"step": "process", "numbers": [1, 2, 3, 4]}, app=app)
+    job = FailingTask.submit({"step": "process", "numbers": [1, 2, 3, 4]}, app=app)
     with pytest.raises(JobFailed, match="told to fail at 3"):
         job.get(0)
     assert job.retry(tolerate=0.25)
@@ -351,7 +352,7 @@ def test_an_eager_job_is_retried_here(app: Celery, monkeypatch: pytest.MonkeyPat
     assert value[:2] + value[3:] == [1, 2, 4]
     assert [mark.item for mark in job.failures] == [2]
     for step in ("setup", "join"):
-        failed = Brittle.submit({"step": step, "numbers": [1, 2, 3, 4]}, app=app)
+        failed = FailingTask.submit({"step": step, "numbers": [1, 2, 3, 4]}, app=app)
         assert failed.retry()
         with pytest.raises(JobFailed, match=f"{step} was told to fail"):
             failed.get(0)

@@ -17,9 +17,10 @@ from fanout.records.models import OutcomeStatus
 from fanout.stages import run_process, run_setup
 from fanout.stages.delivery import Delivery
 from storage import CorruptObject, MemoryStore, Reference, StorageUnavailable
+from tests.tasks import FailingTask
 
 from .dispatcher import Chunk, Setup, WorkerDied
-from .tasks import Brittle, Numbers, Words
+from .tasks import Numbers, Words
 from .world import World
 
 
@@ -106,7 +107,7 @@ def test_an_item_that_cannot_travel_fails_the_job_with_its_path(world: World) ->
 
 def test_a_setup_that_raises_fails_the_job(world: World) -> None:
     """The failure has the type, the message and the traceback; the exception itself reaches the engine."""
-    failure = failure_of(world, Brittle, {"step": "setup", "numbers": []})
+    failure = failure_of(world, FailingTask, {"step": "setup", "numbers": []})
     assert (failure.step, failure.error, failure.reason) == ("setup", "ValueError", "setup was told to fail")
     assert "in setup" in failure.traceback_text
     assert [str(error) for error in world.errors] == ["setup was told to fail"]
