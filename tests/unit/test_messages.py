@@ -1,4 +1,4 @@
-"""Messages for setup and join that are not what fanout sends are refused in one short line, whatever they are."""
+"""A message for setup or join that fanout did not send is refused with one short line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ anything = st.recursive(
 
 
 def near(*names: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Mappings that have some of the right names, with anything behind them."""
+    """Return a strategy of mappings that have some of the right names, with any values."""
     return st.fixed_dictionaries({}, optional=dict.fromkeys(names, anything))
 
 
@@ -37,8 +37,8 @@ submissions = st.fixed_dictionaries(
 )
 
 
-def setup_id(parse: Callable[[], T]) -> tuple[T | None, str]:
-    """What is parsed, or why it is refused; any other error than a ValueError is let through."""
+def parsed_or_refusal(parse: Callable[[], T]) -> tuple[T | None, str]:
+    """Return the parsed value, or the reason why it is refused. An error other than a ValueError is let through."""
     try:
         return parse(), ""
     except ValueError as error:
@@ -51,8 +51,8 @@ def setup_id(parse: Callable[[], T]) -> tuple[T | None, str]:
     anything | near("submission", "generation", "launch_id", "x") | st.fixed_dictionaries({"submission": submissions}),
 )
 def test_anything_is_a_message_for_setup_or_refused(job_id: Any, args: Any, kwargs: Any) -> None:
-    """Whatever JSON brings gives a message whose every field is of its type, or a ValueError of bounded length."""
-    message, refusal = setup_id(lambda: SetupMessage.parse(job_id, args, kwargs))
+    """Any JSON gives a message with fields of the right types, or a ValueError of bounded length."""
+    message, refusal = parsed_or_refusal(lambda: SetupMessage.parse(job_id, args, kwargs))
     assert len(refusal) < LONGEST
     if message is not None:
         assert type(message.generation) is int
@@ -65,8 +65,8 @@ def test_anything_is_a_message_for_setup_or_refused(job_id: Any, args: Any, kwar
     anything | near("resent", "generation", "held", "launch_id"),
 )
 def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> None:
-    """The same for join."""
-    message, refusal = setup_id(lambda: JoinMessage.parse(args, kwargs))
+    """Any JSON gives a message for join with fields of the right types, or a ValueError of bounded length."""
+    message, refusal = parsed_or_refusal(lambda: JoinMessage.parse(args, kwargs))
     assert len(refusal) < LONGEST
     if message is not None:
         assert type(message.resent) is bool
@@ -74,9 +74,9 @@ def test_anything_is_a_message_for_join_or_refused(args: Any, kwargs: Any) -> No
 
 
 @given(anything | submissions)
-def test_anything_is_an_order_or_refused(body: Any) -> None:
-    """An order from a message is read, or is an error of the input, and nothing else."""
-    submission, refusal = setup_id(lambda: signature_codec.decode(body, Words.declaration))
+def test_anything_is_a_submission_or_refused(body: Any) -> None:
+    """A submission in a message is decoded, or is an error of the input. No other error is raised."""
+    submission, refusal = parsed_or_refusal(lambda: signature_codec.decode(body, Words.declaration))
     assert len(refusal) < LONGEST
     assert submission is None or submission.task is Words.declaration
 
@@ -91,8 +91,8 @@ def test_anything_is_an_order_or_refused(body: Any) -> None:
         ([3], {"submission": SUBMISSION}, SetupMessage("job", received=(3,), submission=SUBMISSION)),
     ],
 )
-def test_messages_for_setup_that_fanout_sends(args: Any, kwargs: Any, expected: SetupMessage) -> None:
-    """Each form that a carrier or a signature sends is read back, also after it was JSON."""
+def test_setup_messages_that_fanout_sends_are_parsed(args: Any, kwargs: Any, expected: SetupMessage) -> None:
+    """Each form that a dispatcher or a signature sends is parsed, also after a way through JSON."""
     assert SetupMessage.parse("job", args, kwargs) == expected
     assert SetupMessage.parse("job", *json.loads(json.dumps([args, kwargs]))) == expected
 
@@ -105,8 +105,8 @@ def test_messages_for_setup_that_fanout_sends(args: Any, kwargs: Any, expected: 
         ({"held": ["0a", "1b"], "launch_id": "2c"}, JoinMessage("job", held=("0a", "1b"), launch_id="2c")),
     ],
 )
-def test_messages_for_join_that_fanout_sends(kwargs: Any, expected: JoinMessage) -> None:
-    """The same for join."""
+def test_join_messages_that_fanout_sends_are_parsed(kwargs: Any, expected: JoinMessage) -> None:
+    """Each form that a dispatcher sends to join is parsed, also after a way through JSON."""
     assert JoinMessage.parse(("job",), kwargs) == expected
     assert JoinMessage.parse(["job"], json.loads(json.dumps(kwargs))) == expected
 
@@ -143,7 +143,7 @@ def test_messages_for_join_that_fanout_sends(kwargs: Any, expected: JoinMessage)
         ("job", (), {"launch_id": "a/b"}, "launch id 'a/b' is not an id"),
     ],
 )
-def test_what_setup_refuses(job_id: Any, args: Any, kwargs: Any, message: str) -> None:
+def test_a_wrong_setup_message_is_refused_with_the_part(job_id: Any, args: Any, kwargs: Any, message: str) -> None:
     """Each part of a message is checked, and the error names the part."""
     with pytest.raises(ValueError, match=message):
         SetupMessage.parse(job_id, args, kwargs)
@@ -162,14 +162,14 @@ def test_what_setup_refuses(job_id: Any, args: Any, kwargs: Any, message: str) -
         (("job",), {"submission": SUBMISSION}, "an argument 'submission', which"),
     ],
 )
-def test_what_join_refuses(args: Any, kwargs: Any, message: str) -> None:
-    """The same for join."""
+def test_a_wrong_join_message_is_refused_with_the_part(args: Any, kwargs: Any, message: str) -> None:
+    """Each part of a message for join is checked, and the error names the part."""
     with pytest.raises(ValueError, match=message):
         JoinMessage.parse(args, kwargs)
 
 
-def test_an_excerpt_of_a_large_value_is_short() -> None:
-    """A payload of megabytes leaves a short line in the log, and is not written out on the way to it."""
+def test_an_error_quotes_only_the_start_of_a_large_value() -> None:
+    """A payload of megabytes leaves a short line in the log. The whole payload is not formatted for that line."""
     with pytest.raises(ValueError, match="submission: 'xxx") as raised:
         check_submission("x" * 10_000_000)
     assert len(str(raised.value)) < LONGEST

@@ -1,4 +1,4 @@
-"""A signature may be kept for long: in a beat schedule, or as a constant of a module."""
+"""An application may keep a signature for long: in a celery beat schedule, or as a constant of a module."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def app() -> Iterator[Celery]:
     app.close()
 
 
-def caller_parameters(app: Celery, *, days: float) -> Any:
-    """A signature that was made so many days ago."""
+def make_signature(app: Celery, *, days: float) -> Any:
+    """Return a signature that was made so many days ago."""
     store = extension_of(app).runtime.store
     assert isinstance(store, ScriptedStore)
     signature = Numbers.signature(VALUES, app=app)
@@ -46,9 +46,9 @@ def parameters(store: ObjectStore) -> list[str]:
     return [found.key for found in store.list("_parameters/")]
 
 
-def test_a_launch_renews_what_it_refers_to(app: Celery) -> None:
-    """A schedule that launches it every ten days keeps it alive for ever."""
-    signature, runtime = caller_parameters(app, days=10), extension_of(app).runtime
+def test_a_launch_renews_the_parameters_of_its_signature(app: Celery) -> None:
+    """A schedule that launches a signature every ten days keeps its large parameters in the store."""
+    signature, runtime = make_signature(app, days=10), extension_of(app).runtime
     for _ in range(5):
         job_id = signature.clone().apply_async().id
         fanout.attach(job_id, app=app).remove()
@@ -58,9 +58,9 @@ def test_a_launch_renews_what_it_refers_to(app: Celery) -> None:
         assert len(parameters(runtime.store)) == 1
 
 
-def test_a_launch_that_finds_it_gone_says_what_to_do(app: Celery) -> None:
-    """At once, where it is launched, with the field, how long a signature lives, and the remedy."""
-    signature, runtime = caller_parameters(app, days=15), extension_of(app).runtime
+def test_a_launch_whose_parameter_was_removed_names_the_remedy(app: Celery) -> None:
+    """A launch whose large parameter was removed raises. The error has the field, the lifetime and the remedy."""
+    signature, runtime = make_signature(app, days=15), extension_of(app).runtime
     list(sweep(runtime))
     assert parameters(runtime.store) == []
     with pytest.raises(InvalidInput, match=r"numbers: is no longer in the store.*14 days.*Make the signature anew"):
@@ -70,7 +70,7 @@ def test_a_launch_that_finds_it_gone_says_what_to_do(app: Celery) -> None:
 
 
 def test_a_young_signature_costs_no_request(app: Celery) -> None:
-    """Only an old one is looked after."""
+    """Only the launch of an old signature renews its parameters."""
     runtime = extension_of(app).runtime
     body = Numbers.signature(VALUES, app=app)["kwargs"]["submission"]
     assert isinstance(runtime.store, ScriptedStore)

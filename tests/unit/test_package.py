@@ -14,22 +14,22 @@ def python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
 
 
-def test_all_that_is_exported_exists() -> None:
-    """`__all__` is sorted as the linter has it, and names what there is."""
+def test_every_exported_name_exists() -> None:
+    """Each name in `__all__` exists, and `__all__` has every error that a caller may catch."""
     assert all(hasattr(fanout, name) for name in fanout.__all__)
     public = {name for name, value in vars(errors).items() if isinstance(value, type) and name[0] != "_"}
     raised = {name for name in public if getattr(errors, name).__module__ == "fanout.errors"}
     assert raised <= set(fanout.__all__), "every error that a caller may catch is exported"
 
 
-def test_importing_is_cheap(tmp_path: Path) -> None:
-    """Importing fanout brings neither Celery nor boto3: a task's module can be imported anywhere."""
+def test_import_of_fanout_imports_no_celery_and_no_boto3(tmp_path: Path) -> None:
+    """Importing fanout imports neither Celery nor boto3, so that a task's module can be imported anywhere."""
     run = python("import sys, fanout; print(sorted({'celery', 'kombu', 'boto3'} & sys.modules.keys()))", cwd=tmp_path)
     assert run.stdout == "[]\n", run.stderr
 
 
-def test_another_storage_in_front(tmp_path: Path) -> None:
-    """Another module named `storage` in front of ours is reported with its place and the remedy."""
+def test_a_module_that_hides_storage_is_reported(tmp_path: Path) -> None:
+    """If another module named `storage` hides fanout's, the error has its path and the remedy."""
     (tmp_path / "storage.py").write_text("")
     run = python("import fanout", cwd=tmp_path)
     assert run.returncode != 0
@@ -38,7 +38,7 @@ def test_another_storage_in_front(tmp_path: Path) -> None:
 
 
 def test_the_celery_engine_needs_no_redis() -> None:
-    """An app on RabbitMQ without a result backend works where the package redis is not installed."""
+    """An app on RabbitMQ without a result backend works if the package redis is not installed."""
     program = (
         "import sys; sys.modules['redis'] = None\n"
         "import celery, fanout\n"

@@ -1,4 +1,4 @@
-"""Small parameters travel inline, large ones lie in the store under their digest."""
+"""Small parameters are sent inline. Large parameters lie in the store under their digest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ VALUES = st.dictionaries(st.sampled_from("abcdef"), st.binary(max_size=200) | st
 
 
 @given(VALUES, st.integers(0, 100))
-def test_parameters_come_back_as_they_were(values: dict[str, Any], inline_bytes: int) -> None:
-    """Whatever is inline and whatever is stored, each name has its value again, and no more than was asked for."""
+def test_parameters_are_loaded_with_equal_values(values: dict[str, Any], inline_bytes: int) -> None:
+    """Each name has its value again, inline or stored. `load` returns only the names that were asked for."""
     store = MemoryStore()
     parameters = Parameters.write(values, store, inline_bytes=inline_bytes)
     assert parameters.names() == set(values)
@@ -27,7 +27,7 @@ def test_parameters_come_back_as_they_were(values: dict[str, Any], inline_bytes:
 
 
 def test_equal_values_are_one_object() -> None:
-    """Launching the same input again writes the same object again, which makes it young."""
+    """Equal values have the same key, so that a second launch with the same input renews the object."""
     store = ScriptedStore()
     first = Parameters.write({"a": b"x" * 100}, store, inline_bytes=10)
     store.age(1000)
@@ -37,8 +37,8 @@ def test_equal_values_are_one_object() -> None:
     assert [verb for verb, _ in store.log] == ["put", "put"]
 
 
-def test_nothing_is_stored_if_a_value_cannot_travel() -> None:
-    """The error names the path, and the large value in front of it was not written."""
+def test_nothing_is_stored_if_a_value_cannot_be_encoded() -> None:
+    """If a value cannot be encoded, the error names its path, and the large value before it is not written."""
     store = ScriptedStore()
     with pytest.raises(Unencodable) as caught:
         Parameters.write({"a": b"x" * 100, "b": [1, {"c": object()}]}, store, inline_bytes=10)
@@ -46,7 +46,7 @@ def test_nothing_is_stored_if_a_value_cannot_travel() -> None:
     assert store.log == []
 
 
-def test_only_what_is_asked_for_is_fetched() -> None:
+def test_only_the_requested_parameters_are_fetched() -> None:
     """A step that takes no large parameter costs no request."""
     store = ScriptedStore()
     parameters = Parameters.write({"a": b"x" * 100, "b": 1}, store, inline_bytes=50)
@@ -58,7 +58,7 @@ def test_only_what_is_asked_for_is_fetched() -> None:
 
 
 def test_a_damaged_parameter_is_noticed() -> None:
-    """A flipped byte names the key."""
+    """The error of a flipped byte or a deleted parameter names the key."""
     store = ScriptedStore()
     parameters = Parameters.write({"a": b"x" * 100}, store, inline_bytes=10)
     (key,) = store.keys()

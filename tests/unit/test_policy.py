@@ -1,4 +1,4 @@
-"""How many items may fail: counts, fractions, and what nobody knows yet."""
+"""How many items may fail: as a count, or as a fraction of a number of items that may not be known yet."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ ITEMS = some.integers(min_value=0, max_value=10**7)
         (Policy(min_success=0.0), 100, 100),
     ],
 )
-def test_how_many_may_fail(policy: Policy, items: int | None, allowed: int | None) -> None:
-    """A count is taken at its word, a fraction is of the items as it is written, and of no more than that."""
+def test_the_number_of_items_that_may_fail(policy: Policy, items: int | None, allowed: int | None) -> None:
+    """A count is exact. A fraction is taken of the items, with the decimal value that was written, rounded down."""
     assert policy.max_failed(items) == allowed
 
 
 @given(FRACTIONS, ITEMS)
 def test_a_fraction_is_never_exceeded(fraction: float, items: int) -> None:
-    """What is allowed is the largest whole number within the fraction."""
+    """The allowed number is the largest whole number within the fraction."""
     allowed = Policy(tolerate=fraction).max_failed(items)
     assert allowed is not None
     assert allowed <= Fraction(repr(fraction)) * items < allowed + 1
 
 
 @given(FRACTIONS, ITEMS)
-def test_what_must_succeed_does(fraction: float, items: int) -> None:
-    """If as many fail as may, at least the fraction succeeds; with one more it does not."""
+def test_min_success_is_reached_exactly(fraction: float, items: int) -> None:
+    """If the allowed number of items fails, at least the fraction succeeds. With one more failure, less succeeds."""
     allowed = Policy(min_success=fraction).max_failed(items)
     assert allowed is not None
     needed = Fraction(repr(fraction)) * items
@@ -63,13 +63,13 @@ def test_what_must_succeed_does(fraction: float, items: int) -> None:
 @pytest.mark.parametrize("wrong", [-1, 1.5, -0.1, True, "5", float("nan"), float("inf"), [1]])
 @pytest.mark.parametrize("name", ["tolerate", "min_success"])
 def test_a_wrong_share_is_named(name: str, wrong: Any) -> None:
-    """Neither a count nor a fraction: the error names the option and says what it may be."""
+    """The error of a value that is neither a count nor a fraction has the option's name and the allowed values."""
     with pytest.raises(ConfigError, match=rf"{name} must be a count of items .* or a fraction"):
         Options(**{name: wrong})
 
 
-def test_one_of_the_two_is_given() -> None:
-    """Both at once are refused, wherever they come from."""
+def test_both_options_together_are_refused() -> None:
+    """`tolerate` and `min_success` together are refused in options, in a replacement and in a declaration."""
     with pytest.raises(ConfigError, match="give one of them"):
         Options(tolerate=1, min_success=2)
     with pytest.raises(ConfigError, match="give one of them"):
@@ -91,8 +91,8 @@ def test_one_of_the_two_is_given() -> None:
                 return results
 
 
-def test_a_policy_says_itself() -> None:
-    """For errors: the option as it was given."""
+def test_the_text_of_a_policy() -> None:
+    """The text of a policy is the option as it was given, for errors."""
     assert [str(Policy()), str(Policy(tolerate=0.5)), str(Policy(min_success=3))] == [
         "fail fast",
         "tolerate=0.5",

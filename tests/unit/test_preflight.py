@@ -30,7 +30,7 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Celery]:
     made.close()
 
 
-def in_script(*, name: str | None = None) -> type[ForkJoinTask]:
+def declare_in_script(*, name: str | None = None) -> type[ForkJoinTask]:
     """Declare a task as a running script does."""
     body: dict[str, Any] = {
         "__module__": "__main__",
@@ -55,38 +55,38 @@ LAUNCHES = [
 def test_a_task_of_the_script_that_runs_is_refused(app: Celery, launch: Any) -> None:
     """A worker does not know a task of `__main__`. The launch is refused, with the remedies."""
     with pytest.raises(DeclarationError, match=r"__main__\.Scripted is declared in the script .*include=.*`name`"):
-        launch(in_script(), app)
+        launch(declare_in_script(), app)
     assert list(extension_of(app).runtime.store.list()) == []
 
 
-def test_it_runs_here(app: Celery) -> None:
-    """`run` and an eager app need no worker."""
-    assert in_script().run({"numbers": [1]}) == [1]
+def test_a_task_of_the_script_runs_in_this_process(app: Celery) -> None:
+    """`run` and an eager app need no worker, so they run a task of `__main__`."""
+    assert declare_in_script().run({"numbers": [1]}) == [1]
     app.conf.task_always_eager = True
-    assert in_script().submit({"numbers": [1]}, app=app).get(1) == [1]
+    assert declare_in_script().submit({"numbers": [1]}, app=app).get(1) == [1]
 
 
-def test_a_worker_in_this_process_knows_it(app: Celery) -> None:
+def test_a_worker_in_this_process_knows_a_task_of_the_script(app: Celery) -> None:
     """A worker that runs in this process knows the script's tasks."""
     extension_of(app).pool = object()
-    assert in_script().submit({"numbers": [1]}, app=app).id
+    assert declare_in_script().submit({"numbers": [1]}, app=app).id
 
 
-def test_a_name_of_its_own_is_known_to_a_worker_that_imports_the_script(
+def test_a_task_of_the_script_with_a_name_is_launched(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A task with a `name` is launched; at a prompt, which no worker can import, with one warning."""
+    """A task of the script with a `name` is launched. At a prompt, which no worker can import, there is one warning."""
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)
-    in_script(name="mine").submit({"numbers": [1]}, app=app)
+    declare_in_script(name="mine").submit({"numbers": [1]}, app=app)
     assert caplog.text == ""
     monkeypatch.delattr(sys.modules["__main__"], "__file__")
     for _ in range(2):
-        in_script(name="mine").submit({"numbers": [1]}, app=app)
+        declare_in_script(name="mine").submit({"numbers": [1]}, app=app)
     assert caplog.text.count("mine is declared at a prompt or in a notebook") == 1
 
 
-def test_a_store_in_memory_is_warned_of_once(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
-    """Workers of other processes do not see it. An eager app, or a worker in this process, does."""
+def test_a_launch_warns_once_of_a_store_in_memory(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    """Workers in other processes do not see a store in memory: a launch warns once. An eager app does not warn."""
     app.conf.fanout_store = f"memory://{uuid.uuid4().hex}"
     app.conf.task_always_eager = True
     Numbers.submit({"numbers": [1]}, app=app)

@@ -27,8 +27,8 @@ from .tasks import Numbers, Words
 from .world import World
 
 
-class Deed:
-    """What process does with its item, told by a test; counts its runs."""
+class ItemBehaviour:
+    """The behaviour of process for one item, set by a test. Records its runs."""
 
     def __init__(self) -> None:
         self.runs: list[int] = []
@@ -39,8 +39,8 @@ class Deed:
         return self.act(number, self.runs.count(number))
 
 
-def doing(deed: Deed, join: Any = list) -> type[ForkJoinTask]:
-    class Doing(ForkJoinTask):
+def task_with(behaviour: ItemBehaviour, join: Any = list) -> type[ForkJoinTask]:
+    class BehaviourTask(ForkJoinTask):
         input_schema = {"numbers": {"type": "list"}}
         chunk_items = 1
 
@@ -48,12 +48,12 @@ def doing(deed: Deed, join: Any = list) -> type[ForkJoinTask]:
             return [{"number": number} for number in numbers]
 
         def process(number):
-            return deed(number)
+            return behaviour(number)
 
         def join(results):
             return join(results)
 
-    return Doing
+    return BehaviourTask
 
 
 def outcome_of(ledger: Ledger) -> Outcome:
@@ -70,27 +70,27 @@ def failure_of(ledger: Ledger) -> Failure:
     return failure
 
 
-@pytest.mark.parametrize(("size", "carried"), [(1, list), (100_000, list), (100_000, iter)])
-def test_a_chunk_costs_three_requests_when_nothing_is_amiss(world: World, size: int, carried: Any) -> None:
-    """One ranged read, one write and one listing; a small chunk is read along with its neighbour, and costs two.
+@pytest.mark.parametrize(("size", "container"), [(1, list), (100_000, list), (100_000, iter)])
+def test_a_chunk_costs_three_requests_without_failures(world: World, size: int, container: Any) -> None:
+    """A chunk costs one ranged read, one write and one listing. A small chunk is read with its neighbour.
 
-    So is one that borrows, which reads its slice of what setup was given.
+    The small chunk then costs two requests. A chunk that refers to a byte range of a parameter reads that range.
     """
-    ledger = world.launch(Words, {"documents": carried(["x" * size] * 4)}, chunk_items=1)
-    if carried is list:
+    ledger = world.launch(Words, {"documents": container(["x" * size] * 4)}, chunk_items=1)
+    if container is list:
         world.dispatcher.deliver(world.runtime)
     runtime = world.process()
     run_process(runtime, world.refs[0])
     world.store.log.clear()
     run_process(runtime, world.refs[1])
     kinds = [(verb, kind_of(key)) for verb, key in world.store.log]
-    read = "_parameters" if carried is list else "input"
+    read = "_parameters" if container is list else "input"
     assert kinds == [("get", read), ("put", "results"), ("list", "results")][size == 1 :]
     assert ledger.finished_chunks(world.refs[0].setup_id) == [0, 1]
 
 
-def test_a_worker_that_has_more_of_a_group_looks_once(world: World) -> None:
-    """After any but the last chunks of a group the look waits until the worker is idle; one does for all of them."""
+def test_a_worker_with_several_chunks_of_a_group_checks_once(world: World) -> None:
+    """Before the last chunks of a group, the worker defers the completion check until it is idle, and checks once."""
     world.prepare(Numbers, {"numbers": list(range(12))}, chunk_items=1)
     runtime = world.process()
     runtime.debouncer = Debouncer()
@@ -103,13 +103,13 @@ def test_a_worker_that_has_more_of_a_group_looks_once(world: World) -> None:
         assert not world.dispatcher.joins
         for ref in world.refs[8:]:
             run_process(runtime, ref)
-        # The last four look at once, and the last of them sees all.
+        # Each of the last four chunks checks at once, and the last check sees all results.
         assert len([key for verb, key in world.store.log if verb == "list"]) == 5
         assert len(world.dispatcher.joins) == 1
 
 
-def test_whoever_looks_late_sees_that_the_join_has_begun(world: World) -> None:
-    """A look that waited while others completed the job starts no second join."""
+def test_a_late_completion_check_starts_no_second_join(world: World) -> None:
+    """A deferred completion check that runs after other workers completed the job starts no second join."""
     world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
     slow, quick = world.process(), world.process()
     slow.debouncer = Debouncer()
@@ -123,8 +123,8 @@ def test_whoever_looks_late_sees_that_the_join_has_begun(world: World) -> None:
     assert world.dispatcher.joins == [join]
 
 
-def test_whoever_is_last_and_looks_late_starts_the_join(world: World) -> None:
-    """The last result of all is not one of the last chunks: the look that waited completes the job."""
+def test_a_deferred_completion_check_starts_the_join(world: World) -> None:
+    """If the last result is not one of the last chunks, the deferred completion check starts the join."""
     world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
     runtime = world.process()
     runtime.debouncer = Debouncer()
@@ -136,8 +136,8 @@ def test_whoever_is_last_and_looks_late_starts_the_join(world: World) -> None:
     assert len(world.dispatcher.joins) == 1
 
 
-def test_a_chunk_that_a_sweep_sent_is_looked_after_at_once(world: World) -> None:
-    """Somebody has waited long enough."""
+def test_a_resent_chunk_is_followed_by_a_check_at_once(world: World) -> None:
+    """A worker does not defer the completion check after a chunk that a sweep resent."""
     world.prepare(Numbers, {"numbers": list(range(6))}, chunk_items=1)
     runtime = world.process()
     runtime.debouncer = Debouncer()
@@ -148,38 +148,38 @@ def test_a_chunk_that_a_sweep_sent_is_looked_after_at_once(world: World) -> None
     assert len(world.dispatcher.joins) == 1
 
 
-def test_a_step_that_raises_is_tried_again(world: World) -> None:
-    """A step that raises twice and then not costs three runs and nothing else."""
-    deed = Deed()
+def test_a_step_that_raises_runs_again(world: World) -> None:
+    """A step that raises twice and then returns costs three attempts, and nothing else runs again."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> int:
         if number == 1 and run < 3:
             raise ValueError("not yet")
         return number
 
-    deed.act = act
-    ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]})
+    behaviour.act = act
+    ledger = world.launch(task_with(behaviour), {"numbers": [0, 1, 2]})
     world.dispatcher.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == [0, 1, 2]
-    assert deed.runs.count(1) == 3
+    assert behaviour.runs.count(1) == 3
     assert [message.ref.attempts for message in world.dispatcher.chunks if message.ref.chunk == 1] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 7])
 def test_a_step_that_always_raises_fails_the_job(world: World, attempts: int) -> None:
-    """It runs exactly `max_attempts` times; the failure names chunk, item, reason, traceback and tries."""
-    deed = Deed()
+    """The chunk runs `max_attempts` times. The failure has the chunk, the item, the reason, traceback and attempts."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> int:
         if number == 7:
             raise ValueError(f"no, {run}")
         return number
 
-    deed.act = act
-    ledger = world.launch(doing(deed), {"numbers": list(range(9))}, chunk_items=3, max_attempts=attempts)
+    behaviour.act = act
+    ledger = world.launch(task_with(behaviour), {"numbers": list(range(9))}, chunk_items=3, max_attempts=attempts)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
-    assert deed.runs.count(7) == attempts
+    assert behaviour.runs.count(7) == attempts
     assert (failure.step, failure.error, failure.reason) == ("process", "ValueError", f"no, {attempts}")
     assert (failure.chunk, failure.item, failure.attempts) == (2, 7, attempts)
     assert "in process" in failure.traceback_text
@@ -188,73 +188,73 @@ def test_a_step_that_always_raises_fails_the_job(world: World, attempts: int) ->
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 7])
 def test_a_chunk_that_always_kills_its_worker_is_given_up(world: World, attempts: int) -> None:
-    """It runs exactly `max_attempts` times; the failure names the chunk and says that its worker was lost."""
-    deed = Deed()
+    """The chunk runs `max_attempts` times. The failure names the chunk and says that its worker was lost."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> int:
         if number == 1:
             raise WorkerDied
         return number
 
-    deed.act = act
-    ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]}, max_attempts=attempts)
+    behaviour.act = act
+    ledger = world.launch(task_with(behaviour), {"numbers": [0, 1, 2]}, max_attempts=attempts)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
-    assert deed.runs.count(1) == attempts
+    assert behaviour.runs.count(1) == attempts
     assert (failure.step, failure.error, failure.chunk, failure.attempts) == ("process", "WorkerLost", 1, attempts)
 
 
 @pytest.mark.parametrize("pattern", ["rd", "dr", "rdr", "drd", "rrd", "ddr"])
 def test_raising_and_dying_count_together(world: World, pattern: str) -> None:
-    """However runs that raise and runs that die alternate, there are at most `max_attempts`."""
-    deed = Deed()
+    """If attempts that raise and attempts that kill the worker alternate, there are at most `max_attempts` in all."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> int:
         if pattern[(run - 1) % len(pattern)] == "d":
             raise WorkerDied
         raise ValueError("no")
 
-    deed.act = act
-    ledger = world.launch(doing(deed), {"numbers": [1]}, max_attempts=4)
+    behaviour.act = act
+    ledger = world.launch(task_with(behaviour), {"numbers": [1]}, max_attempts=4)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
-    assert len(deed.runs) == 4
+    assert len(behaviour.runs) == 4
     assert failure.attempts == 4
     assert failure.error == ("WorkerLost" if pattern[3 % len(pattern)] == "d" else "ValueError")
 
 
 def test_a_worker_that_dies_once_costs_one_more_run(world: World) -> None:
-    """A chunk whose first worker was killed succeeds on its second."""
-    deed = Deed()
+    """A chunk whose first worker was killed succeeds on a second worker."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> int:
         if number == 1 and run == 1:
             raise WorkerDied
         return number
 
-    deed.act = act
-    ledger = world.launch(doing(deed), {"numbers": [0, 1, 2]})
+    behaviour.act = act
+    ledger = world.launch(task_with(behaviour), {"numbers": [0, 1, 2]})
     world.dispatcher.drain(world.runtime)
     assert ledger.value(outcome_of(ledger)) == [0, 1, 2]
-    assert sorted(deed.runs) == [0, 1, 1, 2]
+    assert sorted(behaviour.runs) == [0, 1, 1, 2]
 
 
 def test_a_redelivered_chunk_that_is_done_is_not_run(world: World) -> None:
-    """Its receiver looks for the end in place of the worker that died in front of it."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    """The worker that receives the message again checks whether the job is complete, and starts the join."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     run_process(world.runtime, world.refs[0])
     assert len(world.dispatcher.joins) == 1
     run_process(world.process(), world.refs[0], Delivery(redelivered=True))
-    assert deed.runs == [1]
+    assert behaviour.runs == [1]
     assert len(world.dispatcher.joins) == 2
     assert ledger.attempts(process_step(world.refs[0].setup_id, 0)).count == 0
 
 
-def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> None:
-    """A message that a sweep sent does nothing while another worker beats for the chunk."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]})
+def test_a_resent_chunk_that_a_worker_runs_is_left_alone(world: World) -> None:
+    """A resent message does nothing while another worker writes heartbeats for the chunk."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = replace(world.refs[0], resent=True)
 
     def act(number: int, run: int) -> int:
@@ -262,37 +262,37 @@ def test_a_nudged_chunk_that_somebody_works_on_is_left_alone(world: World) -> No
             run_process(world.process(), ref)
         return number
 
-    deed.act = act
+    behaviour.act = act
     run_process(world.process(), ref)
-    assert deed.runs == [1]
+    assert behaviour.runs == [1]
     assert ledger.finished_chunks(ref.setup_id) == [0]
 
 
-def test_of_many_nudged_messages_one_runs_its_chunk(world: World) -> None:
-    """Those that arrive while a try has just begun, its first beat not written yet, are neither runs nor tries."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]})
+def test_of_many_resent_messages_one_runs_its_chunk(world: World) -> None:
+    """Resent messages that arrive before the first heartbeat of an attempt cause no runs and no attempts."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = replace(world.refs[0], resent=True)
 
-    def crowd(verb: str, key: str) -> None:
+    def deliver_copies(verb: str, key: str) -> None:
         if verb == "put" and "/heartbeats/" in key:
             world.store.after = lambda verb, key: None
             world.store.delete([key])
             for _ in range(5):
                 run_process(world.process(), ref)
 
-    world.store.after = crowd
+    world.store.after = deliver_copies
     run_process(world.process(), ref)
-    assert deed.runs == [1]
+    assert behaviour.runs == [1]
     assert ledger.finished_chunks(ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
 @pytest.mark.parametrize("outages", [1, 5])
-def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> None:
-    """A message that a sweep sent is put off as often as the store is silent, and then gives its result."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]})
+def test_an_outage_is_no_attempt_of_a_resent_chunk(world: World, outages: int) -> None:
+    """A run of a resent message is interrupted as often as the store is silent, and then writes its result."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = replace(world.refs[0], resent=True)
 
     def fail(verb: str, key: str) -> None:
@@ -309,10 +309,10 @@ def test_an_outage_is_no_try_of_a_nudged_chunk(world: World, outages: int) -> No
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
-def test_a_redelivered_message_of_a_sweep_that_never_began_is_no_lost_try(world: World) -> None:
-    """A run that such a message began would be on record; the one that is was begun by another, who is at work."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=2)
+def test_a_redelivered_resent_message_whose_run_never_began_is_no_lost_attempt(world: World) -> None:
+    """The worker leaves the chunk alone, because another worker began the recorded attempt and still runs it."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=2)
     ref = replace(world.refs[0], resent=True)
     step = process_step(ref.setup_id, 0)
 
@@ -323,19 +323,19 @@ def test_a_redelivered_message_of_a_sweep_that_never_began_is_no_lost_try(world:
             run_process(world.process(), replace(ref, attempts=1), Delivery(redelivered=True, resumed=True))
         return number
 
-    deed.act = act
+    behaviour.act = act
     run_process(world.process(), ref)
-    assert deed.runs == [1]
+    assert behaviour.runs == [1]
     assert ledger.attempts(step).count == 1
     assert ledger.finished_chunks(ref.setup_id) == [0]
 
 
-@pytest.mark.parametrize("how", ["nudged", "redelivered"])
-def test_a_chunk_that_the_store_failed_is_not_lost(world: World, how: str) -> None:
-    """Once it is on record that a run was put off, it is no try, whoever goes on with the chunk and however late."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=1 if how == "nudged" else 2)
-    ref = replace(world.refs[0], resent=how == "nudged")
+@pytest.mark.parametrize("how", ["resent", "redelivered"])
+def test_an_interrupted_run_uses_up_no_attempt(world: World, how: str) -> None:
+    """A run that is recorded as interrupted does not use up an attempt, however late another worker takes the chunk."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=1 if how == "resent" else 2)
+    ref = replace(world.refs[0], resent=how == "resent")
     step = process_step(ref.setup_id, 0)
     world.store.before = refusing("/results/")
     with pytest.raises(StorageUnavailable):
@@ -344,22 +344,22 @@ def test_a_chunk_that_the_store_failed_is_not_lost(world: World, how: str) -> No
     world.store.age(10**6)
     run_process(world.process(), replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0]))
     assert ledger.finished_chunks(ref.setup_id) == [0]
-    assert len(deed.runs) == 2
-    assert ledger.attempts(step).count == (1 if how == "nudged" else 2)
+    assert len(behaviour.runs) == 2
+    assert ledger.attempts(step).count == (1 if how == "resent" else 2)
 
 
 @pytest.mark.parametrize("way", ["by a sweep", "by its own message"])
 @pytest.mark.parametrize("pattern", ["odd", "dod", "ood", "dodo", "ror", "rord", "doror"])
 def test_outages_do_not_add_to_the_runs_of_a_chunk(world: World, pattern: str, way: str) -> None:
-    """However runs that the store fails (o), that die (d) and that raise (r) alternate, all but the first count."""
-    deed = Deed()
+    """Runs that the store interrupts (o), that die (d) and that raise (r) alternate. Interrupted runs do not count."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> Any:
         fate = pattern[(run - 1) % len(pattern)]
         raise {"d": WorkerDied, "r": ValueError("no"), "o": StorageUnavailable("no answer", key="k")}[fate]
 
-    deed.act = act
-    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
+    behaviour.act = act
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=3)
     ref, how = world.refs[0], FIRST
     while not ledger.has_outcome():
         sent = len(world.dispatcher.chunks)
@@ -373,14 +373,14 @@ def test_outages_do_not_add_to_the_runs_of_a_chunk(world: World, pattern: str, w
             if way == "by a sweep":
                 world.store.age(10**6)
                 how, ref = FIRST, replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0])
-    fates = [pattern[run % len(pattern)] for run in range(len(deed.runs))]
+    fates = [pattern[run % len(pattern)] for run in range(len(behaviour.runs))]
     assert len(fates) - fates.count("o") == 3
     assert failure_of(ledger).attempts == 3
 
 
-def test_a_chunk_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: World) -> None:
-    """Where the store took no record of an outage, the failure says that there was silence, and what may explain it."""
-    ledger = world.prepare(doing(Deed()), {"numbers": [1]}, max_attempts=1)
+def test_a_chunk_without_heartbeats_is_given_up_as_silent(world: World) -> None:
+    """If the store took no record of an interruption, the failure says that the worker was silent, and why perhaps."""
+    ledger = world.prepare(task_with(ItemBehaviour()), {"numbers": [1]}, max_attempts=1)
     ref = replace(world.refs[0], resent=True)
     world.store.before = refusing("/results/", ".interrupted")
     with pytest.raises(StorageUnavailable):
@@ -394,10 +394,10 @@ def test_a_chunk_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: 
     assert "could not reach the store" in failure.reason
 
 
-def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None:
-    """Of several whose workers died, the one that puts the try on record first runs it."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]})
+def test_of_many_redelivered_messages_each_attempt_runs_once(world: World) -> None:
+    """Of several workers that receive the message again, the one that records the attempt first runs the chunk."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = world.refs[0]
 
     def overtake(verb: str, key: str) -> None:
@@ -407,13 +407,13 @@ def test_of_many_redelivered_messages_each_try_is_run_once(world: World) -> None
 
     world.store.before = overtake
     run_process(world.process(), ref, Delivery(redelivered=True))
-    assert deed.runs == [1]
+    assert behaviour.runs == [1]
 
 
 def test_a_silent_store_does_not_hide_that_the_job_has_ended(world: World) -> None:
-    """A worker whose look for the outcome got no answer looks again before its next chunk."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]})
+    """A worker whose request for the outcome got no answer asks again before its next chunk."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     runtime = world.process()
     conclude(
         world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
@@ -428,22 +428,22 @@ def test_a_silent_store_does_not_hide_that_the_job_has_ended(world: World) -> No
         run_process(runtime, world.refs[0])
     world.store.before = lambda verb, key: None
     run_process(runtime, world.refs[0])
-    assert deed.runs == []
+    assert behaviour.runs == []
 
 
-def test_a_message_of_an_attempt_that_lost_is_dropped(world: World) -> None:
-    """A worker that knows the manifest does not even read the pack of another attempt."""
-    deed = Deed()
-    world.prepare(doing(deed), {"numbers": [1]})
+def test_a_message_of_a_superseded_setup_is_dropped(world: World) -> None:
+    """A worker that knows the manifest does not read the pack of a superseded setup."""
+    behaviour = ItemBehaviour()
+    world.prepare(task_with(behaviour), {"numbers": [1]})
     world.runtime.job(world.refs[0].job_id).manifest()
     world.store.log.clear()
     run_process(world.runtime, replace(world.refs[0], setup_id="other"))
-    assert deed.runs == []
+    assert behaviour.runs == []
     assert {verb for verb, _ in world.store.log} <= {"head"}
 
 
 def test_a_message_of_a_removed_job_is_dropped(world: World) -> None:
-    """A worker that finds no intent does nothing and complains to nobody."""
+    """A worker that finds no intent drops the message without an error."""
     ledger = world.launch(Numbers, {"numbers": [1]})
     world.dispatcher.drain(world.runtime)
     remove_job(world.store, ledger.job_id)
@@ -453,20 +453,20 @@ def test_a_message_of_a_removed_job_is_dropped(world: World) -> None:
 
 def test_a_chunk_of_an_ended_job_is_dropped(world: World) -> None:
     """A worker that sees the outcome does not run the step."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1, 2]})
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1, 2]})
     conclude(
         world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
     )
     world.dispatcher.drain(world.process())
-    assert deed.runs == []
+    assert behaviour.runs == []
 
 
-def test_a_result_that_cannot_travel_names_its_item(world: World) -> None:
-    """The failure has the path of the value, with the item's index over the whole job."""
-    deed = Deed()
-    deed.act = lambda number, run: {"rows": [object()]} if number == 4 else number
-    ledger = world.launch(doing(deed), {"numbers": list(range(6))}, chunk_items=3)
+def test_a_result_that_cannot_be_encoded_names_its_item(world: World) -> None:
+    """The failure has the path of the value, with the item's index in the whole job."""
+    behaviour = ItemBehaviour()
+    behaviour.act = lambda number, run: {"rows": [object()]} if number == 4 else number
+    ledger = world.launch(task_with(behaviour), {"numbers": list(range(6))}, chunk_items=3)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.error, failure.chunk, failure.item) == ("Unencodable", 1, 4)
@@ -474,7 +474,7 @@ def test_a_result_that_cannot_travel_names_its_item(world: World) -> None:
 
 
 def test_a_damaged_pack_fails_the_job_with_its_key(world: World) -> None:
-    """One flipped byte is found, tried again, and named."""
+    """A chunk whose pack has a flipped byte runs three times. The failure names the pack's key."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
     key = ledger.keys.pack(world.refs[0].setup_id, 0)
     world.store.flip(key, at=world.refs[0].location.slice_.offset + 5)
@@ -486,7 +486,7 @@ def test_a_damaged_pack_fails_the_job_with_its_key(world: World) -> None:
 
 
 def test_a_missing_pack_fails_the_job_with_its_key(world: World) -> None:
-    """An input that somebody deleted is tried again, and named."""
+    """A chunk whose pack was deleted runs again and then fails the job. The failure names the pack's key."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
     key = ledger.keys.pack(world.refs[0].setup_id, 0)
     world.store.delete([key])
@@ -498,7 +498,7 @@ def test_a_missing_pack_fails_the_job_with_its_key(world: World) -> None:
 
 @pytest.mark.parametrize("number", range(1, 8))
 def test_a_store_that_fails_at_any_request_passes_through(world: World, number: int) -> None:
-    """Whichever request of process fails, the error reaches the engine, and the redelivered message succeeds."""
+    """If the store fails at any request of process, the error reaches the engine. The redelivered message succeeds."""
     ledger = world.prepare(Numbers, {"numbers": [1]})
     requests = iter(range(1, 10**6))
 
@@ -515,9 +515,9 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, number: 
 
 
 def test_a_chunk_that_has_a_result_is_not_given_up(world: World) -> None:
-    """Of two messages for a chunk one succeeds; that the other one raises to the end does no harm."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1, 2]}, max_attempts=1)
+    """Of two messages for a chunk the first one succeeds. The second one, whose last attempt raises, does no harm."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1, 2]}, max_attempts=1)
     run_process(world.runtime, world.refs[0])
 
     def act(number: int, run: int) -> int:
@@ -525,14 +525,14 @@ def test_a_chunk_that_has_a_result_is_not_given_up(world: World) -> None:
             raise ValueError("the second time it fails")
         return number
 
-    deed.act = act
+    behaviour.act = act
     world.dispatcher.drain(world.runtime)
     assert outcome_of(ledger).status == OutcomeStatus.SUCCEEDED
 
 
-def test_a_worker_that_dies_while_it_gives_up_loses_no_failure(world: World) -> None:
-    """A chunk that failed fails the job, also where its worker died between the result and the outcome."""
-    deed = Deed()
+def test_a_worker_that_dies_while_it_fails_the_job_loses_no_failure(world: World) -> None:
+    """A chunk that failed fails the job, also if its worker died between the result and the outcome."""
+    behaviour = ItemBehaviour()
 
     def act(number: int, run: int) -> int:
         if number == 1:
@@ -544,15 +544,15 @@ def test_a_worker_that_dies_while_it_gives_up_loses_no_failure(world: World) -> 
             world.store.before = lambda verb, key: None
             raise WorkerDied
 
-    deed.act = act
+    behaviour.act = act
     world.store.before = die
-    ledger = world.launch(doing(deed, len), {"numbers": [0, 1, 2]}, max_attempts=1)
+    ledger = world.launch(task_with(behaviour, len), {"numbers": [0, 1, 2]}, max_attempts=1)
     world.dispatcher.drain(world.runtime)
     assert outcome_of(ledger).status == OutcomeStatus.FAILED
 
 
 def test_a_cancelled_chunk_stops_between_items() -> None:
-    """A worker notices within a tick that the job has ended, and writes no result."""
+    """A worker notices at a heartbeat that the job has ended, and writes no result."""
     world = World(stall_s=0.03)
     ended = threading.Event()
 
@@ -576,24 +576,24 @@ def test_a_cancelled_chunk_stops_between_items() -> None:
 
     seen: list[int] = []
     ledger = world.prepare(Slow, {})
-    looked: list[str] = []
+    outcome_requests: list[str] = []
 
-    def look(verb: str, key: str) -> None:
-        """Let process go on at the first request that the heartbeat makes after it has seen the outcome."""
+    def release_process(verb: str, key: str) -> None:
+        """Let process continue at the first request that the heartbeat makes after it has seen the outcome."""
         if threading.current_thread().name.startswith("fanout-heartbeat"):
-            if looked:
+            if outcome_requests:
                 ended.set()
             elif verb == "head" and world.store.keys(ledger.keys.outcome):
-                looked.append(key)
+                outcome_requests.append(key)
 
-    world.store.before = look
+    world.store.before = release_process
     run_process(world.process(), world.refs[0])
     assert seen == [0, 1]
     assert ledger.finished_chunks(world.refs[0].setup_id) == []
 
 
 def test_parameters_reach_process_and_are_fetched_once() -> None:
-    """A large parameter costs one request, whatever the number of chunks: here one of setup, one of process."""
+    """A large parameter costs one request of setup and one of process, with any number of chunks."""
     world = World(inline_bytes=10)
     ledger = world.launch(Words, {"documents": ["a-b"] * 20, "delimiter": "-"}, chunk_items=1)
     world.dispatcher.drain(world.runtime)
@@ -601,8 +601,8 @@ def test_parameters_reach_process_and_are_fetched_once() -> None:
     assert sum(key.startswith("_parameters/") for verb, key in world.store.log if verb == "get") == 2
 
 
-def test_results_of_a_chunk_are_whole(world: World) -> None:
-    """The record of a chunk holds its place, its values, and what it cost."""
+def test_the_record_of_a_chunk_is_complete(world: World) -> None:
+    """The record of a chunk has the chunk's items, its values and its run stats."""
     ledger = world.launch(FailingTask, {"step": "none", "numbers": [5, 6, 7]})
     world.dispatcher.drain(world.runtime)
     setup_id = world.refs[0].setup_id
@@ -617,38 +617,38 @@ def test_results_of_a_chunk_are_whole(world: World) -> None:
 
 
 def test_an_undeclared_task_fails_the_job(world: World) -> None:
-    """A worker that lacks the task's module says so in the failure."""
+    """If a worker lacks the task's module, the failure says so."""
     ledger = world.prepare(Numbers, {"numbers": [1]})
     from fanout.declaration.definition import Registry
     from fanout.runtime import Runtime
 
-    stranger = Runtime(world.store, world.config, world.dispatcher, tasks=Registry())
-    world.dispatcher.drain(stranger)
+    runtime_without_task = Runtime(world.store, world.config, world.dispatcher, tasks=Registry())
+    world.dispatcher.drain(runtime_without_task)
     failure = failure_of(ledger)
     assert failure.error == "UnknownTask"
     assert "import its module here" in failure.reason
 
 
-def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
-    """Runs that overran count as tries, each with the limit in its record; after the last the job fails with it."""
-    deed = Deed()
-    ledger = world.prepare(doing(deed), {"numbers": [1]}, max_attempts=3)
+def test_a_run_that_reached_its_time_limit_is_an_attempt(world: World) -> None:
+    """Runs that reached the time limit count as attempts, each with the limit in its record. The last fails the job."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=3)
     ref = world.refs[0]
     step = process_step(ref.setup_id, 0)
 
     def die(number: int, run: int) -> None:
         raise WorkerDied
 
-    deed.act = die
+    behaviour.act = die
     for run in (1, 2):
         with pytest.raises(WorkerDied):
             run_process(world.process(), ref, Delivery(overran_s=30.0))
         assert ledger.attempts(step).count == run + 1
-        noted = ledger.last_failure(step, run)
-        assert noted is not None
-        assert (noted.error, noted.chunk, noted.attempts) == ("TimeLimitExceeded", 0, run)
+        recorded = ledger.last_failure(step, run)
+        assert recorded is not None
+        assert (recorded.error, recorded.chunk, recorded.attempts) == ("TimeLimitExceeded", 0, run)
     run_process(world.process(), ref, Delivery(overran_s=30.0))
-    assert deed.runs == [1, 1], "a first run that left no record, and two that are seen here"
+    assert behaviour.runs == [1, 1], "a first run that left no record, and two recorded ones"
     assert ledger.attempts(step).count == 3
     failure = failure_of(ledger)
     assert (failure.error, failure.attempts) == ("TimeLimitExceeded", 3)
@@ -656,8 +656,8 @@ def test_a_run_that_was_stopped_at_its_limit_is_a_try(world: World) -> None:
     assert "chunk_items" in failure.reason
 
 
-def test_what_was_noted_on_an_exception_is_part_of_its_reason() -> None:
-    """Notes that were added to an exception reach whoever reads of the failure."""
+def test_notes_of_an_exception_are_part_of_its_reason() -> None:
+    """The reason of a failure contains the notes that were added to the exception."""
     error = ValueError("wrong")
     error.add_note("try less")
     assert Failure.of("process", error).reason == "wrong; try less"
