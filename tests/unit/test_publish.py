@@ -1,4 +1,4 @@
-"""How messages are published again: in order, each until the broker has taken it, and not for ever."""
+"""Messages are published in order, each again until the broker accepts it, within a time limit."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def message(number: int, send: Callable[[], None]) -> Message:
     return Message(str(number), "a.task", {}, publish)
 
 
-def test_messages_that_were_taken_are_not_sent_again(app: Celery) -> None:
-    """If a connection breaks in between, earlier messages are sent once, later ones in order."""
+def test_accepted_messages_are_not_sent_again(app: Celery) -> None:
+    """If a connection breaks in between, messages before that are sent once, and later ones in order."""
     sent: list[int] = []
     attempts: Counter[int] = Counter()
 
@@ -55,7 +55,7 @@ def test_messages_that_were_taken_are_not_sent_again(app: Celery) -> None:
 
 
 def test_an_error_that_is_not_the_brokers_is_raised_at_once(app: Celery) -> None:
-    """An error of the message itself causes no second attempt."""
+    """An error of the message itself causes no second publish."""
     attempts: list[int] = []
 
     def send() -> None:
@@ -67,26 +67,26 @@ def test_an_error_that_is_not_the_brokers_is_raised_at_once(app: Celery) -> None
     assert attempts == [1]
 
 
-def broken() -> None:
+def raise_broken() -> None:
     raise OperationalError("broken")
 
 
-def test_it_ends_in_time_and_says_why(app: Celery) -> None:
-    """Soon after the limit it raises an error that names the last one."""
+def test_publishing_ends_at_the_limit_with_the_reason(app: Celery) -> None:
+    """Soon after the limit `publish_all` raises an error with the last error of the broker."""
     started_at = time.monotonic()
     with pytest.raises(PublishFailed, match=r"the broker takes no messages: memory://.*broken") as caught:
-        publish_all(app, [message(0, broken)], LIMITS)
+        publish_all(app, [message(0, raise_broken)], LIMITS)
     assert 0.2 <= time.monotonic() - started_at < 3
     assert isinstance(caught.value.__cause__, OperationalError)
 
 
-def test_messages_that_are_needed_no_more(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_of_an_ended_job_raise_no_error(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the job has ended, messages that cannot be sent raise no error."""
     monkeypatch.setattr(publish, "ASK_S", 0.0)
-    publish_all(app, [message(0, broken)], PublishLimits(silent_s=3600, refusing_s=3600), needless=lambda: True)
+    publish_all(app, [message(0, raise_broken)], PublishLimits(silent_s=3600, refusing_s=3600), needless=lambda: True)
 
 
-def test_a_pool_that_is_in_use_is_not_waited_for_for_ever(app: Celery) -> None:
+def test_the_wait_for_a_pool_in_use_is_limited(app: Celery) -> None:
     """If all connections of the pool are in use, the error names the setting."""
     with app.pool.acquire(block=True), pytest.raises(PublishFailed, match="raise broker_pool_limit"):
         publish_all(app, [message(0, lambda: None)], LIMITS)

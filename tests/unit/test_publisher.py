@@ -1,4 +1,4 @@
-"""Publisher confirms, with a channel that says what a script tells it to, when it tells it to."""
+"""Publisher confirms, on a channel whose answers and their times a test scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Frame = Callable[["ScriptedChannel"], None]
 
 
 class ScriptedConnection:
-    """What a channel reads from: frames, each delivered by one read."""
+    """A connection that a channel reads from: frames, each delivered by one read."""
 
     def __init__(self) -> None:
         self.frames: deque[Frame] = deque()
@@ -35,7 +35,7 @@ class ScriptedConnection:
 
 
 class ScriptedChannel:
-    """A channel of RabbitMQ in confirm mode, as py-amqp shows it; numbers what is published as the broker does."""
+    """A channel of RabbitMQ in confirm mode, as py-amqp shows it. Numbers the published messages as the broker does."""
 
     def __init__(self) -> None:
         self.connection = ScriptedConnection()
@@ -56,7 +56,7 @@ class ScriptedChannel:
     def basic_publish(self, message: amqp.Message, *args: Any, **options: Any) -> None:
         self.published.append(message)
         self.options.append(options)
-        # What is read while a message is being written, such as before the publish of the event returns.
+        # Frames that are read while a message is written, such as before the publish of the event returns.
         while self.at_once:
             self.at_once.popleft()(self)
 
@@ -84,7 +84,7 @@ def publisher(channel: ScriptedChannel) -> ConfirmingPublisher:
 
 
 def publish(publisher: ConfirmingPublisher, channel: ScriptedChannel, key: int, *, event: bool = False) -> None:
-    """Publish a message as `send_task` does: perhaps with an event after it, on the same channel."""
+    """Publish a message as `send_task` does: with an event after it if asked, on the same channel."""
     task_id = f"task-{key}"
 
     def send(producer: Producer) -> None:
@@ -96,10 +96,10 @@ def publish(publisher: ConfirmingPublisher, channel: ScriptedChannel, key: int, 
     publisher.publish(key, task_id, send)
 
 
-def test_it_selects_confirms_and_passes_what_it_publishes_on(
+def test_the_channel_is_in_confirm_mode_and_passes_messages_on(
     publisher: ConfirmingPublisher, channel: ScriptedChannel
 ) -> None:
-    """The channel is in confirm mode, and a chunk that no queue takes comes back."""
+    """The channel is in confirm mode, and a chunk is returned if no queue takes it."""
     publish(publisher, channel, 0, event=True)
     assert channel.selected
     assert [message.body for message in channel.published] == ["chunk", "event"]
@@ -109,7 +109,7 @@ def test_it_selects_confirms_and_passes_what_it_publishes_on(
 def test_a_confirmation_may_come_before_the_publish_returns(
     publisher: ConfirmingPublisher, channel: ScriptedChannel
 ) -> None:
-    """While the event is written, the acks of chunk and event are read: the chunk is confirmed without a wait."""
+    """If the acks of chunk and event are read while the event is written, the chunk is confirmed without a wait."""
     for key in range(3):
         channel.at_once.append(lambda channel: None)
 
@@ -123,7 +123,7 @@ def test_a_confirmation_may_come_before_the_publish_returns(
 
 
 def test_events_between_chunks_do_not_count(publisher: ConfirmingPublisher, channel: ScriptedChannel) -> None:
-    """Tags 1, 3, 5 are chunks, 2, 4, 6 events: acks of events confirm no chunk, and none is taken for another."""
+    """Tags 1, 3, 5 are chunks, and 2, 4, 6 are events. Acks of events confirm no chunk."""
     for key in range(3):
         publish(publisher, channel, key, event=True)
     channel.ack(2)
@@ -138,11 +138,11 @@ def test_events_between_chunks_do_not_count(publisher: ConfirmingPublisher, chan
     assert publisher.confirmed == {0, 1, 2}
 
 
-def test_what_somebody_else_publishes_on_the_channel_is_numbered_too(
+def test_other_messages_on_the_channel_are_numbered_too(
     publisher: ConfirmingPublisher, channel: ScriptedChannel
 ) -> None:
-    """A signal handler's message before ours, or one between two of ours, shifts no tag."""
-    channel.basic_publish(amqp.Message("of a stranger"))
+    """A message of a signal handler before the publisher's messages, or between two of them, shifts no tag."""
+    channel.basic_publish(amqp.Message("of another publisher"))
     task_id = "task-0"
 
     def send(producer: Producer) -> None:
@@ -158,10 +158,10 @@ def test_what_somebody_else_publishes_on_the_channel_is_numbered_too(
 
 
 @pytest.mark.parametrize("multiple", [False, True])
-def test_confirmations_out_of_order(
+def test_confirmations_may_come_in_any_order(
     publisher: ConfirmingPublisher, channel: ScriptedChannel, *, multiple: bool
 ) -> None:
-    """Acks and nacks in any order, one by one or many at once, are booked to the messages that they are about."""
+    """Acks and nacks in any order, single or multiple, are counted for the messages that they name."""
     for key in range(6):
         publish(publisher, channel, key)
     channel.ack(5)
@@ -175,7 +175,7 @@ def test_confirmations_out_of_order(
 
 
 def test_a_message_without_a_queue_is_refused(publisher: ConfirmingPublisher, channel: ScriptedChannel) -> None:
-    """RabbitMQ returns it and then confirms it: it has not arrived."""
+    """RabbitMQ returns a message without a queue and then confirms it. The publisher counts it as refused."""
     for key in range(2):
         publish(publisher, channel, key)
     channel.give_back(channel.published[1])
@@ -185,7 +185,7 @@ def test_a_message_without_a_queue_is_refused(publisher: ConfirmingPublisher, ch
 
 
 def test_frames_that_confirm_nothing_do_not_count(publisher: ConfirmingPublisher, channel: ScriptedChannel) -> None:
-    """The limit is for confirmations: a broker that says other things for ever is not waited for."""
+    """The limit is for confirmations. Other frames do not prolong the wait."""
     publish(publisher, channel, 0)
     channel.connection.frames.extend([lambda channel: None] * 10**6)
     with pytest.raises(NotConfirmed):
@@ -193,8 +193,10 @@ def test_frames_that_confirm_nothing_do_not_count(publisher: ConfirmingPublisher
     assert channel.connection.frames, "the limit passed while frames came"
 
 
-def test_an_alarm_is_told_from_silence(publisher: ConfirmingPublisher, channel: ScriptedChannel) -> None:
-    """RabbitMQ says that it blocks publishers: so does the error, and it is waited for as long as asked."""
+def test_a_blocked_broker_is_distinguished_from_a_silent_one(
+    publisher: ConfirmingPublisher, channel: ScriptedChannel
+) -> None:
+    """If RabbitMQ says that it blocks publishers, the error says so, and the wait has the limit for that case."""
     publish(publisher, channel, 0)
     channel.connection.frames.append(lambda channel: channel.connection.on_blocked("low on memory"))
     with pytest.raises(NotConfirmed, match="memory or disk alarm") as caught:
@@ -204,8 +206,8 @@ def test_an_alarm_is_told_from_silence(publisher: ConfirmingPublisher, channel: 
     assert not publisher.blocked
 
 
-def test_keys_begin_anew(publisher: ConfirmingPublisher, channel: ScriptedChannel) -> None:
-    """What is left of an earlier use confirms nothing of this one."""
+def test_confirmations_of_an_earlier_use_do_not_count(publisher: ConfirmingPublisher, channel: ScriptedChannel) -> None:
+    """Confirmations for messages of an earlier use confirm no message of this use."""
     publish(publisher, channel, 0)
     publisher.begin()
     publish(publisher, channel, 0)
@@ -216,13 +218,13 @@ def test_keys_begin_anew(publisher: ConfirmingPublisher, channel: ScriptedChanne
 
 
 def test_a_message_that_was_not_published_is_an_error(publisher: ConfirmingPublisher) -> None:
-    """Nobody waits for the confirmation of what never left."""
+    """A publish that puts no message on the channel raises, because its confirmation would never come."""
     with pytest.raises(RuntimeError, match="was not published"):
         publisher.publish(0, "task-0", lambda producer: None)
 
 
 def test_another_transport_has_no_confirms() -> None:
-    """Redis, a directory or memory: their messages are sent one by one, and nothing is changed about the connection."""
+    """On Redis, in a directory or in memory there are no confirms, and the connection is unchanged."""
     app = Celery("memory", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
     with app.connection_for_write() as connection:
         assert ConfirmingPublisher.of(connection) is None
@@ -230,8 +232,8 @@ def test_another_transport_has_no_confirms() -> None:
             assert "ensure" not in vars(connection)
 
 
-class Heartbeats(amqp.Connection):
-    """A connection on which nothing but heartbeats comes: py-amqp reads on after each, with the limit begun anew."""
+class HeartbeatsOnly(amqp.Connection):
+    """A connection that only brings heartbeats. After each one py-amqp reads on, and the limit begins anew."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -257,8 +259,8 @@ class Heartbeats(amqp.Connection):
 
 
 def test_heartbeats_do_not_prolong_a_wait() -> None:
-    """Whatever reads from the connection (a declaration, a channel's end) stops at the limit, or at its own."""
-    inner = Heartbeats()
+    """Each read from the connection (of a declaration, of a channel's end) stops at the limit, or at its own."""
+    inner = HeartbeatsOnly()
     outer = Connection("amqp://")
     outer._connection = inner  # type: ignore[attr-defined]
     outer._transport = type("Open", (), {"verify_connection": lambda self, connection: True})()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Records come back as they were written, and what is no such record is refused by name."""
+"""Records are read back as they were written. Anything else is refused with the key of the object."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NUMBERS = st.integers(0, 2**70)
 TIMES = st.floats(0, 1e12)
 DIGESTS = st.text("0123456789abcdef", min_size=32, max_size=32)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", fullmatch=True)
-PLACES = st.builds(ChunkLocation, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
-HANDLES = st.builds(ChunkRef, IDS, IDS, IDS, NUMBERS, PLACES, NUMBERS, st.booleans())
+LOCATIONS = st.builds(ChunkLocation, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
+CHUNK_REFS = st.builds(ChunkRef, IDS, IDS, IDS, NUMBERS, LOCATIONS, NUMBERS, st.booleans())
 FAILURES = st.builds(
     Failure, st.text(), st.text(), st.text(), st.text(), st.none() | NUMBERS, st.none() | NUMBERS, NUMBERS
 )
-EFFORTS = st.builds(lambda a, b, c, d: RunStats(a, b, c, d).to_row(), TIMES, TIMES, NUMBERS, st.text())
+STATS = st.builds(lambda a, b, c, d: RunStats(a, b, c, d).to_row(), TIMES, TIMES, NUMBERS, st.text())
 MAYBE = st.none() | TIMES
 
 RECORDS = st.one_of(
@@ -62,7 +62,7 @@ RECORDS = st.one_of(
         items=NUMBERS,
         input_bytes=NUMBERS,
         shards=st.lists(DIGESTS),
-        stats=EFFORTS,
+        stats=STATS,
     ),
     st.builds(
         ChunkResult,
@@ -70,7 +70,7 @@ RECORDS = st.one_of(
         first_item=NUMBERS,
         items=NUMBERS,
         values=st.binary(),
-        stats=EFFORTS,
+        stats=STATS,
         failure=st.none() | FAILURES,
     ),
     st.builds(Attempt, state=st.sampled_from(AttemptState), at=TIMES, failure=st.none() | FAILURES),
@@ -78,7 +78,7 @@ RECORDS = st.one_of(
         Outcome,
         status=st.sampled_from(OutcomeStatus),
         task=st.text(),
-        stats=EFFORTS,
+        stats=STATS,
         value=st.none() | st.binary(),
         value_digest=st.none() | DIGESTS,
         failure=st.none() | FAILURES,
@@ -100,7 +100,7 @@ SAMPLES: list[Record] = [
 
 
 def plain(record: Record) -> dict[str, Any]:
-    """The fields of a record, its failure as a value."""
+    """Return the fields of a record, with the failure as a value."""
     body = {entry.name: getattr(record, entry.name) for entry in fields(record)}  # type: ignore[arg-type]
     if "failure" in body:
         body["failure"] = Failure.read(body["failure"])
@@ -108,24 +108,24 @@ def plain(record: Record) -> dict[str, Any]:
 
 
 @given(RECORDS)
-def test_a_record_comes_back_as_it_was_written(record: Record) -> None:
-    """Bytes of a record give a record of equal fields, and equal records give equal bytes."""
+def test_a_record_is_read_back_as_it_was_written(record: Record) -> None:
+    """The bytes of a record give a record with equal fields, and equal records give equal bytes."""
     data = record.to_bytes()
     copy = type(record).from_bytes(data, key="k")
     assert plain(copy) == plain(record)
     assert copy.to_bytes() == data
 
 
-@given(st.lists(PLACES, max_size=5), NUMBERS)
-def test_an_index_comes_back_as_it_was_written(places: list[ChunkLocation], first: int) -> None:
-    """The places of an index object come back in order."""
-    data = IndexShard(first_chunk=first, rows=list(places)).to_bytes()
-    assert IndexShard.from_bytes(data, key="k").locations == places
+@given(st.lists(LOCATIONS, max_size=5), NUMBERS)
+def test_an_index_is_read_back_as_it_was_written(locations: list[ChunkLocation], first: int) -> None:
+    """The locations in an index object are read back in order."""
+    data = IndexShard(first_chunk=first, rows=list(locations)).to_bytes()
+    assert IndexShard.from_bytes(data, key="k").locations == locations
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
 def test_a_record_of_another_version_is_refused(record: Record) -> None:
-    """What a newer fanout wrote names the key, the version and the remedy."""
+    """The error of a record of a newer fanout names the key, the version and the remedy."""
     for version in (2, 0, None, "1"):
         body = decode(record.to_bytes()) | {"format": version}
         with pytest.raises(CorruptObject, match=r"job/x has record format .*upgrade") as caught:
@@ -135,7 +135,7 @@ def test_a_record_of_another_version_is_refused(record: Record) -> None:
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
 def test_a_record_of_another_kind_is_refused(record: Record) -> None:
-    """An object that holds something else names the key and the kind that was wanted."""
+    """The error of an object that holds another value names the key and the expected kind."""
     other = next(sample for sample in SAMPLES if sample.kind != record.kind)
     for data in (other.to_bytes(), encode({}), encode([1]), encode(None)):
         with pytest.raises(CorruptObject, match=rf"job/x is no {record.kind} record") as caught:
@@ -145,7 +145,7 @@ def test_a_record_of_another_kind_is_refused(record: Record) -> None:
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
 def test_a_record_that_lacks_a_field_is_refused(record: Record) -> None:
-    """A missing field and one too many name the key and the field."""
+    """The error of a missing field, or of one too many, names the key and the field."""
     body = decode(record.to_bytes())
     field = next(name for name in body if name not in ("record", "format"))
     for wrong in ({name: value for name, value in body.items() if name != field}, body | {"surplus": 1}, body | {3: 1}):
@@ -155,19 +155,19 @@ def test_a_record_that_lacks_a_field_is_refused(record: Record) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x9fobj"])
-def test_bytes_that_hold_nothing_are_refused(data: bytes) -> None:
-    """Bytes that are no encoded value name the key."""
+def test_bytes_that_are_no_record_are_refused(data: bytes) -> None:
+    """The error of bytes that are no encoded value names the key."""
     with pytest.raises(CorruptObject) as caught:
         Note.from_bytes(data, key="job/x")
     assert caught.value.key == "job/x"
 
 
-# Handles
+# Chunk refs
 
 
-@given(HANDLES)
-def test_a_handle_comes_back_from_its_row(ref: ChunkRef) -> None:
-    """The row of a handle, as a list or a tuple, gives the handle."""
+@given(CHUNK_REFS)
+def test_a_chunk_ref_is_read_back_from_its_row(ref: ChunkRef) -> None:
+    """The row of a chunk ref, as a list or a tuple, gives an equal chunk ref."""
     assert ChunkRef.from_row(ref.to_row()) == ChunkRef.from_row(tuple(ref.to_row())) == ref
 
 
@@ -194,23 +194,23 @@ FORGED = [
 
 
 @pytest.mark.parametrize("row", FORGED, ids=lambda row: f"{row!r:.60}")
-def test_a_forged_handle_is_refused(row: object) -> None:
-    """A row of the wrong length, or with a field that is no index, size, id or digest, is no handle."""
+def test_a_forged_chunk_ref_is_refused(row: object) -> None:
+    """A row of the wrong length, or with a field that is no index, size, id or digest, is refused."""
     with pytest.raises(ValueError, match=r"."):
         ChunkRef.from_row(row)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 10])
 def test_a_refusal_is_short(at: int) -> None:
-    """A message of a megabyte makes no megabyte of log."""
+    """The refusal of a message of a megabyte is one short line in the log."""
     with pytest.raises(ValueError, match=r".") as caught:
         ChunkRef.from_row([*ROW[:at], "a" * 10**6, *ROW[at + 1 :]])
     assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize(("at", "bad"), [(7, ""), (7, "x" * 10**6), (7, "../"), (11, "yes"), (11, [1]), (11, 7)])
-def test_every_field_of_a_handle_is_checked(at: int, bad: object) -> None:
-    """A digest is 32 hexadecimal digits, a nudge is 0 or 1."""
+def test_every_field_of_a_chunk_ref_is_checked(at: int, bad: object) -> None:
+    """A digest must be 32 hexadecimal digits, and the resent flag 0 or 1."""
     with pytest.raises(ValueError, match=r"."):
         ChunkRef.from_row([*ROW[:at], bad, *ROW[at + 1 :]])
 
@@ -218,8 +218,8 @@ def test_every_field_of_a_handle_is_checked(at: int, bad: object) -> None:
 # Failures
 
 
-def test_a_failure_keeps_what_was_raised() -> None:
-    """Type, message, traceback and place of an error are in its failure, the cause included."""
+def test_a_failure_has_the_details_of_the_exception() -> None:
+    """Type, message, traceback and location of an error are in its failure, and so is its cause."""
     try:
         try:
             raise KeyError("inner")
@@ -246,7 +246,7 @@ SECRETS = [
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
 def test_credentials_are_removed(text: str, secret: str) -> None:
-    """Passwords in URLs, AWS keys and signatures are gone from a failure's message and traceback."""
+    """Passwords in URLs, AWS keys and signatures are removed from a failure's message and traceback."""
     error = ValueError(f"could not reach {text}!")
     failure = Failure.of("process", error)
     assert secret not in redact(text)
@@ -257,13 +257,13 @@ def test_credentials_are_removed(text: str, secret: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "https://host/a:b@c", "user@host", "10:30 at a@b", "AKIA is short", "s3://bucket/x"]
 )
-def test_what_is_no_credential_stays(text: str) -> None:
-    """Text without a credential is as it was."""
+def test_text_without_a_credential_is_unchanged(text: str) -> None:
+    """Text without a credential is unchanged."""
     assert redact(text) == text
 
 
-def test_an_outcome_gives_the_error_of_its_ending() -> None:
-    """A failed outcome gives JobFailed with the place, a cancelled one JobCancelled, a good one none."""
+def test_an_outcome_gives_the_error_of_its_status() -> None:
+    """A failed outcome gives JobFailed with step, chunk and item, a cancelled one JobCancelled, and a success none."""
     failed = Outcome(
         status=OutcomeStatus.FAILED, task="T", stats=[], failure=Failure("process", "E", "r", "tb", 1, 2, 3)
     )
@@ -280,15 +280,15 @@ def test_an_outcome_gives_the_error_of_its_ending() -> None:
         Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[], value=b"").error("job")
 
 
-def test_content_of_a_result_does_not_depend_on_when_and_where() -> None:
-    """Two runs that agree have equal digests."""
+def test_the_content_digest_of_a_result_ignores_run_stats() -> None:
+    """Two results with equal values have equal digests, on any worker and at any time."""
     result = ChunkResult(chunk=0, first_item=0, items=1, values=b"v", stats=[1])
     assert result.content_digest() == replace(result, stats=[2]).content_digest()
     assert result.content_digest() != replace(result, values=b"w").content_digest()
 
 
-def test_a_failure_is_short_whatever_was_raised() -> None:
-    """A megabyte in an exception does not travel: its beginning and its end do."""
+def test_the_failure_of_a_huge_exception_is_short() -> None:
+    """Of a megabyte in an exception, the failure has the beginning and the end."""
     failure = Failure.of("process", ValueError("begin" + "x" * 10**6 + "end"))
     assert len(failure.reason) < 2_100
     assert len(failure.traceback_text) < 16_100

@@ -1,4 +1,4 @@
-"""Nothing is deleted but what a record of ours says is ours; our own goes in time."""
+"""A sweep deletes only objects that fanout's own records name, and deletes those in time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOREIGN = [
     "_parameters/list.txt",
     "_parameters/" + "f" * 32,
 ]
-"""Keys of other people, some of them as much like ours as they can be."""
+"""Keys of other applications. Some are as similar to fanout's keys as possible."""
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def world() -> World:
     return World(retention_s=RETENTION_S, inline_bytes=10)
 
 
-def test_sweeps_of_weeks_delete_nothing_that_is_not_ours(world: World) -> None:
-    """Whatever others keep beside, below and even among our objects stays, and everything of ours goes."""
+def test_sweeps_over_weeks_delete_no_foreign_objects(world: World) -> None:
+    """Foreign objects beside, below and among fanout's objects stay, and all objects of fanout are removed."""
     for key in FOREIGN:
-        world.store.put(key, b"somebody else's")
+        world.store.put(key, b"another application's")
     ledger = world.launch(Words, {"documents": ["a b"] * 50}, job_id="done")
     world.dispatcher.drain(world.runtime)
     assert ledger.outcome() is not None
@@ -59,7 +59,7 @@ def test_sweeps_of_weeks_delete_nothing_that_is_not_ours(world: World) -> None:
 
 
 def test_an_intent_that_cannot_be_read_keeps_all_of_its_job(world: World) -> None:
-    """No record, no right: a job whose intent is damaged stays, and so do all old parameters."""
+    """A job whose intent is damaged stays, and so do all old parameters."""
     world.launch(Words, {"documents": ["a b"] * 50}, job_id="damaged")
     world.dispatcher.drain(world.runtime)
     world.store.flip("_jobs/damaged/intent")
@@ -73,8 +73,8 @@ def test_an_intent_that_cannot_be_read_keeps_all_of_its_job(world: World) -> Non
     assert set(before) <= set(world.store.keys())
 
 
-def test_a_handle_of_a_launch_that_is_gone_removes_nothing(world: World) -> None:
-    """The id has been used again: an old handle must not take the new job away."""
+def test_a_job_object_of_a_removed_launch_removes_nothing(world: World) -> None:
+    """A `Job` of a removed launch does not remove the new job that has its id."""
     old = world.job(world.launch(Numbers, {"numbers": [1]}, job_id="id"))
     world.dispatcher.drain(world.runtime)
     assert old.remove() > 0
@@ -86,8 +86,8 @@ def test_a_handle_of_a_launch_that_is_gone_removes_nothing(world: World) -> None
     assert new.is_delivered()
 
 
-def test_what_a_late_worker_wrote_goes_when_it_is_old(world: World) -> None:
-    """Also while another job has the id, which keeps all that is its own."""
+def test_records_of_a_late_worker_are_removed_when_they_are_old(world: World) -> None:
+    """Old records of a late worker are removed, also while another job has the id. That job keeps its records."""
     old = world.launch(Numbers, {"numbers": [1]}, job_id="id")
     world.dispatcher.drain(world.runtime)
     remove_job(world.store, "id")
@@ -103,7 +103,7 @@ def test_what_a_late_worker_wrote_goes_when_it_is_old(world: World) -> None:
 
 
 def test_parameters_stay_as_long_as_a_job_refers_to_them(world: World) -> None:
-    """A job with an eta beyond weeks finds its input; once it is gone its parameters go, too."""
+    """A job with an eta after several weeks finds its input. After its removal its parameters are removed."""
     ledger = world.launch(Words, {"documents": ["a b"] * 50}, job_id="later", not_before=2e9)
     world.dispatcher.lose()
     for _ in range(10):
@@ -118,13 +118,15 @@ def test_parameters_stay_as_long_as_a_job_refers_to_them(world: World) -> None:
 
 
 def clock_ahead(ahead_s: float) -> Callable[[], float]:
-    """A store whose clock is ahead of this machine's."""
+    """Return the clock of a store that is ahead of this machine's."""
     return lambda: time.time() + ahead_s
 
 
 @pytest.mark.parametrize("ahead_s", [-600.0, -90.0, 90.0, 600.0])
-def test_no_verdict_rests_on_two_clocks(world: World, ahead_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose clock is off by minutes neither ends a streamed job nor a deadline too early."""
+def test_a_wrong_local_clock_ends_no_job_too_early(
+    world: World, ahead_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock is minutes off ends neither a streamed job nor a job with a deadline too early."""
     monkeypatch.setattr(world.store, "now", clock_ahead(ahead_s))
     world.store.age(-ahead_s)
 
@@ -134,8 +136,8 @@ def test_no_verdict_rests_on_two_clocks(world: World, ahead_s: float, monkeypatc
         list(sweep(world.process()))
         yield 2
 
-    order = world.submission(Numbers, {"numbers": [1]}, deadline_s=300.0)
-    intent = order.intent(now=world.process().now)
+    submission = world.submission(Numbers, {"numbers": [1]}, deadline_s=300.0)
+    intent = submission.intent(now=world.process().now)
     job = world.process().launch("deadline", intent)
     assert intent.deadline_at is not None
     assert 200 < intent.deadline_at - world.process().now() <= 301

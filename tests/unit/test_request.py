@@ -1,4 +1,4 @@
-"""What a worker's main process does with the message of a stage that it has to stop."""
+"""How a worker's main process handles the message of a stage that it has to stop."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
 
 class Pool:
     def terminate_job(self, pid: int, signal: int) -> None:
-        """There is no child to stop."""
+        """Do nothing, as there is no child to stop."""
 
 
 class Received(StageRequest):
-    """A message of a chunk, with what becomes of it."""
+    """A message of a chunk. Records whether the worker acknowledges or rejects it."""
 
     def __init__(self, app: Celery) -> None:
-        headers = {"id": "the-id", "task": NAME, "group": "the-wave", "retries": 2, "argsrepr": "", "kwargsrepr": ""}
+        headers = {"id": "the-id", "task": NAME, "group": "the-group", "retries": 2, "argsrepr": "", "kwargsrepr": ""}
         message = SimpleNamespace(
             headers=headers,
             body=b"",
@@ -63,8 +63,8 @@ class Received(StageRequest):
         )
 
 
-def sent(app: Celery) -> list[Any]:
-    """The messages that wait in the queue."""
+def take_messages(app: Celery) -> list[Any]:
+    """Take the waiting messages from the queue, and return them."""
     with app.connection_for_read() as connection:
         queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
         return list(iter(lambda: queue.get(no_ack=True), None))
@@ -77,47 +77,47 @@ def refuse_to_send(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.tasks[NAME], "signature_from_request", refuse)
 
 
-def overran() -> ExceptionInfo:
+def overran_info() -> ExceptionInfo:
     try:
         raise TimeLimitExceeded(30)
     except TimeLimitExceeded:
         return ExceptionInfo()
 
 
-def test_a_step_at_its_limit_goes_out_again_with_the_reason(app: Celery) -> None:
-    """The same message, with the limit in a header, and once: the pool reports a time limit in two ways."""
+def test_a_step_at_its_time_limit_is_sent_again_with_the_limit(app: Celery) -> None:
+    """The worker sends the same message once, with the limit in a header. The pool reports a time limit in two ways."""
     received = Received(app)
-    received.on_failure(overran())
+    received.on_failure(overran_info())
     received.on_timeout(soft=False, timeout=30)
     assert received.fate == ["acknowledged"]
-    (message,) = sent(app)
+    (message,) = take_messages(app)
     assert message.headers[OVERRAN_HEADER] == 30
-    assert (message.headers["id"], message.headers["task"], message.headers["group"]) == ("the-id", NAME, "the-wave")
+    assert (message.headers["id"], message.headers["task"], message.headers["group"]) == ("the-id", NAME, "the-group")
     assert message.headers["retries"] == 2
     assert message.payload[0] == ROW
 
 
-def test_a_step_at_its_limit_without_a_broker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can't be sent again is handed back to the broker: it must not be lost."""
+def test_a_step_at_its_time_limit_without_a_broker_is_requeued(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot send the message again gives it back to the broker, so that it is not lost."""
     refuse_to_send(app, monkeypatch)
     received = Received(app)
     received.on_timeout(soft=False, timeout=30)
     assert received.fate == ["rejected, requeue=True"]
 
 
-def test_the_soft_limit_is_the_childs_to_deal_with(app: Celery) -> None:
-    """At the soft limit the main process does nothing: the step itself is told."""
+def test_the_soft_limit_is_left_to_the_child(app: Celery) -> None:
+    """At the soft limit the main process does nothing, because Celery interrupts the step itself."""
     received = Received(app)
     received.on_timeout(soft=True, timeout=30)
-    assert (received.fate, sent(app)) == ([], [])
+    assert (received.fate, take_messages(app)) == ([], [])
 
 
-def test_a_shutdown_gives_back_a_message(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker holds when it shuts down goes out again, marked so; if that fails, the broker has it."""
+def test_a_shutdown_sends_a_message_again(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a shutdown the worker sends its messages again, with a header. If that fails, the broker keeps them."""
     received = Received(app)
     received.cancel(Pool(), emit_retry=False)
     assert received.fate == ["acknowledged"]
-    (message,) = sent(app)
+    (message,) = take_messages(app)
     assert message.headers[REQUEUED_HEADER] == 1
     assert OVERRAN_HEADER not in message.headers
     refuse_to_send(app, monkeypatch)
@@ -126,8 +126,8 @@ def test_a_shutdown_gives_back_a_message(app: Celery, monkeypatch: pytest.Monkey
     assert received.fate == []
 
 
-def test_a_lost_connection_is_the_brokers_to_deal_with(app: Celery) -> None:
-    """After the loss of a connection the broker delivers again by itself: nothing is sent."""
+def test_a_lost_connection_is_left_to_the_broker(app: Celery) -> None:
+    """After the loss of a connection the broker delivers again by itself, so the worker sends no message."""
     received = Received(app)
     received.cancel(Pool(), emit_retry=True)
-    assert (received.fate, sent(app)) == ([], [])
+    assert (received.fate, take_messages(app)) == ([], [])

@@ -1,4 +1,4 @@
-"""The same job id submitted twice is one job; another job under it is refused."""
+"""The same job id submitted twice is one job. Another job under the same id is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .world import World
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
-    """A connected app with a scripted store and a broker of its own, both in memory."""
+    """A connected app with its own scripted store and its own broker, both in memory."""
     monkeypatch.setattr(TASKS, "_listeners", [])
     queue = uuid.uuid4().hex
     made = Celery("unit", broker=f"memory://{queue}", set_as_current=False)
@@ -42,14 +42,14 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     fanout.connect(made, store=f"memory://unit-{queue}")
     made.finalize()
     extension_of(made).runtime.store = ScriptedStore()
-    # The tests are its workers, and look at the carrier at once.
+    # The tests are its workers, and need the completion check at once.
     extension_of(made).runtime.debouncer = None
     yield made
     made.close()
 
 
-def sent(app: Celery) -> list[str]:
-    """Ids of the messages that wait in the broker; takes them."""
+def take_message_ids(app: Celery) -> list[str]:
+    """Take the messages that wait in the broker, and return their ids."""
     found = []
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue(app.conf.task_default_queue)
@@ -66,26 +66,26 @@ def store_of(app: Celery) -> ScriptedStore:
     return store
 
 
-def test_the_same_job_twice_is_one(app: Celery) -> None:
-    """Both handles are of the first; its intent stays as it was, and once somebody has begun no message is sent."""
+def test_a_job_submitted_twice_is_one_job(app: Celery) -> None:
+    """Both submissions give the same job, with its first intent. After setup has begun, no message is sent."""
     one = Words.submit({"documents": ["a"], "delimiter": "-"}, job_id="order-1", app=app)
     intent = Ledger.of(store_of(app), "order-1").intent()
     Ledger.of(store_of(app), "order-1").write_continuation(Continuation(message="{}"))
     two = Words.submit({"delimiter": "-", "documents": ["a"]}, job_id="order-1", app=app)
     assert one.id == two.id == "order-1"
     assert Ledger.of(store_of(app), "order-1").intent() == intent
-    assert sent(app) == ["order-1"]
+    assert take_message_ids(app) == ["order-1"]
 
 
-def test_a_launch_that_nobody_took_up_is_sent_again(app: Celery) -> None:
-    """Whoever was first may have died between the intent and the message: the second one's message makes up for it."""
+def test_a_launch_without_a_setup_is_sent_again(app: Celery) -> None:
+    """The first caller may have died between the intent and the message, so the second one sends it again."""
     for _ in range(2):
         Numbers.submit({"numbers": [1]}, job_id="order-1", app=app)
-    assert sent(app) == ["order-1", "order-1"]
+    assert take_message_ids(app) == ["order-1", "order-1"]
 
 
-def test_a_signature_with_its_task_id_set(app: Celery) -> None:
-    """`set(task_id=…)` is the same for a signature; a large parameter is compared by its digest."""
+def test_a_signature_with_a_task_id_is_one_job(app: Celery) -> None:
+    """A signature with `set(task_id=…)` is one job, too. A large parameter is compared by its digest."""
     numbers = list(range(10_000))
     first = Numbers.signature({"numbers": numbers}, app=app).set(task_id="order-1").apply_async()
     second = Numbers.signature({"numbers": list(numbers)}, app=app).set(task_id="order-1").delay()
@@ -95,7 +95,7 @@ def test_a_signature_with_its_task_id_set(app: Celery) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "values", "options", "said"),
+    ("task", "values", "options", "expected"),
     [
         (Words, {"documents": ["b"]}, {}, "its parameter 'documents' has another value"),
         (Words, {"documents": ["a"], "delimiter": "-"}, {}, "its parameter 'delimiter' has another value"),
@@ -106,27 +106,27 @@ def test_a_signature_with_its_task_id_set(app: Celery) -> None:
     ],
 )
 def test_another_job_under_the_same_id_is_refused(
-    app: Celery, task: type[ForkJoinTask], values: Any, options: dict[str, Any], said: str
+    app: Celery, task: type[ForkJoinTask], values: Any, options: dict[str, Any], expected: str
 ) -> None:
-    """The error says what is different, never a parameter's value; the first job goes on."""
+    """The error names the difference, without a parameter's value. The first job continues."""
     Words.submit({"documents": ["a"]}, job_id="order-1", app=app)
-    assert sent(app) == ["order-1"]
+    assert take_message_ids(app) == ["order-1"]
     with pytest.raises(JobConflict) as caught:
         task.submit(values, job_id="order-1", app=app, **options)
-    assert said in caught.value.differences
-    assert said in str(caught.value)
-    assert sent(app) == []
+    assert expected in caught.value.differences
+    assert expected in str(caught.value)
+    assert take_message_ids(app) == []
 
 
 def test_a_count_and_a_fraction_differ(world: World) -> None:
-    """1 and 1.0 are equal, and say different things."""
+    """1 and 1.0 are equal in Python, but as `tolerate` one is a count and the other a fraction."""
     assert create_job(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1).intent())
     with pytest.raises(JobConflict, match=r"its option tolerate is 1, not 1\.0"):
         create_job(world.runtime, "job", world.submission(Numbers, {"numbers": [1]}, tolerate=1.0).intent())
 
 
-def test_of_two_at_once_one_is_first(world: World) -> None:
-    """Two that submit at the same time agree on who was first, and both get the job."""
+def test_of_several_callers_one_creates_the_job(world: World) -> None:
+    """Of several callers that submit at the same time, one creates the job. Each of them gets the job."""
     results: list[bool] = []
     submission = world.submission(Numbers, {"numbers": [1]})
     barrier = threading.Barrier(8)
@@ -145,26 +145,26 @@ def test_of_two_at_once_one_is_first(world: World) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["", "a/b", "../x", "-x", "a" * 129, 3])
-def test_an_id_that_is_none_is_refused(app: Celery, job_id: Any) -> None:
-    """Before anything is stored, with the rule."""
+def test_a_wrong_job_id_is_refused(app: Celery, job_id: Any) -> None:
+    """A wrong id is refused with the rule, before anything is stored."""
     with pytest.raises(ConfigError, match="letters, digits"):
         Numbers.submit({"numbers": [1] * 10_000}, job_id=job_id, app=app)
     assert store_of(app).keys() == []
 
 
-def test_a_step_that_was_run_again_does_not_fail_the_chain(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
-    """In a chain a redelivered step launches the job again, maybe with another value: the first one counts."""
+def test_a_redelivered_step_does_not_fail_its_chain(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    """A redelivered step of a chain launches the job again, with another value. The first value counts."""
     signature = Numbers.signature(receives="numbers", app=app).set(task_id="order-1")
     signature.apply_async(([1],), parent_id="step-before")
     with caplog.at_level(logging.WARNING):
         signature.apply_async(([2],), parent_id="step-before")
     assert "the first one counts" in caplog.text
     assert extension_of(app).runtime.job("order-1").parameter_values(["numbers"]) == {"numbers": [1]}
-    assert sent(app) == ["order-1", "order-1"]
+    assert take_message_ids(app) == ["order-1", "order-1"]
 
 
-def test_an_id_may_be_used_again_after_its_job_was_removed(world: World) -> None:
-    """A worker that has the removed job at hand does not take the next one of that id for it."""
+def test_the_id_of_a_removed_job_may_be_used_again(world: World) -> None:
+    """A worker that has the removed job in its cache does not mistake the next job of that id for the removed one."""
     for number in range(5):
         ledger = world.launch(Numbers, {"numbers": [number, 1]}, job_id="order-1")
         world.dispatcher.drain(world.runtime)
@@ -175,7 +175,7 @@ def test_an_id_may_be_used_again_after_its_job_was_removed(world: World) -> None
 
 
 def test_late_messages_of_a_removed_job_do_not_reach_the_next_one(world: World) -> None:
-    """Setup, chunks and join of a launch that is gone change nothing in the launch that has its id now."""
+    """Messages of a removed launch for setup, chunks and join change nothing in the launch that now has its id."""
     world.launch(Numbers, {"numbers": [1, 2]}, job_id="order-1")
     world.dispatcher.drain(world.runtime)
     old = list(world.dispatcher.sent)
@@ -192,7 +192,7 @@ def test_late_messages_of_a_removed_job_do_not_reach_the_next_one(world: World) 
 
 
 def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
-    """It has the job at hand and finds no claim: what it makes of what is left must not reach the id's next job."""
+    """A join with the removed job in its cache finds no claim. Its value must not reach the next job of the id."""
     for at in ("get", "list"):
         ledger = world.launch(Numbers, {"numbers": [1, 2]}, job_id=f"order-{at}")
         world.dispatcher.drain(world.runtime, until=lambda: isinstance(world.dispatcher.waiting[0], Join))
@@ -215,14 +215,14 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
 
 @pytest.fixture
 def dispatcher(app: Celery) -> RecordingDispatcher:
-    """A carrier that keeps what the app sends."""
+    """A dispatcher that records the app's messages."""
     made = RecordingDispatcher()
     extension_of(app).runtime.dispatcher = made
     return made
 
 
-def test_a_stream_that_was_read_is_not_read_again(app: Celery, dispatcher: RecordingDispatcher) -> None:
-    """The second caller gets the first one's job, and keeps its iterator."""
+def test_the_second_stream_of_a_job_is_not_read(app: Celery, dispatcher: RecordingDispatcher) -> None:
+    """The second caller gets the job of the first one, and its iterator is not read."""
     Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
     again = iter([1, 2])
     job = Numbers.submit({"numbers": again}, job_id="order-1", app=app)
@@ -233,7 +233,7 @@ def test_a_stream_that_was_read_is_not_read_again(app: Celery, dispatcher: Recor
 
 
 def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: RecordingDispatcher) -> None:
-    """Who has just made a job need not look how far it is, nor say that he is at it: the intent says so."""
+    """The caller that creates a job checks no progress and writes no heartbeat, because the intent is new."""
     Numbers.submit({"numbers": iter([1, 2])}, app=app)
     assert [(verb, kind_of(key)) for verb, key in store_of(app).log] == [
         ("put", "intent"),
@@ -243,7 +243,7 @@ def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: RecordingDis
 
 
 def test_a_stream_that_is_being_read_is_left_alone(app: Celery, dispatcher: RecordingDispatcher) -> None:
-    """Two callers stream under one id at once: the second returns at once with the first one's job."""
+    """If two callers stream under one id at once, the second returns at once with the job of the first."""
     seen: list[Any] = []
 
     def numbers() -> Iterator[int]:
@@ -260,10 +260,10 @@ def test_a_stream_that_is_being_read_is_left_alone(app: Celery, dispatcher: Reco
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_a_caller_that_stops_says_so_and_frees_the_id(
+def test_an_interrupted_stream_ends_the_job_and_frees_the_id(
     app: Celery, dispatcher: RecordingDispatcher, stop: type[BaseException]
 ) -> None:
-    """After Ctrl-C in a stream the job is over at once, and the same id can be submitted with its input."""
+    """After Ctrl-C in a stream the job ends at once, and the same id can be submitted again with its input."""
 
     def numbers() -> Iterator[int]:
         yield from range(200)
@@ -280,10 +280,8 @@ def test_a_caller_that_stops_says_so_and_frees_the_id(
         Job("order-1", extension_of(app).runtime, launch_id=first.ledger.launch_id).progress()
 
 
-def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(
-    app: Celery, dispatcher: RecordingDispatcher
-) -> None:
-    """The caller's error is the end of the job: no sweep runs half of an input later, and the id is free."""
+def test_a_broker_that_fails_during_a_stream_ends_the_job(app: Celery, dispatcher: RecordingDispatcher) -> None:
+    """The caller's error ends the job and frees the id, so that no sweep runs half of the input later."""
 
     def refuse(intent: Any, refs: Any) -> None:
         raise BrokerUnavailable("gone")
@@ -298,10 +296,10 @@ def test_a_broker_that_is_gone_in_the_middle_of_a_stream_ends_the_job(
     assert job.get(5) == [1, 2]
 
 
-def test_a_stream_whose_caller_died_is_read_again(
+def test_a_job_whose_streaming_caller_died_takes_another_stream(
     app: Celery, dispatcher: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller that died while it streamed left no input; who submits again after a while brings it."""
+    """A caller that died in its stream left no whole input. A later caller with the same id reads its own stream."""
 
     def numbers() -> Iterator[int]:
         yield 1
@@ -318,7 +316,7 @@ def test_a_stream_whose_caller_died_is_read_again(
     ledger = Ledger.of(store_of(app), "order-1")
     assert ledger.last_heartbeat("setup") is None
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
-    # The old intent says nothing any more to a third caller.
+    # For a third caller the old intent is no heartbeat any more.
     assert ledger.last_heartbeat("setup") is not None
     for ref in [message.ref for message in dispatcher.chunks]:
         run_process(extension_of(app).runtime, ref)
@@ -330,7 +328,7 @@ def test_a_stream_whose_caller_died_is_read_again(
 
 
 def test_an_eager_job_runs_once(app: Celery) -> None:
-    """Submitted twice here and now, the steps run once; another input is refused as everywhere."""
+    """If an eager job is submitted twice, its steps run once. Another input is refused."""
     app.conf.task_always_eager = True
     first = Numbers.submit({"numbers": [1]}, job_id="order-1", app=app)
     outcome = first.ledger.outcome()
@@ -341,8 +339,8 @@ def test_an_eager_job_runs_once(app: Celery) -> None:
         Numbers.submit({"numbers": [2]}, job_id="order-1", app=app)
 
 
-def test_an_eager_job_is_retried_here(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In eager mode a retry, too, runs in the caller's process."""
+def test_an_eager_job_is_retried_in_the_callers_process(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In eager mode a retry runs in the caller's process."""
     app.conf.task_always_eager = True
     job = FailingTask.submit({"step": "process", "numbers": [1, 2, 3, 4]}, app=app)
     with pytest.raises(JobFailed, match="told to fail at 3"):
@@ -350,7 +348,7 @@ def test_an_eager_job_is_retried_here(app: Celery, monkeypatch: pytest.MonkeyPat
     assert job.retry(tolerate=0.25)
     value = job.get(0)
     assert value[:2] + value[3:] == [1, 2, 4]
-    assert [mark.item for mark in job.failures] == [2]
+    assert [failed_item.item for failed_item in job.failures] == [2]
     for step in ("setup", "join"):
         failed = FailingTask.submit({"step": step, "numbers": [1, 2, 3, 4]}, app=app)
         assert failed.retry()

@@ -15,7 +15,7 @@ from fanout.results import WINDOW
 
 
 class Source:
-    """Chunks of results, and which of them were fetched."""
+    """Chunks of results. Records which of them were fetched."""
 
     def __init__(self, sizes: list[int]) -> None:
         self.starts = [sum(sizes[:at]) for at in range(len(sizes))]
@@ -38,18 +38,18 @@ class Source:
         return list(range(self.starts[chunk], self.starts[chunk] + self.sizes[chunk]))
 
 
-BEFORE: set[threading.Thread] = set()
-"""Threads of readers that other tests have left, and that end when their errors are forgotten."""
+THREADS_BEFORE: set[threading.Thread] = set()
+"""Threads of readers that other tests have left. They end when the errors of those tests are freed."""
 
 
 @pytest.fixture(autouse=True)
-def _others() -> None:
-    BEFORE.clear()
-    BEFORE.update(threading.enumerate())
+def _threads_of_other_tests() -> None:
+    THREADS_BEFORE.clear()
+    THREADS_BEFORE.update(threading.enumerate())
 
 
 def reading_threads() -> list[str]:
-    threads = [thread for thread in threading.enumerate() if thread not in BEFORE]
+    threads = [thread for thread in threading.enumerate() if thread not in THREADS_BEFORE]
     return [thread.name for thread in threads if thread.name.startswith("fanout-results")]
 
 
@@ -78,8 +78,8 @@ def test_results_are_the_sequence_of_their_items(sizes: list[int], index: int, p
 
 
 @pytest.mark.parametrize("other", ["abc", b"abc", 3, None, {1}, iter([])])
-def test_results_equal_no_other_thing(other: object) -> None:
-    """Text, and what is no sequence, is not equal; results can't be hashed."""
+def test_results_equal_only_sequences(other: object) -> None:
+    """Results equal no text and no value that is not a sequence. They cannot be hashed."""
     results = Source([3]).results
     assert results != other
     with pytest.raises(TypeError):
@@ -87,17 +87,17 @@ def test_results_equal_no_other_thing(other: object) -> None:
 
 
 def test_an_index_fetches_its_chunk_only() -> None:
-    """Neighbours in one chunk are one fetch, and no index of chunks is asked for by iteration."""
+    """Neighbours in one chunk cost one fetch, and iteration does not ask for the index of the chunks."""
     source = Source([2, 3, 4])
     results = source.results
     assert (results[2], results[3], results[4]) == (2, 3, 4)
     assert source.fetched == [1]
-    asked = Results(1, 2, lambda chunk: [1, 2], lambda: pytest.fail("nobody needs the index"))
-    assert list(asked) == [1, 2]
+    single_chunk = Results(1, 2, lambda chunk: [1, 2], lambda: pytest.fail("iteration asked for the index"))
+    assert list(single_chunk) == [1, 2]
 
 
 def test_reading_fetches_a_bounded_number_ahead() -> None:
-    """At most 8 chunks are asked for beyond those that have been read."""
+    """At most 8 chunks are requested beyond those that have been read."""
     source = Source([1] * 100)
     for index, chunk in enumerate(source.results.chunks()):
         assert chunk == [index]
@@ -105,8 +105,8 @@ def test_reading_fetches_a_bounded_number_ahead() -> None:
     assert sorted(source.fetched) == list(range(100))
 
 
-def test_chunks_that_come_out_of_order_are_put_in_order() -> None:
-    """A chunk that answers late holds back those behind it."""
+def test_chunks_that_arrive_out_of_order_are_put_in_order() -> None:
+    """Chunks that arrive early wait for a late chunk before them."""
     late = threading.Event()
 
     def fetch(chunk: int) -> list[int]:
@@ -119,8 +119,8 @@ def test_chunks_that_come_out_of_order_are_put_in_order() -> None:
     assert list(Results(10, 10, fetch, list)) == list(range(10))
 
 
-def test_an_error_comes_at_its_place() -> None:
-    """What was read before the broken chunk was right; the error is raised where the chunk would have come."""
+def test_an_error_is_raised_in_place_of_its_chunk() -> None:
+    """Results before the broken chunk are given, and the error is raised in place of the broken chunk."""
     source = Source([2] * 20)
     source.broken = {5}
     got = []
@@ -134,7 +134,7 @@ def test_an_error_comes_at_its_place() -> None:
 
 
 def test_threads_end_when_reading_is_abandoned() -> None:
-    """A loop that breaks leaves no thread behind and fetches no more."""
+    """After a loop that breaks no thread runs, and no further chunk is fetched."""
     source = Source([1] * 100)
     reading = iter(source.results)
     assert list(islice(reading, 3)) == [0, 1, 2]
@@ -159,7 +159,7 @@ def test_several_readers_do_not_disturb_each_other() -> None:
 
 
 def test_one_chunk_needs_no_thread() -> None:
-    """A small job is read in the caller's thread."""
+    """The results of one chunk are read in the caller's thread."""
     names = []
 
     def fetch(chunk: int) -> list[int]:
@@ -170,8 +170,8 @@ def test_one_chunk_needs_no_thread() -> None:
     assert names == [threading.current_thread().name]
 
 
-def test_results_do_not_show_what_they_hold() -> None:
-    """The representation says how many there are and fetches none."""
+def test_the_representation_fetches_nothing() -> None:
+    """The representation gives the number of items and chunks, and fetches none."""
     source = Source([2, 1])
     assert repr(source.results) == "<Results: 3 items in 2 chunks>"
     assert source.fetched == []
