@@ -1,4 +1,4 @@
-"""What a worker puts on record when Celery ends a job's message: by its pool, once, and only for jobs."""
+"""When Celery ends a job's message, a worker writes the outcome in its pool, once, and only for jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .tasks import Numbers
 
 
 class Pool:
-    """A worker's pool: runs what it is given at once, as a child would soon."""
+    """A worker's pool that runs its calls at once."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -37,7 +37,7 @@ class Pool:
 
 
 class Consumer:
-    """What says that a worker is ready."""
+    """The sender of the signal that a worker is ready."""
 
     def __init__(self, app: Celery, pool: Pool) -> None:
         self.app = app
@@ -66,8 +66,8 @@ def pool(app: Celery) -> Pool:
     return made
 
 
-def joins(app: Celery) -> list[Any]:
-    """The joins that wait in the app's queue; all else there is taken away."""
+def take_joins(app: Celery) -> list[Any]:
+    """Take all messages from the app's queue, and return those for a join."""
     with app.connection_for_read() as connection:
         queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
         messages = list(iter(lambda: queue.get(no_ack=True), None))
@@ -78,8 +78,8 @@ def ledger_of(app: Celery, job_id: str) -> Ledger:
     return Ledger.of(extension_of(app).runtime.store, job_id)
 
 
-def launched(app: Celery) -> str:
-    """A streamed job: its chunks wait, and nothing follows it."""
+def launch_job(app: Celery) -> str:
+    """Launch a streamed job, whose chunks wait and which has no callback."""
     return Numbers.submit({"numbers": iter([1, 2])}, app=app).id
 
 
@@ -87,26 +87,26 @@ def revoke(app: Celery, ids: Any) -> Any:
     return Panel.data["revoke"](SimpleNamespace(app=app, consumer=None), ids)
 
 
-def discard(app: Celery, step: str, *, args: Any, kwargs: Any = None, task_id: str = "a-chunk", **said: Any) -> None:
-    """What Celery says when it throws a message away."""
+def discard(app: Celery, step: str, *, args: Any, kwargs: Any = None, task_id: str = "a-chunk", **details: Any) -> None:
+    """Send the signal that Celery sends when it discards a message."""
     request = SimpleNamespace(id=task_id, args=args, kwargs=kwargs or {})
-    task_revoked.send(sender=app.tasks[f"{Numbers.name}.{step}"], request=request, **said)
+    task_revoked.send(sender=app.tasks[f"{Numbers.name}.{step}"], request=request, **details)
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_the_command_cancels_a_job(app: Celery, pool: Pool, many: bool) -> None:
-    """Told to revoke an id, or several, a worker does so as ever, and cancels those that are jobs."""
-    job_id = launched(app)
+def test_the_revoke_command_cancels_a_job(app: Celery, pool: Pool, many: bool) -> None:
+    """The command revokes one id or several as in Celery, and cancels those that are jobs."""
+    job_id = launch_job(app)
     answer = revoke(app, ["no-job", job_id] if many else job_id)
     assert "flagged as revoked" in answer["ok"]
     with pytest.raises(JobCancelled, match="its Celery task was revoked"):
         extension_of(app).job(job_id).get(1)
     assert len(pool.calls) == 1
-    assert len(joins(app)) == 1, "the join is sent, to say so to what follows"
+    assert len(take_joins(app)) == 1, "the join is sent, to notify the callbacks"
 
 
-def test_an_id_that_is_no_jobs_costs_one_request(app: Celery, pool: Pool) -> None:
-    """Other tasks are revoked, too; what can't be an id costs nothing."""
+def test_the_id_of_another_task_costs_one_request(app: Celery, pool: Pool) -> None:
+    """The id of another task costs one request. A string that cannot be an id costs none."""
     store = extension_of(app).runtime.store
     assert isinstance(store, ScriptedStore)
     store.log.clear()
@@ -115,11 +115,11 @@ def test_an_id_that_is_no_jobs_costs_one_request(app: Celery, pool: Pool) -> Non
     assert pool.calls[0][0] == (["another-task"], "Revoked")
 
 
-def test_a_store_that_does_not_answer_is_said_and_the_rest_goes_on(
+def test_a_job_whose_store_fails_is_logged_and_the_others_end(
     app: Celery, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One job that can't be ended does not keep the others, and no error comes out of a worker's command."""
-    first, second = sorted([launched(app), launched(app)])
+    """A job that cannot be ended does not stop the revocation of others, and the command raises no error."""
+    first, second = sorted([launch_job(app), launch_job(app)])
     store = extension_of(app).runtime.store
     assert isinstance(store, ScriptedStore)
 
@@ -134,41 +134,41 @@ def test_a_store_that_does_not_answer_is_said_and_the_rest_goes_on(
     assert ledger_of(app, second).has_outcome()
 
 
-def test_outside_a_worker_nothing_is_done(app: Celery) -> None:
-    """A process without a pool has nobody to do it."""
-    job_id = launched(app)
+def test_outside_a_worker_no_revocation_is_recorded(app: Celery) -> None:
+    """A process without a pool does not record the revocation."""
+    job_id = launch_job(app)
     revoke(app, job_id)
     assert not ledger_of(app, job_id).has_outcome()
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])
-def test_a_message_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool, step: str) -> None:
-    """Celery has told what follows it then, so no join is sent, and no sweep has anything left to do."""
-    job_id = launched(app)
+def test_a_discarded_message_cancels_its_job(app: Celery, pool: Pool, step: str) -> None:
+    """Celery itself has notified the callbacks, so no join is sent, and a sweep has nothing left to do."""
+    job_id = launch_job(app)
     discard(app, step, args=(job_id,) if step == "join" else (), task_id=job_id)
     with pytest.raises(JobCancelled):
         extension_of(app).job(job_id).get(1)
     assert ledger_of(app, job_id).is_delivered()
-    assert joins(app) == []
+    assert take_joins(app) == []
 
 
-def test_a_chunk_that_is_thrown_away_cancels_its_job(app: Celery, pool: Pool) -> None:
-    """By a stamp, say: nothing that follows the job was told, so the join does."""
-    job_id = launched(app)
+def test_a_discarded_chunk_cancels_its_job(app: Celery, pool: Pool) -> None:
+    """If a chunk's message is discarded, by a stamp for example, the join notifies the callbacks."""
+    job_id = launch_job(app)
     manifest = ledger_of(app, job_id).manifest()
     assert manifest is not None
-    (place, *_) = ledger_of(app, job_id).shard(manifest, 0).locations
+    (location, *_) = ledger_of(app, job_id).shard(manifest, 0).locations
     discard(
-        app, "process", args=ChunkRef(job_id, ledger_of(app, job_id).launch_id, manifest.setup_id, 0, place).to_row()
+        app, "process", args=ChunkRef(job_id, ledger_of(app, job_id).launch_id, manifest.setup_id, 0, location).to_row()
     )
     assert ledger_of(app, job_id).has_outcome()
     assert not ledger_of(app, job_id).is_delivered()
-    assert len(joins(app)) == 1
+    assert len(take_joins(app)) == 1
 
 
 def test_an_expired_message_fails_its_job(app: Celery, pool: Pool) -> None:
-    """At once, and not at the next sweep."""
-    job_id = launched(app)
+    """An expired message fails its job at once, without a sweep."""
+    job_id = launch_job(app)
     discard(app, "setup", args=(), task_id=job_id, expired=True)
     with pytest.raises(JobFailed, match="expired before a worker took it"):
         extension_of(app).job(job_id).get(1)
@@ -178,29 +178,29 @@ def test_an_expired_message_fails_its_job(app: Celery, pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("step", "args", "task_id"), [("process", (1, 2), "x"), ("join", (), "x"), ("setup", (), "../x")]
 )
-def test_a_forged_message_that_is_thrown_away(
+def test_a_forged_message_that_is_discarded_is_logged(
     app: Celery, pool: Pool, caplog: pytest.LogCaptureFixture, step: str, args: Any, task_id: str
 ) -> None:
-    """It is one line in the log."""
+    """The worker drops a forged message with one line in its log."""
     discard(app, step, args=args, task_id=task_id)
     assert "dropped a message that fanout did not send" in caplog.text
     assert pool.calls == []
 
 
 def test_an_ended_job_stays_as_it_is(app: Celery, pool: Pool) -> None:
-    """A revocation that comes too late changes nothing."""
-    job_id = launched(app)
+    """A revocation that comes after the end changes nothing."""
+    job_id = launch_job(app)
     assert extension_of(app).job(job_id).cancel()
     before = ledger_of(app, job_id).outcome()
-    joins(app)
+    take_joins(app)
     revoke(app, job_id)
     assert ledger_of(app, job_id).outcome() == before
-    assert joins(app) == []
+    assert take_joins(app) == []
 
 
-def test_the_latest_round_is_revoked(app: Celery, pool: Pool) -> None:
-    """A job that was retried is revoked in the round that runs."""
-    job_id = launched(app)
+def test_the_latest_generation_is_revoked(app: Celery, pool: Pool) -> None:
+    """Of a job that was retried, the generation that runs is revoked."""
+    job_id = launch_job(app)
     job = extension_of(app).job(job_id)
     job.cancel()
     assert job.retry()
@@ -208,11 +208,11 @@ def test_the_latest_round_is_revoked(app: Celery, pool: Pool) -> None:
     assert Ledger.of(extension_of(app).runtime.store, job_id, 1).has_outcome()
 
 
-def test_a_join_tells_it_as_celery_does(app: Celery, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that has forgotten the revocation stores REVOKED, and a chord loses a member; no more."""
-    job_id = launched(app)
+def test_the_join_of_a_revoked_job_stores_revoked(app: Celery, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has no revocation in its memory stores REVOKED, and counts one failed member of a chord."""
+    job_id = launch_job(app)
     revoke(app, job_id)
-    (join,) = joins(app)
+    (join,) = take_joins(app)
     counted: list[Any] = []
     monkeypatch.setattr(app.backend, "on_chord_part_return", lambda request, state, error: counted.append(state))
     task = app.tasks[f"{Numbers.name}.join"]
@@ -227,8 +227,8 @@ def test_a_join_tells_it_as_celery_does(app: Celery, pool: Pool, monkeypatch: py
     assert ledger_of(app, job_id).is_delivered()
 
 
-def test_the_command_is_wrapped_once() -> None:
-    """Whatever imports the engine again, there is one listener."""
+def test_the_revoke_command_is_wrapped_once() -> None:
+    """After further imports of the engine there is still one listener."""
     assert Panel.data["revoke"].of_fanout
     assert not hasattr(Panel.data["revoke"].__wrapped__, "of_fanout")
     assert revocation.REVOKED == "Revoked"
