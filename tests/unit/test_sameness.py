@@ -1,4 +1,4 @@
-"""The same input gives the same document or the same refusal, as a list, in a chain and as a stream."""
+"""The same input gives the same document or the same refusal as a list, in a chain and as a stream."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from fanout.declaration.definition import Declaration
 from fanout.engines.submission import Submission
 from storage import MemoryStore, Unencodable
 
-law = settings(
+many_examples = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
 def triple(value: Any) -> Any:
-    """A coercer that must not be applied twice."""
+    """Triple a number: a coercer whose second application would show."""
     return int(value) * 3
 
 
-def fussy(field: str, value: Any, error: Any) -> None:
+def reject_pairs_and_fives(field: str, value: Any, error: Any) -> None:
     if isinstance(value, list) and len(value) == 2:
         error(field, "must not be two")
     if value == 5:
         error(field, "must not be 5")
 
 
-def counting(document: Any) -> int:
+def count_elements(document: Any) -> int:
     return len(document["a"])
 
 
 def rules(**possible: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of these rules."""
+    """Return a strategy of mappings with some of these rules."""
     return st.sets(st.sampled_from(sorted(possible)), max_size=4).flatmap(
         lambda chosen: st.fixed_dictionaries({name: possible[name] for name in sorted(chosen)})
     )
@@ -52,7 +52,7 @@ SCALAR = {
     "forbidden": FEW,
     "min": NUMBERS,
     "max": NUMBERS,
-    "check_with": st.just(fussy),
+    "check_with": st.just(reject_pairs_and_fives),
     "anyof": st.just([{"type": "integer", "min": 2}, {"type": "string"}]),
 }
 NESTED = st.fixed_dictionaries(
@@ -84,7 +84,7 @@ LIST = rules(
     excludes=st.just("b"),
     dependencies=st.sampled_from(["b", ["b", "c"], {"b": [1, 2]}]),
     coerce=st.sampled_from([list, lambda values: values[:1]]),
-    check_with=st.just(fussy),
+    check_with=st.just(reject_pairs_and_fives),
     items=st.just([{"type": "integer"}, {"type": "integer", "coerce": int}]),
     anyof_type=st.just(["list", "string"]),
     oneof_schema=st.just([{"type": "integer"}, {"type": "string"}]),
@@ -94,12 +94,12 @@ LIST = rules(
     min=NUMBERS,
     default=st.just([1]),
     rename=st.just("c"),
-    meta=st.just("said"),
+    meta=st.just("note"),
 )
 OTHER = st.one_of(
     rules(
         default=NUMBERS,
-        default_setter=st.sampled_from([counting, lambda document: document["c"], lambda _: 1]),
+        default_setter=st.sampled_from([count_elements, lambda document: document["c"], lambda _: 1]),
         required=st.booleans(),
         readonly=st.booleans(),
         dependencies=st.sampled_from(["a", ["a"], {"a": [[1], [2, 2]]}, "c"]),
@@ -136,8 +136,8 @@ def submission(task: Declaration, values: Mapping[str, Any], store: MemoryStore,
     return Submission.of(task, values, store=store, inline_bytes=100, options={}, **more)
 
 
-def directly(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """The document and the errors of a list that is given with the rest."""
+def validate_list(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Return the document and the errors of an input whose list is given with the rest."""
     store = MemoryStore()
     try:
         parameters = submission(task, values, store).parameters
@@ -146,8 +146,10 @@ def directly(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, An
         return {}, refused.errors
 
 
-def chained(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]], bool]:
-    """The document, the errors, and whether they were known before the list was."""
+def validate_in_chain(
+    task: Declaration, values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, list[str]], bool]:
+    """Return the document, the errors, and whether the errors were known without the list."""
     store = MemoryStore()
     early = True
     try:
@@ -160,8 +162,8 @@ def chained(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any
         return {}, refused.errors, early
 
 
-def streamed(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """The document with the elements that passed, and the errors."""
+def validate_stream(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Return the document with the elements that passed, and the errors."""
     store = MemoryStore()
     try:
         made = submission(task, {**values, "a": iter(values["a"])}, store)
@@ -171,36 +173,36 @@ def streamed(task: Declaration, values: Mapping[str, Any]) -> tuple[dict[str, An
         return {}, refused.errors
 
 
-@law
+@many_examples
 @given(SCHEMAS, DOCUMENTS)
 def test_list_chain_and_stream_agree(schema: dict[str, Any], values: dict[str, Any]) -> None:
-    """A chain gives exactly what a list gives; a stream does, or names the rule that it can't keep."""
+    """A chain gives exactly the document and errors of a list. A stream does, or names the rule that it can't check."""
     try:
         task = task_of(schema)
     except DeclarationError:
         assume(False)
     try:
-        document, errors = directly(task, values)
+        document, errors = validate_list(task, values)
     except Unencodable:
         assume(False)
-    # A rule that raised has kept Cerberus from finding all that is wrong.
+    # A rule that raised has stopped Cerberus before it found all errors.
     raised = "input" in errors
-    in_chain, chain_errors, early = chained(task, values)
+    in_chain, chain_errors, early = validate_in_chain(task, values)
     assert in_chain == document
     if early:
         assert errors
         assert raised or all(errors.get(path) == reasons for path, reasons in chain_errors.items()), (
-            "said early, but not true"
+            "refused early, but not with the whole input"
         )
     else:
         assert chain_errors == errors
-    in_stream, stream_errors = streamed(task, values)
+    in_stream, stream_errors = validate_stream(task, values)
     if not stream_errors:
         assert not errors
         assert in_stream == document
     elif not any("is a stream" in reason for reasons in stream_errors.values() for reason in reasons):
         for path, reasons in stream_errors.items():
-            # Of what is not allowed a stream names the first.
+            # Of the elements that are not allowed a stream names the first.
             assert raised or all(
                 reason in errors[path] or reason.startswith("unallowed values") for reason in reasons
             ), path
@@ -212,39 +214,39 @@ def test_list_chain_and_stream_agree(schema: dict[str, Any], values: dict[str, A
         ({"a": {}, "b": {"type": "integer"}}, {"a": [], "b": "x"}, ["b"]),
         ({"a": {}, "b": {"required": True}}, {"a": []}, ["b"]),
         ({"a": {}}, {"a": [], "unknown": 1}, ["unknown"]),
-        ({"a": {}, "b": {"default_setter": counting, "min": 5}}, {"a": []}, []),
-        ({"a": {}, "b": {"default_setter": counting, "min": 5}}, {"a": [], "b": 1}, []),
+        ({"a": {}, "b": {"default_setter": count_elements, "min": 5}}, {"a": []}, []),
+        ({"a": {}, "b": {"default_setter": count_elements, "min": 5}}, {"a": [], "b": 1}, []),
         ({"a": {}, "b": {"coerce": triple, "max": 5}}, {"a": [], "b": "4"}, ["b"]),
         ({"a": {"excludes": "b", "required": True}, "b": {"required": True}}, {"a": []}, []),
         ({"a": {}, "b": {"rename": "c"}, "c": {"required": True, "type": "string"}}, {"a": [], "b": 1}, []),
     ],
 )
-def test_what_is_certain_is_refused_early(schema: dict[str, Any], values: dict[str, Any], early: list[str]) -> None:
-    """A chain's signature refuses what no value of the step before could mend, and only that."""
-    _, errors, was_early = chained(task_of(schema), values)
+def test_a_chain_refuses_certain_errors_early(schema: dict[str, Any], values: dict[str, Any], early: list[str]) -> None:
+    """A chain's signature refuses exactly the errors that no value of the step before could remove."""
+    _, errors, was_early = validate_in_chain(task_of(schema), values)
     assert was_early is bool(early)
     if early:
         assert list(errors) == early
 
 
 def test_a_chain_is_normalised_once() -> None:
-    """What travels in a chain's signature is what was given; a coercer is not applied to what it made."""
-    schema = {"a": {"type": "list"}, "b": {"coerce": triple}, "n": {"default_setter": counting}}
-    document, errors, _ = chained(task_of(schema), {"a": [1, 2], "b": "2"})
+    """A chain's signature holds the values as they were given, so that a coercer is applied once."""
+    schema = {"a": {"type": "list"}, "b": {"coerce": triple}, "n": {"default_setter": count_elements}}
+    document, errors, _ = validate_in_chain(task_of(schema), {"a": [1, 2], "b": "2"})
     assert (document, errors) == ({"a": [1, 2], "b": 6, "n": 2}, {})
 
 
-def test_what_travels_only_after_coercion_is_refused_in_a_chain() -> None:
-    """A value that `coerce` makes fit to travel can't travel as it is given; the error says what to do."""
+def test_a_value_that_only_coercion_makes_encodable_is_refused_in_a_chain() -> None:
+    """A value that only `coerce` makes encodable is refused in a chain's signature. The error has the remedy."""
     task = task_of({"a": {}, "b": {"coerce": repr}})
-    assert directly(task, {"a": 1, "b": [len]})[0]["b"] == "[<built-in function len>]"
+    assert validate_list(task, {"a": 1, "b": [len]})[0]["b"] == "[<built-in function len>]"
     with pytest.raises(Unencodable, match="pass what `coerce` makes of it") as caught:
         submission(task, {"b": [len]}, MemoryStore(), receives="a")
     assert caught.value.path == "b[0]"
 
 
 def test_nothing_is_stored_if_anything_is_refused() -> None:
-    """A refusal at the launch leaves the store empty, in a chain, too."""
+    """A refusal at the launch leaves the store empty, also in a chain."""
     store = MemoryStore()
     task = task_of({"a": {}, "b": {"type": "string"}, "c": {"type": "integer"}})
     for values in ({"a": [], "b": "x" * 1000, "c": "x"}, {"b": "x" * 1000, "c": "x"}):
@@ -254,7 +256,7 @@ def test_nothing_is_stored_if_anything_is_refused() -> None:
 
 
 def test_a_stream_has_the_elements_in_order_across_batches() -> None:
-    """Thousands of elements pass in order, each normalised once."""
+    """Thousands of elements pass in order, and each is normalised once."""
 
     def elements() -> Iterator[str]:
         yield from map(str, range(3000))

@@ -1,4 +1,4 @@
-"""Input is validated as Cerberus says, and refused with the path of every field."""
+"""Input is validated with Cerberus, and refused with the path of every wrong field."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def accepted(values: Any, schema: dict[str, Any] = SCHEMA, **more: Any) -> dict[
 
 
 def test_every_wrong_field_is_listed_with_its_path() -> None:
-    """Nested errors have their path in dots and brackets, in the order of the schema, unknown fields last."""
+    """Nested errors have their path in dots and brackets, in the order of the schema, with unknown fields last."""
     values = {
         "other": 1,
         "size": 3,
@@ -62,13 +62,13 @@ def test_every_wrong_field_is_listed_with_its_path() -> None:
 
 
 def test_an_error_reads_as_one_line() -> None:
-    """The text of the error names the task, each path and each reason."""
+    """The text of the error has the task, each path and each reason in one line."""
     error = InvalidInput("Task", refused({"documents": [1], "delimiter": 2}))
     assert str(error) == "Task: documents[0]: must be of string type; delimiter: must be of string type"
 
 
 def test_a_missing_field_is_named() -> None:
-    """A required field that is missing is refused by Cerberus, or in the name of the steps that need it."""
+    """A missing required field is refused by Cerberus, or with the names of the steps that take it."""
     assert refused({}) == {"documents": ["required field"]}
     assert refused({"documents": []}, required={"size": ("setup", "join"), "documents": ("setup",)}) == {
         "size": ["required by setup and join"]
@@ -90,12 +90,12 @@ def test_values_are_coerced_and_normalised() -> None:
 
 
 def test_a_coercion_that_fails_is_an_error_of_its_field() -> None:
-    """A coercer that raises names the field."""
+    """A coercer that raises gives an error of its field."""
     assert list(refused({"documents": [], "size": "many"})) == ["size"]
 
 
 def test_input_is_never_changed() -> None:
-    """What the caller passes is as it was, however it is normalised."""
+    """Normalisation leaves the caller's values unchanged."""
     schema = {"a": {"type": "list", "schema": {"type": "dict", "schema": {"x": {"coerce": int}, "y": {"default": 1}}}}}
     values = {"a": [{"x": "1"}]}
     before = copy.deepcopy(values)
@@ -105,17 +105,17 @@ def test_input_is_never_changed() -> None:
 
 @pytest.mark.parametrize("values", [None, [], "text", 3, [("documents", [])]])
 def test_input_that_is_no_mapping_is_refused(values: Any) -> None:
-    """Input comes by name."""
+    """Input that is no mapping is refused."""
     assert list(refused(values)) == ["input"]
 
 
 def test_keys_that_are_no_strings_are_refused() -> None:
-    """A key that is no name is an unknown field."""
+    """A key that is no string is an unknown field."""
     assert refused({"documents": [], 3: 1}) == {"[3]": ["unknown field"]}
 
 
 def test_a_schema_changed_later_changes_nothing() -> None:
-    """A field added to the caller's mapping after the declaration is unknown."""
+    """A field that is added to the caller's mapping after the declaration is unknown."""
     schema: dict[str, Any] = {"a": {"type": "integer"}}
     checked = InputSchema("Task", schema)
     schema["b"] = {"type": "integer"}
@@ -136,7 +136,7 @@ def test_a_schema_changed_later_changes_nothing() -> None:
     ],
 )
 def test_a_broken_schema_is_a_declaration_error(schema: dict[str, Any]) -> None:
-    """Whatever Cerberus raises about a schema becomes one kind of error that names the task."""
+    """Any error of Cerberus about a schema becomes a DeclarationError that names the task."""
     with pytest.raises(DeclarationError, match="Task: Cerberus rejects"):
         InputSchema("Task", schema)
 
@@ -158,8 +158,8 @@ def test_threads_share_a_schema() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.one_of(st.integers(), st.text(), st.none())))
-def test_what_is_accepted_fits(values: dict[str, Any]) -> None:
-    """Either every value is of its type and comes back equal, or exactly the wrong fields are named."""
+def test_an_accepted_input_fits_its_schema(values: dict[str, Any]) -> None:
+    """Either every value is of its type and is returned equal, or exactly the wrong fields are named."""
     schema = {"a": {"type": "integer"}, "b": {"type": "string"}}
     wrong = {name for name, value in values.items() if name == "c" or not isinstance(value, {"a": int, "b": str}[name])}
     if wrong:
@@ -169,7 +169,7 @@ def test_what_is_accepted_fits(values: dict[str, Any]) -> None:
 
 
 def test_the_callers_dict_keeps_its_keys() -> None:
-    """Keys that a schema renames are renamed in a copy, at any depth; Cerberus renames them in place."""
+    """Keys that a schema renames are renamed in a copy, at any depth, although Cerberus renames them in place."""
     schema = {"rows": {"type": "list", "schema": {"type": "dict", "keysrules": {"coerce": int}}}}
     values = {"rows": [{"1": "a"}]}
     assert accepted(values, schema) == {"rows": [{1: "a"}]}
@@ -179,8 +179,8 @@ def test_the_callers_dict_keeps_its_keys() -> None:
 @pytest.mark.parametrize(
     "value", [range(3), array("q", [0, 1, 2]), deque([0, 1, 2]), deque([0, 1, 2], 3), UserList([0, 1, 2])]
 )
-def test_sequences_are_rebuilt_by_what_can_be(value: Any) -> None:
-    """A rule for its elements applies to any sequence; what Cerberus could not rebuild becomes a list."""
+def test_sequences_of_many_types_are_normalised(value: Any) -> None:
+    """A rule for the elements applies to any sequence. A sequence that Cerberus could not rebuild becomes a list."""
     schema = {"a": {"type": "list", "schema": {"type": "integer", "coerce": lambda number: number + 1}}}
     made = accepted({"a": value}, schema)["a"]
     assert list(made) == [1, 2, 3]
@@ -188,8 +188,8 @@ def test_sequences_are_rebuilt_by_what_can_be(value: Any) -> None:
     assert accepted({"a": value}, {"a": {}})["a"] is value
 
 
-def test_whatever_a_rule_raises_is_a_refusal() -> None:
-    """A rule that raises refuses the input, with the exception as the cause, described if it can be."""
+def test_an_exception_of_a_rule_is_a_refusal() -> None:
+    """A rule that raises refuses the input, with the exception as the reason, described if possible."""
 
     class UnspeakableError(Exception):
         def __str__(self) -> str:
@@ -207,7 +207,7 @@ def test_whatever_a_rule_raises_is_a_refusal() -> None:
 
 
 class Uncopied:
-    """A value that can't be copied, as a connection can't, or should not be, as a large one."""
+    """A value that cannot be copied, as a connection, or should not be, as a large value."""
 
     def __deepcopy__(self, _: object) -> Any:
         raise TypeError("cannot be copied")
@@ -217,7 +217,7 @@ class Uncopied:
 
 
 def test_a_refused_value_is_not_copied() -> None:
-    """The reason is the rule's, and not that Cerberus could not copy the value; messages still show it."""
+    """The reason is that of the rule, and not that Cerberus could not copy the value. Messages show the value."""
     wrong = Uncopied()
     schema = {"a": {"type": "list", "schema": {"type": "integer"}}, "b": {"type": "string"}, "c": {"allowed": [1]}}
     assert refused({"a": [1, wrong], "b": wrong, "c": wrong}, schema) == {
@@ -231,26 +231,26 @@ def test_a_refused_value_is_not_copied() -> None:
         list(stream(schema, "a", iter([1, wrong])))
 
 
-def test_a_handler_of_the_users_gets_the_values() -> None:
-    """A validator with an error handler of its own says what that says, of the values as they are."""
+def test_an_error_handler_of_the_user_gets_the_values() -> None:
+    """The messages of a validator's own error handler are used, with the values as they are."""
 
-    class Saying(cerberus.errors.BasicErrorHandler):
+    class CustomMessages(cerberus.errors.BasicErrorHandler):
         messages: ClassVar[dict[int, str]] = {**cerberus.errors.BasicErrorHandler.messages, 0x24: "no: {value!r}"}
 
     class Own(cerberus.Validator):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{"error_handler": Saying, **kwargs})
+            super().__init__(*args, **{"error_handler": CustomMessages, **kwargs})
 
     checked = InputSchema("Task", {"a": {"type": "string"}}, validator=Own)
     with pytest.raises(InvalidInput, match="a: no: 3"):
         checked.validate({"a": 3}, required={})
 
 
-# A validator of the user's
+# A validator of the user
 
 
 class Odd(cerberus.Validator):
-    """Has a rule, a type, a check, a coercer and a default setter of its own."""
+    """A validator with its own rule, type, check, coercer and default setter."""
 
     types_mapping: ClassVar[dict[str, Any]] = {
         **cerberus.Validator.types_mapping,
@@ -284,8 +284,8 @@ def odd(values: dict[str, Any], *, streams: Any = ()) -> dict[str, Any]:
     return InputSchema("Task", ODD, validator=Odd).validate(values, required={}, streams=streams)
 
 
-def test_a_validator_of_the_users_has_its_say() -> None:
-    """Its rules, types and normalisation are used for a document and for the elements of a stream."""
+def test_a_validator_of_the_user_is_used() -> None:
+    """The rules, types and normalisation of a user's validator are used for documents and for elements of streams."""
     assert odd({"known": [1, 3], "chosen": [3]}) == {"known": [1, 3], "chosen": [3], "count": 1}
     assert odd({"known": [1, 3], "chosen": ["3"], "count": 5}) == {"known": [1, 3], "chosen": [3], "count": 5}
     with pytest.raises(InvalidInput) as caught:
@@ -297,8 +297,8 @@ def test_a_validator_of_the_users_has_its_say() -> None:
     assert caught.value.errors == {"chosen[2]": ["is not known"]}
 
 
-def test_a_rule_of_the_users_is_not_kept_for_a_stream() -> None:
-    """A rule that only the user's validator knows, or keeps in its own way, is refused by name on a stream."""
+def test_a_rule_of_the_user_is_refused_on_a_stream() -> None:
+    """On a stream, a rule that only the user's validator knows, or that it overrides, is refused by name."""
 
     class Own(cerberus.Validator):
         def _validate_maxlength(self, most: int, field: str, value: Any) -> None:
@@ -314,14 +314,14 @@ def test_a_rule_of_the_users_is_not_kept_for_a_stream() -> None:
 
 
 @pytest.mark.parametrize("validator", [Odd(), dict, "Odd", type("Lost", (), {})])
-def test_what_is_no_validator_is_a_declaration_error(validator: Any) -> None:
-    """The validator is a subclass of Cerberus', and neither an instance nor anything else."""
+def test_a_wrong_validator_is_a_declaration_error(validator: Any) -> None:
+    """A validator that is no subclass of Cerberus' Validator is refused, also an instance."""
     with pytest.raises(DeclarationError, match=r"Task: validator must be a subclass of cerberus\.Validator"):
         InputSchema("Task", {}, validator=validator)
 
 
 def test_a_validator_that_cannot_be_made_is_a_declaration_error() -> None:
-    """A validator that raises when it is made, or loses its schema, is reported when the task is declared."""
+    """A validator that raises in its constructor, or loses its schema, is reported when the task is declared."""
 
     class Needy(cerberus.Validator):
         def __init__(self, needed: int) -> None:
@@ -336,8 +336,8 @@ def test_a_validator_that_cannot_be_made_is_a_declaration_error() -> None:
             InputSchema("Task", {"a": {}}, validator=validator)
 
 
-def test_a_validator_may_allow_or_drop_what_is_unknown() -> None:
-    """Settings that a validator makes for itself hold: they are not overruled."""
+def test_a_validator_may_drop_unknown_fields() -> None:
+    """Settings that a validator's constructor makes are not overruled."""
 
     class Purging(cerberus.Validator):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -359,25 +359,25 @@ ROWS = {"rows": {"type": "list", "schema": {"type": "string"}}}
 
 @pytest.mark.parametrize("wrong", [0, 1, 63, 64, 65, 200])
 def test_elements_of_a_stream_are_checked_as_they_pass(wrong: int) -> None:
-    """All elements before the first that does not fit are given; it is named, and little behind it is read."""
-    taken: list[int] = []
+    """All elements before the first wrong one are given. The wrong one is named, and few elements after it are read."""
+    read_indices: list[int] = []
 
     def elements() -> Iterator[object]:
         for index in itertools.count():
-            taken.append(index)
+            read_indices.append(index)
             yield index if index == wrong else "ok"
 
     rows = stream(SCHEMA, "documents", elements())
-    assert taken == []
+    assert read_indices == []
     assert [next(rows) for _ in range(wrong)] == ["ok"] * wrong
     with pytest.raises(InvalidInput) as caught:
         next(rows)
     assert caught.value.errors == {f"documents[{wrong}]": ["must be of string type"]}
-    assert len(taken) <= wrong + 64
+    assert len(read_indices) <= wrong + 64
 
 
 def test_elements_of_a_stream_are_normalised() -> None:
-    """An element is coerced, and nested errors have their path and the same words as those of a list."""
+    """An element is coerced. Nested errors have their path and the same text as those of a list."""
     schema = {"rows": {"type": "list", "schema": {"type": "dict", "schema": {"x": {"type": "integer", "coerce": int}}}}}
     rows: list[Any] = [{"x": "1"}, {"x": "b"}, {}]
     passed = stream(schema, "rows", iter(rows))
@@ -387,8 +387,8 @@ def test_elements_of_a_stream_are_normalised() -> None:
     assert caught.value.errors == refused({"rows": rows}, schema)
 
 
-def test_the_words_about_an_element_name_its_place_in_the_stream() -> None:
-    """Cerberus says the index of an element that can't be coerced; it counts from the stream's beginning."""
+def test_an_error_of_an_element_has_its_index_in_the_stream() -> None:
+    """Cerberus' message has the index of an element that can't be coerced, counted from the stream's beginning."""
     schema = {"rows": {"type": "list", "schema": {"coerce": int}}}
     rows = [*map(str, range(100)), "many"]
     with pytest.raises(InvalidInput) as caught:
@@ -398,7 +398,7 @@ def test_the_words_about_an_element_name_its_place_in_the_stream() -> None:
 
 
 def test_a_stream_without_a_rule_passes_anything() -> None:
-    """A field that says nothing of its elements takes all of them."""
+    """A field without a rule for its elements accepts all of them."""
     assert list(stream({"rows": {}}, "rows", iter([1, "a", None]))) == [1, "a", None]
 
 
@@ -415,8 +415,8 @@ def test_a_stream_without_a_rule_passes_anything() -> None:
         ({"contains": [1, 5]}, [1, 2], [1, 2], "missing members {5}"),
     ],
 )
-def test_a_stream_is_held_to_rules_about_the_list(rules: Any, elements: Any, passed: Any, reason: str) -> None:
-    """Rules that can be kept while elements pass, or at the end, refuse the stream by the field's name."""
+def test_rules_about_the_list_hold_for_a_stream(rules: Any, elements: Any, passed: Any, reason: str) -> None:
+    """Rules that can be checked while elements pass, or at the end, refuse the stream by the field's name."""
     rows = stream({"rows": {"type": "list", **rules}}, "rows", iter(elements))
     assert list(itertools.islice(rows, len(passed))) == passed
     with pytest.raises(InvalidInput) as caught:
@@ -433,8 +433,8 @@ def test_a_stream_is_held_to_rules_about_the_list(rules: Any, elements: Any, pas
         {"required": True, "dependencies": "other", "default": [1], "meta": "x"},
     ],
 )
-def test_what_fits_passes(rules: Any) -> None:
-    """A stream that fits all rules passes whole, where a list of the same elements does."""
+def test_a_stream_that_fits_passes(rules: Any) -> None:
+    """A stream that fits all rules passes whole, if a list of the same elements does."""
     elements = [] if rules.get("minlength") == 5 else [1, 2]
     schema = {"rows": {"type": "list", **rules}, "other": {}}
     assert accepted({"rows": elements, "other": 0}, schema)["rows"] == elements
@@ -456,7 +456,7 @@ def test_what_fits_passes(rules: Any) -> None:
     ],
 )
 def test_a_rule_that_needs_the_whole_list_is_refused_by_name(rules: Any, named: str) -> None:
-    """No rule is dropped in silence: what can't be kept is named with the remedy, before anything is read."""
+    """A rule that a stream cannot keep is refused by name, with the remedy, before the stream is read."""
     with pytest.raises(InvalidInput) as caught:
         stream({"rows": {"type": "list", **rules}, "other": {}}, "rows", (1 // 0 for _ in [1]))
     (reason,) = caught.value.errors["rows"]
@@ -476,15 +476,15 @@ def test_a_rule_that_needs_the_whole_list_is_refused_by_name(rules: Any, named: 
     ],
 )
 def test_a_rule_of_another_field_cannot_read_a_stream(setter: Any) -> None:
-    """A default that is made of the stream is refused, and not made of something else."""
+    """A default setter that reads the stream is refused."""
     schema = {"rows": {"type": "list"}, "count": {"default_setter": setter}}
     with pytest.raises(InvalidInput) as caught:
         stream(schema, "rows", iter([1]))
     assert "is a stream" in caught.value.errors["rows"][0]
 
 
-def test_a_swallowed_look_at_a_stream_is_noticed() -> None:
-    """A rule that catches what reading a stream raises has still read it."""
+def test_a_rule_that_hides_its_read_of_a_stream_is_refused() -> None:
+    """A rule that catches the error of reading a stream is refused all the same."""
 
     def setter(document: Any) -> int:
         try:
@@ -521,7 +521,7 @@ def test_a_stream_of_an_unknown_or_other_field_is_refused_at_once() -> None:
 
 
 def test_a_field_of_several_types_may_be_streamed() -> None:
-    """A field that may be a list among others takes a stream."""
+    """A field that may be a list or another type accepts a stream."""
     assert list(stream({"rows": {"type": ["list", "string"]}}, "rows", iter([1]))) == [1]
 
 
@@ -540,7 +540,7 @@ def test_a_field_whose_rules_are_registered_may_be_streamed() -> None:
         cerberus.rules_set_registry.remove("unit rows", "unit element")
 
 
-def test_what_the_source_of_a_stream_raises_is_its_own() -> None:
+def test_an_exception_of_a_streams_iterator_is_raised_unchanged() -> None:
     """An exception of the iterator is no refusal of the input."""
     rows = stream(ROWS, "rows", (str(1 // 0) for _ in [1]))
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Setup streams what it yields into the store; run twice, it makes one job."""
+"""Setup streams its items into the store. Two runs of setup make one job."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def failure_of(world: World, task: type[ForkJoinTask], values: Any, **options: A
     return failure
 
 
-@pytest.mark.parametrize("made", [None, 3, "text", b"bytes", {"number": 1}, object()])
-def test_a_setup_that_gives_no_items_fails_the_job(world: World, made: Any) -> None:
-    """What is no iterable of dicts names the task, setup and the type that came."""
+@pytest.mark.parametrize("returned", [None, 3, "text", b"bytes", {"number": 1}, object()])
+def test_a_setup_that_returns_no_items_fails_the_job(world: World, returned: Any) -> None:
+    """The failure of a setup that returns no iterable of dicts names the task, setup and the returned type."""
 
     class Wrong(ForkJoinTask):
         input_schema: Any = {}
 
         def setup():
-            return made
+            return returned
 
         def process(number):
             return number
@@ -51,7 +51,8 @@ def test_a_setup_that_gives_no_items_fails_the_job(world: World, made: Any) -> N
     failure = failure_of(world, Wrong, {})
     assert (failure.step, failure.error) == ("setup", "InvalidItem")
     assert (
-        f"Wrong.setup: must return or yield dicts of arguments for process, not {type(made).__name__}" in failure.reason
+        f"Wrong.setup: must return or yield dicts of arguments for process, not {type(returned).__name__}"
+        in failure.reason
     )
 
 
@@ -64,7 +65,7 @@ def test_a_setup_that_gives_no_items_fails_the_job(world: World, made: Any) -> N
     ],
 )
 def test_an_item_that_does_not_fit_fails_the_job(world: World, item: Any, reason: str) -> None:
-    """The failure names the item by its index and what is wrong with it."""
+    """The failure has the index of the item and its error."""
 
     class Wrong(ForkJoinTask):
         input_schema: Any = {}
@@ -85,8 +86,8 @@ def test_an_item_that_does_not_fit_fails_the_job(world: World, item: Any, reason
     assert reason in failure.reason
 
 
-def test_an_item_that_cannot_travel_fails_the_job_with_its_path(world: World) -> None:
-    """The failure names the path inside the item."""
+def test_an_item_that_cannot_be_encoded_fails_the_job_with_its_path(world: World) -> None:
+    """The failure has the path inside the item."""
 
     class Wrong(ForkJoinTask):
         input_schema: Any = {}
@@ -106,7 +107,7 @@ def test_an_item_that_cannot_travel_fails_the_job_with_its_path(world: World) ->
 
 
 def test_a_setup_that_raises_fails_the_job(world: World) -> None:
-    """The failure has the type, the message and the traceback; the exception itself reaches the engine."""
+    """The failure has the type, the message and the traceback. The exception itself reaches the engine."""
     failure = failure_of(world, FailingTask, {"step": "setup", "numbers": []})
     assert (failure.step, failure.error, failure.reason) == ("setup", "ValueError", "setup was told to fail")
     assert "in setup" in failure.traceback_text
@@ -115,7 +116,7 @@ def test_a_setup_that_raises_fails_the_job(world: World) -> None:
 
 
 def test_a_generator_that_raises_late_fails_the_job(world: World) -> None:
-    """Chunks that were sent before do not bring the job back."""
+    """Chunks that setup sent before it raised do not resume the job."""
 
     class Late(ForkJoinTask):
         input_schema: Any = {}
@@ -138,7 +139,7 @@ def test_a_generator_that_raises_late_fails_the_job(world: World) -> None:
 
 @pytest.mark.parametrize("empty", [[], (), iter(()), range(0)])
 def test_a_job_without_items_has_a_value(world: World, empty: Any) -> None:
-    """Join is given no results; nothing is processed."""
+    """Join is given no results, and process does not run."""
 
     class Empty(ForkJoinTask):
         input_schema: Any = {}
@@ -162,7 +163,7 @@ def test_a_job_without_items_has_a_value(world: World, empty: Any) -> None:
 
 @pytest.mark.parametrize("items", [1, 2, 3, 64, 65, 130])
 def test_results_come_in_item_order(world: World, items: int) -> None:
-    """Whatever the order of the messages, join sees the results in the order of the items."""
+    """After messages in any order, join has the results in the order of the items."""
     ledger = world.launch(Numbers, {"numbers": list(range(items))})
     world.dispatcher.drain(world.runtime, order=random.Random(items))
     outcome = ledger.outcome()
@@ -175,7 +176,7 @@ def test_results_come_in_item_order(world: World, items: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_duplicates_in_any_order_give_one_outcome(seed: int) -> None:
-    """With every message delivered three times, in any order, one outcome is delivered."""
+    """If every message is delivered three times, in any order, one outcome is delivered."""
     world = World(copies=3)
     ledger = world.launch(Words, {"documents": ["a b", "b c", "a"] * 5}, chunk_items=2)
     world.dispatcher.drain(world.runtime, order=random.Random(seed))
@@ -187,7 +188,7 @@ def test_duplicates_in_any_order_give_one_outcome(seed: int) -> None:
 
 
 def test_a_setup_that_finds_a_manifest_adopts_it(world: World) -> None:
-    """A second setup message makes nothing new; it starts the join if all is done."""
+    """A second setup message writes no manifest and sends no chunks. It starts the join if all chunks are done."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2]})
     manifest = ledger.manifest()
     sent = len(world.dispatcher.sent)
@@ -199,20 +200,20 @@ def test_a_setup_that_finds_a_manifest_adopts_it(world: World) -> None:
     assert len(world.dispatcher.joins) == 2
 
 
-@pytest.mark.parametrize("sign", ["redelivered", "resumed"])
-def test_a_setup_that_died_before_it_sent_is_made_good(world: World, sign: str) -> None:
-    """The manifest of a small job comes before its messages: who gets the message again sends what has no result."""
+@pytest.mark.parametrize("redelivery", ["redelivered", "resumed"])
+def test_a_second_setup_sends_the_chunks_that_the_first_did_not(world: World, redelivery: str) -> None:
+    """Setup writes the manifest of a small job before it sends. A second run sends the chunks without a result."""
     ledger = world.prepare(Numbers, {"numbers": [1, 2, 3]})
     run_process(world.runtime, world.refs[1])
     world.dispatcher.waiting.clear()
-    run_setup(world.process(), ledger.job_id, delivery=Delivery(**{sign: True}))
+    run_setup(world.process(), ledger.job_id, delivery=Delivery(**{redelivery: True}))
     assert [message.ref.chunk for message in world.dispatcher.waiting] == [0, 2]
     world.dispatcher.drain(world.runtime)
     assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [[1, 2, 3]]
 
 
-def test_a_setup_that_finds_an_outcome_only_has_it_delivered(world: World) -> None:
-    """After the end a setup message writes nothing and runs nothing of the user's."""
+def test_a_setup_that_finds_an_outcome_only_delivers_it(world: World) -> None:
+    """After the end, a setup message writes nothing and does not run the user's setup."""
     ledger = world.launch(Numbers, {"numbers": [1]})
     world.dispatcher.drain(world.runtime)
     before = world.store.keys()
@@ -224,12 +225,12 @@ def test_a_setup_that_finds_an_outcome_only_has_it_delivered(world: World) -> No
     assert len(world.dispatcher.deliveries) == 1
 
 
-def test_of_two_setups_at_once_one_attempt_counts() -> None:
-    """The messages of the attempt that lost are dropped, and the value is that of one attempt."""
+def test_of_two_setups_at_once_one_counts() -> None:
+    """The messages of the superseded setup are dropped, and the value is that of one setup."""
     world = World(pack_bytes=1)
     runs: list[str] = []
 
-    class Racing(ForkJoinTask):
+    class TwoSetups(ForkJoinTask):
         input_schema: Any = {}
         chunk_items = 1
 
@@ -248,21 +249,21 @@ def test_of_two_setups_at_once_one_attempt_counts() -> None:
         def join(results):
             return list(results)
 
-    ledger = world.launch(Racing, {})
+    ledger = world.launch(TwoSetups, {})
     world.dispatcher.deliver(world.runtime)
-    attempts = {message.ref.setup_id for message in world.dispatcher.chunks}
+    setup_ids = {message.ref.setup_id for message in world.dispatcher.chunks}
     manifest = ledger.manifest()
     assert manifest is not None
-    assert len(attempts) == 2
+    assert len(setup_ids) == 2
     world.store.log.clear()
     world.dispatcher.drain(world.runtime)
-    (lost,) = attempts - {manifest.setup_id}
-    assert not [key for _, key in world.store.log if f"/{lost}/" in key]
+    (superseded,) = setup_ids - {manifest.setup_id}
+    assert not [key for _, key in world.store.log if f"/{superseded}/" in key]
     assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [[1, 2]]
 
 
 def test_a_setup_whose_worker_died_is_run_again(world: World) -> None:
-    """A redelivered setup starts over; what the first run sent does no harm."""
+    """A redelivered setup starts again, and the chunks of the first run do no harm."""
     runs: list[str] = []
 
     class Dying(ForkJoinTask):
@@ -289,10 +290,10 @@ def test_a_setup_whose_worker_died_is_run_again(world: World) -> None:
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 5])
 def test_a_setup_that_always_kills_its_worker_is_given_up(world: World, attempts: int) -> None:
-    """It runs exactly `max_attempts` times; the failure says that its worker was lost."""
+    """Setup runs `max_attempts` times. The failure says that its worker was lost."""
     runs: list[str] = []
 
-    class Poison(ForkJoinTask):
+    class Killing(ForkJoinTask):
         input_schema: Any = {}
 
         def setup():
@@ -305,13 +306,13 @@ def test_a_setup_that_always_kills_its_worker_is_given_up(world: World, attempts
         def join(results):
             return list(results)
 
-    failure = failure_of(world, Poison, {}, max_attempts=attempts)
+    failure = failure_of(world, Killing, {}, max_attempts=attempts)
     assert len(runs) == attempts
     assert (failure.step, failure.error, failure.attempts) == ("setup", "WorkerLost", attempts)
 
 
-def test_a_streamed_setup_does_not_run_ahead_of_what_it_sent(world: World) -> None:
-    """With one upload at a time, the generator is asked for at most two items beyond those that are on their way."""
+def test_a_streamed_setup_reads_little_more_than_it_sent(world: World) -> None:
+    """With one upload at a time, the generator is at most two items ahead of the chunks that were sent."""
     ahead: list[int] = []
     world = World(pack_bytes=1, upload_concurrency=1)
 
@@ -330,7 +331,7 @@ def test_a_streamed_setup_does_not_run_ahead_of_what_it_sent(world: World) -> No
 
 
 def test_a_chunk_is_closed_at_its_size_in_bytes(world: World) -> None:
-    """`chunk_bytes` cuts earlier than the number of items says."""
+    """A chunk ends at `chunk_bytes`, also if it has fewer than `chunk_items` items."""
     ledger = world.prepare(Words, {"documents": ["x" * 1000] * 10}, chunk_items=100, chunk_bytes=3000)
     manifest = ledger.manifest()
     assert manifest is not None
@@ -339,7 +340,7 @@ def test_a_chunk_is_closed_at_its_size_in_bytes(world: World) -> None:
 
 
 def test_an_item_over_the_limit_is_refused(world: World) -> None:
-    """An item larger than `max_item_bytes` ends the job; the error names the item, its size and the remedy."""
+    """An item larger than `max_item_bytes` fails the job. The error names the item, its size and the remedy."""
     outcome = world.run(Words, {"documents": ["a", "x" * 5000, "b"]}, max_item_bytes=1000)
     failure = Failure.read(outcome.failure)
     assert failure is not None
@@ -348,30 +349,30 @@ def test_an_item_over_the_limit_is_refused(world: World) -> None:
 
 
 def test_an_item_of_just_the_limit_passes(world: World) -> None:
-    """The limit itself is allowed, and it is each item that counts, not the chunk."""
+    """An item of exactly the limit is allowed. The limit is for each item, not for the chunk."""
     values = {"documents": ["x" * 100] * 20}
-    # A map of one, a key of 8, a text of 100.
+    # A map of one entry, a key of 8 bytes, a text of 100.
     size = 1 + 1 + 8 + 2 + 100
     assert world.run(Words, values, chunk_items=20, max_item_bytes=size).status == OutcomeStatus.SUCCEEDED
     assert world.run(Words, values, chunk_items=20, max_item_bytes=size - 1).status == OutcomeStatus.FAILED
 
 
 @pytest.mark.parametrize(("chunk_count", "expected"), [(1, [7]), (3, [3, 2, 2]), (7, [1] * 7), (20, [1] * 7)])
-def test_groups_cut_a_collection_evenly(world: World, chunk_count: int, expected: list[int]) -> None:
-    """`chunk_count` is the number of chunks where there are as many items."""
+def test_chunk_count_cuts_a_collection_evenly(world: World, chunk_count: int, expected: list[int]) -> None:
+    """`chunk_count` is the number of chunks if there are at least as many items."""
     world.prepare(Words, {"documents": ["x"] * 7}, chunk_count=chunk_count)
     assert [ref.location.items for ref in world.refs] == expected
 
 
-def test_groups_of_a_generator_fail_the_job(world: World) -> None:
-    """A setup that yields can't be cut into a number of chunk_count; the failure says what to do."""
+def test_chunk_count_for_a_generator_fails_the_job(world: World) -> None:
+    """A setup that yields can't be cut into `chunk_count` chunks. The failure has the remedy."""
     failure = failure_of(world, Numbers, {"numbers": [1]}, chunk_count=2, chunk_items=None)
     assert (failure.step, failure.error) == ("setup", "ConfigError")
     assert "Use chunk_items, or neither" in failure.reason
 
 
-def test_chunks_lie_where_the_index_says(world: World) -> None:
-    """With more chunks than one index object holds, the places in the index are those in the messages."""
+def test_the_index_has_the_locations_of_the_chunks(world: World) -> None:
+    """If the chunks need two index objects, the locations in them are those in the messages."""
     ledger = world.prepare(Numbers, {"numbers": list(range(1100))})
     manifest = ledger.manifest()
     assert manifest is not None
@@ -383,7 +384,7 @@ def test_chunks_lie_where_the_index_says(world: World) -> None:
 
 @pytest.mark.parametrize("number", range(1, 14))
 def test_a_store_that_fails_at_any_request_passes_through(number: int) -> None:
-    """Whichever write of setup fails, the error reaches the engine, no outcome is written, and a re-run succeeds."""
+    """If any request of setup fails, the error reaches the engine and no outcome is written. A second run succeeds."""
     world = World(pack_bytes=1)
     ledger = world.launch(Numbers, {"numbers": [1, 2, 3]})
     requests = iter(range(1, 10**6))
@@ -409,8 +410,8 @@ def test_a_store_that_fails_at_any_request_passes_through(number: int) -> None:
 
 
 @pytest.mark.parametrize("refusals", [1, 2, 3, 7])
-def test_a_silent_broker_is_no_try_of_setup(refusals: int) -> None:
-    """However often a setup is given back because its handles could not be sent, it is not its worker's death."""
+def test_a_silent_broker_uses_up_no_attempt_of_setup(refusals: int) -> None:
+    """A run of setup that a silent broker interrupts is no attempt, and does not count as its worker's death."""
     world = World(pack_bytes=1)
     ledger = world.launch(Numbers, {"numbers": [1, 2, 3]}, max_attempts=2)
     send = world.dispatcher.send_chunks
@@ -430,8 +431,8 @@ def test_a_silent_broker_is_no_try_of_setup(refusals: int) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "delete"])
-def test_a_large_parameter_that_is_damaged_or_gone_fails_the_job(damage: str) -> None:
-    """What no repetition can mend is a failure of the job that names the key."""
+def test_a_damaged_or_deleted_parameter_fails_the_job(damage: str) -> None:
+    """The failure of a job whose parameter is damaged or deleted names the key."""
     world = World(inline_bytes=10)
     ledger = world.launch(Words, {"documents": ["a"] * 100})
     (key,) = world.store.keys("_parameters/")
@@ -448,14 +449,14 @@ def test_a_large_parameter_that_is_damaged_or_gone_fails_the_job(damage: str) ->
     assert key in failure.reason
 
 
-def test_a_setup_of_no_job_is_dropped(world: World) -> None:
+def test_a_setup_message_of_an_unknown_job_is_dropped(world: World) -> None:
     """A late message for a job that was removed does nothing."""
-    run_setup(world.runtime, "nobody")
+    run_setup(world.runtime, "unknown-job")
     assert world.store.keys() == []
 
 
-def test_messages_may_leave_before_the_manifest(world: World) -> None:
-    """A chunk can be processed while setup still yields, and setup starts the join if all are done by then."""
+def test_chunks_may_run_before_the_manifest(world: World) -> None:
+    """Workers process chunks while setup still yields. If all chunks are done by then, setup starts the join."""
 
     class Eager(ForkJoinTask):
         input_schema = {"numbers": {"type": "list"}}
@@ -480,7 +481,7 @@ def test_messages_may_leave_before_the_manifest(world: World) -> None:
 
 
 def test_a_failure_before_the_manifest_stops_setup() -> None:
-    """Setup notices that the job has ended and asks the generator for no more."""
+    """Setup notices that the job has ended and reads no more items from the generator."""
     world = World(pack_bytes=1, upload_concurrency=1, stall_s=0.03)
     ended = []
 
@@ -502,10 +503,10 @@ def test_a_failure_before_the_manifest_stops_setup() -> None:
             return list(results)
 
     ledger = world.launch(Endless, {})
-    carrier_send = world.dispatcher.send_chunks
+    send_chunks = world.dispatcher.send_chunks
 
     def send(task: str, refs: Any, **options: Any) -> None:
-        carrier_send(task, refs, **options)
+        send_chunks(task, refs, **options)
         if not ledger.has_outcome():
             world.dispatcher.drain(world.runtime, until=lambda: not isinstance(world.dispatcher.waiting[0], Chunk))
         world.dispatcher.lose(Chunk)
@@ -530,8 +531,8 @@ def test_nothing_is_written_outside_the_job(world: World) -> None:
     assert {key for key in written if not key.startswith((prefix, "_parameters/"))} == {ledger.keys.intent}
 
 
-def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
-    """With `setup_in_caller` a list that setup cuts is never stored as a whole; what process or join take is."""
+def test_setup_in_caller_does_not_store_parameters_of_setup_alone(world: World) -> None:
+    """With `setup_in_caller` a list that only setup takes is not stored. Parameters of process and join are."""
 
     class Scaled(ForkJoinTask):
         input_schema: Any = {"numbers": {"type": "list"}, "factor": {"type": "string"}}
@@ -546,22 +547,22 @@ def test_what_only_setup_takes_may_stay_with_the_caller(world: World) -> None:
             return list(results)
 
     values = {"numbers": list(range(10_000)), "factor": "x" * 10_000}
-    order = Submission.of(
+    submission = Submission.of(
         Scaled.declaration, values, store=world.store, inline_bytes=100, options={}, setup_in_caller=True
     )
-    assert order.caller_parameters == {"numbers": values["numbers"]}
-    assert set(order.parameters.references) == {"factor"}
+    assert submission.caller_parameters == {"numbers": values["numbers"]}
+    assert set(submission.parameters.references) == {"factor"}
     assert len(world.store.keys("_parameters/")) == 1
-    ledger = world.runtime.launch("here", order.intent()).ledger
-    run_setup(world.runtime, "here", caller_parameters=order.caller_parameters)
+    ledger = world.runtime.launch("here", submission.intent()).ledger
+    run_setup(world.runtime, "here", caller_parameters=submission.caller_parameters)
     world.dispatcher.drain(world.runtime)
     outcome = ledger.outcome()
     assert outcome is not None
     assert ledger.value(outcome) == [number * 10_000 for number in range(10_000)]
 
 
-def test_a_caller_that_sets_up_still_validates(world: World) -> None:
-    """`setup_in_caller` refuses what does not fit before anything is stored."""
+def test_setup_in_caller_validates_the_input(world: World) -> None:
+    """`setup_in_caller` refuses a wrong input before anything is stored."""
     with pytest.raises(InvalidInput, match="numbers"):
         Submission.of(
             Numbers.declaration, {"numbers": 5}, store=world.store, inline_bytes=0, options={}, setup_in_caller=True
@@ -570,7 +571,7 @@ def test_a_caller_that_sets_up_still_validates(world: World) -> None:
 
 
 class Long(ForkJoinTask):
-    """The length of each text, of slices of ten."""
+    """Returns the length of each text, computed for ten texts at a time."""
 
     input_schema: Any = {"texts": {"type": "list", "required": True}}
 
@@ -587,8 +588,8 @@ class Long(ForkJoinTask):
 LONG = ["x" * (10_000 + number) for number in range(100)]
 
 
-def test_what_setup_hands_on_is_not_stored_twice() -> None:
-    """Slices of a stored list are borrowed from it: the packs hold places, and each chunk reads its slice alone."""
+def test_items_that_are_part_of_a_parameter_are_not_stored_twice() -> None:
+    """Packs refer to byte ranges of a stored list, and each chunk reads only its range."""
     world = World()
     ledger = world.prepare(Long, {"texts": LONG}, chunk_items=1)
     keys = ledger.keys
@@ -616,8 +617,8 @@ def test_what_setup_hands_on_is_not_stored_twice() -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "delete"])
-def test_what_was_lent_and_is_damaged_or_gone_fails_the_job(damage: str) -> None:
-    """The failure names the chunk and the parameter."""
+def test_a_chunk_whose_parameter_is_damaged_or_deleted_fails_the_job(damage: str) -> None:
+    """The failure names the chunk and the damaged or deleted parameter."""
     world = World()
     ledger = world.prepare(Long, {"texts": LONG}, chunk_items=1)
     (key,) = world.store.keys("_parameters/")
@@ -637,7 +638,7 @@ def test_what_was_lent_and_is_damaged_or_gone_fails_the_job(damage: str) -> None
     assert key.removeprefix("_parameters/") in failure.reason
 
 
-def test_a_chunk_borrows_from_parameters_of_its_job_alone() -> None:
+def test_a_chunk_may_refer_only_to_parameters_of_its_job() -> None:
     """A forged chunk can't read another job's input."""
     world = World()
     world.prepare(Long, {"texts": LONG})

@@ -1,4 +1,4 @@
-"""Whatever a step raises is that step's failure; what a store or a broker does is nobody's, and passes."""
+"""An exception of a step fails that step. An error of the store or the broker is transient and interrupts the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .world import World
 
 
 class Unspeakable(Exception):
-    """An exception of which nothing can be said."""
+    """An exception that has no text."""
 
     def __str__(self) -> str:
         raise ValueError("no text")
@@ -35,7 +35,7 @@ class Unspeakable(Exception):
 
 
 class Noted(Exception):
-    """One whose notes are no list of texts."""
+    """An exception whose notes cannot be read."""
 
     @property
     def __notes__(self) -> Any:
@@ -43,7 +43,7 @@ class Noted(Exception):
 
 
 class Broken(BaseException):
-    """One that no `except Exception` sees, with half a character in its text."""
+    """An exception that no `except Exception` catches, with half a character in its text."""
 
     def __str__(self) -> str:
         return "half a character: \ud800"
@@ -60,8 +60,8 @@ ODD: list[BaseException] = [
 ]
 
 
-def raising(at: str, error: BaseException) -> type[ForkJoinTask]:
-    """A task of which one step raises."""
+def task_raising(at: str, error: BaseException) -> type[ForkJoinTask]:
+    """Return a task of which one step raises."""
 
     def raise_if(step: str) -> None:
         if step == at:
@@ -98,10 +98,10 @@ def raising(at: str, error: BaseException) -> type[ForkJoinTask]:
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("at", ["setup", "the end of setup", "process", "combine", "join"])
-def test_whatever_a_step_raises_is_its_failure(at: str, error: BaseException) -> None:
-    """The job ends at once, with the step, the error's name, and as many attempts as there were."""
+def test_any_exception_of_a_step_is_its_failure(at: str, error: BaseException) -> None:
+    """The job ends at once, with the step, the error's name and the number of attempts."""
     world = World()
-    outcome = world.run(raising(at, error), {}, chunk_items=2)
+    outcome = world.run(task_raising(at, error), {}, chunk_items=2)
     failure = Failure.read(outcome.failure)
     assert failure is not None
     step = "setup" if "setup" in at else at
@@ -113,17 +113,17 @@ def test_whatever_a_step_raises_is_its_failure(at: str, error: BaseException) ->
 
 
 @pytest.mark.parametrize("executor", ["inline", "threads"])
-def test_here_ctrl_c_stops_the_caller(executor: Any) -> None:
-    """KeyboardInterrupt is for the process that runs the steps itself, and SystemExit is the step's."""
+def test_ctrl_c_in_run_stops_the_caller(executor: Any) -> None:
+    """KeyboardInterrupt is raised in the process that runs the steps itself. SystemExit is a failure of the step."""
     if executor == "inline":
         with pytest.raises(KeyboardInterrupt):
-            raising("process", KeyboardInterrupt()).run({})
+            task_raising("process", KeyboardInterrupt()).run({})
     with pytest.raises(JobFailed, match="SystemExit: 3"):
-        raising("process", SystemExit(3)).run({}, executor=executor)
+        task_raising("process", SystemExit(3)).run({}, executor=executor)
 
 
-def test_a_tolerant_job_bears_any_exception() -> None:
-    """Also one that is no `Exception` takes its item along, and no other."""
+def test_a_tolerant_job_tolerates_any_exception() -> None:
+    """An exception that is no `Exception` fails its item and no other."""
 
     class Half(ForkJoinTask):
         input_schema: dict[str, Any] = {}
@@ -143,8 +143,8 @@ def test_a_tolerant_job_bears_any_exception() -> None:
 
 
 def test_a_traceback_begins_with_the_frame_of_the_user() -> None:
-    """Frames of ours above it are left out; where there is none of the user's they stay."""
-    outcome = World().run(raising("process", ValueError("why")), {}, max_attempts=1)
+    """Frames of fanout above the user's are left out. If there is no frame of the user, they stay."""
+    outcome = World().run(task_raising("process", ValueError("why")), {}, max_attempts=1)
     failure = Failure.read(outcome.failure)
     assert failure is not None
     lines = failure.traceback_text.splitlines()
@@ -183,40 +183,40 @@ def test_a_traceback_begins_with_the_frame_of_the_user() -> None:
         (Unencodable("x"), False),
         (ConditionalWriteUnsupported("x"), False),
         (ConfigError("x"), False),
-        (ConnectionError("the user's own"), False),
+        (ConnectionError("raised by the user"), False),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_one_list_of_what_passes(error: Exception, transient: bool) -> None:
-    """A store that denies is like one that does not answer; what is broken stays so."""
+def test_which_errors_are_transient(error: Exception, transient: bool) -> None:
+    """A store that denies a request is as transient as a silent one. Damage and missing objects are not transient."""
     assert is_transient(error) is transient
 
 
-def denying(times: int, verb: str) -> Callable[[str, str], None]:
-    """A store that denies a kind of request so often."""
+def deny_first(times: int, verb: str) -> Callable[[str, str], None]:
+    """Return a hook for a store that denies the first requests of a kind."""
     left = iter(range(times))
 
-    def deny(asked: str, key: str) -> None:
-        if asked == verb and next(left, None) is not None:
+    def deny(requested: str, key: str) -> None:
+        if requested == verb and next(left, None) is not None:
             raise StorageDenied("ExpiredToken", key=key)
 
     return deny
 
 
 @pytest.mark.parametrize("verb", ["get", "put", "list", "head"])
-def test_a_store_that_denies_for_a_while_gives_one_outcome(verb: str) -> None:
-    """Expired credentials at any point: the message comes again, and the job succeeds once."""
+def test_a_job_on_a_store_that_denies_for_a_while_has_one_outcome(verb: str) -> None:
+    """If credentials expire at any request, the message is delivered again, and the job has one outcome."""
     for times in range(1, 4):
         world = World()
-        ledger = world.launch(raising("nothing", ValueError()), {}, chunk_items=2)
-        world.store.before = denying(times, verb)
+        ledger = world.launch(task_raising("nothing", ValueError()), {}, chunk_items=2)
+        world.store.before = deny_first(times, verb)
         denied = 0
         while world.dispatcher.waiting:
             try:
                 world.dispatcher.deliver(world.runtime)
             except StorageDenied:
                 denied += 1
-        # A record that only helps others is let go.
+        # The worker ignores an error at a record that only helps other workers.
         assert 1 <= denied <= times
         outcome = ledger.outcome()
         assert outcome is not None

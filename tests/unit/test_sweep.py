@@ -1,4 +1,4 @@
-"""A sweep moves what has stalled and leaves alone what goes well."""
+"""A sweep continues jobs that have stalled, and leaves running jobs alone."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .world import World
 STALL_S = 60.0
 
 
-def moved(world: World, ledger: Ledger) -> Move:
+def sweep_one(world: World, ledger: Ledger) -> Move:
     return sweep_job(world.process(), ledger.job_id)
 
 
-def launched(world: World, **options: Any) -> Ledger:
+def launch_job(world: World, **options: Any) -> Ledger:
     return world.launch(Numbers, {"numbers": [0, 1, 2, 3]}, **options)
 
 
-def prepared(world: World, **options: Any) -> Ledger:
-    ledger = launched(world, **options)
+def prepare_job(world: World, **options: Any) -> Ledger:
+    ledger = launch_job(world, **options)
     world.dispatcher.deliver(world.runtime)
     return ledger
 
@@ -46,8 +46,8 @@ def value_of(ledger: Ledger) -> object:
 
 
 def test_a_healthy_job_is_left_alone(world: World) -> None:
-    """At every point of a job that goes well a sweep costs the intent and one listing, and does nothing."""
-    ledger = launched(world)
+    """At any point of a running job, a sweep reads the intent, makes one listing, and does nothing."""
+    ledger = launch_job(world)
     while world.dispatcher.waiting:
         runtime = world.process()
         runtime.job(ledger.job_id)
@@ -57,42 +57,42 @@ def test_a_healthy_job_is_left_alone(world: World) -> None:
         assert world.store.log == [("get", ledger.keys.intent), ("list", job_prefix(ledger.job_id))]
         world.dispatcher.deliver(world.runtime)
     world.store.age(10 * STALL_S)
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
 
 
 def test_a_lost_setup_is_sent_again(world: World) -> None:
-    """An intent that nobody took up gets its setup, and the job its value."""
-    ledger = launched(world)
+    """A job that has only an intent gets its setup message again, and then its value."""
+    ledger = launch_job(world)
     world.dispatcher.lose()
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.SETUP_SENT
+    assert sweep_one(world, ledger) == Move.SETUP_SENT
     assert world.dispatcher.waiting == [Setup(ledger.job_id, ledger.launch_id)]
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
 
 def test_a_setup_at_work_is_left_alone(world: World) -> None:
-    """While somebody beats for setup, nothing is sent however long nothing was written."""
-    ledger = launched(world)
+    """While a worker writes heartbeats for setup, a sweep sends nothing, even if there is no other write."""
+    ledger = launch_job(world)
     world.store.age(STALL_S + 1)
     ledger.write_heartbeat("setup", Note(by="x"))
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.SETUP_SENT
+    assert sweep_one(world, ledger) == Move.SETUP_SENT
 
 
 def test_a_setup_that_is_not_due_is_left_alone(world: World) -> None:
-    """A job that is to start later has not stalled before that."""
-    ledger = launched(world, not_before=time.time() + 1000)
+    """A job that is to start later has not stalled before that time."""
+    ledger = launch_job(world, not_before=time.time() + 1000)
     world.dispatcher.lose()
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
 
 
-def test_only_idle_chunks_are_sent_again(world: World) -> None:
-    """Chunks that are done or worked on are not sent; the others carry their tries and that they were nudged."""
-    ledger = prepared(world)
+def test_only_chunks_without_a_worker_are_sent_again(world: World) -> None:
+    """Chunks with a result or a heartbeat are not sent. The others have their attempts and the resent flag."""
+    ledger = prepare_job(world)
     refs = {ref.chunk: ref for ref in world.refs}
     world.dispatcher.lose()
     run_process(world.runtime, refs[0])
@@ -100,7 +100,7 @@ def test_only_idle_chunks_are_sent_again(world: World) -> None:
     ledger.write_attempt(process_step(refs[1].setup_id, 1), 2, Attempt(state=AttemptState.LOST, at=1.0))
     world.store.age(STALL_S + 1)
     ledger.write_heartbeat(process_step(refs[2].setup_id, 2), Note(by="x"))
-    assert moved(world, ledger) == Move.CHUNKS_SENT
+    assert sweep_one(world, ledger) == Move.CHUNKS_SENT
     sent = [message.ref for message in world.dispatcher.waiting if isinstance(message, Chunk)]
     assert [(ref.chunk, ref.attempts, ref.resent) for ref in sent] == [(1, 2, True), (3, 0, True)]
     assert [ref.location for ref in sent] == [refs[1].location, refs[3].location]
@@ -111,7 +111,7 @@ def test_only_idle_chunks_are_sent_again(world: World) -> None:
 
 
 def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
-    """Missing chunks are found across the objects of the index."""
+    """Missing chunks are found in all objects of the index."""
     ledger = world.launch(Numbers, {"numbers": list(range(1030))})
     world.dispatcher.deliver(world.runtime)
     refs = world.refs
@@ -120,15 +120,15 @@ def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
         if ref.chunk not in (3, 1023, 1024, 1029):
             run_process(world.runtime, ref)
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.CHUNKS_SENT
+    assert sweep_one(world, ledger) == Move.CHUNKS_SENT
     assert [ref.chunk for ref in world.refs[1030:]] == [3, 1023, 1024, 1029]
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == list(range(1030))
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_missing_chunks_behind_a_damaged_index_end_the_job(world: World, gone: bool) -> None:
-    """Chunks that are to be sent again, but whose places can't be read, fail the job with the key of the index."""
+def test_missing_chunks_of_a_damaged_index_fail_the_job(world: World, gone: bool) -> None:
+    """If the index with the locations of missing chunks can't be read, the job fails with the key of the index."""
     ledger = world.prepare(Numbers, {"numbers": list(range(70))})
     manifest = ledger.manifest()
     assert manifest is not None
@@ -139,7 +139,7 @@ def test_missing_chunks_behind_a_damaged_index_end_the_job(world: World, gone: b
     if not gone:
         world.store.put(key, body[:-1] + bytes([body[-1] ^ 1]))
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.FAILED
+    assert sweep_one(world, ledger) == Move.FAILED
     outcome = ledger.outcome()
     assert outcome is not None
     failure = Failure.read(outcome.failure)
@@ -149,87 +149,87 @@ def test_missing_chunks_behind_a_damaged_index_end_the_job(world: World, gone: b
 
 
 def test_a_lost_join_is_sent_again(world: World) -> None:
-    """A complete job whose join was lost, claimed or not, gets one that does not mind the claim."""
-    ledger = prepared(world)
+    """If the join of a complete job was lost, with a claim or without, a sweep sends a join that ignores claims."""
+    ledger = prepare_job(world)
     world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
     world.dispatcher.lose()
     ledger.claim(0, Note(by="gone"))
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.JOIN_SENT
+    assert sweep_one(world, ledger) == Move.JOIN_SENT
     assert world.dispatcher.waiting == [Join(ledger.job_id, ledger.launch_id, Numbers.name, None, resent=True)]
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [0, 1, 2, 3]
 
 
 def test_a_join_at_work_is_left_alone(world: World) -> None:
-    """While somebody beats for the join, no other is sent."""
-    ledger = prepared(world)
+    """While a worker writes heartbeats for the join, a sweep sends no other join."""
+    ledger = prepare_job(world)
     world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
     world.store.age(STALL_S + 1)
     ledger.write_heartbeat("join", Note(by="x"))
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
 
 
 def test_an_undelivered_outcome_is_delivered(world: World) -> None:
-    """An outcome whose delivery nobody put on record is sent again, once it is old enough."""
-    ledger = prepared(world)
+    """An outcome without a delivery record is sent again when it is old enough."""
+    ledger = prepare_job(world)
     world.dispatcher.drain(world.runtime)
     world.store.delete([ledger.keys.delivered])
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.OUTCOME_SENT
+    assert sweep_one(world, ledger) == Move.OUTCOME_SENT
     world.dispatcher.drain(world.runtime)
     assert len(world.dispatcher.deliveries) == 2
     world.store.age(10 * STALL_S)
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
 
 
 def test_a_job_past_its_deadline_fails(world: World) -> None:
-    """However young its last write is, a job past its deadline ends with a failure, once."""
-    ledger = launched(world, deadline_s=1e-6)
+    """A job past its deadline fails, however young its last write is. It fails once."""
+    ledger = launch_job(world, deadline_s=1e-6)
     world.dispatcher.lose()
-    assert moved(world, ledger) == Move.FAILED
+    assert sweep_one(world, ledger) == Move.FAILED
     outcome = ledger.outcome()
     assert outcome is not None
     with pytest.raises(JobFailed, match="its deadline has passed"):
         ledger.value(outcome)
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
     world.dispatcher.drain(world.runtime)
-    assert [found.status for found in world.dispatcher.deliveries] == [OutcomeStatus.FAILED]
+    assert [delivered.status for delivered in world.dispatcher.deliveries] == [OutcomeStatus.FAILED]
 
 
 def test_a_job_whose_message_expired_fails(world: World) -> None:
-    """A setup that no longer makes sense is not sent again."""
-    ledger = launched(world, expires_at=time.time() - 1)
+    """A setup message that has expired is not sent again."""
+    ledger = launch_job(world, expires_at=time.time() - 1)
     world.dispatcher.lose()
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.FAILED
+    assert sweep_one(world, ledger) == Move.FAILED
     with pytest.raises(JobFailed, match="expired before a worker took it"):
         value_of(ledger)
 
 
 def test_a_setup_that_began_in_time_does_not_expire(world: World) -> None:
-    """Only a message that nobody took can expire: a setup whose worker died later is sent again."""
-    ledger = launched(world, expires_at=time.time() - 1)
+    """If a worker took the setup message in time and died later, a sweep sends the message again."""
+    ledger = launch_job(world, expires_at=time.time() - 1)
     world.dispatcher.lose()
     ledger.write_continuation(Continuation(message="begun"))
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.SETUP_SENT
+    assert sweep_one(world, ledger) == Move.SETUP_SENT
 
 
-def test_an_expired_job_is_ended_once(world: World) -> None:
-    """A job that a message of the engine would have started, and that expired, has failed once and for all."""
-    order = world.submission(Numbers, {"numbers": [1]})
-    ledger = world.runtime.launch("job", order.intent(launch="{}", expires_at=time.time() - 1)).ledger
+def test_an_expired_job_fails_once(world: World) -> None:
+    """A job whose launch message expired fails once. Later sweeps do not fail it again."""
+    submission = world.submission(Numbers, {"numbers": [1]})
+    ledger = world.runtime.launch("job", submission.intent(launch="{}", expires_at=time.time() - 1)).ledger
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.FAILED
+    assert sweep_one(world, ledger) == Move.FAILED
     for _ in range(3):
         world.store.age(100 * STALL_S)
-        assert moved(world, ledger) != Move.FAILED
+        assert sweep_one(world, ledger) != Move.FAILED
 
 
-def test_a_job_whose_streaming_caller_is_gone_fails(world: World) -> None:
-    """A stream can't be read twice: without a beat of its caller the job ends and says whose input is lost."""
+def test_a_job_whose_streaming_caller_died_fails(world: World) -> None:
+    """A stream can't be read twice. Without a heartbeat of its caller the job fails, and names the lost input."""
 
     def numbers() -> Iterator[int]:
         yield 1
@@ -240,15 +240,15 @@ def test_a_job_whose_streaming_caller_is_gone_fails(world: World) -> None:
         world.launch(Numbers, {"numbers": numbers()}, job_id="job")
     ledger = world.runtime.ledger("job")
     world.dispatcher.lose()
-    assert moved(world, ledger) == Move.NONE
+    assert sweep_one(world, ledger) == Move.NONE
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.FAILED
+    assert sweep_one(world, ledger) == Move.FAILED
     with pytest.raises(JobFailed, match="its caller had numbers and is gone"):
         value_of(ledger)
 
 
 def test_a_streaming_caller_that_lives_is_left_alone(world: World) -> None:
-    """Its beat alone tells that it has not gone."""
+    """The heartbeat of a streaming caller keeps its job."""
     moves: list[Move] = []
 
     def numbers() -> Iterator[int]:
@@ -264,20 +264,20 @@ def test_a_streaming_caller_that_lives_is_left_alone(world: World) -> None:
     assert value_of(ledger) == [1, 2]
 
 
-def test_each_nudge_doubles_the_time_to_the_next(world: World) -> None:
-    """A job that merely waits in a queue is sent again after 1, 2, 4, 8 … times the stall."""
-    ledger = launched(world)
+def test_each_resend_doubles_the_time_to_the_next(world: World) -> None:
+    """A job that only waits in a queue is sent again after 1, 2, 4, 8 … times the stall."""
+    ledger = launch_job(world)
     for resends in range(6):
         world.store.age(STALL_S * 2**resends - 1)
-        assert moved(world, ledger) == Move.NONE
+        assert sweep_one(world, ledger) == Move.NONE
         world.store.age(2)
-        assert moved(world, ledger) == Move.SETUP_SENT
+        assert sweep_one(world, ledger) == Move.SETUP_SENT
     assert len(world.dispatcher.setups) == 7
 
 
-def test_of_two_sweeps_at_once_one_moves(world: World) -> None:
+def test_of_two_sweeps_at_once_one_sends(world: World) -> None:
     """Two sweeps that see the same stalled job send one message."""
-    ledger = launched(world)
+    ledger = launch_job(world)
     world.dispatcher.lose()
     world.store.age(STALL_S + 1)
     moves: list[Move] = []
@@ -285,19 +285,19 @@ def test_of_two_sweeps_at_once_one_moves(world: World) -> None:
     def overtake(verb: str, key: str) -> None:
         if verb == "put" and "/resends/" in key:
             world.store.before = lambda verb, key: None
-            moves.append(moved(world, ledger))
+            moves.append(sweep_one(world, ledger))
 
     world.store.before = overtake
-    moves.append(moved(world, ledger))
+    moves.append(sweep_one(world, ledger))
     assert sorted(moves) == [Move.NONE, Move.SETUP_SENT]
     assert len(world.dispatcher.waiting) == 1
 
 
-def test_a_sweep_of_no_job_says_so(world: World) -> None:
-    """A job that is not in the store, or was removed while this process had it at hand, is not found."""
+def test_a_sweep_of_an_unknown_job_raises(world: World) -> None:
+    """A job that is not in the store, or that was removed while this process had it in its cache, is not found."""
     with pytest.raises(JobNotFound):
-        sweep_job(world.runtime, "nobody")
-    ledger = launched(world)
+        sweep_job(world.runtime, "unknown-job")
+    ledger = launch_job(world)
     runtime = world.process()
     runtime.job(ledger.job_id)
     remove_job(world.store, ledger.job_id)
@@ -309,7 +309,7 @@ IDS = ["a", "a-1", "a.b", "a0", "a1", "A", "b", "0"]
 
 
 def test_ids_that_sort_around_the_slash_are_all_found() -> None:
-    """Each job is found once with one request, whatever characters follow the common part of two ids."""
+    """One listing finds each job once, for ids with any characters after a common part."""
     store = MemoryStore()
     for job_id in IDS:
         for name in ("intent", "in/x/0", "out/y/0/1"):
@@ -320,8 +320,8 @@ def test_ids_that_sort_around_the_slash_are_all_found() -> None:
     assert found == sorted(IDS, key=lambda job_id: f"{job_id}/")
 
 
-def test_a_sweep_of_all_moves_each(world: World) -> None:
-    """Every job is looked at; each gets what it needs."""
+def test_a_sweep_of_all_jobs_continues_each(world: World) -> None:
+    """A sweep checks every job, and continues each one that has stalled."""
     stalled = [world.launch(Words, {"documents": ["a"]}, job_id=job_id) for job_id in IDS]
     world.dispatcher.drain(world.runtime, until=lambda: len(world.dispatcher.waiting) <= 3)
     waiting = {message.job_id for message in world.dispatcher.waiting}
@@ -333,7 +333,7 @@ def test_a_sweep_of_all_moves_each(world: World) -> None:
 
 
 def test_old_jobs_and_parameters_are_removed(world: World) -> None:
-    """Old means `retention_s` after the outcome, for a parameter twice that; what still runs keeps its parameters."""
+    """A job is removed `retention_s` after its outcome, a parameter after twice that. Running jobs keep parameters."""
     world = World(inline_bytes=10, retention_s=1000.0)
     world.launch(Words, {"documents": ["a"] * 50}, job_id="old")
     running = world.launch(Words, {"documents": ["b"] * 50}, job_id="running")
@@ -348,14 +348,14 @@ def test_old_jobs_and_parameters_are_removed(world: World) -> None:
     world.store.age(1000)
     moves = dict(sweep(world.process()))
     assert list(moves) == ["running"]
-    (caller_parameters,) = world.store.keys("_parameters/")
-    assert caller_parameters.removeprefix("_parameters/") in running.intent().references.values()
+    (parameter,) = world.store.keys("_parameters/")
+    assert parameter.removeprefix("_parameters/") in running.intent().references.values()
 
 
 def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:
-    """A job whose records can't be read does not keep others from being moved."""
-    bad = launched(world, job_id="bad")
-    launched(world, job_id="good")
+    """A job whose records can't be read does not stop the sweep of other jobs."""
+    bad = launch_job(world, job_id="bad")
+    launch_job(world, job_id="good")
     world.dispatcher.lose()
     world.store.flip(bad.keys.intent)
     world.store.age(STALL_S + 1)
@@ -364,16 +364,16 @@ def test_a_damaged_job_does_not_stop_the_sweep(world: World) -> None:
 
 
 def test_a_foreign_object_does_not_stop_the_sweep(world: World) -> None:
-    """An object that somebody else put under the root is passed by."""
-    launched(world, job_id="good")
+    """A sweep ignores an object of another application under the root."""
+    launch_job(world, job_id="good")
     world.dispatcher.lose()
     world.store.put(".hidden/x", b"")
     world.store.age(STALL_S + 1)
     assert dict(sweep(world.process()))["good"] == Move.SETUP_SENT
 
 
-def test_what_is_left_of_a_removed_job_is_removed(world: World) -> None:
-    """What a late worker writes for a job that is gone does not stay for good."""
+def test_late_records_of_a_removed_job_are_removed(world: World) -> None:
+    """Records that a late worker writes for a removed job are removed."""
     ledger = world.launch(Numbers, {"numbers": [1]}, job_id="gone")
     world.dispatcher.drain(world.runtime)
     remove_job(world.store, ledger.job_id)
@@ -385,22 +385,22 @@ def test_what_is_left_of_a_removed_job_is_removed(world: World) -> None:
 
 def test_a_sweep_does_not_revive_a_cancelled_job(world: World) -> None:
     """A job that was cancelled while its messages were lost stays cancelled."""
-    ledger = prepared(world)
+    ledger = prepare_job(world)
     job = world.job(ledger)
     world.dispatcher.lose()
     assert job.cancel()
     world.dispatcher.lose()
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.OUTCOME_SENT
+    assert sweep_one(world, ledger) == Move.OUTCOME_SENT
     world.dispatcher.drain(world.runtime)
-    assert [found.status for found in world.dispatcher.deliveries] == [OutcomeStatus.CANCELLED]
+    assert [delivered.status for delivered in world.dispatcher.deliveries] == [OutcomeStatus.CANCELLED]
     with pytest.raises(JobCancelled):
         job.get(0)
 
 
-def test_a_chunk_that_a_sweep_sends_counts_its_tries(world: World) -> None:
-    """A chunk with all its tries on record is given up and not run once more."""
-    ledger = prepared(world)
+def test_a_resent_chunk_counts_its_attempts(world: World) -> None:
+    """A chunk that has used up its attempts is given up and not run again."""
+    ledger = prepare_job(world)
     setup_id = world.refs[0].setup_id
     world.dispatcher.lose()
     for number in (1, 2, 3):
@@ -409,7 +409,7 @@ def test_a_chunk_that_a_sweep_sends_counts_its_tries(world: World) -> None:
             process_step(setup_id, 0), number, Attempt(state=AttemptState.RAISED, at=1.0, failure=failure)
         )
     world.store.age(STALL_S + 1)
-    assert moved(world, ledger) == Move.CHUNKS_SENT
+    assert sweep_one(world, ledger) == Move.CHUNKS_SENT
     world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed, match=r"E: why \(tried 3 times\)"):
         value_of(ledger)
