@@ -1,4 +1,4 @@
-"""A task is checked where it is declared, and its steps may be written in any form."""
+"""A task is checked when it is declared, and its steps may have any form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .tasks import Squares
 SCHEMA = {"numbers": {"type": "list"}}
 
 
-def declared(**body: Any) -> type[ForkJoinTask]:
-    """A task whose class body is a working one, changed by `body`; None removes a name."""
+def declare(**body: Any) -> type[ForkJoinTask]:
+    """Declare a working task, changed by `body`. None removes a name."""
     working = {"input_schema": SCHEMA, "setup": steps.each, "process": steps.squared, "join": steps.total}
     written = {name: value for name, value in {**working, **body}.items() if value is not None}
     return type("Made", (ForkJoinTask,), {"__qualname__": "test.<locals>.Made", "__module__": __name__, **written})
@@ -46,36 +46,36 @@ def nothing():
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
 @pytest.mark.parametrize("function", [coroutine, positional_only, any_number, 3, "text"])
 def test_a_step_that_cannot_be_called_by_name_is_refused(step: str, function: Any) -> None:
-    """A coroutine, '*args', a positional-only argument or no function at all names the class and the step."""
+    """The error names the class and the step, for a coroutine, '*args', a positional-only argument or no function."""
     with pytest.raises(DeclarationError, match=rf"Made\.{step}\b"):
-        declared(**{step: function})
+        declare(**{step: function})
 
 
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
 def test_a_missing_step_is_refused(step: str) -> None:
-    """A task without one of its steps names the class and the step."""
+    """The error of a task without one of its steps names the class and the step."""
     with pytest.raises(DeclarationError, match=rf"Made: has no {step}"):
-        declared(**{step: None})
+        declare(**{step: None})
 
 
 def test_a_missing_schema_is_refused() -> None:
-    """A task without a schema says how to write one."""
+    """The error of a task without a schema says how to write one."""
     with pytest.raises(DeclarationError, match="Made: write an input_schema"):
-        declared(input_schema=None)
+        declare(input_schema=None)
 
 
 @pytest.mark.parametrize("schema", [[], "text", {"a b": {}}, {"1st": {}}, {3: {}}, {"numbers": {"type": "lisst"}}])
 def test_a_schema_that_cerberus_rejects_is_refused(schema: Any) -> None:
-    """What is no schema, or names no argument, is refused with the name of the class."""
+    """A value that is no schema, or names no argument, is refused with the name of the class."""
     with pytest.raises(DeclarationError, match=r"Made: (input_schema|Cerberus)"):
-        declared(input_schema=schema)
+        declare(input_schema=schema)
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])
-def test_an_argument_that_nobody_supplies_is_refused(step: str) -> None:
-    """A required argument of setup or join that is no field names the class, the step and the argument."""
+def test_an_argument_without_a_field_is_refused(step: str) -> None:
+    """The error names the class, the step and the argument, if a required argument of setup or join is no field."""
     with pytest.raises(DeclarationError, match=rf"Made\.{step}: nothing supplies its argument 'other'"):
-        declared(**{step: needy_setup if step == "setup" else needy_join})
+        declare(**{step: needy_setup if step == "setup" else needy_join})
 
 
 def one(numbers):
@@ -91,25 +91,25 @@ def needy_join(results, other):
 
 
 def test_a_join_without_an_argument_is_refused() -> None:
-    """A join that can't take the results names the class and the step."""
+    """The error of a join that can't take the results names the class and the step."""
     with pytest.raises(DeclarationError, match=r"Made\.join: must declare an argument for the results"):
-        declared(join=nothing)
+        declare(join=nothing)
 
 
 def test_a_combine_that_cannot_be_called_is_refused() -> None:
-    """An optional step is checked like the others, however it was written; None takes it away."""
+    """Combine is checked like the other steps, in any form. None removes it."""
     with pytest.raises(DeclarationError, match=r"Made\.combine: .*it has no such argument"):
-        declared(combine=nothing)
+        declare(combine=nothing)
     with pytest.raises(DeclarationError, match=r"Made\.combine: is a coroutine"):
-        declared(combine=coroutine)
-    assert declared(combine=staticmethod(steps.total)).declaration.binding.combined_arguments == ("squares",)
-    assert declared().declaration.binding.combine is None
+        declare(combine=coroutine)
+    assert declare(combine=staticmethod(steps.total)).declaration.binding.combined_arguments == ("squares",)
+    assert declare().declaration.binding.combine is None
 
 
 def test_a_process_without_an_argument_is_refused() -> None:
-    """A process that can't take an item names the class and the step."""
+    """The error of a process that can't take an item names the class and the step."""
     with pytest.raises(DeclarationError, match=r"Made\.process: must declare at least one argument"):
-        declared(process=nothing)
+        declare(process=nothing)
 
 
 @pytest.mark.parametrize(
@@ -126,38 +126,38 @@ def test_a_process_without_an_argument_is_refused() -> None:
     ],
 )
 def test_a_bad_option_is_refused(options: dict[str, Any]) -> None:
-    """An option out of range, or two that contradict each other, names the class."""
+    """The error of an option out of range, or of two contradicting options, names the class."""
     with pytest.raises(DeclarationError, match="Made: "):
-        declared(**options)
+        declare(**options)
 
 
 @pytest.mark.parametrize(
     "name", ["chunk_items", "chunk_count", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts"]
 )
 def test_a_count_that_is_no_integer_is_refused(name: str) -> None:
-    """What counts things must be an integer."""
+    """A count must be an integer."""
     with pytest.raises(DeclarationError, match=name):
-        declared(**{name: 2.5})
+        declare(**{name: 2.5})
 
 
 def test_a_coroutine_method_is_refused() -> None:
-    """A coroutine that takes self is as little a step as one that does not."""
+    """A coroutine that takes self is refused, too."""
 
     async def process(self, number):
         return number
 
     with pytest.raises(DeclarationError, match=r"Made\.process: is a coroutine"):
-        declared(process=process)
+        declare(process=process)
 
 
 def test_a_builtin_without_a_signature_is_refused() -> None:
-    """A function that says nothing about its arguments can't be bound."""
+    """A function without a signature can't be bound."""
     with pytest.raises(DeclarationError, match=r"Made\.process"):
-        declared(process=max)
+        declare(process=max)
 
 
 def test_two_tasks_of_one_name_are_refused() -> None:
-    """The second task of a name names the task and both modules; the first one stands."""
+    """The error of the second task names the task and both modules. The first task stays declare."""
     first = fork_join("unit.twice", setup=steps.each, process=steps.squared, join=steps.total, input_schema=SCHEMA)
     with pytest.raises(DeclarationError, match=r"unit\.twice: two tasks have this name"):
         fork_join("unit.twice", setup=one, process=steps.squared, join=steps.total, input_schema=SCHEMA)
@@ -165,7 +165,7 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 
 
 def test_a_reloaded_task_replaces_itself() -> None:
-    """Running the same code once more declares the same task anew."""
+    """Running the same code again declares the same task again."""
     for _ in range(2):
         task = fork_join("unit.again", setup=steps.each, process=steps.squared, join=steps.total, input_schema=SCHEMA)
     assert TASKS.find("unit.again") is task.declaration
@@ -173,13 +173,13 @@ def test_a_reloaded_task_replaces_itself() -> None:
 
 @pytest.mark.parametrize("name", [3, "", b"x"])
 def test_a_name_that_is_no_string_is_refused(name: Any) -> None:
-    """A task's name is a string that says something."""
+    """The name of a task must be a string that is not empty."""
     with pytest.raises(DeclarationError, match="name must be a string"):
-        declared(name=name)
+        declare(name=name)
 
 
-def test_a_name_is_made_of_module_and_class() -> None:
-    """A task that says no name has that of its class; a subclass does not inherit it."""
+def test_the_default_name_has_module_and_class() -> None:
+    """A task without a `name` has that of its module and class. A subclass does not inherit the name."""
 
     class Named(ForkJoinTask):
         name = "unit.named"
@@ -194,7 +194,7 @@ def test_a_name_is_made_of_module_and_class() -> None:
 
 
 def test_steps_of_every_form_run() -> None:
-    """Plain functions, static and class methods and methods with self make one task."""
+    """Plain functions, static methods, class methods and methods with self make one task."""
 
     class Mixed(ForkJoinTask):
         input_schema = {"numbers": {"type": "list"}, "factor": {"type": "integer", "default": 3}}
@@ -221,7 +221,7 @@ def test_steps_of_every_form_run() -> None:
 
 
 def test_every_run_of_a_method_has_a_fresh_instance() -> None:
-    """What a step leaves on self is gone for the next item."""
+    """An attribute that a step sets on self is not there for the next item."""
 
     class Forgetful(ForkJoinTask):
         input_schema = SCHEMA
@@ -240,8 +240,8 @@ def test_every_run_of_a_method_has_a_fresh_instance() -> None:
     assert Forgetful.run({"numbers": [1, 2]}) == [False, False]
 
 
-def test_an_abstract_class_is_not_checked_and_its_heirs_are() -> None:
-    """A class declared abstract may lack everything; a subclass takes over what it has."""
+def test_subclasses_of_an_abstract_class_are_checked() -> None:
+    """An abstract class may lack steps. A subclass inherits the ones that it has."""
 
     class Frame(ForkJoinTask, abstract=True):
         input_schema = SCHEMA
@@ -278,7 +278,7 @@ def test_keywords_receive_every_parameter() -> None:
 
 
 def test_a_schema_may_be_a_method() -> None:
-    """A `get_input_schema` classmethod does as well as the attribute."""
+    """A `get_input_schema` classmethod may replace the attribute."""
 
     class Asked(ForkJoinTask):
         setup, process, join = steps.each, steps.squared, steps.total
@@ -290,23 +290,23 @@ def test_a_schema_may_be_a_method() -> None:
     assert Asked.run({"numbers": [2]}) == 4
 
 
-def test_loose_functions_make_a_task() -> None:
-    """`fork_join` gives what a class would have been, options included."""
+def test_functions_make_a_task() -> None:
+    """`fork_join` makes the same task as a class, with options."""
     assert Squares.run({"numbers": [1, 2, 3]}) == 14
     assert Squares.name == "unit.squares"
     assert Squares.declaration.options == Options(chunk_items=2)
 
 
-def test_a_loose_task_with_an_unknown_option_is_refused() -> None:
-    """`fork_join` names the option that does not exist."""
+def test_an_unknown_option_of_fork_join_is_refused() -> None:
+    """`fork_join` names the unknown option."""
     with pytest.raises(DeclarationError, match=r"unit\.wrong: no such option: chunkitems"):
         fork_join(
             "unit.wrong", setup=steps.each, process=steps.squared, join=steps.total, input_schema={}, chunkitems=1
         )
 
 
-def test_a_loose_task_belongs_to_the_module_that_made_it() -> None:
-    """The module to import in another process is the one that calls `fork_join`."""
+def test_a_task_of_functions_belongs_to_the_calling_module() -> None:
+    """The module that calls `fork_join` is the one to import in another process."""
     assert Squares.declaration.module == "tests.unit.tasks"
 
 
@@ -366,7 +366,7 @@ ForkJoinTask.signature({}, receives=3)
 
 
 def test_types_accept_a_task_and_reject_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task with static methods passes mypy --strict; each wrong call does not."""
+    """A task with static methods passes mypy --strict, and each wrong call is an error."""
     monkeypatch.setenv("MYPYPATH", str(Path(fanout.__file__).parents[1]))
     for name, text in (("typed", TYPED), ("misused", MISUSED)):
         (tmp_path / f"{name}.py").write_text(text)

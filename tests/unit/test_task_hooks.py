@@ -25,7 +25,7 @@ hooks: list[tuple[str, str]] = []
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_apps_and_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TASKS, "_listeners", [])
     hooks.clear()
 
@@ -86,7 +86,7 @@ def make_app(task_class: type[Task[Any, Any]] | None = None, **settings: Any) ->
     return app
 
 
-def task(app: Celery, step: str) -> Any:
+def task_of(app: Celery, step: str) -> Any:
     app.finalize()
     return app.tasks[f"{Numbers.name}.{step}"]
 
@@ -94,18 +94,18 @@ def task(app: Celery, step: str) -> Any:
 STEPS = ["setup", "process", "join"]
 
 
-def assigned(app: Celery) -> None:
+def assign_task_class(app: Celery) -> None:
     app.Task = ContextTask  # type: ignore[misc,assignment]
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("way", ["task_cls", "assigned"])
 def test_the_apps_class_is_a_base_of_each_task(step: str, way: str) -> None:
-    """Its attributes apply, except those that the protocol relies on."""
+    """The attributes of the app's class apply, except those that the protocol relies on."""
     app = make_app(ContextTask if way == "task_cls" else None)
     if way == "assigned":
-        assigned(app)
-    made = task(app, step)
+        assign_task_class(app)
+    made = task_of(app, step)
     assert isinstance(made, ContextTask)
     assert (made.rate_limit, made.time_limit, made.priority) == ("100/s", 77, 3)
     assert (made.acks_late, made.typing, made.serializer, made.autoretry_for) == (True, False, "json", ())
@@ -114,12 +114,12 @@ def test_the_apps_class_is_a_base_of_each_task(step: str, way: str) -> None:
     app.close()
 
 
-def test_both_request_classes_count() -> None:
+def test_the_request_class_derives_from_the_apps() -> None:
     """The stage's request class, which handles time limits and shutdowns, derives from the app's."""
-    request_class = task(make_app(ContextTask), "process").Request
+    request_class = task_of(make_app(ContextTask), "process").Request
     assert issubclass(request_class, StageRequest)
     assert issubclass(request_class, AppRequest)
-    assert task(make_app(), "process").Request is StageRequest
+    assert task_of(make_app(), "process").Request is StageRequest
 
 
 def run_job(app: Celery, values: Any) -> str:
@@ -133,7 +133,7 @@ def run_job(app: Celery, values: Any) -> str:
     return job.id
 
 
-def test_hooks_are_called_and_ours_as_well() -> None:
+def test_hooks_of_the_app_and_of_fanout_are_called() -> None:
     """The app's `after_return` and `on_success` are called, and the delivery is recorded, too."""
     app = make_app(ContextTask)
     job_id = run_job(app, {"numbers": iter([1])})
@@ -144,17 +144,17 @@ def test_hooks_are_called_and_ours_as_well() -> None:
 
 
 def test_a_failed_job_calls_on_failure_once() -> None:
-    """It is called for the join, which is the job's own Celery task."""
+    """`on_failure` is called for the join, which is the job's own Celery task."""
     app = make_app(ContextTask)
     job = Numbers.submit({"numbers": iter([1])}, app=app)
     job.cancel()
-    task(app, "join").apply((job.id,), task_id=job.id)
+    task_of(app, "join").apply((job.id,), task_id=job.id)
     assert hooks == [("failure", "join"), ("FAILURE", "join")]
     app.close()
 
 
-def begin(made: Any, job_id: str, retries: int) -> None:
-    """Do what a worker does before and around the step."""
+def start_task(made: Any, job_id: str, retries: int) -> None:
+    """Do the work of a worker before and around the step."""
     made.push_request(id=job_id, args=[], kwargs={}, retries=retries, called_directly=False, is_eager=False)
     try:
         made.before_start(job_id, [], {})
@@ -165,25 +165,25 @@ def begin(made: Any, job_id: str, retries: int) -> None:
 
 @pytest.mark.parametrize("task_class", [RaisingCall, RaisingStart])
 def test_hooks_that_raise_end_the_job_once(task_class: type[Task[Any, Any]]) -> None:
-    """The stage is started some times. Then the job fails with an outcome, and Celery stores no failure of its own."""
+    """The stage is started some times. Then the job fails with an outcome, and Celery stores no failure."""
     app = make_app(task_class)
     app.finalize()
     result = Numbers.signature({"numbers": [1]}, app=app).delay()
     ledger = Ledger.of(extension_of(app).runtime.store, result.id)
     for retries in range(MAX_STARTS - 1):
         with pytest.raises(Retry):
-            begin(task(app, "setup"), result.id, retries)
+            start_task(task_of(app, "setup"), result.id, retries)
         assert not ledger.has_outcome()
     with pytest.raises(Ignore):
-        begin(task(app, "setup"), result.id, MAX_STARTS - 1)
+        start_task(task_of(app, "setup"), result.id, MAX_STARTS - 1)
     with pytest.raises(JobFailed, match=r"setup: OSError: the database is away"):
         extension_of(app).job(result.id).get(1)
-    assert ledger.continuation() is not None, "the join is sent, with what follows"
+    assert ledger.continuation() is not None, "the join is sent, with the callbacks"
     app.close()
 
 
-def test_eager_mode_is_in_the_context() -> None:
-    """In eager mode, setup's task runs the whole job, inside the app's class."""
+def test_eager_mode_calls_the_hooks() -> None:
+    """In eager mode, setup's task runs the whole job, with the hooks of the app's class."""
     app = make_app(ContextTask, task_always_eager=True)
     assert Numbers.signature({"numbers": [1]}, app=app).apply_async().get() == [1]
     assert ("success", "setup") in hooks

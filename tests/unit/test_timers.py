@@ -13,7 +13,7 @@ def timer_threads() -> list[threading.Thread]:
 
 
 def test_a_timer_fires_when_it_is_due() -> None:
-    """Timers fire not before their times, and in the order of the times, however they were set."""
+    """Timers fire not before their times, in the order of their times."""
     timers = Timers()
     fired: list[tuple[str, float]] = []
     last = threading.Event()
@@ -27,7 +27,7 @@ def test_a_timer_fires_when_it_is_due() -> None:
 
 
 def test_a_cancelled_timer_does_not_fire() -> None:
-    """`cancel` says whether it was in time."""
+    """`cancel` returns whether it was in time."""
     timers = Timers()
     fired: list[str] = []
     last = threading.Event()
@@ -41,7 +41,7 @@ def test_a_cancelled_timer_does_not_fire() -> None:
 
 
 def test_many_timers_share_a_thread_that_ends_with_them() -> None:
-    """All timers share one thread, which ends with the last of them; later timers start another one."""
+    """All timers share one thread, which ends with the last of them. Later timers start another thread."""
     before = set(timer_threads())
     timers = Timers()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a user may pass: containers are values, iterators stream, and classes travel where they are named."""
+"""Values that a user may pass: containers are values, iterators stream, and named classes are encoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from storage.codec.registry import TYPES
 
 
 class Echo(ForkJoinTask):
-    """Gives back its input, by way of all steps; a stream as a list."""
+    """Returns its input after all steps, and a stream as a list."""
 
     input_schema = {"given": {}}
 
@@ -67,7 +67,7 @@ SETTINGS = {"a": 1}
     ids=lambda value: type(value).__name__,
 )
 def test_a_container_is_a_value(value: Any) -> None:
-    """Whatever can be iterated over and is no iterator arrives in setup as it was given, of the same type."""
+    """An iterable that is no iterator arrives in setup with its values and its type."""
     streamed, given = Echo.run({"given": value})
     assert not streamed
     assert type(given) is type(value)
@@ -87,19 +87,19 @@ def test_a_container_is_a_value(value: Any) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_view_arrives_as_what_it_shows(view: Any, value: Any) -> None:
-    """A view of something is given to setup as a list of what it shows, or as bytes."""
+def test_a_view_arrives_as_a_list_or_bytes(view: Any, value: Any) -> None:
+    """A view arrives in setup as a list of its elements, or as bytes."""
     assert Echo.run({"given": view}) == (False, value)
 
 
-def written(*, suffix: str = "") -> Any:
-    file = tempfile.NamedTemporaryFile("w+", suffix=suffix)  # noqa: SIM115 - closed by whoever forgets it
+def text_file(*, suffix: str = "") -> Any:
+    file = tempfile.NamedTemporaryFile("w+", suffix=suffix)  # noqa: SIM115 - closed by the test
     file.write("a\nb\n")
     file.seek(0)
     return file
 
 
-def zipped() -> Any:
+def gzip_file() -> Any:
     return gzip.open(io.BytesIO(gzip.compress(b"a\nb\n")))
 
 
@@ -114,12 +114,12 @@ def zipped() -> Any:
         (lambda: iter({"a": 1}.items()), [("a", 1)]),
         (lambda: io.StringIO("a\nb\n"), ["a\n", "b\n"]),
         (lambda: io.BytesIO(b"a\nb\n"), [b"a\n", b"b\n"]),
-        (written, ["a\n", "b\n"]),
-        (zipped, [b"a\n", b"b\n"]),
+        (text_file, ["a\n", "b\n"]),
+        (gzip_file, [b"a\n", b"b\n"]),
     ],
 )
 def test_an_iterator_or_an_open_file_streams(make: Any, elements: list[Any]) -> None:
-    """Iterators, generators and open files of any make are read once, by setup."""
+    """Setup reads iterators, generators and open files of any kind, once."""
     source = make()
     assert Echo.run({"given": source}) == (True, elements)
     if hasattr(source, "close"):
@@ -127,7 +127,7 @@ def test_an_iterator_or_an_open_file_streams(make: Any, elements: list[Any]) -> 
 
 
 class Dataset:
-    """A lazy sequence as loaders of data have them: sized, and without an iterator of its own."""
+    """A lazy sequence, as data loaders have them: with a length, and without `__iter__`."""
 
     def __getitem__(self, index: int) -> int:
         if index > 2:
@@ -139,7 +139,7 @@ class Dataset:
 
 
 class Query:
-    """A lazy collection that can be iterated over, again and again."""
+    """A lazy collection that can be iterated over several times."""
 
     def __iter__(self) -> Iterator[int]:
         return iter([0, 1, 2])
@@ -182,21 +182,21 @@ class SubDict(dict[str, int]):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_container_that_cannot_travel_is_refused_by_its_type(value: Any, remedy: str) -> None:
-    """It is neither taken for a stream nor lost: the error names the field, the type and what to pass instead."""
+def test_a_container_that_cannot_be_encoded_is_refused(value: Any, remedy: str) -> None:
+    """The error names the field, the type and the value to pass instead."""
     with pytest.raises(Unencodable, match=rf"^given is a .*{type(value).__name__}, which cannot be stored.*{remedy}"):
         Echo.run({"given": value})
 
 
 @pytest.mark.parametrize("value", [Dataset(), Query()])
-def test_what_the_remedy_says_works(value: Any) -> None:
-    """iter(x) streams it, list(x) is a value."""
+def test_the_remedy_of_the_error_works(value: Any) -> None:
+    """`iter(x)` streams the container, and `list(x)` is a value."""
     assert Echo.run({"given": iter(value)}) == (True, [0, 1, 2])
     assert Echo.run({"given": list(value)}) == (False, [0, 1, 2])
 
 
-def test_what_stays_at_home_need_not_travel() -> None:
-    """A value that only a setup in this process takes is given to it as it is; one that coerce changes, changed."""
+def test_a_value_that_stays_in_the_caller_is_not_encoded() -> None:
+    """A value that only a setup in this process takes is passed unchanged, or as `coerce` changes it."""
     dataset = Dataset()
     submission = Submission.of(
         Echo.declaration, {"given": dataset}, store=MemoryStore(), inline_bytes=10, options={}, setup_in_caller=True
@@ -209,8 +209,8 @@ def test_what_stays_at_home_need_not_travel() -> None:
     assert Coercing.run({"given": dataset}) == (False, [0, 1, 2])
 
 
-def test_a_received_container_is_a_value_as_well() -> None:
-    """A chain's value that is a view or a container goes the way of one that is given."""
+def test_a_received_container_is_a_value() -> None:
+    """A view or container that a chain passes arrives as one that a caller passes."""
     store = MemoryStore()
     submission = Submission.of(Echo.declaration, {}, store=store, inline_bytes=10, options={}, receives="given")
     done = submission.complete(SETTINGS.items(), store=store, inline_bytes=10)
@@ -218,7 +218,7 @@ def test_a_received_container_is_a_value_as_well() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: range(3), lambda: array.array("q", [0, 1, 2]), lambda: iter([0, 1, 2])])
-def test_a_sequence_of_any_make_is_checked_by_its_elements(make: Any) -> None:
+def test_the_elements_of_any_sequence_are_checked(make: Any) -> None:
     """The rules for a list's elements apply to a range, an array and an iterator alike."""
 
     class Doubled(Echo):
@@ -240,22 +240,22 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
-class Kept:
+class Registered:
     def __init__(self, text: str) -> None:
         self.text = text
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Kept) and other.text == self.text
+        return isinstance(other, Registered) and other.text == self.text
 
     def __hash__(self) -> int:
         return hash(self.text)
 
 
-fanout.register_type(Kept, encode=vars, decode=lambda state: Kept(**state))
+fanout.register_type(Registered, encode=vars, decode=lambda state: Registered(**state))
 
 
 class Shop(ForkJoinTask):
-    """Names its classes; a step gives back a value of one, and join as well."""
+    """Names its classes. Process and join return values of these classes."""
 
     types = (Point, Colour, Pair, Model)
     input_schema = {"points": {"type": "list"}, "kept": {}, "colour": {"type": "string"}}
@@ -272,18 +272,18 @@ class Shop(ForkJoinTask):
 
 
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
-def test_values_of_named_classes_travel(executor: Any) -> None:
-    """In parameters, items, results and the value, also where another process has imported the task."""
-    given = {"points": [Point(1), Point(2)], "kept": Kept("k"), "colour": Colour.RED}
+def test_values_of_named_classes_are_restored(executor: Any) -> None:
+    """Values of named classes are restored in parameters, items, results and the value, also in other processes."""
+    given = {"points": [Point(1), Point(2)], "kept": Registered("k"), "colour": Colour.RED}
     value = Shop.run(given, executor=executor, workers=1)
-    pairs = [Pair(Point(2, Colour.RED), Kept("k")), Pair(Point(4, Colour.RED), Kept("k"))]
+    pairs = [Pair(Point(2, Colour.RED), Registered("k")), Pair(Point(4, Colour.RED), Registered("k"))]
     assert value == Point(pairs, Model(size=2))
     assert {type(each) for each in value.x} == {Pair}
     assert type(value.x[0].one.y) is Colour
 
 
 def test_a_result_of_an_unregistered_class_fails_its_chunk() -> None:
-    """The job says at once which class it was and how to register it."""
+    """The job's error names the class and the way to register it."""
 
     @dataclass
     class Unknown:
@@ -300,8 +300,8 @@ def test_a_result_of_an_unregistered_class_fails_its_chunk() -> None:
         task.run({})
 
 
-def test_loose_functions_name_classes_and_a_validator() -> None:
-    """fork_join takes both, as the class does."""
+def test_fork_join_takes_types_and_a_validator() -> None:
+    """`fork_join` takes `types` and `validator`, as a class does."""
 
     @dataclass
     class Local:
@@ -342,21 +342,21 @@ def test_loose_functions_name_classes_and_a_validator() -> None:
     ],
 )
 def test_a_wrong_class_is_reported_where_the_task_is_declared(attributes: dict[str, Any], reason: str) -> None:
-    """What can't be registered, or is no validator, is a DeclarationError that names the task."""
+    """A class that can't be registered, or is no validator, is a DeclarationError that names the task."""
     with pytest.raises(DeclarationError, match=f"Wrong: {reason}"):
         type("Wrong", (Echo,), {"__module__": __name__, **attributes})
 
 
-def test_registering_reports_a_declaration_error() -> None:
-    """register_type, as the package exports it, raises one of its errors and returns the class."""
+def test_a_wrong_registration_is_a_declaration_error() -> None:
+    """`fanout.register_type` raises a DeclarationError, and returns the class."""
     with pytest.raises(DeclarationError, match="encode=…, decode=…"):
         fanout.register_type(Query)
     assert fanout.register_type(Point) is Point
 
 
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
-def test_a_worker_that_lacks_a_class_fails_the_job_by_name(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it is read, the job ends with what is missing and the remedy, and is not tried for ever."""
+def test_a_worker_that_lacks_a_class_fails_the_job(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step that reads the value fails the job with the missing class and the remedy, without endless attempts."""
 
     @dataclass
     class Lost:
@@ -387,7 +387,7 @@ def test_a_worker_that_lacks_a_class_fails_the_job_by_name(step: str, monkeypatc
     )
     if step == "setup":
         named = TYPES.named
-        monkeypatch.setattr(TYPES, "named", lambda asked: None if asked == name else named(asked))
+        monkeypatch.setattr(TYPES, "named", lambda requested: None if requested == name else named(requested))
     with pytest.raises(JobFailed, match=r"UnknownType: .*test_values.*Lost.*Name the class in `types`") as caught:
         task.run({"lost": Lost(1)})
     assert caught.value.step == step

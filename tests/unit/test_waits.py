@@ -1,4 +1,4 @@
-"""No wait without a limit: every blocking call has one, or says why it can't hang."""
+"""Each blocking call has a limit, or a comment that says why it can't hang."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .waits import unlimited_waits
 
 ROOT = Path(__file__).parents[2]
 
-# The benchmarks run other frameworks, whose waits are theirs.
+# The benchmarks run other frameworks, which have their own waits.
 MODULES = [
     path
     for package in ("fanout", "storage")
@@ -20,7 +20,7 @@ MODULES = [
 
 
 def test_every_wait_has_a_limit() -> None:
-    """A call that may wait for ever takes a timeout, or `# no limit: <why it cannot hang>` stands above it."""
+    """A call that may wait for ever takes a timeout, or has `# no limit: <why it cannot hang>` in the line above."""
     found = [
         f"{path.relative_to(ROOT)}:{wait.line}: {wait.code} {wait.why}"
         for path in MODULES
@@ -30,8 +30,8 @@ def test_every_wait_has_a_limit() -> None:
     assert not found, "\n".join([remedy, *found])
 
 
-def test_all_of_the_library_is_looked_at() -> None:
-    """The modules in which a wait would hurt most are among those that are looked at."""
+def test_the_important_modules_are_checked() -> None:
+    """The modules with the most important waits are among those that are checked."""
     names = {str(path.relative_to(ROOT)) for path in MODULES}
     assert {
         "fanout/job.py",
@@ -97,7 +97,7 @@ def test_all_of_the_library_is_looked_at() -> None:
     ],
 )
 def test_a_wait_without_a_limit_is_found(code: str) -> None:
-    """Each kind of wait is found, wherever it stands; an excuse that says nothing excuses nothing."""
+    """Each kind of wait is found in any place. A comment without a reason excuses no wait."""
     assert len(unlimited_waits(code)) == 1
     inside = "def f(self):\n    if x:\n" + "\n".join(f"        {line}" for line in code.splitlines())
     assert len(unlimited_waits(inside)) == 1
@@ -148,13 +148,13 @@ def test_a_wait_without_a_limit_is_found(code: str) -> None:
         "queue.get(\n)  # no limit: this thread is its only user",
     ],
 )
-def test_a_limited_wait_is_let_pass(code: str) -> None:
-    """A wait with a limit, a call that does not wait, and a wait that says why it can't hang are let pass."""
+def test_a_limited_wait_is_accepted(code: str) -> None:
+    """A wait with a limit, a call that does not wait, and a wait with a reason are accepted."""
     assert unlimited_waits(code) == []
 
 
-def test_a_socket_may_have_its_limit_itself() -> None:
-    """What reads a socket needs a `settimeout` in the same function."""
+def test_a_socket_may_have_its_own_limit() -> None:
+    """A function that reads a socket must call `settimeout`."""
     read = "def f(sock):\n    {}\n    return sock.recv(1)"
     assert unlimited_waits(read.format("sock.settimeout(5)")) == []
     assert len(unlimited_waits(read.format("pass"))) == 1
