@@ -70,8 +70,8 @@ app.set_current()
 
 
 @dataclass(frozen=True)
-class Tally:
-    """A user's class, in a parameter, in results and in the value."""
+class WordCount:
+    """A word count with a weight: a user's class in a parameter, in items, in results and in the value."""
 
     words: Counter[str]
     weight: Decimal
@@ -85,10 +85,10 @@ class Sorted(cerberus.Validator):
             self._error(field, "must be sorted")
 
 
-class TallyTask(ForkJoinTask):
-    """A word count into values of a user's class, which starts from the parameter `begin`."""
+class WordCountTask(ForkJoinTask):
+    """A word count whose results are values of a user's class, and which starts from the parameter `begin`."""
 
-    types = (Tally,)
+    types = (WordCount,)
     validator = Sorted
     input_schema = {
         "documents": {"type": "list", "required": True, "schema": {"type": "string"}},
@@ -100,14 +100,14 @@ class TallyTask(ForkJoinTask):
     chunk_items = 1
 
     def setup(documents, begin):
-        return [{"tally": Tally(Counter(document.split()), begin.weight)} for document in documents]
+        return [{"word_count": WordCount(Counter(document.split()), begin.weight)} for document in documents]
 
-    def process(tally):
-        return Tally(tally.words, tally.weight * 2)
+    def process(word_count):
+        return WordCount(word_count.words, word_count.weight * 2)
 
     def join(results, begin, many, times):
         words = sum((result.words for result in results), begin.words)
-        return Tally(words, sum((result.weight for result in results), Decimal(many * 1000 + times)))
+        return WordCount(words, sum((result.weight for result in results), Decimal(many * 1000 + times)))
 
 
 class BlocksTask(ForkJoinTask):

@@ -98,7 +98,7 @@ def running_cluster(
                 concurrency=concurrency,
                 args=args,
             )
-            # A worker that is told to stop takes seconds for it, and there is nothing to save.
+            # A worker takes seconds to stop after SIGTERM, and the tests need nothing more from it.
             stack.callback(worker.kill)
             started.append(worker)
             return worker

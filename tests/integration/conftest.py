@@ -15,7 +15,7 @@ from .cluster import Cluster, running_cluster
 
 @pytest.fixture(autouse=True, scope="package")
 def _restore_environment() -> Iterator[None]:
-    """Restore the environment after all clusters, in whatever order their fixtures end."""
+    """Restore the environment after all clusters, in any order of the fixtures' ends."""
     before = dict(os.environ)
     yield
     os.environ.clear()

@@ -3,7 +3,7 @@
     python -m tests.integration.events --jobs 200 [--workers 8]
 
 The command launches the jobs in each of four ways, from four threads, with `task_send_sent_event` and all other events.
-It prints the number of right values. The short form is in test_sending.py.
+The command prints the number of right values. The short form is in test_sending.py.
 """
 
 from __future__ import annotations

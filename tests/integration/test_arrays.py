@@ -50,7 +50,7 @@ def test_arrays_arrive_at_workers(compression: str, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
 def test_arrays_arrive_without_servers(executor: Any) -> None:
-    """The arrays arrive without servers, too."""
+    """`run` gives the same arrays without servers, on each executor."""
     check(BlocksTask.run({"matrix": MATRIX, "weights": WEIGHTS, "columns": COLUMNS}, executor=executor, workers=2))
 
 

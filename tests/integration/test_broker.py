@@ -49,7 +49,7 @@ def measure_queue(rabbitmq: RabbitMQ, cluster: Cluster) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_bytes_a_chunk_do_not_grow_with_the_data(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+def test_the_bytes_of_a_chunks_message_do_not_grow_with_the_data(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """A chunk of any size costs the broker under 1.6 kB."""
     sizes = []
     for size_bytes in (0.1 * MB, 1 * MB, 10 * MB):
@@ -62,7 +62,7 @@ def test_bytes_a_chunk_do_not_grow_with_the_data(idle_cluster: Cluster, rabbitmq
     assert max(sizes) - min(sizes) < 40, "only the digits of offsets and lengths may differ"
 
 
-def test_a_signature_is_small_whatever_its_input(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+def test_a_signature_is_small_for_any_input(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """The launch of a job with 10 MB of documents sends one small message, and its signature is small."""
     signature = WordCounterTask.signature({"documents": documents(10 * MB, 32)})
     assert len(repr(dict(signature))) < 1000
@@ -72,7 +72,7 @@ def test_a_signature_is_small_whatever_its_input(idle_cluster: Cluster, rabbitmq
     assert size < 2000
 
 
-def test_40_mb_in_32_chunks(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+def test_40_mb_in_32_chunks_do_not_pass_through_the_broker(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """40 MB in 32 chunks give the right value while the broker grows by less than 20 MB. Plain Canvas takes 1.8 GB.
 
     The broker receives less than 0.2 MB. The test measures memory in use, because the memory that Erlang's allocators
@@ -123,13 +123,13 @@ def test_messages_of_a_cut_connection_are_sent_again(
     SumTask.submit({"numbers": iter(range(700))}, chunk_items=1)
     assert cuts
     queue = idle_cluster.environment["TEST_QUEUE"]
-    taken: set[int] = set()
+    received_chunks: set[int] = set()
     with idle_cluster.app.connection_for_read() as connection, connection.SimpleQueue(queue) as waiting:
         for _ in range(measure_queue(rabbitmq, idle_cluster)[0] - messages):
             message = waiting.get(timeout=10)
-            taken.add(message.payload[0][3])
+            received_chunks.add(message.payload[0][3])
             message.ack()
-    assert taken == set(range(700))
+    assert received_chunks == set(range(700))
 
 
 def test_a_closed_connection_is_opened_again(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:

@@ -1,4 +1,4 @@
-"""Quorum queues, Redis as the broker, consumer timeouts, and workers that are told to stop."""
+"""Quorum queues, Redis as the broker, consumer timeouts, and workers that receive signals to stop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUORUM = {
     "task_default_exchange_type": "topic",
     "worker_detect_quorum_queues": True,
 }
-# Celery takes up to 10 s to notice a child's death. With a lower time limit it might notice the limit first.
+# Celery takes up to 10 s to notice a child's death. With a lower time limit, Celery might notice the limit first.
 REDIS = {
     "broker_transport_options": {"visibility_timeout": 20},
     "task_time_limit": 15,
@@ -73,7 +73,7 @@ def launch(cluster: Cluster, numbers: list[int], **values: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_kills_are_survived(cluster: Cluster) -> None:
+def test_a_job_survives_kills_of_a_child_and_a_worker(cluster: Cluster) -> None:
     """A job gives the right value after SIGKILL of a child and then of a whole worker."""
     job = launch(cluster, list(range(12)), pause_s=0.7)
     os.kill(cluster.wait_for_pid("process-2"), signal.SIGKILL)
@@ -81,8 +81,8 @@ def test_kills_are_survived(cluster: Cluster) -> None:
     assert job.get(120) == sum(range(12))
 
 
-def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
-    """A poison chunk runs exactly `max_attempts` times, with each broker's count of deliveries. The error names it."""
+def test_a_chunk_that_kills_its_worker_is_given_up(cluster: Cluster) -> None:
+    """A poison chunk runs `max_attempts` times, with each broker's count of deliveries. The error names the chunk."""
     job = PoisonTask.submit({"numbers": list(range(6)), "poison": 3, "trace": str(cluster.trace)}, max_attempts=4)
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
@@ -91,7 +91,9 @@ def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_a_chunk_that_takes_too_long(redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
+def test_a_chunk_that_exceeds_the_time_limit_fails(
+    redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path
+) -> None:
     """On Redis, the time limit stops a chunk before the visibility timeout, and the error names the limit."""
     environment = {
         **ceph_gateway.environment,
@@ -107,7 +109,7 @@ def test_a_chunk_that_takes_too_long(redis_server: Redis, ceph_gateway: CephGate
 
 
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGQUIT])
-def test_a_worker_that_is_told_to_stop(cluster: Cluster, way: signal.Signals) -> None:
+def test_a_worker_that_receives_a_signal_to_stop(cluster: Cluster, way: signal.Signals) -> None:
     """After SIGTERM a worker finishes its chunks, after SIGQUIT it requeues them. Neither counts as an attempt."""
     quick = way is signal.SIGQUIT
     job, worker = launch_slow(cluster, "process-1", pause_s=60.0 if quick else 2.0)
@@ -120,7 +122,7 @@ def test_a_worker_that_is_told_to_stop(cluster: Cluster, way: signal.Signals) ->
 
 
 @pytest.mark.parametrize("step", ["setup", "join"])
-def test_a_step_that_is_requeued(cluster: Cluster, step: str) -> None:
+def test_a_requeued_step_counts_no_attempt(cluster: Cluster, step: str) -> None:
     """After SIGQUIT of their worker, setup and join run elsewhere, and no attempt is counted."""
     job, worker = launch_slow(cluster, step, pause_s=0.0, **{f"{step}_pause_s": 60.0})
     os.kill(worker.pid, signal.SIGQUIT)
@@ -149,9 +151,7 @@ def start_impatient_broker(directory: Path, *, after_s: int) -> Iterator[RabbitM
 
 
 @pytest.mark.slow
-def test_a_worker_lives_through_the_consumer_timeout(
-    ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path
-) -> None:
+def test_a_worker_survives_the_consumer_timeout(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
     """A worker survives a chunk that exceeds the consumer timeout, and the job gets its value.
 
     A time limit below the consumer timeout would fail such a chunk with a clear error. This test has none.
@@ -168,7 +168,9 @@ def test_a_worker_lives_through_the_consumer_timeout(
 
 
 @pytest.mark.slow
-def test_a_limit_below_the_consumer_timeout(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
+def test_a_time_limit_below_the_consumer_timeout_names_the_limit(
+    ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path
+) -> None:
     """A time limit below the consumer timeout stops the chunk first, and the error names the limit."""
     with start_impatient_broker(tmp_path / "broker", after_s=5) as broker:
         environment = {
@@ -185,7 +187,7 @@ def test_a_limit_below_the_consumer_timeout(ceph_gateway: CephGateway, redis_ser
             assert "delivery acknowledgement" not in worker.log()
 
 
-def test_a_store_without_write_once_puts(
+def test_a_store_without_write_once_puts_is_refused(
     rclone_gateway: Rclone, rabbitmq: RabbitMQ, redis_server: Redis, tmp_path: Path
 ) -> None:
     """On rclone's gateway, which ignores conditions, a launch is refused with the reason."""

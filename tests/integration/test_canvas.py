@@ -16,7 +16,7 @@ from fanout import job as job_module
 
 from ..tasks import FailingTask, SumTask, WordCounterTask, find_top_word, list_documents, record_call, record_error
 from ..traces import read_lines, wait_until, wait_until_delivered
-from .app import Tally, TallyTask, resolve_values
+from .app import WordCount, WordCountTask, resolve_values
 from .cluster import Cluster
 
 DOCUMENTS = ["hi there you", "there you are", "please say hi"]
@@ -33,8 +33,8 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_async_result(cluster: Cluster, width: int) -> None:
-    """An AsyncResult under the signature's task id receives the join's value."""
+def test_an_async_result_returns_the_value(cluster: Cluster, width: int) -> None:
+    """An AsyncResult with the signature's task id returns the join's value."""
     result = SumTask.signature({"numbers": list(range(width))}).delay()
     assert result.get(timeout=60) == sum(range(width))
 
@@ -46,13 +46,13 @@ def test_job_and_async_result_share_an_id(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_first_in_a_chain(cluster: Cluster, width: int) -> None:
-    """The task that follows in a chain receives the join's value."""
+def test_a_job_first_in_a_chain(cluster: Cluster, width: int) -> None:
+    """The next task of a chain receives the join's value."""
     line = chain(SumTask.signature({"numbers": list(range(width))}), resolve_values.s())
     assert line().get(timeout=60) == sum(range(width))
 
 
-def test_between_two_tasks_of_a_chain(cluster: Cluster) -> None:
+def test_a_job_between_two_tasks_of_a_chain(cluster: Cluster) -> None:
     """A signature in the middle of a chain receives the previous value by name and passes on its own value."""
     line = chain(list_documents.s(), WordCounterTask.signature(receives="documents"), find_top_word.s())
     assert line().get(timeout=60) == ["hi", 2]
@@ -65,31 +65,31 @@ def test_two_jobs_in_a_chain(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("way", ["chain", "list", "stream", "signature"])
-def test_one_input_by_any_way(cluster: Cluster, way: str) -> None:
+def test_the_same_input_by_any_way_of_launching(cluster: Cluster, way: str) -> None:
     """A chain, a list and a signature are normalised alike, and values of a user's class arrive.
 
     A stream that a default would read is refused, and so is a value that the user's validator refuses.
     """
     documents = ["hi there you", "there you are", "please say hi"]
-    values = {"begin": Tally(Counter(hi=1), Decimal("0.5")), "times": "3", "names": ["a", "b"]}
-    expected = Tally(Counter(COUNTS) + Counter(hi=1), Decimal("3033.0"))
+    values = {"begin": WordCount(Counter(hi=1), Decimal("0.5")), "times": "3", "names": ["a", "b"]}
+    expected = WordCount(Counter(COUNTS) + Counter(hi=1), Decimal("3033.0"))
     if way == "stream":
         with pytest.raises(InvalidInput, match="documents: is a stream"):
-            TallyTask.submit({**values, "documents": iter(documents)})
+            WordCountTask.submit({**values, "documents": iter(documents)})
         return
     if way == "list":
-        job = TallyTask.submit({**values, "documents": documents})
+        job = WordCountTask.submit({**values, "documents": documents})
     elif way == "signature":
-        job = TallyTask.signature({**values, "documents": documents})()
+        job = WordCountTask.signature({**values, "documents": documents})()
     else:
-        line = chain(list_documents.s(), TallyTask.signature(values, receives="documents"))()
+        line = chain(list_documents.s(), WordCountTask.signature(values, receives="documents"))()
         line.get(timeout=60)
         job = attach(line.id)
     value = job.get(60)
     assert value == expected
     assert type(value.weight) is Decimal
     with pytest.raises(InvalidInput, match="names: must be sorted"):
-        TallyTask.submit({**values, "documents": documents, "names": ["b", "a"]})
+        WordCountTask.submit({**values, "documents": documents, "names": ["b", "a"]})
 
 
 def test_a_value_too_large_for_a_message(cluster: Cluster) -> None:
@@ -120,13 +120,13 @@ def test_an_immutable_signature_ignores_the_value_before(cluster: Cluster) -> No
     assert line().get(timeout=60) == 3
 
 
-def test_in_a_group(cluster: Cluster) -> None:
+def test_jobs_in_a_group(cluster: Cluster) -> None:
     """In a group, a job of any width counts as one task."""
     result = group(SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS)()
     assert result.get(timeout=60) == [sum(range(width)) for width in WIDTHS]
 
 
-def test_in_a_chord_header(redis_cluster: Cluster) -> None:
+def test_jobs_in_a_chord_header(redis_cluster: Cluster) -> None:
     """A chord's body receives the values of its header's jobs, in order, once all have ended."""
     redis_cluster.app.set_current()
     header = [SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS]
@@ -142,8 +142,8 @@ def test_chains_in_a_chord_header(redis_cluster: Cluster) -> None:
     assert chord(header)(resolve_values.s()).get(timeout=60) == [["hi", 2]] * 3
 
 
-def test_as_a_chord_body(redis_cluster: Cluster) -> None:
-    """A job may be the body of a chord: it receives the list of the header's values."""
+def test_a_job_as_a_chord_body(redis_cluster: Cluster) -> None:
+    """A job that is the body of a chord receives the list of the header's values."""
     redis_cluster.app.set_current()
     header = [SumTask.signature({"numbers": list(range(width))}) for width in WIDTHS]
     body = SumTask.signature(receives="numbers")

@@ -41,8 +41,8 @@ def test_join_is_given_few_values_in_order(redis_cluster: Cluster, task: type[Fo
     assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
-def test_a_stream_is_combined_while_it_comes(redis_cluster: Cluster) -> None:
-    """1,100 chunks from a generator make a tree of two levels, most of it before the manifest exists."""
+def test_a_stream_is_combined_while_setup_reads_it(redis_cluster: Cluster) -> None:
+    """1,100 chunks from a generator make a tree of two levels. Most of it exists before the manifest."""
     numbers = list(range(1100))
     job = PairsTask.submit({"numbers": iter(numbers), "trace": str(redis_cluster.trace)})
     assert job.get(120) == [concatenate(numbers[:1024]), concatenate(numbers[1024:])]
@@ -50,7 +50,7 @@ def test_a_stream_is_combined_while_it_comes(redis_cluster: Cluster) -> None:
     assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
-def test_kill_a_child_that_combines(cluster: Cluster) -> None:
+def test_a_group_is_combined_again_after_a_kill(cluster: Cluster) -> None:
     """After SIGKILL of the pool child that combines a group, the group is combined again, and the value is right."""
     job = ConcatenateTask.submit({"numbers": NUMBERS, "trace": str(cluster.trace), "combine_pause_s": 1.0})
     os.kill(cluster.wait_for_pid("combine-64"), signal.SIGKILL)
@@ -60,8 +60,8 @@ def test_kill_a_child_that_combines(cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_a_combine_that_kills_its_worker(cluster: Cluster) -> None:
-    """It runs exactly `max_attempts` times, and the error names the chunks whose results it received."""
+def test_a_combine_that_kills_its_worker_is_given_up(cluster: Cluster) -> None:
+    """The combine step runs `max_attempts` times, and the error names the chunks whose results it received."""
     job = ConcatenateTask.submit({"numbers": NUMBERS, "trace": str(cluster.trace), "poison": "64"})
     with pytest.raises(JobFailed, match="combining the results of chunks 64 to 95: its worker died") as caught:
         job.get(120)

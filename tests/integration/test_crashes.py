@@ -1,4 +1,4 @@
-"""Kills in the middle of a job: the value is right, and there is one outcome.
+"""Kills in the middle of a job. The value is right, and there is one outcome.
 
 Kills of one child in each step, and of one worker, are cases of the storm (`tests/storm`) and of the campaign.
 """
@@ -59,14 +59,14 @@ def assert_right_once(cluster: Cluster, job: Job, numbers: list[int] = NUMBERS) 
     assert [json.loads(line) for line in read_lines(calls)] == [sum(numbers)]
 
 
-def test_kill_the_whole_worker_that_sets_up(cluster: Cluster) -> None:
+def test_a_job_survives_a_kill_of_the_worker_that_runs_setup(cluster: Cluster) -> None:
     """After SIGKILL of the worker that runs setup, another worker's setup counts, once."""
     job = launch(cluster, setup_pause_s=0.4)
     cluster.find_worker(cluster.wait_for_pid("setup")).kill()
     assert_right_once(cluster, job)
 
 
-def test_all_workers_die_and_a_new_one_comes(cluster: Cluster) -> None:
+def test_a_job_continues_with_a_new_worker_after_all_died(cluster: Cluster) -> None:
     """After SIGKILL of all workers the job's messages wait in the broker, and the job continues with a new worker."""
     job = launch(cluster)
     cluster.wait_for_pid("process-3")
@@ -76,8 +76,8 @@ def test_all_workers_die_and_a_new_one_comes(cluster: Cluster) -> None:
     assert_right_once(cluster, job)
 
 
-def test_a_chunk_that_kills_its_worker(cluster: Cluster) -> None:
-    """A poison chunk runs exactly `max_attempts` times, and the error names it."""
+def test_a_chunk_that_kills_its_worker_is_given_up(cluster: Cluster) -> None:
+    """A poison chunk runs `max_attempts` times, and the error names the chunk."""
     job = PoisonTask.submit({"numbers": NUMBERS, "poison": 5, "trace": str(cluster.trace)})
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
@@ -100,7 +100,9 @@ def test_lost_messages_are_sent_again(cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_a_broker_that_loses_messages(ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path) -> None:
+def test_a_job_survives_a_broker_that_loses_messages(
+    ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path
+) -> None:
     """On a broker that loses the messages of a killed worker, the sweep sends them again."""
     broker = FilesystemBroker.create(tmp_path / "broker", queues=("forgetful",))
     environment = {
@@ -117,7 +119,7 @@ def test_a_broker_that_loses_messages(ceph_gateway: CephGateway, redis_server: R
 
 
 @pytest.mark.slow
-def test_a_broker_that_is_killed_and_restarted(
+def test_a_job_survives_a_kill_and_restart_of_the_broker(
     ceph_gateway: CephGateway, redis_server: Redis, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
     """After SIGKILL and restart of the broker the job continues, with the right value and one outcome."""

@@ -35,7 +35,7 @@ def read_chunk_bytes(output: str) -> int:
     return int(re.search(r"([\d,]+) bytes a chunk", output)[1].replace(",", ""))  # type: ignore[index]
 
 
-def test_the_broker_carries_the_same_for_ten_times_the_text(text: Path) -> None:
+def test_ten_times_the_text_costs_the_broker_the_same(text: Path) -> None:
     """The value is right, and a chunk costs the broker under 1.6 kB, also for ten times the text."""
     small = run_demo("--chunks", "16", DEMO_PATH=str(text))
     large = run_demo("--chunks", "16", "--times", "10", DEMO_PATH=str(text))
@@ -51,7 +51,7 @@ def test_the_broker_carries_the_same_for_ten_times_the_text(text: Path) -> None:
     assert abs(read_chunk_bytes(large.stdout) - read_chunk_bytes(small.stdout)) < 100
 
 
-def test_a_text_that_is_not_there() -> None:
+def test_a_missing_text_is_refused() -> None:
     """A path that does not exist is refused in one line that names it."""
     run = run_demo("--path", "/no/such/text")
     assert run.returncode == 2

@@ -25,9 +25,9 @@ from .cluster import Cluster, running_cluster
 
 
 class UnknownTask(Task):  # type: ignore[type-arg]
-    """A task that looks like fanout's to the doctor, and that no worker has."""
+    """A task that no worker has, with the attribute by which the doctor knows fanout's tasks."""
 
-    name = "tests.stranger.process"
+    name = "tests.unknown.process"
     fanout_task = "tests.unknown"
 
     def run(self) -> None: ...
@@ -49,12 +49,12 @@ def test_a_good_installation(cluster: Cluster) -> None:
     environment = {**os.environ, **cluster.environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = {each["check"]: each for each in json.loads(done.stdout)}
-    assert {each["verdict"] for each in found.values()} == {"ok", "can't tell"}
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert {finding["verdict"] for finding in found.values()} == {"ok", "can't tell"}
     assert found["store: write once"]["found"] == "1 of 32 writers won, 3 times"
     assert found["broker"]["found"].startswith("RabbitMQ 3.")
     assert found["broker: consumer timeout"]["verdict"] == "can't tell"
-    workers = [each for check, each in found.items() if check.startswith("worker ")]
+    workers = [finding for check, finding in found.items() if check.startswith("worker ")]
     assert len(workers) == 2
     assert "guest:guest" not in done.stdout
 
@@ -67,7 +67,7 @@ def test_the_probe_result_is_written_for_workers(cluster: Cluster) -> None:
     assert [info.key for info in store.list("_probe/")] == ["_probe/clock", "_probe/result-1"]
 
 
-def test_a_queue_of_another_type(cluster: Cluster) -> None:
+def test_a_queue_of_another_type_is_broken(cluster: Cluster) -> None:
     """A classic queue that the app declares as quorum is broken. The doctor does not create a missing queue."""
     name = cluster.environment["TEST_QUEUE"]
     before = findings(cluster)[f"queue {name}"]
@@ -88,7 +88,7 @@ def test_a_queue_of_another_type(cluster: Cluster) -> None:
         del cluster.app.amqp.queues
 
 
-def test_a_worker_without_the_tasks(cluster: Cluster) -> None:
+def test_a_worker_without_a_task_is_broken(cluster: Cluster) -> None:
     """The finding of each worker names the tasks that callers have and the worker lacks."""
     cluster.app.register_task(UnknownTask())
     try:
@@ -98,10 +98,10 @@ def test_a_worker_without_the_tasks(cluster: Cluster) -> None:
             # This process also has tasks of other tests, which the workers lack, too.
             known, _, missed = finding.found.partition("does not know ")
             assert (finding.verdict, known) == (Verdict.BROKEN, "")
-            assert "tests.stranger.process" in missed.split(", ")
+            assert "tests.unknown.process" in missed.split(", ")
             assert not any(name.startswith(("tests.integration.app.", "tests.tasks.")) for name in missed.split(", "))
     finally:
-        cluster.app.tasks.unregister("tests.stranger.process")
+        cluster.app.tasks.unregister("tests.unknown.process")
 
 
 def test_redis_as_the_broker(redis_server: Redis, ceph_gateway: CephGateway, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_redis_as_the_broker(redis_server: Redis, ceph_gateway: CephGateway, tmp
     assert found["setting worker_soft_shutdown_timeout"].verdict is Verdict.CHANGE
 
 
-def test_a_wrong_password(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> None:
+def test_a_wrong_password_is_broken(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> None:
     """A broker that refuses the credentials is broken, and the password is not printed."""
     broker = rabbitmq.url.replace("guest:guest", "guest:sesame")
     environment = {**ceph_gateway.environment, "TEST_BROKER": broker, "TEST_BACKEND": ""}
@@ -125,7 +125,7 @@ def test_a_wrong_password(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_pat
     assert "sesame" not in finding.found + finding.remedy
 
 
-def test_a_gateway_that_ignores_conditions(rclone_gateway: Rclone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_ignores_conditions_is_broken(rclone_gateway: Rclone, monkeypatch: pytest.MonkeyPatch) -> None:
     """rclone's gateway is broken, because of its write-once puts only."""
     for name, value in rclone_gateway.environment.items():
         monkeypatch.setenv(name, value)

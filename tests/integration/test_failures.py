@@ -25,7 +25,7 @@ def cluster(redis_cluster: Cluster, tmp_path: Path) -> Cluster:
 
 
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
-def test_the_error_names_what_failed(cluster: Cluster, step: str) -> None:
+def test_the_error_names_the_failed_step(cluster: Cluster, step: str) -> None:
     """A failed job raises an error with task, job and step, and the worker's traceback as text."""
     job = FailingTask.submit({"step": step, "numbers": [1, 2, 3, 4]})
     with pytest.raises(JobFailed) as caught:
@@ -37,7 +37,7 @@ def test_the_error_names_what_failed(cluster: Cluster, step: str) -> None:
     assert job.state is JobState.FAILED
 
 
-def test_a_refused_input_leaves_nothing() -> None:
+def test_a_refused_input_leaves_no_object() -> None:
     """An input that the schema refuses raises at once with all paths, and nothing is stored or sent."""
     # The test has its own store, because jobs of other tests may still write to the cluster's.
     with Celery("refused", broker="memory://", set_as_current=False) as app:
@@ -48,19 +48,19 @@ def test_a_refused_input_leaves_nothing() -> None:
         assert list(app.fanout.runtime.store.list()) == []  # type: ignore[attr-defined]
 
 
-def test_a_parameter_that_cannot_be_encoded(cluster: Cluster) -> None:
+def test_a_parameter_that_cannot_be_encoded_is_refused(cluster: Cluster) -> None:
     """A value that cannot be encoded is refused in the caller, with its path."""
     with pytest.raises(Unencodable, match=r"numbers\[1\]\.what"):
         SlowTask.signature({"numbers": [1, {"what": object()}], "trace": ""})
 
 
-def test_a_bad_element_of_a_stream(cluster: Cluster) -> None:
+def test_a_wrong_element_of_a_stream_fails_the_job(cluster: Cluster) -> None:
     """An invalid element of a stream ends the job, and `submit` raises with its index."""
     with pytest.raises(JobFailed, match=r"numbers\[2\]: must be of integer type"):
         SumTask.submit({"numbers": iter([1, 2, "three"])})
 
 
-def test_cancel_a_running_job(cluster: Cluster) -> None:
+def test_a_cancelled_job_stops(cluster: Cluster) -> None:
     """A cancelled job ends at once for its caller, and its workers skip the remaining chunks."""
     numbers = list(range(100))
     job = SlowTask.submit({"numbers": numbers, "trace": str(cluster.trace), "pause_s": 0.3})
@@ -75,7 +75,7 @@ def test_cancel_a_running_job(cluster: Cluster) -> None:
     assert not cluster.runs("join")
 
 
-def test_cancel_after_the_end(cluster: Cluster) -> None:
+def test_cancel_after_the_end_changes_nothing(cluster: Cluster) -> None:
     """Cancelling a job that has ended changes nothing."""
     job = SumTask.submit({"numbers": [1, 2]})
     assert job.get(60) == 3
@@ -83,7 +83,7 @@ def test_cancel_after_the_end(cluster: Cluster) -> None:
     assert attach(job.id).get(60) == 3
 
 
-def test_a_deadline(cluster: Cluster) -> None:
+def test_a_job_fails_at_its_deadline(cluster: Cluster) -> None:
     """A job that has not ended by its deadline fails, and the error says so."""
     job = SlowTask.submit({"numbers": list(range(40)), "trace": str(cluster.trace), "pause_s": 0.5}, deadline_s=1.0)
     with pytest.raises(JobFailed, match="deadline"):
@@ -98,7 +98,7 @@ def test_a_timeout_leaves_the_job_alone(cluster: Cluster) -> None:
     assert job.get(60) == 6
 
 
-def test_progress(cluster: Cluster) -> None:
+def test_progress_rises_to_the_number_of_chunks(cluster: Cluster) -> None:
     """Progress rises to the number of chunks, and finally reports success."""
     job = SlowTask.submit({"numbers": list(range(10)), "trace": str(cluster.trace), "pause_s": 0.1})
     history = []
@@ -110,13 +110,13 @@ def test_progress(cluster: Cluster) -> None:
     assert last.state is JobState.SUCCEEDED
 
 
-def test_an_unknown_job(cluster: Cluster) -> None:
+def test_an_unknown_job_is_named(cluster: Cluster) -> None:
     """The error for a job that the store does not have names the job."""
     with pytest.raises(JobNotFound, match="no-such-job"):
         attach("no-such-job").get(1)
 
 
-def test_removing_a_job(cluster: Cluster) -> None:
+def test_a_removed_job_leaves_no_object(cluster: Cluster) -> None:
     """A removed job leaves no object."""
     job: Job = SumTask.submit({"numbers": [1, 2, 3]})
     job.get(60)

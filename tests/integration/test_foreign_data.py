@@ -1,4 +1,4 @@
-"""Sweeps and removals in a store that is surrounded by foreign data: they delete the jobs' objects and nothing else."""
+"""Sweeps and removals in a store with foreign data around it delete the jobs' objects and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fanout.sweep import sweep
 from storage import ObjectStore, StorageError, create_bucket, open_store
 
 RETENTION_S = 1.0
-"""Weeks, shortened for the test. Parameters are retained twice as long."""
+"""The retention, weeks in production. Parameters are retained twice as long."""
 
 LIMIT_S = 30.0
 
@@ -137,10 +137,10 @@ def sweep_once(app: Celery) -> None:
     list(sweep(app.fanout.runtime))  # type: ignore[attr-defined]
 
 
-def sweep_until_gone(container: Container, app: Celery, ours: set[str]) -> None:
-    """Sweep until no object of `ours` is left."""
+def sweep_until_removed(container: Container, app: Celery, own_objects: set[str]) -> None:
+    """Sweep until no object of `own_objects` is left."""
     ends_at = time.monotonic() + LIMIT_S
-    while left := ours & container.list_all().keys():
+    while left := own_objects & container.list_all().keys():
         assert time.monotonic() < ends_at, f"not swept away within {LIMIT_S:g} s: {sorted(left)}"
         sweep_once(app)
         time.sleep(0.1)
@@ -153,20 +153,20 @@ def find_new_records(before: Collection[str], after: Collection[str]) -> set[str
 
 def test_sweeps_delete_expired_jobs_and_nothing_else(container: Container) -> None:
     """Sweeps delete expired jobs and parameters, but no foreign data and nothing in other stores around."""
-    apps, ours = {}, {}
+    apps, own_objects = {}, {}
     for prefix in container.prefixes:
         before = container.list_all()
         apps[prefix] = container.app(prefix)
         run_job(apps[prefix])
-        ours[prefix] = find_new_records(before, container.list_all())
-        assert ours[prefix], "a job leaves records"
+        own_objects[prefix] = find_new_records(before, container.list_all())
+        assert own_objects[prefix], "a job leaves records"
     expected = container.list_all()
     for prefix, app in apps.items():
-        sweep_until_gone(container, app, ours[prefix])
+        sweep_until_removed(container, app, own_objects[prefix])
         # Further sweeps, as over weeks: objects that the first sweep skipped as too young are old by now.
         for _ in range(3):
             sweep_once(app)
-        expected = {name: body for name, body in expected.items() if name not in ours[prefix]}
+        expected = {name: body for name, body in expected.items() if name not in own_objects[prefix]}
         after = container.list_all()
         assert {name: after.get(name) for name in expected} == expected, f"a sweep of {prefix!r}"
     assert foreign_names(container) <= container.list_all().keys()
@@ -184,13 +184,13 @@ def test_objects_of_a_late_worker_are_swept(container: Container) -> None:
     attach(job_id, app=app).remove()
     for key in late:
         store.put(key, written[key])
-    sweep_until_gone(container, app, find_new_records(before, container.list_all()))
+    sweep_until_removed(container, app, find_new_records(before, container.list_all()))
     after = container.list_all()
     assert {name: after.get(name) for name in before} == before
 
 
 @pytest.mark.parametrize("job_id", ["photos", "order-4711", "backups"])
-def test_an_id_that_is_a_folders_name(container: Container, job_id: str) -> None:
+def test_a_job_id_that_is_the_name_of_a_folder(container: Container, job_id: str) -> None:
     """A job with the name of a folder runs, or is refused. Neither job nor removal touches the folder's objects."""
     app = container.app("")
     before = container.list_all()
@@ -206,7 +206,7 @@ def test_an_id_that_is_a_folders_name(container: Container, job_id: str) -> None
 
 
 @pytest.mark.parametrize("job_id", ["photos", "order-4711"])
-def test_a_removal_of_no_job(container: Container, job_id: str) -> None:
+def test_the_removal_of_a_missing_job_removes_nothing(container: Container, job_id: str) -> None:
     """The removal of a missing job removes nothing."""
     app = container.app("")
     before = container.list_all()

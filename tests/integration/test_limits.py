@@ -45,7 +45,7 @@ def inputs(cluster: Cluster, step: str, trace: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
-def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
+def test_a_step_over_the_hard_limit_fails_after_its_attempts(limited: Cluster, step: str, tmp_path: Path) -> None:
     """A step that is killed at the hard limit runs `max_attempts` times, and the error names limit and remedy.
 
     The errback fires once, after the last attempt, and the worker survives.
@@ -67,7 +67,7 @@ def test_the_hard_limit(limited: Cluster, step: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_limit_that_is_exceeded_once(limited: Cluster, tmp_path: Path) -> None:
+def test_a_chunk_that_exceeds_the_hard_limit_once_succeeds(limited: Cluster, tmp_path: Path) -> None:
     """A chunk that is killed at the hard limit and then runs quickly gives the right value."""
     trace = tmp_path / "trace"
     values = inputs(limited, "process", trace)
@@ -76,11 +76,11 @@ def test_a_limit_that_is_exceeded_once(limited: Cluster, tmp_path: Path) -> None
     wait_until(lambda: bool([*trace.glob("process-1.*")]) and bool([*trace.glob("process-2.*")]), "both chunks run")
     (tmp_path / "slow").unlink()
     assert job.get(60) == 3
-    # On a busy machine it may exceed the limit twice before this test sees both chunks run.
+    # On a busy machine the chunk may exceed the limit twice before this test sees both chunks run.
     assert len([*trace.glob("process-1.*")]) in (2, 3)
 
 
-def test_the_soft_limit(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_step_over_the_soft_limit_fails(environment: dict[str, str], tmp_path: Path) -> None:
     """A step that exceeds Celery's soft limit fails with the limit, the remedy, the item and a traceback."""
     settings = {"TEST_SETTINGS": json.dumps({"task_soft_time_limit": 2})}
     with running_cluster(tmp_path, {**environment, **settings}, workers=1) as cluster:

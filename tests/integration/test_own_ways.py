@@ -42,7 +42,7 @@ def cluster(
         yield cluster
 
 
-def test_a_context_and_a_hook(cluster: Cluster, hooks: Path) -> None:
+def test_all_steps_run_in_the_context_of_the_task_class(cluster: Cluster, hooks: Path) -> None:
     """Setup, process, combine and join run in the context that `__call__` enters. `on_failure` is called once."""
     assert ReportContextTask.submit({"numbers": [1, 2, 3, 4]}).get(30) == ["inside"]
     assert list(hooks.iterdir()) == []
@@ -54,14 +54,14 @@ def test_a_context_and_a_hook(cluster: Cluster, hooks: Path) -> None:
     assert [path.name.partition(".")[0] for path in hooks.iterdir()] == [f"JobFailed-{failed.id}"]
 
 
-def test_a_step_that_waits_for_a_job(cluster: Cluster) -> None:
-    """It fails at once and names the remedy, as in Celery. With `allow_join_result` it waits."""
+def test_a_step_that_waits_for_a_job_fails(cluster: Cluster) -> None:
+    """The step fails at once, with the remedy, as in Celery. With `allow_join_result` it waits."""
     with pytest.raises(JobFailed, match="never wait for a job within a task"):
         NestedTask.submit({"numbers": [1], "allowed": False}, max_attempts=1).get(30)
     assert NestedTask.submit({"numbers": [1], "allowed": True}).get(60) == [2]
 
 
-def test_a_value_that_json_cannot_represent(cluster: Cluster) -> None:
+def test_a_value_that_json_cannot_represent_is_sent_as_a_reference(cluster: Cluster) -> None:
     """A set is stored as a pickle for the caller. The next task and the body, on JSON, receive a reference."""
     signature = SetTask.signature({"numbers": [3, 1, 3]})
     assert signature.delay().get(timeout=30) == {1, 3}

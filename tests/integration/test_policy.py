@@ -28,13 +28,13 @@ def cluster(redis_cluster: Cluster) -> Cluster:
 
 @pytest.fixture
 def failing_input(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """A function that makes an input of which some numbers fail until `clear_failures` is called."""
+    """Return a function that makes an input of which some numbers fail until `clear_failures` is called."""
 
-    def make(*bad: int, items: int = 10) -> dict[str, Any]:
+    def make(*failing_numbers: int, items: int = 10) -> dict[str, Any]:
         failing, trace = tmp_path / "failing", tmp_path / "trace"
         failing.mkdir()
         trace.mkdir()
-        for number in bad:
+        for number in failing_numbers:
             (failing / str(number)).touch()
         return {"numbers": list(range(items)), "failing": str(failing), "trace": str(trace)}
 
@@ -47,12 +47,12 @@ def clear_failures(values: dict[str, Any]) -> None:
         path.unlink()
 
 
-def ran(values: dict[str, Any]) -> list[int]:
+def run_numbers(values: dict[str, Any]) -> list[int]:
     """Return the numbers of all runs of process."""
     return sorted(int(path.name.split(".")[0].split("-")[1]) for path in Path(values["trace"]).iterdir())
 
 
-def test_a_tolerant_job(cluster: Cluster, failing_input: Callable[..., dict[str, Any]]) -> None:
+def test_a_tolerant_job_lists_its_failed_items(cluster: Cluster, failing_input: Callable[..., dict[str, Any]]) -> None:
     """Failed items are listed and all others count. One failure more than tolerated fails the job, with an error."""
     values = failing_input(3, 7)
     job = FailOnFileTask.submit(values, tolerate=0.2)
@@ -61,12 +61,12 @@ def test_a_tolerant_job(cluster: Cluster, failing_input: Callable[..., dict[str,
         (3, "3 was told to fail"),
         (7, "7 was told to fail"),
     ]
-    assert ran(values).count(3) == 2
+    assert run_numbers(values).count(3) == 2
     with pytest.raises(JobFailed, match=r"items failed, at most 1 may \(tolerate=1\): item 3: ValueError: 3 was"):
         FailOnFileTask.submit(values, tolerate=1).get(60)
 
 
-def test_a_poison_chunk_is_tolerated(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_chunk_that_kills_its_worker_is_tolerated(cluster: Cluster, tmp_path: Path) -> None:
     """An item that kills its worker fails after `max_attempts` runs, and all other items keep their results."""
     values = {"numbers": list(range(10)), "poison": 4, "trace": str(tmp_path)}
     job = PoisonTask.submit(values, tolerate=1)
@@ -98,8 +98,8 @@ def test_a_retry_continues_the_chain(
     clear_failures(values)
     assert job.retry()
     assert job.get(60) == {"sum": 45, "failed": []}
-    assert {2, 3} <= set(ran(values))
-    assert not good & set(ran(values)), "good results were kept"
+    assert {2, 3} <= set(run_numbers(values))
+    assert not good & set(run_numbers(values)), "good results were kept"
     wait_until(lambda: AsyncResult(first.id, app=cluster.app).state == "SUCCESS", "the result followed")
     assert AsyncResult(first.id, app=cluster.app).get(timeout=60) == {"sum": 45, "failed": []}
     # Celery had also stored the failure for the rest of the chain.
@@ -109,7 +109,7 @@ def test_a_retry_continues_the_chain(
     assert not AsyncResult(first.id, app=cluster.app).failed()
 
 
-def test_a_job_submitted_twice(cluster: Cluster, failing_input: Callable[..., dict[str, Any]]) -> None:
+def test_a_job_submitted_twice_is_one_job(cluster: Cluster, failing_input: Callable[..., dict[str, Any]]) -> None:
     """The second submission returns the first one's job, before and after its end. Another input is refused."""
     values = failing_input()
     jobs = [FailOnFileTask.submit(values, job_id=f"order-{values['trace'].replace('/', '-')}") for _ in range(2)]
@@ -123,8 +123,8 @@ def test_a_job_submitted_twice(cluster: Cluster, failing_input: Callable[..., di
 
 
 @pytest.mark.slow
-def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
-    """With `sweep_every_s`, a job whose launch message was lost runs although no caller waits for it."""
+def test_a_periodic_sweep_continues_a_job_without_a_caller(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
+    """With `sweep_every_s`, a sweep by celery beat runs a job whose message was lost, without a waiting caller."""
     environment = {
         **ceph_gateway.environment,
         "TEST_BROKER": rabbitmq.url,
@@ -139,5 +139,5 @@ def test_beat_sweeps(rabbitmq: Any, ceph_gateway: Any, tmp_path: Path) -> None:
         )
         runtime.launch("lost", submission.intent())
         job = extension.job("lost")
-        wait_until(lambda: job.ready, "a sweep resumed it")
+        wait_until(lambda: job.ready, "a sweep launched the job")
         assert job.get(0) == 6

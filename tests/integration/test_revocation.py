@@ -30,7 +30,7 @@ def cluster(
         yield cluster
 
 
-def values(trace: Path, **others: Any) -> dict[str, Any]:
+def make_values(trace: Path, **others: Any) -> dict[str, Any]:
     return {"numbers": list(range(30)), "trace": str(trace), "pause_s": 0.4, **others}
 
 
@@ -43,9 +43,9 @@ def assert_cancelled(cluster: Cluster, job: Job, *, message: str = "its Celery t
     assert AsyncResult(job.id, app=cluster.app).state == "REVOKED"
 
 
-def test_revoked_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_revoked_before_its_setup(cluster: Cluster, tmp_path: Path) -> None:
     """A job with a countdown is cancelled at once, and does not run after the countdown."""
-    result = SlowTask.signature(values(tmp_path)).apply_async(countdown=3)
+    result = SlowTask.signature(make_values(tmp_path)).apply_async(countdown=3)
     result.revoke()
     with pytest.raises(JobCancelled):
         attach(result.id).get(30)
@@ -53,9 +53,9 @@ def test_revoked_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_revoked_while_chunks_run(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_revoked_while_chunks_run(cluster: Cluster, tmp_path: Path) -> None:
     """A running job stops before its next chunks, in all workers."""
-    job = SlowTask.submit(values(tmp_path))
+    job = SlowTask.submit(make_values(tmp_path))
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
     cluster.app.control.revoke(job.id)
     assert_cancelled(cluster, job)
@@ -63,9 +63,9 @@ def test_revoked_while_chunks_run(cluster: Cluster, tmp_path: Path) -> None:
     assert list(tmp_path.glob("join.*")) == []
 
 
-def test_terminated_in_setup(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_terminated_in_setup(cluster: Cluster, tmp_path: Path) -> None:
     """`terminate=True` kills setup, which does not run again."""
-    result = SlowTask.signature(values(tmp_path, setup_pause_s=60.0)).delay()
+    result = SlowTask.signature(make_values(tmp_path, setup_pause_s=60.0)).delay()
     wait_until(lambda: any(tmp_path.glob("setup.*")), "setup runs")
     result.revoke(terminate=True)
     assert_cancelled(cluster, attach(result.id))
@@ -78,9 +78,9 @@ class AddStamp(StampingVisitor):
         return {"tenant": "acme", "stamped_headers": ["tenant"]}
 
 
-def test_revoked_by_a_stamp(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_revoked_by_a_stamp(cluster: Cluster, tmp_path: Path) -> None:
     """The stamp identifies the job's next message, which ends the job."""
-    signature = SlowTask.signature(values(tmp_path))
+    signature = SlowTask.signature(make_values(tmp_path))
     signature.stamp(AddStamp())
     result = signature.delay()
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
@@ -89,24 +89,24 @@ def test_revoked_by_a_stamp(cluster: Cluster, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("process-*"))) < 30
 
 
-def test_expired_before_it_begins(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_whose_message_expired(cluster: Cluster, tmp_path: Path) -> None:
     """A job whose expired message a worker discards ends at once, not at the next sweep."""
-    result = SlowTask.signature(values(tmp_path)).apply_async(countdown=1.5, expires=1)
+    result = SlowTask.signature(make_values(tmp_path)).apply_async(countdown=1.5, expires=1)
     with pytest.raises(JobFailed, match="expired before a worker took it"):
         attach(result.id).get(20)
     wait_until_delivered(attach(result.id))
     assert AsyncResult(result.id, app=cluster.app).state == "REVOKED"
 
 
-def test_a_chord_fails_once(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_chord_with_a_revoked_job_fails_once(cluster: Cluster, tmp_path: Path) -> None:
     """A chord with a revoked job fails once."""
     calls = tmp_path / "calls"
     body = resolve_values.s()
     body.link_error(record_error.s(path=str(calls)))
-    header = [SlowTask.signature(values(tmp_path)), SumTask.signature({"numbers": [1]})]
+    header = [SlowTask.signature(make_values(tmp_path)), SumTask.signature({"numbers": [1]})]
     result = chord(header)(body)
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
-    revoked = next(each for each in result.parent.results if attach(each.id).progress().chunks == 30)
+    revoked = next(member for member in result.parent.results if attach(member.id).progress().chunks == 30)
     revoked.revoke()
     assert_cancelled(cluster, attach(revoked.id))
     wait_until(lambda: bool(read_lines(calls)), "the chord's errback was called")
@@ -114,9 +114,9 @@ def test_a_chord_fails_once(cluster: Cluster, tmp_path: Path) -> None:
     assert len(read_lines(calls)) == 1
 
 
-def test_new_workers_respect_the_revocation(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_revoked_job_does_not_run_on_new_workers(cluster: Cluster, tmp_path: Path) -> None:
     """After all workers, and their lists of revoked tasks, are gone, the job stays cancelled and does not run."""
-    job = SlowTask.submit(values(tmp_path))
+    job = SlowTask.submit(make_values(tmp_path))
     wait_until(lambda: any(tmp_path.glob("process-*")), "chunks run")
     cluster.app.control.revoke(job.id)
     wait_until(lambda: job.ready, "the outcome is recorded")

@@ -28,20 +28,20 @@ def cluster(
         yield cluster
 
 
-def test_a_signature_with_a_queue(cluster: Cluster) -> None:
+def test_all_steps_of_a_signature_go_to_its_queue(cluster: Cluster) -> None:
     """All steps of a signature with a queue run on the queue's worker."""
     signature = SumTask.signature({"numbers": [1, 2, 3]}).set(queue=QUEUE, priority=3, headers={"trace": "t"})
     assert signature.delay().get(timeout=30) == 6
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_submission_with_a_queue(cluster: Cluster, streamed: bool) -> None:
+def test_all_steps_of_a_submission_go_to_its_queue(cluster: Cluster, streamed: bool) -> None:
     """All steps of a submission with a queue run on the queue's worker."""
     numbers: Any = iter([1, 2, 3]) if streamed else [1, 2, 3]
     assert SumTask.submit({"numbers": numbers}, send_options={"queue": QUEUE}).get(30) == 6
 
 
-def test_lost_messages_come_back_to_the_queue(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_sweep_resends_to_the_queue_of_the_job(cluster: Cluster, tmp_path: Path) -> None:
     """A sweep sends messages again to the queue of the lost ones."""
     values = {"numbers": list(range(12)), "trace": str(tmp_path), "pause_s": 0.3}
     job = SlowTask.submit(values, send_options={"queue": QUEUE})

@@ -51,7 +51,7 @@ def eventful(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_events_go_out_between_the_chunks(eventful: Cluster, way: str) -> None:
+def test_events_between_the_chunks_disturb_no_confirms(eventful: Cluster, way: str) -> None:
     """With `task_send_sent_event` each way of launching gives the right value, and each chunk has its event."""
     sent: list[str] = []
     app = eventful.app
@@ -64,14 +64,14 @@ def test_events_go_out_between_the_chunks(eventful: Cluster, way: str) -> None:
                 listening.drain_events(timeout=20)
 
 
-def test_a_handler_that_publishes_itself(eventful: Cluster) -> None:
+def test_messages_of_a_handler_disturb_no_confirms(eventful: Cluster) -> None:
     """All messages are confirmed while a `before_task_publish` handler sends another message before each of them."""
     app, queue = eventful.app, uuid.uuid4().hex
     entity = Queue(queue, Exchange(queue), queue)
-    own: list[str] = []
+    senders: list[str] = []
 
     def handler(sender: str = "", **_: Any) -> None:
-        own.append(sender)
+        senders.append(sender)
         with app.producer_pool.acquire(block=True, timeout=10) as producer:
             producer.publish(sender, exchange=entity.exchange, routing_key=queue, declare=[entity])
 
@@ -81,7 +81,7 @@ def test_a_handler_that_publishes_itself(eventful: Cluster) -> None:
     finally:
         before_task_publish.disconnect(handler)
     assert job.get(timeout=60) == sum(range(300))
-    assert len(own) >= 300
+    assert len(senders) >= 300
 
 
 POOLS = """
@@ -97,7 +97,7 @@ for limit in (None, 0, 1):
 """
 
 
-def test_pools_of_any_size(rabbitmq: RabbitMQ) -> None:
+def test_each_message_arrives_once_with_pools_of_any_size(rabbitmq: RabbitMQ) -> None:
     """With a connection per message, or one for all, each message arrives once, and all connections are closed.
 
     The test runs in a new process, because kombu's pools and their limit belong to the process.
@@ -112,7 +112,7 @@ def test_pools_of_any_size(rabbitmq: RabbitMQ) -> None:
 
 @pytest.fixture
 def idle_cluster(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[Cluster]:
-    """No worker."""
+    """A cluster without workers."""
     with cluster_on(rabbitmq, tmp_path, workers=0) as cluster:
         yield cluster
 
@@ -152,12 +152,14 @@ def test_a_full_queue_slows_setup_down(rabbitmq: RabbitMQ, tmp_path: Path) -> No
     ):
         job = SlowTask.submit({"numbers": list(range(300)), "trace": str(cluster.trace), "pause_s": 0.0})
         assert job.get(timeout=120) == sum(range(300))
-        ran = sorted(int(path.name.split(".")[0].removeprefix("process-")) for path in cluster.runs("process-*"))
-        assert ran == list(range(300))
+        run_numbers = sorted(
+            int(path.name.split(".")[0].removeprefix("process-")) for path in cluster.runs("process-*")
+        )
+        assert run_numbers == list(range(300))
         assert len(cluster.runs("setup")) == len(cluster.runs("join")) == 1
 
 
-def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
+def test_publishing_to_a_full_queue_ends_in_time(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """Without consumers, a stream and a launch end in time, and the error names the queue and the remedy."""
     idle_cluster.app.conf.fanout_publish_timeout_s = 1.0
     queue = idle_cluster.environment["TEST_QUEUE"]
@@ -169,7 +171,7 @@ def test_a_queue_that_stays_full(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> N
             assert time.monotonic() - started_at < 10
 
 
-def test_a_job_that_is_cancelled_is_not_waited_for(
+def test_a_stream_stops_waiting_for_a_cancelled_job(
     idle_cluster: Cluster, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller whose stream waits for a full queue stops waiting when the job is cancelled."""
@@ -209,8 +211,8 @@ def is_blocked(broker: RabbitMQ) -> bool:
     return "blocked" in broker.ctl("list_connections", "state").split()
 
 
-def test_a_launch_during_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """It ends in time with the reason, and its job never runs, although RabbitMQ may read its messages later."""
+def test_a_launch_during_an_alarm_ends_in_time(own_broker: RabbitMQ, tmp_path: Path) -> None:
+    """The launch ends in time with the reason. Its job never runs, although RabbitMQ may read its messages later."""
     with cluster_on(own_broker, tmp_path, workers=0) as cluster:
         cluster.app.conf.fanout_publish_timeout_s = 1.0
         with raise_alarm(own_broker):
@@ -242,7 +244,7 @@ def test_a_setup_waits_for_the_end_of_an_alarm(own_broker: RabbitMQ, tmp_path: P
         assert len(cluster.runs("setup")) == 1
 
 
-def test_a_broker_that_is_down_and_restarted(own_broker: RabbitMQ, tmp_path: Path) -> None:
+def test_a_failed_launch_may_be_repeated_after_a_restart(own_broker: RabbitMQ, tmp_path: Path) -> None:
     """Launches under one id fail while the broker is down. After the restart there is one job with one message."""
     with cluster_on(own_broker, tmp_path, workers=0) as cluster:
         cluster.app.conf.fanout_publish_timeout_s = 0.5

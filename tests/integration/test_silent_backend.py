@@ -21,7 +21,7 @@ LATE_S = 1.0
 
 
 def test_get_keeps_its_timeout_while_redis_is_silent(tmp_path: Path) -> None:
-    """`get(timeout=…)` ends within a second of its timeout although Redis, which notifies of the end, is suspended."""
+    """`get(timeout=…)` ends within a second of its timeout while Redis, which notifies of the end, is suspended."""
     try:
         redis = Redis.start(tmp_path / "redis")
     except ServerUnavailable as error:

@@ -62,13 +62,13 @@ def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 @pytest.mark.parametrize("app", STORES, indirect=True)
 def test_get_and_submit_end_in_time(app: Celery) -> None:
     """`get` ends by its timeout and `submit` by the limit of a call, with an error that names the store."""
-    for act, errors in (
+    for call, errors in (
         (lambda: fanout.attach("some-job", app=app).get(timeout=TIMEOUT_S), (JobTimeout, StorageUnavailable)),
         (lambda: SumTask.submit({"numbers": [1, 2]}, app=app), StorageUnavailable),
         (lambda: SumTask.submit({"numbers": iter([1, 2])}, app=app), StorageUnavailable),
     ):
         started_at = time.monotonic()
         with pytest.raises(errors):
-            act()  # type: ignore[no-untyped-call]
+            call()  # type: ignore[no-untyped-call]
         # The first call also imports the clients and creates them.
         assert time.monotonic() - started_at < 2 * TIMEOUT_S + LATE_S
