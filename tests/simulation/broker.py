@@ -114,20 +114,20 @@ class Worker(Process):
         self.runtime = runtime
         self.message: Message | None = None
         self.sent = 0
-        """Number of messages sent since it took the current one."""
+        """Number of messages that the worker has sent since it took the current one."""
         self.acknowledges = True
-        """Whether the broker would still accept its acknowledgement."""
+        """Whether the broker would still accept an acknowledgement of the current message."""
         self.taken_at = 0.0
         self.serving: Fiber | None = None
         """The fiber that serves the current message. Other fibers run deferred work."""
         self.served: set[str] = set()
-        """Jobs whose messages it took."""
+        """Jobs of which the worker has taken messages."""
         self.has_begun = False
-        """Whether it has requested a record of its attempt at the current message."""
+        """Whether the worker has requested a record of its attempt at the current message."""
         self.has_recorded_interruption = False
-        """Whether a record says that its run was interrupted."""
+        """Whether a record says that the current run was interrupted."""
         self.refusals = 0
-        """Number of storage requests without a response since it took the current message."""
+        """Number of storage requests without a response since the worker took the current message."""
 
 
 class Broker:
@@ -144,7 +144,7 @@ class Broker:
         return not self.waiting and not self.on_the_way
 
     def post(self, message: Message, *, after_s: float) -> None:
-        """Take a message and deliver it after that time at the earliest."""
+        """Accept a message, and deliver it after that time at the earliest."""
         self.on_the_way += 1
         self._world.loop.at(self._world.loop.now + after_s, lambda: self._arrive(message))
 
@@ -174,7 +174,7 @@ class Broker:
         """Publish a message, from a fiber, to be delivered after some time at the earliest.
 
         Raises:
-            BrokerUnavailable: The broker refused it, or its confirm was lost.
+            BrokerUnavailable: The broker refused the message, or its confirm was lost.
         """
         world = self._world
         world.loop.sleep(world.latency() / 10)

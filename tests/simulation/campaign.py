@@ -23,7 +23,7 @@ class Summary:
     Attributes:
         schedules: Number of schedules.
         faults: Number of occurrences of each fault.
-        endings: Number of jobs by status.
+        outcomes: Number of jobs by status.
         virtual_s: Sum of the schedules' virtual times.
         violations: Seeds of the schedules that violated each invariant.
         examples: The first violation of each invariant, as text.
@@ -31,7 +31,7 @@ class Summary:
 
     schedules: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    endings: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
     violations: dict[str, list[int]] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Summary:
     def add(self, played: Played) -> None:
         self.schedules += 1
         self.faults.update(played.faults)
-        self.endings.update(played.endings)
+        self.outcomes.update(played.outcomes)
         self.virtual_s += played.lasted_s
         if played.violation is not None:
             invariant = played.violation.invariant
@@ -49,7 +49,7 @@ class Summary:
     def merge(self, other: Summary) -> None:
         self.schedules += other.schedules
         self.faults.update(other.faults)
-        self.endings.update(other.endings)
+        self.outcomes.update(other.outcomes)
         self.virtual_s += other.virtual_s
         for invariant, seeds in other.violations.items():
             self.violations.setdefault(invariant, []).extend(seeds)
@@ -57,9 +57,9 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the summary."""
-        jobs, hours = sum(self.endings.values()), self.virtual_s / 3600
+        jobs, hours = sum(self.outcomes.values()), self.virtual_s / 3600
         yield f"{self.schedules:,} schedules, {jobs:,} jobs, {hours:,.0f} h of their time"
-        yield "jobs " + ", ".join(f"{status}: {count:,}" for status, count in sorted(self.endings.items()))
+        yield "jobs " + ", ".join(f"{status}: {count:,}" for status, count in sorted(self.outcomes.items()))
         for fault, count in self.faults.most_common():
             yield f"  {count:>9,}  {fault}"
         yield f"{sum(map(len, self.violations.values()))} violations"
@@ -79,13 +79,13 @@ def play_many(schedules: int, *, seed: int, jobs: int) -> Iterator[Summary]:
             yield summary
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for part in pool.imap_unordered(_play_batch, batches):
-            summary.merge(part)
+        for batch_summary in pool.imap_unordered(_play_batch, batches):
+            summary.merge(batch_summary)
             yield summary
 
 
 def _play_batch(batch: tuple[int, int]) -> Summary:
-    # The library logs each fault, rightly, which would fill the log.
+    # The library logs each injected fault, which would fill the log.
     logging.disable(logging.CRITICAL)
     first, count = batch
     summary = Summary()
@@ -95,7 +95,7 @@ def _play_batch(batch: tuple[int, int]) -> Summary:
 
 
 def minimise(shape: Shape, *, for_s: float = 60.0) -> Shape:
-    """Return the schedule without each fault that can be dropped alone while the violation stays."""
+    """Return the schedule without the faults that can be dropped, one after the other, while the violation stays."""
     invariant = _invariant(shape)
     until = time.monotonic() + for_s
     number = 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .world import World
 
 STORE_RETRIES = 10
-FOLLOWS = "callbacks of the join"
+CALLBACKS = "callbacks of the join"
 
 
 class Engine:
@@ -79,7 +79,7 @@ class Engine:
                 job = worker.runtime.job(message.job_id, message.launch_id)
             except JobNotFound:
                 return
-            job.ledger.write_continuation(Continuation(message=FOLLOWS))
+            job.ledger.write_continuation(Continuation(message=CALLBACKS))
             run_setup(
                 worker.runtime,
                 message.job_id,

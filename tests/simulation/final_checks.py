@@ -65,7 +65,7 @@ class FinalChecks:
                 Ledger.of(ledger.store, job_id, generation).outcome() for generation in range(ledger.generation + 1)
             )
             if all(generation is None or generation.status != OutcomeStatus.CANCELLED for generation in generations):
-                self._invariants.violate("cancelled is cancelled", job_id)
+                self._invariants.violate("a cancelled job is cancelled", job_id)
         self._check_run_stats(job_id, ledger)
 
     def _check_value(self, job_id: str, ledger: Ledger, outcome: Outcome) -> None:
@@ -90,7 +90,7 @@ class FinalChecks:
             for chunk in range(manifest.chunks)
             for row in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
         ]
-        # A good result may have been written after join had found a failed item.
+        # A good result may have been written after join had read a failed item.
         if len(value) != len(stored) or any(
             a != b and not isinstance(a, dict) for a, b in zip(value, stored, strict=False)
         ):
@@ -117,18 +117,18 @@ class FinalChecks:
         stored = [
             row
             for chunk in range(manifest.chunks)
-            for part in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
-            if not isinstance(part, FailedItem)
-            for row in part
+            for values in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
+            if not isinstance(values, FailedItem)
+            for row in values
         ]
-        # A good result may have been written after others had been combined without it.
+        # A good result may have been written after the other results had been combined.
         if value != stored and not outcome.failed:
             self._invariants.violate("join receives the current results", f"{job_id}: {value} and not {stored}")
         if any(tuple(row) not in script.values[row[0]] or row[1] != value[0][1] for row in value):
             self._invariants.violate("the value equals that of a serial run", f"{job_id}: {value}")
-        given = [row[0] for row in value]
-        absent = set(range(manifest.items)) - set(given)
-        if given != sorted(set(given)) or (value and manifest.items != script.count(value[0][1])):
+        present = [row[0] for row in value]
+        absent = set(range(manifest.items)) - set(present)
+        if present != sorted(set(present)) or (value and manifest.items != script.count(value[0][1])):
             self._invariants.violate("the value equals that of a serial run", f"{job_id}: {value}")
         if outcome.failed != len(absent) or len(absent) > (shape.tolerate or 0):
             self._invariants.violate(
@@ -203,7 +203,7 @@ class FinalChecks:
         return failed_runs >= self._world.shape.max_attempts
 
     def _count_failed_runs(self, job_id: str, generation: int, chunk: int) -> int:
-        """Return the number of a chunk's failed runs in a generation, the maximum over all setup ids.
+        """Return the number of a chunk's failed runs in a generation, as the maximum over all setup ids.
 
         The outcome may be older than the manifest, and so belong to a superseded setup.
         """

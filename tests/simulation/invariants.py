@@ -64,7 +64,7 @@ class Invariants:
         if self.violation is None:
             self.violation = Violation(invariant, details)
 
-    # While it is played
+    # While a schedule is played
 
     def on_request(self, process: Process, verb: str, key: str) -> None:
         """Handle a storage request of a process."""
@@ -82,7 +82,7 @@ class Invariants:
         number, name = split_generation(launch_of(key)[1])
         kind = name.partition("/")[0]
         if before is not None and before != after and kind not in OVERWRITTEN:
-            self.violate("what is written once stays as it is", key)
+            self.violate("a record that is written once stays unchanged", key)
         if kind == "start":
             self._world.generations[job_id] = max(self._world.generations[job_id], number)
         fiber = self._world.loop.current()
@@ -94,7 +94,7 @@ class Invariants:
         self.unrecorded[message.work] += message.leaves_no_record
 
     def on_interruption(self, process: Process) -> None:
-        """Handle the death of a process, or a moment at which others may take it for dead."""
+        """Handle the death of a process, or a moment at which other processes may take it for dead."""
         if isinstance(process, Worker) and process.message is not None:
             self.failed_runs[process.message.work] += 1
             # A run that is recorded as interrupted is no attempt, even if its worker died before the requeue.
@@ -125,7 +125,8 @@ class Invariants:
     def on_requeue(self, worker: Worker, message: Message) -> None:
         """Handle a worker that requeues its message because the broker refused a message of the stage."""
         self.unrecorded[message.work] += 1
-        # It is redelivered as if its worker had died, and an attempt that a copy of it began looks like its own.
+        # The broker redelivers the message as if its worker had died.
+        # An attempt that a copy of the message began looks like one of this message.
         unrecorded = worker.refusals > 0 and not worker.has_recorded_interruption
         self.failed_runs[message.work] += message.step == "setup" and (unrecorded or self._copies[message.work] > 1)
 

@@ -21,32 +21,32 @@ class Killed(BaseException):
 
 
 class Process:
-    """A worker, a caller or a sweeper. It dies, is suspended and resumes with all of its fibers, its threads."""
+    """A worker, a caller or a sweeper. All of its fibers, its threads, die, are suspended and resume with it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.dead = False
         self.skew_s = 0.0
-        """Seconds that its clock is ahead of the store's."""
+        """Seconds that the process's clock is ahead of the store's."""
         self.suspended_until = 0.0
         self.fibers: set[Fiber] = set()
         self.pending: list[tuple[Fiber, int]] = []
         """Fibers, with their turns, that became due while the process was suspended."""
         self.restart: Callable[[], None] | None = None
-        """Starts a replacement after its death."""
+        """Starts a replacement after the death of the process."""
 
     def __repr__(self) -> str:
         return self.name
 
 
 class Fiber(greenlet):  # type: ignore[misc]
-    """A thread of a process. It runs until it sleeps or parks, and then the loop runs another."""
+    """A thread of a process. When it sleeps or parks, the loop runs another fiber."""
 
     def __init__(self, loop: Loop, process: Process, body: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         super().__init__(self._live, loop.hub)
         self.process = process
         self.turn = 0
-        """Number of its sleeps, so that a timer of an earlier sleep does not end a later one."""
+        """Number of sleeps so far, so that a timer of an earlier sleep does not end a later one."""
         self.done = False
         self.joining: list[Fiber] = []
         self._loop = loop
@@ -133,9 +133,9 @@ class Loop:
         """Schedule an action of the loop itself."""
         self._push(max(when, self.now), action, -1)
 
-    def _push(self, when: float, what: Any, turn: int) -> None:
+    def _push(self, when: float, target: Any, turn: int) -> None:
         self._count += 1
-        heapq.heappush(self._heap, (when, self._count, what, turn))
+        heapq.heappush(self._heap, (when, self._count, target, turn))
 
     def resume(self, process: Process) -> None:
         """Resume a suspended process with all of its fibers."""
@@ -167,9 +167,9 @@ class Loop:
         """Run events until `over` returns True, or until none is left."""
         heap = self._heap
         while heap and not over():
-            when, _, what, turn = heapq.heappop(heap)
+            when, _, target, turn = heapq.heappop(heap)
             if turn >= 0:
-                fiber: Fiber = what
+                fiber: Fiber = target
                 if fiber.done or fiber.turn != turn or fiber.process.dead:
                     continue
                 if fiber.process.suspended_until > when:
@@ -179,4 +179,4 @@ class Loop:
                 fiber.switch()
             else:
                 self.now = max(self.now, when)
-                what()
+                target()

@@ -1,4 +1,4 @@
-"""Mutations: the protocol without one of its parts. The simulation must detect each."""
+"""Mutations: the protocol without one of its parts. The simulation must detect each of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def mutation(**shape: Any) -> Callable[[Callable[[], Any]], None]:
 
 @mutation()
 def conditional_puts() -> Any:
-    """Make the store ignore conditions: the last write wins."""
+    """Let the store ignore conditions, so that the last write wins."""
     put = TimedStore.put
     return patch.object(TimedStore, "put", lambda self, key, body, *, if_absent=False: put(self, key, body))
 
@@ -115,12 +115,12 @@ def heartbeat_check_before_takeover() -> Any:
     """Let a resent join take over without a check of the claim holder's heartbeat."""
     last_claim = Ledger.last_claim
 
-    def date_back(self: Ledger) -> LastClaim | None:
+    def make_old(self: Ledger) -> LastClaim | None:
         claim = last_claim(self)
         return claim and replace(claim, made_at=0.0)
 
     return combine_patches(
-        patch.object(Ledger, "last_claim", date_back), patch.object(Ledger, "last_heartbeat", lambda self, step: None)
+        patch.object(Ledger, "last_claim", make_old), patch.object(Ledger, "last_heartbeat", lambda self, step: None)
     )
 
 
@@ -132,9 +132,9 @@ def heartbeats() -> Any:
 
 @mutation(rates={})
 def completion_check_after_manifest() -> Any:
-    """Let setup not check whether all chunks finished before it."""
-    blind = barrier.Completion(landed={}, due={0: "unseen"}, level=0, top={})
-    return patch.object(setup, "completion_of", lambda *_, **__: blind)
+    """Let setup skip the check whether all chunks have finished before the manifest."""
+    incomplete = barrier.Completion(landed={}, due={0: "unseen"}, level=0, top={})
+    return patch.object(setup, "completion_of", lambda *_, **__: incomplete)
 
 
 @mutation(rates={}, items=("good",) * 6, chunk_items=1)
@@ -161,8 +161,8 @@ def completeness_check_in_join() -> Any:
     completion_of = barrier.completion_of
 
     def complete(ledger: Ledger, manifest: Manifest, **options: Any) -> barrier.Completion:
-        all_of_them = dict.fromkeys(range(manifest.chunks), 0) | completion_of(ledger, manifest, **options).landed
-        return barrier.Completion(all_of_them, {}, 0, all_of_them)
+        all_chunks = dict.fromkeys(range(manifest.chunks), 0) | completion_of(ledger, manifest, **options).landed
+        return barrier.Completion(all_chunks, {}, 0, all_chunks)
 
     return combine_patches(
         patch.object(join, "completion_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1)
@@ -186,11 +186,11 @@ def combine_after_redelivery() -> Any:
     """Let a run stop, instead of combine, when its chunk has a result from an earlier delivery."""
     follow = process._Run._follow
 
-    def stay(self: Any, completion: ChunkResult) -> None:
+    def follow_first_delivery(self: Any, completion: ChunkResult) -> None:
         if not self._delivery.redelivered and not self._ref.resent:
             follow(self, completion)
 
-    return patch.object(process._Run, "_follow", stay)
+    return patch.object(process._Run, "_follow", follow_first_delivery)
 
 
 @mutation(items=("good",) * 3, chunk_items=1, combines="pairs", combine="poison")
@@ -207,7 +207,7 @@ def count_of_step_attempts() -> Any:
 
 @mutation(items=("slow",) * 4 + ("good",) * 3, workers=1, rates={"call refused": 0.15})
 def interrupted_runs_do_not_count() -> Any:
-    """Count runs that a storage failure interrupted as dead."""
+    """Count runs that a storage failure interrupted as lost."""
     admit = Attempts.admit
 
     def counting(self: Attempts, delivery: Delivery, **options: Any) -> Admission:
@@ -226,7 +226,7 @@ def interrupted_runs_do_not_count() -> Any:
     rates={"response lost": 0.12, "call refused": 0.1, "message late": 0.2},
 )
 def records_of_interruptions() -> Any:
-    """Write no records of interrupted runs, so that others take them for dead."""
+    """Write no records of interrupted runs, so that other workers count them as lost."""
     return combine_patches(
         patch.object(Ledger, "write_interrupted", lambda self, step, number, note: None),
         patch.object(Ledger, "write_claim_interrupted", lambda self, number, note: None),
@@ -270,7 +270,7 @@ def record_of_delivery() -> Any:
 
 @mutation()
 def check_for_ended_job() -> Any:
-    """Let workers not check whether the job has ended."""
+    """Let workers skip the check whether the job has ended."""
     return patch.object(CachedJob, "has_ended", lambda self: False)
 
 
@@ -294,6 +294,6 @@ def count_of_resent_setups() -> Any:
 @contextmanager
 def combine_patches(*patches: Any) -> Iterator[None]:
     with ExitStack() as stack:
-        for each in patches:
-            stack.enter_context(each)
+        for mutation_patch in patches:
+            stack.enter_context(mutation_patch)
         yield

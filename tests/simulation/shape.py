@@ -106,7 +106,7 @@ class Shape:
     def draw(cls, seed: int) -> Shape:
         """Return the shape of a seed."""
         rng = random.Random(f"shape {seed}")
-        trouble = rng.random() > 0.15
+        has_faults = rng.random() > 0.15
         return cls(
             seed=seed,
             items=_items(rng),
@@ -121,10 +121,10 @@ class Shape:
             max_attempts=rng.choice((1, 2, 3, 3, 3)),
             tolerate=rng.choice((0, 1, 2)) if rng.random() < 0.2 else None,
             retry_s=_spread(rng, 0.5, 2 * STALL_S) if rng.random() < 0.2 else None,
-            latency_s=_spread(rng, 0.01, STALL_S / 10 if trouble else STALL_S / 50),
-            message_s=_spread(rng, 0.01, 3.0 if trouble else 0.5),
+            latency_s=_spread(rng, 0.01, STALL_S / 10 if has_faults else STALL_S / 50),
+            message_s=_spread(rng, 0.01, 3.0 if has_faults else 0.5),
             faults_s=_spread(rng, 2.0, 20 * STALL_S),
-            rates=_rates(rng) if trouble else {},
+            rates=_rates(rng) if has_faults else {},
             deadline_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.06 else None,
             expires_s=_spread(rng, 1.0, 10 * STALL_S) if rng.random() < 0.05 else None,
             cancel_s=_spread(rng, 0.05, 5 * STALL_S) if rng.random() < 0.1 else None,

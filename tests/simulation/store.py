@@ -19,7 +19,7 @@ LATE_S = 20.0
 
 
 class TimedStore(MemoryStore):
-    """Objects in memory, dated by the schedule's clock. It reports each write to the invariants."""
+    """Objects in memory, dated by the schedule's clock. The store reports each write to the invariants."""
 
     def __init__(self, world: World) -> None:
         super().__init__("simulation")
@@ -75,24 +75,24 @@ class FaultyStore(ObjectStore):
         return iter(listing)
 
     def delete(self, keys: Iterable[str]) -> None:
-        # A batch is not atomic: other processes may read between two deletions.
+        # A batch is not atomic, because other processes may read between two deletions.
         for key in keys:
             self._call("delete", key, lambda key=key: self._inner.delete([key]))  # type: ignore[misc]
 
     def now(self) -> float:
         return self._call("head", "clock", lambda: self._world.loop.now)
 
-    def _call(self, verb: str, key: str, act: Callable[[], T]) -> T:
+    def _call(self, verb: str, key: str, request: Callable[[], T]) -> T:
         world = self._world
         world.invariants.on_request(world.loop.current().process, verb, key)
         world.loop.sleep(world.latency())
         fault = world.faults.draw_at_call()
         if fault is None:
             world.note(verb, key)
-            return act()
+            return request()
         world.note(verb, key, fault)
         if fault == "own write found" and verb != "put once":
-            return act()
+            return request()
         if fault == "put applied late" and not verb.startswith("put"):
             fault = "call refused"
         world.faults.record(fault)
@@ -109,18 +109,18 @@ class FaultyStore(ObjectStore):
         elif fault == "cut off":
             world.cut_off()
         if fault == "put applied late":
-            world.loop.at(world.loop.now + world.rng.random() * LATE_S, lambda: self._land(act))
-            raise StorageUnavailable(f"no answer yet: {verb} {key}", key=key)
-        answer = act()
+            world.loop.at(world.loop.now + world.rng.random() * LATE_S, lambda: self._apply_late(request))
+            raise StorageUnavailable(f"no response yet: {verb} {key}", key=key)
+        response = request()
         if fault == "killed after a call":
             world.die()
         if fault == "response lost":
-            raise StorageUnavailable(f"answer lost: {verb} {key}", key=key)
+            raise StorageUnavailable(f"response lost: {verb} {key}", key=key)
         if fault == "own write found":
-            raise ObjectExists(f"met: {key}", key=key)
-        return answer
+            raise ObjectExists(f"exists: {key}", key=key)
+        return response
 
     @staticmethod
-    def _land(act: Callable[[], object]) -> None:
+    def _apply_late(request: Callable[[], object]) -> None:
         with suppress(ObjectExists):
-            act()
+            request()

@@ -44,7 +44,7 @@ class Script:
             self._act(self._shape.setup, "setup")
 
     def count(self, salt: int) -> int:
-        """Return the number of items that a run of setup yields. A varying setup yields one more in each run."""
+        """Return the number of items that a run of setup yields. A varying setup yields one more item in each run."""
         return len(self._shape.items) + salt
 
     def process(self, index: int, salt: int) -> list[int]:
@@ -60,10 +60,10 @@ class Script:
 
     def combine(self, results: Iterable[list[list[int]]]) -> list[list[int]]:
         """Concatenate the rows of items, so that the value shows the order of the results."""
-        parts = list(results)
-        self.combined[parts[0][0][0]] += 1
+        inputs = list(results)
+        self.combined[inputs[0][0][0]] += 1
         self._act(self._shape.combine, "combine")
-        return [row for part in parts for row in part]
+        return [row for rows in inputs for row in rows]
 
     def join(self, results: Sequence[list[int]]) -> list[list[int]]:
         self.runs["join"] += 1
@@ -74,12 +74,12 @@ class Script:
 
     def join_combined(self, results: Sequence[list[list[int]]]) -> list[list[int]]:
         self._world.invariants.on_combined_join(len(results))
-        return [row for part in self.join(results) for row in part]
+        return [row for rows in self.join(results) for row in rows]
 
     def _act(self, kind: str, step: int | str) -> None:
         world = self._world
-        part = world.rng.random()
-        world.loop.sleep(SLOW_S * (0.5 + part) if kind == "slow" else QUICK_S * part)
+        fraction = world.rng.random()
+        world.loop.sleep(SLOW_S * (0.5 + fraction) if kind == "slow" else QUICK_S * fraction)
         if kind == "poison":
             world.note("poison", str(step))
             world.die()

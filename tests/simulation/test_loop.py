@@ -11,7 +11,7 @@ from .loop import EPOCH, Fiber, Loop, Process
 
 @pytest.mark.parametrize(("resume_after_s", "expected_s"), [(None, [50.0, 50.0, 80.0]), (20.0, [20.0, 30.0, 80.0])])
 def test_a_process_resumes_as_a_whole(resume_after_s: float | None, expected_s: list[float]) -> None:
-    """A suspended process resumes with all of its fibers, after 50 s or when resumed before, and none resumes early."""
+    """A suspended process resumes with all of its fibers, after 50 s or when resumed before. No fiber resumes early."""
 
     def uncaught(fiber: Fiber, error: BaseException) -> None:
         raise error

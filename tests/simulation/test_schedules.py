@@ -94,24 +94,24 @@ def test_every_seed_keeps_the_invariants(seed: int) -> None:
     check(Shape.draw(seed))
 
 
-def test_the_schedules_are_worth_playing() -> None:
-    """400 schedules have all faults, all endings and trees of several levels, and most of their jobs succeed."""
+def test_the_schedules_cover_all_faults_and_outcomes() -> None:
+    """400 schedules have all faults, all outcomes and trees of several levels, and most of their jobs succeed."""
     faults: Counter[str] = Counter()
-    endings: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     levels: Counter[int] = Counter()
     for seed in range(400):
         played = play(Shape.draw(seed))
         faults.update(played.faults)
-        endings.update(played.endings)
+        outcomes.update(played.outcomes)
         levels.update(played.levels)
     assert set(faults) == set(FAULTS)
-    assert set(endings) == {"succeeded", "failed", "cancelled"}
+    assert set(outcomes) == {"succeeded", "failed", "cancelled"}
     assert all(levels[level] > 10 for level in (1, 2, 3))
-    assert endings["succeeded"] > sum(endings.values()) / 2
+    assert outcomes["succeeded"] > sum(outcomes.values()) / 2
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_missing_part_is_noticed(name: str) -> None:
+def test_a_missing_part_of_the_protocol_is_detected(name: str) -> None:
     """Without each part of the protocol, an invariant is violated within a bounded number of schedules."""
     mutation: Mutation = MUTATIONS[name]
     with mutation.apply():
@@ -119,7 +119,7 @@ def test_a_missing_part_is_noticed(name: str) -> None:
         assert any(schedule.violation is not None for schedule in played)
 
 
-def test_a_schedule_plays_equally_everywhere() -> None:
+def test_a_schedule_is_equal_in_every_process() -> None:
     """A schedule's trace does not depend on string hashes, so that a seed replays its schedule in another process."""
     code = (
         "import logging, sys; logging.disable(50)\n"
@@ -141,7 +141,7 @@ def test_a_schedule_plays_equally_everywhere() -> None:
     assert traces[0] == traces[1]
 
 
-def test_a_shape_is_what_it_prints() -> None:
+def test_a_printed_shape_is_read_back() -> None:
     """The printed form of a shape, and its seed, give the same shape."""
     for seed in range(50):
         shape = Shape.draw(seed)

@@ -47,7 +47,7 @@ class Played:
     violation: Violation | None
     faults: Counter[str]
     faults_drawn: int
-    endings: Counter[str]
+    outcomes: Counter[str]
     levels: Counter[int]
     lasted_s: float
     trace: list[str]
@@ -73,13 +73,13 @@ class World:
         self.faults_end_at = EPOCH + shape.faults_s
         self._traced = traced
         self._processes: list[Process] = []
-        self._births = 0
+        self._started_count = 0
         self._retriers = 0
         """Number of processes that may still retry a job."""
         self.generations: Counter[str] = Counter()
         """The latest generation of each job."""
 
-    # What happens to processes
+    # Faults of processes
 
     def latency(self) -> float:
         return self.rng.random() * self.shape.latency_s
@@ -118,16 +118,16 @@ class World:
         worker.served.add(message.job_id)
         worker.serving = self.loop.spawn(worker, self.engine.serve, worker, message)
 
-    def note(self, what: str, about: str = "", remark: str = "") -> None:
+    def note(self, event: str, subject: str = "", remark: str = "") -> None:
         """Add a line to the trace."""
         if not self._traced:
             return
         current = self.loop.current()
-        who = current.process.name if isinstance(current, Fiber) else "-"
+        process_name = current.process.name if isinstance(current, Fiber) else "-"
         for number, job_id in enumerate(self.job_ids):
-            about, remark = about.replace(job_id, f"job{number}"), remark.replace(job_id, f"job{number}")
+            subject, remark = subject.replace(job_id, f"job{number}"), remark.replace(job_id, f"job{number}")
         self.trace.append(
-            f"{self.loop.now - EPOCH:9.3f} {who:10} {what:9} {about} {remark and f'  <- {remark}'}".rstrip()
+            f"{self.loop.now - EPOCH:9.3f} {process_name:10} {event:9} {subject} {remark and f'  <- {remark}'}".rstrip()
         )
 
     def number(self, job_id: str) -> int:
@@ -152,14 +152,14 @@ class World:
                     self.loop.kill(process)
             nodes = (info.key for info in self.objects.list() if "/combined/" in info.key)
             levels = Counter(map(level_of, nodes))
-            endings = Counter(str(outcome.status) for job in self.job_ids if (outcome := self.latest(job).outcome()))
+            outcomes = Counter(str(outcome.status) for job in self.job_ids if (outcome := self.latest(job).outcome()))
         SCRIPTS.clear()
         return Played(
             self.shape,
             self.invariants.violation,
             self.faults.injected,
             self.faults.drawn,
-            endings,
+            outcomes,
             levels,
             self.loop.now - EPOCH,
             self.trace,
@@ -271,15 +271,15 @@ class World:
         self.invariants.on_raise(process)
 
     def _start_worker(self) -> None:
-        self._births += 1
-        worker = Worker(f"worker{self._births}", self._runtime())
+        self._started_count += 1
+        worker = Worker(f"worker{self._started_count}", self._runtime())
         worker.skew_s = self._skew()
         self._processes.append(worker)
         self.broker.offer(worker)
 
     def _start(self, name: str, body: Callable[[Runtime], object], *, once: bool = False) -> None:
-        self._births += 1
-        process = Process(f"{name}{self._births}")
+        self._started_count += 1
+        process = Process(f"{name}{self._started_count}")
         process.skew_s = self._skew()
         process.restart = None if once else lambda: self._start(name, body)
         self._processes.append(process)
@@ -306,7 +306,7 @@ class World:
 
     def _sweep(self, runtime: Runtime) -> None:
         while True:
-            # Without faults, sweep less and less often: a stuck job stays stuck.
+            # Without faults, sweep less and less often, because no fault can change a stuck job.
             quiet_s = max(STALL_S, (self.loop.now - self.faults_end_at) / 4)
             self.loop.sleep(quiet_s * self.rng.random())
             with self._ignore_outages():
@@ -363,7 +363,7 @@ class World:
         except (StorageError, BrokerUnavailable, JobNotFound) as error:
             if not is_transient(error) and not isinstance(error, JobNotFound):
                 raise
-            self.note("gave up", repr(error))
+            self.note("outage", repr(error))
 
     def _uncaught(self, fiber: Fiber, error: BaseException) -> None:
         self.invariants.violate("a stage raises nothing but outages", f"{fiber.process.name}: {error!r}")
