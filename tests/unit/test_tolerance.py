@@ -396,7 +396,7 @@ def test_a_limit_holds_in_any_order(fails: Sequence[bool], chunk_items: int, lim
 # In the caller's process
 
 
-class EvenOnly(ForkJoinTask):
+class Fussy(ForkJoinTask):
     """A task whose process refuses odd numbers."""
 
     input_schema = {"numbers": {"type": "list"}}
@@ -419,13 +419,13 @@ class EvenOnly(ForkJoinTask):
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
 def test_run_tolerates(executor: Any) -> None:
     """Each executor records the failed items, and gives the same error if there are too many."""
-    assert EvenOnly.run({"numbers": [0, 1, 2, 3]}, executor=executor, workers=2) == {"sum": 2, "failed": [1, 3]}
+    assert Fussy.run({"numbers": [0, 1, 2, 3]}, executor=executor, workers=2) == {"sum": 2, "failed": [1, 3]}
     with pytest.raises(JobFailed, match=r"at most 1 may \(tolerate=1\): item \d: ValueError: \d is odd"):
-        EvenOnly.run({"numbers": [1, 3, 5, 7]}, executor=executor, workers=2, tolerate=1)
-    with pytest.raises(JobFailed, match=r"EvenOnly.process, chunk 0, item 1: ValueError: 1 is odd"):
-        EvenOnly.run({"numbers": [0, 1]}, executor=executor, workers=2, tolerate=None)
+        Fussy.run({"numbers": [1, 3, 5, 7]}, executor=executor, workers=2, tolerate=1)
+    with pytest.raises(JobFailed, match=r"Fussy.process, chunk 0, item 1: ValueError: 1 is odd"):
+        Fussy.run({"numbers": [0, 1]}, executor=executor, workers=2, tolerate=None)
 
 
 def test_a_class_attribute_sets_the_policy() -> None:
     """A class attribute sets the policy, as any other option."""
-    assert EvenOnly.declaration.options == Options(chunk_items=2, max_attempts=1, tolerate=0.5)
+    assert Fussy.declaration.options == Options(chunk_items=2, max_attempts=1, tolerate=0.5)
