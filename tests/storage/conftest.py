@@ -1,4 +1,4 @@
-"""Fixtures: every store behind one name, and an environment without credentials."""
+"""Fixtures: every store under one name, and an environment without credentials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def no_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -> Callable[[str], None]:
-    """Point boto3 at an endpoint, with credentials that mean nothing elsewhere."""
+    """Return a function that points boto3 at an endpoint, with credentials that no other server accepts."""
 
     def point_at(endpoint: str) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
@@ -47,7 +47,7 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -
 
 @pytest.fixture
 def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    """Start a scripted server and point boto3 at it; there is next to no pause between attempts."""
+    """Yield a function that starts a scripted server and points boto3 at it; pauses between requests are short."""
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, pause_s=0.001))
     with ExitStack() as open_servers:
 
@@ -71,14 +71,14 @@ def moto_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def moto_url(moto_endpoint: str, aws_environment: Callable[[str], None]) -> str:
-    """The URL of an empty prefix in an existing bucket of moto."""
+    """Return the URL of an empty prefix in an existing bucket of moto."""
     aws_environment(moto_endpoint)
     return _new_prefix()
 
 
 @pytest.fixture
 def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_aws_environment: None) -> str:
-    """The URL of an empty prefix on Ceph, with real authentication; skips where Ceph is not installed."""
+    """Return the URL of an empty prefix on Ceph, with real authentication; skip the test without Ceph."""
     gateway = request.getfixturevalue("ceph_gateway")
     for name, value in gateway.environment.items():
         monkeypatch.setenv(name, value)
@@ -87,19 +87,19 @@ def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no
 
 @pytest.fixture(params=["memory", "file", "moto-boto3", "moto-obstore", "ceph-boto3", "ceph-obstore"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """An empty store of each kind of server."""
+    """Return an empty store, for each store and client in turn."""
     if request.param == "memory":
         return MemoryStore()
     if request.param == "file":
         return FileStore(tmp_path / "store")
     server, client = request.param.split("-")
-    # obstore leaves keys that have to be quoted to boto3, and would do nothing under the odd prefix.
+    # obstore leaves keys that need quoting to boto3, and would be unused under the odd prefix.
     prefix = "an odd prefix" if client == "boto3" else "prefix"
     return open_store(f"{request.getfixturevalue(f'{server}_url')}/{prefix}?client={client}")
 
 
 def _new_prefix() -> str:
     url = f"s3://{_BUCKET}/test-{next(_prefixes)}"
-    # Each time, since a mock_aws() anywhere in this process empties the server in it.
+    # Create the bucket each time, because a mock_aws() in this process empties its server.
     create_bucket(url)
     return url

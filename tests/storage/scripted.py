@@ -1,4 +1,4 @@
-"""Servers that give scripted answers, or those of a real server without some feature."""
+"""Servers with scripted answers, and servers that pass requests on to a real server without some feature."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer:
         code: An S3 error code, wrapped into XML unless there is a body.
         body: The body as it is.
         headers: Further headers.
-        missing_bytes: How much longer the body is announced to be than it is.
+        missing_bytes: Number of bytes by which Content-Length exceeds the body.
     """
 
     status: int
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came in."""
+    """One recorded request."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Request:
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Gives its answers in order, the last one again and again, and records the requests."""
+    """A server that gives its answers in order, repeats the last one, and records the requests."""
 
     daemon_threads = True
 
@@ -61,7 +61,7 @@ Script = Callable[..., ScriptedServer]
 
 class _Handler(BaseHTTPRequestHandler):
     server: ScriptedServer
-    # With HTTP/1.0 it would not answer boto3's `Expect: 100-continue`, which then waits a second.
+    # With HTTP/1.0 the server would not answer boto3's `Expect: 100-continue`, which then waits a second.
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
@@ -103,7 +103,7 @@ def serving(answers: list[Answer]) -> Iterator[ScriptedServer]:
 
 
 class _RefusingHandler(BaseHTTPRequestHandler):
-    """Passes requests on to the server behind it, except those with a condition, as OpenStack Swift would."""
+    """Passes requests on to a server, except those with a condition, which OpenStack Swift refuses."""
 
     protocol_version = "HTTP/1.1"
     behind: str
@@ -146,7 +146,7 @@ class _RefusingHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def refusing_conditions(endpoint: str) -> Iterator[str]:
-    """Serve what the server at `endpoint` serves, but answer 501 to every condition; yields the endpoint."""
+    """Yield the endpoint of a server that answers like the one at `endpoint`, but 501 to every condition."""
     handler = type("Handler", (_RefusingHandler,), {"behind": urlsplit(endpoint).netloc})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True

@@ -32,7 +32,7 @@ def trickling_body(connection: socket.socket, over: threading.Event) -> None:
 
 @contextmanager
 def behaving(act: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """Run a server that handles its connections in this way; yields host and port."""
+    """Run a server that handles its connections with `act`; yield host and port."""
     over = threading.Event()
 
     def serve(connection: socket.socket) -> None:

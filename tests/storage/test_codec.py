@@ -1,4 +1,4 @@
-"""Values travel exactly or not at all, and damaged bytes are always found."""
+"""Values are restored exactly or refused, and damaged bytes are always found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from storage import CorruptObject, SequenceEncoder, Unencodable, checksum, decode, digest, encode
 from storage.codec.envelope import new_stream, seal_stream
 
-# Properties draw thousands of values; the function-scoped environment fixture does not matter to them.
+# Property tests draw thousands of values and do not depend on the environment fixture.
 law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 ZONES = st.one_of(
@@ -48,7 +48,7 @@ ATOMS = st.one_of(
     st.dates(),
     st.builds(lambda moment, fold: moment.replace(fold=fold), st.times(timezones=ZONES), FOLDS),
     st.timedeltas(),
-    # Signalling NaN has no hash: it is among the edges below instead.
+    # Signalling NaN has no hash, so it is one of the edges below.
     st.one_of(st.decimals(allow_nan=False), st.just(Decimal("NaN"))),
     st.fractions(),
     st.uuids(),
@@ -109,15 +109,15 @@ def same(one: Any, other: Any) -> bool:
 
 @law
 @given(VALUES)
-def test_every_value_comes_back_exactly(value: Any) -> None:
+def test_every_value_is_restored_exactly(value: Any) -> None:
     """decode(encode(x)) is x, in value and in type, at every depth."""
     assert same(decode(encode(value)), value)
 
 
 @law
 @given(VALUES)
-def test_equal_steps_give_equal_bytes(value: Any) -> None:
-    """Encoding what was decoded gives the same bytes again, so a repeated write compares equal."""
+def test_encoding_a_decoded_value_gives_equal_bytes(value: Any) -> None:
+    """Encoding a decoded value gives the same bytes again, so a repeated write compares equal."""
     assert encode(decode(encode(value))) == encode(value)
 
 
@@ -163,7 +163,7 @@ def test_sets_have_one_order() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_edges_come_back_exactly(value: object) -> None:
+def test_edge_values_are_restored_exactly(value: object) -> None:
     """The ends of ranges and the special cases of each type survive, alone and inside a tuple in a dict."""
     assert same(decode(encode(value)), value)
     assert same(decode(encode({"deep": [(value,)]})), {"deep": [(value,)]})
@@ -216,8 +216,8 @@ marked.note = "would be lost"  # type: ignore[attr-defined]
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_value_that_cannot_travel_is_refused_by_name(foreign: object) -> None:
-    """A value that would come back as another one is refused with its path, at any depth."""
+def test_an_unencodable_value_is_refused_with_its_path(foreign: object) -> None:
+    """A value that cannot be restored exactly is refused with its path, at any depth."""
     with pytest.raises(Unencodable, match=r"^value is .*What travels") as caught:
         encode(foreign)
     assert caught.value.path == "value"
@@ -265,8 +265,8 @@ def test_a_cycle_and_a_deep_nesting_are_refused() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: (inner,), lambda inner: {"a": inner}])
-def test_the_guaranteed_depth_travels(wrap: Any) -> None:
-    """98 levels around a lone surrogate, which needs the slow path, come back exactly."""
+def test_the_guaranteed_depth_is_restored(wrap: Any) -> None:
+    """98 levels around a lone surrogate, which needs the slow path, are restored exactly."""
     value: Any = "\ud800"
     for _ in range(98):
         value = wrap(value)
@@ -280,8 +280,8 @@ def test_shared_values_are_no_cycle() -> None:
     assert decode(encode([shared[:0], shared[:0]])) == [[], []]
 
 
-def test_default_replaces_what_does_not_travel() -> None:
-    """default is called once per foreign object, at any depth, and its result travels instead."""
+def test_default_replaces_unencodable_objects() -> None:
+    """The encoder calls default once per foreign object, at any depth, and encodes its result instead."""
     seen: list[object] = []
 
     def default(value: object) -> object:
@@ -432,8 +432,8 @@ def test_the_wire_format_is_stable(written: str, value: Any) -> None:
     ],
     ids=range(13),
 )
-def test_large_values_are_packed_as_small_ones_are(value: Any) -> None:
-    """A value that is written incrementally gives the same bytes as the packer alone, and comes back."""
+def test_large_values_are_packed_like_small_ones(value: Any) -> None:
+    """A value that is written incrementally gives the same bytes as the packer alone, and is restored exactly."""
     encoded = encode(value)
     assert same(decode(encoded), value)
     encoder = SequenceEncoder()
@@ -456,7 +456,7 @@ def test_large_values_are_packed_as_small_ones_are(value: Any) -> None:
     ids=range(4),
 )
 def test_a_large_value_is_checked_throughout(where: Callable[[object], object]) -> None:
-    """A lone surrogate survives among thousands of other values, and a foreign object is refused there."""
+    """Among thousands of other values, a lone surrogate survives and a foreign object is refused."""
     assert same(decode(encode(where("\ud800"))), where("\ud800"))
     with pytest.raises(Unencodable):
         encode(where(Thing()))
@@ -487,8 +487,8 @@ def test_a_newer_version_says_upgrade() -> None:
 
 
 @pytest.mark.parametrize("bytes_type", [bytes, bytearray, memoryview])
-def test_decode_takes_any_bytes(bytes_type: type) -> None:
-    """decode takes bytes, a bytearray or a memoryview."""
+def test_decode_accepts_any_bytes_type(bytes_type: type) -> None:
+    """decode accepts bytes, a bytearray or a memoryview."""
     assert decode(bytes_type(encode([1, (2,)]))) == [1, (2,)]
 
 
@@ -508,7 +508,7 @@ def test_checksum_is_stable() -> None:
 
 @law
 @given(st.lists(VALUES, max_size=8), st.integers(1, 4), st.booleans())
-def test_any_split_rejoins(items: list[Any], chunk_items: int, in_place: bool) -> None:
+def test_chunks_of_any_size_give_the_items_in_order(items: list[Any], chunk_items: int, in_place: bool) -> None:
     """However a sequence is cut into chunks, the decoded chunks give its items in order."""
     encoder = SequenceEncoder()
     chunks: list[bytes] = []
@@ -525,7 +525,10 @@ def test_any_split_rejoins(items: list[Any], chunk_items: int, in_place: bool) -
 
 
 def test_hand_over_reuses_the_memory_of_a_chunk() -> None:
-    """Nothing remains of a longer chunk before, or of a refused item; the last chunk may be finished."""
+    """A reused buffer keeps nothing of an earlier, longer chunk or of a refused item.
+
+    The last chunk may be finished.
+    """
     items: list[list[Any]] = [["x" * 600_000, "y" * 300_000], [1], [], [b"z" * 300_000, 2]]
     reused, fresh = SequenceEncoder(), SequenceEncoder()
     for chunk in items:
@@ -557,8 +560,8 @@ def test_a_view_of_a_chunk_must_not_be_kept() -> None:
     assert decode(encoder.finish()) == ["third"]
 
 
-def test_a_sequence_knows_its_size_and_counts_on() -> None:
-    """size_bytes grows with each item, a refused item changes nothing, the index runs on across chunks."""
+def test_a_sequence_knows_its_size_and_its_index() -> None:
+    """size_bytes grows with each item. A refused item changes nothing. The index continues across chunks."""
     encoder = SequenceEncoder("items", 15)
     encoder.add({"document": "x" * 100})
     size = encoder.size_bytes
@@ -576,7 +579,7 @@ def test_a_sequence_knows_its_size_and_counts_on() -> None:
     assert caught.value.path == "items[17][0]"
 
 
-def test_a_sequence_takes_an_item_as_it_is_now() -> None:
+def test_an_item_is_encoded_when_it_is_added() -> None:
     """An item is encoded when it is added, and later changes to it have no effect."""
     encoder = SequenceEncoder()
     row = [1]
@@ -585,7 +588,7 @@ def test_a_sequence_takes_an_item_as_it_is_now() -> None:
     assert decode(encoder.finish()) == [[1]]
 
 
-def test_an_encoder_leaves_nothing_to_the_collector() -> None:
+def test_an_encoder_is_freed_without_the_garbage_collector() -> None:
     """The buffers of an encoder, as large as its largest value, are freed with it."""
     encoder = SequenceEncoder()
     gc.collect()

@@ -1,4 +1,4 @@
-"""A large value is held once more while it is encoded, and no more than once while it is decoded."""
+"""Encoding holds a large value one more time in memory, and decoding at most one more time."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def peaks(encoding: str) -> tuple[float, float, float]:
 
 @on_linux
 @pytest.mark.parametrize("kind", VALUES)
-def test_a_value(kind: str) -> None:
-    """64 MiB of any large type: encoding takes its 64 MiB and a few, decoding as much, and nothing for arrays."""
+def test_memory_of_a_value(kind: str) -> None:
+    """Encoding 64 MiB of any large type takes 64 MiB and a few more. Decoding takes as much, and nothing for arrays."""
     size, to_encode, to_decode = peaks(
         f"value = {VALUES[kind]}; encoded, to_encode = growth_mib(lambda: encode(value)); del value"
     )
@@ -75,8 +75,8 @@ def test_a_value(kind: str) -> None:
 
 @on_linux
 @pytest.mark.parametrize("kind", ITEMS)
-def test_a_chunk(kind: str) -> None:
-    """A chunk of 64 items of a MiB is held once, with an item or two, and is not copied to be finished."""
+def test_memory_of_a_chunk(kind: str) -> None:
+    """An encoder holds a chunk of 64 items of a MiB once, with an item or two. It does not copy the finished chunk."""
     size, to_encode, _ = peaks(f"encoded, to_encode = growth_mib(lambda: chunk(64, lambda item: {ITEMS[kind]}))")
     assert 63 < size < 65
     assert to_encode < size + 8

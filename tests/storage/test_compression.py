@@ -1,4 +1,4 @@
-"""Compressed values are the same values, and cannot exhaust the memory of their reader."""
+"""Compressed values are restored exactly, and cannot exhaust the memory of their reader."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ WORDS = ["some words that repeat themselves"] * 1000
 
 
 def forged(body: bytes, *, length: int) -> bytes:
-    """Return a compressed value with any header and a valid checksum."""
+    """Return a compressed value with a header of any length and a valid checksum."""
     import xxhash
 
     return HEADER.pack(b"\x9fobj", 1, COMPRESSED, length, xxhash.xxh3_128_digest(body, COMPRESSED)) + body
 
 
 @pytest.mark.parametrize("value", [WORDS, "ä" * 2**20, {"a": np.zeros(5000), "b": (np.arange(10),)}, 1, b"", [[]]])
-def test_a_compressed_value_comes_back(value: Any) -> None:
-    """Any compressed value decodes to the same, even where compression saved nothing."""
+def test_a_compressed_value_is_restored(value: Any) -> None:
+    """Any compressed value decodes to an equal value, even if compression saved nothing."""
     encoded = encode(value, compression="zstd")
     np.testing.assert_equal(decode(encoded), value)
     assert len(encoded) <= len(encode(value))
     assert encode(value, compression="zstd") == encoded
 
 
-def test_a_chunk_may_be_compressed() -> None:
+def test_each_chunk_is_compressed_by_itself() -> None:
     """Each chunk of a sequence is compressed by itself."""
     encoder = SequenceEncoder(compression="zstd")
     for _ in range(2):
@@ -47,8 +47,8 @@ def test_a_chunk_may_be_compressed() -> None:
         assert len(chunk) < 1000
 
 
-def test_incompressible_values_stay_as_they_are() -> None:
-    """Random bytes, and values too small to gain, are stored plainly; no reader needs zstd for them."""
+def test_incompressible_values_are_stored_plainly() -> None:
+    """Random bytes, and values too small to gain, are stored plainly, so that a reader of them needs no zstd."""
     for value in (random.Random(1).randbytes(100_000), "short"):
         assert encode(value, compression="zstd") == encode(value)
 
@@ -59,8 +59,8 @@ def test_an_unknown_compression_is_refused() -> None:
         encode(1, compression="gzip")  # type: ignore[arg-type]
 
 
-def test_a_reader_allows_so_many_bytes() -> None:
-    """A value that states a larger size than the reader allows is refused, with the remedy, before memory is taken."""
+def test_a_value_beyond_the_readers_limit_is_refused() -> None:
+    """A value larger than the reader allows is refused, with the remedy, before memory is allocated."""
     bomb = encode(bytes(64 * MIB), compression="zstd")
     assert len(bomb) < 10_000
     tracemalloc.start()
@@ -89,8 +89,8 @@ def test_a_reader_allows_so_many_bytes() -> None:
         (b"", 0),
     ],
 )
-def test_a_frame_that_lies_is_refused(body: bytes, length: int) -> None:
-    """A frame of another length than its header states, cut short, doubled or no frame takes hardly any memory."""
+def test_a_frame_with_a_wrong_length_is_refused(body: bytes, length: int) -> None:
+    """A frame that is cut short, doubled, invalid or of a wrong length is refused, and takes hardly any memory."""
     tracemalloc.start()
     try:
         with pytest.raises(CorruptObject):
@@ -101,8 +101,8 @@ def test_a_frame_that_lies_is_refused(body: bytes, length: int) -> None:
     assert peak < 3 * MIB
 
 
-def test_zstd_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without zstd, writing and reading compressed values name the extra to install; plain ones are read."""
+def test_missing_zstd_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without zstd, writing and reading compressed values name the extra to install. Plain values are read."""
     compressed, plain = encode(WORDS, compression="zstd"), encode(WORDS)
     for module in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, module, None)

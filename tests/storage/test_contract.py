@@ -81,8 +81,8 @@ def put_all(store: ObjectStore, keys: list[str]) -> None:
             put.result()
 
 
-def test_bytes_come_back_as_they_went(store: ObjectStore) -> None:
-    """A body of any bytes type is read back as equal, read-only bytes, and a second put replaces it."""
+def test_bytes_are_read_as_they_were_written(store: ObjectStore) -> None:
+    """A body of any bytes type is read as equal, read-only bytes, and a second put replaces it."""
     store.put("a/b", b"first")
     for bytes_type in (bytes, bytearray, memoryview):
         store.put("a/b", bytes_type(bytes(range(256))))
@@ -93,7 +93,7 @@ def test_bytes_come_back_as_they_went(store: ObjectStore) -> None:
 
 
 def test_later_changes_to_a_buffer_do_not_reach_the_object(store: ObjectStore) -> None:
-    """Once put has returned, the caller's buffer is the caller's again."""
+    """Once put has returned, the caller may change its buffer."""
     body = bytearray(b"before")
     store.put("a", body)
     body[:] = b"after!"
@@ -110,8 +110,8 @@ def test_an_empty_body_is_an_object(store: ObjectStore) -> None:
     assert keys_of(store) == ["empty"]
 
 
-def test_a_large_body_comes_back_whole(store: ObjectStore) -> None:
-    """20 MB go there and back, and a range from the middle is the right one."""
+def test_a_large_body_is_read_whole(store: ObjectStore) -> None:
+    """A body of 20 MB is read as it was written, and so is a range from its middle."""
     body = bytes(range(251)) * 80_000
     store.put("large", body)
     assert store.get("large") == body
@@ -147,7 +147,7 @@ def test_a_missing_object_is_a_missing_file(store: ObjectStore) -> None:
         assert caught.value.key == "no/such"
 
 
-def test_head_tells_size_and_time(store: ObjectStore) -> None:
+def test_head_reports_size_and_time(store: ObjectStore) -> None:
     """head and list agree on the key, the size and a time in UTC that is about now."""
     store.put("a/b", b"12345")
     info = store.head("a/b")
@@ -157,18 +157,18 @@ def test_head_tells_size_and_time(store: ObjectStore) -> None:
     assert [(found.key, found.size, found.modified.tzinfo) for found in store.list()] == [("a/b", 5, UTC)]
 
 
-def test_a_store_tells_its_time(store: ObjectStore) -> None:
+def test_a_store_reports_its_time(store: ObjectStore) -> None:
     """now() is the clock that dates objects, here this machine's, whatever is wrapped around the store.
 
-    It takes two requests; what it leaves is one small object below `_probe/`, or nothing.
+    It makes two requests, and leaves one small object below `_probe/`, or nothing.
     """
     counted = CountingStore(store)
-    for asked in (store, VerifiedStore(counted)):
+    for clock in (store, VerifiedStore(counted)):
         before = time.time()
-        told = asked.now()
+        reported = clock.now()
         after = time.time()
         error_s = 0.6 + (after - before) / 2
-        assert before - error_s <= told <= after + error_s
+        assert before - error_s <= reported <= after + error_s
     assert counted.requests == {"put": 1, "head": 1}
     store.put("a", b"")
     assert abs(store.head("a").modified.timestamp() - store.now()) < 2
@@ -206,7 +206,7 @@ def test_one_of_many_writers_wins(store: ObjectStore) -> None:
     assert store.get("race") == bytes(winners) * 5000
 
 
-def test_put_once_tells_whose_bytes_exist(store: ObjectStore) -> None:
+def test_put_once_returns_other_existing_bytes(store: ObjectStore) -> None:
     """put_once returns None for the first write and its repetition, and the existing bytes otherwise."""
     assert put_once(store, "once", b"ours") is None
     assert put_once(store, "once", b"ours") is None
@@ -216,7 +216,7 @@ def test_put_once_tells_whose_bytes_exist(store: ObjectStore) -> None:
 
 
 def test_listing_is_in_byte_order_at_any_size(store: ObjectStore) -> None:
-    """1,234 keys come once each and sorted, from any start, under any prefix, and one call deletes them."""
+    """A listing gives each of 1,234 keys once and in order, from any start, under any prefix. One call deletes them."""
     many = [f"many/{number * 7919 % 1234:05d}" for number in range(1234)]
     others = ["many-", "many", "many0", "other/x", "é", "Z"]
     put_all(store, many + others)
@@ -251,7 +251,7 @@ def test_a_prefix_need_not_be_a_key(store: ObjectStore) -> None:
 
 
 def test_a_key_may_be_the_beginning_of_another(store: ObjectStore) -> None:
-    """`a` and `a/b` are two objects, and deleting one leaves the other."""
+    """`a` and `a/b` are two objects, and deleting one does not delete the other."""
     store.put("a", b"leaf")
     store.put("a/b", b"branch")
     assert (store.get("a"), store.get("a/b")) == (b"leaf", b"branch")
@@ -263,7 +263,7 @@ def test_a_key_may_be_the_beginning_of_another(store: ObjectStore) -> None:
     assert keys_of(store) == ["a"]
 
 
-def test_odd_keys_are_keys(store: ObjectStore) -> None:
+def test_odd_keys_are_valid(store: ObjectStore) -> None:
     """Spaces, unicode, '+', '%', '~' and all other printable characters survive put, get, list and delete."""
     for key in ODD_KEYS:
         store.put(key, key.encode())
@@ -290,7 +290,7 @@ def test_keys_that_some_store_cannot_hold_are_refused_by_all(store: ObjectStore)
 
 
 def test_deleting_is_repeatable(store: ObjectStore) -> None:
-    """Deleting what is missing, or nothing at all, is no error."""
+    """Deleting a missing object, or none at all, is no error."""
     store.put("a/b/c", b"")
     store.delete([])
     store.delete(["a/b/c", "a/b/d"])

@@ -1,4 +1,4 @@
-"""One limit for a call: over all attempts, both clients, and the making of clients."""
+"""One limit for a call includes all requests, both clients, and the making of clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .scripted import Answer, Script
 from .silent_servers import HEAD, behaving, silent, trickling, trickling_body
 
 SLACK_S = 5.0
-"""Longest time that a call whose limit is a fraction of a second may take on a machine that is busy."""
+"""Longest time that a call whose limit is a fraction of a second may take on a busy machine."""
 
 VERBS: dict[str, Callable[[ObjectStore], object]] = {
     "put": lambda store: store.put("a", b"x"),
@@ -48,24 +48,24 @@ def took_s(act: Callable[[], object], *, said: str) -> float:
 def test_a_callers_limit_holds(
     aws_environment: Callable[[str], None], act: Callable[[socket.socket, threading.Event], None], client: str
 ) -> None:
-    """Each verb, each page of a listing included, ends in time with a server that is silent or trickles."""
+    """Each verb, and each page of a listing, ends in time with a server that is silent or trickles."""
     with behaving(act) as host:
         aws_environment(f"http://{host}")
         store = open_store(f"s3://bucket?client={client}")
-        # The first request loads and makes what the others use.
+        # The first request imports modules and makes a client for the others.
         with within(0.2), suppress(StorageUnavailable):
             store.delete(["a"])
         for name, verb in VERBS.items():
             if act is trickling_body and name in ("put", "put once", "head", "delete"):
-                continue  # what is complete without a body, or its first byte says that it is no XML
+                continue  # complete without a body, or refused at its first byte, which is no XML
             with within(0.2):
                 took = took_s(lambda verb=verb: verb(store), said=r"within 0\.2 s")  # type: ignore[misc]
             assert took < SLACK_S, name
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
-def test_a_handshake_that_never_ends(aws_environment: Callable[[str], None], client: str) -> None:
-    """A server that accepts connections and speaks no TLS is given up in time."""
+def test_a_call_ends_in_time_without_a_tls_handshake(aws_environment: Callable[[str], None], client: str) -> None:
+    """A call to a server that accepts connections and speaks no TLS ends in time."""
     with behaving(silent) as host:
         aws_environment(f"https://{host}")
         with within(0.2):
@@ -73,10 +73,10 @@ def test_a_handshake_that_never_ends(aws_environment: Callable[[str], None], cli
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
-def test_a_credential_helper_that_hangs(
+def test_a_call_ends_in_time_if_a_credential_helper_hangs(
     no_aws_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: str
 ) -> None:
-    """The making of a client is within the limit too, and the next call asks the helper anew."""
+    """The limit includes the making of a client, and the next call asks the helper anew."""
     helper = tmp_path / "helper"
     helper.write_text("#!/bin/sh\nexec sleep 20\n")
     helper.chmod(0o755)
@@ -93,10 +93,10 @@ def test_a_credential_helper_that_hangs(
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
-def test_a_name_that_is_not_resolved(
+def test_a_call_ends_in_time_if_the_resolver_hangs(
     aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
-    """Where the resolver hangs for boto3, the caller does not."""
+    """A call ends in time although boto3's name resolution hangs."""
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(20))
     aws_environment("http://nowhere.invalid:1")
@@ -110,13 +110,13 @@ def test_a_name_that_is_not_resolved(
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
 @pytest.mark.parametrize("act", [silent, trickling], ids=lambda act: act.__name__)
-def test_the_default_limit_holds_for_all_attempts(
+def test_the_default_limit_holds_for_all_requests(
     aws_environment: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     act: Callable[[socket.socket, threading.Event], None],
     client: str,
 ) -> None:
-    """All attempts of both clients together end at the default limit, and the error names the server."""
+    """All requests of both clients together end at the default limit, and the error names the server."""
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=1.0, answer_s=0.4, pause_s=0.01))
     with behaving(act) as host:
         aws_environment(f"http://{host}")
@@ -130,10 +130,10 @@ def test_the_default_limit_holds_for_all_attempts(
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
-def test_a_dead_server_is_given_up_soon(
+def test_a_call_to_a_dead_server_ends_soon(
     aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
-    """A call to a port without a listener ends after the reach limit, whatever is left of the call's limit."""
+    """A call to a port without a listener ends after the reach limit, however much of the call's limit is left."""
     assert deadline.Limits().reach_s <= 10
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, reach_s=0.4, connect_s=0.2, pause_s=0.01))
     aws_environment("http://127.0.0.1:1")
@@ -143,8 +143,11 @@ def test_a_dead_server_is_given_up_soon(
     assert took_s(lambda: store.put("a", b"x"), said="127.0.0.1:1") < SLACK_S
 
 
-def test_a_busy_server_is_tried_within_the_limit_only(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers of 503 are retried, but no pause begins that would outlast the limit; the error is the 503."""
+def test_requests_to_a_busy_server_end_at_the_limit(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request with an answer of 503 is repeated, unless the pause before it would outlast the limit.
+
+    The error is the 503.
+    """
     script(Answer(503, "SlowDown"))
     store = open_store("s3://bucket?client=boto3")
     took_s(lambda: store.get("a"), said="SlowDown")
@@ -166,7 +169,7 @@ def test_a_large_body_has_more_time(script: Script, monkeypatch: pytest.MonkeyPa
         assert limit.remaining_s == pytest.approx(5, abs=1)
 
 
-def test_a_slow_line_is_waited_for(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_body_may_take_longer(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A body of unknown size may take longer than a small request, as long as bytes arrive."""
     body = bytes(900)
 
@@ -185,7 +188,7 @@ def test_a_slow_line_is_waited_for(aws_environment: Callable[[str], None], monke
 
 
 def test_the_sooner_limit_counts() -> None:
-    """Of nested limits the sooner counts, each ends with its block, and None sets none."""
+    """Of nested limits the sooner one counts. Each ends with its block, and None sets none."""
     assert remaining_s() is None
     with within(None):
         assert remaining_s() is None
@@ -202,7 +205,7 @@ def test_the_sooner_limit_counts() -> None:
     assert remaining_s() is None
 
 
-def test_time_that_is_up_costs_no_request(script: Script) -> None:
+def test_a_call_after_its_limit_makes_no_request(script: Script) -> None:
     """After its limit a call makes no request."""
     server = script(Answer(200))
     for client in ("boto3", "obstore"):
@@ -220,8 +223,8 @@ def test_a_limit_changes_no_result(script: Script) -> None:
             assert open_store(f"s3://bucket?client={client}").get("a") == b"there"
 
 
-def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most the allowed number of threads wait for answers; further callers wait for one, within their limit."""
+def test_the_number_of_waiting_threads_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most the allowed number of threads wait for answers. Further callers wait for a thread, within their limit."""
     monkeypatch.setattr("storage.waiting.MAX_WAITERS", 3)
     monkeypatch.setattr("storage.waiting._pools", {})
     over = threading.Event()
@@ -237,7 +240,7 @@ def test_threads_that_are_left_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
         assert call_within(lambda: "free again", CallLimit()) == "free again"
 
 
-def test_threads_are_used_again_and_go() -> None:
+def test_a_thread_runs_successive_calls() -> None:
     """One thread runs successive calls, with the caller's context, and its errors reach the caller."""
     seen: set[int] = set()
     with within(60):
@@ -250,7 +253,7 @@ def test_threads_are_used_again_and_go() -> None:
     assert threading.get_ident() not in seen
 
 
-def test_many_threads_may_ask_at_once() -> None:
+def test_many_threads_may_call_at_once() -> None:
     """Every caller gets its own answer."""
     with ThreadPoolExecutor(32) as pool:
         answers = pool.map(lambda number: call_within(lambda: number, CallLimit()), range(500))
@@ -258,7 +261,7 @@ def test_many_threads_may_ask_at_once() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own() -> None:
+def test_a_forked_child_has_its_own_threads() -> None:
     """A child of a process whose threads are all busy gets an answer."""
     with within(30):
         call_within(int, CallLimit())

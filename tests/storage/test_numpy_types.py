@@ -1,4 +1,4 @@
-"""Arrays of NumPy and Arrow travel exactly, and use the memory that was fetched."""
+"""Arrays of NumPy and Arrow are restored exactly, in the memory of the fetched bytes."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def chunk_of(*items: object, compression: Any = "none") -> bytes:
 
 @law
 @given(ARRAYS)
-def test_every_array_comes_back_exactly(array: np.ndarray[Any, Any]) -> None:
-    """Any dtype of fixed size in any shape survives, alone, inside of other values and as an item."""
+def test_every_array_is_restored_exactly(array: np.ndarray[Any, Any]) -> None:
+    """Any dtype of fixed size in any shape survives, alone, inside other values and as an item."""
     assert same(decode(encode(array)), array)
     assert same(decode(encode({"deep": [(array,)]}))["deep"][0][0], array)
     assert all(same(found, array) for found in decode(chunk_of(array, array)))
@@ -78,8 +78,8 @@ def test_every_array_comes_back_exactly(array: np.ndarray[Any, Any]) -> None:
 
 @law
 @given(ARRAYS)
-def test_equal_steps_give_equal_bytes(array: np.ndarray[Any, Any]) -> None:
-    """A decoded array gives the same bytes again, whatever the padding between its fields held."""
+def test_encoding_a_decoded_array_gives_equal_bytes(array: np.ndarray[Any, Any]) -> None:
+    """Encoding a decoded array gives the same bytes again, whatever the padding between its fields held."""
     assert encode(decode(encode(array))) == encode(array)
 
 
@@ -108,8 +108,8 @@ PADDED = np.dtype([("flag", "u1"), ("value", "<f8"), ("place", "<i2", (2, 3))], 
         (np.array([np.nan, -0.0, np.inf], dtype=np.float16), "C"),
     ],
 )
-def test_layouts_come_back(array: np.ndarray[Any, Any], order: str) -> None:
-    """Fortran order stays; a non-contiguous array comes back in C order; odd dtypes keep every detail."""
+def test_layouts_are_restored(array: np.ndarray[Any, Any], order: str) -> None:
+    """Fortran order is kept, a non-contiguous array is restored in C order, and odd dtypes keep every detail."""
     decoded = decode(encode(array))
     assert same(decoded, array)
     assert decoded.flags[f"{order}_CONTIGUOUS"]
@@ -117,7 +117,7 @@ def test_layouts_come_back(array: np.ndarray[Any, Any], order: str) -> None:
     assert decoded.dtype.fields == array.dtype.fields
 
 
-def test_padding_between_fields_does_not_travel() -> None:
+def test_padding_between_fields_is_zeroed() -> None:
     """Padding is zero in the bytes, so equal arrays give equal bytes and no stale memory leaves the process."""
     array = np.empty(200, dtype=PADDED)
     array.view("u1")[:] = 0xAB
@@ -148,7 +148,7 @@ def test_padding_between_fields_does_not_travel() -> None:
     ids=lambda scalar: type(scalar).__name__,
 )
 def test_scalars_keep_their_type(scalar: Any) -> None:
-    """A scalar comes back as that very type, also as a key and in a set, and not as an int or a float of Python."""
+    """A scalar is restored as its NumPy type, also as a key and in a set, and not as an int or a float of Python."""
     found = decode(encode([scalar, {"deep": (scalar,)}]))
     for decoded in (found[0], found[1]["deep"][0]):
         assert type(decoded) is type(scalar)
@@ -181,7 +181,7 @@ class Subclass(np.ndarray[Any, Any]):
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_a_value_that_cannot_travel_is_refused_by_name(foreign: object, reason: str) -> None:
+def test_an_unencodable_array_is_refused_with_its_path(foreign: object, reason: str) -> None:
     """Arrays of objects, subclasses and dtypes that differ between machines are refused with their path."""
     with pytest.raises(Unencodable, match=reason) as caught:
         encode({"rows": [np.zeros(1000), foreign]}, path="result")
@@ -198,7 +198,7 @@ def test_a_value_that_cannot_travel_is_refused_by_name(foreign: object, reason: 
 
 @pytest.mark.parametrize("beside", [(), "\ud800"], ids=["tuple", "surrogate"])
 def test_arrays_survive_the_slow_path(beside: object) -> None:
-    """Beside a value that has to be spelled out, large and small arrays come back exactly."""
+    """Beside a value that needs the slow path, large and small arrays are restored exactly."""
     value = [np.arange(1000), beside, np.arange(3), np.float32(1)]
     for decoded in (decode(encode(value)), decode(chunk_of(1, value))[1]):
         assert same(decoded[0], value[0])
@@ -207,14 +207,14 @@ def test_arrays_survive_the_slow_path(beside: object) -> None:
         assert same(decoded[3], value[3])
 
 
-def test_default_may_answer_with_an_array() -> None:
+def test_default_may_return_an_array() -> None:
     """The replacement of a foreign object may be an array."""
     decoded = decode(encode({"a": object()}, default=lambda _: np.arange(2000)))
     assert same(decoded["a"], np.arange(2000))
 
 
 def test_many_arrays_of_all_sizes_share_a_chunk() -> None:
-    """Thousands of arrays, inline and out of band, come back in order, and the size of the chunk is known."""
+    """Thousands of arrays, inline and out of band, are restored in order, and the size of the chunk is known."""
     blocks = [np.arange(size % 150, dtype=np.float64) + size for size in range(3000)]
     encoder = SequenceEncoder()
     for number, block in enumerate(blocks):
@@ -229,7 +229,7 @@ def test_many_arrays_of_all_sizes_share_a_chunk() -> None:
     assert decode(encoder.finish()) == []
 
 
-def test_an_item_is_taken_as_it_is_now() -> None:
+def test_an_array_is_encoded_when_it_is_added() -> None:
     """A change of an array after it was added has no effect."""
     encoder = SequenceEncoder()
     block = np.zeros(5000)
@@ -316,7 +316,7 @@ def test_unaligned_bytes_give_aligned_arrays() -> None:
         assert np.shares_memory(decoded[0], np.frombuffer(room, dtype="u1")) == (offset % 8 == 0)
 
 
-def test_arrays_come_aligned_out_of_stores_and_packs(tmp_path: Path) -> None:
+def test_arrays_from_stores_and_packs_are_aligned(tmp_path: Path) -> None:
     """A chunk from the middle of a pack has aligned arrays, in the memory of the bytes that were read."""
     for store in (MemoryStore(), FileStore(tmp_path / "store")):
         with PackWriter(store, lambda pack: f"packs/{pack}") as writer:
@@ -356,7 +356,7 @@ BATCH = pa.record_batch({"n": [1, None, 3], "s": ["a", "ü", None], "l": [[1], [
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_arrow_comes_back_exactly(value: Any) -> None:
+def test_arrow_is_restored_exactly(value: Any) -> None:
     """Tables, record batches and arrays keep type, schema, metadata, nulls and slices."""
     for decoded in (decode(encode({"a": (value,)}))["a"][0], decode(chunk_of(0, value))[1]):
         assert type(decoded) is type(value)
@@ -418,7 +418,7 @@ def test_crafted_tables_raise_one_error() -> None:
     ("package", "extra", "value"), [("numpy", "numpy", np.arange(1000)), ("pyarrow", "arrow", pa.array([1]))]
 )
 def test_a_missing_package_is_named(package: str, extra: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the package is not installed, the error names the extra to install, and the object."""
+    """If the package is not installed, the error names the extra to install, and the object."""
     data = encode([value])
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackage, match=rf"in/0007.*{package} is not installed.*fanout\[{extra}\]") as caught:
@@ -428,7 +428,7 @@ def test_a_missing_package_is_named(package: str, extra: str, value: Any, monkey
 
 
 def test_optional_packages_are_not_imported_without_need() -> None:
-    """Values without arrays are encoded and decoded without NumPy, Arrow or zstd."""
+    """Encoding and decoding values without arrays imports neither NumPy, Arrow nor zstd."""
     program = """if True:
         import sys
         from storage import SequenceEncoder, decode, encode

@@ -39,7 +39,7 @@ ERRORS = [
 ]
 
 
-def test_all_is_what_is_public() -> None:
+def test_all_names_the_public_names() -> None:
     """`__all__` names exactly the public names of the package, in order."""
     public = [
         name
@@ -51,7 +51,7 @@ def test_all_is_what_is_public() -> None:
 
 
 def test_importing_does_not_import_a_client() -> None:
-    """`import storage` leaves both clients alone, and opening an s3:// URL imports the one it takes."""
+    """`import storage` imports neither client, and opening an s3:// URL imports the one that it uses."""
     program = (
         "import sys, storage; clients = lambda: {'boto3', 'obstore'} & set(sys.modules); assert not clients(); "
         "storage.open_store('s3://bucket?client=obstore'); assert clients() == {'obstore'}; "
@@ -62,7 +62,7 @@ def test_importing_does_not_import_a_client() -> None:
 
 @pytest.mark.parametrize("error_type", ERRORS)
 def test_errors_survive_pickling(error_type: type[StorageError]) -> None:
-    """Type, text and attributes of every error come through pickle."""
+    """Type, text and attributes of every error survive pickling."""
     error = error_type("something happened", key="a/b", remedy="Do this.")
     error.__dict__["noted"] = 1
     revived = pickle.loads(pickle.dumps(error))
@@ -73,7 +73,7 @@ def test_errors_survive_pickling(error_type: type[StorageError]) -> None:
 
 
 @pytest.mark.parametrize("error_type", [error_type for error_type in ERRORS if error_type is not StorageError])
-def test_errors_are_natural_and_say_the_remedy(error_type: type[StorageError]) -> None:
+def test_errors_are_builtins_and_name_the_remedy(error_type: type[StorageError]) -> None:
     """Every error is also a builtin that callers know, and names a remedy."""
     assert len(error_type.__mro__) > 4
     assert error_type.__bases__[1].__module__ == "builtins"
@@ -90,7 +90,7 @@ def test_each_error_says_whether_it_is_transient() -> None:
 
 
 def test_unencodable_keeps_its_path() -> None:
-    """The path of an Unencodable comes through pickle."""
+    """The path of an Unencodable survives pickling."""
     assert pickle.loads(pickle.dumps(Unencodable("no", path="a[3].b"))).path == "a[3].b"
 
 
@@ -110,7 +110,7 @@ def test_unencodable_keeps_its_path() -> None:
     ],
 )
 def test_urls_open_and_have_one_form(url: str, canonical: str) -> None:
-    """A store's URL is the canonical form of what opened it, and opens it again."""
+    """A store's URL is the canonical form of the URL that opened it, and opens it again."""
     assert open_store(url).url == canonical
     assert open_store(canonical).url == canonical
 
@@ -143,7 +143,7 @@ def test_urls_open_and_have_one_form(url: str, canonical: str) -> None:
     ],
 )
 def test_urls_that_name_no_store_are_refused(url: str) -> None:
-    """Anything else is an InvalidStoreUrl, from open_store and from create_bucket."""
+    """open_store and create_bucket raise InvalidStoreUrl for any other URL."""
     for use in (open_store, create_bucket):
         with pytest.raises(InvalidStoreUrl):
             use(url)
@@ -160,7 +160,7 @@ def test_urls_that_name_no_store_are_refused(url: str) -> None:
     ],
 )
 def test_credentials_in_a_url_are_refused_and_never_shown(url: str) -> None:
-    """A URL with credentials is refused in words that do not repeat them."""
+    """A URL with credentials is refused, and the error does not repeat them."""
     with pytest.raises(InvalidStoreUrl) as caught:
         open_store(url)
     assert "sesame" not in str(caught.value)
@@ -168,19 +168,19 @@ def test_credentials_in_a_url_are_refused_and_never_shown(url: str) -> None:
 
 
 def test_a_memory_store_is_one_per_name() -> None:
-    """One name is one store in this process; another name, or a nameless store, is another one."""
+    """One name is one store in this process. Another name, or no name, is another store."""
     assert open_store("memory://one") is open_store("memory://one")
     assert open_store("memory://one") is not open_store("memory://two")
     assert MemoryStore().url != MemoryStore().url
 
 
-def test_creating_a_bucket_elsewhere_does_nothing() -> None:
+def test_creating_a_bucket_without_s3_does_nothing() -> None:
     """create_bucket accepts the URLs of stores that have no buckets."""
     create_bucket("memory://any")
 
 
-def test_counting_counts_as_s3_would_bill() -> None:
-    """Requests are counted by verb, pages and batches of 1,000 each, bytes by direction, failures included."""
+def test_requests_are_counted_as_s3_bills_them() -> None:
+    """CountingStore counts requests by verb, per page and per batch of 1,000, and bytes by direction, with failures."""
     store = CountingStore(MemoryStore())
     keys = [f"k{number:04d}" for number in range(1500)]
     for key in keys:
@@ -199,7 +199,7 @@ def test_counting_counts_as_s3_would_bill() -> None:
 
 
 def test_put_once_costs_one_request_or_two() -> None:
-    """A free key costs one request, a taken one two."""
+    """put_once costs one request for a free key and two for a taken one."""
     store = CountingStore(MemoryStore())
     put_once(store, "k", b"x")
     assert store.requests == {"put": 1}
@@ -207,8 +207,8 @@ def test_put_once_costs_one_request_or_two() -> None:
     assert store.requests == {"put": 2, "get": 1}
 
 
-def test_put_once_gives_up_on_an_object_that_keeps_vanishing() -> None:
-    """If the object exists at every put and is gone at every get, put_once raises instead of spinning."""
+def test_put_once_raises_if_an_object_keeps_vanishing() -> None:
+    """If the object exists at every put and is gone at every get, put_once raises instead of repeating for ever."""
 
     class Flickering(MemoryStore):
         def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
@@ -220,7 +220,7 @@ def test_put_once_gives_up_on_an_object_that_keeps_vanishing() -> None:
         put_once(store, "k", b"x")
 
 
-def test_a_directory_keeps_nothing_but_objects(tmp_path: Path) -> None:
+def test_a_directory_holds_only_objects(tmp_path: Path) -> None:
     """After puts and deletes no empty directory and no partial file is left in a file store."""
     store = FileStore(tmp_path / "deep" / "root")
     store.put("a/b/c", b"x")
@@ -232,7 +232,7 @@ def test_a_directory_keeps_nothing_but_objects(tmp_path: Path) -> None:
 
 
 def test_a_segment_too_long_for_a_file_name_is_refused(tmp_path: Path) -> None:
-    """A file store takes segments of up to 254 bytes, quoted, and names the limit beyond."""
+    """A file store accepts segments of up to 254 bytes, quoted. The error for a longer one names the limit."""
     store = FileStore(tmp_path)
     store.put("x" * 254, b"")
     assert [info.key for info in store.list("x")] == ["x" * 254]
@@ -251,7 +251,7 @@ def test_a_root_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ahead_s", [0.0, -90.0, 3600.0])
 @pytest.mark.parametrize("whole_seconds", [False, True])
-def test_the_stores_clock_is_read_from_what_it_dates(ahead_s: float, whole_seconds: bool) -> None:
+def test_the_stores_clock_is_read_from_its_dates(ahead_s: float, whole_seconds: bool) -> None:
     """The time is the store's and not this machine's, to half a second even if dates are whole seconds."""
 
     class Dated(MemoryStore):

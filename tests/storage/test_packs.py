@@ -80,8 +80,8 @@ def wait_until_stored(store: MemoryStore, *packs: int) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(1, 100), st.integers(1, 5), st.data())
-def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, upload_concurrency: int, data: st.DataObject) -> None:
-    """Every chunk comes back by its slice, in order, wherever the packs were cut or flushed."""
+def test_slices_keep_order(chunks: list[bytes], pack_bytes: int, upload_concurrency: int, data: st.DataObject) -> None:
+    """A reader gets every chunk by its slice, in order, wherever the packs were cut or flushed."""
     store = CountingStore(MemoryStore())
     flush_after = data.draw(st.sets(st.integers(0, 40), max_size=5))
     with PackWriter(store, key, pack_bytes=pack_bytes, upload_concurrency=upload_concurrency) as writer:
@@ -99,8 +99,8 @@ def test_any_split_rejoins(chunks: list[bytes], pack_bytes: int, upload_concurre
     )
 
 
-def test_a_pack_is_no_larger_than_asked() -> None:
-    """A chunk that would exceed the pack begins the next one; only a chunk larger than a pack makes a larger one."""
+def test_a_pack_is_no_larger_than_its_limit() -> None:
+    """A chunk that would exceed the pack begins the next one. Only a chunk larger than a pack makes a larger pack."""
     store = MemoryStore()
     writer = PackWriter(store, key, pack_bytes=10)
     for length in (4, 4, 4, 25, 10, 1):
@@ -196,7 +196,7 @@ def test_close_raises_the_error_of_the_last_upload() -> None:
 
 
 def test_a_failing_block_leaves_no_thread_behind() -> None:
-    """When the block raises, the writer waits for begun uploads, drops the rest, and the block's error is raised."""
+    """When the block raises, the writer waits for begun uploads and drops the rest. The block's error is raised."""
     store = GatedStore()
     store.let_end(0)
 
@@ -212,7 +212,7 @@ def test_a_failing_block_leaves_no_thread_behind() -> None:
 
 
 def test_a_block_that_ends_well_closes_the_writer() -> None:
-    """Leaving the block uploads the rest; the slices that close() would have returned are left to stored()."""
+    """The end of the block uploads the rest, and stored() returns the slices that close() would have returned."""
     store = MemoryStore()
     with PackWriter(store, key) as writer:
         writer.append(b"abc")
@@ -222,7 +222,7 @@ def test_a_block_that_ends_well_closes_the_writer() -> None:
         writer.append(b"d")
 
 
-def test_nothing_written_is_nothing_stored() -> None:
+def test_a_writer_without_chunks_stores_nothing() -> None:
     """A writer without chunks makes no request, and an empty chunk is a chunk."""
     store = CountingStore(MemoryStore())
     with PackWriter(store, key) as writer:
@@ -278,7 +278,7 @@ def test_small_slices_are_read_together() -> None:
 
 
 def test_damaged_read_ahead_is_read_again() -> None:
-    """Damaged read-ahead bytes are discarded: the next attempt asks the store again."""
+    """A reader discards damaged read-ahead bytes, and its next read asks the store again."""
     store = MemoryStore()
     reader = PackReader(store)
     location = Slice(0, 0, 3, checksum(b"abc"))
@@ -289,7 +289,7 @@ def test_damaged_read_ahead_is_read_again() -> None:
     assert reader.read(key(0), location) == b"abc"
 
 
-def test_packs_may_begin_small() -> None:
+def test_first_bytes_makes_the_first_pack_small() -> None:
     """With `first_bytes` the first chunks are durable early, and later packs are as large as without."""
     writer = PackWriter(MemoryStore(), key, pack_bytes=40, first_bytes=10)
     for _ in range(16):
@@ -315,7 +315,7 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
     begun.append(list(store.begun))
     store.let_end(0)
     store.wait_for_begun(4)
-    # Threads of a pool begin in any order.
+    # The threads of a pool begin in any order.
     begun.append(sorted(store.begun))
     store.let_end(1, 2, 3)
     producer.join(30)
@@ -324,7 +324,7 @@ def test_a_small_first_pack_is_uploaded_alone() -> None:
 
 
 def test_buffers_are_used_again() -> None:
-    """Any number of packs uses at most one buffer per upload, and one that is being filled."""
+    """A writer uses at most one buffer per upload, and one that it fills, for any number of packs."""
     store = MemoryStore()
     with PackWriter(store, key, pack_bytes=100, upload_concurrency=2) as writer:
         seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Frames, series and indexes of pandas travel exactly, column by column, or are refused."""
+"""Frames, series and indexes of pandas are restored exactly, column by column, or refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ INDEXES: dict[str, Any] = {
 
 
 def assert_same(one: Any, other: Any) -> None:
-    """Equal values, of equal types and dtypes, with names, frequencies, attributes and flags."""
+    """Assert equal values, of equal types and dtypes, with names, frequencies, attributes and flags."""
     assert type(one) is type(other)
     if isinstance(one, pd.Index):
         pd.testing.assert_index_equal(one, other, exact=True, check_names=True)
@@ -90,8 +90,8 @@ def assert_same(one: Any, other: Any) -> None:
             assert_same(one.iloc[:, position], other.iloc[:, position])
 
 
-def check(value: Any) -> None:
-    """Assert that a value comes back exactly, alone and inside other values, and gives equal bytes again."""
+def assert_restored(value: Any) -> None:
+    """Assert that a value is restored exactly, alone and inside other values, and gives equal bytes again."""
     encoded = encode(value)
     assert_same(decode(encoded), value)
     assert encode(decode(encoded)) == encoded
@@ -101,36 +101,36 @@ def check(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_every_dtype_comes_back_exactly(name: str) -> None:
-    """A series and a column of each dtype keep it, with what is missing."""
+def test_every_dtype_is_restored_exactly(name: str) -> None:
+    """A series and a column of each dtype keep the dtype and the missing values."""
     series = pd.Series(VALUES[name], name=name, index=pd.Index([5, 6, 7]))
     series.index = pd.Index([5, 6, 7])
-    check(series)
-    check(pd.DataFrame({name: series, "twice": series}))
-    check(series.iloc[:0])
+    assert_restored(series)
+    assert_restored(pd.DataFrame({name: series, "twice": series}))
+    assert_restored(series.iloc[:0])
 
 
 @pytest.mark.parametrize("name", INDEXES)
-def test_every_index_comes_back_exactly(name: str) -> None:
-    """As an index, as that of a frame, and as its columns."""
-    check(INDEXES[name])
-    check(pd.DataFrame({"a": [1, 2, 3]}, index=INDEXES[name]))
+def test_every_index_is_restored_exactly(name: str) -> None:
+    """Each index is restored exactly alone, as the index of a frame, and as its columns."""
+    assert_restored(INDEXES[name])
+    assert_restored(pd.DataFrame({"a": [1, 2, 3]}, index=INDEXES[name]))
     frame = pd.DataFrame(np.arange(6.0).reshape(2, 3))
     frame.columns = INDEXES[name]
-    check(frame)
+    assert_restored(frame)
 
 
-def test_a_frame_as_a_whole() -> None:
-    """All columns together, two with one name, with attributes and flags; and a frame without rows, columns or both."""
+def test_a_frame_of_all_dtypes_is_restored_exactly() -> None:
+    """One frame has all columns, two with one name, attributes and flags. Others lack rows, columns or both."""
     frame = pd.concat([pd.Series(value).reset_index(drop=True).rename(name) for name, value in VALUES.items()], axis=1)
     frame.attrs = {"source": ("a", 1)}
-    check(frame)
-    check(pd.concat([frame, frame[["ints"]]], axis=1))
-    check(frame.iloc[:0])
-    check(frame.iloc[:, :0])
-    check(pd.DataFrame())
-    check(frame.set_flags(allows_duplicate_labels=False))
-    check(frame.set_index(["text", "ints"]))
+    assert_restored(frame)
+    assert_restored(pd.concat([frame, frame[["ints"]]], axis=1))
+    assert_restored(frame.iloc[:0])
+    assert_restored(frame.iloc[:, :0])
+    assert_restored(pd.DataFrame())
+    assert_restored(frame.set_flags(allows_duplicate_labels=False))
+    assert_restored(frame.set_index(["text", "ints"]))
 
 
 @law
@@ -145,9 +145,9 @@ def test_a_frame_as_a_whole() -> None:
         index=frames.range_indexes(max_size=8),
     )
 )
-def test_every_frame_comes_back_exactly(frame: pd.DataFrame) -> None:
-    """A frame with any columns comes back exactly."""
-    check(frame)
+def test_every_frame_is_restored_exactly(frame: pd.DataFrame) -> None:
+    """A frame with any columns is restored exactly."""
+    assert_restored(frame)
 
 
 def test_columns_are_not_copied() -> None:
@@ -175,15 +175,15 @@ class SubFrame(pd.DataFrame):
     ],
     ids=["subclass", "sparse", "object", "category"],
 )
-def test_a_value_that_cannot_travel_is_refused(value: Any, reason: str) -> None:
-    """A subclass, a dtype without a form, an object that does not travel: each is refused with its path."""
+def test_an_unencodable_value_is_refused(value: Any, reason: str) -> None:
+    """A subclass, a dtype without an encoding and an unencodable object are each refused with their path."""
     with pytest.raises(Unencodable, match=reason) as caught:
         encode({"rows": [value]})
     assert caught.value.path.startswith("value.rows[0]")
 
 
 def test_pandas_is_imported_only_for_its_values(tmp_path: Path) -> None:
-    """Encoding never imports pandas. Decoding a frame does, and names the extra where pandas is missing."""
+    """Encoding never imports pandas. Decoding a frame does, and names the extra if pandas is not installed."""
     (tmp_path / "frame").write_bytes(encode(pd.DataFrame({"a": [1]})))
     program = (
         "import sys; from pathlib import Path; import storage\n"

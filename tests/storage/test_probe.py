@@ -1,4 +1,4 @@
-"""A store's guarantees are probed: broken ones are found, named, and looked for once."""
+"""A store's guarantees are probed once, and broken ones are named."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Careless(MemoryStore):
 
 
 class Racing(MemoryStore):
-    """A store that looks first and then writes: concurrent writers all win."""
+    """A store that checks first and then writes: concurrent writers all win."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Refusing(MemoryStore):
 
 
 class LosingAnswers(MemoryStore):
-    """A store that writes, loses the answer, and meets its own object when it writes again."""
+    """A store that writes, loses the answer, and finds its own object when it writes again."""
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         super().put(key, body, if_absent=if_absent)
@@ -89,7 +89,7 @@ class Overwriting(MemoryStore):
 
 
 class ReadingLate(MemoryStore):
-    """A store that reads the first object for ever."""
+    """A store that returns the first object in every read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class WithoutRanges(MemoryStore):
 
 
 class ListingLate(MemoryStore):
-    """A store that lists nothing yet."""
+    """A store that does not list new objects."""
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         return iter(())
 
 
-class ListingTheDead(MemoryStore):
+class ListingDeleted(MemoryStore):
     """A store that lists deleted objects."""
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ def broken(store: ObjectStore) -> dict[str, str]:
     return {guarantee.name: guarantee.seen for guarantee in probe_store(store).broken}
 
 
-def left(store: ObjectStore) -> list[str]:
+def remaining_keys(store: ObjectStore) -> list[str]:
     return [info.key for info in store.list()]
 
 
@@ -150,10 +150,10 @@ def test_every_store_holds_its_guarantees(store: ObjectStore) -> None:
     assert (report.broken, report.error()) == ((), None)
     assert len(report.guarantees) == 6
     assert report.guarantees[0].seen == f"1 of {WRITERS} writers won, {ROUNDS} times"
-    assert left(store) == []
+    assert remaining_keys(store) == []
 
 
-def test_a_probe_makes_as_many_requests_as_it_says() -> None:
+def test_a_probe_makes_110_requests() -> None:
     """A probe makes 110 requests, deletions and listings included."""
     store = CountingStore(MemoryStore())
     probe_store(store)
@@ -173,7 +173,7 @@ def test_a_probe_makes_as_many_requests_as_it_says() -> None:
         (ReadingLate(), "overwrite", "the overwritten object is still read"),
         (WithoutRanges(), "ranged read", "4096 other bytes came for a range of 500"),
         (ListingLate(), "list after write", "an object that was just written is not listed"),
-        (ListingTheDead(), "list after delete", "an object that was just deleted is listed"),
+        (ListingDeleted(), "list after delete", "an object that was just deleted is listed"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, ObjectStore) else "",
 )
@@ -183,7 +183,7 @@ def test_a_broken_guarantee_is_found(store: ObjectStore, name: str, seen: str) -
 
 
 def test_a_lost_answer_breaks_no_guarantee() -> None:
-    """No winner at all, while one of the bodies is stored, means a winner without an answer."""
+    """If no writer wins, but one of the bodies is stored, its writer won without an answer."""
     report = probe_store(LosingAnswers())
     assert report.broken == ()
     assert report.guarantees[0].seen.startswith("0 of 32")
@@ -191,7 +191,7 @@ def test_a_lost_answer_breaks_no_guarantee() -> None:
 
 @pytest.mark.parametrize("error", [StorageUnavailable, StorageDenied])
 def test_a_silent_store_gives_no_probe_result(error: type[Exception]) -> None:
-    """A store that fails one writer of many has broken nothing: the probe raises, and writes no result."""
+    """A store that fails one writer of many has broken no guarantee: the probe raises, and writes no result."""
 
     class Silent(MemoryStore):
         def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
@@ -208,7 +208,7 @@ def test_a_silent_store_gives_no_probe_result(error: type[Exception]) -> None:
 
 
 def test_the_errors_name_observation_and_remedy() -> None:
-    """The error names the guarantee, the observation and the remedy, and survives pickling with them."""
+    """The error names the guarantee, the observation and the remedy, which survive pickling."""
     error = probe_store(Careless()).error()
     assert isinstance(error, ConditionalWriteUnsupported)
     again = pickle.loads(pickle.dumps(error))
@@ -220,7 +220,7 @@ def test_the_errors_name_observation_and_remedy() -> None:
 
 
 def test_a_probe_result_is_read_again() -> None:
-    """A probe result is read from the store as it was written; a damaged one, or one of another version, is ignored."""
+    """A probe result is read as it was written. A damaged one, or one of another version, is ignored."""
     store = Careless()
     report = probe_store(store)
     assert read_probe_result(store) is None
@@ -234,7 +234,7 @@ def test_a_probe_result_is_read_again() -> None:
     assert read_probe_result(store) is None
 
 
-def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
+def test_only_the_first_write_once_put_probes() -> None:
     """A process probes before its first write-once put, and the next process only reads the result."""
     counting = CountingStore(MemoryStore())
     first = VerifiedStore(counting)
@@ -250,7 +250,7 @@ def test_the_first_write_once_put_probes_and_the_rest_do_not() -> None:
         counting.reset()
         second.put(key, b"1", if_absent=True)
         assert counting.requests == requests
-    assert left(counting) == [PROBE_RESULT_KEY, "a", "b", "c", "d"]
+    assert remaining_keys(counting) == [PROBE_RESULT_KEY, "a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("store_type", [Careless, Refusing])
@@ -260,7 +260,7 @@ def test_a_store_that_breaks_a_guarantee_is_refused(store_type: type[MemoryStore
     for _ in range(2):
         with pytest.raises(ConditionalWriteUnsupported, match="write once"):
             put_once(VerifiedStore(store), "key", b"body")
-    assert left(store) == [PROBE_RESULT_KEY]
+    assert remaining_keys(store) == [PROBE_RESULT_KEY]
 
 
 def test_a_repaired_store_is_used_again() -> None:
@@ -276,7 +276,7 @@ def test_a_repaired_store_is_used_again() -> None:
 
 
 def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) -> None:
-    """Memory and directory hold their guarantees by construction, and are opened as they are."""
+    """Memory and directory hold their guarantees by construction, and are opened without a probe."""
     assert type(open_verified("memory://unproven")) is MemoryStore
     assert type(open_verified(f"file://{tmp_path}")) is FileStore
     proven = open_verified(moto_url)
@@ -284,7 +284,7 @@ def test_only_stores_over_a_network_are_probed(tmp_path: object, moto_url: str) 
     assert proven.url == open_store(moto_url).url
 
 
-def test_a_server_that_refuses(moto_endpoint: str, aws_environment: Callable[[str], None]) -> None:
+def test_a_server_that_refuses_conditions_is_named(moto_endpoint: str, aws_environment: Callable[[str], None]) -> None:
     """A server that answers 501 to conditions is refused with that answer."""
     with refusing_conditions(moto_endpoint) as endpoint:
         aws_environment(endpoint)
@@ -294,10 +294,10 @@ def test_a_server_that_refuses(moto_endpoint: str, aws_environment: Callable[[st
             open_verified(url).put("key", b"body", if_absent=True)
 
 
-def test_a_server_that_ignores(
+def test_a_server_that_ignores_conditions_is_refused(
     request: pytest.FixtureRequest, no_aws_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """rclone's gateway lets every writer win: it is caught and refused."""
+    """The probe finds that rclone's gateway lets every writer win, and the store refuses it."""
     gateway = request.getfixturevalue("rclone_gateway")
     for name, value in gateway.environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A chunk with references decodes like one without; the bytes that it does not repeat stay in their object."""
+"""A chunk with references decodes like one without them. The bytes that it refers to stay in their object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = [letter * 10_000 for letter in "abcdefghijklmnopqrstuvwxyz"]
 
 
 class StoredList:
-    """A stored list, and the ranges of it that were fetched."""
+    """A stored list, with the ranges of it that were fetched."""
 
     def __init__(self, texts: list[Any], **options: Any) -> None:
         self.texts = texts
@@ -80,7 +80,7 @@ def test_consecutive_items_refer_to_one_range() -> None:
 
 
 def test_values_out_of_order_are_written() -> None:
-    """A shuffled list comes back too, and small values need no request for a range."""
+    """A shuffled list is restored, too, and small values need no request for a range."""
     stored = StoredList(TEXTS)
     shuffled = random.Random(1).sample(TEXTS, len(TEXTS))
     items = [{"text": text} for text in shuffled]
@@ -103,8 +103,8 @@ def test_a_small_range_is_copied() -> None:
 
 
 @given(st.data())
-def test_any_items_come_back(data: st.DataObject) -> None:
-    """Any items that setup makes of the list, in any order, come back with their types."""
+def test_any_items_are_restored(data: st.DataObject) -> None:
+    """Any items that setup makes of the list, in any order, are restored with their types."""
     element = st.sampled_from(SIZES).flatmap(
         lambda size: st.sampled_from(["x" * size, b"x" * size, "ä" * size, "\ud800" * (size % 1000)])
     )
@@ -123,7 +123,7 @@ def test_any_items_come_back(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("repeated", ["one object", "equal objects"])
-def test_texts_that_are_equal(repeated: str) -> None:
+def test_equal_texts_can_be_referred_to(repeated: str) -> None:
     """A list that holds one text many times can be referred to at each position."""
     texts = ["x" * 10_000] * 26 if repeated == "one object" else ["x" * 10_000 + "" + str(n % 2) for n in range(26)]
     stored = StoredList(texts)
@@ -133,7 +133,7 @@ def test_texts_that_are_equal(repeated: str) -> None:
     assert len(chunk) < 2_000
 
 
-def test_a_list_that_setup_changes_is_referred_to_as_it_was() -> None:
+def test_references_ignore_later_changes_to_the_list() -> None:
     """Positions are those of the elements, even after setup has changed the list."""
     stored = StoredList(list(TEXTS))
     stored.texts.reverse()
@@ -143,7 +143,7 @@ def test_a_list_that_setup_changes_is_referred_to_as_it_was() -> None:
     assert decode(chunk_of(SequenceEncoder(sources=stored.sources), *items), fetch_range=stored.fetch_range) == items
 
 
-def test_an_item_that_does_not_travel_adds_no_reference() -> None:
+def test_a_refused_item_adds_no_reference() -> None:
     """After a refused item the chunk is as it was before, and further items continue it."""
     stored = StoredList(TEXTS)
     encoder = SequenceEncoder(sources=stored.sources)
@@ -185,7 +185,10 @@ def test_arrays_and_references_in_one_chunk(texts: int, compression: Any) -> Non
     ],
 )
 def test_values_that_are_no_source(value: Any) -> None:
-    """Small elements take longer to look up than to write; other values can be changed, or are no list."""
+    """A list of small elements is no source, because looking them up takes longer than writing them.
+
+    Nor are values that can be changed, or that are no list.
+    """
     body = encode(value)
     assert ReferenceSource.of(value, body, name=digest(body)) is None
 

@@ -60,7 +60,7 @@ def new_store(pauses: list[float] | None = None) -> S3Store:
     ids=lambda case: f"{case.status}-{case.code}" if isinstance(case, Answer) else None,
 )
 def test_answers_become_errors(script: Script, answer: Answer, expected: type[StorageError]) -> None:
-    """Each answer, known or new, becomes exactly one error, with the key and without credentials."""
+    """Each answer, documented or not, becomes exactly one error, with the key and without credentials."""
     script(answer)
     with pytest.raises(StorageError) as caught:
         new_store().get("a/b")
@@ -75,7 +75,7 @@ def test_answers_become_errors(script: Script, answer: Answer, expected: type[St
     ("status", "expected"),
     [(404, ObjectNotFound), (403, StorageDenied), (503, StorageUnavailable), (400, StorageError)],
 )
-def test_a_head_has_only_its_status(script: Script, status: int, expected: type[StorageError]) -> None:
+def test_a_head_is_decided_by_its_status(script: Script, status: int, expected: type[StorageError]) -> None:
     """The answer to a HEAD has no body, so its status alone decides."""
     script(Answer(status))
     with pytest.raises(StorageError) as caught:
@@ -83,14 +83,14 @@ def test_a_head_has_only_its_status(script: Script, status: int, expected: type[
     assert type(caught.value) is expected
 
 
-def test_busy_servers_are_tried_again(script: Script) -> None:
-    """Five 503s and a hang-up in a row cost requests, not the call."""
+def test_requests_to_a_busy_server_are_repeated(script: Script) -> None:
+    """After five 503s and a closed connection in a row the call still succeeds."""
     server = script(*[Answer(503, "SlowDown")] * 5, Answer(0), Answer(200, body=b"there"))
     assert new_store().get("a") == b"there"
     assert len(server.requests) == 7
 
 
-def test_a_busy_server_is_not_tried_for_ever(script: Script) -> None:
+def test_requests_to_a_busy_server_are_limited(script: Script) -> None:
     """Eight answers of 503 are StorageUnavailable."""
     server = script(Answer(503, "SlowDown"))
     with pytest.raises(StorageUnavailable):
@@ -106,8 +106,8 @@ def test_no_server_is_unavailable(aws_environment: Callable[[str], None], monkey
         new_store().put("a", b"x")
 
 
-def test_a_conflict_is_tried_again(script: Script) -> None:
-    """409 means that two conditional writes met: the put pauses for a jittered moment and tries again."""
+def test_a_conflicting_put_is_repeated(script: Script) -> None:
+    """409 means that two conditional writes met. The put is repeated after a jittered pause."""
     pauses: list[float] = []
     conflict = Answer(409, "ConditionalRequestConflict")
     server = script(conflict, conflict, Answer(200))
@@ -120,7 +120,7 @@ def test_a_conflict_is_tried_again(script: Script) -> None:
 
 
 def test_a_lasting_conflict_is_unavailable(script: Script) -> None:
-    """A conflict that does not end is StorageUnavailable after eight tries."""
+    """A conflict that does not end is StorageUnavailable after eight requests."""
     server = script(Answer(409, "ConditionalRequestConflict"))
     with pytest.raises(StorageUnavailable):
         new_store().put("a", b"x", if_absent=True)
@@ -128,7 +128,7 @@ def test_a_lasting_conflict_is_unavailable(script: Script) -> None:
 
 
 def test_a_plain_put_sets_no_condition(script: Script) -> None:
-    """Without if_absent there is no If-None-Match, and the body goes out as it is, without trailers."""
+    """Without if_absent there is no If-None-Match, and the body is sent as it is, without trailers."""
     server = script(Answer(200))
     new_store().put("a b", b"x" * 10)
     (request,) = server.requests
@@ -146,15 +146,15 @@ def test_checksums_are_a_setting(script: Script) -> None:
 
 
 def test_the_second_writer_gets_object_exists(script: Script) -> None:
-    """412 is ObjectExists, and not retried."""
+    """412 is ObjectExists, and the put is not repeated."""
     server = script(Answer(412, "PreconditionFailed"))
     with pytest.raises(ObjectExists):
         new_store().put("a", b"x", if_absent=True)
     assert len(server.requests) == 1
 
 
-def test_a_lost_answer_to_ones_own_put_is_success(script: Script) -> None:
-    """The put arrives, its answer is lost, boto3 sends it again and gets 412: put_once finds its own bytes."""
+def test_put_once_succeeds_after_a_lost_answer(script: Script) -> None:
+    """The answer to the put is lost. boto3 sends the put again and gets 412, and put_once finds its own bytes."""
     server = script(Answer(0), Answer(412, "PreconditionFailed"), Answer(200, body=b"ours"))
     assert put_once(new_store(), "a", b"ours") is None
     assert [request.method for request in server.requests] == ["PUT", "PUT", "GET"]
@@ -191,15 +191,15 @@ def test_a_body_always_cut_short_is_unavailable(script: Script) -> None:
 @pytest.mark.parametrize(
     ("offset", "length", "expected"), [(0, 3, b"012"), (3, 4, b"3456"), (8, None, b"89"), (8, 9, b"89"), (12, 5, b"")]
 )
-def test_a_server_that_ignores_ranges_is_cut_to_size(
+def test_the_answer_of_a_server_without_ranges_is_cut(
     script: Script, offset: int, length: int | None, expected: bytes
 ) -> None:
-    """Status 200 to a ranged GET means the whole object: the range is cut out here."""
+    """Status 200 to a ranged GET means the whole object, from which the store cuts the range."""
     script(Answer(200, body=b"0123456789"))
     assert new_store().get("a", offset=offset, length=length) == expected
 
 
-def test_a_range_under_the_wrong_status_is_taken_as_it_is(script: Script) -> None:
+def test_a_range_with_the_wrong_status_is_accepted(script: Script) -> None:
     """Status 200 with a Content-Range means that range, as rclone's gateway sends it."""
     script(Answer(200, body=b"345", headers={"Content-Range": "bytes 3-5/10"}))
     assert new_store().get("a", offset=3, length=3) == b"345"
@@ -207,7 +207,7 @@ def test_a_range_under_the_wrong_status_is_taken_as_it_is(script: Script) -> Non
 
 @pytest.mark.parametrize("code", ["InvalidRange", ""])
 def test_a_range_past_the_end_is_empty(script: Script, code: str) -> None:
-    """416 to a ranged GET means an empty result, with an error body or without."""
+    """416 to a ranged GET means an empty result, with or without an error body."""
     script(Answer(416, code))
     assert new_store().get("a", offset=10) == b""
 
@@ -233,22 +233,22 @@ def test_a_refused_key_of_a_batch_is_raised(script: Script) -> None:
     assert caught.value.key == "b/c"
 
 
-def test_a_missing_bucket_says_how_to_make_it(moto_url: str) -> None:
-    """Putting into and listing a bucket that does not exist name create_bucket as the remedy."""
+def test_a_missing_bucket_names_create_bucket(moto_url: str) -> None:
+    """The errors of a put and a listing in a bucket that does not exist name create_bucket as the remedy."""
     store = open_store("s3://no-such-bucket/x")
     for use in (lambda: store.put("a", b""), lambda: list(store.list())):
         with pytest.raises(BucketNotFound, match="create_bucket"):
             use()
 
 
-def test_creating_a_bucket_twice_is_fine(moto_url: str) -> None:
+def test_creating_a_bucket_twice_succeeds(moto_url: str) -> None:
     """create_bucket makes the bucket, and succeeds if it exists."""
     create_bucket("s3://made-twice")
     create_bucket("s3://made-twice")
     open_store("s3://made-twice").put("a", b"")
 
 
-def test_a_bucket_goes_where_the_client_is(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_is_created_in_the_clients_region(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside us-east-1 the bucket is made with a LocationConstraint, inside without."""
     server = script(Answer(200))
     create_bucket("s3://bucket")
@@ -258,7 +258,7 @@ def test_a_bucket_goes_where_the_client_is(script: Script, monkeypatch: pytest.M
     assert [b"eu-central-1" in request.body for request in server.requests] == [False, True]
 
 
-def test_someone_elses_bucket_is_denied(script: Script) -> None:
+def test_a_bucket_of_another_account_is_denied(script: Script) -> None:
     """BucketAlreadyExists is success only for a client that may read the bucket."""
     exists = Answer(409, "BucketAlreadyExists")
     script(exists, Answer(200))
@@ -276,8 +276,8 @@ def test_no_credentials_are_denied(no_aws_environment: None) -> None:
 
 def test_an_unknown_profile_is_denied(no_aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile that is not configured is StorageDenied too."""
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(StorageDenied, match="nobody"):
+    monkeypatch.setenv("AWS_PROFILE", "unknown-profile")
+    with pytest.raises(StorageDenied, match="unknown-profile"):
         open_store("s3://bucket?client=boto3").get("a")
 
 
@@ -288,8 +288,8 @@ def test_a_malformed_endpoint_is_named(aws_environment: Callable[[str], None]) -
         open_store("s3://bucket?client=boto3").get("a")
 
 
-def test_polling_a_store_in_trouble_uses_nothing_up(script: Script) -> None:
-    """After hundreds of answers of 503, each before a 404, a request is still tried again."""
+def test_polling_a_busy_store_does_not_use_up_repetitions(script: Script) -> None:
+    """After hundreds of answers of 503, each before a 404, a request is still repeated."""
     busy = Answer(503, "SlowDown")
     script(*[busy, Answer(404, "NoSuchKey")] * 150, busy, busy, Answer(200))
     store = new_store()
@@ -299,8 +299,8 @@ def test_polling_a_store_in_trouble_uses_nothing_up(script: Script) -> None:
     store.put("a", b"x")
 
 
-def test_it_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's tests may run a store with boto3 under moto's decorator, with AWS's own endpoint and addressing."""
+def test_boto3_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store with boto3 works under moto's decorator, with AWS's own endpoint and addressing."""
     aws_environment("")
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     with mock_aws():

@@ -1,4 +1,4 @@
-"""boto3's chain decides once where requests go, and no client reads the environment by itself."""
+"""boto3's chain decides once where requests go, and no client reads the environment itself."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_no_other_server_is_asked(script: Script, monkeypatch: pytest.MonkeyPatc
         assert stray.requests == []
 
 
-def test_obstore_is_used_where_it_has_the_settings(aws_environment: Callable[[str], None]) -> None:
+def test_obstore_is_used_if_it_has_the_settings(aws_environment: Callable[[str], None]) -> None:
     """Only three settings of object_store's own, which no setting of obstore overrides, prevent its use."""
     access = S3Access("http://s3:9", "r", "http://s3:9/bucket", Keys("key", "secret"))
     assert make_clients(access, "bucket", {}) is not None
@@ -177,8 +177,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], N
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_environment_alone_gives_what_boto3_gives(environment: Callable[[dict[str, str]], None], name: str) -> None:
-    """Where the environment alone decides the way, boto3 is not imported, and would go the same way."""
+def test_the_environment_alone_gives_boto3s_access(environment: Callable[[dict[str, str]], None], name: str) -> None:
+    """If the environment alone determines the access, boto3 is not imported, and would use the same access."""
     environment(ENVIRONMENTS[name])
     short = read_access(os.environ, bucket="bucket")
     assert short is not None
@@ -198,9 +198,7 @@ def test_odd_settings_are_left_to_boto3(environment: Callable[[dict[str, str]], 
 
 
 @pytest.mark.parametrize("bucket", ["with.dots", "UPPER", "under_score"])
-def test_a_bucket_that_is_no_host_stands_in_the_path(
-    environment: Callable[[dict[str, str]], None], bucket: str
-) -> None:
+def test_a_bucket_that_is_no_host_is_in_the_path(environment: Callable[[dict[str, str]], None], bucket: str) -> None:
     """A bucket name that no TLS certificate covers as a host is part of the path, with either client."""
     environment({"AWS_DEFAULT_REGION": "eu-west-1"})
     assert read_access(os.environ, bucket=bucket) is None
@@ -212,12 +210,12 @@ def test_a_bucket_that_is_no_host_stands_in_the_path(
 @pytest.mark.parametrize("variables", [{"AWS_PROFILE": "mine"}, {"AWS_CONFIG_FILE": __file__}, {"AWS_CA_BUNDLE": "x"}])
 def test_files_and_profiles_are_left_to_boto3(variables: dict[str, str]) -> None:
     """A profile, a file or a bundle of certificates is left to boto3."""
-    told = KEYS | NO_FILE | {"AWS_DEFAULT_REGION": "eu-west-1"}
-    assert read_access(told, bucket="bucket") is not None
-    assert read_access(told | variables, bucket="bucket") is None
+    given = KEYS | NO_FILE | {"AWS_DEFAULT_REGION": "eu-west-1"}
+    assert read_access(given, bucket="bucket") is not None
+    assert read_access(given | variables, bucket="bucket") is None
 
 
-def test_a_proxy_is_taken_by_both(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clients_use_the_proxy(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """obstore is given the proxy that boto3 uses."""
     server = script(THERE)
     monkeypatch.setenv("HTTP_PROXY", server.endpoint)
@@ -227,7 +225,7 @@ def test_a_proxy_is_taken_by_both(script: Script, monkeypatch: pytest.MonkeyPatc
     assert [request.path for request in server.requests] == ["http://s3.internal:1234/bucket/a"] * 2
 
 
-def test_both_clients_go_where_the_first_one_went(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clients_use_the_first_clients_server(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of the environment between two requests does not spread a store over two servers."""
     server = script(WRITTEN, Answer(200, body=b"<DeleteResult/>"))
     store = ObstoreS3Store("s3://bucket")
@@ -238,7 +236,7 @@ def test_both_clients_go_where_the_first_one_went(script: Script, monkeypatch: p
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_writes_to_the_same_place(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_uses_the_parents_server(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child works with boto3, and with the server of its parent."""
     server = script(WRITTEN)
     store = ObstoreS3Store("s3://bucket")
@@ -256,7 +254,7 @@ def test_a_forked_child_writes_to_the_same_place(script: Script, monkeypatch: py
     assert [request.body for request in server.requests] == [b"parent", b"child"]
 
 
-# Errors on the way
+# Errors of the access
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
@@ -264,7 +262,7 @@ def test_a_forked_child_writes_to_the_same_place(script: Script, monkeypatch: py
 def test_an_endpoint_without_http_is_named(
     aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, variable: str, client: str
 ) -> None:
-    """The variable, its value and what to write instead; on each verb, and it can be pickled."""
+    """The error on each verb names the variable, its value and the correct value, and can be pickled."""
     aws_environment("")
     monkeypatch.setenv(variable, "localhost:4566")
     store = open_store(f"s3://bucket?client={client}")
@@ -290,16 +288,14 @@ def test_an_endpoint_without_http_is_named(
     ],
 )
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
-def test_an_endpoint_that_is_no_url_is_no_panic(
-    aws_environment: Callable[[str], None], endpoint: str, client: str
-) -> None:
+def test_an_invalid_endpoint_is_named(aws_environment: Callable[[str], None], endpoint: str, client: str) -> None:
     """An endpoint that is no URL raises an error of this package that names the variable."""
     aws_environment(endpoint)
     with pytest.raises(InvalidStoreUrl, match="AWS_ENDPOINT_URL_S3"):
         open_store(f"s3://bucket?client={client}").get("a")
 
 
-def test_an_endpoint_may_hold_a_secret(aws_environment: Callable[[str], None]) -> None:
+def test_the_error_hides_a_secret_in_an_endpoint(aws_environment: Callable[[str], None]) -> None:
     """The error does not repeat the text in front of an '@'."""
     aws_environment("key:sesame@localhost:9000")
     with pytest.raises(InvalidStoreUrl) as caught:
@@ -308,7 +304,7 @@ def test_an_endpoint_may_hold_a_secret(aws_environment: Callable[[str], None]) -
 
 
 def test_access_shows_no_secret() -> None:
-    """Neither keys nor a proxy's password are in its repr."""
+    """The repr of an access contains neither keys nor a proxy's password."""
     access = S3Access(None, "r", "https://bucket", Keys("key", "sesame", "sesame"), "http://me:sesame@proxy")
     assert "sesame" not in repr(access)
 
@@ -354,7 +350,7 @@ def test_failures_of_the_chain_are_storage_errors(
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
-def test_a_helper_that_failed_for_a_moment_is_asked_again(
+def test_a_credential_helper_is_called_again_after_a_failure(
     profile: Callable[[str], None], tmp_path: Path, client: str
 ) -> None:
     """As soon as the credential helper succeeds, the same store works."""

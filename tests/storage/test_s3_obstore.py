@@ -1,4 +1,4 @@
-"""The store that uses obstore, where it differs from the one that uses boto3."""
+"""Differences of the store that uses obstore from the one that uses boto3."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from storage.s3.obstore_store import ObstoreS3Store
 from .scripted import Answer, Script
 
 
-def test_obstore_is_used_where_it_is_installed() -> None:
-    """A plain URL means obstore; a client may be asked for, and newer checksums mean boto3."""
+def test_obstore_is_used_if_it_is_installed() -> None:
+    """A plain URL means obstore. A URL may name a client, and newer checksums mean boto3."""
     assert type(open_store("s3://bucket")) is ObstoreS3Store
     assert type(open_store("s3://bucket?client=boto3")) is S3Store
     assert type(open_store("s3://bucket?checksums=when_supported")) is S3Store
@@ -38,7 +38,7 @@ def test_obstore_is_used_where_it_is_installed() -> None:
 
 
 def test_without_obstore_boto3_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the extra is not installed a plain URL means boto3, and asking for obstore says what to install."""
+    """Without the extra a plain URL means boto3, and the error for client=obstore names the extra to install."""
     monkeypatch.setattr("storage.open.find_spec", lambda name: None)
     assert type(open_store("s3://bucket")) is S3Store
     with pytest.raises(InvalidStoreUrl, match=r"fanout\[fast\]"):
@@ -56,28 +56,28 @@ def test_without_obstore_boto3_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_errors_are_those_of_boto3(script: Script, answers: list[Answer], expected: type[Exception]) -> None:
-    """An answer of the server means the same with either client; the error names key and store."""
+    """An answer of the server causes the same error with either client, which names key and store."""
     script(*answers)
     with pytest.raises(expected, match=r"'a'.*s3://bucket/x"):
         ObstoreS3Store("s3://bucket/x").get("a")
 
 
-def test_boto3_retries_requests_that_obstore_gave_up(script: Script) -> None:
-    """boto3 retries a request that failed for longer than obstore retries, and its answer counts."""
+def test_boto3_repeats_requests_that_failed_with_obstore(script: Script) -> None:
+    """boto3 repeats a request that failed for longer than obstore repeats it, and boto3's answer counts."""
     server = script(*[Answer(503, "SlowDown")] * 5, Answer(200, body=b"there"))
     assert ObstoreS3Store("s3://bucket").get("a") == b"there"
     assert len(server.requests) == 6
 
 
-def test_a_put_whose_answer_was_lost_finds_itself(script: Script) -> None:
+def test_a_repeated_put_raises_object_exists(script: Script) -> None:
     """A write-once put that is repeated after a lost answer raises ObjectExists, which the caller handles."""
     script(Answer(0), Answer(412, "PreconditionFailed"))
     with pytest.raises(ObjectExists):
         ObstoreS3Store("s3://bucket").put("a", b"1", if_absent=True)
 
 
-def test_a_conflict_is_no_object(script: Script) -> None:
-    """Where two conditional writes meet, neither has won: the put is repeated, and writes."""
+def test_a_conflicting_put_is_repeated(script: Script) -> None:
+    """If two conditional writes meet, neither has won: the put is repeated, and writes."""
     conflict = Answer(409, "ConditionalRequestConflict")
     server = script(conflict, conflict, Answer(200))
     ObstoreS3Store("s3://bucket").put("a", b"1", if_absent=True)
@@ -85,7 +85,10 @@ def test_a_conflict_is_no_object(script: Script) -> None:
 
 
 def test_a_server_on_which_obstore_fails_is_left_to_boto3(script: Script, caplog: pytest.LogCaptureFixture) -> None:
-    """A server that ignores ranges is read with boto3, finally without trying obstore; one warning is logged."""
+    """boto3 reads from a server that ignores ranges, in the end without a request of obstore.
+
+    The log has one warning.
+    """
     server = script(Answer(200, body=b"0123456789"))
     store = ObstoreS3Store("s3://bucket")
     for _ in range(12):
@@ -96,10 +99,10 @@ def test_a_server_on_which_obstore_fails_is_left_to_boto3(script: Script, caplog
     assert [record.levelname for record in caplog.records if "obstore" in record.message] == ["WARNING"]
 
 
-def test_a_large_object_goes_up_in_parts(moto_url: str) -> None:
-    """It is what was written; one that is to be written once, or is small, goes up in one request.
+def test_a_large_object_is_sent_in_parts(moto_url: str) -> None:
+    """A large object is read as it was written; a small object, or a write-once put, is sent in one request.
 
-    Four go up at once, so that there are four or eight; S3, and moto, refuse parts under 5 MiB.
+    Four parts are sent at once, so that there are four or eight. S3, and moto, refuse parts under 5 MiB.
     """
     store = ObstoreS3Store(moto_url)
     size = 2 * 8 * 2**20
@@ -114,12 +117,12 @@ def test_a_large_object_goes_up_in_parts(moto_url: str) -> None:
     location = parse_s3_url(moto_url)
     keys = [location.prefix + key for key in ("parts", "more", "most", "once", "small")]
     heads = [boto3.client("s3").head_object(Bucket=location.bucket, Key=key) for key in keys]
-    # The tag of an object in parts says how many these were.
+    # The ETag of an object in parts has their number.
     assert [head["ETag"].strip('"').partition("-")[2] for head in heads] == ["4", "4", "8", "", ""]
 
 
-def test_a_store_that_takes_no_parts_is_given_the_whole(script: Script) -> None:
-    """Where rights or server allow no upload in parts, boto3 writes the object in one request."""
+def test_boto3_sends_the_whole_if_parts_are_refused(script: Script) -> None:
+    """If rights or server allow no upload in parts, boto3 writes the object in one request."""
     server = script(Answer(403, "AccessDenied"), Answer(200))
     body = bytes(17 * 2**20)
     ObstoreS3Store("s3://bucket").put("a", body)
@@ -127,7 +130,7 @@ def test_a_store_that_takes_no_parts_is_given_the_whole(script: Script) -> None:
 
 
 def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
-    """A key that obstore's paths would spell otherwise is the same key with both clients."""
+    """A key that obstore would spell differently in its paths is the same key with both clients."""
     quick, careful = ObstoreS3Store(moto_url), S3Store(moto_url)
     quick.put("a b/é%20?", b"1")
     assert careful.get("a b/é%20?") == quick.get("a b/é%20?") == b"1"

@@ -54,8 +54,8 @@ DENIALS = [
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
 @pytest.mark.parametrize(("status", "code"), DENIALS)
-def test_every_spelling_of_a_denial(script: Script, status: int, code: str, client: str) -> None:
-    """A denial is StorageDenied, which is transient, on every verb; a HEAD, which has no code, asks once more."""
+def test_every_form_of_a_denial_is_storage_denied(script: Script, status: int, code: str, client: str) -> None:
+    """A denial of any verb is StorageDenied, which is transient. A HEAD, which has no code, makes a second request."""
     script(Answer(status, code))
     store = open_store(f"s3://bucket?client={client}")
     for name, verb in VERBS.items():
@@ -86,7 +86,7 @@ def test_the_right_that_may_be_missing_is_named(script: Script, verb: str, right
 
 
 def test_the_servers_reason_is_in_the_message(script: Script) -> None:
-    """The message repeats what the server says to a denial or with an unknown code."""
+    """The message repeats the server's text for a denial or an unknown code."""
     script(Answer(400, body=b"<Error><Code>Odd</Code><Message>Odd things happened.</Message></Error>"))
     with pytest.raises(StorageError, match=r"Odd things happened\."):
         S3Store("s3://bucket").get("a")
@@ -104,8 +104,8 @@ NO_BATCHES = [
 
 
 @pytest.mark.parametrize(("status", "code"), NO_BATCHES)
-def test_a_server_without_batch_deletes(script: Script, status: int, code: str) -> None:
-    """Google's S3 interface has no batch deletes: keys are deleted one by one, and no batch is tried again."""
+def test_keys_are_deleted_singly_without_batch_deletes(script: Script, status: int, code: str) -> None:
+    """Google's S3 interface has no batch deletes: keys are deleted one by one, and no batch is sent again."""
     server = script(Answer(status, code), Answer(204))
     store = open_store("s3://bucket/root")
     store.delete(["a", "b/c"])
@@ -124,8 +124,8 @@ def test_single_deletes_raise_their_errors(script: Script) -> None:
         store.delete(["kept"])
 
 
-def test_a_denied_batch_is_no_reason_for_single_ones(script: Script) -> None:
-    """A refusal of the credentials is raised at once."""
+def test_a_denied_batch_is_raised_at_once(script: Script) -> None:
+    """A refusal of the credentials is raised without single deletions."""
     server = script(Answer(403, "AccessDenied"))
     with pytest.raises(StorageDenied):
         S3Store("s3://bucket").delete(["a", "b"])
@@ -139,8 +139,8 @@ def test_a_denied_batch_is_no_reason_for_single_ones(script: Script) -> None:
         ("MissingUploadObjectWithObjectLockHeaders", ""),
     ],
 )
-def test_a_bucket_that_wants_a_digest_gets_one(script: Script, code: str, words: str) -> None:
-    """A bucket with object lock refuses a write without a digest: that write and all later ones send one."""
+def test_writes_to_a_locked_bucket_have_a_digest(script: Script, code: str, words: str) -> None:
+    """A bucket with object lock refuses a write without a digest. The repeated write and all later ones have one."""
     refusal = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>".encode()
     server = script(Answer(400, body=refusal), Answer(400, body=refusal), Answer(200))
     store = open_store("s3://bucket")
@@ -155,7 +155,7 @@ def test_a_bucket_that_wants_a_digest_gets_one(script: Script, code: str, words:
 
 @pytest.fixture
 def locked_url(moto_url: str) -> str:
-    """A bucket with object lock and a default retention, on moto, which refuses writes without a digest."""
+    """Return the URL of a moto bucket with object lock and default retention. It refuses writes without a digest."""
     client = boto3.session.Session().client("s3")
     name = f"locked-{parse_s3_url(moto_url).prefix.strip('/')}"
     client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
@@ -173,12 +173,12 @@ def test_a_locked_bucket_can_be_used(locked_url: str, client: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["moto", "ceph"])
-def test_retention_tells_about_versions(request: pytest.FixtureRequest, server: str) -> None:
-    """A bucket says whether it keeps what was deleted."""
+def test_retention_reports_versions(request: pytest.FixtureRequest, server: str) -> None:
+    """retention says whether a bucket keeps deleted objects."""
     url = request.getfixturevalue(f"{server}_url")
     name = f"versions-{int(datetime.now(UTC).timestamp() * 1e6)}"
     store = open_store(f"s3://{name}/x")
-    # A session of its own: the default one may remember another server's credentials.
+    # A new session, because the default one may have cached another server's credentials.
     client = boto3.session.Session().client("s3", config=Config(s3={"addressing_style": "path"}))
     client.create_bucket(Bucket=name)
     assert store.retention() == open_store(url).retention() == Retention()
@@ -206,7 +206,10 @@ RIGHTS = {
 def test_the_documented_rights_are_enough(
     ceph_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
-    """On a server that enforces policies: with the four rights all verbs work; without one the error names it."""
+    """On a server that enforces policies, all verbs work with the four rights.
+
+    Without one of them the error names it.
+    """
     gateway = request.getfixturevalue("ceph_gateway")
     location = parse_s3_url(ceph_url)
     owner = boto3.session.Session().client("s3", config=Config(s3={"addressing_style": "path"}))

@@ -1,4 +1,4 @@
-"""Values of registered classes travel exactly, by the name of a class that the reader knows."""
+"""Values of registered classes are restored exactly, by the name of a class that the reader has registered."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ OBJECTS = st.recursive(st.one_of(VALUES, MEMBERS, PATHS), holders, max_leaves=6)
 
 
 def state(value: Any) -> Any:
-    """Return a value as plain ones that show all types and can be compared."""
+    """Return an object as plain values that show all types and can be compared."""
     if isinstance(value, enum.Enum):
         return ("enum", type(value), str(value), value.value)
     if isinstance(value, pydantic.BaseModel):
@@ -175,7 +175,7 @@ def alike(one: Any, other: Any) -> bool:
 
 @law
 @given(OBJECTS)
-def test_every_object_comes_back_exactly(value: Any) -> None:
+def test_every_object_is_restored_exactly(value: Any) -> None:
     """decode(encode(x)) is x in value and class at every depth, and equal values have equal bytes."""
     encoded = encode(value)
     assert alike(decode(encoded), value)
@@ -206,14 +206,14 @@ def test_every_object_comes_back_exactly(value: Any) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_edges_come_back_exactly(value: Any) -> None:
+def test_edge_values_are_restored_exactly(value: Any) -> None:
     """Values that resemble plainer ones keep their class, on the fast path and on the slow one."""
     for wrapped in (value, [value, 1], {"a": (value, "\ud800")}):
         assert alike(decode(encode(wrapped)), wrapped)
 
 
 def test_a_value_is_restored_by_its_state() -> None:
-    """No constructor, no __post_init__ and no validator runs on what comes back."""
+    """No constructor, no __post_init__ and no validator runs on a decoded object."""
     named = Named(1)
     named.made = 8
     assert named.length == 2
@@ -231,8 +231,8 @@ def test_a_value_is_restored_by_its_state() -> None:
 @pytest.mark.parametrize(
     "wrap", [Point, Pair, lambda inner: Model.model_construct(inner=inner), lambda x: UserList([x])]
 )
-def test_the_guaranteed_depth_travels(wrap: Callable[[Any], Any]) -> None:
-    """98 levels of objects around a lone surrogate come back exactly; far more are refused, and so is a cycle."""
+def test_the_guaranteed_depth_is_restored(wrap: Callable[[Any], Any]) -> None:
+    """98 levels of objects around a lone surrogate are restored exactly. Many more are refused, and so is a cycle."""
     value: Any = "\ud800"
     for _ in range(98):
         value = wrap(value)
@@ -263,8 +263,8 @@ register_type(pydantic.HttpUrl, encode=str, decode=pydantic.HttpUrl)
 
 
 @pytest.mark.parametrize("zone", ["Z", "+05:30", "-00:01"])
-def test_types_that_pydantic_parses_travel(zone: str) -> None:
-    """Pydantic's time zones travel by themselves; a type of its own does once it is registered."""
+def test_types_that_pydantic_parses_are_restored(zone: str) -> None:
+    """Pydantic's time zones need no registration. A type like HttpUrl needs one."""
     visit = Visit.model_validate(
         {"at": f"2024-01-01T00:00:00{zone}", "when": f"12:00{zone}", "page": "https://example.org/ä"}
     )
@@ -303,7 +303,7 @@ class UnregisteredPart:
     ids=lambda value: type(value).__name__,
 )
 def test_an_unregistered_class_is_refused_with_the_remedy(foreign: object) -> None:
-    """If only registering is missing, the error says how, with the name of the class."""
+    """If only the registration is missing, the error names the class and how to register it."""
     name = type(foreign).__name__
     with pytest.raises(Unencodable, match=rf"types = \({name},\) on the task, or fanout.register_type\({name}\)") as no:
         encode({"a": [Point(foreign)]}, path="items[3]")
@@ -354,7 +354,7 @@ def bytes_of(name: str, contents: Any) -> bytes:
 
 
 def test_an_unknown_class_is_named_and_not_imported() -> None:
-    """Bytes that name a class which is not registered are refused with key, name and remedy; nothing is imported."""
+    """Bytes with the name of an unregistered class are refused with key, name and remedy, and no module is imported."""
     unlikely = "wsgiref"
     sys.modules.pop("wsgiref.util", None)
     with pytest.raises(UnknownType, match=r"is not registered here.*`types` of the task") as caught:
@@ -376,8 +376,8 @@ def test_an_unknown_class_is_named_and_not_imported() -> None:
         ("a name", [1], None),
     ],
 )
-def test_a_class_that_has_changed_is_an_error_of_its_own(name: str, contents: Any, reason: str | None) -> None:
-    """Contents that a class no longer has fields for raise ChangedType, not CorruptObject."""
+def test_a_changed_class_raises_changed_type(name: str, contents: Any, reason: str | None) -> None:
+    """Contents for which a class no longer has fields raise ChangedType, not CorruptObject."""
     if reason is None:
         assert decode(bytes_of(name, contents)) == Plain([1])  # type: ignore[arg-type]
         return
@@ -387,8 +387,8 @@ def test_a_class_that_has_changed_is_an_error_of_its_own(name: str, contents: An
     assert "same code" in str(caught.value)
 
 
-def test_registering_twice_is_harmless_and_two_classes_of_one_name_are_not() -> None:
-    """The same class, or the same made anew by a reload, may be registered again; another one may not."""
+def test_only_the_same_class_may_be_registered_again() -> None:
+    """The same class, or the same one after a reload, may be registered again. Another class of that name may not."""
     assert register_type(Point) is Point
     again = make_dataclass("Point", ["x", "y"])
     again.__module__, again.__qualname__ = Point.__module__, Point.__qualname__
@@ -425,7 +425,7 @@ def test_a_class_that_cannot_be_registered_is_refused(cls: Any, more: dict[str, 
 
 
 def test_an_adapter_that_raises_names_the_path() -> None:
-    """A failing encode refuses its value, with the path and the reason; a failing decode is named."""
+    """A value whose encode fails is refused, with the path and the reason. The error of a failing decode names it."""
 
     class Moody:
         pass
@@ -441,8 +441,8 @@ def test_an_adapter_that_raises_names_the_path() -> None:
         decode(bytes_of("moody", None))
 
 
-def test_arrays_inside_of_objects_are_not_copied() -> None:
-    """An array in a dataclass is an out-of-band buffer, as anywhere."""
+def test_arrays_inside_objects_are_not_copied() -> None:
+    """An array in a dataclass is an out-of-band buffer, like any other array."""
     numpy = pytest.importorskip("numpy")
     data = encode(Point(numpy.arange(1000)))
     found = decode(data)
@@ -450,8 +450,8 @@ def test_arrays_inside_of_objects_are_not_copied() -> None:
     assert (found.x == numpy.arange(1000)).all()
 
 
-def test_a_reader_without_the_class_says_so(tmp_path: Path) -> None:
-    """Another process that has not registered the class raises the typed error; one that has reads the value."""
+def test_a_reader_without_the_class_raises_a_typed_error(tmp_path: Path) -> None:
+    """A process that has not registered the class raises the typed error. One that has reads the value."""
     (tmp_path / "value").write_bytes(encode(Pair(1, Level.LOW)))
     program = (
         "import sys; from pathlib import Path; import storage\n"
@@ -470,7 +470,7 @@ def test_a_reader_without_the_class_says_so(tmp_path: Path) -> None:
     assert run("known") == "Pair(one=1, two=<Level.LOW: 1>)"
 
 
-def test_an_adapter_is_one_of_a_kind() -> None:
-    """Adapters compare by identity: two with equal fields are two."""
+def test_adapters_compare_by_identity() -> None:
+    """Two adapters with equal fields are not equal."""
     one, two = (Adapter("n", Point, str, str) for _ in range(2))
     assert one != two

@@ -1,4 +1,4 @@
-"""A connected Celery app for the command line's tests; its store comes from the environment."""
+"""A connected Celery app for the tests of the command line; its store comes from the environment."""
 
 from celery import Celery
 

@@ -1,4 +1,4 @@
-"""What the unit tests share."""
+"""Fixtures and the hypothesis profile of the unit tests."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ settings.load_profile("unit")
 
 @pytest.fixture
 def world() -> World:
-    """A store, a carrier and a runtime of its own for each test."""
+    """Return a store, a dispatcher and a runtime for one test."""
     return World()

@@ -1,4 +1,4 @@
-"""A carrier without a broker: keeps messages until a test has them run, in any order, once or often."""
+"""A dispatcher without a broker: it keeps messages until a test runs them, in any order, once or several times."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fanout.stages.delivery import Delivery
 
 
 class WorkerDied(BaseException):
-    """Raised by a step where a real worker would have been killed: no `except Exception` sees it."""
+    """Raised by a step to simulate a killed worker; `except Exception` does not catch it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Asks for the setup of a job."""
+    """A message that asks for the setup of a job."""
 
     job_id: str
     launch_id: str | None = None
@@ -41,7 +41,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Asks for the process of a chunk."""
+    """A message that asks for the processing of a chunk."""
 
     task: str
     ref: ChunkRef
@@ -65,7 +65,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Asks for the join of a job."""
+    """A message that asks for the join of a job."""
 
     job_id: str
     launch_id: str | None
@@ -89,17 +89,17 @@ Message = Setup | Chunk | Join
 
 
 class RecordingDispatcher:
-    """Keeps every message, and runs them when told to.
+    """A dispatcher that keeps every message until a test runs it.
 
-    A chunk's handle goes through JSON and back on its way, as it would in a broker.
+    A chunk's ref is encoded as JSON and decoded again, as in a broker.
 
     Args:
-        copies: How often each message arrives.
+        copies: Number of times that each message arrives.
 
     Attributes:
         sent: All messages so far, in the order in which they were sent.
-        waiting: Those that nobody has taken yet.
-        deliveries: The outcomes that joins gave to be delivered.
+        waiting: Messages that no worker has taken yet.
+        deliveries: The outcomes that joins returned for delivery.
     """
 
     def __init__(self, *, copies: int = 1) -> None:
@@ -133,14 +133,14 @@ class RecordingDispatcher:
         self._send(Join(job_id, intent.launch_id, intent.task, continuation, resent, generation=generation))
 
     def lose(self, kind: type[Message] | None = None) -> None:
-        """Drop what waits: everything, or all messages of one kind."""
+        """Drop all waiting messages, or those of one type."""
         self.waiting = [message for message in self.waiting if kind is not None and not isinstance(message, kind)]
 
     def deliver(self, runtime: Runtime, at: int = 0) -> Outcome | None:
-        """Run one waiting message. If its worker dies, or the store fails, it waits again, marked as redelivered.
+        """Run one waiting message. If its worker dies, or the store fails, it waits again as a redelivered message.
 
         Raises:
-            Exception: What the stage raised.
+            Exception: The error that the stage raised.
         """
         message = self.waiting.pop(at)
         try:
@@ -164,12 +164,12 @@ class RecordingDispatcher:
         order: random.Random | None = None,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run messages, and those that they cause, until none waits.
+        """Run the waiting messages, and those that they cause, until none waits.
 
         Args:
-            runtime: What the worker works with.
-            order: Picks the next message; the oldest if not given.
-            until: Stops when this holds.
+            runtime: The worker's runtime.
+            order: Picks the next message; without it, the oldest message runs next.
+            until: Stops the loop when it returns True.
         """
         while self.waiting and not until():
             self.deliver(runtime, order.randrange(len(self.waiting)) if order else 0)

@@ -1,4 +1,4 @@
-"""Loose functions that a task declared in another module is made of."""
+"""Functions of which a task in another module is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store in memory that a test can watch, break and make old."""
+"""A store in memory whose requests a test can record and fail, and whose objects it can damage and age."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from storage import Body, MemoryStore, ObjectInfo, StorageUnavailable
 
 
 class ScriptedStore(MemoryStore):
-    """Objects in memory, with a log of what was asked for.
+    """A store in memory with a log of its requests.
 
     Attributes:
-        log: Each request as its verb and its key (the prefix, for a listing), in order.
-        before: Called with verb and key before a request is carried out; what it raises is the answer.
-        after: Called with verb and key after a put was carried out.
+        log: The verb and the key of each request, in order; for a listing, the prefix instead of the key.
+        before: Called with verb and key before each request; the request fails with the error that it raises.
+        after: Called with verb and key after each put.
     """
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class ScriptedStore(MemoryStore):
         self._older_s: defaultdict[str, float] = defaultdict(float)
 
     def age(self, seconds: float, prefix: str = "") -> None:
-        """Make every object that stands under `prefix` older."""
-        for found in super().list(prefix):
-            self._older_s[found.key] += seconds
+        """Make every object under `prefix` older."""
+        for info in super().list(prefix):
+            self._older_s[info.key] += seconds
 
     def flip(self, key: str, at: int = -1) -> None:
         """Damage one byte of an object."""
@@ -39,33 +39,33 @@ class ScriptedStore(MemoryStore):
         super().put(key, body)
 
     def keys(self, prefix: str = "") -> list[str]:
-        """Keys under `prefix`, in order; leaves no trace in the log."""
-        return [found.key for found in super().list(prefix)]
+        """Return the keys under `prefix`, in order, without an entry in the log."""
+        return [info.key for info in super().list(prefix)]
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        self._asked("put", key)
+        self._begin_request("put", key)
         super().put(key, body, if_absent=if_absent)
         self._older_s.pop(key, None)
         self.after("put", key)
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        self._asked("get", key)
+        self._begin_request("get", key)
         return super().get(key, offset=offset, length=length)
 
     def head(self, key: str) -> ObjectInfo:
-        self._asked("head", key)
+        self._begin_request("head", key)
         return self._aged(super().head(key))
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        self._asked("list", prefix)
+        self._begin_request("list", prefix)
         return map(self._aged, super().list(prefix, start_after=start_after))
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            self._asked("delete", key)
+            self._begin_request("delete", key)
             super().delete([key])
 
-    def _asked(self, verb: str, key: str) -> None:
+    def _begin_request(self, verb: str, key: str) -> None:
         self.log.append((verb, key))
         self.before(verb, key)
 
@@ -74,12 +74,12 @@ class ScriptedStore(MemoryStore):
 
 
 def kind_of(key: str) -> str:
-    """What lies under a key: `out`, `in`, `manifest` …; for what is of no job, the first part of the key."""
+    """Return the part of a job's key after its launch id, such as `results`; else the first part of the key."""
     return launch_of(key)[1].split("/")[0] if key.startswith(JOBS_PREFIX) else key.split("/")[0]
 
 
 def refusing(*parts: str) -> Callable[[str, str], None]:
-    """For `before`: nothing is answered about keys that contain one of these, but listings are."""
+    """Return a hook for `before` that fails all requests but listings for keys that contain one of `parts`."""
 
     def refuse(verb: str, key: str) -> None:
         if any(part in key for part in parts) and verb != "list":

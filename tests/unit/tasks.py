@@ -34,7 +34,7 @@ class Words(ForkJoinTask):
 
 
 class Numbers(ForkJoinTask):
-    """Gives its numbers back, one a chunk."""
+    """Returns its numbers, one per chunk."""
 
     input_schema = {"numbers": {"type": "list"}}
     chunk_items = 1
@@ -50,7 +50,7 @@ class Numbers(ForkJoinTask):
 
 
 class Kinds(ForkJoinTask):
-    """Values of types that JSON does not know."""
+    """Returns values of types that JSON does not have."""
 
     input_schema = {"kinds": {"type": "list"}}
     chunk_items = 2
@@ -80,7 +80,7 @@ KINDS = [
 
 
 class Killing(ForkJoinTask):
-    """One of its items kills the worker as often as it may; each run leaves a file."""
+    """One of its items kills the worker in each of its first `kills` runs; each run leaves a file."""
 
     input_schema = {"trace": {"type": "string"}, "numbers": {"type": "list"}, "kills": {"type": "integer"}}
     chunk_items = 1
@@ -101,7 +101,7 @@ class Killing(ForkJoinTask):
 
 
 class KillingCombine(ForkJoinTask):
-    """Its combine kills the worker; each run of that leaves a file."""
+    """Its combine kills the worker; each run of it leaves a file."""
 
     input_schema = {"trace": {"type": "string"}, "numbers": {"type": "list"}}
     chunk_items = 1

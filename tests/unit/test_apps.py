@@ -1,4 +1,4 @@
-"""In any thread the connected app is meant, and where several are, the one that says so."""
+"""A call uses the connected app in any thread; if several apps are connected, it uses the current one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from .tasks import Numbers, Words
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No app of another test is connected, and Celery's current app and default are back afterwards."""
+def _isolate_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disconnect the apps of other tests, and restore Celery's current and default app afterwards."""
     monkeypatch.setattr(TASKS, "_listeners", [])
     monkeypatch.setattr(extension, "CONNECTED", ConnectedApps())
     monkeypatch.setattr(_state, "default_app", None)
@@ -46,14 +46,14 @@ def make_app(name: str = "shop", **settings: Any) -> Celery:
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
-    """One connected app, which is not the current one of the thread that the tests run in either."""
+    """Yield one connected app, which is not the current app of any thread."""
     made = make_app()
     yield made
     made.close()
 
 
-def waiting(app: Celery) -> list[str]:
-    """The job ids of the messages that wait in the app's queue."""
+def waiting_job_ids(app: Celery) -> list[str]:
+    """Return the job ids of the messages that wait in the app's queue."""
     with app.connection_for_read() as connection:
         queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
         return [message.headers["id"] for message in iter(lambda: queue.get(no_ack=True), None)]
@@ -69,18 +69,18 @@ def in_asyncio(work: Callable[[], Any]) -> Any:
 
 
 class ThreadedServer(ThreadingMixIn, WSGIServer):
-    """A thread for each request, as gunicorn's gthread, Flask's server and runserver have."""
+    """A server with one thread per request, as gunicorn's gthread, Flask's server and runserver have."""
 
     daemon_threads = True
 
 
 class Silent(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Not to the test's output."""
+        """Log nothing."""
 
 
 def in_web_server(work: Callable[[], Any]) -> Any:
-    """What `work` gives in a request's thread of a WSGI server; a plain value."""
+    """Return the result of `work`, which must be JSON, from a request's thread of a WSGI server."""
 
     def answer(environ: Any, start_response: Any) -> list[bytes]:
         body = json.dumps(work()).encode()
@@ -101,73 +101,73 @@ def in_web_server(work: Callable[[], Any]) -> Any:
 THREADS = [in_pool, in_asyncio, in_web_server]
 
 
-@pytest.mark.parametrize("elsewhere", THREADS)
-def test_a_job_is_launched_in_another_thread(app: Celery, elsewhere: Callable[..., Any]) -> None:
-    """Submitted, or as a signature made and called there, it is in the queue of the app that is connected."""
-    assert elsewhere(lambda: Words.submit({"documents": ["a"]}).id) == waiting(app)[0]
-    assert elsewhere(lambda: Words.signature({"documents": ["a"]})().id) == waiting(app)[0]
+@pytest.mark.parametrize("run_in_thread", THREADS)
+def test_another_thread_launches_a_job_in_the_connected_app(app: Celery, run_in_thread: Callable[..., Any]) -> None:
+    """A job that another thread submits, or launches by a signature, waits in the queue of the connected app."""
+    assert run_in_thread(lambda: Words.submit({"documents": ["a"]}).id) == waiting_job_ids(app)[0]
+    assert run_in_thread(lambda: Words.signature({"documents": ["a"]})().id) == waiting_job_ids(app)[0]
 
 
-@pytest.mark.parametrize("elsewhere", THREADS)
-def test_a_stream_is_set_up_in_another_thread(app: Celery, elsewhere: Callable[..., Any]) -> None:
-    """A job whose input is streamed is cut in that thread, and its chunks are sent by that app."""
-    elsewhere(lambda: Words.submit({"documents": iter(["a", "b"])}, chunk_items=1).id)
-    assert len(waiting(app)) == 2
+@pytest.mark.parametrize("run_in_thread", THREADS)
+def test_another_thread_sets_up_a_streamed_job(app: Celery, run_in_thread: Callable[..., Any]) -> None:
+    """The thread that submits a streamed input runs its setup and sends its chunks through the connected app."""
+    run_in_thread(lambda: Words.submit({"documents": iter(["a", "b"])}, chunk_items=1).id)
+    assert len(waiting_job_ids(app)) == 2
 
 
-@pytest.mark.parametrize("elsewhere", THREADS)
-def test_what_looks_at_a_job_in_another_thread(app: Celery, elsewhere: Callable[..., Any]) -> None:
-    """attach, cancel, retry and opened find the app as well."""
+@pytest.mark.parametrize("run_in_thread", THREADS)
+def test_another_thread_finds_the_app_of_a_job(app: Celery, run_in_thread: Callable[..., Any]) -> None:
+    """attach, cancel, retry and resolve use the connected app in any thread."""
     job_id = Words.submit({"documents": ["a"]}).id
-    assert elsewhere(lambda: fanout.attach(job_id).state) == JobState.LAUNCHED
-    assert elsewhere(lambda: fanout.attach(job_id).cancel()) is True
-    assert elsewhere(lambda: fanout.attach(job_id).retry()) is True
-    assert len(waiting(app)) == 2
-    assert elsewhere(lambda: fanout.resolve([1, 2])) == [1, 2]
+    assert run_in_thread(lambda: fanout.attach(job_id).state) == JobState.LAUNCHED
+    assert run_in_thread(lambda: fanout.attach(job_id).cancel()) is True
+    assert run_in_thread(lambda: fanout.attach(job_id).retry()) is True
+    assert len(waiting_job_ids(app)) == 2
+    assert run_in_thread(lambda: fanout.resolve([1, 2])) == [1, 2]
 
 
-@pytest.mark.parametrize("elsewhere", THREADS)
-def test_a_signature_that_travelled(app: Celery, elsewhere: Callable[..., Any]) -> None:
-    """One that is read from JSON in another thread, and its clones, belong to the connected app."""
+@pytest.mark.parametrize("run_in_thread", THREADS)
+def test_a_signature_from_json_belongs_to_the_connected_app(app: Celery, run_in_thread: Callable[..., Any]) -> None:
+    """A signature that another thread reads from JSON, and its clones, belong to the connected app."""
     text = json.dumps(Words.signature({"documents": ["a"]}))
-    assert elsewhere(lambda: Signature.from_dict(json.loads(text))().id) == waiting(app)[0]
-    assert elsewhere(lambda: Signature.from_dict(json.loads(text)).clone().delay().id) == waiting(app)[0]
+    assert run_in_thread(lambda: Signature.from_dict(json.loads(text))().id) == waiting_job_ids(app)[0]
+    assert run_in_thread(lambda: Signature.from_dict(json.loads(text)).clone().delay().id) == waiting_job_ids(app)[0]
 
 
-@pytest.mark.parametrize("elsewhere", THREADS)
-def test_groups_and_chords_in_another_thread(app: Celery, elsewhere: Callable[..., Any]) -> None:
-    """What is made of signatures of ours finds its app by them."""
+@pytest.mark.parametrize("run_in_thread", THREADS)
+def test_groups_and_chords_in_another_thread_find_the_app(app: Celery, run_in_thread: Callable[..., Any]) -> None:
+    """Groups and chords of a job's signatures find their app through these signatures."""
     app.conf.result_backend = "cache+memory://"
 
     @app.task(shared=False)
     def merged(values: list[Any]) -> None:
-        """A chord's body."""
+        """Do nothing, as the body of a chord."""
 
     made = Words.signature({"documents": ["a"]})
-    assert elsewhere(lambda: [result.id for result in group([made, made.clone()])()]) == waiting(app)
-    elsewhere(lambda: chord([made.clone(), made.clone()])(merged.s()).id)
-    assert len(waiting(app)) == 2
+    assert run_in_thread(lambda: [result.id for result in group([made, made.clone()])()]) == waiting_job_ids(app)
+    run_in_thread(lambda: chord([made.clone(), made.clone()])(merged.s()).id)
+    assert len(waiting_job_ids(app)) == 2
 
 
 def test_eager_mode_in_another_thread() -> None:
-    """An eager app runs the job in that thread."""
+    """An eager app runs the job in the thread that submits it."""
     app = make_app(task_always_eager=True)
     assert in_pool(lambda: Numbers.submit({"numbers": [1, 2]}).get(1)) == [1, 2]
     app.close()
 
 
-def test_of_several_apps_none_is_guessed(app: Celery) -> None:
-    """With two connected apps the error names both and the remedy, in any thread; app= says which."""
+def test_several_connected_apps_need_an_explicit_app(app: Celery) -> None:
+    """With two connected apps the error names both and the remedy, in any thread; `app=` selects one."""
     other = make_app("billing")
     with pytest.raises(ConfigError, match=r"several Celery apps .*\(billing, shop\).*app="):
         in_pool(lambda: Words.submit({"documents": ["a"]}))
-    assert in_pool(lambda: Words.submit({"documents": ["a"]}, app=other).id) == waiting(other)[0]
+    assert in_pool(lambda: Words.submit({"documents": ["a"]}, app=other).id) == waiting_job_ids(other)[0]
     other.close()
-    assert in_pool(lambda: Words.submit({"documents": ["a"]}).id) == waiting(app)[0]
+    assert in_pool(lambda: Words.submit({"documents": ["a"]}).id) == waiting_job_ids(app)[0]
 
 
-def test_of_several_apps_the_current_one_is_meant(app: Celery) -> None:
-    """set_current says so for its thread, set_default for all threads that have none."""
+def test_the_current_app_is_used_among_several(app: Celery) -> None:
+    """`set_current` selects the app of its thread, `set_default` that of all threads without a current app."""
     other = make_app("billing")
     other.set_default()
     assert in_pool(lambda: extension_of().app) is other
@@ -177,8 +177,8 @@ def test_of_several_apps_the_current_one_is_meant(app: Celery) -> None:
     other.close()
 
 
-def test_within_a_task_its_app_is_meant(app: Celery) -> None:
-    """A task that runs in a worker's thread launches jobs by its own app, whatever the current one is."""
+def test_a_task_uses_its_own_app(app: Celery) -> None:
+    """A task that runs in a worker's thread launches jobs through its own app, whatever the current app is."""
     other = make_app("billing")
     other.set_default()
 
@@ -190,8 +190,8 @@ def test_within_a_task_its_app_is_meant(app: Celery) -> None:
     other.close()
 
 
-def test_connecting_the_current_app_means_the_app_of_now() -> None:
-    """`connect(current_app, …)` connects the app that it stands for, not whichever another thread has."""
+def test_connecting_the_proxy_connects_its_present_app() -> None:
+    """`connect(current_app, …)` connects the app behind the proxy, and not the current app of another thread."""
     made = Celery("proxied", broker="memory://", set_as_current=True)
     try:
         assert fanout.connect(current_app, store="memory://x") is made
@@ -200,15 +200,15 @@ def test_connecting_the_current_app_means_the_app_of_now() -> None:
         made.close()
 
 
-def test_no_app_says_how_to_connect_one() -> None:
-    """Without a connected app, any thread is told to call connect."""
+def test_without_a_connected_app_the_error_names_connect() -> None:
+    """Without a connected app, the error in any thread says to call `connect`."""
     Celery("bare", set_as_current=False).set_default()
     with pytest.raises(ConfigError, match=r"call fanout\.connect\(app"):
         in_pool(lambda: Words.submit({"documents": []}))
 
 
-def test_an_app_that_nothing_refers_to_is_gone(app: Celery) -> None:
-    """An app that a factory made and dropped is no second app, closed or not."""
+def test_a_collected_app_is_no_longer_connected(app: Celery) -> None:
+    """A connected app without references is collected, closed or not, and the other app is again the only one."""
     dropped = weakref.ref(make_app("dropped"))
     made = dropped()
     assert made is not None

@@ -1,4 +1,4 @@
-"""A parameter is bound by name to whichever steps declare it; an item must fit process."""
+"""Parameters are bound by name to the steps that declare them, and items are checked against process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fanout import DeclarationError, InvalidItem
 from fanout.declaration.binding import Binding
 
 
-def bound(
+def bind(
     fields: tuple[str, ...] = ("a", "b"),
     setup: Callable[..., Any] = lambda a: [],
     process: Callable[..., Any] = lambda x: x,
@@ -34,39 +34,39 @@ def bound(
     ],
 )
 def test_results_are_the_first_argument_that_is_no_field(join: Callable[..., Any], expected: str) -> None:
-    """Join is given the results as its first argument that is no field, else as its first."""
-    assert bound(join=join).results_argument == expected
+    """Join receives the results as its first argument that is no field, or else as its first argument."""
+    assert bind(join=join).results_argument == expected
 
 
-def test_the_results_win_over_a_field_of_the_same_name() -> None:
-    """Where all arguments of join are fields, the first is the results and not the parameter."""
-    binding = bound(join=lambda a, b: (a, b))
+def test_results_take_precedence_over_a_field_of_the_same_name() -> None:
+    """If all arguments of join are fields, the first one is the results and not the parameter."""
+    binding = bind(join=lambda a, b: (a, b))
     assert binding.parameters_for(binding.join) == ("b",)
     assert binding.call_join("results", {"b": 2}) == ("results", 2)
 
 
 def test_a_parameter_reaches_every_step_that_declares_it() -> None:
-    """Each step is given the fields that it declares, in the order of the schema."""
-    binding = bound(("a", "b", "c"), lambda b, a: [], lambda x, c: None, lambda r, **rest: None)
+    """Each step receives the fields that it declares, in the order of the schema."""
+    binding = bind(("a", "b", "c"), lambda b, a: [], lambda x, c: None, lambda r, **rest: None)
     assert binding.parameters_for(binding.setup) == ("a", "b")
     assert binding.parameters_for(binding.process) == ("c",)
     assert binding.parameters_for(binding.join) == ("a", "b", "c")
 
 
 def test_fields_that_setup_and_join_require_are_known() -> None:
-    """A field is required by setup and join where they have no default; items may supply those of process."""
-    binding = bound(("a", "b", "c"), lambda a, b=1: [], lambda c: None, lambda r, a, c: None)
+    """Setup and join require the fields for which they have no default. Items may supply the fields of process."""
+    binding = bind(("a", "b", "c"), lambda a, b=1: [], lambda c: None, lambda r, a, c: None)
     assert binding.required_fields == {"a": ("setup", "join"), "c": ("join",)}
 
 
-def test_a_key_of_the_item_wins_over_a_parameter() -> None:
-    """Process sees the item's value where both have the name."""
-    assert bound(process=lambda a, b: (a, b)).call_process({"a": 1, "b": 2}, {"b": 3}) == (1, 3)
+def test_a_key_of_the_item_takes_precedence_over_a_parameter() -> None:
+    """Process receives the item's value if a parameter has the same name."""
+    assert bind(process=lambda a, b: (a, b)).call_process({"a": 1, "b": 2}, {"b": 3}) == (1, 3)
 
 
 def test_a_required_argument_of_process_may_come_from_the_item() -> None:
-    """What process needs is not known to be missing when the task is declared."""
-    binding = bound(process=lambda x, y: None)
+    """A required argument of process is no error at declaration, because an item may supply it."""
+    binding = bind(process=lambda x, y: None)
     binding.check_item(0, {"x": 1, "y": 2}, frozenset())
     binding.check_item(0, {"x": 1}, frozenset({"y"}))
 
@@ -84,14 +84,14 @@ def test_a_required_argument_of_process_may_come_from_the_item() -> None:
     ],
 )
 def test_an_item_that_process_cannot_take_is_refused(item: object, message: str) -> None:
-    """The error names the item, the key and what process takes."""
+    """The error names the item, the key and the arguments of process."""
     with pytest.raises(InvalidItem, match=rf"Task\.setup: {message}"):
-        bound(process=lambda x, y=1: None).check_item(7, item, frozenset())
+        bind(process=lambda x, y=1: None).check_item(7, item, frozenset())
 
 
 def test_an_item_of_a_process_with_keywords_needs_string_keys() -> None:
-    """'**keywords' takes any name, but only names."""
-    binding = bound(process=lambda **rest: rest)
+    """A process with `**keywords` accepts any string as a key, and no other key."""
+    binding = bind(process=lambda **rest: rest)
     binding.check_item(0, {"anything": 1}, frozenset())
     with pytest.raises(InvalidItem, match=r"item 1 has the key 3, which is not a string"):
         binding.check_item(1, {3: 1}, frozenset())
@@ -99,15 +99,15 @@ def test_an_item_of_a_process_with_keywords_needs_string_keys() -> None:
         binding.check_item(2, [], frozenset())
 
 
-def test_a_schema_without_fields_is_named_as_such() -> None:
-    """An argument that nobody supplies says what the schema has."""
+def test_the_error_says_that_a_schema_has_no_fields() -> None:
+    """The error for an argument without a source says that the schema has no fields."""
     with pytest.raises(DeclarationError, match=r"which has no fields"):
-        bound((), setup=lambda a: [])
+        bind((), setup=lambda a: [])
 
 
-def test_keyword_only_arguments_are_arguments() -> None:
+def test_keyword_only_arguments_are_bound() -> None:
     """Arguments behind a '*' are bound like any other."""
-    binding = bound(setup=lambda *, a, b=2: (a, b))
+    binding = bind(setup=lambda *, a, b=2: (a, b))
     assert binding.call_setup({"a": 1}) == (1, 2)
 
 
@@ -123,9 +123,9 @@ def test_keyword_only_arguments_are_arguments() -> None:
         (lambda *, x, y, **rest: None, ("x", "y")),
     ],
 )
-def test_combine_is_told_apart_by_what_is_no_field(combine: Callable[..., Any], expected: tuple[str, ...]) -> None:
-    """One required argument that is no field takes a list, two take a value and the one that follows it."""
-    assert bound(combine=combine).combined_arguments == expected
+def test_the_form_of_combine_follows_from_its_arguments(combine: Callable[..., Any], expected: tuple[str, ...]) -> None:
+    """With one required argument that is no field, combine takes a list; with two, a value and the next one."""
+    assert bind(combine=combine).combined_arguments == expected
 
 
 @pytest.mark.parametrize(
@@ -148,41 +148,44 @@ def test_combine_is_told_apart_by_what_is_no_field(combine: Callable[..., Any], 
         ("text", "must be a function, not str"),
     ],
 )
-def test_a_combine_that_cannot_be_given_values_is_refused(combine: Any, message: str) -> None:
+def test_a_combine_without_arguments_for_values_is_refused(combine: Any, message: str) -> None:
     """The error names the class, the step, the argument and the remedy."""
     with pytest.raises(DeclarationError, match=rf"Task\.combine: .*{message}"):
-        bound(combine=combine)
+        bind(combine=combine)
 
 
 def test_parameters_reach_combine() -> None:
-    """It is given the fields that it declares, like any step, and can make them required; setup's own are others."""
-    binding = bound(("a", "b", "c"), combine=lambda x, y, a, b=1: None)
+    """Combine receives the fields that it declares and can make them required.
+
+    A parameter of combine is not setup's alone.
+    """
+    binding = bind(("a", "b", "c"), combine=lambda x, y, a, b=1: None)
     assert binding.combine_parameters == ("a", "b")
     assert binding.required_fields == {"a": ("setup", "combine")}
     assert binding.setup_only(["a", "b", "c"]) == ["c"]
-    assert bound().combine_parameters == ()
+    assert bind().combine_parameters == ()
 
 
 @pytest.mark.parametrize("combine", [lambda parts, b: b.join(parts), lambda x, y, b: f"{x}{b}{y}"])
 @pytest.mark.parametrize(("values", "expected"), [([], []), (["p"], ["p"]), (["p", "q", "r"], ["p-q-r"])])
 def test_values_are_combined_in_order(combine: Callable[..., Any], values: list[str], expected: list[str]) -> None:
-    """Of several it makes one, of one or none it makes nothing."""
-    assert bound(combine=combine).call_combine(iter(values), {"b": "-"}) == expected
+    """Several values are combined into one. One value is returned as it is, and no value gives none."""
+    assert bind(combine=combine).call_combine(iter(values), {"b": "-"}) == expected
 
 
-def test_pairs_are_combined_as_they_come() -> None:
+def test_pairs_are_combined_as_values_arrive() -> None:
     """`combine(a, b)` needs no more than two values at a time."""
-    came: list[int] = []
-    seen: list[tuple[int, ...]] = []
+    arrived: list[int] = []
+    arrived_before_call: list[tuple[int, ...]] = []
 
     def combine(x: int, y: int) -> int:
-        seen.append(tuple(came))
+        arrived_before_call.append(tuple(arrived))
         return x + y
 
     def values() -> Iterator[int]:
         for value in range(4):
-            came.append(value)
+            arrived.append(value)
             yield value
 
-    assert bound(combine=combine).call_combine(values(), {}) == [6]
-    assert seen == [(0, 1), (0, 1, 2), (0, 1, 2, 3)]
+    assert bind(combine=combine).call_combine(values(), {}) == [6]
+    assert arrived_before_call == [(0, 1), (0, 1, 2), (0, 1, 2, 3)]

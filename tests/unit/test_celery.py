@@ -1,4 +1,4 @@
-"""The Celery engine's pieces, without a broker: what travels, what is registered, and eager mode."""
+"""The parts of the Celery engine, without a broker: messages, registered tasks, and eager mode."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from .world import World
 
 
 @pytest.fixture(autouse=True)
-def _no_listener_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apps of one test are not told of the tasks that other tests declare."""
+def _isolate_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the apps of a test from registering the tasks that other tests declare."""
     monkeypatch.setattr(TASKS, "_listeners", [])
 
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
-    """A connected app with a store and a broker of its own, both in memory."""
+    """Yield a connected app with its own store and broker, both in memory."""
     made = Celery("unit", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
     made.conf.update(result_backend="cache+memory://", broker_transport_options={"polling_interval": 0.01})
     fanout.connect(made, store=f"memory://unit-{uuid.uuid4().hex}")
@@ -61,13 +61,13 @@ def app() -> Iterator[Celery]:
 
 @pytest.fixture
 def eager(app: Celery) -> Celery:
-    """The same, which runs its tasks in the caller."""
+    """Return the app, set to run its tasks in the caller."""
     app.conf.task_always_eager = True
     return app
 
 
 class Pair(ForkJoinTask):
-    """Adds what it received to each of its numbers."""
+    """Adds the received value to each of its numbers."""
 
     input_schema = {
         "numbers": {"type": "list", "required": True},
@@ -99,19 +99,19 @@ def submission_of(
     )
 
 
-# The wire
+# Messages
 
 
 @pytest.mark.parametrize("documents", [["a b"], ["x" * 1000] * 100])
-def test_an_order_comes_back_from_the_wire(world: World, documents: list[str]) -> None:
-    """It is plain JSON, small whatever the size of the input, and gives the same order."""
+def test_a_submission_is_decoded_as_it_was_encoded(world: World, documents: list[str]) -> None:
+    """An encoded submission is plain JSON, is small for an input of any size, and decodes to an equal submission."""
     submission = submission_of(world, Words, {"documents": documents}, chunk_items=3, max_attempts=5)
     text = json.dumps(signature_codec.encode(submission))
     assert len(text) < 1000
-    back = signature_codec.decode(json.loads(text), Words.declaration)
-    assert back == submission
-    assert back.parameters.load(["documents"], world.store) == {"documents": documents}
-    assert signature_codec.complete(back, (), world.runtime) is back
+    decoded = signature_codec.decode(json.loads(text), Words.declaration)
+    assert decoded == submission
+    assert decoded.parameters.load(["documents"], world.store) == {"documents": documents}
+    assert signature_codec.complete(decoded, (), world.runtime) is decoded
 
 
 GOOD = {"inline": "", "references": {}, "options": {}, "receives": None}
@@ -133,29 +133,29 @@ FORGED = [
 
 
 @pytest.mark.parametrize("body", FORGED)
-def test_a_forged_order_is_refused(body: Any) -> None:
-    """What no signature of the task carries is an error of the input."""
+def test_a_forged_submission_is_refused(body: Any) -> None:
+    """A body that no signature of the task encodes to raises InvalidInput."""
     with pytest.raises(InvalidInput, match="is not the submission of a signature of this task"):
         signature_codec.decode(body, Words.declaration)
 
 
-def test_an_option_that_this_version_does_not_know_is_passed_by(world: World) -> None:
-    """An order of a newer fanout still runs."""
+def test_an_unknown_option_in_a_message_is_ignored(world: World) -> None:
+    """A submission of a newer fanout still runs."""
     body = signature_codec.encode(submission_of(world, Words, {"documents": []}))
     body["options"]["of_the_future"] = 1
     assert signature_codec.decode(body, Words.declaration).options == Words.declaration.options
 
 
-def test_a_received_value_completes_the_order(world: World) -> None:
-    """The value of the step before is validated with the rest; defaults and the other parameters stay."""
+def test_a_received_value_completes_the_submission(world: World) -> None:
+    """The previous step's value is validated with the other parameters. Defaults and other parameters remain."""
     submission = signature_codec.decode(
         signature_codec.encode(submission_of(world, Pair, {"numbers": [1]}, receives="plus", max_attempts=2)),
         Pair.declaration,
     )
-    complete = signature_codec.complete(submission, (5,), world.runtime)
-    names = sorted(complete.parameters.names())
-    assert complete.parameters.load(names, world.store) == {"numbers": [1], "plus": 5, "text": "x"}
-    assert complete.options.max_attempts == 2
+    completed = signature_codec.complete(submission, (5,), world.runtime)
+    names = sorted(completed.parameters.names())
+    assert completed.parameters.load(names, world.store) == {"numbers": [1], "plus": 5, "text": "x"}
+    assert completed.options.max_attempts == 2
 
 
 @pytest.mark.parametrize(
@@ -167,23 +167,23 @@ def test_a_received_value_completes_the_order(world: World) -> None:
         ("plus", ("text",), "plus: must be of integer type"),
     ],
 )
-def test_what_does_not_complete_an_order_is_refused(
+def test_received_values_that_do_not_fit_are_refused(
     world: World, receives: str | None, received: tuple[Any, ...], message: str
 ) -> None:
-    """A value too many, one too few, or one of the wrong type names the parameter."""
+    """The error for a value too many, a value too few or a value of the wrong type says so."""
     values = {"numbers": [1]} if receives else {"numbers": [1], "plus": 1}
     with pytest.raises(InvalidInput, match=message):
         signature_codec.complete(submission_of(world, Pair, values, receives=receives), received, world.runtime)
 
 
-def test_a_field_that_does_not_exist_receives_nothing(world: World) -> None:
+def test_receives_must_name_a_field(world: World) -> None:
     """`receives` names a field of the schema."""
     with pytest.raises(InvalidInput, match="plsu: unknown field, so it can't receive"):
         submission_of(world, Pair, {"numbers": []}, receives="plsu")
 
 
 class Tags(ForkJoinTask):
-    """Its schema makes a list of a text, which can be done once only."""
+    """Its schema makes a list of a text, which works only once."""
 
     input_schema = {"tags": {"coerce": lambda text: text.split(","), "type": "list"}, "plus": {"type": "integer"}}
 
@@ -198,22 +198,22 @@ class Tags(ForkJoinTask):
 
 
 def test_input_is_normalised_once(world: World) -> None:
-    """A coercion that can't be repeated is not repeated when the received value comes."""
+    """A coercion that cannot be repeated is not repeated when the received value arrives."""
     submission = submission_of(world, Tags, {"tags": "a,b"}, receives="plus")
-    complete = signature_codec.complete(submission, (2,), world.runtime)
-    assert complete.parameters.load(["tags"], world.store) == {"tags": ["a", "b"]}
+    completed = signature_codec.complete(submission, (2,), world.runtime)
+    assert completed.parameters.load(["tags"], world.store) == {"tags": ["a", "b"]}
 
 
 def test_eager_input_is_normalised_once(eager: Celery) -> None:
-    """The same in eager mode."""
+    """Eager mode, too, normalises the input once."""
     assert Tags.signature({"tags": "a,b", "plus": 2}, app=eager)().get() == ["aa", "bb"]
 
 
-# What ends a stage
+# The end of a stage
 
 
-def test_a_child_that_is_told_to_end_blames_no_step() -> None:
-    """billiard raises SystemExit wherever a child is; one that a step raises itself is the step's failure."""
+def test_a_stopped_child_process_is_no_failure_of_a_step() -> None:
+    """billiard raises SystemExit in a child process that it stops. A step's own SystemExit is the step's failure."""
     code = "import sys\ndef _shutdown_cleanup(signum):\n    sys.exit(signum - 256)"
     for module, is_stop in (("billiard.common", True), ("shop.tasks", False)):
         scope: dict[str, Any] = {"__name__": module}
@@ -232,15 +232,15 @@ LEDGER = Ledger(MemoryStore(), "job", "launch")
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [1, {"a": 2}], {"a": "x" * 100}])
-def test_a_small_plain_value_travels_itself(app: Celery, value: Any) -> None:
-    """What JSON takes and is small is sent as it is, and opened as it is."""
+def test_a_small_json_value_is_sent_as_it_is(app: Celery, value: Any) -> None:
+    """A small value that JSON can encode is sent as it is, and resolves to itself."""
     assert make_sendable(value, app, LEDGER) is value
     assert resolve(value, extension_of(app).runtime) == value
 
 
 @pytest.mark.parametrize("value", ["x" * LIMIT_BYTES, {1, 2}, object, {(1, 2): 3}])
-def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
-    """What is large, or what JSON does not take, is a reference that anybody can open."""
+def test_other_values_are_sent_as_a_reference(app: Celery, value: Any) -> None:
+    """A large value, or one that JSON cannot encode, is sent as a reference, which any receiver can resolve."""
     runtime = extension_of(app).runtime
     ledger = Ledger(runtime.store, new_id(), "launch")
     if value is object:
@@ -254,19 +254,24 @@ def test_another_value_travels_as_a_reference(app: Celery, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{REFERENCE: "nobody"}, {REFERENCE: "nobody", "generation": 1}, [1, {REFERENCE: "nobody"}], [[({REFERENCE: 1},)]]],
+    [
+        {REFERENCE: "unknown-job"},
+        {REFERENCE: "unknown-job", "generation": 1},
+        [1, {REFERENCE: "unknown-job"}],
+        [[({REFERENCE: 1},)]],
+    ],
 )
-def test_a_value_that_looks_like_a_reference_is_none(app: Celery, value: Any) -> None:
-    """A join may return what reads like a reference: it arrives as it is, and is not taken for one."""
+def test_a_value_that_resembles_a_reference_arrives_unchanged(app: Celery, value: Any) -> None:
+    """If a join returns a value that resembles a reference, the receiver gets that value."""
     for generation in (0, 2):
         ledger = Ledger(extension_of(app).runtime.store, new_id(), "launch", generation)
         ledger.write_outcome(Outcome(status=OutcomeStatus.SUCCEEDED, task="t", stats=[], value=encode(value)))
-        travelling = json.loads(json.dumps(make_sendable(value, app, ledger)))
-        assert resolve(travelling, extension_of(app).runtime) == value
+        sent = json.loads(json.dumps(make_sendable(value, app, ledger)))
+        assert resolve(sent, extension_of(app).runtime) == value
 
 
-def test_a_reference_to_nothing_says_so(app: Celery) -> None:
-    """A job that was removed, and a reference that is forged, are errors."""
+def test_a_reference_to_a_missing_job_is_an_error(app: Celery) -> None:
+    """A reference to a removed job and a forged reference raise errors."""
     runtime = extension_of(app).runtime
     with pytest.raises(LookupError, match="no longer in the store"):
         resolve({REFERENCE: "gone", "launch": "x"}, runtime)
@@ -279,8 +284,8 @@ def test_a_reference_to_nothing_says_so(app: Celery) -> None:
     assert resolve({REFERENCE: "gone", "more": 1}, runtime) == {REFERENCE: "gone", "more": 1}
 
 
-def test_a_field_receives_or_is_given(world: World) -> None:
-    """A value for the very field that receives the one of the step before would be lost: it is refused."""
+def test_a_field_has_a_value_or_receives_one(world: World) -> None:
+    """A value for the field that `receives` names would be lost, so it is refused."""
     with pytest.raises(InvalidInput, match="numbers: has a value, and is named in `receives`"):
         submission_of(world, Numbers, {"numbers": [1]}, receives="numbers")
 
@@ -292,15 +297,15 @@ def settings_of(app: Celery) -> list[str]:
     return [entry.setting for entry in advice(app)]
 
 
-def test_an_app_as_recommended_needs_no_advice() -> None:
-    """The recommended settings are enough."""
+def test_recommended_settings_give_no_advice() -> None:
+    """An app with the recommended settings gets no advice."""
     app = Celery("good", broker="amqp://", set_as_current=False)
     app.conf.update(fanout.RECOMMENDED)
     assert advice(app) == []
 
 
 def test_each_dangerous_setting_is_named_with_its_danger() -> None:
-    """Whatever loses messages, tries or workers is advised against, the most dangerous first."""
+    """The advice names each setting that may lose messages, attempts or workers, the most dangerous first."""
     app = Celery("bad", broker="amqp://", set_as_current=False)
     app.conf.update(
         accept_content=["json", "pickle"],
@@ -328,8 +333,11 @@ def test_each_dangerous_setting_is_named_with_its_danger() -> None:
     assert all(entry.setting in str(entry) and entry.danger in str(entry) for entry in advice(app))
 
 
-def test_an_annotation_that_takes_from_a_stage_what_it_needs_is_named(app: Celery) -> None:
-    """What an app says of every task must not undo late acknowledgement; a stage's own settings are stronger."""
+def test_an_annotation_that_overrides_a_stage_setting_is_named(app: Celery) -> None:
+    """An annotation for all tasks overrides late acknowledgement of a stage, so the advice names it.
+
+    A stage's own settings take precedence over other settings of the app.
+    """
     app.conf.update(task_acks_late=False, task_reject_on_worker_lost=False, task_retry_on_worker_lost=True)
     app.finalize()
     assert not [name for name in settings_of(app) if "annotations" in name]
@@ -345,7 +353,7 @@ def test_an_annotation_that_takes_from_a_stage_what_it_needs_is_named(app: Celer
     ("limit_s", "timeout_s", "expected"), [(None, None, 0), (3599, None, 0), (3600, None, 1), (100, 60, 1), (50, 60, 0)]
 )
 def test_redis_needs_a_limit_below_its_visibility_timeout(limit_s: Any, timeout_s: Any, expected: int) -> None:
-    """A chunk that outlives the timeout would be delivered twice."""
+    """A time limit at or above the visibility timeout is named: Redis would deliver a longer chunk twice."""
     app = redis_app(worker_soft_shutdown_timeout=10, worker_enable_soft_shutdown_on_idle=True, task_time_limit=limit_s)
     if timeout_s:
         app.conf.broker_transport_options = {"visibility_timeout": timeout_s}
@@ -360,7 +368,7 @@ def test_redis_needs_a_limit_below_its_visibility_timeout(limit_s: Any, timeout_
     ],
 )
 def test_redis_needs_a_soft_shutdown(settings: dict[str, Any], expected: list[str]) -> None:
-    """Without one, what a worker held when it was told to quit stays away until the visibility timeout."""
+    """Without a soft shutdown, messages of a stopped worker return only after the visibility timeout."""
     assert settings_of(redis_app(**settings)) == expected
 
 
@@ -381,7 +389,7 @@ def redis_app(**settings: Any) -> Celery:
         ("memory://", {}, None),
     ],
 )
-def test_a_stage_gives_up_before_its_broker_does(broker: str, settings: dict[str, Any], expected: float | None) -> None:
+def test_a_stage_ends_before_redelivery(broker: str, settings: dict[str, Any], expected: float | None) -> None:
     """A stage has the app's time limit, or else five sixths of the time for which the broker waits."""
     app = Celery("limited", broker=broker, set_as_current=False)
     app.conf.update(settings)
@@ -410,10 +418,10 @@ SPELLINGS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("settings", "read", "written"), SPELLINGS)
-def test_the_broker_is_known_however_it_is_spelt(
+def test_the_broker_is_recognised_in_every_spelling(
     settings: dict[str, Any], read: str, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lists, aliases, old names, classes, one URL for each end: kombu says what it is, without any connection."""
+    """kombu recognises lists, aliases, old names, classes and one URL per direction, without a connection."""
     monkeypatch.setattr(socket, "create_connection", None)
     monkeypatch.setattr(socket, "getaddrinfo", None)
     app = Celery("spelt", set_as_current=False)
@@ -425,8 +433,8 @@ def test_the_broker_is_known_however_it_is_spelt(
     assert unconfirmed == (written == "amqp")
 
 
-def test_the_broker_of_the_environment_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Celery reads CELERY_BROKER_URL by itself, a list too."""
+def test_the_broker_of_the_environment_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery reads CELERY_BROKER_URL, which may hold a list."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://a;redis://b")
     assert broker_for_read(Celery("environment", set_as_current=False)).is_redis
 
@@ -442,8 +450,8 @@ def test_the_broker_of_the_environment_is_known(monkeypatch: pytest.MonkeyPatch)
         (["json", "application/x-of-my-own"], True),
     ],
 )
-def test_content_is_known_by_name_and_by_type(accepted: Any, *, expected: bool) -> None:
-    """Serializers that hold no code are not advised against, however they are spelt."""
+def test_safe_content_is_recognised_by_name_and_by_type(accepted: Any, *, expected: bool) -> None:
+    """The advice does not name serializers without code, by their name or by their content type."""
     app = Celery("content", broker="memory://", set_as_current=False)
     app.conf.accept_content = accepted
     assert ("accept_content" in settings_of(app)) is expected
@@ -460,15 +468,15 @@ def test_content_is_known_by_name_and_by_type(accepted: Any, *, expected: bool) 
     ],
 )
 def test_a_queue_that_loses_messages_is_named(queue: Queue, expected: str | None) -> None:
-    """A limit that drops the oldest, or an exchange that keeps nothing, however the queue says it."""
+    """The advice names a queue whose limit drops the oldest message and an exchange that does not persist messages."""
     app = Celery("queues", broker=["amqp://a", "amqp://b"], set_as_current=False)
     app.conf.update(fanout.RECOMMENDED, task_queues=[queue])
     assert settings_of(app) == ([expected] if expected else [])
 
 
 @pytest.mark.parametrize("form", [dict, lambda rule: [rule], lambda rule: {"*": {"acks_late": True, **rule["*"]}}])
-def test_a_time_limit_by_annotation_is_looked_at(form: Callable[[Any], Any]) -> None:
-    """A limit beyond the broker's patience is dangerous wherever it is set."""
+def test_a_time_limit_in_an_annotation_is_checked(form: Callable[[Any], Any]) -> None:
+    """The advice names a time limit beyond the broker's, also if an annotation sets it."""
     app = Celery("annotated", broker=["amqp://a"], set_as_current=False)
     app.conf.update(fanout.RECOMMENDED, task_annotations=form({"*": {"time_limit": 7200}}))
     fanout.connect(app, store="memory://annotated")
@@ -479,8 +487,8 @@ def test_a_time_limit_by_annotation_is_looked_at(form: Callable[[Any], Any]) -> 
 # The extension
 
 
-def test_an_app_that_is_not_connected_says_how() -> None:
-    """Whatever needs the app says to call connect."""
+def test_an_unconnected_app_names_connect() -> None:
+    """Every call that needs the app says to call connect."""
     bare = Celery("bare", set_as_current=False)
     for ask in (
         lambda: Words.signature({"documents": []}, app=bare),
@@ -493,14 +501,14 @@ def test_an_app_that_is_not_connected_says_how() -> None:
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    """A misspelt setting is named, and the app is not connected."""
+    """The error names a misspelt setting, and the app is not connected."""
     bare = Celery("bare", set_as_current=False)
     with pytest.raises(ConfigError, match="no such setting: pack_byte; there are inline_bytes, pack_bytes"):
         fanout.connect(bare, store="memory://a", pack_byte=3)
     assert not hasattr(bare, ATTRIBUTE)
 
 
-def test_code_wins_over_configuration_and_that_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_code_then_configuration_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each setting comes from connect, then from the app's configuration, then from the environment."""
     monkeypatch.setenv("FANOUT_STORE", "memory://environment")
     monkeypatch.setenv("FANOUT_UPLOAD_CONCURRENCY", "7")
@@ -515,14 +523,14 @@ def test_code_wins_over_configuration_and_that_over_the_environment(monkeypatch:
 
 
 def test_connecting_twice_is_harmless(app: Celery) -> None:
-    """The extension stays the one it was."""
+    """A second connect keeps the extension of the first."""
     before = extension_of(app)
     assert isinstance(before, Extension)
     assert extension_of(fanout.connect(app)) is before
 
 
 def test_a_configuration_read_later_does_not_undo_connect() -> None:
-    """`config_from_object` after connect leaves what code has said."""
+    """`config_from_object` after connect does not override the settings that connect was given."""
     made = Celery("later", set_as_current=False)
     fanout.connect(made, store="memory://code")
     made.config_from_object({"fanout_store": "memory://object", "fanout_upload_concurrency": 2})
@@ -531,7 +539,7 @@ def test_a_configuration_read_later_does_not_undo_connect() -> None:
 
 
 def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
-    """The three Celery tasks of a declaration are there, whichever was first: declaration, connect or finalisation."""
+    """The app has the three Celery tasks of a declaration, in any order of declaration, connect and finalisation."""
     app.finalize()
     for step in ("setup", "process", "join"):
         assert f"{Words.name}.{step}" in app.tasks
@@ -556,8 +564,8 @@ def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
     ]
 
 
-def test_a_task_declared_anew_is_registered_anew(app: Celery) -> None:
-    """A class at a prompt or in a function may be declared again without a warning, and the last one runs."""
+def test_a_task_may_be_declared_again(app: Celery) -> None:
+    """A class at a prompt or in a function may be declared again without a warning, and the last declaration runs."""
     app.finalize()
 
     def declare() -> type[ForkJoinTask]:
@@ -578,8 +586,8 @@ def test_a_task_declared_anew_is_registered_anew(app: Celery) -> None:
     assert declare().name == declare().name
 
 
-def test_two_apps_are_kept_apart() -> None:
-    """Each app's tasks work with that app's store."""
+def test_two_apps_use_their_own_stores() -> None:
+    """The tasks of each app use that app's store."""
     apps = [Celery(f"app-{number}", set_as_current=False) for number in range(2)]
     for number, each in enumerate(apps):
         fanout.connect(each, store=f"memory://apart-{number}")
@@ -588,8 +596,11 @@ def test_two_apps_are_kept_apart() -> None:
     assert stores == ["memory://apart-0", "memory://apart-1"]
 
 
-def test_a_sweep_is_scheduled_when_asked_for(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sweep_every_s` puts the task that sweeps on beat's schedule, where it can't pile up; else nothing does."""
+def test_sweep_every_s_schedules_the_sweep(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sweep_every_s` adds the sweep task to celery beat's schedule, where it cannot pile up.
+
+    By default the schedule is empty.
+    """
     app.finalize()
     assert SweepTask.name in app.tasks
     assert app.conf.beat_schedule == {}
@@ -601,8 +612,8 @@ def test_a_sweep_is_scheduled_when_asked_for(app: Celery, monkeypatch: pytest.Mo
     assert (entry["task"], entry["schedule"], entry["options"]) == (SweepTask.name, 30.0, {"expires": 30.0})
 
 
-def test_the_task_that_sweeps_moves_what_has_stalled(app: Celery, store: ScriptedStore) -> None:
-    """It does what the command does."""
+def test_the_sweep_task_moves_stalled_jobs(app: Celery, store: ScriptedStore) -> None:
+    """The sweep task sends the messages of a stalled job again, as the command does."""
     app.finalize()
     queue = uuid.uuid4().hex
     app.conf.task_default_queue = queue
@@ -619,7 +630,10 @@ def test_the_task_that_sweeps_moves_what_has_stalled(app: Celery, store: Scripte
 
 
 def test_an_eager_signature_gives_the_value(eager: Celery) -> None:
-    """Called, delayed, or applied, the job runs here and gives the join's value with its types."""
+    """An eager signature that is called, delayed or applied runs the job in the caller.
+
+    The result is the join's value with its types.
+    """
     signature = Words.signature({"documents": ["a b", "b"]}, app=eager)
     for result in (signature(), signature.delay(), signature.apply_async()):
         assert result.get() == Counter(b=2, a=1)
@@ -627,14 +641,14 @@ def test_an_eager_signature_gives_the_value(eager: Celery) -> None:
 
 
 def test_an_eager_failure_is_raised(eager: Celery) -> None:
-    """A step that raises gives the error that a real job gives."""
+    """A step that raises in eager mode raises the error of a real job."""
     result = FailingTask.signature({"step": "process", "numbers": [1, 2, 3]}, app=eager).delay()
     with pytest.raises(JobFailed, match="process was told to fail at 3"):
         result.get()
 
 
 def test_eager_callbacks_are_called_once(eager: Celery) -> None:
-    """A link receives the value, an errback the error, each once."""
+    """In eager mode a link receives the value once."""
     seen: list[Any] = []
 
     @eager.task
@@ -646,7 +660,7 @@ def test_eager_callbacks_are_called_once(eager: Celery) -> None:
 
 
 def test_an_eager_chain_passes_values_on(eager: Celery) -> None:
-    """A job takes the value of the step before, and gives its own to the next."""
+    """A job in an eager chain receives the previous step's value, and passes its own to the next step."""
 
     @eager.task
     def one() -> int:
@@ -661,7 +675,7 @@ def test_an_eager_chain_passes_values_on(eager: Celery) -> None:
 
 
 def test_an_eager_submit_runs_a_stream(eager: Celery) -> None:
-    """Eager mode runs a streamed job here, too, as it does any other."""
+    """Eager mode runs a job with a streamed input in the caller, like any other."""
     assert Numbers.submit({"numbers": iter([1, 2])}, app=eager).get(0.1) == [1, 2]
 
 
@@ -670,14 +684,14 @@ def test_an_eager_submit_runs_a_stream(eager: Celery) -> None:
 
 @pytest.mark.parametrize("wait", [lambda job: job.get(5), list])
 def test_a_task_must_not_wait_for_a_job(app: Celery, wait: Callable[[Any], Any]) -> None:
-    """Where Celery refuses to wait for a result, a job is not waited for either; the error says what to do."""
+    """Within a task, where Celery refuses to wait for a result, waiting for a job raises an error with the remedy."""
     job = Numbers.submit({"numbers": [1]}, app=app)
     with denied_join_result(), pytest.raises(RuntimeError, match=r"never wait for a job within a task .*allow_join"):
         wait(job)
 
 
-def test_a_task_may_wait_where_it_was_allowed(app: Celery) -> None:
-    """`allow_join_result` counts, and a job that has ended is nothing to wait for."""
+def test_a_task_may_wait_if_celery_allows_it(app: Celery) -> None:
+    """A task may wait within `allow_join_result`, and may always get the value of a job that has ended."""
     job = Numbers.submit({"numbers": iter([1])}, app=app)
     with denied_join_result():
         assert Numbers.run({"numbers": [1]}) == [1]
@@ -693,14 +707,14 @@ def test_a_task_may_wait_where_it_was_allowed(app: Celery) -> None:
 
 @pytest.fixture
 def store(app: Celery) -> ScriptedStore:
-    """The store of the app, scripted."""
+    """Return a scripted store that replaces the app's store."""
     scripted = ScriptedStore()
     extension_of(app).runtime.store = scripted
     return scripted
 
 
-def complete(app: Celery, store: ScriptedStore) -> Ledger:
-    """A job of which only the join is missing."""
+def job_before_join(app: Celery, store: ScriptedStore) -> Ledger:
+    """Return the ledger of a job that lacks only its join."""
     world = World()
     world.store = store
     world.runtime = world.process()
@@ -709,17 +723,17 @@ def complete(app: Celery, store: ScriptedStore) -> Ledger:
     return ledger
 
 
-def test_a_join_that_ended_is_put_on_record(app: Celery, store: ScriptedStore) -> None:
-    """After its value is with Celery, the job is marked as delivered."""
-    ledger = complete(app, store)
+def test_a_join_records_the_delivery(app: Celery, store: ScriptedStore) -> None:
+    """After Celery has the value, the join records that the job was delivered."""
+    ledger = job_before_join(app, store)
     result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
     assert result.get() == [1, 2]
     assert ledger.is_delivered()
 
 
 def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: ScriptedStore) -> None:
-    """A join that the store refused leaves a job that a sweep still moves."""
-    ledger = complete(app, store)
+    """A job whose join the store refused can still be moved by a sweep."""
+    ledger = job_before_join(app, store)
 
     def refuse(verb: str, key: str) -> None:
         if verb == "get" and "/results/" in key:
@@ -733,8 +747,8 @@ def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: Scripted
     assert sweep_job(extension_of(app).runtime, ledger.job_id) == Move.JOIN_SENT
 
 
-def silent(times: int) -> Callable[[str, str], None]:
-    """A store that does not give results, so often."""
+def fail_result_reads(times: int) -> Callable[[str, str], None]:
+    """Return a hook with which the store does not answer so many reads of results."""
     left = iter(range(times))
 
     def refuse(verb: str, key: str) -> None:
@@ -744,20 +758,20 @@ def silent(times: int) -> Callable[[str, str], None]:
     return refuse
 
 
-def test_a_join_that_is_put_off_keeps_its_claim(app: Celery, store: ScriptedStore) -> None:
-    """It takes its own claim over each time, and its runs are no tries."""
-    ledger = complete(app, store)
-    store.before = silent(3)
+def test_an_interrupted_join_keeps_its_claim(app: Celery, store: ScriptedStore) -> None:
+    """An interrupted join takes over its own claim each time, and its runs do not count as attempts."""
+    ledger = job_before_join(app, store)
+    store.before = fail_result_reads(3)
     assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).get() == [1, 2]
     claims = [ledger.keys.claim(number) for number in range(4)]
     assert store.keys(ledger.keys.claims) == sorted([*claims, *map(ledger.keys.claim_interrupted, range(3))])
     assert ledger.attempts("join").count == 0
 
 
-def test_a_join_that_is_put_off_too_often_has_no_result(app: Celery, store: ScriptedStore) -> None:
-    """No error is stored and no errback called for a job that has not ended: a sweep goes on with it."""
-    ledger = complete(app, store)
-    store.before = silent(10**6)
+def test_a_join_that_is_interrupted_too_often_has_no_result(app: Celery, store: ScriptedStore) -> None:
+    """Celery stores no error and calls no errback, because the job has not ended. A sweep moves it later."""
+    ledger = job_before_join(app, store)
+    store.before = fail_result_reads(10**6)
     result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES)
     assert result.state == "IGNORED"
     store.before = lambda verb, key: None
@@ -766,7 +780,7 @@ def test_a_join_that_is_put_off_too_often_has_no_result(app: Celery, store: Scri
 
 
 def test_a_forged_chunk_is_dropped(app: Celery, store: ScriptedStore, caplog: pytest.LogCaptureFixture) -> None:
-    """A message that is no handle is one line in the log and no request."""
+    """A message without a valid chunk ref causes one line in the log and no request."""
     for row in ((), ("../x", 1), tuple(range(11))):
         assert app.tasks[f"{Numbers.name}.process"].apply(row).get() is None
     assert caplog.text.count("dropped a message that fanout did not send") == 3
@@ -774,8 +788,8 @@ def test_a_forged_chunk_is_dropped(app: Celery, store: ScriptedStore, caplog: py
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-def test_a_launch_remembers_when_it_may_start(app: Celery, store: ScriptedStore, zone: str) -> None:
-    """The intent says the same moment as the message, whatever zone the app works in."""
+def test_a_launch_records_its_eta(app: Celery, store: ScriptedStore, zone: str) -> None:
+    """The intent has the same time as the message, whatever the time zone of the app."""
     app.conf.timezone = zone
     app.finalize()
     eta, queue = datetime(2100, 1, 1, 12), uuid.uuid4().hex
@@ -790,7 +804,7 @@ def test_a_launch_remembers_when_it_may_start(app: Celery, store: ScriptedStore,
 
 
 def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: ScriptedStore) -> None:
-    """Where the message can't be sent, the intent is there for a sweep to move."""
+    """If the message cannot be sent, the store has the intent, so that a sweep can move the job."""
     app.finalize()
     result = Numbers.signature({"numbers": [1]}, app=app)()
     assert result.state == fanout.JobState.LAUNCHED
@@ -800,9 +814,9 @@ def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: Scripte
     Ledger.of(store, result.id).write_delivered(Note(by="x"))
 
 
-def test_a_bucket_is_verified_before_it_is_relied_on() -> None:
-    """The runtime's store over a network is one that is probed first."""
-    made = Celery("proven", broker="memory://", set_as_current=False)
+def test_a_store_over_a_network_is_verified_first() -> None:
+    """The runtime wraps a store over a network in a VerifiedStore."""
+    made = Celery("verified", broker="memory://", set_as_current=False)
     fanout.connect(made, store="s3://bucket/root")
     store = extension_of(made).runtime.store
     assert isinstance(store, VerifiedStore)

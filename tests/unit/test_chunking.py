@@ -1,4 +1,4 @@
-"""Items are cut as the options say, and as evenly as can be."""
+"""Items are cut into chunks as the options say, and as evenly as possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fanout.stages.chunking import chunk_sizes
 
 
 def cut(options: Options, items: int, *, known: bool) -> list[int]:
-    """Sizes of the chunks that so many items make."""
+    """Return the sizes of the chunks of so many items."""
     sizes = []
     left = items
     for size in chunk_sizes(options, range(items) if known else iter(())):
@@ -28,8 +28,8 @@ def cut(options: Options, items: int, *, known: bool) -> list[int]:
 
 
 @given(items=st.integers(0, 5000), chunk_count=st.integers(1, 300))
-def test_groups_are_even_and_as_many_as_asked_for(items: int, chunk_count: int) -> None:
-    """The sizes differ by at most one, add up to the items, and are as many as chunk_count or items."""
+def test_chunk_count_gives_that_many_even_chunks(items: int, chunk_count: int) -> None:
+    """The sizes differ by at most one and add up to the items. There are `chunk_count` chunks, or one per item."""
     sizes = cut(Options(chunk_count=chunk_count), items, known=True)
     assert sum(sizes) == items
     assert len(sizes) == min(chunk_count, items)
@@ -37,16 +37,16 @@ def test_groups_are_even_and_as_many_as_asked_for(items: int, chunk_count: int) 
 
 
 @given(items=st.integers(0, 5000), size=st.integers(1, 300), known=st.booleans())
-def test_chunk_items_is_taken_at_its_word(items: int, size: int, known: bool) -> None:
-    """All chunks but the last have exactly that many items."""
+def test_chunk_items_is_exact(items: int, size: int, known: bool) -> None:
+    """All chunks but the last have exactly `chunk_items` items."""
     sizes = cut(Options(chunk_items=size), items, known=known)
     assert sum(sizes) == items
     assert all(each == size for each in sizes[:-1])
 
 
 @given(items=st.integers(0, 20000), parallelism=st.integers(1, 100))
-def test_a_collection_makes_about_four_chunks_a_worker(items: int, parallelism: int) -> None:
-    """A known number of items makes at most four chunks for each worker, and at least half as many where it can."""
+def test_a_collection_makes_about_four_chunks_per_worker(items: int, parallelism: int) -> None:
+    """A known number of items makes at most four chunks per worker, and at least two if there are enough items."""
     sizes = cut(Options(parallelism=parallelism), items, known=True)
     assert sum(sizes) == items
     assert min(items, 2 * parallelism) <= len(sizes) <= 4 * parallelism or len(sizes) == items
@@ -65,26 +65,26 @@ def test_a_collection_makes_about_four_chunks_a_worker(items: int, parallelism: 
     ],
 )
 def test_a_stream_begins_with_single_items_and_doubles(items: int, chunks: int) -> None:
-    """A stream of slow items makes hundreds of chunks, one of a million quick ones about a thousand."""
+    """A stream of a few hundred items makes hundreds of chunks. One of a million items makes about a thousand."""
     sizes = cut(Options(), items, known=False)
     assert sum(sizes) == items
     assert len(sizes) == chunks
 
 
 def test_sizes_of_a_stream_never_fall() -> None:
-    """After 128 single items the size doubles every 64 chunks."""
+    """After 128 chunks of a single item, the size doubles every 64 chunks."""
     sizes = list(islice(chunk_sizes(Options(), iter(())), 128 + 3 * 64))
     assert sizes == [1] * 128 + [2] * 64 + [4] * 64 + [8] * 64
 
 
-def test_groups_of_a_stream_are_refused() -> None:
-    """An unknown number of items can't be cut into a number of chunk_count."""
+def test_chunk_count_of_a_stream_is_refused() -> None:
+    """`chunk_count` is refused if the number of items is unknown."""
     with pytest.raises(ConfigError, match="chunk_count needs a setup that returns a sized collection"):
         chunk_sizes(Options(chunk_count=2), iter(()))
 
 
 class Lying:
-    """Items that say that there are more or fewer of them, or can't tell."""
+    """Items whose `len` is wrong or raises."""
 
     def __init__(self, items: int, says: Any) -> None:
         self._items = items
@@ -100,7 +100,7 @@ class Lying:
 
 
 class Copy(ForkJoinTask):
-    """Gives back what setup returned."""
+    """Returns the items that setup returned."""
 
     input_schema = {"items": {}}
 
@@ -114,8 +114,8 @@ class Copy(ForkJoinTask):
         return list(results)
 
 
-def run_here(produced: Lying, **options: int) -> Any:
-    """Run the task on items that its setup makes itself."""
+def run_on(produced: Lying, **options: int) -> Any:
+    """Run the task on items that its setup makes."""
 
     class Made(Copy):
         input_schema: ClassVar[dict[str, Any]] = {}
@@ -132,34 +132,34 @@ MISLEADING += [RuntimeError("no idea"), NotImplementedError(), OverflowError(), 
 
 @pytest.mark.parametrize("says", MISLEADING, ids=str)
 @pytest.mark.parametrize("options", [{}, {"chunk_items": 3}, {"chunk_bytes": 1}, {"chunk_count": 3}], ids=str)
-def test_a_length_that_lies_loses_nothing(says: Any, options: dict[str, int]) -> None:
-    """Whatever len() says or raises, all items are processed, or `chunk_count` is refused with the reason."""
+def test_a_wrong_length_loses_no_items(says: Any, options: dict[str, int]) -> None:
+    """Whatever `len` returns or raises, all items are processed, or `chunk_count` is refused with the reason."""
     produced = Lying(40, says)
     known = isinstance(says, int) and 0 <= says <= sys.maxsize
     if "chunk_count" in options and not known:
         with pytest.raises(JobFailed, match="this one returned a Lying whose len"):
-            run_here(produced, **options)
+            run_on(produced, **options)
     else:
-        assert run_here(produced, **options) == list(range(40))
+        assert run_on(produced, **options) == list(range(40))
 
 
-def test_a_length_is_asked_for_only_where_it_matters() -> None:
-    """With `chunk_items` nothing depends on how many items there are, and a query is not run to count them."""
-    asked: list[bool] = []
+def test_the_length_is_read_only_if_it_matters() -> None:
+    """With `chunk_items` setup does not call `len`, so that no query runs only to count the items."""
+    len_calls: list[bool] = []
 
     class Counting(list[Any]):
         def __len__(self) -> int:
-            asked.append(True)
+            len_calls.append(True)
             return super().__len__()
 
     for options, times in (({"chunk_items": 2}, 0), ({"chunk_count": 2}, 1), ({}, 1)):
-        asked.clear()
+        len_calls.clear()
         next(chunk_sizes(Options(**options), Counting([1, 2])))
-        assert len(asked) == times
+        assert len(len_calls) == times
 
 
-def test_items_beyond_the_length_are_cut_as_a_stream_is() -> None:
-    """A loader that counts batches does not make a chunk of each of a million items."""
+def test_items_beyond_the_length_are_cut_like_a_stream() -> None:
+    """A million items beyond the length, as of a loader that counts batches, do not make one chunk each."""
     sizes = list(islice(chunk_sizes(Options(parallelism=1), Lying(0, 10)), 200))
     assert sizes[:4] == [3, 3, 3, 3]
     assert sizes[-1] == 24

@@ -1,4 +1,4 @@
-"""The command line: jobs shown, cancelled and swept; errors in one line."""
+"""The commands show, cancel, retry and sweep jobs, and print an error as one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .test_tolerance import Fussy
 
 @pytest.fixture(autouse=True)
 def _store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A store of the test's own, in a directory."""
+    """Give each test its own store, in a directory."""
     monkeypatch.setenv("FANOUT_STORE", tmp_path.as_uri())
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
 
@@ -33,29 +33,29 @@ def sweep(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["sweep", "-A", "tests.unit.cli_app:app", *arguments])
 
 
-def launched() -> str:
-    """A job whose setup waits in the broker."""
+def launch() -> str:
+    """Return the id of a job whose setup waits in the broker."""
     return Numbers.signature({"numbers": [1, 2]}, app=cli_app.app)().id
 
 
 def test_show_a_job() -> None:
-    """`show` tells how a job stands."""
-    result = command("show", launched())
+    """`show` prints the state of a job."""
+    result = command("show", launch())
     assert result.exit_code == 0, result.output
     assert "launched" in result.output
 
 
 def test_cancel_a_job() -> None:
-    """`cancel` ends a job, and `show` then says why it has no value."""
-    job_id = launched()
+    """`cancel` ends a job, and `show` then prints why the job has no value."""
+    job_id = launch()
     assert command("cancel", job_id).output == "cancelled\n"
     assert extension_of(cli_app.app).job(job_id).state is JobState.CANCELLED
     assert "cancelled by its caller" in command("show", job_id).output
 
 
 def test_retry_a_job() -> None:
-    """`retry` runs a job that has ended once more, with other options if they are given."""
-    job_id = launched()
+    """`retry` runs an ended job again, with other options if they are given."""
+    job_id = launch()
     assert command("retry", job_id).output == "has not ended, so there is nothing to retry\n"
     command("cancel", job_id)
     assert command("retry", job_id, "--tolerate", "0.5", "--max-attempts", "1").output == "runs again\n"
@@ -66,7 +66,7 @@ def test_retry_a_job() -> None:
 
 
 def test_show_failed_items() -> None:
-    """`show` says how many items failed, and names the first."""
+    """`show` prints how many items failed, and the first of them."""
     cli_app.app.conf.task_always_eager = True
     try:
         job = Fussy.submit({"numbers": [1] * 25}, tolerate=1.0, app=cli_app.app)
@@ -78,41 +78,41 @@ def test_show_failed_items() -> None:
     assert "  and 5 more" in lines
 
 
-def test_sweep_says_what_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sweep` prints each job that it moved, and nothing of those that go well."""
-    job_id = launched()
+def test_sweep_prints_the_jobs_that_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sweep` prints each job that it moved, and no other job."""
+    job_id = launch()
     assert sweep().output == ""
     monkeypatch.setenv("FANOUT_STALL_S", "0.000001")
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
     assert sweep().output == f"{job_id}  setup sent again\n"
-    cancelled = launched()
+    cancelled = launch()
     command("cancel", cancelled)
     assert f"{cancelled}  setup sent again\n" in sweep().output
 
 
 def test_sweep_of_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a job id, `sweep` moves that job and no other."""
-    job_id, _other_id = launched(), launched()
+    job_id, _other_id = launch(), launch()
     assert sweep(job_id).output == ""
     monkeypatch.setenv("FANOUT_STALL_S", "0.000001")
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
     assert sweep(job_id).output == f"{job_id}  setup sent again\n"
 
 
-def test_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `--every` it sweeps again after each pause; a store that is silent for a while does not end it."""
+def test_sweep_every_continues_after_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--every` the command sweeps again after each pause, also if the store does not answer for a while."""
     runtime = extension_of(cli_app.app).runtime
     store = ScriptedStore()
     monkeypatch.setattr(runtime, "store", store)
     pauses: list[float] = []
 
-    def be_silent(verb: str, key: str) -> None:
+    def fail(verb: str, key: str) -> None:
         raise StorageUnavailable("no answer", key=key)
 
     def pause(pause_s: float) -> None:
         pauses.append(pause_s)
         if len(pauses) == 1:
-            store.before = be_silent
+            store.before = fail
         elif len(pauses) == 3:
             raise KeyboardInterrupt
 
@@ -123,20 +123,20 @@ def test_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         (["sweep", "-A", "tests.unit.cli_app:unconnected"], "not connected"),
-        (["jobs", "-A", "tests.unit.cli_app:app", "retry", "nobody"], "nobody is not in the store"),
-        (["jobs", "-A", "tests.unit.cli_app:app", "show", "nobody"], "nobody is not in the store"),
-        (["sweep", "-A", "tests.unit.cli_app:app", "nobody"], "nobody is not in the store"),
-        (["jobs", "-A", "tests.unit.cli_app:unconnected", "show", "nobody"], "not connected"),
+        (["jobs", "-A", "tests.unit.cli_app:app", "retry", "unknown-job"], "unknown-job is not in the store"),
+        (["jobs", "-A", "tests.unit.cli_app:app", "show", "unknown-job"], "unknown-job is not in the store"),
+        (["sweep", "-A", "tests.unit.cli_app:app", "unknown-job"], "unknown-job is not in the store"),
+        (["jobs", "-A", "tests.unit.cli_app:unconnected", "show", "unknown-job"], "not connected"),
         (["sweep", "-A", "no.such.module:app"], "no Celery app at 'no.such.module:app'"),
         (["sweep", "-A", "tests.unit.cli_app:nothing"], "no Celery app"),
     ],
 )
-def test_an_error_is_one_line(arguments: list[str], said: str) -> None:
-    """What goes wrong is said in a line, without a traceback."""
+def test_an_error_is_one_line(arguments: list[str], text: str) -> None:
+    """The command prints an error as one line, without a traceback."""
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code != 0
-    assert said in result.output
+    assert text in result.output
     assert "Traceback" not in result.output

@@ -1,4 +1,4 @@
-"""Results are combined where they are, in order, so that join is given at most 32 values."""
+"""Workers combine results in the store, in order, so that join receives at most 32 values."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from .world import World
 
 STALL_S = 60.0
 WIDTHS = [0, 1, 2, 31, 32, 33, 64, 65, 33 * 32 + 5]
-"""Numbers of chunks: without a tree, and with one of one level and of two."""
+"""Numbers of chunks: without a tree, with a tree of one level, and with a tree of two."""
 
 
 class Pairs(ForkJoinTask):
-    """Strings of numbers: their order and grouping can be told from what becomes of them."""
+    """Makes strings of numbers, which show in which order and groups they were combined."""
 
     input_schema = {"numbers": {"type": "list"}, "mark": {"type": "string", "default": "+"}}
     chunk_items = 1
@@ -65,56 +65,58 @@ class Lists(Pairs):
         return mark.join(parts)
 
 
-class Meter:
-    """Says what combine is to do, and keeps what it was given."""
+class Recorder:
+    """Records the values that combine receives, and calls a hook in each run of combine."""
 
     def __init__(self) -> None:
         self.runs: list[list[str]] = []
         self.on_run: Callable[[list[str]], None] = lambda parts: None
 
 
-def metered(meter: Meter, *, join: Callable[[Any], Any] = list) -> type[ForkJoinTask]:
-    class Metered(Lists):
+def recorded(recorder: Recorder, *, join: Callable[[Any], Any] = list) -> type[ForkJoinTask]:
+    class Recorded(Lists):
         max_attempts = 3
 
         def combine(parts):
-            meter.runs.append(parts)
-            meter.on_run(parts)
+            recorder.runs.append(parts)
+            recorder.on_run(parts)
             return "+".join(parts)
 
         def join(parts):
             return join(parts)
 
-    return Metered
+    return Recorded
 
 
 @pytest.fixture
-def meter() -> Meter:
-    return Meter()
+def recorder() -> Recorder:
+    return Recorder()
 
 
-def ready(world: World, task: type[ForkJoinTask], chunks: int, *, but: tuple[int, ...] = (), **options: Any) -> Ledger:
-    """A job all of whose chunks were processed, but for some; their messages wait."""
+def processed(
+    world: World, task: type[ForkJoinTask], chunks: int, *, but: tuple[int, ...] = (), **options: Any
+) -> Ledger:
+    """Return the ledger of a job whose chunks have results, except those in `but`, whose messages wait."""
     ledger = world.prepare(task, {"numbers": list(range(chunks))}, **options)
     runtime = world.process()
-    caller_parameters = [
+    unprocessed = [
         message for message in world.dispatcher.waiting if isinstance(message, Chunk) and message.ref.chunk in but
     ]
     for message in list(world.dispatcher.waiting):
-        if message not in caller_parameters:
+        if message not in unprocessed:
             message.run(runtime)
-    world.dispatcher.waiting = [*caller_parameters, *world.dispatcher.joins]
+    world.dispatcher.waiting = [*unprocessed, *world.dispatcher.joins]
     return ledger
 
 
 def nodes_of(world: World) -> dict[int, int]:
-    """Level -> number of nodes that stand."""
-    found: dict[int, int] = {}
+    """Return the levels of the tree -> number of existing nodes."""
+    counts: dict[int, int] = {}
     for key in world.store.keys(""):
         if "/combined/" in key:
             level = int(key.split("/combined/")[1].split("/")[1])
-            found[level] = found.get(level, 0) + 1
-    return found
+            counts[level] = counts.get(level, 0) + 1
+    return counts
 
 
 def serial(numbers: Any) -> str:
@@ -137,16 +139,16 @@ def value_of(ledger: Ledger) -> Any:
     return ledger.value(outcome_of(ledger))
 
 
-# What comes of it
+# Values
 
 
 @pytest.mark.parametrize("task", [Pairs, Lists])
 @pytest.mark.parametrize("chunk_items", [1, 3])
 @pytest.mark.parametrize("chunks", WIDTHS)
-def test_join_is_given_few_values_in_order(
+def test_join_receives_at_most_32_values_in_order(
     world: World, task: type[ForkJoinTask], chunks: int, chunk_items: int
 ) -> None:
-    """Both forms give at most 32 values that make up what a loop would, in order, for any number of chunks."""
+    """For any number of chunks, both forms of combine give at most 32 values, which are the results in order."""
     items = range(chunks * chunk_items)
     ledger = world.launch(task, {"numbers": list(items)}, chunk_items=chunk_items)
     world.dispatcher.drain(world.runtime)
@@ -159,44 +161,44 @@ def test_join_is_given_few_values_in_order(
 @pytest.mark.parametrize("executor", ["inline", "threads"])
 @pytest.mark.parametrize("chunks", [31, 32, 33, 64, 65, 33 * 32 + 5])
 def test_run_combines_while_setup_yields(executor: Any, chunks: int) -> None:
-    """Groups that fill before there is a manifest are combined then, those at the right edge afterwards."""
+    """Workers combine groups that fill before the manifest at once, and the groups at the right edge afterwards."""
     value = Pairs.run({"numbers": list(range(chunks))}, executor=executor, workers=4)
     assert serial(value) == serial(range(chunks))
 
 
-def test_a_group_may_turn_out_to_be_all_there_is(world: World, meter: Meter) -> None:
-    """32 chunks that were done before the manifest are combined for nothing if it says that there are no others."""
-    ledger = ready(world, metered(meter), 32, but=(31,))
+def test_a_combined_group_is_unused_if_it_is_the_only_one(world: World, recorder: Recorder) -> None:
+    """The node of 32 chunks that were done before the manifest is unused if the manifest names no other chunks."""
+    ledger = processed(world, recorded(recorder), 32, but=(31,))
     manifest = ledger.manifest()
     assert manifest is not None
     world.store.delete([ledger.keys.manifest])
-    meter.on_run = lambda parts: world.store.put(ledger.keys.manifest, manifest.to_bytes())
+    recorder.on_run = lambda parts: world.store.put(ledger.keys.manifest, manifest.to_bytes())
     world.dispatcher.drain(world.process())
-    assert [len(parts) for parts in meter.runs] == [32]
+    assert [len(parts) for parts in recorder.runs] == [32]
     assert value_of(ledger) == [str(number) for number in range(32)]
 
 
 def test_run_combines_in_processes() -> None:
-    """Worker processes climb as well."""
+    """Worker processes combine, too."""
     assert serial(Pairs.run({"numbers": list(range(70))}, executor="processes", workers=2)) == serial(range(70))
 
 
 @settings(max_examples=15)
 @given(order=some.randoms(use_true_random=False), copies=some.integers(1, 3))
-def test_any_order_and_any_number_of_deliveries_give_the_same(order: random.Random, copies: int) -> None:
-    """Messages that overtake each other and arrive several times combine each result once."""
+def test_any_order_and_number_of_deliveries_gives_one_value(order: random.Random, copies: int) -> None:
+    """Messages that overtake each other, or arrive several times, combine each result once."""
     world = World(copies=copies)
     ledger = world.launch(Pairs, {"numbers": list(range(70))})
     world.dispatcher.drain(world.runtime, order=order)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 64)), serial(range(64, 70))]
 
 
-def test_a_value_alone_is_not_touched(world: World, meter: Meter) -> None:
-    """Chunks of one item, no more than 32 of them, need no combine; nor does a group of one."""
-    assert world.run(metered(meter), {"numbers": list(range(32))}).status == OutcomeStatus.SUCCEEDED
-    assert meter.runs == []
-    assert world.run(metered(meter), {"numbers": list(range(33))}).status == OutcomeStatus.SUCCEEDED
-    assert [len(parts) for parts in meter.runs] == [32]
+def test_single_values_are_not_combined(world: World, recorder: Recorder) -> None:
+    """Up to 32 chunks of one item need no combine. Nor does a group of one chunk."""
+    assert world.run(recorded(recorder), {"numbers": list(range(32))}).status == OutcomeStatus.SUCCEEDED
+    assert recorder.runs == []
+    assert world.run(recorded(recorder), {"numbers": list(range(33))}).status == OutcomeStatus.SUCCEEDED
+    assert [len(parts) for parts in recorder.runs] == [32]
 
 
 def test_a_field_reaches_combine(world: World) -> None:
@@ -206,8 +208,8 @@ def test_a_field_reaches_combine(world: World) -> None:
         assert Ledger(world.store, "x", "launch").value(outcome) == ["1-2-3"]
 
 
-def test_loose_functions_combine() -> None:
-    """`fork_join` takes a combine as well."""
+def test_fork_join_accepts_a_combine() -> None:
+    """`fork_join` accepts a combine."""
     task = fork_join(
         "unit.combined",
         setup=steps.each,
@@ -220,7 +222,7 @@ def test_loose_functions_combine() -> None:
 
 
 def test_a_task_without_combine_makes_no_tree(world: World) -> None:
-    """Nothing changes for it: its full groups are marked, its join is given one result an item."""
+    """Without combine, full groups get a marker, and join receives one result per item."""
 
     class Plain(Pairs):
         combine = None
@@ -236,8 +238,8 @@ def test_a_task_without_combine_makes_no_tree(world: World) -> None:
 
 
 def test_a_chunk_holds_one_value(world: World) -> None:
-    """What a worker writes is no larger for more items, and iterating over the job gives it."""
-    ledger = ready(world, Pairs, 5, chunk_items=3)
+    """A chunk's result holds one value for any number of items, and iterating over the job gives that value."""
+    ledger = processed(world, Pairs, 5, chunk_items=3)
     manifest = ledger.manifest()
     assert manifest is not None
     result = ledger.result(manifest.setup_id, 0)
@@ -246,8 +248,8 @@ def test_a_chunk_holds_one_value(world: World) -> None:
     assert list(world.job(ledger)) == ["0+1+2", "3+4"]
 
 
-def test_the_report_shows_what_was_combined(world: World) -> None:
-    """`fanout jobs show` has a line for the nodes of a tree."""
+def test_the_report_has_a_line_for_combine(world: World) -> None:
+    """`fanout jobs show` prints a line for the nodes of a tree."""
     ledger = world.launch(Pairs, {"numbers": list(range(65))})
     world.dispatcher.drain(world.runtime)
     report = JobReport.of(world.job(ledger))
@@ -255,11 +257,11 @@ def test_the_report_shows_what_was_combined(world: World) -> None:
     assert any(line.startswith("combine ") for line in report.lines())
 
 
-# What it costs
+# Requests
 
 
 def test_a_chunk_in_the_middle_costs_one_listing(world: World) -> None:
-    """While others of its group are missing, a worker that knows the manifest lists its group and asks nothing else."""
+    """While results of its group are missing, a worker that has the manifest makes no request but one listing."""
     world.prepare(Pairs, {"numbers": list(range(40))})
     runtime = world.process()
     run_process(runtime, world.refs[0])
@@ -268,19 +270,19 @@ def test_a_chunk_in_the_middle_costs_one_listing(world: World) -> None:
     assert [verb for verb, _ in world.store.log] == ["put", "list"]
 
 
-def test_a_node_that_stands_is_not_made_again(world: World, meter: Meter) -> None:
-    """A message that comes again after its group was combined reads no values."""
-    ledger = ready(world, metered(meter), 40)
+def test_an_existing_node_is_not_combined_again(world: World, recorder: Recorder) -> None:
+    """A message that arrives again after its group was combined reads no values."""
+    ledger = processed(world, recorded(recorder), 40)
     run_process(world.process(), world.refs[3], Delivery(redelivered=True))
-    assert [len(parts) for parts in meter.runs] == [32, 8]
+    assert [len(parts) for parts in recorder.runs] == [32, 8]
     world.dispatcher.drain(world.runtime)
     assert len(value_of(ledger)) == 2
 
 
-def test_no_look_waits_where_results_are_combined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full group is combined before the message of its last chunk is acknowledged, and not at leisure."""
+def test_no_completion_check_is_deferred_in_a_job_that_combines(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker combines a full group before it acknowledges the message of the last chunk, and not later."""
     debouncer = Debouncer()
-    monkeypatch.setattr(debouncer, "defer", lambda name, action: pytest.fail("it waits"))
+    monkeypatch.setattr(debouncer, "defer", lambda name, action: pytest.fail("the check is deferred"))
     ledger = world.launch(Pairs, {"numbers": list(range(40))})
     world.dispatcher.drain(Runtime(world.store, world.config, world.dispatcher, debouncer=debouncer))
     assert serial(value_of(ledger)) == serial(range(40))
@@ -289,8 +291,8 @@ def test_no_look_waits_where_results_are_combined(world: World, monkeypatch: pyt
 # Failed items
 
 
-def negative(world: World, numbers: list[int], **options: Any) -> Ledger:
-    """A job in which negative numbers fail, and may."""
+def run_with_negatives(world: World, numbers: list[int], **options: Any) -> Ledger:
+    """Run a job that tolerates failures, and in which negative numbers fail."""
     ledger = world.launch(Pairs, {"numbers": numbers}, **{"tolerate": 1.0, "max_attempts": 1, **options})
     world.dispatcher.drain(world.runtime)
     return ledger
@@ -298,32 +300,32 @@ def negative(world: World, numbers: list[int], **options: Any) -> Ledger:
 
 @pytest.mark.parametrize("items", [8, 40, 33 * 32 + 5])
 def test_failed_items_are_left_out(world: World, items: int) -> None:
-    """The others are combined; the outcome counts those that failed, and names them."""
+    """The other items are combined. The outcome counts the failed items and names them."""
     numbers = [-number if number % 5 == 3 else number for number in range(items)]
-    ledger = negative(world, numbers, chunk_items=2)
+    ledger = run_with_negatives(world, numbers, chunk_items=2)
     assert serial(value_of(ledger)) == serial(number for number in numbers if number >= 0)
     outcome = outcome_of(ledger)
     assert outcome.failed == sum(number < 0 for number in numbers)
     assert [failed.item for failed in outcome.failed_items] == [n for n, number in enumerate(numbers) if number < 0]
 
 
-def test_a_chunk_in_which_all_failed_gives_nothing(world: World) -> None:
-    """Join is given the values of the others, and `len` tells how many."""
-    ledger = negative(world, [-1, -2, 3, 4, -5, -6], chunk_items=2)
+def test_a_chunk_whose_items_all_failed_gives_no_value(world: World) -> None:
+    """Join receives the values of the other chunks, and `len` gives their number."""
+    ledger = run_with_negatives(world, [-1, -2, 3, 4, -5, -6], chunk_items=2)
     assert value_of(ledger) == ["3+4"]
 
 
-def test_a_group_in_which_all_failed_gives_nothing(world: World) -> None:
-    """A node may hold no value; a job may."""
-    ledger = negative(world, [*range(32), *[-1] * 32, 64])
+def test_a_group_whose_items_all_failed_gives_no_value(world: World) -> None:
+    """A node may hold no value. A job may give none."""
+    ledger = run_with_negatives(world, [*range(32), *[-1] * 32, 64])
     assert value_of(ledger) == [serial(range(32)), "64"]
-    ledger = negative(world, [-1] * 40)
+    ledger = run_with_negatives(world, [-1] * 40)
     assert (value_of(ledger), outcome_of(ledger).failed) == ([], 40)
 
 
 def test_iteration_gives_the_failed_items_after_the_value(world: World) -> None:
-    """Whoever reads a job chunk by chunk learns of both."""
-    ledger = negative(world, [1, -2, 3, 4], chunk_items=4)
+    """A caller that reads a job chunk by chunk gets the value of a chunk and then its failed items."""
+    ledger = run_with_negatives(world, [1, -2, 3, 4], chunk_items=4)
     value, failed = world.job(ledger)
     assert value == "1+3+4"
     assert isinstance(failed, FailedItem)
@@ -331,13 +333,16 @@ def test_iteration_gives_the_failed_items_after_the_value(world: World) -> None:
 
 
 def test_one_failed_item_too_many_fails_the_job(world: World) -> None:
-    """The limit holds in a job that combines, before its join."""
-    ledger = negative(world, [*range(40), -1, -2], tolerate=1)
+    """The limit of failed items also holds in a job that combines, before its join."""
+    ledger = run_with_negatives(world, [*range(40), -1, -2], tolerate=1)
     assert (failure_of(ledger).step, failure_of(ledger).error) == ("process", "TooManyFailed")
 
 
-def test_a_good_result_that_comes_too_late_counts_as_failed(world: World) -> None:
-    """What was combined without it lacks it, and the outcome says so: the job may be retried, and then has it."""
+def test_a_result_that_comes_after_combine_counts_as_failed(world: World) -> None:
+    """A node that was combined before a chunk's good result lacks it.
+
+    The outcome counts the item as failed, and a retry of the job includes it.
+    """
     ledger = world.prepare(Pairs, {"numbers": [-1, *range(1, 40)]}, tolerate=5, max_attempts=1)
     world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
     manifest = ledger.manifest()
@@ -353,39 +358,42 @@ def test_a_good_result_that_comes_too_late_counts_as_failed(world: World) -> Non
     assert world.runtime.ledger(ledger.job_id, 1).outcome().final  # type: ignore[union-attr]
 
 
-# A combine that raises, or dies
+# A combine that raises, or whose worker dies
 
 
-def test_a_combine_that_raises_in_a_chunk_is_tried_again(world: World, meter: Meter) -> None:
-    """It is a failure of the chunk's run: the chunk runs again, and its failure names the chunk and no item."""
+def test_a_chunk_whose_combine_raises_runs_again(world: World, recorder: Recorder) -> None:
+    """An error of combine within a chunk is a failure of the chunk's run.
+
+    The chunk runs again. Its failure names the chunk and no item.
+    """
 
     def fail(parts: list[str]) -> None:
         if parts[0] == "2":
             raise ValueError("no")
 
-    meter.on_run = fail
-    ledger = world.launch(metered(meter), {"numbers": list(range(6))}, chunk_items=2)
+    recorder.on_run = fail
+    ledger = world.launch(recorded(recorder), {"numbers": list(range(6))}, chunk_items=2)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.chunk, failure.item, failure.attempts) == ("combine", 1, None, 3)
-    assert meter.runs.count(["2", "3"]) == 3
+    assert recorder.runs.count(["2", "3"]) == 3
 
 
-def test_an_item_that_raises_is_not_taken_for_combine(world: World) -> None:
-    """The step that raised is named, wherever between two combines it did."""
-    ledger = negative(world, [0, 1, -2, 3], chunk_items=4, tolerate=None)
+def test_an_item_that_raises_is_a_failure_of_process(world: World) -> None:
+    """The failure names process if an item raises between two combines."""
+    ledger = run_with_negatives(world, [0, 1, -2, 3], chunk_items=4, tolerate=None)
     assert (failure_of(ledger).step, failure_of(ledger).item) == ("process", 2)
 
 
-def test_a_combine_that_raises_in_a_chunk_may_be_tolerated(world: World, meter: Meter) -> None:
-    """All items of the chunk are given up, and each is named."""
+def test_a_combine_that_raises_in_a_chunk_may_be_tolerated(world: World, recorder: Recorder) -> None:
+    """All items of the chunk fail, and the outcome names each."""
 
     def fail(parts: list[str]) -> None:
         if parts[0] == "2":
             raise ValueError("no")
 
-    meter.on_run = fail
-    ledger = world.launch(metered(meter), {"numbers": list(range(6))}, chunk_items=2, tolerate=2)
+    recorder.on_run = fail
+    ledger = world.launch(recorded(recorder), {"numbers": list(range(6))}, chunk_items=2, tolerate=2)
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == ["0+1", "4+5"]
     assert [(failed.item, failed.error) for failed in outcome_of(ledger).failed_items] == [
@@ -394,8 +402,8 @@ def test_a_combine_that_raises_in_a_chunk_may_be_tolerated(world: World, meter: 
     ]
 
 
-def test_what_cannot_travel_is_a_failure_of_combine(world: World, meter: Meter) -> None:
-    """A combined value has to be stored; the results that it was made of need not."""
+def test_a_combined_value_must_be_encodable(world: World, recorder: Recorder) -> None:
+    """A combined value has to be stored. The results of which it is made need not be."""
 
     class Unfit(Pairs):
         max_attempts = 1
@@ -416,79 +424,79 @@ def test_what_cannot_travel_is_a_failure_of_combine(world: World, meter: Meter) 
     ("chunks", "first", "which"), [(40, "32", "32 to 39"), (33 * 32 + 5, serial(range(32)), "0 to 1023")]
 )
 def test_a_combine_that_raises_above_the_chunks_ends_the_job(
-    world: World, meter: Meter, chunks: int, first: str, which: str
+    world: World, recorder: Recorder, chunks: int, first: str, which: str
 ) -> None:
-    """As a join does: at once, and with the chunks whose results it was given."""
+    """A combine above the chunks fails the job at once, like a join. The failure names the chunks of its values."""
 
     def fail(parts: list[str]) -> None:
         if parts[0] == first:
             raise ValueError("no")
 
-    meter.on_run = fail
-    ledger = world.launch(metered(meter), {"numbers": list(range(chunks))})
+    recorder.on_run = fail
+    ledger = world.launch(recorded(recorder), {"numbers": list(range(chunks))})
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error, failure.chunk, failure.attempts) == ("combine", "ValueError", None, 1)
     assert failure.reason == f"no; combining the results of chunks {which}"
     assert "ValueError: no" in failure.traceback_text
-    assert sum(parts[0] == first for parts in meter.runs) == 1
+    assert sum(parts[0] == first for parts in recorder.runs) == 1
     assert [type(error) for error in world.errors] == [ValueError]
     assert len(world.dispatcher.deliveries) == 1
 
 
-def test_run_raises_from_what_combine_raised(meter: Meter) -> None:
-    """Where it was raised in this process, the exception is the cause."""
+def test_run_raises_from_the_error_of_combine(recorder: Recorder) -> None:
+    """If combine raised in this process, its error is the cause of JobFailed."""
 
     def fail(parts: list[str]) -> None:
         raise KeyError("here")
 
-    meter.on_run = fail
+    recorder.on_run = fail
     with pytest.raises(JobFailed) as caught:
-        metered(meter).run({"numbers": list(range(33))})
+        recorded(recorder).run({"numbers": list(range(33))})
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.step == "combine"
 
 
 @pytest.mark.parametrize("max_attempts", [1, 2, 3])
-def test_a_combine_that_kills_its_worker_is_stopped(world: World, meter: Meter, max_attempts: int) -> None:
-    """It is run `max_attempts` times and no more; the failure names the chunks whose results it was given."""
+def test_a_combine_that_kills_its_worker_is_stopped(world: World, recorder: Recorder, max_attempts: int) -> None:
+    """A combine that kills its worker runs exactly `max_attempts` times. The failure names the chunks of its values."""
 
     def die(parts: list[str]) -> None:
         raise WorkerDied
 
-    meter.on_run = die
-    ledger = world.launch(metered(meter), {"numbers": list(range(40))}, max_attempts=max_attempts)
+    recorder.on_run = die
+    ledger = world.launch(recorded(recorder), {"numbers": list(range(40))}, max_attempts=max_attempts)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error, failure.attempts) == ("combine", "WorkerLost", max_attempts)
     assert failure.reason.startswith("combining the results of chunks 0 to 31: its worker died")
-    assert [parts[0] for parts in meter.runs].count("0") == max_attempts
+    assert [parts[0] for parts in recorder.runs].count("0") == max_attempts
 
 
 def test_run_stops_a_combine_that_kills_its_process(tmp_path: Path) -> None:
-    """In a pool of processes, too, which breaks each time."""
+    """A combine that kills its process, and so breaks the pool, runs three times in a pool of processes, too."""
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         KillingCombine.run({"numbers": list(range(33)), "trace": str(tmp_path)}, executor="processes", workers=2)
     assert (caught.value.step, caught.value.attempts) == ("combine", 3)
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_combine_that_died_once_runs_again(world: World, meter: Meter) -> None:
-    """The message that comes again finds its result, and goes on from there."""
+def test_a_combine_whose_worker_died_once_runs_again(world: World, recorder: Recorder) -> None:
+    """The redelivered message finds the chunk's result and continues with combine."""
 
     def die_once(parts: list[str]) -> None:
-        if len(meter.runs) == 1:
+        if len(recorder.runs) == 1:
             raise WorkerDied
 
-    meter.on_run = die_once
-    ledger = world.launch(metered(meter), {"numbers": list(range(40))})
+    recorder.on_run = die_once
+    ledger = world.launch(recorded(recorder), {"numbers": list(range(40))})
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
 
 
-def test_a_death_before_combine_is_no_try_of_it(world: World, meter: Meter) -> None:
-    """A message whose earlier run died after its result was written has not begun to combine."""
-    ready(world, metered(meter), 40, but=(31,), max_attempts=1)
+def test_a_worker_that_dies_before_combine_costs_no_attempt(world: World, recorder: Recorder) -> None:
+    """A worker that died after it wrote the chunk's result had not begun an attempt of combine."""
+    processed(world, recorded(recorder), 40, but=(31,), max_attempts=1)
     runtime = world.process()
 
     def die(verb: str, key: str) -> None:
@@ -499,41 +507,41 @@ def test_a_death_before_combine_is_no_try_of_it(world: World, meter: Meter) -> N
     world.dispatcher.deliver(runtime)
     world.store.after = lambda verb, key: None
     world.dispatcher.drain(runtime)
-    assert [len(parts) for parts in meter.runs] == [8, 32]
+    assert [len(parts) for parts in recorder.runs] == [8, 32]
     assert len(world.dispatcher.deliveries) == 1
     assert world.dispatcher.deliveries[0].status == OutcomeStatus.SUCCEEDED
 
 
-def test_who_finds_another_at_it_leaves_it(world: World, meter: Meter) -> None:
-    """Several whose worker died after the last results, and none of which had begun to combine, are no tries of it."""
-    ledger = ready(world, metered(meter), 40, but=(30, 31), max_attempts=2)
+def test_a_worker_leaves_a_combine_to_the_worker_that_runs_it(world: World, recorder: Recorder) -> None:
+    """Redelivered messages of workers that had not begun to combine do not count as attempts of combine."""
+    ledger = processed(world, recorded(recorder), 40, but=(30, 31), max_attempts=2)
     runtime = world.process()
-    seen: list[int] = []
+    redelivered_chunks: list[int] = []
 
-    def neighbours(parts: list[str]) -> None:
-        if not seen:
+    def redeliver_others(parts: list[str]) -> None:
+        if not redelivered_chunks:
             for chunk in range(4):
-                seen.append(chunk)
+                redelivered_chunks.append(chunk)
                 run_process(world.process(), world.refs[chunk], Delivery(redelivered=True))
 
-    meter.on_run = neighbours
+    recorder.on_run = redeliver_others
     world.dispatcher.drain(runtime)
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
-    assert [len(parts) for parts in meter.runs] == [8, 32]
+    assert [len(parts) for parts in recorder.runs] == [8, 32]
     manifest = ledger.manifest()
     assert manifest is not None
     assert ledger.attempts(combine_step(manifest.setup_id, 1, 0)).count == 1
 
 
-def test_who_is_silent_is_taken_over_from(world: World, meter: Meter) -> None:
-    """A message that was lost with its worker, in the middle of a combine: a sweep has another worker begin a try."""
+def test_a_sweep_restarts_a_combine_without_a_heartbeat(world: World, recorder: Recorder) -> None:
+    """If a message was lost with its worker during combine, a sweep has another worker begin an attempt."""
 
     def die_once(parts: list[str]) -> None:
-        if len(meter.runs) == 1:
+        if len(recorder.runs) == 1:
             raise WorkerDied
 
-    meter.on_run = die_once
-    ledger = ready(world, metered(meter), 32 + 1, but=(31,))
+    recorder.on_run = die_once
+    ledger = processed(world, recorded(recorder), 32 + 1, but=(31,))
     world.dispatcher.deliver(world.runtime)
     world.dispatcher.lose()
     assert sweep_job(world.process(), ledger.job_id) == Move.NONE
@@ -544,14 +552,14 @@ def test_who_is_silent_is_taken_over_from(world: World, meter: Meter) -> None:
     assert value_of(ledger) == [serial(range(32)), "32"]
 
 
-def test_a_time_limit_in_combine_is_named(world: World, meter: Meter) -> None:
-    """A combine that was stopped at a time limit until its tries were up says so."""
-    ledger = ready(world, metered(meter), 33, but=(31,), max_attempts=1)
+def test_a_time_limit_in_combine_is_named(world: World, recorder: Recorder) -> None:
+    """The failure of a combine that was stopped at a time limit in its last attempt names the limit."""
+    ledger = processed(world, recorded(recorder), 33, but=(31,), max_attempts=1)
 
     def die(parts: list[str]) -> None:
         raise WorkerDied
 
-    meter.on_run = die
+    recorder.on_run = die
     world.dispatcher.deliver(world.runtime)
     run_process(world.process(), world.refs[31], Delivery(overran_s=60))
     failure = failure_of(ledger)
@@ -564,16 +572,16 @@ def test_a_time_limit_in_combine_is_named(world: World, meter: Meter) -> None:
 
 
 @pytest.mark.parametrize("number", range(50))
-def test_a_store_that_fails_at_any_request_passes_through(world: World, meter: Meter, number: int) -> None:
-    """Whichever request of the climb fails, the message can be put off, no try is lost, and the value comes out."""
-    ledger = ready(world, metered(meter), 40, but=(31,), max_attempts=1)
+def test_a_store_error_at_any_request_costs_no_attempt(world: World, recorder: Recorder, number: int) -> None:
+    """Whichever request fails, the message can be resumed. No attempt is used up, and the job gets its value."""
+    ledger = processed(world, recorded(recorder), 40, but=(31,), max_attempts=1)
     runtime = world.process()
-    asked = 0
+    requests = 0
 
     def fail(verb: str, key: str) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == number + 1:
+        nonlocal requests
+        requests += 1
+        if requests == number + 1:
             raise StorageUnavailable("not now", key=key)
 
     world.store.before = fail
@@ -588,15 +596,15 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, meter: M
     assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
 
 
-def test_of_two_nodes_the_first_stands(world: World, meter: Meter, caplog: pytest.LogCaptureFixture) -> None:
-    """A combine that gives another value when it is run again is reported, and changes nothing."""
+def test_the_first_value_of_a_node_counts(world: World, recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A combine that gives another value in a second run is reported in the log, and the first value counts."""
 
     class Fickle(Lists):
         def combine(parts):
-            meter.runs.append(parts)
-            number = len(meter.runs)
+            recorder.runs.append(parts)
+            number = len(recorder.runs)
             if number == 1:
-                # Another worker, which believes us dead.
+                # Another worker, which considers this one dead.
                 world.store.age(STALL_S + 1)
                 run_process(world.process(), replace(world.refs[0], resent=True))
             return f"value {number} of {len(parts)}"
@@ -607,17 +615,17 @@ def test_of_two_nodes_the_first_stands(world: World, meter: Meter, caplog: pytes
     assert "Is combine deterministic?" in caplog.text
 
 
-# Holes in the tree
+# Missing nodes
 
 
-HOLES = [(1, 0), (1, 5), (1, 33), (2, 0), (2, 1)]
+MISSING = [(1, 0), (1, 5), (1, 33), (2, 0), (2, 1)]
 
 
-@pytest.mark.parametrize(("level", "index"), HOLES)
-def test_a_sweep_finds_a_hole_at_each_level(world: World, level: int, index: int) -> None:
-    """A node that is missing, with all above it, is made by whoever gets the one message that is sent for it."""
+@pytest.mark.parametrize(("level", "index"), MISSING)
+def test_a_sweep_repairs_a_missing_node_at_each_level(world: World, level: int, index: int) -> None:
+    """A sweep sends one message for a missing node. The worker that gets it makes that node and all above it."""
     chunks = 33 * 32 + 5
-    ledger = ready(world, Pairs, chunks)
+    ledger = processed(world, Pairs, chunks)
     manifest = ledger.manifest()
     assert manifest is not None
     while level < 3:
@@ -632,26 +640,26 @@ def test_a_sweep_finds_a_hole_at_each_level(world: World, level: int, index: int
     assert serial(value_of(ledger)) == serial(range(chunks))
 
 
-@pytest.mark.parametrize(("level", "index"), HOLES)
-def test_a_node_that_is_being_made_is_left_alone(world: World, level: int, index: int) -> None:
-    """While somebody beats for it, a sweep sends nothing however long nothing was written."""
-    ledger = ready(world, Pairs, 33 * 32 + 5)
+@pytest.mark.parametrize(("level", "index"), MISSING)
+def test_a_sweep_leaves_a_node_with_a_heartbeat_alone(world: World, level: int, index: int) -> None:
+    """While a worker writes heartbeats for a node, a sweep sends nothing, however old the other records are."""
+    ledger = processed(world, Pairs, 33 * 32 + 5)
     manifest = ledger.manifest()
     assert manifest is not None
-    step, at, location = combine_step(manifest.setup_id, level, index), level, index
-    while at < 3:
-        world.store.delete([ledger.keys.node(manifest.setup_id, at, location)])
-        at, location = at + 1, location // 32
+    step = combine_step(manifest.setup_id, level, index)
+    while level < 3:
+        world.store.delete([ledger.keys.node(manifest.setup_id, level, index)])
+        level, index = level + 1, index // 32
     world.dispatcher.lose()
     world.store.age(STALL_S + 1)
-    ledger.write_heartbeat(step, Note(by="somebody"))
+    ledger.write_heartbeat(step, Note(by="another worker"))
     assert sweep_job(world.process(), ledger.job_id) == Move.NONE
     assert world.dispatcher.waiting == []
 
 
-def test_holes_are_where_all_is_there_to_combine(world: World) -> None:
-    """With a chunk missing, its own path is not due; that of its neighbours is."""
-    ledger = ready(world, Pairs, 100, but=(40,))
+def test_a_node_is_due_if_all_below_it_exists(world: World) -> None:
+    """With a chunk missing, the nodes above it are not due. A missing node without a missing chunk below it is."""
+    ledger = processed(world, Pairs, 100, but=(40,))
     manifest = ledger.manifest()
     assert manifest is not None
     world.store.delete([ledger.keys.node(manifest.setup_id, 1, 2)])
@@ -661,9 +669,9 @@ def test_holes_are_where_all_is_there_to_combine(world: World) -> None:
     assert sorted(completion.top) == [0, 3]
 
 
-def test_nobody_joins_before_the_top_is_complete(world: World) -> None:
-    """A join that is sent too early finds that nodes are missing."""
-    ledger = ready(world, Pairs, 40)
+def test_a_join_before_the_top_level_is_complete_does_nothing(world: World) -> None:
+    """A worker that receives the join message too early finds that nodes are missing."""
+    ledger = processed(world, Pairs, 40)
     manifest = ledger.manifest()
     assert manifest is not None
     world.store.delete([ledger.keys.node(manifest.setup_id, 1, 1)])
@@ -671,114 +679,114 @@ def test_nobody_joins_before_the_top_is_complete(world: World) -> None:
     assert ledger.outcome() is None
 
 
-# Rounds
+# Retries
 
 
-def test_a_retry_combines_again_only_what_lacked_something(world: World, meter: Meter) -> None:
-    """Nodes above good results alone are kept, as good results are; the others are made anew with what was missing."""
+def test_a_retry_combines_only_incomplete_nodes_again(world: World, recorder: Recorder) -> None:
+    """A retry keeps nodes without failed items below them, like good results. It makes the other nodes again."""
 
-    class Mended(metered(meter)):  # type: ignore[misc]
+    class FailsUntilFixed(recorded(recorder)):  # type: ignore[misc]
         def process(number):
-            if number == 70 and not mended:
+            if number == 70 and not fixed:
                 raise ValueError("not yet")
             return str(number)
 
-    mended: list[bool] = []
-    ledger = world.launch(Mended, {"numbers": list(range(100))}, tolerate=1, max_attempts=1)
+    fixed: list[bool] = []
+    ledger = world.launch(FailsUntilFixed, {"numbers": list(range(100))}, tolerate=1, max_attempts=1)
     world.dispatcher.drain(world.runtime)
     assert outcome_of(ledger).failed == 1
-    mended.append(True)
-    meter.runs.clear()
+    fixed.append(True)
+    recorder.runs.clear()
     job = world.job(ledger)
     assert job.retry()
     world.dispatcher.drain(world.runtime)
     assert serial(job.get()) == serial(range(100))
-    assert [parts[0] for parts in meter.runs] == ["64"]
+    assert [parts[0] for parts in recorder.runs] == ["64"]
 
 
-def test_a_retry_after_a_failed_node_goes_on_from_the_tree(world: World, meter: Meter) -> None:
-    """If a combine ended the job, that node is made, and no chunk runs again."""
-    bad = [True]
+def test_a_retry_after_a_failed_node_makes_only_that_node(world: World, recorder: Recorder) -> None:
+    """If a combine ended the job, the retry makes its node, and no chunk runs again."""
+    is_failing = [True]
 
     def fail(parts: list[str]) -> None:
-        if bad and parts[0] == "96":
+        if is_failing and parts[0] == "96":
             raise ValueError("no")
 
-    meter.on_run = fail
-    ledger = ready(world, metered(meter), 100)
+    recorder.on_run = fail
+    ledger = processed(world, recorded(recorder), 100)
     world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).step == "combine"
-    bad.clear()
-    meter.runs.clear()
+    is_failing.clear()
+    recorder.runs.clear()
     assert world.job(ledger).retry()
     world.dispatcher.drain(world.process())
     assert serial(world.job(ledger).get()) == serial(range(100))
-    assert [parts[0] for parts in meter.runs] == ["96"]
+    assert [parts[0] for parts in recorder.runs] == ["96"]
 
 
-def test_a_retry_of_a_failed_join_combines_nothing(world: World, meter: Meter) -> None:
-    """If only the join failed, only the join runs."""
-    bad = [True]
+def test_a_retry_of_a_failed_join_combines_nothing(world: World, recorder: Recorder) -> None:
+    """If only the join failed, only the join runs again."""
+    is_failing = [True]
 
     def join(parts: Any) -> Any:
-        if bad:
+        if is_failing:
             raise ValueError("no")
         return list(parts)
 
-    ledger = world.launch(metered(meter, join=join), {"numbers": list(range(40))})
+    ledger = world.launch(recorded(recorder, join=join), {"numbers": list(range(40))})
     world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).step == "join"
-    bad.clear()
-    meter.runs.clear()
+    is_failing.clear()
+    recorder.runs.clear()
     assert world.job(ledger).retry()
     world.dispatcher.drain(world.runtime)
     assert world.job(ledger).get() == [serial(range(32)), serial(range(32, 40))]
-    assert meter.runs == []
+    assert recorder.runs == []
 
 
-# The end of a job, and of a task
+# Ended jobs and older code
 
 
-def test_a_cancelled_job_stops_combining(meter: Meter) -> None:
-    """Whoever combines when the job ends notices, and writes nothing."""
+def test_a_cancelled_job_stops_combining(recorder: Recorder) -> None:
+    """A worker that combines when the job ends notices that, and writes nothing."""
     world = World(stall_s=0.03)
-    looks: list[str] = []
+    waits: list[str] = []
 
     class Watched(Pairs):
         def combine(a, b):
-            meter.runs.append([a, b])
-            if len(meter.runs) == 1:
+            recorder.runs.append([a, b])
+            if len(recorder.runs) == 1:
                 conclude(
                     world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "X", "x")
                 )
                 world.store.log.clear()
                 while ("head", ledger.keys.outcome) not in world.store.log:
-                    looks.append("not yet")
+                    waits.append("not yet")
             return a + b
 
     ledger = world.launch(Watched, {"numbers": list(range(33))})
-    world.dispatcher.drain(world.runtime, until=lambda: bool(meter.runs))
-    assert len(meter.runs) < 31
+    world.dispatcher.drain(world.runtime, until=lambda: bool(recorder.runs))
+    assert len(recorder.runs) < 31
     assert nodes_of(world) == {}
 
 
-def test_a_worker_without_the_combine_says_so(world: World) -> None:
-    """Where a worker has older code than whoever launched the job, the failure names the remedy."""
+def test_a_worker_with_older_code_names_the_remedy(world: World) -> None:
+    """If a worker's code has no combine, but the caller's had, the failure names the remedy."""
 
     class Older(Pairs):
         name = "unit.older"
         combine = None
 
-    order = world.submission(Older, {"numbers": [1, 2]}, chunk_items=2, max_attempts=1)
-    ledger = world.runtime.launch("job", replace(order.intent(), combines=True)).ledger
+    submission = world.submission(Older, {"numbers": [1, 2]}, chunk_items=2, max_attempts=1)
+    ledger = world.runtime.launch("job", replace(submission.intent(), combines=True)).ledger
     world.dispatcher.send_setup("job", ledger.intent())
     world.dispatcher.drain(world.runtime)
     assert failure_of(ledger).error == "DeclarationError"
     assert "deploy the same code to all processes" in failure_of(ledger).reason
 
 
-def test_an_intent_of_before_does_not_combine() -> None:
-    """A record that does not say whether its task combines is of a job that does not."""
+def test_an_older_intent_does_not_combine() -> None:
+    """An intent without a field for combine belongs to a job that does not combine."""
     intent = Intent(launch_id="l", task="t", inline=b"", references={}, options={}, created_at=0.0, combines=True)
     body = {
         "record": "intent",

@@ -1,4 +1,4 @@
-"""A deferred action is called once, soon after the process is idle, and before the process ends."""
+"""The debouncer calls a deferred action once, soon after the process is idle, and before the process ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def calls() -> Calls:
 
 
 def test_a_deferred_action_is_called(calls: Calls) -> None:
-    """An idle process calls it, and calls another one after its thread has ended."""
+    """An idle process calls a deferred action, and calls another one after the debouncer's thread has ended."""
     debouncer = Debouncer()
     for count in (1, 2):
         debouncer.defer("check", calls.action("check"))
@@ -62,7 +62,7 @@ def test_only_the_last_action_of_a_name_is_called(calls: Calls) -> None:
 
 
 def test_an_action_waits_while_the_process_works(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps are not disturbed before the longest time has passed."""
+    """The debouncer does not disturb steps before the longest time has passed."""
     monkeypatch.setattr(debouncer_module, "LONGEST_S", 3600.0)
     debouncer = Debouncer()
     with debouncer.work():
@@ -73,7 +73,7 @@ def test_an_action_waits_while_the_process_works(calls: Calls, monkeypatch: pyte
 
 
 def test_the_thread_does_not_poll_a_busy_process(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread sleeps until the step ends, and does not take the interpreter from it."""
+    """The thread sleeps until the step ends, so that the step keeps the interpreter."""
     monkeypatch.setattr(debouncer_module, "LONGEST_S", 3600.0)
     debouncer = Debouncer()
     polls: list[None] = []
@@ -89,24 +89,24 @@ def test_the_thread_does_not_poll_a_busy_process(calls: Calls, monkeypatch: pyte
 def test_an_action_that_waits_for_the_store_does_not_hold_up_others(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An action that is deferred meanwhile is called at its own time."""
+    """An action that is deferred while another waits for the store is called at its own time."""
     monkeypatch.setattr(debouncer_module, "_backoff_s", lambda calls: 3600.0)
     debouncer = Debouncer()
-    asked = threading.Event()
+    called = threading.Event()
 
     def check() -> None:
-        asked.set()
+        called.set()
         raise StorageUnavailable("silent")
 
     debouncer.defer("silent", check)
-    assert asked.wait(30)
+    assert called.wait(30)
     time.sleep(4 * debouncer_module.PAUSE_S)
     debouncer.defer("check", calls.action("check"))
     assert calls.wait(1) == ["check"]
 
 
 def test_an_action_waits_at_most_the_longest_time(calls: Calls) -> None:
-    """The action is called although the process works without a pause."""
+    """The debouncer calls the action although the process works without a pause."""
     debouncer = Debouncer()
     with debouncer.work():
         debouncer.defer("check", calls.action("check"))
@@ -137,7 +137,7 @@ def test_a_process_that_ends_calls_its_actions_first(calls: Calls) -> None:
 
 
 def test_an_action_is_called_again_after_a_silent_store(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The action is called again later, each time after a longer pause."""
+    """If the store does not answer, the action is called again, each time after a longer pause."""
     pauses: list[float] = []
     backoff_s = debouncer_module._backoff_s
     monkeypatch.setattr(debouncer_module, "_backoff_s", lambda calls: pauses.append(backoff_s(calls)) or 0.0)
@@ -155,12 +155,12 @@ def test_an_action_is_called_again_after_a_silent_store(calls: Calls, monkeypatc
 
 
 def test_after_many_calls_an_action_is_left_to_a_sweep(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    """The number of calls is limited, and the log names the action."""
+    """The debouncer limits the number of calls, and the log names the action."""
     monkeypatch.setattr(debouncer_module, "_backoff_s", lambda calls: 0.0)
-    asked: list[int] = []
+    call_log: list[int] = []
 
     def check() -> None:
-        asked.append(1)
+        call_log.append(1)
         raise StorageUnavailable("silent")
 
     debouncer = Debouncer()
@@ -168,12 +168,12 @@ def test_after_many_calls_an_action_is_left_to_a_sweep(monkeypatch: pytest.Monke
     thread = debouncer._thread
     assert thread is not None
     thread.join(30)
-    assert len(asked) == debouncer_module.MAX_CALLS
+    assert len(call_log) == debouncer_module.MAX_CALLS
     assert "group 7" in caplog.text
 
 
 def test_an_error_is_logged_and_harms_no_other_action(calls: Calls, caplog: Any) -> None:
-    """The other actions are called."""
+    """After an action has raised, the other actions are called."""
     debouncer = Debouncer()
     with debouncer.work():
         debouncer.defer("a", lambda: 1 / 0)

@@ -1,4 +1,4 @@
-"""A job's value travels itself where everything that carries it gives it back, and else as a reference."""
+"""A job's value is sent as it is if every receiver can restore it, and else as a reference."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
 
     @made.task(name="plain", shared=False)
     def plain(value: Any) -> None:
-        """Takes what the app's serializer brings."""
+        """Accept a value in the app's serializer."""
 
     @made.task(name="pickled", serializer="pickle", shared=False)
     def pickled(value: Any) -> None:
-        """Takes pickles."""
+        """Accept a value in a pickle."""
 
     yield made
     made.close()
@@ -57,8 +57,8 @@ def request(**following: Any) -> Any:
     return SimpleNamespace(**{"callbacks": None, "chain": None, "chord": None, "ignore_result": False, **following})
 
 
-def test_each_receiver_is_asked(app: Celery) -> None:
-    """Callbacks, the next step of a chain, the body of a chord, and the backend: each by the serializer it has."""
+def test_the_serializer_of_each_receiver_is_found(app: Celery) -> None:
+    """Callbacks, the next step of a chain, the body of a chord and the backend each have their own serializer."""
     plain, pickled = app.signature("plain"), app.signature("pickled")
     by_option = app.signature("plain", options={"serializer": "yaml"})
     app.conf.result_serializer = "msgpack"
@@ -71,27 +71,27 @@ def test_each_receiver_is_asked(app: Celery) -> None:
     assert set(find_serializers(app, request(callbacks=[app.signature("unknown")]))) == {"json", "msgpack"}
 
 
-def test_what_a_canvas_begins_with_receives(app: Celery) -> None:
-    """Of a group all members, of a chain the first, of a chord the members of its header."""
+def test_the_first_tasks_of_a_canvas_are_the_receivers(app: Celery) -> None:
+    """All members of a group receive the value, the first task of a chain, and the members of a chord's header."""
     app.conf.task_ignore_result = True
     plain, pickled = app.signature("plain"), app.signature("pickled")
     by_option = app.signature("plain", options={"serializer": "yaml"})
 
-    def of(canvas: Any) -> set[str]:
+    def serializers_for(canvas: Any) -> set[str]:
         return set(find_serializers(app, request(callbacks=[canvas], ignore_result=True)))
 
-    assert of(group([pickled, by_option], app=app)) == {"pickle", "yaml"}
-    assert of(chain(pickled, by_option, app=app)) == {"pickle"}
-    assert of(chord([pickled, by_option], plain, app=app)) == {"pickle", "yaml"}
-    assert of(group([chain(by_option, plain, app=app), pickled], app=app)) == {"yaml", "pickle"}
+    assert serializers_for(group([pickled, by_option], app=app)) == {"pickle", "yaml"}
+    assert serializers_for(chain(pickled, by_option, app=app)) == {"pickle"}
+    assert serializers_for(chord([pickled, by_option], plain, app=app)) == {"pickle", "yaml"}
+    assert serializers_for(group([chain(by_option, plain, app=app), pickled], app=app)) == {"yaml", "pickle"}
 
 
-TAKEN_BY_JSON = [{"a": [1, None, 2.5]}, (1, 2), {1: "a"}, "\ud800", float("inf"), 10**40, "ä" * 100]
+JSON_VALUES = [{"a": [1, None, 2.5]}, (1, 2), {1: "a"}, "\ud800", float("inf"), 10**40, "ä" * 100]
 
 
 @pytest.mark.parametrize("value", [{1, 2}, {(1, 2): 3}, {1: "a", "1": "b"}])
-def test_one_receiver_that_refuses_is_enough(app: Celery, value: Any) -> None:
-    """With results as pickles and callbacks as JSON, a set is stored as it is, and else referred to."""
+def test_one_receiver_without_the_type_gets_a_reference(app: Celery, value: Any) -> None:
+    """A set is sent as it is if results and callbacks are pickles, and as a reference if one receiver uses JSON."""
     app.conf.result_serializer = "pickle"
     plain, pickled = app.signature("plain"), app.signature("pickled")
     assert make_sendable(value, app, LEDGER, request=request()) is value
@@ -100,9 +100,9 @@ def test_one_receiver_that_refuses_is_enough(app: Celery, value: Any) -> None:
         assert make_sendable(value, app, LEDGER, request=request(**following)) == REFERS
 
 
-@pytest.mark.parametrize("value", TAKEN_BY_JSON)
-def test_what_json_takes(app: Celery, value: Any) -> None:
-    """Also where JSON makes something else of it, which the documentation says."""
+@pytest.mark.parametrize("value", JSON_VALUES)
+def test_values_that_json_encodes_are_sent_as_they_are(app: Celery, value: Any) -> None:
+    """This includes values that JSON changes, as the documentation says."""
     assert make_sendable(value, app, LEDGER, request=request(callbacks=[app.signature("plain")])) is value
 
 
@@ -117,8 +117,8 @@ def test_what_json_takes(app: Celery, value: Any) -> None:
         ("json", []),
     ],
 )
-def test_what_a_receiver_would_not_get_back(app: Celery, serializer: str, value: Any) -> None:
-    """Two keys that become one, keys and numbers that the reader refuses, what holds itself."""
+def test_values_that_a_receiver_cannot_restore_are_references(app: Celery, serializer: str, value: Any) -> None:
+    """The values have keys that become one, keys or numbers that the reader refuses, or contain themselves."""
     if value == []:
         value.append(value)
     by_option = app.signature("plain", options={"serializer": serializer})
@@ -129,8 +129,8 @@ def test_what_a_receiver_would_not_get_back(app: Celery, serializer: str, value:
 
 
 @pytest.fixture
-def odd() -> Iterator[None]:
-    """A serializer of somebody's own, which takes nothing but text."""
+def text_only() -> Iterator[None]:
+    """Register a user's own serializer, which accepts only text."""
 
     def dumps(value: Any) -> bytes:
         if not isinstance(value, str):
@@ -143,8 +143,8 @@ def odd() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("serializer", ["odd", "not-installed"])
-def test_a_serializer_that_takes_no_reference(app: Celery, odd: None, serializer: str) -> None:
-    """What can't be handed on at all is an error that names the receiver and the serializer."""
+def test_a_serializer_that_refuses_references_is_an_error(app: Celery, text_only: None, serializer: str) -> None:
+    """If neither the value nor a reference can be sent, the error names the receiver and the serializer."""
     by_option = app.signature("plain", options={"serializer": serializer})
     with pytest.raises(ConfigError, match=rf"can't be sent to plain: serializer '{serializer}'"):
         make_sendable([1], app, LEDGER, request=request(callbacks=[by_option]))
@@ -152,8 +152,8 @@ def test_a_serializer_that_takes_no_reference(app: Celery, odd: None, serializer
         assert make_sendable("text", app, LEDGER, request=request(callbacks=[by_option])) == "text"
 
 
-def complete(app: Celery) -> Ledger:
-    """A job of which only the join is missing."""
+def job_before_join(app: Celery) -> Ledger:
+    """Return the ledger of a job that lacks only its join."""
     world = World()
     world.store = extension_of(app).runtime.store
     world.runtime = world.process()
@@ -163,9 +163,12 @@ def complete(app: Celery) -> Ledger:
 
 
 def test_a_delivery_that_cannot_succeed_is_not_repeated(app: Celery) -> None:
-    """It ends once, with a failure that says why, and no sweep sends it again; the value is there for Job.get."""
+    """The join ends once, with a failure that names the reason, and no sweep sends it again.
+
+    Job.get returns the value.
+    """
     app.finalize()
-    ledger = complete(app)
+    ledger = job_before_join(app)
     link = app.signature("plain", options={"serializer": "not-installed"})
     result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), link=[link])
     assert result.state == "FAILURE"
@@ -174,9 +177,9 @@ def test_a_delivery_that_cannot_succeed_is_not_repeated(app: Celery) -> None:
     assert extension_of(app).job(ledger.job_id).get(1) == [1, 2]
 
 
-def test_a_reference_is_opened_by_its_receiver(app: Celery) -> None:
-    """What came as a reference is the exact value."""
+def test_a_receiver_resolves_a_reference(app: Celery) -> None:
+    """A reference resolves to the exact value."""
     app.finalize()
-    ledger = complete(app)
+    ledger = job_before_join(app)
     app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,))
     assert resolve({REFERENCE: ledger.job_id, "launch": ledger.launch_id}, extension_of(app).runtime) == [1, 2]

@@ -1,4 +1,4 @@
-"""`fanout doctor` names what is wrong with store, settings and workers, and what to do about it."""
+"""`fanout doctor` names problems of store, settings and workers, each with a remedy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from storage import Body, BucketNotFound, Retention, StorageDenied, StorageError
 from .stores import ScriptedStore
 from .tasks import Words
 
-PROMISES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
+GUARANTEES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
 OTHERS = ["store: clock", "store: root", "store: removal"]
 
 
 @pytest.fixture(autouse=True)
-def _no_listener_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apps of one test are not told of the tasks that other tests declare."""
+def _isolate_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the apps of a test from registering the tasks that other tests declare."""
     monkeypatch.setattr(TASKS, "_listeners", [])
 
 
@@ -54,11 +54,11 @@ class Careless(ScriptedStore):
 # The store
 
 
-def test_a_good_store() -> None:
-    """Each promise is tried afresh and good, the clocks agree, and nothing is left behind."""
+def test_a_good_store_has_only_good_findings() -> None:
+    """The doctor probes each guarantee anew, finds that the clocks agree, and leaves nothing behind."""
     store = ScriptedStore()
     findings = [*check_store(store, stall_s=60)]
-    assert [finding.check for finding in findings] == ["store", *(f"store: {p}" for p in PROMISES), *OTHERS]
+    assert [finding.check for finding in findings] == ["store", *(f"store: {name}" for name in GUARANTEES), *OTHERS]
     assert {finding.verdict for finding in findings} == {Verdict.OK}
     assert {finding.remedy for finding in findings} == {""}
     assert store.keys() == []
@@ -75,7 +75,7 @@ def test_a_good_store() -> None:
 )
 @pytest.mark.parametrize("verb", ["list", "get"])
 def test_a_store_that_does_not_answer(error: StorageError, check: str, verb: str) -> None:
-    """What a store says to listing or to reading is one finding, with the error's remedy, and the last."""
+    """An error of the store in a listing or a read is the last finding, with the error's remedy."""
     store = ScriptedStore()
 
     def answer(asked: str, key: str) -> None:
@@ -87,8 +87,8 @@ def test_a_store_that_does_not_answer(error: StorageError, check: str, verb: str
     assert last == Finding(check, str(error.args[0]), Verdict.BROKEN, error.remedy)
 
 
-def test_a_store_that_breaks_its_guarantee() -> None:
-    """The guarantee, what was seen and the remedy."""
+def test_a_broken_guarantee_is_named() -> None:
+    """The finding names the guarantee, the observation and the remedy."""
     findings = {f.check: f for f in check_store(Careless(), stall_s=60)}
     finding = findings["store: write once"]
     assert (finding.found, finding.verdict) == ("32 of 32 writers won", Verdict.BROKEN)
@@ -110,7 +110,10 @@ def test_a_store_that_breaks_its_guarantee() -> None:
     ],
 )
 def test_clocks_that_differ(ahead_s: float, verdict: Verdict, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that is off by much of `stall_s` is named with the direction; a second is nobody's fault."""
+    """The finding names the direction of a clock that is off by much of `stall_s`.
+
+    A second of difference is no problem.
+    """
     store = ScriptedStore()
     monkeypatch.setattr(store, "now", lambda: time.time() + ahead_s)
     finding = {finding.check: finding for finding in check_store(store, stall_s=60)}["store: clock"]
@@ -129,8 +132,8 @@ def test_clocks_that_differ(ahead_s: float, verdict: Verdict, said: str, monkeyp
         ([f"{letter}/{number}" for letter in "abcdefghij" for number in range(50)], "a/, b/, c/, d/, e/ and more"),
     ],
 )
-def test_what_is_not_fanouts_is_named(keys: list[str], said: str | None) -> None:
-    """The first segments that are not ours, a few of them, at a request each; and that they are left alone."""
+def test_objects_of_other_programs_are_named(keys: list[str], said: str | None) -> None:
+    """The finding names the first segments of a few other keys, at one request each, and says to leave them alone."""
     store = ScriptedStore()
     for key in keys:
         store.put(key, b"")
@@ -155,10 +158,10 @@ def test_what_is_not_fanouts_is_named(keys: list[str], said: str | None) -> None
         (Retention(True, True, "GOVERNANCE", 30), Verdict.CHANGE, "30 days (GOVERNANCE)", "without a default"),
     ],
 )
-def test_what_stays_of_removed_jobs(
+def test_a_bucket_that_keeps_versions_is_named(
     kept: Retention | None, verdict: Verdict, found: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bucket that keeps versions keeps removed jobs: the doctor says so, with the rule that helps."""
+    """A bucket that keeps versions keeps removed jobs. The finding says so, with the lifecycle rule that helps."""
     store = ScriptedStore()
     monkeypatch.setattr(store, "retention", lambda: kept)
     finding = {finding.check: finding for finding in check_store(store, stall_s=60)}["store: removal"]
@@ -171,7 +174,7 @@ def test_what_stays_of_removed_jobs(
 
 
 def test_settings_are_named_with_their_remedy(app: Celery) -> None:
-    """A setting that should be another is something to change, with what it should be and why."""
+    """The finding for a setting to change has the recommended value and the reason."""
     app.conf.worker_prefetch_multiplier = 7
     found = {finding.check: finding for finding in checkup.check_settings(app)}
     finding = found["setting worker_prefetch_multiplier"]
@@ -188,15 +191,15 @@ def test_settings_are_named_with_their_remedy(app: Celery) -> None:
         ({"x-consumer-timeout": 1_600_000}, Verdict.OK),
     ],
 )
-def test_the_consumer_timeout_where_it_is_known(settings: dict[str, Any], verdict: Verdict) -> None:
-    """What a queue says of its consumer timeout is compared with the time limit; else it can't be told."""
+def test_a_known_consumer_timeout_is_checked(settings: dict[str, Any], verdict: Verdict) -> None:
+    """A queue's own consumer timeout is compared with the time limit. Without one the verdict is unknown."""
     app = Celery("timed", broker="amqp://", set_as_current=False)
     app.conf.update(task_time_limit=1500, task_queues=[Queue("q", queue_arguments=settings)])
     assert checkup._consumer_timeout(app).verdict is verdict
 
 
 class Inspected:
-    """What workers answer to `inspect`, in the shapes in which they do."""
+    """Answers of workers to `inspect`, in Celery's shapes."""
 
     def __init__(self, app: Celery, *workers: str) -> None:
         known = [f"{name} [rate_limit=1/s]" for name in app.tasks]
@@ -221,7 +224,7 @@ def worker_findings(app: Celery, monkeypatch: pytest.MonkeyPatch, inspected: Ins
     return {finding.check: finding for finding in checkup._check_workers(app)}
 
 
-def test_workers_that_answer(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_answer_are_good(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that knows the tasks of its queues is good."""
     found = worker_findings(app, monkeypatch, Inspected(app, "a@here", "b@here"))
     assert [(check, finding.verdict) for check, finding in found.items()] == [
@@ -230,8 +233,8 @@ def test_workers_that_answer(app: Celery, monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
-def test_no_worker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is something to change, not a broken thing: workers may come later."""
+def test_no_worker_is_something_to_change(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no worker answers, the verdict is to change, and not broken, because workers may start later."""
     assert worker_findings(app, monkeypatch, Inspected(app))["workers"].verdict is Verdict.CHANGE
 
 
@@ -249,10 +252,10 @@ def test_no_worker(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_a_worker_that_will_not_do(
+def test_an_unfit_worker_is_named(
     app: Celery, monkeypatch: pytest.MonkeyPatch, question: str, answer: Any, verdict: Verdict, said: str
 ) -> None:
-    """A worker that does not know the tasks, uses another store, or can't stop a step is named."""
+    """The finding names a worker that does not know the tasks, uses another store, or cannot stop a step."""
     inspected = Inspected(app, "a@here")
     inspected.answers[question]["a@here"] = answer
     finding = worker_findings(app, monkeypatch, inspected)["worker a@here"]
@@ -260,8 +263,8 @@ def test_a_worker_that_will_not_do(
     assert re.search(said, finding.found)
 
 
-def test_a_queue_that_nobody_serves(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks that are routed to a queue from which no worker takes would wait for ever."""
+def test_a_queue_without_a_worker_is_named(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that are routed to a queue without a worker would wait for ever."""
     app.conf.task_routes = {f"{Words.name}.process": {"queue": "elsewhere"}}
     app.finalize()
     found = worker_findings(app, monkeypatch, Inspected(app, "a@here"))
@@ -277,8 +280,8 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *arguments])
 
 
-def test_every_broker_of_a_list_is_looked_at(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is to take over, and is down, is told of; the first one's findings stay as they are."""
+def test_every_broker_of_a_list_is_checked(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failover broker that is down has its own finding; the findings of the first broker are unchanged."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     app.conf.broker_url = ["memory://first", f"amqp://guest:secret@127.0.0.1:{port}//"]
@@ -292,8 +295,8 @@ def test_every_broker_of_a_list_is_looked_at(app: Celery, monkeypatch: pytest.Mo
     assert "secret" not in down.found
 
 
-def test_both_ends_are_looked_at(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where workers read from another broker than callers write to, each of the two must answer."""
+def test_brokers_for_reading_and_writing_are_checked(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If workers read from another broker than callers write to, each of the two must answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     app.conf.broker_read_url = f"amqp://127.0.0.1:{port}//"
@@ -303,38 +306,38 @@ def test_both_ends_are_looked_at(app: Celery, monkeypatch: pytest.MonkeyPatch) -
     assert found["broker: reachable"].verdict is Verdict.BROKEN
 
 
-def test_the_command_prints_and_ends_well(tmp_path: Path) -> None:
-    """A store alone can be looked at; the status is 0 if nothing is broken."""
+def test_the_command_succeeds_for_a_good_store(tmp_path: Path) -> None:
+    """The command can check a store alone, and its status is 0 if nothing is broken."""
     result = command("--store", tmp_path.as_uri())
     assert result.exit_code == 0, result.output
     assert "store: write once" in result.output
     assert "1 of 32 writers won" in result.output
 
 
-def test_the_command_ends_badly_if_something_is_broken() -> None:
-    """The status is 1 if something is broken, and the remedy is printed."""
+def test_the_command_fails_if_something_is_broken() -> None:
+    """The status is 1 if something is broken, and the command prints the remedy."""
     result = command("--store", "ftp://nowhere")
     assert result.exit_code == 1
     assert "broken" in result.output
     assert "→ Use s3://bucket/prefix" in result.output
 
 
-def test_the_command_speaks_json(tmp_path: Path) -> None:
-    """With --json the findings come as a list of check, found, verdict and remedy."""
+def test_the_command_prints_json(tmp_path: Path) -> None:
+    """With --json the command prints a list of findings with check, found, verdict and remedy."""
     findings = json.loads(command("--store", tmp_path.as_uri(), "--json").output)
     assert findings[0]["verdict"] == "ok"
     assert all(set(finding) == {"check", "found", "verdict", "remedy"} for finding in findings)
 
 
-def test_the_command_wants_something_to_look_at() -> None:
-    """Without an app or a store there is nothing to look at."""
+def test_the_command_needs_an_app_or_a_store() -> None:
+    """Without an app or a store the command fails and names --store."""
     result = command()
     assert result.exit_code == 2
     assert "--store" in result.output
 
 
-def test_an_app_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That no store is configured is a finding, and the rest of the app is looked at all the same."""
+def test_an_app_without_a_store_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing store is a finding, and the doctor still checks the rest of the app."""
     monkeypatch.delenv("FANOUT_STORE", raising=False)
     bare = Celery("bare", broker="memory://bare", set_as_current=False)
     fanout.connect(bare)
@@ -345,7 +348,7 @@ def test_an_app_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lines_fit_the_terminal() -> None:
-    """Each line has at most the width of the terminal, and none is lost."""
+    """Each line has at most the width of the terminal, and no text is lost."""
     finding = Finding("check", "found " * 40, Verdict.BROKEN, "remedy " * 40)
     lines = [*report_lines([finding], width=80)]
     assert max(map(len, lines)) <= 80

@@ -1,4 +1,4 @@
-"""Errors say what happened, and survive pickling and Celery's JSON form."""
+"""Errors name their cause, and survive pickling and Celery's JSON form."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickling(error: FanoutError) -> None:
-    """What comes out of a pickle has the same type, text and attributes."""
+    """An unpickled error has the same type, text and attributes."""
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))
@@ -51,13 +51,13 @@ def test_an_error_survives_pickling(error: FanoutError) -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_survives_json(error: FanoutError) -> None:
-    """A result backend keeps the arguments as JSON and calls the class with them."""
+    """A result backend stores the arguments as JSON and calls the class with them."""
     copy = type(error)(*json.loads(json.dumps(error.args)))
     assert (str(copy), vars(copy)) == (str(error), vars(error))
 
 
 @pytest.mark.parametrize(
-    ("error", "natural"),
+    ("error", "builtin"),
     [
         (DeclarationError, TypeError),
         (ConfigError, ValueError),
@@ -72,14 +72,14 @@ def test_an_error_survives_json(error: FanoutError) -> None:
         (JobCancelled, JobFailed),
     ],
 )
-def test_an_error_is_also_the_natural_builtin(error: type[Exception], natural: type[Exception]) -> None:
-    """Each error can be caught as what it would be called without this package."""
+def test_an_error_is_also_a_builtin(error: type[Exception], builtin: type[Exception]) -> None:
+    """Each error can be caught as the builtin that a caller expects."""
     assert issubclass(error, FanoutError)
-    assert issubclass(error, natural)
+    assert issubclass(error, builtin)
 
 
 def test_a_failed_job_names_the_place() -> None:
-    """The text names job, task, step, chunk, item, reason, tries and the worker's traceback."""
+    """The text names job, task, step, chunk, item, reason, attempts and the worker's traceback."""
     assert str(JobFailed(*FAILED)) == (
         "job job-1: Task.process, chunk 3, item 17: ValueError: no (tried 2 times)\n\nTraceback …\n"
     )
@@ -90,11 +90,11 @@ def test_a_failed_job_names_the_place() -> None:
 
 
 def test_a_missing_job_names_the_store() -> None:
-    """The text says where the job was looked for and what may be wrong."""
+    """The text names the store in which the job was sought, and what may be wrong."""
     assert "job job-1 is not in the store memory://x: check the id" in str(JobNotFound("job-1", "memory://x"))
 
 
-def test_all_that_is_exported_is_there() -> None:
+def test_all_public_names_exist() -> None:
     """Every public name exists, and every public error is exported."""
     for name in fanout.__all__:
         assert getattr(fanout, name) is not None

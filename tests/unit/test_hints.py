@@ -1,4 +1,4 @@
-"""A caller that waits for a job that nobody begins is told, once, what may be wrong."""
+"""A caller that waits for a job that no worker begins gets one hint about the possible causes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .world import World
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -32,8 +32,8 @@ def launch(world: World, **changes: object) -> CachedJob:
     return world.runtime.launch("job", replace(intent, **changes))  # type: ignore[arg-type]
 
 
-def test_it_is_said_once_and_names_the_causes(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Not at first; after some seconds one line with job, task, store and what to look at; then silence."""
+def test_the_hint_is_logged_once_and_names_the_causes(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """After some seconds the log has one line with the job, the task, the store and what to check."""
     job = launch(world)
     clock = Clock()
     hint = NoWorkerHint(world.runtime, job, clock=clock)
@@ -49,8 +49,8 @@ def test_it_is_said_once_and_names_the_causes(world: World, caplog: pytest.LogCa
         assert part in text
 
 
-def test_it_costs_one_request(world: World) -> None:
-    """However long a caller waits."""
+def test_the_hint_costs_one_request(world: World) -> None:
+    """The hint costs one request, however long the caller waits."""
     job = launch(world)
     assert isinstance(world.store, ScriptedStore)
     clock = Clock()
@@ -61,8 +61,8 @@ def test_it_costs_one_request(world: World) -> None:
     assert len(world.store.log) == 1
 
 
-def test_a_job_that_was_begun_says_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Anything but the intent shows that a worker was there, or that the job has ended."""
+def test_a_job_that_a_worker_began_gives_no_hint(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Any record but the intent shows that a worker began the job, or that the job has ended."""
     job = launch(world)
     job.ledger.write_heartbeat("setup", Note(by="worker"))
     clock = Clock()
@@ -72,8 +72,8 @@ def test_a_job_that_was_begun_says_nothing(world: World, caplog: pytest.LogCaptu
     assert caplog.text == ""
 
 
-def test_a_job_that_its_caller_sets_up_says_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Its setup needs no worker."""
+def test_a_job_that_its_caller_sets_up_gives_no_hint(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A setup in the caller needs no worker."""
     job = launch(world, caller_parameters=("numbers",), launch=None)
     clock = Clock()
     hint = NoWorkerHint(world.runtime, job, clock=clock)
@@ -82,8 +82,8 @@ def test_a_job_that_its_caller_sets_up_says_nothing(world: World, caplog: pytest
     assert caplog.text == ""
 
 
-def test_a_job_that_is_to_start_later_has_its_time(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """With an eta the seconds count from there."""
+def test_the_hint_of_a_later_job_counts_from_its_eta(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The seconds until the hint count from the job's eta."""
     job = launch(world, not_before=1_000.0)
     clock, wall = Clock(), Clock()
     world.runtime.now = wall  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The handle of a job tells all from the store, and waits without an engine."""
+"""A `Job` reads everything from the store, and waits without an engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .world import World
 
 @contextmanager
 def worker(world: World) -> Iterator[None]:
-    """A thread that runs what waits, until the block ends."""
+    """Run waiting messages in a thread until the block ends."""
     ended = threading.Event()
 
     def work() -> None:
@@ -47,7 +47,7 @@ def worker(world: World) -> Iterator[None]:
 
 
 def test_get_waits_for_the_value(world: World) -> None:
-    """The value comes once the job has ended, and again at no further request."""
+    """get returns the value once the job has ended, and again without a further request."""
     job = world.job(world.launch(Numbers, {"numbers": [1, 2]}))
     with worker(world):
         assert job.get(timeout=30) == [1, 2]
@@ -57,8 +57,8 @@ def test_get_waits_for_the_value(world: World) -> None:
     assert world.store.log == []
 
 
-def test_get_gives_up_after_its_timeout(world: World) -> None:
-    """The job goes on, and get may be called again."""
+def test_get_raises_after_its_timeout(world: World) -> None:
+    """The job continues after the timeout, and get may be called again."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     for timeout in (0, 0.01):
         with pytest.raises(JobTimeout, match="has not ended within"):
@@ -68,7 +68,7 @@ def test_get_gives_up_after_its_timeout(world: World) -> None:
 
 
 def test_get_sweeps_while_it_waits() -> None:
-    """A job whose setup message was lost is moved by the caller that waits for it."""
+    """The caller that waits for a job sends its setup message again if it was lost."""
     world = World(stall_s=0.01)
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.lose()
@@ -78,7 +78,7 @@ def test_get_sweeps_while_it_waits() -> None:
 
 
 def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
-    """A sweep that hangs in a broker that does not answer holds no caller up, and there is one of it at a time."""
+    """A sweep that hangs in a broker without an answer does not delay the caller, and only one sweep runs at a time."""
     world = World(stall_s=0.01)
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.lose()
@@ -95,8 +95,8 @@ def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
     assert hanging == [job.id]
 
 
-def test_get_says_that_the_job_is_gone() -> None:
-    """A job that is removed while a caller waits is not found, instead of waited for."""
+def test_get_raises_if_the_job_is_removed() -> None:
+    """A caller that waits for a job gets JobNotFound if the job is removed."""
     world = World(stall_s=0.01)
     ledger = world.launch(Numbers, {"numbers": [1]})
     job = world.job(ledger)
@@ -131,7 +131,7 @@ def test_get_raises_the_failure(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "call",
     [
         lambda job: job.get(0),
         lambda job: job.state,
@@ -140,15 +140,15 @@ def test_get_raises_the_failure(world: World) -> None:
         lambda job: next(iter(job)),
     ],
 )
-def test_a_job_that_is_not_there_is_not_found(world: World, ask: Any) -> None:
-    """Whatever is asked of it, a job that was never launched is an error that names the store."""
+def test_a_job_that_was_never_launched_is_not_found(world: World, call: Any) -> None:
+    """Every method of a job that was never launched raises an error that names the store."""
     with pytest.raises(JobNotFound, match=world.store.url):
-        ask(Job("nobody", world.runtime))
+        call(Job("unknown-job", world.runtime))
     assert world.store.keys() == []
 
 
-def test_states_follow_each_other(world: World) -> None:
-    """A job is launched, processing, joining and succeeded, and its progress says how far."""
+def test_a_job_passes_through_its_states(world: World) -> None:
+    """A job is launched, processing, joining and succeeded, and its progress has the number of results."""
     ledger = world.launch(Numbers, {"numbers": [1, 2]})
 
     def progress() -> Progress:
@@ -170,7 +170,7 @@ def test_states_follow_each_other(world: World) -> None:
 
 
 def test_a_job_without_chunks_is_complete(world: World) -> None:
-    """Nothing to do is all done."""
+    """A job without chunks has succeeded, and its progress is 1.0."""
     job = world.job(world.launch(Numbers, {"numbers": []}))
     world.dispatcher.drain(world.runtime)
     assert job.progress() == Progress(JobState.SUCCEEDED, 0, 0, 0)
@@ -179,8 +179,8 @@ def test_a_job_without_chunks_is_complete(world: World) -> None:
 
 
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
-def test_a_failed_job_says_so(world: World, step: str) -> None:
-    """Wherever it failed, the state is failed and get raises."""
+def test_a_failure_of_any_step_fails_the_job(world: World, step: str) -> None:
+    """Whichever step failed, the state is failed and get raises the failure."""
     job = world.job(world.launch(FailingTask, {"step": step, "numbers": [1, 2, 3]}))
     world.dispatcher.drain(world.runtime)
     assert job.state == JobState.FAILED
@@ -188,8 +188,8 @@ def test_a_failed_job_says_so(world: World, step: str) -> None:
         job.get()
 
 
-def test_a_job_can_be_cancelled_once(world: World) -> None:
-    """A cancelled job stays cancelled; nothing of it is run any more."""
+def test_a_cancelled_job_stays_cancelled(world: World) -> None:
+    """A cancelled job may be cancelled again and stays cancelled. No worker runs its steps any more."""
     ledger = world.launch(Numbers, {"numbers": [1, 2]})
     job = world.job(ledger)
     assert job.cancel()
@@ -203,48 +203,48 @@ def test_a_job_can_be_cancelled_once(world: World) -> None:
 
 
 def test_an_ended_job_cannot_be_cancelled(world: World) -> None:
-    """Cancelling tells that it came too late; the value stays."""
+    """cancel returns False for a job that has ended, and the value remains."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.drain(world.runtime)
     assert not job.cancel()
     assert job.get() == [1]
 
 
-def test_results_are_iterated_as_they_come(world: World) -> None:
-    """Each result is there as soon as it and all before it are, long before the join."""
+def test_results_are_iterated_before_the_join(world: World) -> None:
+    """Iteration gives each result as soon as it and all results before it are written, before the join."""
     ledger = world.launch(Numbers, {"numbers": [5, 6, 7]})
     world.dispatcher.deliver(world.runtime)
-    coming = iter(world.job(ledger))
+    results = iter(world.job(ledger))
     run_process(world.runtime, world.refs[0])
-    assert next(coming) == 5
+    assert next(results) == 5
     run_process(world.runtime, world.refs[2])
     run_process(world.runtime, world.refs[1])
-    assert list(coming) == [6, 7]
+    assert list(results) == [6, 7]
     assert list(world.job(ledger)) == [5, 6, 7]
 
 
-def test_iteration_waits(world: World) -> None:
-    """A caller may iterate from the start, before anything has run."""
+def test_iteration_waits_for_results(world: World) -> None:
+    """A caller may begin to iterate before any step has run."""
     job = world.job(world.launch(Numbers, {"numbers": list(range(20))}))
     with worker(world):
         assert list(job) == list(range(20))
 
 
 def test_iteration_of_a_failed_job_raises(world: World) -> None:
-    """What came before is given; then the job's error is raised."""
+    """Iteration gives the results before the failure and then raises the job's error."""
     job = world.job(world.launch(FailingTask, {"step": "process", "numbers": [0, 1, 2, 3]}))
     world.dispatcher.drain(world.runtime)
-    got = []
+    results = []
     with pytest.raises(JobFailed, match="process was told to fail at 3"):
-        got.extend(job)
+        results.extend(job)
     job = world.job(world.launch(FailingTask, {"step": "setup", "numbers": [0]}))
     world.dispatcher.drain(world.runtime)
     with pytest.raises(JobFailed, match="setup was told to fail"):
         list(job)
 
 
-def test_iteration_meets_a_failed_chunk_before_the_outcome(world: World) -> None:
-    """Between the result that failed and the outcome, too, the error is the public one."""
+def test_iteration_raises_the_failure_before_the_outcome_exists(world: World) -> None:
+    """Between a failed result and the outcome, too, iteration raises the public error."""
     ledger = world.prepare(Numbers, {"numbers": [1]})
     failure = Failure("process", "ValueError", "no", "", 0, 0, 3)
     ledger.write_result(
@@ -268,7 +268,7 @@ def test_iteration_meets_a_failed_chunk_before_the_outcome(world: World) -> None
 
 
 def test_remove_leaves_nothing(world: World) -> None:
-    """After its end a job can be removed; then another process does not find it."""
+    """A caller can remove an ended job. Another process then does not find it."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.drain(world.runtime)
     assert job.remove() > 5
@@ -278,7 +278,7 @@ def test_remove_leaves_nothing(world: World) -> None:
 
 
 def test_a_removed_job_is_not_found_in_the_same_process(world: World) -> None:
-    """A job that was removed is not said to go on, also where its intent is still at hand."""
+    """A process that has cached a job's intent raises JobNotFound after the job is removed."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.drain(world.runtime)
     job.remove()
@@ -287,7 +287,7 @@ def test_a_removed_job_is_not_found_in_the_same_process(world: World) -> None:
 
 
 def test_a_removed_job_cannot_be_cancelled(world: World) -> None:
-    """Cancelling a job that is gone is an error and leaves no object behind."""
+    """Cancelling a removed job raises an error and leaves no object behind."""
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.drain(world.runtime)
     job.remove()
@@ -296,8 +296,8 @@ def test_a_removed_job_cannot_be_cancelled(world: World) -> None:
     assert world.store.keys() == []
 
 
-def test_reports_see_the_records(world: World) -> None:
-    """Manifest, outcome and chunk results are there for reports once they are written."""
+def test_reports_read_the_records(world: World) -> None:
+    """Manifest, outcome and chunk results are available to reports once they are written."""
     job = world.job(world.launch(Numbers, {"numbers": [1, 2]}))
     assert (job.ledger.manifest(), job.ledger.outcome(), list(chunk_results(job))) == (None, None, [])
     world.dispatcher.drain(world.runtime)

@@ -1,4 +1,4 @@
-"""One join brings a complete job to its outcome, whoever is told to and however often."""
+"""One join brings a complete job to its outcome, whichever workers receive its message, and however often."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .tasks import Kinds, Numbers
 from .world import World
 
 
-def joining(join: Callable[[Results], Any]) -> type[ForkJoinTask]:
+def joined_by(join: Callable[[Results], Any]) -> type[ForkJoinTask]:
     class Joining(ForkJoinTask):
         input_schema = {"numbers": {"type": "list"}}
         chunk_items = 2
@@ -40,8 +40,8 @@ def joining(join: Callable[[Results], Any]) -> type[ForkJoinTask]:
     return Joining
 
 
-def ready(world: World, task: type[ForkJoinTask] = Numbers, *, items: int = 3, **options: Any) -> Ledger:
-    """A job of which only the join is missing."""
+def processed(world: World, task: type[ForkJoinTask] = Numbers, *, items: int = 3, **options: Any) -> Ledger:
+    """Return the ledger of a job that lacks only its join."""
     ledger = world.prepare(task, {"numbers": list(range(1, items + 1))}, **options)
     for ref in world.refs:
         run_process(world.runtime, ref)
@@ -57,8 +57,8 @@ def failure_of(ledger: Ledger) -> Failure:
     return failure
 
 
-def test_a_join_too_early_is_ignored(world: World) -> None:
-    """Asked to join before the manifest, or with chunks missing, it claims nothing."""
+def test_an_early_join_is_ignored(world: World) -> None:
+    """A worker that receives the join message before the manifest, or with chunks missing, claims nothing."""
     ledger = world.launch(Numbers, {"numbers": [1, 2]})
     assert run_join(world.runtime, ledger.job_id) is None
     world.dispatcher.deliver(world.runtime)
@@ -69,14 +69,14 @@ def test_a_join_too_early_is_ignored(world: World) -> None:
 
 
 def test_of_two_joins_one_runs(world: World) -> None:
-    """A second join while the first one works returns None and runs nothing."""
+    """A second join returns None and runs nothing while the first one runs."""
     runs: list[Any] = []
 
     def join(results: Results) -> Any:
         runs.append(run_join(world.process(), ledger.job_id) if not runs else "second")
         return sum(results)
 
-    ledger = ready(world, joining(join))
+    ledger = processed(world, joined_by(join))
     outcome = run_join(world.runtime, ledger.job_id)
     assert outcome is not None
     assert runs == [None]
@@ -85,9 +85,9 @@ def test_of_two_joins_one_runs(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", [{"resent": True}, {"redelivered": True}])
-def test_a_join_that_was_lost_is_run_again(world: World, how: dict[str, bool]) -> None:
-    """A claim whose holder is gone does not count for who was told so; the outcome that stands is given again."""
-    ledger = ready(world)
+def test_a_join_whose_worker_died_runs_again(world: World, how: dict[str, bool]) -> None:
+    """A resent or redelivered join ignores the claim of a dead worker. After that, it returns the existing outcome."""
+    ledger = processed(world)
     assert ledger.claim(0, Note(by="gone"))
     world.store.age(10**6)
     assert run_join(world.runtime, ledger.job_id) is None
@@ -99,12 +99,12 @@ def test_a_join_that_was_lost_is_run_again(world: World, how: dict[str, bool]) -
     assert ledger.value(first) == ledger.value(second) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("sign", ["claim", "beat"])
-def test_a_join_at_work_is_not_run_a_second_time(world: World, sign: str) -> None:
-    """What a sweep believed may be long ago: its join does nothing while the one at work gives signs of life."""
-    ledger = ready(world)
+@pytest.mark.parametrize("evidence", ["claim", "heartbeat"])
+def test_a_running_join_is_not_run_a_second_time(world: World, evidence: str) -> None:
+    """A resent join does nothing while the running join has a new claim or heartbeat that the sweep may have missed."""
+    ledger = processed(world)
     ledger.claim(0, Note(by="at work"))
-    if sign == "beat":
+    if evidence == "heartbeat":
         world.store.age(10**6)
         ledger.write_heartbeat("join", Note(by="at work"))
     for _ in range(5):
@@ -113,8 +113,8 @@ def test_a_join_at_work_is_not_run_a_second_time(world: World, sign: str) -> Non
     assert ledger.attempts("join").count == 0
 
 
-def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
-    """When a long queue moves at last, those that were sent meanwhile do not count as tries of each other."""
+def test_one_of_many_resent_joins_runs(world: World) -> None:
+    """Several joins that a sweep sent into a long queue do not count as attempts of each other."""
     runs: list[Any] = []
 
     def join(results: Results) -> Any:
@@ -122,7 +122,7 @@ def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
         assert all(run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True)) is None for _ in range(4))
         return sum(results)
 
-    ledger = ready(world, joining(join))
+    ledger = processed(world, joined_by(join))
     ledger.claim(0, Note(by="gone"))
     world.store.age(10**6)
     outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
@@ -131,28 +131,28 @@ def test_of_many_joins_that_a_sweep_sent_one_runs(world: World) -> None:
     assert runs == ["run"]
 
 
-def test_a_join_that_was_put_off_takes_no_claim_but_its_own(world: World) -> None:
-    """A run for a message that the store failed goes on with that message's claim, and with nobody else's."""
-    ledger = ready(world)
-    ledger.claim(0, Note(by="somebody"))
+def test_an_interrupted_join_takes_over_only_its_own_claim(world: World) -> None:
+    """A run for a message that an outage interrupted continues with that message's claim, and with no other claim."""
+    ledger = processed(world)
+    ledger.claim(0, Note(by="another"))
     assert run_join(world.process(), ledger.job_id, held=["a", "b"]) is None
-    assert run_join(world.process(), ledger.job_id, held=["a", "somebody"], token="c") is not None
-    assert run_join(world.process(), ledger.job_id, held=["a", "somebody"]) is None
+    assert run_join(world.process(), ledger.job_id, held=["a", "another"], token="c") is not None
+    assert run_join(world.process(), ledger.job_id, held=["a", "another"]) is None
     assert ledger.attempts("join").count == 0
 
 
 @pytest.mark.parametrize("how", [{"resent": True}, {"redelivered": True}, {}])
 def test_a_delivered_outcome_is_not_delivered_again(world: World, how: dict[str, bool]) -> None:
-    """Once the mark of delivery stands, every further join returns None."""
-    ledger = ready(world)
+    """Once the store has the record of delivery, every further join returns None."""
+    ledger = processed(world)
     assert run_join(world.runtime, ledger.job_id) is not None
     ledger.write_delivered(Note(by="x"))
     assert run_join(world.process(), ledger.job_id, delivery=Delivery(**how)) is None
 
 
 @pytest.mark.parametrize("delivered", [True, False])
-def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, delivered: bool) -> None:
-    """A join that wakes up after another one has written and delivered the outcome leaves it at that."""
+def test_a_join_that_was_considered_dead_delivers_nothing_twice(world: World, delivered: bool) -> None:
+    """A join that continues after another one has written and delivered the outcome returns None."""
 
     def join(results: Results) -> Any:
         if not (values := others):
@@ -163,14 +163,14 @@ def test_a_join_that_was_thought_dead_delivers_nothing_twice(world: World, deliv
         return sum(results)
 
     others: list[Outcome | None] = []
-    ledger = ready(world, joining(join))
-    woken = run_join(world.runtime, ledger.job_id)
+    ledger = processed(world, joined_by(join))
+    late_outcome = run_join(world.runtime, ledger.job_id)
     assert others[0] is not None
-    assert woken == (None if delivered else others[0])
+    assert late_outcome == (None if delivered else others[0])
 
 
 def test_a_join_that_raises_fails_the_job(world: World) -> None:
-    """It is not tried again; the failure has the type, the message and the traceback."""
+    """A join that raises does not run again. The failure has the type, the message and the traceback."""
     ledger = world.launch(FailingTask, {"step": "join", "numbers": [1]})
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
@@ -180,30 +180,30 @@ def test_a_join_that_raises_fails_the_job(world: World) -> None:
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 5])
-def test_a_join_that_always_kills_its_worker_is_given_up(world: World, attempts: int) -> None:
-    """Redelivered each time, it runs exactly `max_attempts` times."""
+def test_a_join_that_always_kills_its_worker_fails_the_job(world: World, attempts: int) -> None:
+    """A join that kills its worker is redelivered each time, and runs exactly `max_attempts` times."""
     runs: list[str] = []
 
     def join(results: Results) -> Any:
         runs.append("run")
         raise WorkerDied
 
-    ledger = ready(world, joining(join), max_attempts=attempts)
+    ledger = processed(world, joined_by(join), max_attempts=attempts)
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert len(runs) == attempts
     assert (failure.step, failure.error, failure.attempts) == ("join", "WorkerLost", attempts)
 
 
-def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: World) -> None:
-    """A broker that loses the message of a dead worker does not make the number of tries endless."""
+def test_a_resent_join_that_kills_its_worker_fails_the_job(world: World) -> None:
+    """The join runs three times even if the broker loses the message of a dead worker and a sweep sends it again."""
     runs: list[str] = []
 
     def join(results: Results) -> Any:
         runs.append("run")
         raise WorkerDied
 
-    ledger = ready(world, joining(join), max_attempts=3)
+    ledger = processed(world, joined_by(join), max_attempts=3)
     for number in range(10):
         try:
             run_join(world.process(), ledger.job_id, delivery=Delivery(resent=number > 0))
@@ -214,9 +214,9 @@ def test_a_join_that_kills_its_worker_is_given_up_when_a_sweep_sends_it(world: W
 
 
 @pytest.mark.parametrize("outages", [1, 4])
-def test_a_join_that_the_store_failed_is_not_lost(world: World, outages: int) -> None:
-    """Whether its own message or a sweep's goes on, and however late: it has used up no try."""
-    ledger = ready(world, max_attempts=1)
+def test_an_interrupted_join_uses_up_no_attempt(world: World, outages: int) -> None:
+    """A join that the store failed continues with its own message or a sweep's, however late. It used up no attempt."""
+    ledger = processed(world, max_attempts=1)
     for outage in range(outages):
         world.store.before = refusing("/results/")
         with pytest.raises(StorageUnavailable):
@@ -235,28 +235,28 @@ def test_a_join_that_the_store_failed_is_not_lost(world: World, outages: int) ->
     assert ledger.value(outcome) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("way", ["by a sweep", "by its own message"])
+@pytest.mark.parametrize("resumed_by", ["by a sweep", "by its own message"])
 @pytest.mark.parametrize("pattern", ["odd", "dod", "ood", "dood"])
-def test_outages_do_not_add_to_the_runs_of_a_join_that_kills(world: World, pattern: str, way: str) -> None:
-    """However runs that the store fails (o) and runs that die (d) alternate, `max_attempts` of them die."""
+def test_outages_do_not_add_attempts_to_a_join_that_kills(world: World, pattern: str, resumed_by: str) -> None:
+    """Outages (o) and deaths (d) of runs may alternate in any way; exactly `max_attempts` runs die."""
     runs: list[str] = []
 
     def join(results: Results) -> Any:
-        fate = pattern[len(runs)] if len(runs) < len(pattern) else "d"
-        runs.append(fate)
-        raise StorageUnavailable("no answer", key="k") if fate == "o" else WorkerDied
+        end = pattern[len(runs)] if len(runs) < len(pattern) else "d"
+        runs.append(end)
+        raise StorageUnavailable("no answer", key="k") if end == "o" else WorkerDied
 
-    ledger = ready(world, joining(join), max_attempts=3)
+    ledger = processed(world, joined_by(join), max_attempts=3)
     for number in range(10):
-        own = way == "by its own message" and runs[-1:] == ["o"]
-        held = [str(number - 1)] if own else []
+        is_own = resumed_by == "by its own message" and runs[-1:] == ["o"]
+        held = [str(number - 1)] if is_own else []
         try:
             run_join(
                 world.process(),
                 ledger.job_id,
                 token=str(number),
                 held=held,
-                delivery=Delivery(resent=number > 0 and not own),
+                delivery=Delivery(resent=number > 0 and not is_own),
             )
         except (WorkerDied, StorageUnavailable):
             world.store.age(10**6)
@@ -265,9 +265,12 @@ def test_outages_do_not_add_to_the_runs_of_a_join_that_kills(world: World, patte
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-def test_a_claim_whose_answer_was_lost_is_no_lost_try(world: World, earlier: int) -> None:
-    """Its holder, which never began, puts on record that it was put off; that an earlier one died is still counted."""
-    ledger = ready(world, max_attempts=1 + earlier)
+def test_a_claim_whose_answer_was_lost_costs_no_attempt(world: World, earlier: int) -> None:
+    """The holder of such a claim, which never began, records the interruption.
+
+    The death of an earlier one still counts.
+    """
+    ledger = processed(world, max_attempts=1 + earlier)
     if earlier:
         ledger.claim(0, Note(by="dead"))
         world.store.age(10**6)
@@ -284,12 +287,12 @@ def test_a_claim_whose_answer_was_lost_is_no_lost_try(world: World, earlier: int
     outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
-    assert ledger.attempts("join").count == 2 * earlier, "the one that died, and the one that was begun for it"
+    assert ledger.attempts("join").count == 2 * earlier, "the attempt that died, and the one that began in its place"
 
 
-def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: World) -> None:
-    """Where the store took no record of an outage, the failure says that there was silence, and what may explain it."""
-    ledger = ready(world, max_attempts=1)
+def test_the_failure_of_a_silent_join_names_the_possible_causes(world: World) -> None:
+    """If the store refused the record of an outage, the failure names the missing heartbeat and possible causes."""
+    ledger = processed(world, max_attempts=1)
     world.store.before = refusing("/results/", ".interrupted")
     with pytest.raises(StorageUnavailable):
         run_join(world.process(), ledger.job_id)
@@ -303,17 +306,17 @@ def test_a_join_of_which_nothing_is_heard_is_given_up_for_what_is_known(world: W
 
 
 @pytest.mark.parametrize("how", [{"resent": True}, {"redelivered": True}])
-def test_a_join_whose_message_was_lost_has_lost_no_try(world: World, how: dict[str, bool]) -> None:
-    """Where nobody had claimed the join, nobody has run it: it runs, however few tries it has."""
-    ledger = ready(world, max_attempts=1)
+def test_a_join_without_a_claim_has_used_up_no_attempt(world: World, how: dict[str, bool]) -> None:
+    """If no worker had claimed the join, a resent or redelivered message runs it, even if it has only one attempt."""
+    ledger = processed(world, max_attempts=1)
     outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(**how))
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times: int) -> None:
-    """A join whose worker shut down passes over its claim, and no try is put on record, however often it happens."""
+def test_a_requeued_join_continues_its_attempt(world: World, times: int) -> None:
+    """A join that its worker requeued at shutdown keeps its claim, and no attempt is recorded, however often."""
     runs: list[int] = []
 
     def join(results: Results) -> Any:
@@ -322,7 +325,7 @@ def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times:
             raise WorkerDied
         return len(runs)
 
-    ledger = ready(world, joining(join), max_attempts=1)
+    ledger = processed(world, joined_by(join), max_attempts=1)
     for number in range(times):
         with pytest.raises(WorkerDied):
             run_join(world.process(), ledger.job_id, delivery=Delivery(requeued=number > 0))
@@ -332,13 +335,13 @@ def test_a_join_that_was_given_back_goes_on_as_the_same_try(world: World, times:
     assert ledger.attempts("join").count == 0
 
 
-def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:
-    """A join that was stopped at its time limit for the last time fails the job, and the failure names the limit."""
+def test_a_join_that_overran_fails_the_job_with_its_limit(world: World) -> None:
+    """A join that was stopped at its time limit in its last attempt fails the job, and the failure names the limit."""
 
     def join(results: Results) -> Any:
         raise WorkerDied
 
-    ledger = ready(world, joining(join), max_attempts=2)
+    ledger = processed(world, joined_by(join), max_attempts=2)
     with pytest.raises(WorkerDied):
         run_join(world.process(), ledger.job_id)
     with pytest.raises(WorkerDied):
@@ -349,9 +352,9 @@ def test_a_join_that_overran_is_given_up_with_its_limit(world: World) -> None:
     assert "task_time_limit = 30 s" in failure.reason
 
 
-def test_a_value_that_cannot_travel_fails_the_job(world: World) -> None:
+def test_an_unencodable_value_fails_the_job(world: World) -> None:
     """The failure names the path inside the value."""
-    ledger = ready(world, joining(lambda results: {"rows": [1, object()]}))
+    ledger = processed(world, joined_by(lambda results: {"rows": [1, object()]}))
     world.dispatcher.drain(world.runtime)
     failure = failure_of(ledger)
     assert (failure.step, failure.error) == ("join", "Unencodable")
@@ -370,24 +373,24 @@ def test_a_value_that_cannot_travel_fails_the_job(world: World) -> None:
     ],
 )
 def test_a_join_may_return_its_results(world: World, join: Callable[[Results], Any], expected: Any) -> None:
-    """The lazy sequence travels as the list of it; None is a value."""
-    ledger = ready(world, joining(join))
+    """The lazy sequence of results is stored as a list. None is a value."""
+    ledger = processed(world, joined_by(join))
     outcome = run_join(world.runtime, ledger.job_id)
     assert outcome is not None
     assert ledger.value(outcome) == expected
 
 
-def test_types_survive(world: World) -> None:
-    """What process returns and join gives back has its type from end to end."""
+def test_values_keep_their_types(world: World) -> None:
+    """The values that process and join return keep their types from end to end."""
     outcome = world.run(Kinds, {"kinds": VALUES})
     value = Ledger(world.store, "x", "launch").value(outcome)
     assert value == tuple(VALUES)
     assert list(map(type, value)) == list(map(type, VALUES))
 
 
-def test_a_failed_chunk_fails_the_join_that_reads_it(world: World) -> None:
-    """The outcome is the failure of the chunk, and not that of the join."""
-    ledger = ready(world)
+def test_a_failed_chunk_fails_the_job_in_the_join(world: World) -> None:
+    """The outcome of a join that reads a failed chunk is the failure of the chunk, and not one of the join."""
+    ledger = processed(world)
     setup_id = world.refs[0].setup_id
     world.store.delete([ledger.keys.result(setup_id, 1)])
     from fanout.records.models import ChunkResult
@@ -400,7 +403,7 @@ def test_a_failed_chunk_fails_the_join_that_reads_it(world: World) -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "delete"])
 def test_a_damaged_or_missing_result_fails_the_job(damage: str) -> None:
-    """The failure names the key; a result that vanishes after the listing does so too."""
+    """The failure names the key, also if the result vanishes after the listing."""
     world = World()
 
     def join(results: Results) -> Any:
@@ -410,7 +413,7 @@ def test_a_damaged_or_missing_result_fails_the_job(damage: str) -> None:
             world.store.delete([key])
         return list(results)
 
-    ledger = ready(world, joining(join))
+    ledger = processed(world, joined_by(join))
     key = ledger.keys.result(world.refs[0].setup_id, 1)
     run_join(world.runtime, ledger.job_id)
     failure = failure_of(ledger)
@@ -419,8 +422,8 @@ def test_a_damaged_or_missing_result_fails_the_job(damage: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["input/{setup_id}/index/000000", "parameter"])
-def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
-    """An index object or a parameter that somebody deleted is a failure of the job that names the key."""
+def test_a_missing_index_or_parameter_fails_the_job(kind: str) -> None:
+    """If an index object or a parameter was deleted, the job fails, and the failure names the key."""
     world = World(inline_bytes=10)
 
     class Needy(ForkJoinTask):
@@ -435,7 +438,7 @@ def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
         def join(results, text):
             return results[0]
 
-    ledger = ready(world, Needy, items=65)
+    ledger = processed(world, Needy, items=65)
     (text,) = (key for key in world.store.keys("_parameters/") if len(world.store.get(key)) > 100)
     key = text if kind == "parameter" else ledger.keys.prefix + kind.format(setup_id=world.refs[0].setup_id)
     world.store.delete([key])
@@ -444,9 +447,9 @@ def test_what_a_join_needs_and_is_gone_fails_the_job(kind: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 12))
-def test_a_store_that_fails_at_any_request_passes_through(world: World, number: int) -> None:
+def test_a_store_error_at_any_request_reaches_the_engine(world: World, number: int) -> None:
     """Whichever request of join fails, the error reaches the engine, and the redelivered message succeeds."""
-    ledger = ready(world)
+    ledger = processed(world)
     requests = iter(range(1, 10**6))
 
     def fail(verb: str, key: str) -> None:
@@ -469,9 +472,9 @@ def test_a_store_that_fails_at_any_request_passes_through(world: World, number: 
     "failures",
     [1, 5],
 )
-def test_a_join_that_the_store_failed_can_be_run_again(world: World, failures: int) -> None:
-    """However often the store does not answer, that is no try of the join: running it again brings the value."""
-    ledger = ready(world)
+def test_a_join_runs_again_after_any_number_of_outages(world: World, failures: int) -> None:
+    """An outage of the store is no attempt of the join, however often. A further run gives the value."""
+    ledger = processed(world)
 
     def fail(verb: str, key: str) -> None:
         if verb == "get" and "/results/" in key:
@@ -488,10 +491,10 @@ def test_a_join_that_the_store_failed_can_be_run_again(world: World, failures: i
 
 
 def test_a_cancelled_job_is_delivered_by_a_join(world: World) -> None:
-    """A job that ended without a join has its outcome given to the first join that comes."""
+    """If a job ended without a join, the first join message returns its outcome."""
     from fanout.stages import conclude
 
-    ledger = ready(world)
+    ledger = processed(world)
     conclude(
         world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
     )
@@ -501,8 +504,8 @@ def test_a_cancelled_job_is_delivered_by_a_join(world: World) -> None:
     assert outcomes[1] is None
 
 
-def test_what_follows_is_sent_with_the_join(world: World) -> None:
-    """What setup wrote down goes with every join that is started."""
+def test_the_continuation_is_sent_with_the_join(world: World) -> None:
+    """The continuation that setup wrote is sent with every join."""
     from fanout.records.models import Continuation
 
     ledger = world.launch(Numbers, {"numbers": [1]})
@@ -511,7 +514,7 @@ def test_what_follows_is_sent_with_the_join(world: World) -> None:
     assert [message.continuation for message in world.dispatcher.joins] == ["next"]
 
 
-def test_a_join_of_no_job_is_dropped(world: World) -> None:
+def test_a_join_of_a_removed_job_is_dropped(world: World) -> None:
     """A late message for a job that was removed does nothing."""
-    assert run_join(world.runtime, "nobody") is None
+    assert run_join(world.runtime, "unknown-job") is None
     assert world.store.keys() == []

@@ -1,4 +1,4 @@
-"""A key is a pure function of checked parts, and names no object of another job."""
+"""A key is a pure function of checked parts, and never the key of another job's object."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(
         ["a"],
     ],
 )
-def test_what_is_no_id_is_refused(text: object) -> None:
-    """An id can't leave its place in a key; the error says what it was meant to be."""
+def test_an_invalid_id_is_refused(text: object) -> None:
+    """An id cannot change the other parts of a key. The error names the kind of id."""
     with pytest.raises(ValueError, match="job id"):
         check_id(text, what="job id")
     with pytest.raises(ValueError, match="job id"):
@@ -60,14 +60,14 @@ def test_what_is_no_id_is_refused(text: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ab", "../" + "a" * 29, "A" * 32, "g" * 32, "a" * 33, "a" * 32 + "\n"])
-def test_what_is_no_digest_is_refused(text: str) -> None:
+def test_an_invalid_digest_is_refused(text: str) -> None:
     """A parameter's key is made of a digest and of nothing else."""
     with pytest.raises(ValueError, match="digest"):
         parameter_key(text)
 
 
 @given(job=IDS, setup_id=IDS, number=st.integers(0, 10**9), digest=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
-def test_every_key_lies_under_its_job(job: str, setup_id: str, number: int, digest: str) -> None:
+def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest: str) -> None:
     """All keys of a job are valid, distinct, and under the job's prefix."""
     keys = JobKeys(job, "launch")
     steps = ("setup", "join", process_step(setup_id, number), combine_step(setup_id, 1, number))
@@ -100,24 +100,24 @@ def test_every_key_lies_under_its_job(job: str, setup_id: str, number: int, dige
 
 
 @given(setup_id=IDS, chunk=st.integers(0, 10**7))
-def test_a_result_lies_in_its_group(setup_id: str, chunk: int) -> None:
-    """The listing of a chunk's group finds its result, and its index can be read from the key."""
+def test_a_result_is_in_its_group(setup_id: str, chunk: int) -> None:
+    """The listing of a chunk's group finds its result, and the key of the result has the chunk's index."""
     keys = JobKeys("job", "launch")
     assert keys.result(setup_id, chunk).startswith(keys.result_group(setup_id, chunk // GROUP_WIDTH))
     assert last_number(keys.result(setup_id, chunk)) == chunk
 
 
 @given(setup_id=IDS, number=st.integers(1, 10**4))
-def test_a_try_can_be_read_from_its_key(setup_id: str, number: int) -> None:
-    """Both records of a try tell its number, and which of the two they are."""
+def test_an_attempt_can_be_read_from_its_key(setup_id: str, number: int) -> None:
+    """The keys of both records of an attempt have its number, and show whether it was interrupted."""
     keys, step = JobKeys("job", "launch"), process_step(setup_id, 7)
     assert RunKey.read(keys.attempt(step, number)) == RunKey(number, interrupted=False)
     assert RunKey.read(keys.interrupted(step, number)) == RunKey(number, interrupted=True)
 
 
 @given(setup_id=IDS, level=st.integers(1, 5), node=st.integers(0, 10**7), failed=st.integers(1, 999))
-def test_a_node_lies_in_its_group(setup_id: str, level: int, node: int, failed: int) -> None:
-    """The listing of its level's group finds it, good or bad, and its key tells level, index and what failed."""
+def test_a_node_is_in_its_group(setup_id: str, level: int, node: int, failed: int) -> None:
+    """The listing of a node's group finds the node. Its key has level, index and the number of failed items."""
     keys = JobKeys("job", "launch", 2)
     group = keys.node_group(setup_id, level, node // GROUP_WIDTH)
     good, bad = keys.node(setup_id, level, node), keys.bad_node(setup_id, level, node, failed)
@@ -136,15 +136,15 @@ def test_results_are_listed_in_order(first: int, second: int) -> None:
 
 
 @given(setup_id=IDS, other=IDS)
-def test_prefixes_end_in_a_slash(setup_id: str, other: str) -> None:
-    """No prefix of one attempt matches the keys of another."""
+def test_prefixes_of_one_setup_match_no_key_of_another(setup_id: str, other: str) -> None:
+    """No prefix of one setup id matches the keys of another."""
     keys = JobKeys("job", "launch")
     if setup_id != other:
         assert not keys.result(other, 1).startswith(keys.results(setup_id))
         assert not keys.group_marker(other, 1).startswith(keys.group_markers(setup_id))
 
 
-def test_new_ids_are_ids_and_differ() -> None:
-    """Ids and tokens can stand in keys and do not repeat."""
+def test_new_ids_are_valid_and_differ() -> None:
+    """New ids and tokens are valid in keys and do not repeat."""
     made = [make() for make in (new_id, new_token) for _ in range(100)]
     assert len({check_id(text, what="id") for text in made}) == 200

@@ -1,4 +1,4 @@
-"""A launch whose message can't be sent: it ends in time, says what became of the job, and leaves none behind."""
+"""A launch whose message cannot be sent ends in time, names the state of the job, and leaves no job behind."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ INTENT = Intent(launch_id="launch", task=Numbers.name, inline=b"", references={}
 
 LIMIT_S = 0.3
 SLACK_S = 3.0
-"""Longest time that a launch may take beyond its limit, on a machine that is busy."""
+"""Longest time that a launch may take beyond its limit, on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
-def _no_listener_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apps of one test are not told of the tasks that other tests declare."""
+def _isolate_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the apps of a test from registering the tasks that other tests declare."""
     monkeypatch.setattr(TASKS, "_listeners", [])
 
 
@@ -49,7 +49,7 @@ def store() -> ScriptedStore:
 
 @pytest.fixture
 def make_app(store: ScriptedStore) -> Iterator[Callable[..., Celery]]:
-    """Makes an app on a broker, with the store; launches are limited to a third of a second."""
+    """Return a factory of apps with a broker and the store, whose launches are limited to a third of a second."""
     made = []
 
     def make(broker: Any, **settings: Any) -> Celery:
@@ -68,39 +68,39 @@ def make_app(store: ScriptedStore) -> Iterator[Callable[..., Celery]]:
 
 @pytest.fixture
 def app(make_app: Callable[..., Celery]) -> Celery:
-    """An app whose broker works, in memory."""
+    """Return an app with a working broker, in memory."""
     return make_app(f"memory://{uuid.uuid4().hex}")
 
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """A broker that accepts connections and says nothing."""
+    """Yield the URL of a broker that accepts connections and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"amqp://127.0.0.1:{server.getsockname()[1]}//"
 
 
 @pytest.fixture
 def refusing() -> str:
-    """A broker that is down."""
+    """Return the URL of a broker that is down."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     return f"amqp://guest:secret@127.0.0.1:{port}//"
 
 
-WAYS: dict[str, Callable[..., Any]] = {
+LAUNCHES: dict[str, Callable[..., Any]] = {
     "submit": lambda app, **options: Numbers.submit({"numbers": [1, 2]}, app=app, **options),
-    "here": lambda app, **options: Numbers.submit({"numbers": [1, 2]}, app=app, setup_in_caller=True, **options),
+    "in_caller": lambda app, **options: Numbers.submit({"numbers": [1, 2]}, app=app, setup_in_caller=True, **options),
     "stream": lambda app, **options: Numbers.submit({"numbers": iter([1, 2])}, app=app, **options),
     "signature": lambda app, job_id=None: Numbers.signature({"numbers": [1, 2]}, app=app).apply_async(task_id=job_id),
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("launch_by", LAUNCHES)
 @pytest.mark.parametrize("broker", ["refusing", "black_hole", "list", "nowhere", "redis"])
-def test_a_broker_that_is_away(
-    request: pytest.FixtureRequest, make_app: Callable[..., Celery], store: ScriptedStore, broker: str, way: str
+def test_a_launch_without_a_broker_fails_in_time(
+    request: pytest.FixtureRequest, make_app: Callable[..., Celery], store: ScriptedStore, broker: str, launch_by: str
 ) -> None:
-    """Whatever is wrong with it, a launch ends in time with one error of ours and kombu's, and no job runs."""
+    """Without a working broker, a launch ends in time with an error of fanout and of kombu, and no job runs."""
     url: Any = "amqp://nowhere.invalid//" if broker == "nowhere" else request.getfixturevalue("refusing")
     if broker in ("black_hole", "list"):
         hole = request.getfixturevalue("black_hole")
@@ -110,12 +110,12 @@ def test_a_broker_that_is_away(
     app = make_app(url)
     started_at = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=r"job own.*never runs") as caught:
-        WAYS[way](app, job_id="own")
+        LAUNCHES[launch_by](app, job_id="own")
     assert time.monotonic() - started_at < LIMIT_S + SLACK_S
     assert isinstance(caught.value, OperationalError), "code that expects Celery's error goes on to work"
     assert "secret" not in str(caught.value)
-    if way in ("here", "stream"):
-        # Workers may have some of its chunks.
+    if launch_by in ("in_caller", "stream"):
+        # Workers may have received some of its chunks.
         assert fanout.attach("own", app=app).state == JobState.FAILED
         return
     assert store.keys("_jobs/own/") == []
@@ -123,19 +123,19 @@ def test_a_broker_that_is_away(
         fanout.attach("own", app=app).get(timeout=0.1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_id_of_ones_own_may_be_launched_again(
-    make_app: Callable[..., Celery], app: Celery, refusing: str, store: ScriptedStore, way: str
+@pytest.mark.parametrize("launch_by", LAUNCHES)
+def test_a_callers_own_id_may_be_launched_again(
+    make_app: Callable[..., Celery], app: Celery, refusing: str, store: ScriptedStore, launch_by: str
 ) -> None:
-    """After a launch that failed, the same one succeeds, and is a job like any other."""
+    """After a failed launch, a second one with the same id succeeds, and its job is like any other."""
     with pytest.raises(BrokerUnavailable):
-        WAYS[way](make_app(refusing), job_id="own")
-    WAYS[way](app, job_id="own")
+        LAUNCHES[launch_by](make_app(refusing), job_id="own")
+    LAUNCHES[launch_by](app, job_id="own")
     assert extension_of(app).runtime.ledger("own").intent().task == Numbers.name
 
 
-def unsent(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> None:
-    """The broker confirms nothing; meanwhile something happens."""
+def confirm_nothing(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> None:
+    """Replace publishing by a broker that confirms nothing, and call `then` before the error."""
 
     def publish_all(*args: Any, **options: Any) -> None:
         then()
@@ -144,64 +144,64 @@ def unsent(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: N
     monkeypatch.setattr(tasks, "publish_all", publish_all)
 
 
-def begun(runtime: Runtime, job_id: str) -> None:
-    """What a worker writes first of all when it takes up a job."""
+def begin(runtime: Runtime, job_id: str) -> None:
+    """Write the continuation, which is the first record of a worker that begins a job."""
     runtime.ledger(job_id).write_continuation(Continuation(message="{}"))
 
 
-def test_a_message_that_got_through_all_the_same(
+def test_a_launch_with_a_lost_confirmation_succeeds(
     app: Celery, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only its confirmation was lost: a worker has begun, and the launch has succeeded."""
+    """If a worker has begun the job, only the confirmation was lost, and the launch succeeds."""
     runtime = extension_of(app).runtime
-    unsent(monkeypatch, lambda: begun(runtime, "own"))
-    assert WAYS["submit"](app, job_id="own").id == "own"
+    confirm_nothing(monkeypatch, lambda: begin(runtime, "own"))
+    assert LAUNCHES["submit"](app, job_id="own").id == "own"
     assert runtime.ledger("own").intent().task == Numbers.name
 
 
-def test_a_worker_that_begins_while_the_launch_is_undone(
+def test_a_launch_succeeds_if_a_worker_begins_during_its_removal(
     app: Celery, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has left its continuation before the intent was gone: the intent comes back, and the job goes on."""
+    """If a worker writes its continuation before the intent is removed, the caller writes the intent again."""
     runtime = extension_of(app).runtime
-    unsent(monkeypatch)
+    confirm_nothing(monkeypatch)
 
     def before(verb: str, key: str) -> None:
         if verb == "delete":
-            begun(runtime, "own")
+            begin(runtime, "own")
 
     store.before = before
-    assert WAYS["submit"](app, job_id="own").id == "own"
+    assert LAUNCHES["submit"](app, job_id="own").id == "own"
     assert runtime.ledger("own").intent().task == Numbers.name
 
 
-def test_a_store_that_fails_as_well(app: Celery, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The launch can't be undone: the error says that the job may run, and how to have it run once."""
-    unsent(monkeypatch)
+def test_a_launch_that_cannot_be_undone(app: Celery, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store fails, too, the error says that the job may run, and how to launch it only once."""
+    confirm_nothing(monkeypatch)
 
     def before(verb: str, key: str) -> None:
         if verb == "delete":
             raise StorageUnavailable("no answer", key=key)
 
     store.before = before
-    told = r"job own exists and may run.*launch it again under the same id"
-    with pytest.raises(BrokerUnavailable, match=told):
-        WAYS["submit"](app, job_id="own")
+    message = r"job own exists and may run.*launch it again under the same id"
+    with pytest.raises(BrokerUnavailable, match=message):
+        LAUNCHES["submit"](app, job_id="own")
 
 
-def test_a_job_that_was_launched_before_stays(
+def test_a_failed_launch_keeps_an_earlier_launch(
     app: Celery, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another caller launched it, and may count on it: the error says that it is on record."""
-    WAYS["submit"](app, job_id="own")
-    unsent(monkeypatch)
+    """If another caller has launched the job, it remains, and the error says that it exists."""
+    LAUNCHES["submit"](app, job_id="own")
+    confirm_nothing(monkeypatch)
     with pytest.raises(BrokerUnavailable, match="job own had been launched before: it still exists"):
-        WAYS["submit"](app, job_id="own")
+        LAUNCHES["submit"](app, job_id="own")
     assert len(store.keys("_jobs/own/")) == 1
 
 
 def test_any_error_of_sending_undoes_the_launch(app: Celery, store: ScriptedStore) -> None:
-    """Ctrl-C while the message is sent, say: the caller sees it, and the job never runs."""
+    """If sending fails with any error, such as Ctrl-C, the caller gets that error, and the job never runs."""
 
     def interrupt(**_: Any) -> None:
         raise KeyboardInterrupt
@@ -217,8 +217,8 @@ def test_any_error_of_sending_undoes_the_launch(app: Celery, store: ScriptedStor
     assert interrupted.value.__notes__ == ["job own was not launched, and never runs: launch it again"]
 
 
-def test_a_caller_that_gives_a_stream_up(app: Celery, store: ScriptedStore) -> None:
-    """Ctrl-C while the input is read: the job has ended, and its id can be used again."""
+def test_an_interrupted_stream_cancels_the_job(app: Celery, store: ScriptedStore) -> None:
+    """After Ctrl-C during the input the job is cancelled, and its id can be used again."""
 
     def numbers() -> Iterator[int]:
         yield 1
@@ -231,8 +231,8 @@ def test_a_caller_that_gives_a_stream_up(app: Celery, store: ScriptedStore) -> N
     assert fanout.attach("own", app=app).progress().chunks == 2
 
 
-def test_no_second_attempt_without_retry(make_app: Callable[..., Celery], refusing: str) -> None:
-    """`retry=False` for a launch fails at once."""
+def test_retry_false_sends_once(make_app: Callable[..., Celery], refusing: str) -> None:
+    """A launch with `retry=False` fails at once."""
     app = make_app(refusing)
     fanout.connect(app, publish_timeout_s=3600)
     started_at = time.monotonic()
@@ -242,7 +242,7 @@ def test_no_second_attempt_without_retry(make_app: Callable[..., Celery], refusi
 
 
 def test_the_dispatcher_gives_up_in_time(make_app: Callable[..., Celery], refusing: str, store: ScriptedStore) -> None:
-    """A resend, a join and a retry of a job end with the same error, which names the broker and no password."""
+    """A resend, a join or a retry of a job ends with the same error, which names the broker and no password."""
     app = make_app(refusing)
     dispatcher = CeleryDispatcher(app, timeout_s=0.1)
     with pytest.raises(PublishFailed, match=r"the broker takes no messages: amqp://.*Connection refused"):
@@ -253,8 +253,8 @@ def test_the_dispatcher_gives_up_in_time(make_app: Callable[..., Celery], refusi
     ("step", "refusing_s"),
     [(None, 60.0), ("setup", SETUP_WAITS_S), ("process", STAGE_WAITS_S), ("join", STAGE_WAITS_S)],
 )
-def test_how_long_a_full_queue_is_waited_for(app: Celery, step: str | None, refusing_s: float) -> None:
-    """A setup waits long, for giving up means to begin anew; process and join do not: the queue may wait for them."""
+def test_only_setup_waits_long_for_a_full_queue(app: Celery, step: str | None, refusing_s: float) -> None:
+    """Setup waits long, because it would have to begin anew. The queue may wait for process and join, which do not."""
     if step is not None:
         task = app.tasks[f"{Numbers.name}.{step}"]
         task.push_request(called_directly=False)
@@ -271,17 +271,21 @@ def test_how_long_a_full_queue_is_waited_for(app: Celery, step: str | None, refu
 @pytest.mark.parametrize("redelivered", [False, True])
 @pytest.mark.parametrize("may_drop", [False, True])
 @pytest.mark.parametrize("error", [PublishFailed("gone"), BrokerRefuses("full")])
-def test_a_stage_gives_its_message_back_after_a_pause(
+def test_a_stage_requeues_its_message_after_a_pause(
     monkeypatch: pytest.MonkeyPatch, *, redelivered: bool, may_drop: bool, error: BrokerUnavailable
 ) -> None:
-    """Never at once, and not for ever: what meets a full queue again is left to a sweep, so that the queue drains."""
+    """A stage requeues its message after a pause.
+
+    If a redelivered message that a sweep can send again meets a full queue, the stage drops it, so that the queue
+    drains.
+    """
     pauses: list[float] = []
     monkeypatch.setattr(requeue.time, "sleep", pauses.append)
-    found = requeue.requeue("task", redelivered=redelivered, may_drop=may_drop, error=error)
+    error_to_raise = requeue.requeue("task", redelivered=redelivered, may_drop=may_drop, error=error)
     if redelivered and may_drop and isinstance(error, BrokerRefuses):
-        assert isinstance(found, Ignore)
+        assert isinstance(error_to_raise, Ignore)
         assert pauses == []
     else:
-        assert isinstance(found, Reject)
-        assert found.requeue
+        assert isinstance(error_to_raise, Reject)
+        assert error_to_raise.requeue
         assert requeue.PAUSE_S / 5 <= pauses[0] <= requeue.PAUSE_S

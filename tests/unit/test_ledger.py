@@ -1,4 +1,4 @@
-"""Records are written once; each access costs the requests that it promises."""
+"""The ledger writes records once, and each access costs the documented number of requests."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def ledger(counting: CountingStore) -> Ledger:
     return Ledger(counting, "job", "launch")
 
 
-def test_the_first_intent_stands(ledger: Ledger) -> None:
-    """A second writer is given what the first one wrote; the same again is success."""
+def test_the_first_intent_counts(ledger: Ledger) -> None:
+    """A second writer gets the intent of the first. Writing the same intent again succeeds."""
     other = replace(INTENT, launch_id="other")
     assert write_intent(ledger.store, "job", INTENT) is INTENT
     assert write_intent(ledger.store, "job", INTENT) is INTENT
@@ -59,7 +59,7 @@ def test_the_first_intent_stands(ledger: Ledger) -> None:
 
 
 def test_an_id_that_is_used_again_is_another_launch(ledger: Ledger) -> None:
-    """Records of the launch that is gone are not those of the launch that has its id now."""
+    """Records of a removed launch do not belong to a later launch with the same job id."""
     write_intent(ledger.store, "job", replace(INTENT, launch_id="other"))
     with pytest.raises(JobNotFound):
         ledger.intent()
@@ -67,29 +67,29 @@ def test_an_id_that_is_used_again_is_another_launch(ledger: Ledger) -> None:
     assert Ledger.of(ledger.store, "job").outcome() is None
 
 
-def test_the_first_manifest_stands(ledger: Ledger) -> None:
-    """Of two attempts the first manifest counts, for both."""
+def test_the_first_manifest_counts(ledger: Ledger) -> None:
+    """If two runs of setup write a manifest, the first counts for both."""
     ledger.write_manifest(MANIFEST)
     assert ledger.write_manifest(replace(MANIFEST, setup_id="b")).setup_id == "a"
 
 
-def test_the_first_outcome_stands(ledger: Ledger) -> None:
+def test_the_first_outcome_counts(ledger: Ledger) -> None:
     """A job ends once."""
     assert ledger.write_outcome(GOOD) is GOOD
     assert ledger.write_outcome(BAD).status == OutcomeStatus.SUCCEEDED
     assert ledger.value(GOOD) == "value"
 
 
-def test_the_first_continuation_stands(ledger: Ledger) -> None:
-    """What follows the join is said once."""
+def test_the_first_continuation_counts(ledger: Ledger) -> None:
+    """A job has one continuation of its join."""
     assert ledger.continuation() is None
     ledger.write_continuation(Continuation(message="a"))
     assert ledger.write_continuation(Continuation(message="b")).message == "a"
     assert ledger.continuation() == Continuation(message="a")
 
 
-def test_a_retry_with_another_result_is_reported(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    """The first result of a chunk stands; only another content is worth a line in the log."""
+def test_another_result_of_a_chunk_is_reported(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """The first result of a chunk counts. The log reports a second one only if its values differ."""
     with caplog.at_level(logging.WARNING, "fanout"):
         ledger.write_result("a", RESULT)
         ledger.write_result("a", replace(RESULT, stats=[5]))
@@ -98,8 +98,8 @@ def test_a_retry_with_another_result_is_reported(ledger: Ledger, caplog: pytest.
     assert "chunk 0 gave another result" in caplog.text
 
 
-def test_of_two_claims_one_holds(ledger: Ledger) -> None:
-    """Whoever claims first has the join, also when it asks again."""
+def test_one_of_two_claims_succeeds(ledger: Ledger) -> None:
+    """The first worker to write a claim has the join, and gets the same answer if it asks again."""
     first, second = Note(by="x"), Note(by="y")
     assert ledger.last_claim() is None
     assert ledger.claim(0, first)
@@ -116,81 +116,81 @@ def test_of_two_claims_one_holds(ledger: Ledger) -> None:
     assert (last.number, last.by, last.interrupted) == (1, "y", True)
 
 
-def test_of_two_nudges_one_is_given(ledger: Ledger) -> None:
-    """A number of nudge is given to one sweep only."""
+def test_one_of_two_resends_is_granted(ledger: Ledger) -> None:
+    """Only one sweep can write a resend of a given number."""
     assert ledger.write_resend(0, Note(by="x"))
     assert not ledger.write_resend(0, Note(by="y"))
     assert ledger.write_resend(1, Note(by="y"))
 
 
-def test_accesses_cost_what_they_promise(ledger: Ledger, counting: CountingStore) -> None:
-    """A write costs one request, one more where another record stands; a read costs one."""
+def test_accesses_cost_the_documented_requests(ledger: Ledger, counting: CountingStore) -> None:
+    """A write costs one request, and one more if another record exists; a read costs one."""
     costs = []
 
-    def cost(expected: dict[str, int]) -> None:
+    def expect(expected: dict[str, int]) -> None:
         costs.append((counting.requests, Counter(expected)))
         counting.reset()
 
     write_intent(ledger.store, "job", INTENT)
-    cost({"put": 1})
+    expect({"put": 1})
     write_intent(ledger.store, "job", INTENT)
-    cost({"put": 1, "get": 1})
+    expect({"put": 1, "get": 1})
     ledger.intent()
-    cost({"get": 1})
+    expect({"get": 1})
     ledger.write_manifest(MANIFEST)
-    cost({"put": 1})
+    expect({"put": 1})
     ledger.manifest()
-    cost({"get": 1})
+    expect({"get": 1})
     assert ledger.outcome() is None
-    cost({"get": 1})
+    expect({"get": 1})
     assert not ledger.has_outcome()
-    cost({"head": 1})
+    expect({"head": 1})
     ledger.write_outcome(GOOD)
-    cost({"put": 1})
-    found = ledger.outcome()
-    cost({"get": 1})
-    assert found is not None
-    ledger.value(found)
-    cost({})
+    expect({"put": 1})
+    outcome = ledger.outcome()
+    expect({"get": 1})
+    assert outcome is not None
+    ledger.value(outcome)
+    expect({})
     ledger.write_result("a", RESULT)
-    cost({"put": 1})
+    expect({"put": 1})
     assert ledger.finished_chunks("a") == ledger.finished_chunks("a", 0) == [0]
-    cost({"list": 2})
+    expect({"list": 2})
     ledger.write_node("a", NODE)
-    cost({"put": 1})
+    expect({"put": 1})
     assert ledger.nodes("a", 1, 0) == {0: 0}
     assert ledger.tree("a") == {1: {0: 0}}
     assert ledger.node("a", 1, 0) is not None
-    cost({"list": 2, "get": 1})
+    expect({"list": 2, "get": 1})
     ledger.write_group_complete("a", 0, Note(by="x"))
     assert ledger.complete_groups("a") == {0}
-    cost({"put": 1, "list": 1})
+    expect({"put": 1, "list": 1})
     assert ledger.attempts("setup").count == 0
-    cost({"list": 1})
+    expect({"list": 1})
     assert ledger.last_heartbeat("setup") is None
-    cost({"head": 1})
-    assert [found for found, _ in costs] == [expected for _, expected in costs]
+    expect({"head": 1})
+    assert [actual for actual, _ in costs] == [expected for _, expected in costs]
 
 
-@pytest.mark.parametrize(("surplus", "beside"), [(0, False), (1, True)])
-def test_a_large_value_lies_beside_the_outcome(surplus: int, beside: bool) -> None:
-    """A value over the limit has an object of its own, written before the outcome that names it."""
+@pytest.mark.parametrize(("surplus", "is_separate"), [(0, False), (1, True)])
+def test_a_large_value_has_its_own_object(surplus: int, is_separate: bool) -> None:
+    """A value over the limit has its own object, which is written before the outcome that names it."""
     store = ScriptedStore()
     ledger = Ledger(store, "job", "launch")
     overhead = len(encode(b"")) + 3
     body = encode(b"x" * (INLINE_VALUE_BYTES - overhead + surplus))
-    assert (len(body) > INLINE_VALUE_BYTES) is beside
+    assert (len(body) > INLINE_VALUE_BYTES) is is_separate
     current = ledger.write_outcome(replace(GOOD, value=body))
     written = [key for verb, key in store.log if verb == "put"]
-    assert written == [*([ledger.keys.value(digest(body))] if beside else []), ledger.keys.outcome]
+    assert written == [*([ledger.keys.value(digest(body))] if is_separate else []), ledger.keys.outcome]
     assert ledger.value(current) == decode(body)
     found = ledger.outcome()
     assert found is not None
     assert ledger.value(found) == decode(body)
 
 
-def test_a_damaged_value_is_noticed() -> None:
-    """A flipped byte of a large value is an error that names its key."""
+def test_a_damaged_value_is_refused() -> None:
+    """The error for a flipped byte of a large value names its key."""
     store = ScriptedStore()
     ledger = Ledger(store, "job", "launch")
     outcome = ledger.write_outcome(replace(GOOD, value=encode(b"x" * 2 * INLINE_VALUE_BYTES)))
@@ -202,8 +202,8 @@ def test_a_damaged_value_is_noticed() -> None:
     assert caught.value.key == key
 
 
-def test_a_value_that_is_not_there_is_the_jobs_error(ledger: Ledger) -> None:
-    """Asking a failed job for its value raises the failure."""
+def test_the_value_of_a_failed_job_raises_its_failure(ledger: Ledger) -> None:
+    """A caller that asks a failed job for its value gets the failure."""
     with pytest.raises(JobFailed, match="E: why"):
         ledger.value(ledger.write_outcome(BAD))
 
@@ -214,8 +214,11 @@ def test_a_missing_job_names_its_store(ledger: Ledger) -> None:
         ledger.intent()
 
 
-def test_tries_are_counted_and_remembered(ledger: Ledger) -> None:
-    """Each try is one record that may be rewritten; the last one that raised says why."""
+def test_attempts_are_counted_and_recorded(ledger: Ledger) -> None:
+    """Each attempt is one record that a worker may write again.
+
+    The record of an attempt that raised has the failure.
+    """
     ledger.write_attempt("setup", 1, Attempt(state=AttemptState.STARTED, at=1.0))
     ledger.write_attempt("setup", 1, Attempt(state=AttemptState.RAISED, at=1.0, failure=Failure("setup", "E", "why")))
     ledger.write_attempt("setup", 2, Attempt(state=AttemptState.LOST, at=1.0))
@@ -226,8 +229,8 @@ def test_tries_are_counted_and_remembered(ledger: Ledger) -> None:
     assert ledger.last_failure("setup", 3) is None
 
 
-def test_a_try_that_was_put_off_does_not_count(ledger: Ledger) -> None:
-    """It keeps its number, whether or not it had left a record of its own."""
+def test_an_interrupted_attempt_does_not_count(ledger: Ledger) -> None:
+    """An interrupted attempt keeps its number, whether or not it left a record of its own."""
     step = "a/00000001"
     ledger.write_attempt(step, 1, Attempt(state=AttemptState.STARTED, at=1.0))
     ledger.write_interrupted(step, 1, Note(by="x"))
@@ -239,8 +242,8 @@ def test_a_try_that_was_put_off_does_not_count(ledger: Ledger) -> None:
     assert ledger.last_attempts("a")[0] == 0
 
 
-def test_a_node_without_failures_is_of_all_rounds(ledger: Ledger) -> None:
-    """One with failed items below it stands for its own round, until a good one comes; the fewest failures count."""
+def test_a_node_without_failures_counts_in_all_generations(ledger: Ledger) -> None:
+    """A node with failed items counts in its own generation, until a good one exists. The fewest failures count."""
     later = Ledger(ledger.store, "job", "launch", generation=1)
     worse, bad = replace(NODE, failed=3, values=encode(["w"])), replace(NODE, failed=2, values=encode(["b"]))
     assert ledger.write_node("a", worse) is worse
@@ -255,7 +258,7 @@ def test_a_node_without_failures_is_of_all_rounds(ledger: Ledger) -> None:
 
 
 def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> None:
-    """No object of the job stays, those of others do; intent and outcome go last, in that order."""
+    """Removal deletes all objects of the job and no others. It deletes the intent and then the outcome last."""
     other = world.launch(Words, {"documents": ["a"]}, job_id="job-2")
     world.dispatcher.lose()
     ledger = world.launch(Words, {"documents": ["a b"] * 300}, job_id="job")
@@ -264,8 +267,8 @@ def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> Non
     ledger.write_heartbeat("setup", Note(by="x"))
     ledger.write_resend(0, Note(by="x"))
     before = world.store.keys("_jobs/job/")
-    kinds = {launch_of(key)[1].split("/")[0] for key in before}
-    assert kinds >= {"intent", "input", "results", "complete", "manifest", "claims", "outcome"}
+    records = {launch_of(key)[1].split("/")[0] for key in before}
+    assert records >= {"intent", "input", "results", "complete", "manifest", "claims", "outcome"}
     world.store.log.clear()
     assert remove_job(world.store, "job", "another launch") == 0
     assert remove_job(world.store, "job", ledger.launch_id) == len(before)

@@ -15,7 +15,7 @@ def app_on(backend: str) -> Celery:
     return Celery("listening", broker="memory://", backend=backend, set_as_current=False)
 
 
-def test_it_returns_when_redis_announces_the_result(redis_server: Redis) -> None:
+def test_the_listener_returns_when_redis_announces_the_result(redis_server: Redis) -> None:
     """Only the announcement ends the wait early. The listener's connection is closed afterwards."""
     app = app_on(redis_server.url)
     backend = app.backend

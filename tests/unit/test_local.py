@@ -1,4 +1,4 @@
-"""A job in this process, in threads or in processes gives one answer."""
+"""A job gives the same value inline, in threads and in processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXECUTORS: list[Any] = ["inline", "threads", "processes"]
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_every_executor_keeps_values_and_types(executor: Any) -> None:
-    """Parameters, results and the value have equal types from end to end."""
+    """Parameters, results and the value keep their types from end to end."""
     value = Kinds.run({"kinds": KINDS}, executor=executor, workers=2)
     assert value == tuple(KINDS)
     assert list(map(type, value)) == list(map(type, KINDS))
@@ -29,14 +29,14 @@ def test_every_executor_keeps_values_and_types(executor: Any) -> None:
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_every_executor_streams_and_keeps_the_order(executor: Any) -> None:
-    """A generator is read once, and the results are in its order."""
+    """Setup reads a generator once, and the results are in its order."""
     assert Numbers.run({"numbers": (n for n in range(50))}, executor=executor, workers=2) == list(range(50))
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("step", ["setup", "process", "join"])
-def test_every_executor_tells_of_a_failure(executor: Any, step: str) -> None:
-    """A step that raises is a JobFailed; its exception is the cause where it was raised in this process."""
+def test_every_executor_raises_the_failure(executor: Any, step: str) -> None:
+    """A step that raises causes JobFailed. If it raised in this process, its error is the cause."""
     with pytest.raises(JobFailed, match=f"{step} was told to fail") as caught:
         FailingTask.run({"step": step, "numbers": [1, 2, 3]}, executor=executor, workers=1)
     assert caught.value.step == step
@@ -45,7 +45,7 @@ def test_every_executor_tells_of_a_failure(executor: Any, step: str) -> None:
     assert (caught.value.attempts, caught.value.item) == ((3, 2) if step == "process" else (1, None))
 
 
-def test_a_worker_that_is_killed_once_costs_a_run(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_once_costs_an_attempt(tmp_path: Path) -> None:
     """The chunk of a dead worker process runs again, and the job has its value."""
     values = {"trace": str(tmp_path), "numbers": [0, 1, 2, 3], "kills": 1}
     assert Killing.run(values, executor="processes", workers=2) == [0, 1, 2, 3]
@@ -53,7 +53,7 @@ def test_a_worker_that_is_killed_once_costs_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_a_worker_that_is_always_killed_is_given_up(tmp_path: Path, attempts: int) -> None:
+def test_a_chunk_that_always_kills_its_worker_fails_the_job(tmp_path: Path, attempts: int) -> None:
     """The chunk runs exactly `max_attempts` times, and the failure says that its worker was lost."""
     values = {"trace": str(tmp_path), "numbers": [1], "kills": 100}
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
@@ -63,25 +63,25 @@ def test_a_worker_that_is_always_killed_is_given_up(tmp_path: Path, attempts: in
 
 
 def test_a_task_of_imported_functions_runs_in_processes() -> None:
-    """A task made in one module of functions from another can be found by a new process."""
+    """A new process finds a task that one module makes of functions from another."""
     assert Squares.run({"numbers": [1, 2, 3]}, executor="processes", workers=1) == 14
 
 
 def test_an_unknown_executor_is_refused() -> None:
-    """The error lists those that there are."""
+    """The error lists the executors."""
     with pytest.raises(ConfigError, match="'inline', 'threads' or 'processes', not 'greenlets'"):
         Words.run({"documents": []}, executor="greenlets")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"chunk_itmes": 1}, {"chunk_count": 0}, {"chunk_items": 1, "chunk_count": 1}])
 def test_wrong_options_are_refused(options: dict[str, int]) -> None:
-    """Options of a call are checked before anything runs."""
+    """Options of a call are checked before any step runs."""
     with pytest.raises(ConfigError):
         Words.run({"documents": []}, **options)
 
 
-def test_wrong_input_is_refused_before_anything_is_stored() -> None:
-    """A large parameter is not written if another one is refused."""
+def test_invalid_input_is_refused_before_any_write() -> None:
+    """The caller writes no large parameter if another parameter is refused."""
     store = MemoryStore()
     with pytest.raises(InvalidInput, match="delimiter"):
         Submission.of(
@@ -94,7 +94,7 @@ def test_wrong_input_is_refused_before_anything_is_stored() -> None:
     assert list(store.list()) == []
 
 
-def test_a_stream_that_another_step_wants_is_refused() -> None:
+def test_a_stream_for_another_step_than_setup_is_refused() -> None:
     """Only setup can read a stream."""
 
     class Both(ForkJoinTask):
@@ -113,8 +113,8 @@ def test_a_stream_that_another_step_wants_is_refused() -> None:
         Both.run({"numbers": iter([1])})
 
 
-def test_an_element_that_does_not_fit_fails_the_job() -> None:
-    """A streamed element is checked when setup reads it; the failure has its index."""
+def test_an_invalid_streamed_element_fails_the_job() -> None:
+    """A streamed element is checked when setup reads it, and the failure has its index."""
 
     def documents() -> Iterator[object]:
         yield from ["a", "b", 3]
@@ -125,7 +125,7 @@ def test_an_element_that_does_not_fit_fails_the_job() -> None:
 
 @pytest.mark.parametrize("documents", [["a b", "b"], ("a b", "b")])
 def test_a_list_or_a_tuple_is_no_stream(documents: Any) -> None:
-    """What travels as a value reaches every step that declares it."""
+    """A list or a tuple reaches every step that declares it."""
 
     class Counting(ForkJoinTask):
         input_schema = {"documents": {"type": "list"}}
@@ -143,7 +143,7 @@ def test_a_list_or_a_tuple_is_no_stream(documents: Any) -> None:
 
 
 def test_an_array_is_a_value_and_no_stream() -> None:
-    """What can be iterated over and is an array is a parameter for any step; of a foreign kind, it is refused."""
+    """An array, though iterable, is a parameter for any step. An array of an unsupported type is refused."""
 
     class Scaled(ForkJoinTask):
         input_schema = {"factors": {"required": True}, "numbers": {"type": "list"}}
@@ -157,22 +157,22 @@ def test_an_array_is_a_value_and_no_stream() -> None:
         def join(products, factors):
             return [*products, factors]
 
-    found = Scaled.run({"factors": np.array([1.0, 2.0]), "numbers": [1, 10]})
-    assert [factors.tolist() for factors in found] == [[1, 2], [10, 20], [1, 2]]
+    value = Scaled.run({"factors": np.array([1.0, 2.0]), "numbers": [1, 10]})
+    assert [factors.tolist() for factors in value] == [[1, 2], [10, 20], [1, 2]]
     with pytest.raises(Unencodable, match=r"factors is a numpy\.ma.*MaskedArray"):
         Scaled.run({"factors": np.ma.masked_array([1, 2], [True, False]), "numbers": [1]})
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_what_is_compressed_is_the_same(executor: Any) -> None:
-    """A job whose parameters, chunks and results are compressed has the same value, and takes less room."""
+def test_a_compressed_job_has_the_same_value(executor: Any) -> None:
+    """A job with compressed parameters, chunks and results has the same value as one without compression."""
     documents = ["the same words over and over " * 500] * 20
-    found = Words.run({"documents": documents}, executor=executor, workers=2, compression="zstd")
-    assert found == Words.run({"documents": documents})
+    value = Words.run({"documents": documents}, executor=executor, workers=2, compression="zstd")
+    assert value == Words.run({"documents": documents})
 
 
-def test_compression_saves_room() -> None:
-    """What lies in the store of a task that compresses is a fraction of what would lie there."""
+def test_compression_saves_space() -> None:
+    """The objects of a task that compresses are a fraction of the size of those of one that does not."""
 
     class Packed(Words):
         compression = "zstd"

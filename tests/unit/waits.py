@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 EXCUSE = re.compile(r"# no limit: \S+ \S+ \S+")
-"""What may stand on the line of a wait, or on the line above it, instead of a limit: why it can't hang."""
+"""A comment on the line of a wait, or on the line above it, that says why the wait needs no limit."""
 
 LIMITS = frozenset({"timeout", "timeout_s", "confirm_timeout", "max_retries"})
-"""Arguments by name that limit a wait."""
+"""Keyword arguments that limit a wait."""
 
 _FUNCTIONS = {"wait": 2, "as_completed": 2, "create_connection": 2, "urlopen": 3}
-"""Functions that wait, and which positional argument is the limit, counted from 1."""
+"""Functions that wait -> number of the positional argument that is the limit, from 1."""
 
 _METHODS = frozenset(
     {
@@ -29,7 +29,7 @@ _OWNERS = {
     "publish": re.compile("producer|channel", re.IGNORECASE),
     "apply_async": re.compile(r"^super\(|Task$"),
 }
-"""Methods that only wait if they are called on something of such a name."""
+"""Methods that wait only if the expression they are called on matches."""
 
 _SUBPROCESS = frozenset({"run", "call", "check_call", "check_output"})
 _HTTP = frozenset({"HTTPConnection", "HTTPSConnection"})
@@ -37,7 +37,7 @@ _POOLS = frozenset({"ThreadPoolExecutor", "ProcessPoolExecutor"})
 _SYSTEM = frozenset({"pause", "sigwait", "waitpid", "wait3", "wait4", "flock", "lockf"})
 _REQUESTS = frozenset({"get", "post", "put", "head", "delete", "request"})
 _BOUNDED = re.compile(r"\b(monotonic|deadline\w*|\w+_until|ends?_at|left_s|attempts?|tries)\b")
-"""What a loop names that counts its time or its turns."""
+"""Names in a loop that limits its time or its number of turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Wait:
     """A call that may wait for ever.
 
     Attributes:
-        line: Where, counted from 1.
+        line: Number of the line, from 1.
         code: The call, shortened.
-        why: What it lacks.
+        why: The limit that is missing.
     """
 
     line: int
@@ -56,16 +56,16 @@ class Wait:
 
 
 def unlimited_waits(source: str) -> list[Wait]:
-    """The calls in a module that may wait for ever and do not say why they can't, by line.
+    """Return the calls in a module that may wait for ever and have no comment that says why not, by line.
 
-    A wait needs a limit; a limited wait inside a `while` loop needs a loop that counts its time or its turns, since a
-    limit that begins anew with each turn is none. `with lock:` is taken for mutual exclusion, and let pass.
+    A wait needs a limit. A limited wait inside a `while` loop also needs a loop that limits its time or its turns,
+    because the limit of the wait begins anew with each turn. `with lock:` is allowed.
     """
     lines = source.splitlines()
-    found = [
+    waits = [
         wait for node, wait in _waits(ast.parse(source)) if not _is_excused(lines, node.lineno, node.end_lineno or 0)
     ]
-    return sorted(set(found), key=lambda wait: (wait.line, wait.code))
+    return sorted(set(waits), key=lambda wait: (wait.line, wait.code))
 
 
 def _is_excused(lines: list[str], first: int, last: int) -> bool:
@@ -77,8 +77,8 @@ def _waits(tree: ast.Module) -> Iterator[tuple[ast.expr, Wait]]:
     for node, loops, function in _calls(tree, (), tree):
         if ast.unparse(node.func) in variables:
             continue
-        why = _lack(node, function)
-        # Of the loops around a wait, each must end by itself.
+        why = _find_lack(node, function)
+        # Each loop around the wait must end by itself.
         if why is None and _waits_at_all(node) and not all(_is_bounded(loop) for loop in loops):
             why = "its limit begins anew with each turn of a loop that counts neither time nor turns"
         if why:
@@ -87,7 +87,7 @@ def _waits(tree: ast.Module) -> Iterator[tuple[ast.expr, Wait]]:
 
 
 def _context_variables(tree: ast.Module) -> set[str]:
-    """Names of the context variables that a module makes: their `get` asks for nothing that has to come."""
+    """Return the names of the context variables of a module, whose `get` does not wait."""
     made = [node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.AnnAssign)]
     return {
         ast.unparse(target)
@@ -100,7 +100,7 @@ def _context_variables(tree: ast.Module) -> set[str]:
 def _calls(
     node: ast.AST, loops: tuple[ast.While, ...], function: ast.AST
 ) -> Iterator[tuple[ast.Call, tuple[ast.While, ...], ast.AST]]:
-    """Every call, with the `while` loops and the function around it."""
+    """Yield every call, with the `while` loops and the function around it."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         loops, function = (), node
     if isinstance(node, ast.While):
@@ -110,14 +110,14 @@ def _calls(
     if isinstance(node, ast.With):
         for item in node.items:
             if isinstance(item.context_expr, ast.Call) and _name(item.context_expr) in _POOLS:
-                # Leaving the block waits for all that the pool still does.
+                # The end of the block waits until the pool has done all its work.
                 yield _leaving(item.context_expr), loops, function
     for child in ast.iter_child_nodes(node):
         yield from _calls(child, loops, function)
 
 
 def _leaving(pool: ast.Call) -> ast.Call:
-    """The call that ends a `with` block of a pool, at the place where the pool is made."""
+    """Return the call that ends a `with` block of a pool, on the line that makes the pool."""
     method = ast.Attribute(value=pool, attr="shutdown", ctx=ast.Load())
     return ast.copy_location(ast.fix_missing_locations(ast.Call(func=method, args=[], keywords=[])), pool)
 
@@ -127,12 +127,12 @@ def _name(call: ast.Call) -> str:
 
 
 def _owner(call: ast.Call) -> str:
-    """What a method is called on, or the module of a function, as it is written."""
+    """Return the source of the expression before the dot of a call."""
     return ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
 
 
 def _is_limited(call: ast.Call) -> bool:
-    """Whether an argument by name limits the wait; what `**` brings along is given credit."""
+    """Return whether a keyword argument limits the wait; `**` counts as a limit."""
     return any(
         keyword.arg is None or (keyword.arg in LIMITS and not _is(keyword.value, None)) for keyword in call.keywords
     )
@@ -146,8 +146,8 @@ def _given(call: ast.Call, name: str) -> ast.expr | None:
     return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
 
 
-def _lack(call: ast.Call, function: ast.AST) -> str | None:
-    """What a call lacks to end by itself; None if it has it, or does not wait."""
+def _find_lack(call: ast.Call, function: ast.AST) -> str | None:
+    """Return why a call may wait for ever; None if it ends by itself."""
     name, owner = _name(call), _owner(call)
     if _is_limited(call):
         return None
@@ -163,11 +163,11 @@ def _lack(call: ast.Call, function: ast.AST) -> str | None:
         flags = " ".join(ast.unparse(argument) for argument in call.args)
         return None if "WNOHANG" in flags or "LOCK_NB" in flags or "LOCK_UN" in flags else "has no timeout"
     if name in _METHODS and isinstance(call.func, ast.Attribute):
-        return _lack_of_method(call, name, owner, function)
+        return _find_lack_of_method(call, name, owner, function)
     return None
 
 
-def _lack_of_method(call: ast.Call, name: str, owner: str, function: ast.AST) -> str | None:
+def _find_lack_of_method(call: ast.Call, name: str, owner: str, function: ast.AST) -> str | None:
     none_given = all(_is(argument, None) for argument in (*call.args, *(keyword.value for keyword in call.keywords)))
     if name in ("wait", "join", "result", "exception", "communicate", "select"):
         if owner == "select":
@@ -176,7 +176,7 @@ def _lack_of_method(call: ast.Call, name: str, owner: str, function: ast.AST) ->
     if name == "wait_for":
         return None if len(call.args) >= 2 else "has no timeout"
     if name in ("acquire", "get"):
-        # A dict's get has an argument, and a lock's may say that it does not wait.
+        # A dict's get has an argument; a lock's acquire may be non-blocking.
         block = _given(call, "blocking") or _given(call, "block")
         waits = none_given or (len(call.args) == 1 and _is(call.args[0], True)) or (block and not _is(block, False))
         return "has no timeout" if waits else None
@@ -194,7 +194,7 @@ def _lack_of_method(call: ast.Call, name: str, owner: str, function: ast.AST) ->
 
 
 def _waits_at_all(call: ast.Call) -> bool:
-    """Whether a call that lacks nothing waits nevertheless, for a limited time."""
+    """Return whether a limited call waits."""
     name = _name(call)
     if name == "sleep":
         return True

@@ -1,4 +1,4 @@
-"""A store, a carrier and a runtime: all that a job needs to run without an engine."""
+"""A store, a dispatcher and a runtime, with which a job runs without an engine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .stores import ScriptedStore
 
 
 class World:
-    """One store with one carrier, and the runtime of one process.
+    """One store, one dispatcher, and the runtime of one process.
 
     Args:
-        copies: How often each message arrives.
+        copies: Number of times that each message arrives.
         **settings: Fields of `Config`.
     """
 
@@ -35,7 +35,7 @@ class World:
         self.runtime = self.process()
 
     def process(self) -> Runtime:
-        """Another process: it has nothing at hand."""
+        """Return the runtime of another process, which has cached nothing."""
         return Runtime(
             self.store,
             self.config,
@@ -59,7 +59,7 @@ class World:
         expires_at: float | None = None,
         **options: Any,
     ) -> Ledger:
-        """Write a job's intent and ask for its setup; a streamed input is set up at once."""
+        """Write a job's intent and ask for its setup; run the setup at once if its input is a stream."""
         submission = self.submission(task, values, **options)
         job = self.runtime.launch(job_id or new_id(), submission.intent(not_before=not_before, expires_at=expires_at))
         if submission.caller_parameters:
@@ -87,5 +87,5 @@ class World:
 
     @property
     def refs(self) -> list[ChunkRef]:
-        """The handles of all chunks sent so far."""
+        """Refs of all chunks sent so far."""
         return [message.ref for message in self.dispatcher.chunks]
