@@ -47,9 +47,9 @@ def make_app(name: str = "shop", **settings: Any) -> Celery:
 @pytest.fixture
 def app() -> Iterator[Celery]:
     """Yield one connected app, which is not the current app of any thread."""
-    made = make_app()
-    yield made
-    made.close()
+    celery_app = make_app()
+    yield celery_app
+    celery_app.close()
 
 
 def waiting_job_ids(app: Celery) -> list[str]:
@@ -143,9 +143,10 @@ def test_groups_and_chords_in_another_thread_find_the_app(app: Celery, run_in_th
     def merged(values: list[Any]) -> None:
         """Do nothing, as the body of a chord."""
 
-    made = Words.signature({"documents": ["a"]})
-    assert run_in_thread(lambda: [result.id for result in group([made, made.clone()])()]) == waiting_job_ids(app)
-    run_in_thread(lambda: chord([made.clone(), made.clone()])(merged.s()).id)
+    signature = Words.signature({"documents": ["a"]})
+    job_ids = run_in_thread(lambda: [result.id for result in group([signature, signature.clone()])()])
+    assert job_ids == waiting_job_ids(app)
+    run_in_thread(lambda: chord([signature.clone(), signature.clone()])(merged.s()).id)
     assert len(waiting_job_ids(app)) == 2
 
 
@@ -192,12 +193,12 @@ def test_a_task_uses_its_own_app(app: Celery) -> None:
 
 def test_connecting_the_proxy_connects_its_present_app() -> None:
     """`connect(current_app, …)` connects the app behind the proxy, and not the current app of another thread."""
-    made = Celery("proxied", broker="memory://", set_as_current=True)
+    celery_app = Celery("proxied", broker="memory://", set_as_current=True)
     try:
-        assert fanout.connect(current_app, store="memory://x") is made
-        assert in_pool(lambda: extension_of().app) is made
+        assert fanout.connect(current_app, store="memory://x") is celery_app
+        assert in_pool(lambda: extension_of().app) is celery_app
     finally:
-        made.close()
+        celery_app.close()
 
 
 def test_without_a_connected_app_the_error_names_connect() -> None:
@@ -210,10 +211,10 @@ def test_without_a_connected_app_the_error_names_connect() -> None:
 def test_a_collected_app_is_no_longer_connected(app: Celery) -> None:
     """A connected app without references is collected, closed or not, and the other app is again the only one."""
     dropped = weakref.ref(make_app("dropped"))
-    made = dropped()
-    assert made is not None
-    made.finalize()
-    del made
+    celery_app = dropped()
+    assert celery_app is not None
+    celery_app.finalize()
+    del celery_app
     gc.collect()
     assert dropped() is None
     assert in_pool(lambda: extension_of().app) is app

@@ -71,7 +71,7 @@ def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest
     """All keys of a job are valid, distinct, and under the job's prefix."""
     keys = JobKeys(job, "launch")
     steps = ("setup", "join", process_step(setup_id, number), combine_step(setup_id, 1, number))
-    made = [
+    all_keys = [
         keys.intent,
         keys.continuation,
         keys.manifest,
@@ -93,8 +93,8 @@ def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest
         *(keys.attempt(name, number) for name in steps),
         *(keys.interrupted(name, number) for name in steps),
     ]
-    assert len(set(made)) == len(made)
-    for key in made:
+    assert len(set(all_keys)) == len(all_keys)
+    for key in all_keys:
         assert check_key(key).startswith(keys.prefix if key != keys.intent else job_prefix(job))
         assert PurePosixPath(key).parts[:2] == ("_jobs", job)
 
@@ -146,5 +146,5 @@ def test_prefixes_of_one_setup_match_no_key_of_another(setup_id: str, other: str
 
 def test_new_ids_are_valid_and_differ() -> None:
     """New ids and tokens are valid in keys and do not repeat."""
-    made = [make() for make in (new_id, new_token) for _ in range(100)]
-    assert len({check_id(text, what="id") for text in made}) == 200
+    ids = [make() for make in (new_id, new_token) for _ in range(100)]
+    assert len({check_id(text, what="id") for text in ids}) == 200

@@ -184,9 +184,9 @@ def test_a_large_value_has_its_own_object(surplus: int, is_separate: bool) -> No
     written = [key for verb, key in store.log if verb == "put"]
     assert written == [*([ledger.keys.value(digest(body))] if is_separate else []), ledger.keys.outcome]
     assert ledger.value(current) == decode(body)
-    found = ledger.outcome()
-    assert found is not None
-    assert ledger.value(found) == decode(body)
+    outcome = ledger.outcome()
+    assert outcome is not None
+    assert ledger.value(outcome) == decode(body)
 
 
 def test_a_damaged_value_is_refused() -> None:
