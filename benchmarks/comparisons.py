@@ -88,16 +88,16 @@ def compare_jobs(*, quick: bool) -> Comparison:
 
 
 def compare_overhead(*, quick: bool) -> Comparison:
-    """Time 1 to 10,000 empty chunks: fanout, a Celery group, a Celery chord on Redis, Dask, Ray, Lithops."""
+    """Time 1 to 10,000 empty chunks: fanout on two stores, a Celery group, a chord on Redis, Dask, Ray, Lithops."""
     numbers = (1, 100, 1000) if quick else (1, 10, 100, 1000, 3000, 10_000)
     workloads = [Workload("empty", chunks=number) for number in numbers]
-    made = _time("overhead", "fanout group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
+    made = _time("overhead", "fanout fanout-file group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
     return replace(made, runs=1 if quick else 2, times=lambda one: 5 if one.chunks <= 10 else 1, budget_s=5.0)
 
 
 def compare_wordcounts(*, quick: bool) -> Comparison:
     """Count the words of 40 MB in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
-    names = "serial pool ray dask fanout streamed presliced lithops canvas"
+    names = "serial pool ray dask fanout fanout-file streamed presliced lithops canvas"
     return replace(_time("wordcount", names, [WORDS], figures.SECONDS, quick), runs=3 if quick else 5)
 
 
@@ -117,7 +117,7 @@ def compare_shapes(*, quick: bool) -> Comparison:
 def compare_tiny_items(*, quick: bool) -> Comparison:
     """Sum a million items of 20 bytes, cut as each contender chooses."""
     workload = Workload("digits", items=200_000 if quick else 1_000_000)
-    made = _time("tiny", "serial pool ray dask fanout streamed chunks", [workload], figures.ITEM_US, quick)
+    made = _time("tiny", "serial pool ray dask fanout fanout-file streamed chunks", [workload], figures.ITEM_US, quick)
     return replace(made, runs=2, budget_s=30.0)
 
 

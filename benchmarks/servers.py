@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -97,10 +98,17 @@ class Site:
             yield cls(directory, url, reaper, broker_url, gateway, next((directory / "ceph").glob("*/ceph.conf")))
 
     @contextmanager
-    def make_place(self, name: str, options: str = "") -> Iterator[str]:
-        """Yield the URL of a place in the store, and empty it at the end."""
+    def make_place(self, name: str, contender: Contender) -> Iterator[str]:
+        """Yield the URL of a contender's place in its store, and empty it at the end; "" if it has no store."""
+        if not contender.store:
+            yield ""
+            return
+        if contender.store == "file":
+            with tempfile.TemporaryDirectory(prefix="store-", dir=self.directory, ignore_cleanup_errors=True) as place:
+                yield f"file://{place}"
+            return
         bucket, _, given = self.store_url.partition("?")
-        query = "&".join(filter(None, (given, options)))
+        query = "&".join(filter(None, (given, contender.store_options)))
         url = f"{bucket.rstrip('/')}/{name}-{uuid.uuid4().hex[:8]}" + (f"?{query}" if query else "")
         try:
             yield url

@@ -72,7 +72,7 @@ def test_memory_has_a_session_for_each_case_and_the_contenders_take_turns() -> N
     memory = COMPARISONS["memory"](quick=False, sizes=[MB], chunks=[8])
     assert [len(workloads) for _, workloads in memory.sessions] == [1] * 18
     assert len({name for name, _ in memory.sessions[:9]}) == 9
-    assert [len(workloads) for _, workloads in COMPARISONS["overhead"](quick=False).sessions] == [6] * 6
+    assert [len(workloads) for _, workloads in COMPARISONS["overhead"](quick=False).sessions] == [6] * 7
 
 
 def test_chunks_of_a_stream_keep_their_size() -> None:
