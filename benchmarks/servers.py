@@ -15,7 +15,7 @@ from pathlib import Path
 from devstack import CeleryWorker, CephGateway, RabbitMQ, Redis
 from storage import create_bucket, open_store
 
-from .contenders import PROCESSES, QUEUES, THREADS, Contender
+from .contenders import PROCESSES, QUEUES, Contender
 from .counters import CEPH_ARGS
 
 _BROKER_SETTINGS = {
@@ -121,12 +121,12 @@ class Site:
 
     @contextmanager
     def start_cluster(
-        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: bool
+        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: int
     ) -> Iterator[Cluster]:
         """Start a broker, a result backend and workers; kill them at the end, for there is nothing to save.
 
         The environment is that of the workers. With `QUEUES` in it each step has a worker with one child; else there
-        is one worker with two children, or with 32 threads.
+        is one worker, with so many threads, or with two children if that is 0.
 
         Raises:
             StackError: A server is not installed, or did not come up.
@@ -144,7 +144,7 @@ class Site:
                     "benchmarks.contenders.app:app",
                     directory=directory / name,
                     environment=found,
-                    concurrency=1 if queues[name] else THREADS if threads else PROCESSES,
+                    concurrency=1 if queues[name] else threads or PROCESSES,
                     pool="threads" if threads else "prefork",
                     queues=queues[name] or None,
                     args=("--without-gossip", "--without-mingle", "--without-heartbeat"),

@@ -75,7 +75,7 @@ def run_session(
     Args:
         comparison: The comparison.
         name: Name of the contender.
-        workloads: Its workloads.
+        workloads: Its workloads, all on the same number of threads.
         repetition: Counted from 1.
         site: The servers.
         recorded: Whether to record the stages.
@@ -89,7 +89,9 @@ def run_session(
         skipped = replace(begun, status=Status.SKIPPED, reason=contender.missing)
         yield from (replace(skipped, workload=workload) for workload in workloads)
         return
-    label = f"{comparison.name}-{name}-{workloads[0].size}-{workloads[0].chunks}-{repetition}{'-recorded' * recorded}"
+    first = workloads[0]
+    sizes = f"{first.size}-{first.chunks}-{first.threads}-{repetition}"
+    label = f"{comparison.name}-{name}-{sizes}{'-recorded' * recorded}"
     directory = site.directory / label
     with ExitStack() as stack:
         url = stack.enter_context(site.make_place(label, contender))
@@ -102,7 +104,7 @@ def run_session(
         cluster = None
         if contender.broker:
             cluster = stack.enter_context(
-                site.start_cluster(directory, contender, environment, threads=comparison.threads)
+                site.start_cluster(directory, contender, environment, threads=workloads[0].threads)
             )
             environment = cluster.environment
         arguments = [name, str(comparison.timeout_s)]

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .comparisons import Comparison
+from .comparisons import HAND_CHOSEN, Comparison
 from .contenders import CONTENDERS
 from .figures import NOTHING, Case, Figure, Spread, compare_medians, group_runs, name_workload, show_spread
 from .run import Run
@@ -25,9 +25,7 @@ def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
     for number, (title, columns) in enumerate(comparison.tables):
         if number == 0 or any(_has_any(case, columns) for case in cases):
             yield _table_of_cases(title, cases, columns, is_first=number == 0)
-    ratios = _table_of_ratios(cases, runs)
-    if ratios.row_count:
-        yield ratios
+    yield from (table for table in (_table_of_ratios(cases, runs), _table_of_sizes(cases, runs)) if table.row_count)
     plain = {(case.contender, case.workload): case for case in cases}
     for case in group_runs(runs, recorded=True):
         yield _table_of_stages(case, plain.get((case.contender, case.workload)))
@@ -64,10 +62,20 @@ def _table_of_ratios(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
     table = _table("Of the throughput of the client alone, in the same repetition", ["", "of", "%"])
     for workload in dict.fromkeys(case.workload for case in cases):
         for contender, limit in LIMITS.items():
-            ratio = compare_medians(runs, limit, contender, workload)
+            ratio = compare_medians(runs, limit, [contender], workload)
             if ratio is not None:
                 label = f"{CONTENDERS[contender].label}, {workload.work}"
                 table.add_row(label, CONTENDERS[limit].label, show_spread(ratio, lambda value: f"{100 * value:.0f}"))
+    return table
+
+
+def _table_of_sizes(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
+    table = _table("Times as long as the best chunk_items of the same repetition", ["", "times"])
+    for case in cases:
+        times = compare_medians(runs, case.contender, HAND_CHOSEN, case.workload)
+        if times is not None:
+            label = f"{CONTENDERS[case.contender].label}, {name_workload(case.workload)}"
+            table.add_row(label, show_spread(times, "{:,.2f}".format))
     return table
 
 

@@ -24,7 +24,9 @@ QUEUES = "FANOUT_BENCH_QUEUES"
 PROCESSES = 2
 """Worker processes of each contender."""
 THREADS = 32
-"""Worker threads of each contender, for steps that wait."""
+"""Worker threads of each contender of `shape`."""
+CHUNK_ITEMS = {1: "#E69F00", 4: "#CC79A7", 16: "#7A5195", 64: "#888888"}
+"""Hand-chosen sizes of chunks, and the colour of each."""
 BATCH_ITEMS = 1000
 """Items in a task of every contender but fanout, for work that is given item by item."""
 
@@ -42,6 +44,7 @@ class Contender:
         store: Where its objects lie: on the `s3` server or in a `file` directory; it has none if empty.
         package: A package that it needs beyond the dependency group `bench`.
         store_options: Added to the URL of an `s3` store.
+        chunk_items: Items in a chunk of fanout's, for work that is given item by item; None for fanout's own choice.
         settings: Settings of its Celery app.
         broker_settings: Lines of `rabbitmq.conf` beyond those of all contenders.
     """
@@ -55,6 +58,7 @@ class Contender:
     store: str = ""
     package: str | None = None
     store_options: str = ""
+    chunk_items: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     broker_settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,6 +108,10 @@ CONTENDERS = {
         _fanout("here", "fanout, caller's setup", _ORANGE, "v"),
         _fanout("stream-caller", "setup in the caller", _BLUE, "D"),
         _fanout("stream-worker", "setup on a worker", _GREEN, "^"),
+        *(
+            _fanout(f"items-{items}", f"chunk_items={items}", colour, "s", chunk_items=items)
+            for items, colour in CHUNK_ITEMS.items()
+        ),
         _fanout("fanout-boto3", "fanout with boto3", _SKY, "v", store_options="client=boto3"),
         Contender("serial", "plain Python", "pools", _GREY, "x"),
         Contender("pool", "multiprocessing.Pool", "pools", _DARK, "P"),
