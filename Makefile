@@ -34,6 +34,10 @@ storm: $(VENV)/dev
 bench-memory bench-scale bench-tail: bench-%: $(VENV)/bench
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 
+# A model of large jobs, without servers.
+bench-growth: $(VENV)/bench
+	$(BIN)/python -m benchmarks growth $(ARGS)
+
 # These compare with Dask, Ray and Lithops too.
 bench-%: $(VENV)/compare
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)

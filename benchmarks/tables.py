@@ -34,7 +34,7 @@ def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
 def _table_of_cases(title: str, cases: Sequence[Case], columns: Sequence[Figure], *, is_first: bool) -> Table:
     """Make a row for each case; the first table names those without a result, with the reason below it."""
     shown = [column for column in columns if any(column.spread(case) for case in cases)] or columns[:1]
-    table = _table(title, ["", *(column.heading for column in shown)])
+    table = new_table(title, ["", *(column.heading for column in shown)])
     order = list(CONTENDERS)
     reasons = []
     for workload in dict.fromkeys(case.workload for case in cases):
@@ -59,7 +59,7 @@ def _has_any(case: Case, columns: Sequence[Figure]) -> bool:
 
 
 def _table_of_ratios(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
-    table = _table("Of the throughput of the client alone, in the same repetition", ["", "of", "%"])
+    table = new_table("Of the throughput of the client alone, in the same repetition", ["", "of", "%"])
     for workload in dict.fromkeys(case.workload for case in cases):
         for contender, limit in LIMITS.items():
             ratio = compare_medians(runs, limit, [contender], workload)
@@ -70,7 +70,7 @@ def _table_of_ratios(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
 
 
 def _table_of_sizes(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
-    table = _table("Times as long as the best chunk_items of the same repetition", ["", "times"])
+    table = new_table("Times as long as the best chunk_items of the same repetition", ["", "times"])
     for case in cases:
         times = compare_medians(runs, case.contender, HAND_CHOSEN, case.workload)
         if times is not None:
@@ -82,7 +82,7 @@ def _table_of_sizes(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
 def _table_of_stages(case: Case, plain: Case | None) -> Table:
     unrecorded = f", {_ms(plain.wall)} unrecorded" if plain else ""
     label = f"{CONTENDERS[case.contender].label}, {name_workload(case.workload)}"
-    table = _table(
+    table = new_table(
         f"{label}: where the time goes ({_ms(case.wall)}{unrecorded})",
         ["stage", "of the wall time", "in all processes", "calls"],
     )
@@ -95,7 +95,8 @@ def _table_of_stages(case: Case, plain: Case | None) -> Table:
     return table
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def new_table(title: str, columns: Sequence[str]) -> Table:
+    """Return a table without rows; all columns but the first are aligned to the right."""
     table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = table.pad_edge = False
     for number, column in enumerate(columns):
