@@ -16,7 +16,8 @@ from heapq import heappop, heappush
 from fanout.records.keys import GROUP_WIDTH
 
 from .limits import READS_A_SECOND, WRITES_A_SECOND, TokenBucket, backoff_s
-from .plan import DOLLARS_A_READ, DOLLARS_A_WRITE, PAGE_KEYS, SHARE_AFTER_S, TICK_S, Message, Plan
+from .plan import DOLLARS_A_READ, DOLLARS_A_WRITE, PAGE_KEYS, SHARE_AFTER_S, TICK_S, Plan
+from .queue import Queue
 
 CHECK_S = 0.25
 """Longest time for which a busy worker defers a completion check."""
@@ -24,6 +25,8 @@ IDLE_CHECK_S = 0.005
 """The same for an idle one."""
 ENDED_S = 1.0
 """Seconds between two looks of a worker for the job's end."""
+_PLANNED, _LISTED, _AGAIN = 1, 2, 3
+"""States of a check: results that land behind its listing need another one."""
 GROUPS_AT_ONCE = 32
 """Groups whose batches are read one after another in one event of the model."""
 MANIFEST_S = 0.05
@@ -84,42 +87,6 @@ def simulate(plan: Plan, *, seed: int = 1) -> Figures:
     return _Simulation(plan, seed).run()
 
 
-class _Queue:
-    """The broker's queue: messages of setup by their times, and parts of batches that workers shared out."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._number = 0
-        self._parts: deque[tuple[float, Message]] = deque()
-        self.setup_s = 0.0
-        """When setup has sent its last message."""
-        number = plan.batches_a_group * ((plan.chunks - 1) // GROUP_WIDTH)
-        while plan.first_batch(number)[1]:
-            self.setup_s = plan.sent_s(number)
-            number += 1
-        self._next = plan.first_batch(0)
-        self._next_s = plan.sent_s(0)
-
-    def put(self, at_s: float, part: Message) -> None:
-        self._parts.append((at_s, part))
-
-    def take(self, at_s: float) -> Message | None:
-        """Return the oldest message; None if there is none at that time."""
-        if self._parts and (not self._next[1] or self._parts[0][0] <= self._next_s):
-            return self._parts.popleft()[1]
-        if not self._next[1] or self._next_s > at_s:
-            return None
-        message = self._next
-        self._number += 1
-        self._next, self._next_s = self._plan.first_batch(self._number), self._plan.sent_s(self._number)
-        return message
-
-    @property
-    def next_s(self) -> float | None:
-        """When setup sends its next message; None if it has sent all."""
-        return self._next_s if self._next[1] else None
-
-
 class _Simulation:
     def __init__(self, plan: Plan, seed: int) -> None:
         self._plan, self._chance = plan, random.Random(seed)  # noqa: S311 - not a secret
@@ -130,7 +97,7 @@ class _Simulation:
         self._writes = [TokenBucket(WRITES_A_SECOND - beats) for _ in range(plan.prefixes)]
         self._events: list[tuple[float, int, Act, int, int, int, int]] = []
         self._number = 0
-        self._queue = _Queue(plan)
+        self._queue = Queue(plan)
         self._idle: deque[int] = deque()
         self._awaits_setup = False
         self._broker_free_s = 0.0
@@ -141,7 +108,7 @@ class _Simulation:
         self._seen = [0] * plan.workers
         """Chunk before which a worker has seen every chunk done."""
         self._checks = bytearray(plan.workers)
-        """Whether a worker has a check to make."""
+        """State of a worker's check; 0 if it has none to make."""
         self._ended_s = [-ENDED_S] * plan.workers
         self._manifest_s = [-MANIFEST_S] * plan.workers
         self._requests: Counter[str] = Counter({"get": 0, "put": 0, "list": 0})
@@ -261,9 +228,11 @@ class _Simulation:
         """Take the next message, unless the manifest is to be looked for first; plan a completion check."""
         self._land(written_s, first, count)
         if not self._checks[worker]:
-            self._checks[worker] = 1
-            is_busy = self._queue.next_s is not None
-            self._at(written_s + (CHECK_S if is_busy else IDLE_CHECK_S), self._check, worker)
+            self._checks[worker] = _PLANNED
+            is_idle = self._queue.is_empty(written_s)
+            self._at(written_s + (IDLE_CHECK_S if is_idle else CHECK_S), self._check, worker)
+        elif self._checks[worker] == _LISTED:
+            self._checks[worker] = _AGAIN
         is_due = written_s - self._manifest_s[worker] >= MANIFEST_S
         if written_s < self._queue.setup_s and is_due:
             self._manifest_s[worker] = written_s
@@ -326,7 +295,9 @@ class _Simulation:
             front: First chunk without a result at the last listing; 0 if no batch was read yet.
             refusals: How often the request was refused.
         """
-        front = front or self._find_front()
+        if not front:
+            front = self._find_front()
+            self._checks[worker] = _LISTED
         groups = front // GROUP_WIDTH - seen // GROUP_WIDTH if self._plan.reads_shared and self._shared else 0
         if groups > 0:
             groups = min(groups, GROUPS_AT_ONCE)
@@ -337,7 +308,11 @@ class _Simulation:
                 read_s = at_s + reads * self._plan.request_s
                 self._at(read_s, self._read_shared, worker, seen + groups * GROUP_WIDTH, front)
             return
-        self._checks[worker] = 0
         self._seen[worker] = front
         if front == self._plan.chunks:
             self._complete_s = at_s
+        elif self._checks[worker] == _AGAIN:
+            self._checks[worker] = _PLANNED
+            self._at(at_s + IDLE_CHECK_S, self._check, worker)
+        else:
+            self._checks[worker] = 0

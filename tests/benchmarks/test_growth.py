@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -16,6 +16,7 @@ from benchmarks.growth.command import make_tables
 from benchmarks.growth.limits import TokenBucket, backoff_s
 from benchmarks.growth.model import Figures, simulate
 from benchmarks.growth.plan import Plan
+from benchmarks.growth.queue import Queue
 
 SMALL = Plan(chunks=2000, workers=50, chunk_s=0.001)
 FEW = Plan(chunks=320, workers=1, chunk_s=0.5)
@@ -44,6 +45,21 @@ def test_pauses_double_up_to_twenty_seconds() -> None:
         pauses_s = [backoff_s(chance, refusals) for _ in range(2000)]
         assert 0.99 * longest_s < max(pauses_s) < longest_s
         assert min(pauses_s) < 0.01 * longest_s
+
+
+def test_messages_are_delivered_in_the_order_in_which_they_were_sent() -> None:
+    """Of setup's messages and parts of batches the oldest comes first, and none before it was sent."""
+    queue = Queue(Plan(chunks=64, setup_message_s=1.0, setup_chunk_s=0.0))
+    assert queue.setup_s == 2.0
+    queue.put(1.5, (7, 1))
+    queue.put(9.0, (8, 1))
+    assert queue.is_empty(0.5)
+    assert queue.take(0.5) is None
+    assert not queue.is_empty(1.0)
+    assert [queue.take(3.0) for _ in range(4)] == [(0, 32), (7, 1), (32, 32), None]
+    assert queue.is_empty(8.0)
+    assert queue.take(9.0) == (8, 1)
+    assert queue.next_s is None
 
 
 def test_one_worker_takes_the_time_of_its_requests_and_its_work() -> None:
@@ -81,7 +97,8 @@ def test_a_batch_that_lasts_is_shared_out() -> None:
     assert simulate(plan).messages == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
+@example(chunks=54, workers=1, chunk_s=0.001, batch=22, prefixes=1, reads_shared=True)
 @given(
     chunks=st.integers(1, 200),
     workers=st.integers(1, 20),
