@@ -30,9 +30,13 @@ campaign: $(VENV)/dev
 storm: $(VENV)/dev
 	$(BIN)/python -m tests.storm $(ARGS)
 
-# bench-memory, bench-scale; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
-bench-memory bench-scale: bench-%: $(VENV)/bench
+# bench-memory, bench-scale, bench-tail; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
+bench-memory bench-scale bench-tail: bench-%: $(VENV)/bench
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
+
+# A model of large jobs, without servers.
+bench-growth: $(VENV)/bench
+	$(BIN)/python -m benchmarks growth $(ARGS)
 
 # These compare with Dask, Ray and Lithops too.
 bench-%: $(VENV)/compare

@@ -3,5 +3,5 @@
 A comparison (`comparisons`) says which contenders (`contenders`) do which workloads (`workloads`). A session
 (`session`) is fresh processes of one contender on fresh servers (`servers`), driven through `caller`. It yields runs
 (`run`), one JSON line each. `processes`, `counters`, `stages` and `machine` measure. `figures`, `tables` and `pictures`
-show.
+show. `growth` is a model of large jobs, which measures nothing.
 """

@@ -1,4 +1,4 @@
-"""The command line: a command for each comparison, and `draw`."""
+"""The command line: a command for each comparison, `draw` and `growth`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from devstack import StackError
 from .comparisons import COMPARISONS, Comparison
 from .contenders import CONTENDERS
 from .figures import Case, name_workload, show_size
+from .growth.command import growth
+from .lists import parse_list, parse_positive, parse_size
 from .machine import describe_context
 from .pictures import draw_pictures
 from .run import Run, read_runs
@@ -27,39 +29,15 @@ from .servers import Site
 from .session import run_comparison
 from .tables import make_tables
 
-_UNITS = {"": 1_000_000, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _DISK_BYTES_A_BYTE = 1.6
 """Of disk for the largest input of `scale`, in a store that has deleted the one before."""
 
 
-def _parse_list(parse: Callable[[str], Any], remedy: str) -> Callable[..., Any]:
-    """Return the callback of an option whose text is a list such as `1MB,1GB`."""
-
-    def convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
-        try:
-            return None if text is None else tuple(parse(part.strip()) for part in text.split(","))
-        except (ValueError, KeyError) as error:
-            raise click.BadParameter(f"{text!r}: give {remedy}") from error
-
-    return convert
-
-
-def _parse_size(text: str) -> int:
-    number = text.rstrip("BGMk")
-    return _parse_positive(str(int(float(number) * _UNITS[text[len(number) :]])))
-
-
-def _parse_positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise ValueError(text)
-    return int(text)
-
-
 _SIZES = click.option(
-    "--sizes", callback=_parse_list(_parse_size, "sizes such as 1MB,40MB or 1GB"), help="Of the input, such as 1MB,1GB."
+    "--sizes", callback=parse_list(parse_size, "sizes such as 1MB,40MB or 1GB"), help="Of the input, such as 1MB,1GB."
 )
-_CHUNKS = _parse_list(_parse_positive, "numbers such as 8,32,128")
-_CHOICE = _parse_list(lambda name: CONTENDERS[name].name, f"names of contenders, of {', '.join(CONTENDERS)}")
+_CHUNKS = parse_list(parse_positive, "numbers such as 8,32,128")
+_CHOICE = parse_list(lambda name: CONTENDERS[name].name, f"names of contenders, of {', '.join(CONTENDERS)}")
 _OUT = click.Path(file_okay=False, path_type=Path)
 _OPTIONS: dict[str, list[Callable[..., Any]]] = {
     "memory": [_SIZES, click.option("--chunks", callback=_CHUNKS, help="Numbers of chunks at 10 MB, such as 8,32.")],
@@ -136,6 +114,7 @@ def _add_command(name: str, make: Callable[..., Comparison]) -> None:
 
 for _name, _make in COMPARISONS.items():
     _add_command(_name, _make)
+bench.add_command(growth)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from . import figures
+from .contenders import CHUNK_ITEMS, THREADS
 from .figures import Figure
 from .workloads import Workload
 
@@ -20,6 +21,9 @@ SCALE_SIZES = (100 * MB, 1000 * MB, 10_000 * MB)
 SCALE_DOCUMENTS = 4
 """Documents in a chunk of `scale`."""
 CANVASES = ("canvas", "canvas-zstd", "canvas-keys", "canvas-16mib", "canvas-redis")
+TAIL_THREADS = (2, 8, 32)
+HAND_CHOSEN = tuple(f"items-{items}" for items in CHUNK_ITEMS)
+"""Contenders of `tail` whose sizes of chunks are chosen by hand."""
 WORDS = Workload("words", chunks=32, size_bytes=40 * MB)
 ONE = Workload("empty", chunks=1)
 
@@ -42,7 +46,6 @@ class Comparison:
         budget_s: A case that has taken so long in a session is not run again in it.
         timeout_s: A longer run is stopped.
         limit_bytes: A run whose broker has grown to this size is stopped.
-        threads: Whether a contender has 32 threads, and not two processes.
         watched: Roles whose memory over time is kept; if there are any, memory and the broker's traffic are measured,
             each case has a session of its own, and each step a worker.
         warm_up: The tiny workload that comes first; that of the work if not given.
@@ -59,7 +62,6 @@ class Comparison:
     budget_s: float = 10.0
     timeout_s: float = 120.0
     limit_bytes: int = 8_000_000_000
-    threads: bool = False
     watched: tuple[str, ...] = ()
     warm_up: Workload | None = None
     on_disk: bool = False
@@ -72,13 +74,13 @@ class Comparison:
 
     @property
     def sessions(self) -> list[tuple[str, list[Workload]]]:
-        """The sessions of a repetition: contender and workloads."""
+        """The sessions of a repetition: contender, and workloads on the same number of threads."""
         if self.watched:
             return [(contender, [workload]) for contender, workload in self.cases]
-        found: dict[str, list[Workload]] = {}
+        found: dict[tuple[str, int], list[Workload]] = {}
         for contender, workload in self.cases:
-            found.setdefault(contender, []).append(workload)
-        return list(found.items())
+            found.setdefault((contender, workload.threads), []).append(workload)
+        return [(contender, workloads) for (contender, _), workloads in found.items()]
 
 
 def compare_jobs(*, quick: bool) -> Comparison:
@@ -88,16 +90,16 @@ def compare_jobs(*, quick: bool) -> Comparison:
 
 
 def compare_overhead(*, quick: bool) -> Comparison:
-    """Time 1 to 10,000 empty chunks: fanout, a Celery group, a Celery chord on Redis, Dask, Ray, Lithops."""
+    """Time 1 to 10,000 empty chunks: fanout on two stores, a Celery group, a chord on Redis, Dask, Ray, Lithops."""
     numbers = (1, 100, 1000) if quick else (1, 10, 100, 1000, 3000, 10_000)
     workloads = [Workload("empty", chunks=number) for number in numbers]
-    made = _time("overhead", "fanout group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
+    made = _time("overhead", "fanout fanout-file group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
     return replace(made, runs=1 if quick else 2, times=lambda one: 5 if one.chunks <= 10 else 1, budget_s=5.0)
 
 
 def compare_wordcounts(*, quick: bool) -> Comparison:
     """Count the words of 40 MB in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
-    names = "serial pool ray dask fanout streamed presliced lithops canvas"
+    names = "serial pool ray dask fanout fanout-file streamed presliced lithops canvas"
     return replace(_time("wordcount", names, [WORDS], figures.SECONDS, quick), runs=3 if quick else 5)
 
 
@@ -110,15 +112,25 @@ def compare_stores(*, quick: bool) -> Comparison:
 
 def compare_shapes(*, quick: bool) -> Comparison:
     """Run 600 steps that wait, on 32 threads: the speed-up over a serial run."""
-    made = _time("shape", "fanout group threads", [Workload("wait", 600, 600)], figures.SPEED_UP, quick)
-    return replace(made, runs=1 if quick else 3, budget_s=90.0, threads=True)
+    workload = Workload("wait", 600, 600, threads=THREADS)
+    made = _time("shape", "fanout group threads", [workload], figures.SPEED_UP, quick)
+    return replace(made, runs=1 if quick else 3, budget_s=90.0)
 
 
 def compare_tiny_items(*, quick: bool) -> Comparison:
     """Sum a million items of 20 bytes, cut as each contender chooses."""
     workload = Workload("digits", items=200_000 if quick else 1_000_000)
-    made = _time("tiny", "serial pool ray dask fanout streamed chunks", [workload], figures.ITEM_US, quick)
+    made = _time("tiny", "serial pool ray dask fanout fanout-file streamed chunks", [workload], figures.ITEM_US, quick)
     return replace(made, runs=2, budget_s=30.0)
+
+
+def compare_tails(*, quick: bool) -> Comparison:
+    """Wait 1 ms for 99 of a hundred items and 1 s for the other one, 3,000 items in all, in chunks of several sizes."""
+    workloads = [Workload("tail", items=1000 if quick else 3000, threads=threads) for threads in TAIL_THREADS]
+    made = _time("tail", f"fanout {' '.join(HAND_CHOSEN)}", workloads, figures.SECONDS, quick)
+    # The sizes follow each other on each number of threads. An empty chunk wakes up threads whatever the size.
+    cases = tuple(sorted(made.cases, key=lambda case: case[1].threads))
+    return replace(made, cases=cases, runs=1 if quick else 3, repeat=1, warm_up=Workload("empty", chunks=128))
 
 
 def compare_memory(*, quick: bool, sizes: Sequence[int] = SIZES, chunks: Sequence[int] = CHUNKS) -> Comparison:
@@ -166,6 +178,7 @@ COMPARISONS: dict[str, Callable[..., Comparison]] = {
     "store": compare_stores,
     "shape": compare_shapes,
     "tiny": compare_tiny_items,
+    "tail": compare_tails,
 }
 """By the name of the command."""
 

@@ -102,8 +102,8 @@ def group_runs(runs: Iterable[Run], *, recorded: bool = False) -> list[Case]:
     return [Case(*key, tuple(group)) for key, group in found.items()]
 
 
-def compare_medians(runs: Sequence[Run], contender: str, other: str, workload: Workload) -> Spread | None:
-    """Return how many times as long one contender takes as another.
+def compare_medians(runs: Sequence[Run], contender: str, others: Sequence[str], workload: Workload) -> Spread | None:
+    """Return how many times as long one contender takes as the fastest of others.
 
     It is a ratio of medians for each repetition, and so of what ran close in time.
     """
@@ -113,8 +113,12 @@ def compare_medians(runs: Sequence[Run], contender: str, other: str, workload: W
         same = (run for run in runs if (run.contender, run.workload, run.repetition) == key)
         return Spread.of(wall_s for run in same for wall_s in run.walls_s)
 
-    pairs = ((of(contender, number), of(other, number)) for number in sorted({run.repetition for run in runs}))
-    return Spread.of(one.median / another.median for one, another in pairs if one and another)
+    ratios = []
+    for number in sorted({run.repetition for run in runs}):
+        medians = [spread.median for other in others if (spread := of(other, number))]
+        if medians and (one := of(contender, number)):
+            ratios.append(one.median / min(medians))
+    return Spread.of(ratios)
 
 
 def name_workload(workload: Workload) -> str:
@@ -125,7 +129,8 @@ def name_workload(workload: Workload) -> str:
     items = f"{workload.items:,} items" if workload.items and workload.work != "wait" else ""
     noun = "step" if workload.work == "wait" else "chunk"
     chunks = f"{workload.chunks:,} {noun}{'s' * (workload.chunks > 1)}" if workload.chunks else ""
-    return " × ".join(filter(None, (size, items, chunks)))
+    threads = f" on {workload.threads} threads" if workload.threads else ""
+    return " × ".join(filter(None, (size, items, chunks))) + threads
 
 
 def show_size(size_bytes: float) -> str:

@@ -70,7 +70,11 @@ class Run:
 
     def to_line(self) -> str:
         """Return the run as a JSON line, without line end."""
-        return json.dumps({"format": FORMAT, **asdict(self)})
+        body = asdict(self)
+        if not self.workload.threads:
+            # As in lines that are older than this number.
+            del body["workload"]["threads"]
+        return json.dumps({"format": FORMAT, **body})
 
     @classmethod
     def from_line(cls, line: str) -> Run:

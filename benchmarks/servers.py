@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 from devstack import CeleryWorker, CephGateway, RabbitMQ, Redis
 from storage import create_bucket, open_store
 
-from .contenders import PROCESSES, QUEUES, THREADS, Contender
+from .contenders import PROCESSES, QUEUES, Contender
 from .counters import CEPH_ARGS
 
 _BROKER_SETTINGS = {
@@ -97,10 +98,17 @@ class Site:
             yield cls(directory, url, reaper, broker_url, gateway, next((directory / "ceph").glob("*/ceph.conf")))
 
     @contextmanager
-    def make_place(self, name: str, options: str = "") -> Iterator[str]:
-        """Yield the URL of a place in the store, and empty it at the end."""
+    def make_place(self, name: str, contender: Contender) -> Iterator[str]:
+        """Yield the URL of a contender's place in its store, and empty it at the end; "" if it has no store."""
+        if not contender.store:
+            yield ""
+            return
+        if contender.store == "file":
+            with tempfile.TemporaryDirectory(prefix="store-", dir=self.directory, ignore_cleanup_errors=True) as place:
+                yield f"file://{place}"
+            return
         bucket, _, given = self.store_url.partition("?")
-        query = "&".join(filter(None, (given, options)))
+        query = "&".join(filter(None, (given, contender.store_options)))
         url = f"{bucket.rstrip('/')}/{name}-{uuid.uuid4().hex[:8]}" + (f"?{query}" if query else "")
         try:
             yield url
@@ -113,12 +121,12 @@ class Site:
 
     @contextmanager
     def start_cluster(
-        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: bool
+        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: int
     ) -> Iterator[Cluster]:
         """Start a broker, a result backend and workers; kill them at the end, for there is nothing to save.
 
         The environment is that of the workers. With `QUEUES` in it each step has a worker with one child; else there
-        is one worker with two children, or with 32 threads.
+        is one worker, with so many threads, or with two children if that is 0.
 
         Raises:
             StackError: A server is not installed, or did not come up.
@@ -136,7 +144,7 @@ class Site:
                     "benchmarks.contenders.app:app",
                     directory=directory / name,
                     environment=found,
-                    concurrency=1 if queues[name] else THREADS if threads else PROCESSES,
+                    concurrency=1 if queues[name] else threads or PROCESSES,
                     pool="threads" if threads else "prefork",
                     queues=queues[name] or None,
                     args=("--without-gossip", "--without-mingle", "--without-heartbeat"),

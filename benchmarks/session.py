@@ -75,7 +75,7 @@ def run_session(
     Args:
         comparison: The comparison.
         name: Name of the contender.
-        workloads: Its workloads.
+        workloads: Its workloads, all on the same number of threads.
         repetition: Counted from 1.
         site: The servers.
         recorded: Whether to record the stages.
@@ -89,10 +89,12 @@ def run_session(
         skipped = replace(begun, status=Status.SKIPPED, reason=contender.missing)
         yield from (replace(skipped, workload=workload) for workload in workloads)
         return
-    label = f"{comparison.name}-{name}-{workloads[0].size}-{workloads[0].chunks}-{repetition}{'-recorded' * recorded}"
+    first = workloads[0]
+    sizes = f"{first.size}-{first.chunks}-{first.threads}-{repetition}"
+    label = f"{comparison.name}-{name}-{sizes}{'-recorded' * recorded}"
     directory = site.directory / label
     with ExitStack() as stack:
-        url = stack.enter_context(site.make_place(label, contender.store_options)) if contender.store else ""
+        url = stack.enter_context(site.make_place(label, contender))
         environment = {"FANOUT_STORE": url, CONTENDER: name}
         if comparison.watched:
             environment[QUEUES] = "1"
@@ -102,7 +104,7 @@ def run_session(
         cluster = None
         if contender.broker:
             cluster = stack.enter_context(
-                site.start_cluster(directory, contender, environment, threads=comparison.threads)
+                site.start_cluster(directory, contender, environment, threads=workloads[0].threads)
             )
             environment = cluster.environment
         arguments = [name, str(comparison.timeout_s)]
@@ -190,7 +192,7 @@ class _Session:
             return None, None
         broker, conf = self.cluster.broker, self.site.gateway_conf
         traffic = Traffic.of(broker) if self.comparison.watched and isinstance(broker, RabbitMQ) else None
-        return traffic, Requests.of(conf) if conf is not None and self.contender.store else None
+        return traffic, Requests.of(conf) if conf is not None and self.contender.store == "s3" else None
 
     def _start_sampler(self) -> Sampler | None:
         if not self.comparison.watched or self.cluster is None:
@@ -221,7 +223,7 @@ class _Session:
     def _cpu(self) -> dict[str, float]:
         caller_s = process_s(self.caller.pid)
         found = {"caller": caller_s, "workers": tree_s([self.caller.pid]) - caller_s}
-        if self.contender.store and self.site.gateway is not None:
+        if self.contender.store == "s3" and self.site.gateway is not None:
             found["store"] = tree_s(self.site.gateway.pids)
         if self.cluster is not None:
             servers = {role: pid for role, pid in self.cluster.pids.items() if role in ("broker", "results")}

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .comparisons import Comparison
+from .comparisons import HAND_CHOSEN, Comparison
 from .contenders import CONTENDERS
 from .figures import NOTHING, Case, Figure, Spread, compare_medians, group_runs, name_workload, show_spread
 from .run import Run
@@ -25,9 +25,7 @@ def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
     for number, (title, columns) in enumerate(comparison.tables):
         if number == 0 or any(_has_any(case, columns) for case in cases):
             yield _table_of_cases(title, cases, columns, is_first=number == 0)
-    ratios = _table_of_ratios(cases, runs)
-    if ratios.row_count:
-        yield ratios
+    yield from (table for table in (_table_of_ratios(cases, runs), _table_of_sizes(cases, runs)) if table.row_count)
     plain = {(case.contender, case.workload): case for case in cases}
     for case in group_runs(runs, recorded=True):
         yield _table_of_stages(case, plain.get((case.contender, case.workload)))
@@ -36,7 +34,7 @@ def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
 def _table_of_cases(title: str, cases: Sequence[Case], columns: Sequence[Figure], *, is_first: bool) -> Table:
     """Make a row for each case; the first table names those without a result, with the reason below it."""
     shown = [column for column in columns if any(column.spread(case) for case in cases)] or columns[:1]
-    table = _table(title, ["", *(column.heading for column in shown)])
+    table = new_table(title, ["", *(column.heading for column in shown)])
     order = list(CONTENDERS)
     reasons = []
     for workload in dict.fromkeys(case.workload for case in cases):
@@ -61,20 +59,30 @@ def _has_any(case: Case, columns: Sequence[Figure]) -> bool:
 
 
 def _table_of_ratios(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
-    table = _table("Of the throughput of the client alone, in the same repetition", ["", "of", "%"])
+    table = new_table("Of the throughput of the client alone, in the same repetition", ["", "of", "%"])
     for workload in dict.fromkeys(case.workload for case in cases):
         for contender, limit in LIMITS.items():
-            ratio = compare_medians(runs, limit, contender, workload)
+            ratio = compare_medians(runs, limit, [contender], workload)
             if ratio is not None:
                 label = f"{CONTENDERS[contender].label}, {workload.work}"
                 table.add_row(label, CONTENDERS[limit].label, show_spread(ratio, lambda value: f"{100 * value:.0f}"))
     return table
 
 
+def _table_of_sizes(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
+    table = new_table("Times as long as the best chunk_items of the same repetition", ["", "times"])
+    for case in cases:
+        times = compare_medians(runs, case.contender, HAND_CHOSEN, case.workload)
+        if times is not None:
+            label = f"{CONTENDERS[case.contender].label}, {name_workload(case.workload)}"
+            table.add_row(label, show_spread(times, "{:,.2f}".format))
+    return table
+
+
 def _table_of_stages(case: Case, plain: Case | None) -> Table:
     unrecorded = f", {_ms(plain.wall)} unrecorded" if plain else ""
     label = f"{CONTENDERS[case.contender].label}, {name_workload(case.workload)}"
-    table = _table(
+    table = new_table(
         f"{label}: where the time goes ({_ms(case.wall)}{unrecorded})",
         ["stage", "of the wall time", "in all processes", "calls"],
     )
@@ -87,7 +95,8 @@ def _table_of_stages(case: Case, plain: Case | None) -> Table:
     return table
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def new_table(title: str, columns: Sequence[str]) -> Table:
+    """Return a table without rows; all columns but the first are aligned to the right."""
     table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = table.pad_edge = False
     for number, column in enumerate(columns):

@@ -17,6 +17,10 @@ BLOCKS = 16
 """Documents that differ; a text repeats them."""
 SHORTEST_S, LONGEST_S = 0.5, 1.0
 """A step of `wait` takes so long."""
+SHORT_S, LONG_S = 0.001, 1.0
+"""An item of `tail` takes so long."""
+LONG_SHARE = 0.01
+"""Share of the items of `tail` that take long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Workload:
         items: Number of items.
         size_bytes: Size of the input.
         document_bytes: Size of a document of text.
+        threads: Worker threads that do it; with 0 each contender has two processes.
     """
 
     work: str
@@ -36,6 +41,7 @@ class Workload:
     items: int = 0
     size_bytes: int = 0
     document_bytes: int = DOCUMENT_BYTES
+    threads: int = 0
 
     @property
     def size(self) -> int:
@@ -156,10 +162,23 @@ def wait(part: Iterable[float]) -> float:
     return sum(waits_s)
 
 
+def wait_once(wait_s: float) -> float:
+    """Wait so many seconds, and return them."""
+    time.sleep(wait_s)
+    return wait_s
+
+
 def waits(workload: Workload) -> list[float]:
     """Return the seconds that each step waits, the same on every machine."""
     chance = random.Random(2017)  # noqa: S311 - not a secret
     return [round(chance.uniform(SHORTEST_S, LONGEST_S), 3) for _ in range(workload.items)]
+
+
+def tail_waits(workload: Workload) -> list[float]:
+    """Return the seconds of each item, the same on every machine: one in a hundred waits 1,000 times as long."""
+    chance = random.Random(2026)  # noqa: S311 - not a secret
+    long = set(chance.sample(range(workload.items), round(LONG_SHARE * workload.items)))
+    return [LONG_S if index in long else SHORT_S for index in range(workload.items)]
 
 
 def _blocks(document_bytes: int) -> list[str]:
@@ -198,6 +217,14 @@ WORKS = {
         expected=lambda workload: round(sum(waits(workload)), 3),
         # Each of 32 threads is to have its connections.
         tiny=Workload("wait", chunks=64, items=64),
+    ),
+    "tail": Work(
+        whole=tail_waits,
+        step=wait,
+        total=lambda results: round(sum(results), 3),
+        expected=lambda workload: round(sum(tail_waits(workload)), 3),
+        tiny=Workload("tail", chunks=16, items=48),
+        item=wait_once,
     ),
 }
 """By name."""

@@ -44,6 +44,10 @@ class FileStore(ObjectStore):
     A put is atomic towards other processes and survives the death of this one. It is not flushed to the disk, so a
     power cut can lose it. Segments longer than 254 bytes when quoted are refused.
 
+    A write-once put rests on `link`, which refuses an existing name, and any other put on `rename`. Processes of
+    several machines may share the directory if their file system does both atomically between machines, and shows each
+    file to all of them as soon as it is linked. NFS does that only where its clients cache no attributes and names.
+
     Args:
         root: An absolute directory, made at the first put.
     """

@@ -24,7 +24,9 @@ QUEUES = "FANOUT_BENCH_QUEUES"
 PROCESSES = 2
 """Worker processes of each contender."""
 THREADS = 32
-"""Worker threads of each contender, for steps that wait."""
+"""Worker threads of each contender of `shape`."""
+CHUNK_ITEMS = {1: "#E69F00", 4: "#CC79A7", 16: "#7A5195", 64: "#888888"}
+"""Hand-chosen sizes of chunks, and the colour of each."""
 BATCH_ITEMS = 1000
 """Items in a task of every contender but fanout, for work that is given item by item."""
 
@@ -39,9 +41,10 @@ class Contender:
         module: The module of this package that runs it.
         colour, marker: Its looks in pictures.
         broker: The broker of its Celery workers: `rabbitmq` or `redis`; it has no workers if empty.
-        store: Whether it works on the object store.
+        store: Where its objects lie: on the `s3` server or in a `file` directory; it has none if empty.
         package: A package that it needs beyond the dependency group `bench`.
-        store_options: Added to the store's URL.
+        store_options: Added to the URL of an `s3` store.
+        chunk_items: Items in a chunk of fanout's, for work that is given item by item; None for fanout's own choice.
         settings: Settings of its Celery app.
         broker_settings: Lines of `rabbitmq.conf` beyond those of all contenders.
     """
@@ -52,9 +55,10 @@ class Contender:
     colour: str
     marker: str = "o"
     broker: str = ""
-    store: bool = False
+    store: str = ""
     package: str | None = None
     store_options: str = ""
+    chunk_items: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     broker_settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,8 +86,8 @@ def _canvas(
     return Contender(name, label, "canvas", colour, marker, broker=broker, **more)
 
 
-def _fanout(name: str, label: str, colour: str, marker: str, **more: Any) -> Contender:
-    return Contender(name, label, "with_fanout", colour, marker, broker="rabbitmq", store=True, **more)
+def _fanout(name: str, label: str, colour: str, marker: str, *, store: str = "s3", **more: Any) -> Contender:
+    return Contender(name, label, "with_fanout", colour, marker, broker="rabbitmq", store=store, **more)
 
 
 CONTENDERS = {
@@ -93,27 +97,32 @@ CONTENDERS = {
         _canvas("canvas-zstd", "Canvas, zstd", _ORANGE, "P", settings={"task_compression": "zstd"}),
         _canvas("canvas-16mib", "Canvas, 16 MiB limit", _BROWN, "X", broker_settings={"max_message_size": "16777216"}),
         _canvas("canvas-redis", "Canvas on Redis", _VIOLET, "v", broker="redis"),
-        _canvas("canvas-keys", "Canvas, keys by hand", _DARK, "x", store=True),
+        _canvas("canvas-keys", "Canvas, keys by hand", _DARK, "x", store="s3"),
         _canvas("presliced", "Canvas, sliced by hand", _PINK, "s"),
         _canvas("group", "Celery group", _ORANGE),
         _canvas("chord", "Celery chord on Redis", _RED, "s"),
         _canvas("chunks", "Celery chunks", _RED),
         _fanout("fanout", "fanout", _BLUE, "D"),
         _fanout("streamed", "fanout, streamed", _GREEN, "^"),
+        _fanout("fanout-file", "fanout on file://", _SKY, "h", store="file"),
         _fanout("here", "fanout, caller's setup", _ORANGE, "v"),
         _fanout("stream-caller", "setup in the caller", _BLUE, "D"),
         _fanout("stream-worker", "setup on a worker", _GREEN, "^"),
+        *(
+            _fanout(f"items-{items}", f"chunk_items={items}", colour, "s", chunk_items=items)
+            for items, colour in CHUNK_ITEMS.items()
+        ),
         _fanout("fanout-boto3", "fanout with boto3", _SKY, "v", store_options="client=boto3"),
         Contender("serial", "plain Python", "pools", _GREY, "x"),
         Contender("pool", "multiprocessing.Pool", "pools", _DARK, "P"),
         Contender("threads", "threads of one process", "pools", _DARK, "P"),
         Contender("ray", "Ray", "with_ray", _PINK, "v", package="ray"),
         Contender("dask", "Dask", "with_dask", _VIOLET, "*", package="distributed"),
-        Contender("lithops", "Lithops", "with_lithops", _GREY, "X", store=True, package="lithops"),
-        Contender("packs", "fanout with obstore", "data_plane", _BLUE, "D", store=True, package="obstore"),
-        Contender("packs-boto3", "fanout with boto3", "data_plane", _SKY, store=True, store_options="client=boto3"),
-        Contender("raw-obstore", "obstore alone", "data_plane", _DARK, "P", store=True, package="obstore"),
-        Contender("raw-boto3", "boto3 alone", "data_plane", _GREY, "x", store=True),
+        Contender("lithops", "Lithops", "with_lithops", _GREY, "X", store="s3", package="lithops"),
+        Contender("packs", "fanout with obstore", "data_plane", _BLUE, "D", store="s3", package="obstore"),
+        Contender("packs-boto3", "fanout with boto3", "data_plane", _SKY, store="s3", store_options="client=boto3"),
+        Contender("raw-obstore", "obstore alone", "data_plane", _DARK, "P", store="s3", package="obstore"),
+        Contender("raw-boto3", "boto3 alone", "data_plane", _GREY, "x", store="s3"),
     )
 }
 """By name, in the order of tables."""

@@ -12,7 +12,7 @@ from celery import Celery
 import fanout
 
 from .. import stages
-from ..workloads import WORKS, cut, documents
+from ..workloads import WORKS, cut, documents, wait_once
 from . import CONTENDER, CONTENDERS, QUEUES
 from .objects import get_object, put_object
 
@@ -148,6 +148,25 @@ class Items(fanout.ForkJoinTask):
     @staticmethod
     def join(results: Iterable[int]) -> int:
         return sum(results)
+
+
+class Waits(fanout.ForkJoinTask):
+    """Waits item by item, on a list whose length setup knows."""
+
+    name = "bench.waits"
+    input_schema = _require(items="list")
+
+    @staticmethod
+    def setup(items: list[float]) -> list[dict[str, Any]]:
+        return [{"item": item} for item in items]
+
+    @staticmethod
+    def process(item: float) -> float:
+        return wait_once(item)
+
+    @staticmethod
+    def join(results: Iterable[float]) -> Any:
+        return WORKS["tail"].total(results)
 
 
 if stages.DIRECTORY in os.environ:

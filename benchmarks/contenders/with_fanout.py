@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from ..workloads import WORKS, Workload, cut, documents
-from . import Job, Prepare
-from .app import Generated, Items, Parts, Whole
+from . import CONTENDERS, Job, Prepare
+from .app import Generated, Items, Parts, Waits, Whole
+
+_ITEM_TASKS = {"digits": Items, "tail": Waits}
 
 
 @contextmanager
@@ -19,13 +23,15 @@ def start(name: str) -> Iterator[Prepare]:
         "stream-caller": _generated_by_the_caller,
         "stream-worker": _generated_by_a_worker,
     }
-    yield others.get(name, _listed)
+    yield others.get(name, partial(_listed, CONTENDERS[name].chunk_items))
 
 
-def _listed(workload: Workload) -> Job:
+def _listed(chunk_items: int | None, workload: Workload) -> Job:
     whole = WORKS[workload.work].whole(workload)
     if WORKS[workload.work].item is not None:
-        return lambda timeout_s: Items.signature({"items": whole})().get(timeout_s)
+        task = _ITEM_TASKS[workload.work]
+        options: dict[str, Any] = {} if chunk_items is None else {"chunk_items": chunk_items}
+        return lambda timeout_s: task.signature({"items": whole}, **options)().get(timeout_s)
     values = {"work": workload.work, "whole": whole, "chunks": workload.chunks}
     return lambda timeout_s: Whole.signature(values, chunk_items=1)().get(timeout_s)
 

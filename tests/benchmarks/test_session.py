@@ -19,6 +19,7 @@ from benchmarks.servers import Site
 from benchmarks.session import run_comparison, run_session
 from benchmarks.workloads import Workload
 from devstack import RabbitMQ, Redis, ServerUnavailable
+from storage import open_store
 
 SMALL = Workload("words", chunks=4, size_bytes=MB)
 
@@ -48,7 +49,7 @@ def run_alone(comparison: Comparison, name: str, workloads: list[Workload], site
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["canvas", "fanout"])
+@pytest.mark.parametrize("name", ["canvas", "fanout", "fanout-file"])
 def test_a_small_session_is_right_and_measured(site: Site, name: str) -> None:
     """1 MB in 4 chunks: the answer is right, each role has a peak, and the bytes are what the contender must cost."""
     (run,) = run_alone(COMPARISONS["memory"](quick=True), name, [SMALL], site, 100)
@@ -60,9 +61,10 @@ def test_a_small_session_is_right_and_measured(site: Site, name: str) -> None:
     assert run.traffic is not None
     assert run.traffic.lost == 0
     # Into setup and into each process, or never.
-    copies = {"canvas": 5, "fanout": 0}[name]
+    copies = 5 if name == "canvas" else 0
     assert copies * MB <= run.traffic.published_bytes < copies * MB * 1.1 + 20_000
-    assert (run.requests is None) == (name == "canvas")
+    # The gateway counts for itself alone.
+    assert (run.requests is None) == (name != "fanout")
     if run.requests is not None:
         assert run.requests.by_kind["put_obj"] >= SMALL.chunks
         assert MB < (run.requests.uploaded_bytes or 0) < 3 * MB
@@ -93,6 +95,26 @@ def test_an_error_of_the_caller_is_the_reason(bare_site: Site) -> None:
     comparison = replace(COMPARISONS["wordcount"](quick=True), warm_up=Workload("nonsense"))
     (run,) = run_alone(comparison, "serial", [SMALL], bare_site, 60)
     assert (run.status, run.reason) == (Status.FAILED, "KeyError: 'nonsense'")
+
+
+def test_each_contender_has_a_place_of_its_own(bare_site: Site) -> None:
+    """A contender's objects lie where its kind of store does, apart from those of others, and are gone at the end."""
+    with (
+        bare_site.make_place("one", CONTENDERS["fanout-file"]) as url,
+        bare_site.make_place("two", CONTENDERS["fanout-file"]) as other,
+        bare_site.make_place("three", CONTENDERS["fanout"]) as on_the_server,
+        bare_site.make_place("four", CONTENDERS["canvas"]) as nowhere,
+    ):
+        open_store(url).put("key", b"value")
+        open_store(on_the_server).put("key", b"value")
+        assert [found.key for found in open_store(url).list()] == ["key"]
+        assert not list(open_store(other).list())
+        assert url.startswith(f"file://{bare_site.directory}/")
+        assert on_the_server.startswith("memory://nothing/three-")
+        assert nowhere == ""
+    assert not list(open_store(url).list())
+    assert not list(open_store(on_the_server).list())
+    assert not list(bare_site.directory.iterdir())
 
 
 def test_larger_cases_of_a_stopped_contender_are_skipped(bare_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

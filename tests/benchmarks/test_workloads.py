@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.comparisons import COMPARISONS, MB
 from benchmarks.contenders import CONTENDERS
-from benchmarks.workloads import WORKS, Workload, cut, documents, serial_count, shuffled_documents
+from benchmarks.workloads import WORKS, Workload, cut, documents, serial_count, shuffled_documents, tail_waits
 
 
 @pytest.mark.parametrize("name", list(WORKS))
@@ -72,7 +72,23 @@ def test_memory_has_a_session_for_each_case_and_the_contenders_take_turns() -> N
     memory = COMPARISONS["memory"](quick=False, sizes=[MB], chunks=[8])
     assert [len(workloads) for _, workloads in memory.sessions] == [1] * 18
     assert len({name for name, _ in memory.sessions[:9]}) == 9
-    assert [len(workloads) for _, workloads in COMPARISONS["overhead"](quick=False).sessions] == [6] * 6
+    assert [len(workloads) for _, workloads in COMPARISONS["overhead"](quick=False).sessions] == [6] * 7
+
+
+def test_few_items_of_a_tail_take_nearly_all_of_the_time() -> None:
+    """One item in a hundred takes a second and the others a millisecond; where they are is the same each time."""
+    waits_s = tail_waits(Workload("tail", items=3000))
+    assert (waits_s.count(1.0), waits_s.count(0.001)) == (30, 2970)
+    assert tail_waits(Workload("tail", items=3000, threads=8)) == waits_s
+
+
+def test_a_session_has_one_number_of_threads_and_the_sizes_take_turns() -> None:
+    """On each number of threads all contenders of `tail` follow each other, each in a session of its own."""
+    sessions = COMPARISONS["tail"](quick=False).sessions
+    threads = [{workload.threads for workload in workloads} for _, workloads in sessions]
+    assert threads == [{2}] * 5 + [{8}] * 5 + [{32}] * 5
+    assert [name for name, _ in sessions[:5]] == [name for name, _ in sessions[5:10]]
+    assert len({name for name, _ in sessions[:5]}) == 5
 
 
 def test_chunks_of_a_stream_keep_their_size() -> None:
