@@ -10,7 +10,7 @@ from .codec.adapters import is_registrable, register_type, travels
 from .codec.envelope import COMPRESSIONS, Compression, is_encoded
 from .codec.msgpack_codec import decode, encode
 from .codec.references import Reference, ReferenceSource
-from .codec.sequences import SequenceEncoder
+from .codec.sequences import LARGE_BYTES, SequenceEncoder
 from .counting import CountingStore
 from .deadline import remaining_s, within
 from .errors import (
@@ -44,6 +44,7 @@ from .write_once import put_once
 
 __all__ = [
     "COMPRESSIONS",
+    "LARGE_BYTES",
     "Body",
     "BucketNotFound",
     "ChangedType",

@@ -43,6 +43,11 @@ def write_incrementally(value: Any, stream: BytesIO, *, pack: Callable[[Any], by
         stream.write(pack(value))
 
 
+def pack_members(members: list[Any], *, pack: Callable[[Any], bytes]) -> memoryview:
+    """Return the packed members one after the other: `pack(members)` without the header of the list."""
+    return memoryview(pack(members))[len(_header(_LIST, len(members))) :]
+
+
 def _write_text(text: str, stream: BytesIO) -> None:
     start = stream.tell()
     stream.write(_long_header(_TEXT, 0))
@@ -65,7 +70,7 @@ def _write_list(members: list[Any], stream: BytesIO, pack: Callable[[Any], bytes
             for member in block:
                 write_incrementally(member, stream, pack=pack, levels=levels)
         else:
-            stream.write(memoryview(pack(block))[len(_header(_LIST, len(block))) :])
+            stream.write(pack_members(block, pack=pack))
         first += run
         run = _next_run(run, stream.tell() - before)
 

@@ -36,8 +36,8 @@ from .references import FetchRange, ReferencedRange, ReferencedValues, read_rang
 
 _PACKER_BYTES: Final = 16 * 1024
 _NESTED_PACKER_BYTES: Final = 1024
-# Errors of the packer where a value cannot travel, or not by the fast path.
-_REFUSALS: Final = (TypeError, ValueError, BufferError, OverflowError, RecursionError, ExtensionTypeError)
+REFUSALS: Final = (TypeError, ValueError, BufferError, OverflowError, RecursionError, ExtensionTypeError)
+"""Errors of `Encoder.pack_quickly` where a value cannot travel, or only by the slow path."""
 
 
 def encode(
@@ -147,13 +147,15 @@ class Encoder:
 
     Attributes:
         buffers: The out-of-band buffers of the values, which the caller writes.
+        pack_quickly: The packer itself, for an encoder without `default`. Where it raises, which may be one of
+            `REFUSALS`, the caller rewinds the buffers; `pack` may then succeed, or names what does not travel.
     """
 
     def __init__(self, default: Callable[[object], object] | None = None) -> None:
         self.buffers = OutOfBandBuffers()
         self._default = default
         self._replaced: dict[int, tuple[object, object]] = {}
-        self._pack = self._new_packer(_PACKER_BYTES).pack
+        self.pack_quickly: Callable[[object], bytes] = self._new_packer(_PACKER_BYTES).pack
         self._nested: list[msgpack.Packer] = []
         self._depth = 0
 
@@ -170,9 +172,8 @@ class Encoder:
         size = self.buffers.size
         try:
             try:
-                packed: bytes = self._pack(value)
-                return packed
-            except _REFUSALS:
+                return self.pack_quickly(value)
+            except REFUSALS:
                 # The packer cannot say where it failed: the diagnosis meets the same value again.
                 self.buffers.rewind(size)
             return self._pack_slowly(value, name())
@@ -192,9 +193,9 @@ class Encoder:
         start, size = stream.tell(), self.buffers.size
         try:
             try:
-                write_incrementally(value, stream, pack=self._pack)
+                write_incrementally(value, stream, pack=self.pack_quickly)
                 return
-            except _REFUSALS:
+            except REFUSALS:
                 stream.seek(start)
                 stream.truncate()
                 self.buffers.rewind(size)

@@ -547,12 +547,12 @@ def test_hand_over_reuses_the_memory_of_a_chunk() -> None:
 def test_a_view_of_a_chunk_must_not_be_kept() -> None:
     """A view of a chunk that was handed over makes the next item fail; copies may be kept."""
     encoder = SequenceEncoder()
-    views: list[memoryview] = []
+    kept: list[memoryview] = []
     encoder.add("first")
-    encoder.hand_over(lambda chunk: views.append(memoryview(chunk)))
+    encoder.hand_over(lambda chunk: kept.append(memoryview(chunk)))
     with pytest.raises(BufferError):
         encoder.add("second")
-    views.clear()
+    kept.clear()
     encoder.add("second")
     with pytest.raises(ZeroDivisionError):
         encoder.hand_over(lambda chunk: 1 // 0)

@@ -36,9 +36,9 @@ VERBS: dict[str, Callable[[ObjectStore], object]] = {
 }
 
 
-def took_s(act: Callable[[], object], *, text: str) -> float:
+def took_s(act: Callable[[], object], *, said: str) -> float:
     began = time.monotonic()
-    with pytest.raises(StorageUnavailable, match=text):
+    with pytest.raises(StorageUnavailable, match=said):
         act()
     return time.monotonic() - began
 
@@ -59,7 +59,7 @@ def test_a_callers_limit_holds(
             if act is trickling_body and name in ("put", "put once", "head", "delete"):
                 continue  # complete without a body, or refused at its first byte, which is no XML
             with within(0.2):
-                took = took_s(lambda verb=verb: verb(store), text=r"within 0\.2 s")  # type: ignore[misc]
+                took = took_s(lambda verb=verb: verb(store), said=r"within 0\.2 s")  # type: ignore[misc]
             assert took < SLACK_S, name
 
 
@@ -69,7 +69,7 @@ def test_a_call_ends_in_time_without_a_tls_handshake(aws_environment: Callable[[
     with behaving(silent) as host:
         aws_environment(f"https://{host}")
         with within(0.2):
-            assert took_s(lambda: open_store(f"s3://bucket?client={client}").get("a"), text=r"within 0\.2 s") < SLACK_S
+            assert took_s(lambda: open_store(f"s3://bucket?client={client}").get("a"), said=r"within 0\.2 s") < SLACK_S
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
@@ -86,10 +86,10 @@ def test_a_call_ends_in_time_if_a_credential_helper_hangs(
     store = open_store(f"s3://bucket?client={client}")
     for _ in range(2):
         with within(0.3):
-            assert took_s(lambda: store.get("a"), text=r"within 0\.3 s") < SLACK_S
+            assert took_s(lambda: store.get("a"), said=r"within 0\.3 s") < SLACK_S
     helper.write_text('#!/bin/sh\necho \'{"Version": 1, "AccessKeyId": "k", "SecretAccessKey": "s"}\'\n')
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, reach_s=0.1))
-    took_s(lambda: store.get("a"), text="got no whole answer")
+    took_s(lambda: store.get("a"), said="got no whole answer")
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
@@ -103,7 +103,7 @@ def test_a_call_ends_in_time_if_the_resolver_hangs(
     try:
         with within(0.3):
             store = open_store(f"s3://bucket?client={client}")
-            assert took_s(lambda: store.delete(["a"]), text=r"within 0\.3 s") < SLACK_S
+            assert took_s(lambda: store.delete(["a"]), said=r"within 0\.3 s") < SLACK_S
     finally:
         over.set()
 
@@ -124,9 +124,9 @@ def test_the_default_limit_holds_for_all_requests(
         with suppress(StorageUnavailable):
             store.delete(["a"])  # makes a client
         for name in ("put", "get", "head", "list"):
-            took = took_s(lambda name=name: VERBS[name](store), text="s3://bucket")  # type: ignore[misc]
+            took = took_s(lambda name=name: VERBS[name](store), said="s3://bucket")  # type: ignore[misc]
             assert took < SLACK_S, name
-        assert took_s(lambda: store.delete(["a"]), text=host) < SLACK_S
+        assert took_s(lambda: store.delete(["a"]), said=host) < SLACK_S
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
@@ -138,9 +138,9 @@ def test_a_call_to_a_dead_server_ends_soon(
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, reach_s=0.4, connect_s=0.2, pause_s=0.01))
     aws_environment("http://127.0.0.1:1")
     store = open_store(f"s3://bucket?client={client}")
-    store_made = took_s(lambda: store.get("a"), text="127.0.0.1:1")
+    store_made = took_s(lambda: store.get("a"), said="127.0.0.1:1")
     assert store_made < 5
-    assert took_s(lambda: store.put("a", b"x"), text="127.0.0.1:1") < SLACK_S
+    assert took_s(lambda: store.put("a", b"x"), said="127.0.0.1:1") < SLACK_S
 
 
 def test_requests_to_a_busy_server_end_at_the_limit(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +150,10 @@ def test_requests_to_a_busy_server_end_at_the_limit(script: Script, monkeypatch:
     """
     script(Answer(503, "SlowDown"))
     store = open_store("s3://bucket?client=boto3")
-    took_s(lambda: store.get("a"), text="SlowDown")
+    took_s(lambda: store.get("a"), said="SlowDown")
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, pause_s=3000.0, pauses_end_s=1e9))
     with within(20):
-        assert took_s(lambda: store.get("a"), text="SlowDown") < 10
+        assert took_s(lambda: store.get("a"), said="SlowDown") < 10
 
 
 def test_a_large_body_has_more_time(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:

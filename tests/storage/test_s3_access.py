@@ -324,7 +324,7 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
 @pytest.mark.parametrize(
-    ("text", "error_type", "message"),
+    ("text", "kind", "said"),
     [
         ("[profile other]\n", StorageDenied, "mine"),
         ("[profile mine]\naws_secret_access_key sesame\n", StorageError, "AWS_CONFIG_FILE"),
@@ -337,13 +337,13 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     ids=["no profile", "no config", "helper fails", "helper babbles", "no source", "bad region", "bad endpoint"],
 )
 def test_failures_of_the_chain_are_storage_errors(
-    profile: Callable[[str], None], text: str, error_type: type[StorageError], message: str, client: str
+    profile: Callable[[str], None], text: str, kind: type[StorageError], said: str, client: str
 ) -> None:
     """Failures while a client is made become errors of this package, with the remedy and without a secret."""
     profile(text)
     store = open_store(f"s3://bucket?client={client}")
     for act in (lambda: store.put("a", b""), lambda: store.get("a"), lambda: [*store.list("x/")]):
-        with pytest.raises(error_type, match=message) as caught:
+        with pytest.raises(kind, match=said) as caught:
             act()
         assert isinstance(caught.value, StorageError)
         assert "sesame" not in f"{caught.value} {caught.value.__cause__!r}"

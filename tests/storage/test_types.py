@@ -146,8 +146,8 @@ def state(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return ("enum", type(value), str(value), value.value)
     if isinstance(value, pydantic.BaseModel):
-        attributes = value.__getstate__()
-        return (type(value), [state(attributes[name]) for name in sorted(attributes)])
+        kept = value.__getstate__()
+        return (type(value), [state(kept[name]) for name in sorted(kept)])
     if isinstance(value, Point):
         return (type(value), [state(getattr(value, each.name)) for each in fields(value)])
     if isinstance(value, Box):
@@ -217,15 +217,15 @@ def test_a_value_is_restored_by_its_state() -> None:
     named = Named(1)
     named.made = 8
     assert named.length == 2
-    decoded = decode(encode(named))
-    assert (decoded, decoded.name, decoded.made) == (named, "n!", 8)
-    assert vars(decoded).keys() == {"x", "y", "made", "name"}
+    found = decode(encode(named))
+    assert (found, found.name, found.made) == (named, "n!", 8)
+    assert vars(found).keys() == {"x", "y", "made", "name"}
     model = Model.model_construct(inner=1, size="no number")
     model._secret = {1, 2}
-    decoded = decode(encode(model))
-    assert decoded.size == "no number"
-    assert decoded._secret == {1, 2}
-    assert decoded.model_fields_set == {"inner", "size"}
+    found = decode(encode(model))
+    assert found.size == "no number"
+    assert found._secret == {1, 2}
+    assert found.model_fields_set == {"inner", "size"}
 
 
 @pytest.mark.parametrize(
@@ -268,11 +268,11 @@ def test_types_that_pydantic_parses_are_restored(zone: str) -> None:
     visit = Visit.model_validate(
         {"at": f"2024-01-01T00:00:00{zone}", "when": f"12:00{zone}", "page": "https://example.org/ä"}
     )
-    decoded = decode(encode(visit))
-    assert decoded == visit
-    assert (type(decoded.at.tzinfo), repr(decoded.at)) == (type(visit.at.tzinfo), repr(visit.at))
-    assert repr(decoded.when) == repr(visit.when)
-    assert type(decoded.page) is pydantic.HttpUrl
+    found = decode(encode(visit))
+    assert found == visit
+    assert (type(found.at.tzinfo), repr(found.at)) == (type(visit.at.tzinfo), repr(visit.at))
+    assert repr(found.when) == repr(visit.when)
+    assert type(found.page) is pydantic.HttpUrl
 
 
 class UnregisteredEnum(enum.IntEnum):
@@ -445,9 +445,9 @@ def test_arrays_inside_objects_are_not_copied() -> None:
     """An array in a dataclass is an out-of-band buffer, like any other array."""
     numpy = pytest.importorskip("numpy")
     data = encode(Point(numpy.arange(1000)))
-    decoded = decode(data)
-    assert decoded.x.base is not None
-    assert (decoded.x == numpy.arange(1000)).all()
+    found = decode(data)
+    assert found.x.base is not None
+    assert (found.x == numpy.arange(1000)).all()
 
 
 def test_a_reader_without_the_class_raises_a_typed_error(tmp_path: Path) -> None:
