@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ from storage import ObjectInfo, ObjectStore, PackReader, SequenceEncoder, decode
 from .stages import Span
 
 _METHODS: dict[str, list[tuple[type[Any], str]]] = {
-    "validate": [(Declaration, "validate"), (Binding, "check_item")],
-    "encode": [(SequenceEncoder, "add"), (SequenceEncoder, "finish")],
+    "validate": [(Declaration, "validate"), (Binding, "check_item"), (Binding, "check_items")],
+    "encode": [(SequenceEncoder, name) for name in ("add", "add_all", "add_soon", "finish")],
     "get": [(PackReader, "read")],
-    "run": [(Binding, "call_setup"), (Binding, "call_process")],
+    "run": [(Binding, "call_setup")],
     "combine": [(Binding, "call_combine")],
     "join": [(Binding, "call_join")],
     "publish": [(CeleryDispatcher, name) for name in ("send_setup", "send_chunks", "send_join")],
@@ -42,7 +42,7 @@ _FUNCTIONS: list[tuple[str, Callable[..., Any], bool]] = [
     ("setup", run_setup, False),
     ("process", run_process, False),
     ("join", run_join, False),
-    ("barrier", barrier.complete_after, True),
+    ("barrier", barrier.find_first_missing, True),
     ("barrier", barrier.completion_of, True),
 ]
 
@@ -125,6 +125,12 @@ def install(directory: Path, app: Any) -> None:
     for stage, owners in _METHODS.items():
         for owner, method in owners:
             setattr(owner, method, recorder.wrap(getattr(owner, method), stage))
+    bind = Binding.bind_process
+
+    def bind_recorded(binding: Binding, parameters: Mapping[str, Any]) -> Callable[..., Any]:
+        return recorder.wrap(bind(binding, parameters), "run")
+
+    Binding.bind_process = bind_recorded  # type: ignore[assignment, method-assign]
     app.send_task = recorder.wrap(app.send_task, "publish")
     # A waiting caller's requests to the store are part of its notification.
     job.Job.get = recorder.wrap(job.Job.get, "notify", whole=True)  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from storage import StorageUnavailable, within
@@ -15,13 +16,14 @@ from . import retry as retrying
 from . import sweep
 from .errors import JobTimeout
 from .hints import NoWorkerHint
+from .records.batch import Landed, ResultEntry
 from .records.failure import FailedItem, Failure
 from .records.keys import check_id
 from .records.ledger import Ledger
 from .records.models import Manifest, Outcome, OutcomeStatus
 from .runtime import CachedJob, PollingOnly, Runtime
 from .stages import conclude
-from .stages.result_reader import ChunkFailed, chunk_values
+from .stages.result_reader import ChunkFailed, entry_values
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -164,7 +166,7 @@ class Job(Generic[R]):
         if outcome is None:
             self.ledger.intent()
         manifest = self._find_manifest()
-        landed = self.ledger.landed(manifest.setup_id) if manifest else {}
+        landed = self.ledger.landed(manifest.setup_id) if manifest else Landed()
         done = len(landed)
         if outcome is not None:
             state = JobState(outcome.status)
@@ -172,7 +174,7 @@ class Job(Generic[R]):
             state = JobState.LAUNCHED
         else:
             state = JobState.PROCESSING if done < manifest.chunks else JobState.JOINING
-        failed = sum(landed.values())
+        failed = landed.failed_count
         if manifest is None:
             return Progress(state, done, None, None, failed)
         return Progress(state, done, manifest.chunks, manifest.items, failed)
@@ -223,20 +225,24 @@ class Job(Generic[R]):
         """Yield the results of process in item order, each as soon as it and all before it exist.
 
         A job that tolerates failures yields a `FailedItem` in the place of each failed item. A job with `combine`
-        yields one combined value per chunk, and after it a `FailedItem` for each failed item of the chunk.
+        yields one combined value per chunk or batch, and after a chunk's value a `FailedItem` for each failed item.
 
         Raises:
             JobFailed: From the iterator, when the job has ended and the next result will never come.
         """
         manifest = self._wait_for_manifest()
-        for chunk in range(manifest.chunks):
-            self._wait_for_chunk(manifest, chunk)
-            try:
-                tolerant = self._open().options.policy.tolerant
-                yield from chunk_values(self.ledger, manifest.setup_id, chunk, tolerant=tolerant)
-            except ChunkFailed as error:
-                # The worker that gave the chunk up may not have written the outcome yet.
-                raise error.failure.to_error(self.id, self._open().intent.task) from None
+        chunk = 0
+        while chunk < manifest.chunks:
+            for entry in self._wait_for_results(manifest, chunk):
+                if entry.index != chunk:
+                    break
+                try:
+                    tolerant = self._open().options.policy.tolerant
+                    yield from entry_values(self.ledger, manifest.setup_id, entry, tolerant=tolerant)
+                except ChunkFailed as error:
+                    # The worker that gave the chunk up may not have written the outcome yet.
+                    raise error.failure.to_error(self.id, self._open().intent.task) from None
+                chunk += entry.count
 
     def remove(self) -> int:
         """Delete everything the store holds of this job, and return the number of deleted objects.
@@ -298,11 +304,15 @@ class Job(Generic[R]):
             self._raise_if_failed()
         raise AssertionError("unreachable: polls without end")
 
-    def _wait_for_chunk(self, manifest: Manifest, chunk: int) -> None:
+    def _wait_for_results(self, manifest: Manifest, chunk: int) -> Iterator[ResultEntry]:
+        """Return the objects with results from a chunk on, in chunk order, once the first of them holds that chunk."""
         for _ in self._polls(None):
-            if self.ledger.has_result(manifest.setup_id, chunk):
-                return
+            entries = self.ledger.result_entries(manifest.setup_id, first_chunk=chunk)
+            first = next(entries, None)
+            if first is not None and first.index == chunk:
+                return chain([first], entries)
             self._raise_if_failed()
+        raise AssertionError("unreachable: polls without end")
 
     def _raise_if_failed(self) -> None:
         outcome = self._find_outcome()

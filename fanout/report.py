@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .job import Job, JobState
+from .records.batch import BatchResult
 from .records.ledger import Ledger
 from .records.models import ChunkResult, Manifest, Node
 from .records.run_stats import RunStats
@@ -16,7 +17,7 @@ class StageCost:
     """The cost of one stage of a job.
 
     Attributes:
-        runs: Number of completed runs: 1, one per chunk, or one per node of combined results.
+        runs: Number of completed runs: 1, one per chunk or batch, or one per node of combined results.
         wall_s: Seconds from the first start to the last end.
         busy_s: Sum of the seconds of all runs.
         peak_bytes: Largest resident size of a process that ran it.
@@ -118,8 +119,8 @@ class JobReport:
         return lines
 
 
-def chunk_results(job: Job, manifest: Manifest | None = None) -> Iterator[ChunkResult]:
-    """Yield the records of the finished chunks, by index: times, memory, worker. One request each.
+def chunk_results(job: Job, manifest: Manifest | None = None) -> Iterator[ChunkResult | BatchResult]:
+    """Yield the records of the finished chunks and batches, in chunk order: times, memory, worker. One request each.
 
     Args:
         job: The job.
@@ -129,17 +130,21 @@ def chunk_results(job: Job, manifest: Manifest | None = None) -> Iterator[ChunkR
     manifest = manifest or ledger.manifest()
     if manifest is None:
         return
-    for chunk, failed in ledger.landed(manifest.setup_id).items():
-        result = ledger.result(manifest.setup_id, chunk, failed)
+    for entry in ledger.result_entries(manifest.setup_id):
+        result: ChunkResult | BatchResult | None
+        if entry.width > 1:
+            result = ledger.batch_result(manifest.setup_id, entry.index, entry.width)
+        else:
+            result = ledger.result(manifest.setup_id, entry.index, entry.failed)
         if result is not None:
             yield result
 
 
 def _read_nodes(ledger: Ledger, setup_id: str) -> Iterator[Node]:
     """Yield the records of the combined values above the chunks, by level. One request each."""
-    for level, entries in ledger.tree(setup_id).items():
-        for index, failed in entries.items():
-            node = ledger.node(setup_id, level, index, failed)
+    for level, nodes in ledger.tree(setup_id).items():
+        for entry in nodes.entries:
+            node = ledger.node(setup_id, level, entry.index, entry.failed)
             if node is not None:
                 yield node
 

@@ -11,7 +11,7 @@ from typing import Any, overload
 from .records.failure import FailedItem
 
 WINDOW = 8
-"""Most chunks in memory while the results are iterated."""
+"""Most objects in memory while the results are iterated."""
 
 
 class Results(Sequence[Any]):
@@ -19,17 +19,17 @@ class Results(Sequence[Any]):
 
     If the task has a `combine`, they are the combined values in the same order, at most 32.
 
-    The sequence fetches chunk by chunk as it is read. `for`, `len`, `sum`, indices and slices work, and it may be read
-    more than once. Reading holds at most 8 chunks in memory; `list(results)` holds them all.
+    The sequence fetches object by object as it is read. `for`, `len`, `sum`, indices and slices work, and it may be
+    read more than once. Reading holds at most 8 chunks or batches in memory; `list(results)` holds them all.
 
     In a job that tolerates failures, a `FailedItem` takes the place of each failed item's result. `good` skips them,
     and `failures` gives only them. Combined values contain no failed items; `failed` is their number.
 
     Args:
-        chunks: Number of chunks.
+        objects: Number of objects that hold the results: of a chunk, or of a batch of chunks.
         items: Number of items.
-        fetch: Returns the results of the chunk with an index.
-        first_items: Returns the index of each chunk's first item, ascending. Called for an index or a slice.
+        fetch: Returns the results in the object with an index.
+        first_items: Returns the index of each object's first item, ascending. Called for an index or a slice.
         failed: Number of failed items.
 
     Attributes:
@@ -38,14 +38,14 @@ class Results(Sequence[Any]):
 
     def __init__(
         self,
-        chunks: int,
+        objects: int,
         items: int,
         fetch: Callable[[int], list[Any]],
         first_items: Callable[[], list[int]],
         failed: int = 0,
     ) -> None:
         self.failed = failed
-        self._chunks = chunks
+        self._objects = objects
         self._items = items
         self._fetch = fetch
         self._first_items = first_items
@@ -68,16 +68,16 @@ class Results(Sequence[Any]):
         return (result for result in self if isinstance(result, FailedItem)) if self.failed else iter(())
 
     def chunks(self) -> Iterator[list[Any]]:
-        """Yield the results of each chunk, fetching ahead."""
-        if self._chunks <= 1:
-            yield from map(self._fetch, range(self._chunks))
+        """Yield the results in each object, fetching ahead."""
+        if self._objects <= 1:
+            yield from map(self._fetch, range(self._objects))
             return
         # no limit: each fetch ends with the limits of the store
-        with ThreadPoolExecutor(min(WINDOW, self._chunks), thread_name_prefix="fanout-results") as pool:
+        with ThreadPoolExecutor(min(WINDOW, self._objects), thread_name_prefix="fanout-results") as pool:
             ahead: deque[Future[list[Any]]] = deque()
             try:
-                for chunk in range(self._chunks):
-                    ahead.append(pool.submit(self._fetch, chunk))
+                for index in range(self._objects):
+                    ahead.append(pool.submit(self._fetch, index))
                     if len(ahead) >= WINDOW:
                         yield ahead.popleft().result()  # no limit: each fetch ends with those of the store
                 while ahead:
@@ -100,11 +100,11 @@ class Results(Sequence[Any]):
             raise IndexError(f"result {index} of {self._items}")
         if self._starts is None:
             self._starts = self._first_items()
-        chunk = bisect_right(self._starts, position) - 1
+        held_by = bisect_right(self._starts, position) - 1
         last = self._last
-        if last is None or last[0] != chunk:
-            last = self._last = (chunk, self._fetch(chunk))
-        return last[1][position - self._starts[chunk]]
+        if last is None or last[0] != held_by:
+            last = self._last = (held_by, self._fetch(held_by))
+        return last[1][position - self._starts[held_by]]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):
@@ -114,4 +114,4 @@ class Results(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<Results: {self._items} items in {self._chunks} chunks>"
+        return f"<Results: {self._items} items in {self._objects} objects>"

@@ -106,8 +106,8 @@ def _check_packs(job: CachedJob, manifest: Manifest) -> None:
     """Refuse a job if a pack of a chunk that must run is gone."""
     # A chunk with failed items in the ended generation runs again in the next one.
     ledger = job.ledger
-    completion = completion_of(ledger, manifest, combines=job.intent.combines, by=new_token())
-    chunks = [*completion.missing, *(chunk for chunk, failed in completion.landed.items() if failed)]
+    completion = completion_of(ledger, manifest, combines=job.intent.combines)
+    chunks = [*completion.missing, *completion.landed.failed]
     stored = {info.key for info in ledger.store.list(ledger.keys.packs(manifest.setup_id))}
     for key in _packs(job, manifest, chunks):
         if key not in stored:
@@ -127,12 +127,11 @@ def _packs(job: CachedJob, manifest: Manifest, chunks: Iterable[int]) -> Iterabl
             record = job.ledger.shard(manifest, shard)
         except ObjectNotFound as error:
             raise _input_gone(job, key) from error
-        locations = enumerate(record.locations, start=record.first_chunk)
         yield from sorted(
             {
                 job.ledger.keys.pack(manifest.setup_id, location.slice_.pack)
-                for chunk, location in locations
-                if chunk in wanted
+                for first, location in record.batches.items()
+                if not wanted.isdisjoint(range(first, first + len(location.sizes)))
             }
         )
 

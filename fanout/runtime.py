@@ -115,6 +115,7 @@ class CachedJob:
         expires_at: When the message of setup expires; None for never, and after a retry.
         parameters: Its parameters.
         cached_ended: Whether this process has seen that the job ended. Reading it makes no request.
+        done: A chunk before which this process has seen every chunk of the manifest's setup done, in this generation.
         verified_at: Monotonic time at which this process last saw that the job was not removed.
     """
 
@@ -128,9 +129,12 @@ class CachedJob:
         self.parameters = Parameters(intent.inline, dict(intent.references))
         self._packs = PackReader(ledger.store)
         self._parameter_values: dict[str, Any] = {}
+        self._loaded: set[str] = set()
+        """Names of parameters that were loaded, if the job has them."""
         self._manifest: Manifest | None = None
         self._manifest_checked_at = float("-inf")
         self.cached_ended = False
+        self.done = 0
         self._ended_checked_at = float("-inf")
         self.verified_at = time.monotonic()
         self._lock = threading.Lock()
@@ -167,8 +171,10 @@ class CachedJob:
             sources: A list that gets the parameters fetched now whose byte ranges a chunk may refer to; None for none.
         """
         with self._lock:
-            missing = [name for name in names if name not in self._parameter_values]
-            self._parameter_values |= self.parameters.load(missing, self.ledger.store, sources=sources)
+            missing = [name for name in names if name not in self._loaded]
+            if missing:
+                self._parameter_values |= self.parameters.load(missing, self.ledger.store, sources=sources)
+                self._loaded.update(missing)
             return {name: self._parameter_values[name] for name in names if name in self._parameter_values}
 
     def items(self, setup_id: str, slice_: Slice) -> list[dict[str, Any]]:
@@ -236,6 +242,8 @@ class Runtime:
         listener: Returns, for a job id, the completion listener of a waiting caller.
         debouncer: Runs deferred work when this process is idle. Without it, work is not deferred.
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
+        batch_chunks: Most chunks that one message carries, if they are small. An engine of which messages cost nothing
+            sends each chunk alone.
     """
 
     def __init__(
@@ -251,6 +259,7 @@ class Runtime:
         listener: Callable[[str], AbstractContextManager[CompletionListener]] | None = None,
         debouncer: Debouncer | None = None,
         check_wait: Callable[[str], None] | None = None,
+        batch_chunks: int = 1,
     ) -> None:
         self.store = store
         self.config = config
@@ -262,6 +271,7 @@ class Runtime:
         self.listener = listener or (lambda job_id: nullcontext(PollingOnly()))
         self.debouncer = debouncer
         self.check_wait = check_wait or (lambda job_id: None)
+        self.batch_chunks = batch_chunks
         self.timers = Timers()
         self._clock = StoreClock(store)
         self._jobs: OrderedDict[tuple[str, str, int], CachedJob] = OrderedDict()

@@ -175,7 +175,7 @@ class _StalledJob:
         if manifest is None:
             return self._move_setup()
         combines = self._job.intent.combines
-        completion = completion_of(self._job.ledger, manifest, combines=combines, by=self._token)
+        completion = completion_of(self._job.ledger, manifest, combines=combines)
         return self._move_chunks(manifest, completion) if completion.due else self._move_join(Move.JOIN_SENT)
 
     def _move_setup(self) -> Move:

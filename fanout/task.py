@@ -108,8 +108,8 @@ class ForkJoinTask(Generic[R]):
         types: Classes whose values may travel in parameters, items, results and the value: dataclasses, attrs classes,
             named tuples, enums and Pydantic models. The task registers each, as `register_type` does.
         validator: A subclass of `cerberus.Validator` with rules, types or normalisation of its own.
-        chunk_items, chunk_count, chunk_bytes, max_item_bytes, parallelism, max_attempts, deadline_s, tolerate,
-            min_success, compression: See `Options`.
+        chunk_items, chunk_count, chunk_bytes, max_item_bytes, max_attempts, deadline_s, tolerate, min_success,
+            compression: See `Options`.
 
     Raises:
         DeclarationError: When the class is declared; names the class, the step and the argument.
@@ -123,7 +123,6 @@ class ForkJoinTask(Generic[R]):
     chunk_count: ClassVar[int | None] = None
     chunk_bytes: ClassVar[int] = 8 * MIB
     max_item_bytes: ClassVar[int] = GIB
-    parallelism: ClassVar[int] = 32
     max_attempts: ClassVar[int] = 3
     deadline_s: ClassVar[float | None] = None
     tolerate: ClassVar[int | float | None] = None

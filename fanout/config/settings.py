@@ -109,12 +109,12 @@ class Options:
     """Options of a job: its chunks, attempts, failures and deadline. Set on the task class, or for one call.
 
     Attributes:
-        chunk_items: Items per chunk, exactly; the last chunk may have fewer.
+        chunk_items: Items per chunk, exactly; the last chunk may have fewer. Without it and `chunk_count`, a chunk has
+            one item, or more in a job of over 8,000 items: small and quick chunks share messages and objects.
         chunk_count: Number of chunks, as even as possible. Setup must return a sized collection.
         chunk_bytes: Size of its encoded items at which a chunk is closed.
         max_item_bytes: Largest encoded size of one item. Setup refuses a larger item, because a worker must hold it in
             full, and a store takes at most 5 GiB in one request.
-        parallelism: Number of workers to plan for if neither of the first two is given: about 4 chunks per worker.
         max_attempts: Attempts of a chunk, those that killed their worker included, after which the chunk fails.
         deadline_s: Seconds after launch at which the job fails if it has not ended; None for never.
         tolerate: Items that may fail without failing the job, as a count (`int`) or a fraction (`float`). Join gets a
@@ -128,7 +128,6 @@ class Options:
     chunk_count: int | None = None
     chunk_bytes: int = 8 * MIB
     max_item_bytes: int = GIB
-    parallelism: int = 32
     max_attempts: int = 3
     deadline_s: float | None = None
     tolerate: Share | None = None
@@ -136,9 +135,7 @@ class Options:
     compression: Compression = "none"
 
     def __post_init__(self) -> None:
-        _check_counts(
-            self, "chunk_items", "chunk_count", "parallelism", "max_attempts", "chunk_bytes", "max_item_bytes"
-        )
+        _check_counts(self, "chunk_items", "chunk_count", "max_attempts", "chunk_bytes", "max_item_bytes")
         _check_positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")

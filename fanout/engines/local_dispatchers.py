@@ -18,6 +18,7 @@ from storage import open_store
 from ..config.settings import Config
 from ..declaration.definition import Declaration
 from ..records.chunk_ref import ChunkRef
+from ..records.keys import GROUP_WIDTH
 from ..records.models import Intent
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
@@ -34,9 +35,11 @@ class LocalDispatcher(abc.ABC):
 
     Attributes:
         runtime: The runtime that its steps work with. Set it before the first chunk is sent.
+        batch_chunks: Most chunks per batch.
     """
 
     runtime: Runtime
+    batch_chunks = GROUP_WIDTH
 
     def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
         raise AssertionError("no sweep handles a local job: its setup runs in the caller")
@@ -206,6 +209,9 @@ class ProcessDispatcher(_PoolDispatcher):
         store_url: URL of the store, which the worker processes open.
         workers: Number of processes; the machine's processors if not given.
     """
+
+    batch_chunks = 1
+    """A worker process could share a batch out only at its end."""
 
     def __init__(self, task: Declaration, store_url: str, workers: int | None) -> None:
         self._task = task

@@ -10,7 +10,8 @@ made here can name an object of another job.
              outcome · value/<digest>    how the job ended; a large value is an object of its own
              delivered                   the outcome was delivered
              input/<setup_id>/<pack>                        input/<setup_id>/index/<shard>
-             results/<setup_id>/<group>/<chunk>             complete/<setup_id>/<group>
+             results/<setup_id>/<group>/<chunk>
+             results/<setup_id>/<group>/<chunk>+<count>     results/<setup_id>/<group>/<chunk>+<count>.shared-<done>
              combined/<setup_id>/<level>/<group>/<node>
              attempts/<step>/<n>                            attempts/<step>/<n>.interrupted
              claims/<n> · claims/<n>.interrupted            heartbeats/<step> · resends/<n>
@@ -23,11 +24,16 @@ removed job can't mix with the job that has its id now.
 
 A `<step>` is `setup`, `join`, `<setup_id>/<chunk>` for process, or `combine/<setup_id>/<level>/<node>`.
 
+A batch of several chunks has the key `<chunk>+<count>`, by its first chunk. Its object holds the results of all of its
+chunks, or of the first few, and says how the others were shared out. `….shared-<done>` announces such an object, so
+that a listing shows it, with the number of chunks whose results it holds. Every chunk has exactly one object that holds
+its result.
+
 A chunk's result in which items failed has the key `<chunk>-<generation>-<failed>`, beside the key of a good result. So
 one listing shows both, and the key of the good result stays free. The same holds for a node of combined results.
 
 Generation 0 is the job before any retry. Each later generation has its start below `generations/<n>/`, and its own
-claims, outcome, delivery, group-complete markers, attempts, heartbeats and resends.
+claims, outcome, delivery, attempts, heartbeats and resends.
 """
 
 from __future__ import annotations
@@ -39,7 +45,8 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 GROUP_WIDTH = 32
-"""Number of chunks in a group. Their results share a prefix, so one listing shows whether the group is complete.
+"""Number of chunks in a group. Their results share a prefix, so one listing shows whether the group is complete. A
+batch lies in one group.
 
 It is also the number of results that are combined at once, and the most combined values that join gets."""
 
@@ -228,6 +235,17 @@ class JobKeys:
     def result(self, setup_id: str, chunk: int) -> str:
         return f"{self.result_group(setup_id, chunk // GROUP_WIDTH)}{chunk:08d}"
 
+    def batch_result(self, setup_id: str, chunk: int, count: int) -> str:
+        return f"{self.result(setup_id, chunk)}+{count:02d}"
+
+    def share_marker(self, setup_id: str, chunk: int, count: int, done: int) -> str:
+        return f"{self.batch_result(setup_id, chunk, count)}.shared-{done:02d}"
+
+    def before_result(self, setup_id: str, chunk: int) -> str:
+        """The last possible key before all results of a chunk and of batches that begin with it, for listings."""
+        group = self.result_group(setup_id, chunk // GROUP_WIDTH)
+        return f"{group}{chunk - 1:08d}~" if chunk % GROUP_WIDTH else group
+
     def bad_result(self, setup_id: str, chunk: int, failed: int) -> str:
         return f"{self.result(setup_id, chunk)}-{self.generation}-{failed:06d}"
 
@@ -243,12 +261,6 @@ class JobKeys:
     def bad_node(self, setup_id: str, level: int, node: int, failed: int) -> str:
         return f"{self.node(setup_id, level, node)}-{self.generation}-{failed:06d}"
 
-    def group_markers(self, setup_id: str) -> str:
-        return f"{self._scope}complete/{setup_id}/"
-
-    def group_marker(self, setup_id: str, group: int) -> str:
-        return f"{self.group_markers(setup_id)}{group:06d}"
-
     def attempts(self, step: str) -> str:
         return f"{self._scope}attempts/{step}/"
 
@@ -260,7 +272,7 @@ class JobKeys:
 
 
 def last_number(key: str) -> int:
-    """Return the number at the end of a key of a pack, result, group-complete marker, attempt or resend."""
+    """Return the number at the end of a key of a pack, result, attempt or resend."""
     return int(key.rsplit("/", 1)[1])
 
 
@@ -288,23 +300,32 @@ class ResultKey:
     """The parsed key of a result, or of a node of combined results.
 
     Attributes:
-        index: Index of the chunk, or of the node on its level.
+        index: Index of the chunk, of a batch's first chunk, or of the node on its level.
+        count: Number of chunks of the batch; 1 for a chunk alone and for a node.
+        shared: If the key announces that the batch may be shared out, the number of chunks that are done then.
         failed: Number of its failed items; 0 for a good one.
         generation: The generation that it belongs to if items failed. A good one belongs to all: None.
     """
 
     index: int
+    count: int = 1
+    shared: int | None = None
     failed: int = 0
     generation: int | None = None
 
     @classmethod
     def read(cls, key: str) -> ResultKey:
         """Parse a key."""
-        index, *rest = key.rsplit("/", 1)[1].split("-")
-        if not rest:
+        name = key.rsplit("/", 1)[1]
+        if "+" in name:
+            first, _, rest = name.partition("+")
+            count, _, done = rest.partition(".shared-")
+            return cls(int(first), int(count), int(done) if done else None)
+        index, *bad = name.split("-")
+        if not bad:
             return cls(int(index))
-        generation, failed = rest
-        return cls(int(index), int(failed), int(generation))
+        generation, failed = bad
+        return cls(int(index), failed=int(failed), generation=int(generation))
 
 
 def level_of(key: str) -> int:

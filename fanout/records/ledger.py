@@ -10,9 +10,9 @@ from storage import CorruptObject, ObjectInfo, ObjectStore, decode, digest
 
 from ..errors import JobNotFound
 from . import keys
-from .models import ChunkResult, Continuation, Generation, IndexShard, Intent, Manifest, Node, Note, Outcome
+from .models import Continuation, Generation, IndexShard, Intent, Manifest, Note, Outcome
 from .record_io import has_record, read_record, write_record
-from .run_ledger import RunLedger
+from .result_ledger import ResultLedger
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def job_ids(store: ObjectStore) -> Iterator[str]:
             yield job_id
 
 
-class Ledger(RunLedger):
+class Ledger(ResultLedger):
     """The records of one launch of a job, in one of its generations.
 
     Records are write-once: the first one written stays, and each `write_…` method returns the record that the store
@@ -167,119 +167,6 @@ class Ledger(RunLedger):
     def manifest(self) -> Manifest | None:
         """Return the manifest, if setup has written it."""
         return read_record(self.store, self.keys.manifest, Manifest)
-
-    # Process
-
-    def write_result(self, setup_id: str, result: ChunkResult) -> ChunkResult:
-        """Write a chunk's result; return the current result of the chunk. Log a run that gave other bytes.
-
-        A result with failed items has a key of its own, in this generation only, so that the key of a good result
-        stays free. Before writing it, one request checks whether another run of the chunk has given a result.
-        """
-        key = self.keys.result(setup_id, result.chunk)
-        if result.failed_count:
-            existing = self.current_result(setup_id, result.chunk)
-            if existing is not None:
-                return existing
-            key = self.keys.bad_result(setup_id, result.chunk, result.failed_count)
-        current = write_record(self.store, key, result)
-        if current is not result and current.content_digest() != result.content_digest():
-            _LOG.warning(
-                "job %s: chunk %d gave another result in a second run; the first result counts. "
-                "Is process deterministic?",
-                self.job_id,
-                result.chunk,
-            )
-        return current
-
-    def result(self, setup_id: str, chunk: int, failed: int = 0) -> ChunkResult | None:
-        """Return the chunk's good result, or its result of this generation with that number of failed items."""
-        key = self.keys.bad_result(setup_id, chunk, failed) if failed else self.keys.result(setup_id, chunk)
-        return read_record(self.store, key, ChunkResult)
-
-    def current_result(self, setup_id: str, chunk: int) -> ChunkResult | None:
-        """Return the chunk's result, good or bad, that counts in this generation. Two requests if there is one."""
-        failed = self._count_failed(self.keys.result(setup_id, chunk)).get(chunk)
-        return self.result(setup_id, chunk, failed) if failed is not None else None
-
-    def has_result(self, setup_id: str, chunk: int) -> bool:
-        """Return whether the chunk has a result, good or bad, without fetching it."""
-        return chunk in self._count_failed(self.keys.result(setup_id, chunk))
-
-    def landed(self, setup_id: str, group: int | None = None) -> dict[int, int]:
-        """Return chunk -> number of its failed items, for the chunks that have a result, ascending.
-
-        One request per 1,000 results. The good result of a chunk counts, else the one of this generation with the
-        fewest failed items. A bad result of an earlier generation does not count.
-
-        Args:
-            setup_id: The run of setup.
-            group: The group to list; None for all chunks.
-        """
-        return self._count_failed(
-            self.keys.results(setup_id) if group is None else self.keys.result_group(setup_id, group)
-        )
-
-    def finished_chunks(self, setup_id: str, group: int | None = None) -> list[int]:
-        """Return the indices of the chunks that have a result, ascending; see `landed`."""
-        return list(self.landed(setup_id, group))
-
-    def _count_failed(self, prefix: str) -> dict[int, int]:
-        failed_counts: dict[int, int] = {}
-        for info in self.store.list(prefix):
-            key = keys.ResultKey.read(info.key)
-            if key.generation in (None, self.generation):
-                # In the order of keys the good result comes first, then the one with the fewest failed items.
-                failed_counts.setdefault(key.index, key.failed)
-        return failed_counts
-
-    # Combine
-
-    def write_node(self, setup_id: str, node: Node) -> Node:
-        """Write a node of combined results; return the current node, as `write_result` does."""
-        key = self.keys.node(setup_id, node.level, node.index)
-        if node.failed:
-            failed = self._count_failed(key).get(node.index)
-            existing = self.node(setup_id, node.level, node.index, failed) if failed is not None else None
-            if existing is not None:
-                return existing
-            key = self.keys.bad_node(setup_id, node.level, node.index, node.failed)
-        current = write_record(self.store, key, node)
-        if current is not node and current.content_digest() != node.content_digest():
-            _LOG.warning(
-                "job %s: combining the same results again (level %d, node %d) gave another value; the first value "
-                "counts. Is combine deterministic?",
-                self.job_id,
-                node.level,
-                node.index,
-            )
-        return current
-
-    def node(self, setup_id: str, level: int, index: int, failed: int = 0) -> Node | None:
-        """Return the node over good results alone, or the node of this generation over that many failed items."""
-        good, bad = self.keys.node(setup_id, level, index), self.keys.bad_node(setup_id, level, index, failed)
-        return read_record(self.store, bad if failed else good, Node)
-
-    def nodes(self, setup_id: str, level: int, group: int) -> dict[int, int]:
-        """Return node -> number of failed items below it, for one group of a level, ascending; see `landed`."""
-        return self._count_failed(self.keys.node_group(setup_id, level, group))
-
-    def tree(self, setup_id: str) -> dict[int, dict[int, int]]:
-        """Return level -> node -> number of failed items below it, ascending. One request per 1,000 nodes."""
-        levels: dict[int, dict[int, int]] = {}
-        for info in self.store.list(self.keys.nodes(setup_id)):
-            key = keys.ResultKey.read(info.key)
-            if key.generation in (None, self.generation):
-                levels.setdefault(keys.level_of(info.key), {}).setdefault(key.index, key.failed)
-        return levels
-
-    def write_group_complete(self, setup_id: str, group: int, note: Note) -> None:
-        """Write the group-complete marker of a group. Overwrites."""
-        self.store.put(self.keys.group_marker(setup_id, group), note.to_bytes())
-
-    def complete_groups(self, setup_id: str) -> set[int]:
-        """List the groups that have a group-complete marker."""
-        return {keys.last_number(info.key) for info in self.store.list(self.keys.group_markers(setup_id))}
 
     # Outcome
 

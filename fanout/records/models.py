@@ -1,73 +1,21 @@
-"""The records of a job, as frozen values, and their form in bytes.
-
-Every record is one encoded mapping with its kind and format version, so that a reader of another version
-refuses it. Times are seconds since the epoch, sizes are bytes, indices start at 0.
-"""
+"""The records of a job, as frozen values. Times are seconds since the epoch, sizes are bytes, indices start at 0."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from storage import Content, CorruptObject, decode, digest, encode
+from storage import digest
 
 from ..errors import JobCancelled, JobFailed
 from .chunk_ref import ChunkLocation
 from .failure import FailedItem, Failure
+from .record import Record
 
 LISTED_FAILURES = 1_000
 """Most failed items that an outcome lists. It counts them all."""
-
-FORMAT = 1
-"""Version of the records' format. A reader refuses every other version."""
-
-
-class Record:
-    """A frozen value that the store holds as one object."""
-
-    __slots__ = ()
-    kind: ClassVar[str]
-
-    def to_bytes(self) -> bytes:
-        """Return the record's form in the store."""
-        body = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
-        return encode({"record": self.kind, "format": FORMAT, **body}, path=self.kind, default=_encode_field)
-
-    @classmethod
-    def from_bytes(cls, data: Content, *, key: str) -> Self:
-        """Return the record in `data`.
-
-        Raises:
-            CorruptObject: It is no such record, or another version of fanout wrote it. Names `key`.
-        """
-        body = decode(data, key=key)
-        if not isinstance(body, dict) or body.pop("record", None) != cls.kind:
-            raise CorruptObject(f"{key} is no {cls.kind} record of fanout", key=key)
-        version = body.pop("format", None)
-        if version != FORMAT:
-            raise CorruptObject(
-                f"{key} has record format {version!r}, this fanout reads {FORMAT}: corrupt, or upgrade fanout",
-                key=key,
-            )
-        try:
-            return cls(**body)
-        except TypeError as error:
-            raise CorruptObject(f"{key} lacks fields of a {cls.kind} record: {error}", key=key) from error
-
-
-def _encode_field(value: object) -> object:
-    """Return the encodable form of a value within a record."""
-    if isinstance(value, ChunkLocation):
-        return value.to_row()
-    if isinstance(value, Failure):
-        return {entry.name: getattr(value, entry.name) for entry in fields(value)}
-    if isinstance(value, FailedItem):
-        return value.to_dict()
-    if isinstance(value, StrEnum):
-        return value.value
-    raise TypeError(f"{type(value).__name__} can't be part of a record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +63,7 @@ class IndexShard(Record):
 
     Attributes:
         first_chunk: Index of the first of them.
-        rows: Their locations, as rows.
+        rows: The locations of the batches that setup made of them, as rows.
     """
 
     kind: ClassVar[str] = "index"
@@ -123,9 +71,15 @@ class IndexShard(Record):
     rows: list[Any]
 
     @property
-    def locations(self) -> list[ChunkLocation]:
-        """The locations, in chunk order."""
-        return [ChunkLocation.from_row(row) for row in self.rows]
+    def batches(self) -> dict[int, ChunkLocation]:
+        """Index of each batch's first chunk -> its location, in chunk order."""
+        locations: dict[int, ChunkLocation] = {}
+        chunk = self.first_chunk
+        for row in self.rows:
+            location = ChunkLocation.from_row(row)
+            locations[chunk] = location
+            chunk += len(location.sizes)
+        return locations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +93,7 @@ class Manifest(Record):
         input_bytes: Size of all chunks, encoded.
         shards: Digest of each index shard, in order; none if `rows` holds the locations.
         stats: Row of setup's `RunStats`.
-        rows: The chunks' locations, as rows, if there are fewer than `keys.INDEXED_CHUNKS`.
+        rows: The batches' locations, as rows, if there are fewer chunks than `keys.INDEXED_CHUNKS`.
     """
 
     kind: ClassVar[str] = "manifest"
@@ -333,7 +287,7 @@ class Outcome(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note(Record):
-    """A record that says no more than its key: a group-complete marker, claim, heartbeat, resend or delivery.
+    """A record that says no more than its key: a claim, heartbeat, resend or delivery, or that chunks are shared out.
 
     Attributes:
         by: Token of its writer.

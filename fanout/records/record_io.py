@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from storage import ObjectNotFound, ObjectStore, put_once
 
-from .models import Record
+from .record import Record
 
 R = TypeVar("R", bound=Record)
 

@@ -7,20 +7,23 @@ from collections.abc import Iterator, Sized
 from ..config.settings import Options
 from ..errors import ConfigError
 
-SINGLES = 128
-"""Number of chunks of one item with which a stream of unknown length begins."""
+SINGLES = 8 * 1024
+"""Number of chunks of one item with which a stream of unknown length begins. Its size doubles after that."""
 
-STEP = 64
+STEP = 1024
 """Number of chunks of one size, after which the size doubles."""
 
+COMBINING = 8
+"""Divisor of these numbers for a task with `combine`, where results are combined in each chunk first."""
 
-def chunk_sizes(options: Options, returned: object) -> Iterator[int]:
+
+def chunk_sizes(options: Options, returned: object, *, combines: bool = False) -> Iterator[int]:
     """Return the numbers of items of the chunks in order, as an iterator without end.
 
-    `chunk_items` and `chunk_count` are exact. Without them a collection of known length is cut into about 4 chunks for
-    each
-    of `parallelism` workers. A stream begins with 128 chunks of one item, and then the size doubles every 64 chunks:
-    700 items make 280 chunks, and a million make 955. A chunk may end earlier, at `chunk_bytes`.
+    `chunk_items` and `chunk_count` are exact. Without them a chunk has one item, up to some 8,000 items: small and
+    quick chunks share messages and objects, so that a chunk costs little. A larger collection of known length is cut
+    into 8,192 chunks of equal size. A stream begins with as many chunks of one item, and then the size doubles every
+    1,024 chunks: a million items make 17,400. A chunk may end earlier, at `chunk_bytes`.
 
     The collection is asked for its length only if the sizes depend on it. Items beyond that length are cut as a stream
     is, or into further chunks of the same size. A length that raises is unknown.
@@ -28,6 +31,7 @@ def chunk_sizes(options: Options, returned: object) -> Iterator[int]:
     Args:
         options: The job's options.
         returned: The iterable that setup returned.
+        combines: Whether the task has a `combine`. Then there are an eighth as many chunks.
 
     Raises:
         ConfigError: `chunk_count` is set, but the number of items is unknown.
@@ -42,9 +46,10 @@ def chunk_sizes(options: Options, returned: object) -> Iterator[int]:
                 "Use chunk_items, or neither"
             )
         return _even(items, options.chunk_count)
+    singles, step = (SINGLES // COMBINING, STEP // COMBINING) if combines else (SINGLES, STEP)
     if items is not None:
-        return _even_then_doubling(items, max(1, -(-items // (4 * options.parallelism))))
-    return _doubling()
+        return _even_then_doubling(items, max(1, -(-items // singles)), step)
+    return _doubling(singles, step)
 
 
 def _ask_length(returned: object) -> tuple[int | None, str]:
@@ -64,10 +69,10 @@ def _constant(size: int) -> Iterator[int]:
         yield size
 
 
-def _even_then_doubling(items: int, size: int) -> Iterator[int]:
+def _even_then_doubling(items: int, size: int, step: int) -> Iterator[int]:
     """Yield `size` until the sizes add up to `items`; then go on with the same size, which doubles."""
     yield from (size for _ in range(-(-items // size)))
-    yield from _doubling_from(size)
+    yield from _doubling_from(size, step)
 
 
 def _even(items: int, chunk_count: int) -> Iterator[int]:
@@ -78,12 +83,12 @@ def _even(items: int, chunk_count: int) -> Iterator[int]:
     yield from _constant(small or 1)
 
 
-def _doubling() -> Iterator[int]:
-    yield from (1 for _ in range(SINGLES))
-    yield from _doubling_from(2)
+def _doubling(singles: int, step: int) -> Iterator[int]:
+    yield from (1 for _ in range(singles))
+    yield from _doubling_from(2, step)
 
 
-def _doubling_from(size: int) -> Iterator[int]:
+def _doubling_from(size: int, step: int) -> Iterator[int]:
     while True:
-        yield from (size for _ in range(STEP))
+        yield from (size for _ in range(step))
         size *= 2

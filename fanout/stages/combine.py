@@ -15,6 +15,7 @@ from typing import Any
 
 from storage import encode
 
+from ..records.batch import Landed
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure, add_note
 from ..records.keys import GROUP_WIDTH, combine_step
@@ -30,7 +31,7 @@ from .result_reader import combined_values
 
 
 def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
-    """Combine the nodes above a chunk that are ready, and return whether the job is complete.
+    """Combine the nodes above some chunks that are ready, and return whether the job is complete.
 
     A node is ready if all entries below it exist. One listing per level. For each node one listing, one request to
     record the attempt, one to read each of at most 32 values, and one write. Memory: 8 of the values at a time, or all
@@ -42,7 +43,7 @@ def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, deliver
     Args:
         runtime: Store, settings and dispatcher.
         job: The job.
-        ref: The chunk, whose result exists.
+        ref: Chunks of one group, whose results exist.
         delivery: Earlier runs for the same message, as far as they are known.
 
     Raises:
@@ -74,7 +75,7 @@ class _Node:
     """A node that is ready to be combined: all entries below it exist."""
 
     def __init__(
-        self, runtime: Runtime, job: CachedJob, ref: ChunkRef, level: int, index: int, entries: dict[int, int]
+        self, runtime: Runtime, job: CachedJob, ref: ChunkRef, level: int, index: int, entries: Landed
     ) -> None:
         self._runtime = runtime
         self._job = job
@@ -84,7 +85,7 @@ class _Node:
         self._entries = entries
         self._step = combine_step(ref.setup_id, level, index)
         self._by = str(ref.chunk)
-        """The chunk instead of the run, so that a redelivered message recognises its own attempts."""
+        """The first chunk instead of the run, so that a redelivered message recognises its own attempts."""
         self._stopped = False
         """Whether the job ended before all values were read."""
         self._attempts = Attempts(job.ledger, self._step, by=self._by, now=runtime.now)
@@ -124,7 +125,7 @@ class _Node:
         node = Node(
             level=self._level,
             index=self._index,
-            failed=sum(self._entries.values()),
+            failed=self._entries.failed_count,
             values=values,
             stats=RunStats.since(started_at).to_row(),
         )

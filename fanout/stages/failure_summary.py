@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from storage import CorruptObject
 
+from ..records.batch import Landed
 from ..records.failure import FailedItem, Failure
 from ..records.models import LISTED_FAILURES
 from ..runtime import CachedJob
@@ -30,22 +30,19 @@ class FailureSummary:
     first: Failure | None
 
     @classmethod
-    def of(
-        cls, job: CachedJob, setup_id: str, landed: Mapping[int, int], *, failed: int | None = None
-    ) -> FailureSummary:
+    def of(cls, job: CachedJob, setup_id: str, landed: Landed, *, failed: int | None = None) -> FailureSummary:
         """Count all failed items, and read the first of them. One request for each chunk that is read.
 
         Args:
             job: The job.
             setup_id: Setup id of the chunks.
-            landed: Index of a chunk -> number of its items that failed, as `Ledger.landed` returns it.
+            landed: The chunks that have a result.
             failed: Number of items that are missing from the values of the join; None for all in `landed`. The numbers
                 differ if a good result came after its group was combined without it.
         """
         listed: list[FailedItem] = []
         first: Failure | None = None
-        failed_in = {chunk: count for chunk, count in sorted(landed.items()) if count}
-        for chunk, count in failed_in.items():
+        for chunk, count in landed.failed.items():
             if len(listed) >= LISTED_FAILURES:
                 break
             try:
@@ -61,7 +58,7 @@ class FailureSummary:
                     "process", failures[0].error, failures[0].reason, result.traceback_text, chunk, failures[0].item
                 )
             listed += failures
-        return cls(sum(failed_in.values()) if failed is None else failed, listed[:LISTED_FAILURES], first)
+        return cls(landed.failed_count if failed is None else failed, listed[:LISTED_FAILURES], first)
 
     def to_failure(self, job: CachedJob, items: int | None) -> Failure:
         """Return the failure of a job of which too many items failed.
@@ -85,13 +82,13 @@ class FailureSummary:
         return Failure("process", "TooManyFailed", reason, self.first.traceback_text if self.first else "")
 
 
-def too_many_failed(job: CachedJob, landed: Mapping[int, int], items: int | None) -> bool:
+def too_many_failed(job: CachedJob, landed: Landed, items: int | None) -> bool:
     """Return whether more items failed than the job tolerates. No request.
 
     Args:
         job: The job.
-        landed: Index of a chunk -> number of its items that failed.
+        landed: The chunks, or nodes, that have a result.
         items: Number of items of the job; None if it is not known yet.
     """
     allowed = job.options.policy.max_failed(items)
-    return allowed is not None and sum(landed.values()) > allowed
+    return allowed is not None and landed.failed_count > allowed

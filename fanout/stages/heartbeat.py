@@ -50,7 +50,7 @@ class Heartbeat:
         self._by = by
         self._tick_s = min(TICK_S, stall_s / 3)
         self._at_once = at_once
-        self._stop = threading.Event()
+        self._stop: threading.Event | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Heartbeat:
@@ -63,15 +63,19 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._timer.cancel() and self._thread is not None:
+            assert self._stop is not None
             self._stop.set()
             # A silent store must not hold up a step that has ended. A late heartbeat does no harm.
             self._thread.join(JOIN_S)
 
     def _start_thread(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=f"fanout-heartbeat-{self._step}", daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stop,), name=f"fanout-heartbeat-{self._step}", daemon=True
+        )
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         while True:
             try:
                 self._write()
@@ -80,7 +84,7 @@ class Heartbeat:
                 # The step itself will meet the store's error, and handles it.
                 _LOG.warning("job %s: %s: could not write its heartbeat: %s", self._ledger.job_id, self._step, error)
             # no limit: this thread ends with its step
-            if self._stop.wait(self._tick_s):
+            if stop.wait(self._tick_s):
                 return
 
     def _write(self) -> None:

@@ -63,7 +63,7 @@ def run_join(
     outcome = ledger.outcome()
     if outcome is not None and ledger.is_superseded():
         return None
-    complete = _read_if_complete(job, token) if outcome is None else None
+    complete = _read_if_complete(job) if outcome is None else None
     if outcome is None and complete is None:
         _LOG.warning("job %s: received a join, but chunks are missing; ignored", job_id)
         return None
@@ -89,12 +89,12 @@ def run_join(
     return _JoinRun(runtime, job, *complete, claim, token, delivery).run()
 
 
-def _read_if_complete(job: CachedJob, token: str) -> tuple[Manifest, Completion] | None:
+def _read_if_complete(job: CachedJob) -> tuple[Manifest, Completion] | None:
     """Return what the store holds of a complete job; None if chunks or nodes are missing."""
     manifest = job.manifest()
     if manifest is None:
         return None
-    completion = completion_of(job.ledger, manifest, combines=job.intent.combines, by=token)
+    completion = completion_of(job.ledger, manifest, combines=job.intent.combines)
     return None if completion.due else (manifest, completion)
 
 
@@ -167,7 +167,7 @@ class _JoinRun:
     def _make_outcome(self, failure: Failure | None) -> Outcome:
         """Run the user's join and return its outcome; do not run it if there is a failure already."""
         started_at = time.time()
-        failed = sum(self._completion.top.values())
+        failed = self._completion.top.failed_count
         summary = FailureSummary.of(self._job, self._manifest.setup_id, self._completion.landed, failed=failed)
         value = None
         if failure is None:

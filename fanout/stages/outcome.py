@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
+from ..records.batch import Landed
 from ..records.failure import Failure
 from ..records.models import Outcome, OutcomeStatus
 from ..records.run_stats import RunStats
@@ -93,9 +93,7 @@ def fail_if_overdue(runtime: Runtime, job: CachedJob) -> bool:
     return True
 
 
-def fail_if_too_many_failed(
-    runtime: Runtime, job: CachedJob, setup_id: str, landed: Mapping[int, int], items: int | None
-) -> bool:
+def fail_if_too_many_failed(runtime: Runtime, job: CachedJob, setup_id: str, landed: Landed, items: int | None) -> bool:
     """End the job if more of its items failed than it tolerates, and return whether they did.
 
     No request if they did not. Otherwise one request for each chunk whose failed items the outcome lists, and those of
@@ -105,7 +103,7 @@ def fail_if_too_many_failed(
         runtime: Store, settings and dispatcher.
         job: The job.
         setup_id: Setup id of the chunks.
-        landed: Index of a chunk -> number of its items that failed.
+        landed: The chunks that have a result.
         items: Number of items of the job; None if it is not known yet.
     """
     if not too_many_failed(job, landed, items):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 
 from storage import CorruptObject, ObjectNotFound
 
+from ..records.batch import Share
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure
-from ..records.keys import SHARD_WIDTH, new_token
+from ..records.keys import SHARD_WIDTH
 from ..records.models import Manifest, OutcomeStatus
 from ..runtime import CachedJob, Runtime
 from .barrier import completion_of
@@ -28,7 +30,7 @@ def send_missing(runtime: Runtime, job: CachedJob) -> None:
     if manifest is None:
         runtime.dispatcher.send_setup(job.id, job.intent, generation=job.generation)
         return
-    completion = completion_of(job.ledger, manifest, combines=job.intent.combines, by=new_token())
+    completion = completion_of(job.ledger, manifest, combines=job.intent.combines)
     if completion.due:
         # A chunk with a result is marked as resent, so that its worker finds the result and makes the missing node.
         for chunks, resent in ((completion.missing, False), (completion.uncombined, True)):
@@ -43,7 +45,8 @@ def send_again(
 ) -> bool:
     """Send messages for chunks again. A worker that receives one first checks whether the chunk is done or running.
 
-    One listing per 1,000 recorded attempts, and one request for each index object that holds one of the chunks.
+    Chunks of one batch share a message, as far as the last listing by the job's ledger shows no other. One listing per
+    1,000 recorded attempts, and one request for each index object and each shared batch that holds one of the chunks.
 
     Args:
         runtime: Store, settings and dispatcher.
@@ -55,27 +58,53 @@ def send_again(
     Returns:
         False if an index object is missing or damaged. Then the job has failed, for its chunks cannot be found.
     """
-    attempts = job.ledger.last_attempts(manifest.setup_id)
+    ledger, setup_id, wanted = job.ledger, manifest.setup_id, frozenset(chunks)
+    attempts = ledger.last_attempts(setup_id)
     for shard in sorted({chunk // SHARD_WIDTH for chunk in chunks}):
         try:
-            record = job.ledger.shard(manifest, shard)
+            record = ledger.shard(manifest, shard)
         except (CorruptObject, ObjectNotFound) as error:
             conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("setup", error))
             return False
-        locations = dict(enumerate(record.locations, start=record.first_chunk))
         refs = [
-            ChunkRef(
-                job.id,
-                job.launch_id,
-                manifest.setup_id,
-                chunk,
-                locations[chunk],
-                attempts=attempts[chunk],
-                resent=resent,
-                generation=job.generation,
+            part
+            for chunk, location in record.batches.items()
+            for part in find_parts(
+                ChunkRef(job.id, job.launch_id, setup_id, chunk, location, resent=resent, generation=job.generation),
+                wanted,
+                share_of=lambda ref: ledger.share(setup_id, ref.chunk, ref.count),
+                attempts_of=attempts.__getitem__,
             )
-            for chunk in chunks
-            if chunk in locations
         ]
         runtime.dispatcher.send_chunks(job.intent, refs)
     return True
+
+
+def find_parts(
+    ref: ChunkRef,
+    wanted: Collection[int],
+    *,
+    share_of: Callable[[ChunkRef], Share | None],
+    attempts_of: Callable[[int], int],
+) -> Iterator[ChunkRef]:
+    """Yield the parts of a batch that have a message of their own and hold one of the wanted chunks, in chunk order.
+
+    A part whose share is unknown goes as a whole. Its worker follows the share, if there is one by then.
+
+    Args:
+        ref: The batch, or a single chunk.
+        wanted: Indices of chunks.
+        share_of: Returns how a batch was shared out; None if it is not known to be.
+        attempts_of: Returns the number of a chunk's last recorded attempt.
+    """
+    if not any(chunk in wanted for chunk in ref.chunks):
+        return
+    if ref.count == 1:
+        yield replace(ref, attempts=attempts_of(ref.chunk))
+        return
+    share = share_of(ref)
+    if share is None or any(chunk in wanted for chunk in ref.chunks[: share.done]):
+        yield ref
+        share = share or Share(ref.count, ())
+    for part in ref.parts(share.parts, start=share.done):
+        yield from find_parts(part, wanted, share_of=share_of, attempts_of=attempts_of)

@@ -1,12 +1,14 @@
-"""The results of a job, as they are read: of one chunk, of one node, or of all chunks for the join."""
+"""The results of a job, as they are read: of one chunk, batch or node, or of all chunks for the join."""
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from storage import CorruptObject, decode
 
 from ..errors import FanoutError
+from ..records.batch import Landed, ResultEntry
 from ..records.failure import FailedItem, Failure
 from ..records.ledger import Ledger
 from ..records.models import Manifest
@@ -26,28 +28,29 @@ class ChunkFailed(FanoutError):
         super().__init__(failure)
 
 
-def chunk_values(
-    ledger: Ledger, setup_id: str, chunk: int, *, failed: int | None = None, tolerant: bool = False
-) -> list[Any]:
-    """Return the results of one chunk in item order, with a `FailedItem` in the place of each that failed. One request.
+def entry_values(ledger: Ledger, setup_id: str, entry: ResultEntry, *, tolerant: bool = False) -> list[Any]:
+    """Return the results in one object, in item order, with a `FailedItem` for each that failed. One request.
 
-    For a chunk whose results are combined, return the one value, unless all items failed, and then the failed items.
+    For chunks whose results are combined, return the one value of each, unless all items failed, and then the failed
+    items.
 
     Args:
         ledger: The job's records.
-        setup_id: Setup id of the chunk.
-        chunk: Index of the chunk.
-        failed: Number of its items that failed; None if unknown, which costs one request more.
+        setup_id: Setup id of the chunks.
+        entry: The object.
         tolerant: Whether to return a chunk that failed as a whole.
 
     Raises:
         ChunkFailed: The chunk failed as a whole, and that is not tolerated.
-        CorruptObject: The result is missing or damaged, although a listing showed it.
+        CorruptObject: The object is missing or damaged, although a listing showed it.
     """
-    result = ledger.current_result(setup_id, chunk) if failed is None else ledger.result(setup_id, chunk, failed)
+    if entry.width > 1:
+        return _batch_values(ledger, setup_id, entry)
+    chunk, failed = entry.index, entry.failed
+    result = ledger.result(setup_id, chunk, failed)
     key = ledger.keys.bad_result(setup_id, chunk, failed) if failed else ledger.keys.result(setup_id, chunk)
     if result is None:
-        raise CorruptObject(f"{key} was listed but does not exist: was it deleted?", key=key)
+        raise _missing(key)
     if result.failed is not None:
         if not tolerant:
             raise ChunkFailed(result.failed)
@@ -62,6 +65,20 @@ def chunk_values(
     return values
 
 
+def _batch_values(ledger: Ledger, setup_id: str, entry: ResultEntry) -> list[Any]:
+    key = ledger.keys.batch_result(setup_id, entry.index, entry.width)
+    result = ledger.batch_result(setup_id, entry.index, entry.width)
+    if result is None:
+        raise _missing(key)
+    if result.done != entry.count:
+        raise CorruptObject(f"{key} holds the results of {result.done} chunks, not of {entry.count}", key=key)
+    return [value for values in result.values for value in decode(values, key=key)]
+
+
+def _missing(key: str) -> CorruptObject:
+    return CorruptObject(f"{key} was listed but does not exist: was it deleted?", key=key)
+
+
 def node_values(ledger: Ledger, setup_id: str, level: int, index: int, *, failed: int) -> list[Any]:
     """Return a list of the one value of a node; an empty list if all items below it failed. One request.
 
@@ -72,40 +89,39 @@ def node_values(ledger: Ledger, setup_id: str, level: int, index: int, *, failed
     key = keys.bad_node(setup_id, level, index, failed) if failed else keys.node(setup_id, level, index)
     node = ledger.node(setup_id, level, index, failed)
     if node is None:
-        raise CorruptObject(f"{key} was listed but does not exist: was it deleted?", key=key)
+        raise _missing(key)
     values: list[Any] = decode(node.values, key=key)
     return values
 
 
-def combined_values(ledger: Ledger, setup_id: str, level: int, entries: dict[int, int]) -> Results:
+def combined_values(ledger: Ledger, setup_id: str, level: int, landed: Landed) -> Results:
     """Return the combined values of some entries of a level of the tree, in order, without entries that have none.
 
-    The values are read lazily, at most 8 at a time. One request for each value. This call makes one request for each
-    entry below which items failed.
+    The values are read lazily, at most 8 objects at a time. One request for each object. This call makes one request
+    for each entry below which items failed.
 
     Args:
         ledger: The job's records.
         setup_id: Setup id of the chunks.
         level: The level of the tree; 0 for the results of chunks.
-        entries: Index of a chunk or node -> number of items below it that failed.
+        landed: The entries.
     """
 
-    def fetch(entry: int) -> list[Any]:
-        failed = entries[entry]
+    def fetch(entry: ResultEntry) -> list[Any]:
         if level:
-            return node_values(ledger, setup_id, level, entry, failed=failed)
-        values = chunk_values(ledger, setup_id, entry, failed=failed, tolerant=True)
+            return node_values(ledger, setup_id, level, entry.index, failed=entry.failed)
+        values = entry_values(ledger, setup_id, entry, tolerant=True)
         return [value for value in values if not isinstance(value, FailedItem)]
 
     # Only reading an entry with failed items tells whether others gave a value.
-    existing = [entry for entry, failed in entries.items() if not failed or fetch(entry)]
-    first_items = list(range(len(existing)))
+    existing = [entry for entry in landed.entries if not entry.failed or fetch(entry)]
+    first_values = list(accumulate((entry.combined_values for entry in existing), initial=0))
     return Results(
         len(existing),
-        len(existing),
+        first_values.pop(),
         lambda index: fetch(existing[index]),
-        lambda: first_items,
-        failed=sum(entries.values()),
+        lambda: first_values,
+        failed=landed.failed_count,
     )
 
 
@@ -120,16 +136,18 @@ def join_results(ledger: Ledger, manifest: Manifest, completion: Completion, *, 
     """
     if combines:
         return combined_values(ledger, manifest.setup_id, completion.level, completion.top)
-    landed = completion.landed
+    entries = completion.landed.entries
 
     def first_items() -> list[int]:
         shards = (ledger.shard(manifest, shard) for shard in range(len(manifest.shards) or 1))
-        return [location.first_item for shard in shards for location in shard.locations]
+        sizes = (size for shard in shards for location in shard.batches.values() for size in location.sizes)
+        first_items = list(accumulate(sizes, initial=0))
+        return [first_items[entry.index] for entry in entries]
 
     return Results(
-        manifest.chunks,
+        len(entries),
         manifest.items,
-        lambda chunk: chunk_values(ledger, manifest.setup_id, chunk, failed=landed[chunk], tolerant=True),
+        lambda index: entry_values(ledger, manifest.setup_id, entries[index], tolerant=True),
         first_items,
-        failed=sum(landed.values()),
+        failed=completion.landed.failed_count,
     )

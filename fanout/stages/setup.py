@@ -1,17 +1,17 @@
-"""Setup: runs the user's setup, writes its items into packs, and sends each chunk as soon as its pack is stored."""
+"""Setup: runs the user's setup, writes its items into packs, and sends each batch as soon as its pack is stored."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing, nullcontext
 from typing import Any
 
-from storage import PackWriter, ReferenceSource, SequenceEncoder, Slice
+from storage import PackWriter, ReferenceSource
 
 from ..errors import InvalidItem, JobNotFound
+from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
 from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
@@ -20,7 +20,7 @@ from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .barrier import completion_of
-from .chunking import chunk_sizes
+from .batch_writer import BatchWriter
 from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
@@ -30,9 +30,6 @@ _LOG = logging.getLogger(__name__)
 
 FIRST_PART = 8
 """Divisor of `pack_bytes` for the first pack: the sooner it is full, the sooner the workers begin."""
-
-LINGER_S = 0.2
-"""Longest time that a finished chunk waits for its pack to fill while setup yields slowly, in seconds."""
 
 
 def run_setup(
@@ -121,7 +118,7 @@ def _run_attempt(
         # No item has failed yet, but there may be fewer items than must succeed.
         manifest = job.manifest()
         assert manifest is not None
-        fail_if_too_many_failed(runtime, job, manifest.setup_id, {}, manifest.items)
+        fail_if_too_many_failed(runtime, job, manifest.setup_id, Landed(), manifest.items)
 
 
 def _continue_from_manifest(runtime: Runtime, job: CachedJob, token: str, *, resend: bool) -> None:
@@ -140,7 +137,7 @@ def _continue_from_manifest(runtime: Runtime, job: CachedJob, token: str, *, res
     manifest = job.manifest()
     if manifest is None:
         return
-    completion = completion_of(job.ledger, manifest, combines=job.intent.combines, by=token)
+    completion = completion_of(job.ledger, manifest, combines=job.intent.combines)
     if job.options.policy.tolerant and fail_if_too_many_failed(
         runtime, job, manifest.setup_id, completion.landed, manifest.items
     ):
@@ -164,15 +161,11 @@ class _SetupRun:
         self._heartbeat = heartbeat
         self._binding = job.declaration.binding
         self._sources: list[ReferenceSource] = []
-        self._encoder = SequenceEncoder(path="items", compression=job.options.compression, sources=self._sources)
-        self._unstored: deque[tuple[int, int]] = deque()
-        """First item and number of items of each chunk that is not in a stored pack yet."""
         self._shard: list[Any] = []
         self._shards: list[str] = []
         self._chunks = 0
-        self._input_bytes = 0
-        self._items = 0
-        self._flushed_at = time.monotonic()
+        self._indexed_chunks = 0
+        """Number of chunks in index shards that are written."""
         self.sent_after_manifest = False
         """Whether all chunks were sent after the manifest was written, so that their workers notice the end."""
 
@@ -192,23 +185,36 @@ class _SetupRun:
             pack_bytes=config.pack_bytes,
             upload_concurrency=config.upload_concurrency,
             first_bytes=max(1, config.pack_bytes // FIRST_PART),
-        ) as writer:
+        ) as packs:
+            writer = BatchWriter(
+                packs,
+                self._binding,
+                job.options,
+                # The caller's own parameters go to setup alone.
+                bound=frozenset(self._binding.parameters_for(self._binding.process)) & job.parameters.names(),
+                # The runs of a batch are not recorded, so the only attempt of a chunk must be a run by itself.
+                batch_chunks=self._runtime.batch_chunks if job.options.max_attempts > 1 else 1,
+                sources=self._sources,
+            )
             with closing(returned) if isinstance(returned, Generator) else nullcontext():
-                self._write_chunks(returned, writer)
-            rest = self._take_refs(writer.close())
-        is_all = self._chunks == len(rest)
+                for stored in writer.write(returned):
+                    self._send(self._take_refs(stored))
+                    if self._has_ended():
+                        break
+            rest = self._take_refs(writer.locate(packs.close()))
+        is_all = self._chunks == sum(ref.count for ref in rest)
         if not is_all:
             self._send(rest)
         if self._has_ended():
             return
-        manifest = self._make_manifest(started_at)
+        manifest = self._make_manifest(writer, started_at)
         if job.write_manifest(manifest).setup_id != self._setup_id:
             _LOG.info("job %s: setup %s was not the first to finish; dropped", job.id, self._setup_id)
         elif is_all and rest:
             self._send(rest)
             self.sent_after_manifest = True
 
-    def _make_manifest(self, started_at: float) -> Manifest:
+    def _make_manifest(self, writer: BatchWriter, started_at: float) -> Manifest:
         rows: list[Any] = []
         if self._chunks < INDEXED_CHUNKS:
             rows, self._shard = [location.to_row() for location in self._shard], []
@@ -216,79 +222,36 @@ class _SetupRun:
         return Manifest(
             setup_id=self._setup_id,
             chunks=self._chunks,
-            items=self._items,
-            input_bytes=self._input_bytes,
+            items=writer.items,
+            input_bytes=writer.input_bytes,
             shards=self._shards,
             stats=RunStats.since(started_at).to_row(),
             rows=rows,
         )
 
-    def _write_chunks(self, returned: Iterable[Any], writer: PackWriter) -> None:
-        """Check the items, cut them into chunks, and write and send these."""
-        options = self._job.options
-        # Parameters that process is given besides the item. The caller's own parameters go to setup alone.
-        bound = frozenset(self._binding.parameters_for(self._binding.process)) & self._job.parameters.names()
-        sizes = chunk_sizes(options, returned)
-        size = next(sizes)
-        encoder = self._encoder
-        for item in returned:
-            self._binding.check_item(self._items, item, bound)
-            before = encoder.size_bytes
-            encoder.add(item)
-            self._check_size(encoder.size_bytes - before)
-            self._items += 1
-            if len(encoder) >= size or encoder.size_bytes >= options.chunk_bytes:
-                self._close_chunk(writer)
-                size = next(sizes)
-                if self._has_ended():
-                    return
-        if len(encoder):
-            self._close_chunk(writer)
-
-    def _check_size(self, size_bytes: int) -> None:
-        limit = self._job.options.max_item_bytes
-        if size_bytes > limit:
-            raise InvalidItem(
-                f"{self._binding.owner}.setup: items[{self._items}] takes {size_bytes:,} bytes, over the limit of "
-                f"{limit:,}: yield smaller items, put a reference to the data into the item, or raise max_item_bytes"
-            )
-
     def _has_ended(self) -> bool:
         """Return whether this process knows that the job has ended. No request."""
         return self._heartbeat.ended or self._job.cached_ended
-
-    def _close_chunk(self, writer: PackWriter) -> None:
-        count = len(self._encoder)
-        self._unstored.append((self._items - count, count))
-        self._input_bytes += self._encoder.referenced_bytes
-        self._encoder.hand_over(writer.append)
-        now = time.monotonic()
-        if now - self._flushed_at >= LINGER_S:
-            writer.flush()
-            self._flushed_at = now
-        self._send(self._take_refs(writer.stored()))
 
     def _send(self, refs: list[ChunkRef]) -> None:
         if refs:
             self._runtime.dispatcher.send_chunks(self._job.intent, refs)
 
-    def _take_refs(self, slices: Iterable[Slice]) -> list[ChunkRef]:
-        """Return the chunk refs of slices that were stored, in order, and add them to the index."""
+    def _take_refs(self, locations: Iterable[ChunkLocation]) -> list[ChunkRef]:
+        """Return the references to batches that were stored, in order, and add them to the index."""
         refs, job = [], self._job
-        for slice_ in slices:
-            location = ChunkLocation(slice_, *self._unstored.popleft())
+        for location in locations:
             refs.append(
                 ChunkRef(job.id, job.launch_id, self._setup_id, self._chunks, location, generation=job.generation)
             )
-            self._chunks += 1
-            self._input_bytes += slice_.length
+            self._chunks += len(location.sizes)
             self._shard.append(location)
-            if len(self._shard) == SHARD_WIDTH:
+            if self._chunks - self._indexed_chunks == SHARD_WIDTH:
                 self._write_shard()
         return refs
 
     def _write_shard(self) -> None:
         if self._shard:
-            record = IndexShard(first_chunk=self._chunks - len(self._shard), rows=self._shard)
+            record = IndexShard(first_chunk=self._indexed_chunks, rows=self._shard)
             self._shards.append(self._job.ledger.write_shard(self._setup_id, len(self._shards), record))
-            self._shard = []
+            self._shard, self._indexed_chunks = [], self._chunks

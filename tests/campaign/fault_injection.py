@@ -104,7 +104,7 @@ class FaultInjectingAMQP(AMQP):
             die_if_armed(self.kill_points, message.headers["id"], "setup sent", when)
         elif name.endswith(".process"):
             ref = ChunkRef.from_row(args)
-            die_if_armed(self.kill_points, ref.job_id, "chunk ref sent", when, ref.chunk)
+            die_if_armed(self.kill_points, ref.job_id, "chunk ref sent", when, *ref.chunks)
         elif name.endswith(".join"):
             die_if_armed(self.kill_points, args[0], "join sent", when)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from fanout.records.keys import JOBS_PREFIX, launch_of
+from fanout.records.keys import JOBS_PREFIX, ResultKey, launch_of
 
 
 class Victim(StrEnum):
@@ -31,8 +31,8 @@ WRITES = (
     "chunk ref sent",
     "index",
     "manifest",
+    "share marked",
     "result",
-    "group complete",
     "join sent",
     "claim",
     "value",
@@ -41,7 +41,7 @@ WRITES = (
 )
 """Calls that change something, in the order of a job. The worker may die before or after each."""
 
-READS = ("slice read", "group listed", "complete groups listed", "results read")
+READS = ("slice read", "group listed", "results listed", "results read")
 """Calls that change nothing. A death before one equals a death after the call before it."""
 
 BOUNDARIES = [(point, when) for point in WRITES for when in ("before", "after")] + [(point, "after") for point in READS]
@@ -55,7 +55,7 @@ class KillPoint:
         point: One of `WRITES` or `READS`.
         when: `before` or `after` the call.
         victim: The process that dies.
-        index: Only for this pack, chunk or group. None for the first that reaches the point.
+        index: Only for this pack, chunk, batch with this chunk, or group. None for the first that reaches the point.
     """
 
     point: str
@@ -108,14 +108,16 @@ def find_point(verb: str, key: str) -> tuple[str, str, tuple[int, ...]] | None:
             return job_id, "pack", (int(rest[1]),)
         if kind == "input":
             return job_id, "index", (int(rest[2]),)
-        if kind in ("results", "complete"):
-            return job_id, {"results": "result", "complete": "group complete"}[kind], (_parse_number(rest[-1]),)
+        if kind == "results":
+            result = ResultKey.read(key)
+            chunks = range(result.index, result.index + result.count)
+            return job_id, "result" if result.shared is None else "share marked", tuple(chunks)
     if verb == "get" and kind in ("input", "results") and "index" not in rest:
         return job_id, {"input": "slice read", "results": "results read"}[kind], (_parse_number(rest[-1]),)
     if verb == "list" and kind == "results" and len(rest) == 3:
         return job_id, "group listed", (int(rest[1]),)
-    if verb == "list" and kind == "complete":
-        return job_id, "complete groups listed", ()
+    if verb == "list" and kind == "results" and len(rest) == 2:
+        return job_id, "results listed", ()
     return None
 
 

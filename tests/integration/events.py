@@ -33,11 +33,12 @@ EVENTS = {
 }
 
 WAYS: dict[str, Callable[[list[int]], Job]] = {
-    "submit": lambda numbers: SumTask.submit({"numbers": numbers}),
-    "here": lambda numbers: SumTask.submit({"numbers": numbers}, setup_in_caller=True),
-    "stream": lambda numbers: SumTask.submit({"numbers": iter(numbers)}),
-    "signature": lambda numbers: SumTask.signature({"numbers": numbers})(),
+    "submit": lambda numbers: SumTask.submit({"numbers": numbers}, max_attempts=1),
+    "here": lambda numbers: SumTask.submit({"numbers": numbers}, setup_in_caller=True, max_attempts=1),
+    "stream": lambda numbers: SumTask.submit({"numbers": iter(numbers)}, max_attempts=1),
+    "signature": lambda numbers: SumTask.signature({"numbers": numbers}, max_attempts=1)(),
 }
+"""Ways of launching a job with a message per number: with one attempt no chunks share a message."""
 
 CHUNKS = 12
 TIMEOUT_S = 120.0

@@ -61,9 +61,12 @@ def test_a_group_is_combined_again_after_a_kill(cluster: Cluster) -> None:
 
 @pytest.mark.slow
 def test_a_combine_that_kills_its_worker_is_given_up(cluster: Cluster) -> None:
-    """The combine step runs `max_attempts` times, and the error names the chunks whose results it received."""
+    """The combine step runs `max_attempts` times for its node, and maybe once in a batch before that.
+
+    The error names the chunks whose results it received.
+    """
     job = ConcatenateTask.submit({"numbers": NUMBERS, "trace": str(cluster.trace), "poison": "64"})
     with pytest.raises(JobFailed, match="combining the results of chunks 64 to 95: its worker died") as caught:
         job.get(120)
     assert (caught.value.step, caught.value.attempts) == ("combine", 3)
-    assert len(cluster.runs("combine-64")) == 3
+    assert len(cluster.runs("combine-64")) in (3, 1 + 3)

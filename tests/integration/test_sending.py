@@ -77,7 +77,7 @@ def test_messages_of_a_handler_disturb_no_confirms(eventful: Cluster) -> None:
 
     before_task_publish.connect(handler)
     try:
-        job = SumTask.submit({"numbers": iter(range(300))})
+        job = SumTask.submit({"numbers": iter(range(300))}, max_attempts=1)
     finally:
         before_task_publish.disconnect(handler)
     assert job.get(timeout=60) == sum(range(300))
@@ -91,7 +91,7 @@ from tests.integration import app as tasks
 for limit in (None, 0, 1):
     app = tasks.make_app({"TEST_BROKER": sys.argv[1], "TEST_QUEUE": f"pool-{limit}", "FANOUT_STORE": "memory://pools"})
     app.conf.update(broker_pool_limit=limit, broker_heartbeat=1)
-    tasks.SumTask.submit({"numbers": iter(range(300))}, app=app)
+    tasks.SumTask.submit({"numbers": iter(range(300))}, app=app, max_attempts=1)
     tasks.SumTask.submit({"numbers": [1]}, app=app)
     app.close()
 """
@@ -150,7 +150,9 @@ def test_a_full_queue_slows_setup_down(rabbitmq: RabbitMQ, tmp_path: Path) -> No
         cluster_on(rabbitmq, tmp_path, workers=1) as cluster,
         limit_queue(rabbitmq, cluster.environment["TEST_QUEUE"], messages=10),
     ):
-        job = SlowTask.submit({"numbers": list(range(300)), "trace": str(cluster.trace), "pause_s": 0.0})
+        values = {"numbers": list(range(300)), "trace": str(cluster.trace), "pause_s": 0.0}
+        # With one attempt each chunk has its own message.
+        job = SlowTask.submit(values, max_attempts=1)
         assert job.get(timeout=120) == sum(range(300))
         run_numbers = sorted(
             int(path.name.split(".")[0].removeprefix("process-")) for path in cluster.runs("process-*")
@@ -183,7 +185,7 @@ def test_a_stream_stops_waiting_for_a_cancelled_job(
         attach("own", app=app).cancel()
 
     with limit_queue(rabbitmq, queue, messages=10):
-        job = SumTask.submit({"numbers": numbers()}, job_id="own")
+        job = SumTask.submit({"numbers": numbers()}, job_id="own", max_attempts=1)
         assert job.state == JobState.CANCELLED
         assert rabbitmq.messages()[queue] <= 10
 

@@ -56,6 +56,9 @@ class Message:
 
     def __str__(self) -> str:
         about = "" if self.ref is None else f" {self.ref.setup_id[:4]}/{self.ref.chunk}"
+        if self.is_batch:
+            assert self.ref is not None
+            about += f"+{self.ref.count}"
         resent = self.resent or (self.ref is not None and self.ref.resent)
         failures = (
             ("!" if resent else "") + ("r" if self.redelivered else "") + (f"+{self.retries}" if self.retries else "")
@@ -64,11 +67,16 @@ class Message:
         return f"{self.step}{number}{about}{failures}"
 
     @property
-    def work(self) -> tuple[str, ...]:
-        """The job id, the generation, and either the step or a setup id and a chunk."""
+    def is_batch(self) -> bool:
+        """Whether it carries several chunks."""
+        return self.ref is not None and self.ref.count > 1
+
+    @property
+    def works(self) -> list[tuple[str, ...]]:
+        """The job id, the generation, and either the step, or a setup id and a chunk for each chunk."""
         if self.ref is None:
-            return (self.job_id, str(self.generation), self.step)
-        return (self.job_id, str(self.generation), self.ref.setup_id, str(self.ref.chunk))
+            return [(self.job_id, str(self.generation), self.step)]
+        return [(self.job_id, str(self.generation), self.ref.setup_id, str(chunk)) for chunk in self.ref.chunks]
 
     @property
     def leaves_no_record(self) -> bool:
@@ -126,6 +134,8 @@ class Worker(Process):
         """Whether the worker has requested a record of its attempt at the current message."""
         self.has_recorded_interruption = False
         """Whether a record says that the current run was interrupted."""
+        self.chunk: int | None = None
+        """The chunk that it last began since it took the current message."""
         self.refusals = 0
         """Number of storage requests without a response since the worker took the current message."""
 

@@ -12,9 +12,9 @@ from fanout.records.failure import FailedItem, Failure
 from fanout.records.ledger import Ledger
 from fanout.records.models import Manifest, Outcome, OutcomeStatus
 from fanout.stages.barrier import completion_of
-from fanout.stages.result_reader import chunk_values
+from fanout.stages.result_reader import entry_values
 
-from .shape import GROUP_WIDTH, STALL_S
+from .shape import STALL_S
 from .task import SCRIPTS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class FinalChecks:
         value = ledger.value(outcome)
         assert isinstance(value, list)
         combines = shape.combines is not None
-        if manifest is None or completion_of(ledger, manifest, combines=combines, by="check").due:
+        if manifest is None or completion_of(ledger, manifest, combines=combines).due:
             self._invariants.violate("a job that succeeds is complete", job_id)
             return
         if combines:
@@ -87,8 +87,8 @@ class FinalChecks:
             return
         stored = [
             row.to_dict() if isinstance(row, FailedItem) else row
-            for chunk in range(manifest.chunks)
-            for row in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
+            for entry in ledger.result_entries(manifest.setup_id)
+            for row in entry_values(ledger, manifest.setup_id, entry, tolerant=True)
         ]
         # A good result may have been written after join had read a failed item.
         if len(value) != len(stored) or any(
@@ -116,8 +116,8 @@ class FinalChecks:
         shape, script = self._world.shape, SCRIPTS[self._world.number(job_id)]
         stored = [
             row
-            for chunk in range(manifest.chunks)
-            for values in chunk_values(ledger, manifest.setup_id, chunk, tolerant=True)
+            for entry in ledger.result_entries(manifest.setup_id)
+            for values in entry_values(ledger, manifest.setup_id, entry, tolerant=True)
             if not isinstance(values, FailedItem)
             for row in values
         ]
@@ -245,8 +245,8 @@ class FinalChecks:
         """Check that a combine that kills its worker runs for one group only, once per run of its chunks."""
         shape = self._world.shape
         for item, count in SCRIPTS[self._world.number(job_id)].combined.items():
-            first = item // shape.chunk_items // GROUP_WIDTH * GROUP_WIDTH
-            limit = sum(limits[chunk] for chunk in range(first, first + GROUP_WIDTH))
+            first = item // shape.chunk_items // shape.group_width * shape.group_width
+            limit = sum(limits[chunk] for chunk in range(first, first + shape.group_width))
             if count > limit:
                 self._invariants.violate(
                     "a step runs no more often than allowed", f"{job_id}: combine of {item} ran {count} times"

@@ -13,13 +13,12 @@ from fanout.runtime import ENDED_CHECK_S
 from .broker import Message, Worker
 from .final_checks import FinalChecks
 from .loop import Fiber, Process
-from .shape import GROUP_WIDTH
 from .task import SCRIPTS
 
 if TYPE_CHECKING:
     from .world import World
 
-OVERWRITTEN = {"heartbeats", "complete", "attempts"}
+OVERWRITTEN = {"heartbeats", "attempts"}
 """Records that a job may overwrite. All others must stay as they were first written."""
 
 
@@ -81,7 +80,8 @@ class Invariants:
         job_id = parse_job_id(key)
         number, name = split_generation(launch_of(key)[1])
         kind = name.partition("/")[0]
-        if before is not None and before != after and kind not in OVERWRITTEN:
+        overwritten = kind in OVERWRITTEN or ".shared-" in key
+        if before is not None and before != after and not overwritten:
             self.violate("a record that is written once stays unchanged", key)
         if kind == "start":
             self._world.generations[job_id] = max(self._world.generations[job_id], number)
@@ -91,21 +91,21 @@ class Invariants:
 
     def on_take(self, worker: Worker, message: Message) -> None:
         """Handle the start of a worker on a message."""
-        self.unrecorded[message.work] += message.leaves_no_record
+        self._count(self.unrecorded, message, message.leaves_no_record)
 
     def on_interruption(self, process: Process) -> None:
         """Handle the death of a process, or a moment at which other processes may take it for dead."""
         if isinstance(process, Worker) and process.message is not None:
-            self.failed_runs[process.message.work] += 1
+            self._count(self.failed_runs, process.message)
             # A run that is recorded as interrupted is no attempt, even if its worker died before the requeue.
-            self.unrecorded[process.message.work] += process.has_recorded_interruption
+            self._count(self.unrecorded, process.message, process.has_recorded_interruption)
             if process.message.step == "join":
                 self._interrupted.add((process.message.job_id, process.message.generation))
 
     def on_post(self, message: Message, copies: int) -> None:
         """Handle a message that the broker takes, with that number of copies."""
         # A deferred message replaces itself.
-        self._copies[message.work] += copies - (message.retries > 0)
+        self._count(self._copies, message, copies - (message.retries > 0))
 
     def on_refusal(self, process: Process) -> None:
         """Handle a storage request without a response."""
@@ -117,42 +117,55 @@ class Invariants:
 
         If the record of the interruption failed, too, a run that had begun looks like a death.
         """
-        self.unrecorded[message.work] += worker.has_recorded_interruption
-        self.failed_runs[message.work] += (
-            worker.has_begun and worker.refusals > 1 and not worker.has_recorded_interruption
-        )
+        self._count(self.unrecorded, message, worker.has_recorded_interruption)
+        unrecorded = worker.has_begun and worker.refusals > 1 and not worker.has_recorded_interruption
+        self._count(self.failed_runs, message, unrecorded)
 
     def on_requeue(self, worker: Worker, message: Message) -> None:
         """Handle a worker that requeues its message because the broker refused a message of the stage."""
-        self.unrecorded[message.work] += 1
+        self._count(self.unrecorded, message)
         # The broker redelivers the message as if its worker had died.
         # An attempt that a copy of the message began looks like one of this message.
         unrecorded = worker.refusals > 0 and not worker.has_recorded_interruption
-        self.failed_runs[message.work] += message.step == "setup" and (unrecorded or self._copies[message.work] > 1)
+        copied = self._copies[message.works[0]] > 1
+        self._count(self.failed_runs, message, message.step == "setup" and (unrecorded or copied))
 
     def on_raise(self, worker: Worker) -> None:
         """Handle an exception of a step."""
         assert worker.message is not None
-        self.failed_runs[worker.message.work] += 1
+        ref = worker.message.ref
+        if ref is not None and worker.chunk in ref.chunks:
+            self.failed_runs[worker.message.works[worker.chunk - ref.chunk]] += 1
+        else:
+            self._count(self.failed_runs, worker.message)
+
+    @staticmethod
+    def _count(counter: Counter[tuple[str, ...]], message: Message, number: int = 1) -> None:
+        """Add a number to the count of each step that a message is for."""
+        for work in message.works:
+            counter[work] += number
 
     def on_send(self, process: Process, message: Message) -> None:
         """Handle a message that a stage sends."""
         if not isinstance(process, Worker) or process.message is None:
             return
         if self._world.loop.current() is not process.serving:
-            if message.step != "join":
+            if message.step != "join" and not process.message.is_batch:
                 self.violate("deferred work sends joins at most", str(message))
             return
         process.sent += 1
         script = SCRIPTS[self._world.number(message.job_id)]
         # Setup may send its own chunks, and then those of the setup that finished first.
-        limits = {"setup": 2 * script.count(script.runs["setup"]) + 2, "process": 1, "join": 0}
+        ref = process.message.ref
+        chunks = ref.count if ref is not None else 0
+        limits = {"setup": 2 * script.count(script.runs["setup"]) + 2, "process": chunks + (chunks > 1), "join": 0}
         if process.sent > limits[process.message.step]:
             self.violate("a message causes few others", f"{process.message} sent {process.sent}, the last {message}")
 
-    def on_process(self, process: Process) -> None:
-        """Handle the start of process on an item."""
+    def on_process(self, process: Process, chunk: int) -> None:
+        """Handle the start of process on an item of a chunk."""
         assert isinstance(process, Worker)
+        process.chunk = chunk
         assert process.message is not None
         message = process.message
         ended_at = self._world.objects.written_at(
@@ -173,7 +186,7 @@ class Invariants:
 
     def on_combined_join(self, values: int) -> None:
         """Handle the number of combined values that join receives."""
-        if values > GROUP_WIDTH:
+        if values > self._world.shape.group_width:
             self.violate("join receives few combined values", str(values))
 
     def on_done(self, worker: Worker, message: Message) -> None:

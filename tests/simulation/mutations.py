@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,12 +11,15 @@ from unittest.mock import patch
 from fanout import clock as clock_module
 from fanout.background.debouncer import Debouncer
 from fanout.clock import StoreClock
+from fanout.records.batch import BatchResult, Landed
 from fanout.records.ledger import Ledger
-from fanout.records.models import Attempt, ChunkResult, Manifest
+from fanout.records.models import Attempt, ChunkResult, Manifest, Note
 from fanout.records.run_ledger import LastClaim
 from fanout.runtime import CachedJob, Runtime
-from fanout.stages import barrier, join, outcome, process, setup
+from fanout.stages import barrier, join, outcome, setup
 from fanout.stages.attempts import Admission, Attempts
+from fanout.stages.batch_run import BatchRun
+from fanout.stages.chunk_run import ChunkRun
 from fanout.stages.delivery import Delivery
 from fanout.stages.heartbeat import Heartbeat
 from fanout.sweep import Move
@@ -133,7 +136,7 @@ def heartbeats() -> Any:
 @mutation(rates={})
 def completion_check_after_manifest() -> Any:
     """Let setup skip the check whether all chunks have finished before the manifest."""
-    incomplete = barrier.Completion(landed={}, due={0: "unseen"}, level=0, top={})
+    incomplete = barrier.Completion(landed=Landed(), due={0: "unseen"}, level=0, top=Landed())
     return patch.object(setup, "completion_of", lambda *_, **__: incomplete)
 
 
@@ -143,29 +146,19 @@ def deferred_completion_checks() -> Any:
     return patch.object(Debouncer, "defer", lambda self, name, action: None)
 
 
-@mutation(rates={}, items=("good",) * 5, chunk_items=1)
-def markers_of_groups_complete_before_manifest() -> Any:
-    """Write no markers of groups that were complete before the manifest."""
-
-    def completion_of(ledger: Ledger, manifest: Manifest, **_: Any) -> barrier.Completion:
-        landed = ledger.landed(manifest.setup_id)
-        due = {chunk: "process" for chunk in range(manifest.chunks) if chunk not in landed}
-        return barrier.Completion(landed, due, 0, landed)
-
-    return patch.object(setup, "completion_of", completion_of)
-
-
 @mutation()
 def completeness_check_in_join() -> Any:
     """Let join take an incomplete set of results."""
     completion_of = barrier.completion_of
 
     def complete(ledger: Ledger, manifest: Manifest, **options: Any) -> barrier.Completion:
-        all_chunks = dict.fromkeys(range(manifest.chunks), 0) | completion_of(ledger, manifest, **options).landed
-        return barrier.Completion(all_chunks, {}, 0, all_chunks)
+        landed = completion_of(ledger, manifest, **options).landed
+        return barrier.Completion(landed, {}, 0, landed)
 
     return combine_patches(
-        patch.object(join, "completion_of", complete), patch.object(barrier, "width_of", lambda group, chunks: 1)
+        patch.object(join, "completion_of", complete),
+        patch.object(barrier, "find_first_missing", lambda ledger, setup_id, chunks, done: chunks),
+        patch.object(barrier, "width_of", lambda group, chunks: 1),
     )
 
 
@@ -184,13 +177,13 @@ def combine_of_narrow_groups() -> Any:
 @mutation(items=("good",) * 5, chunk_items=1, combines="lists", rates={"killed after a call": 0.1})
 def combine_after_redelivery() -> Any:
     """Let a run stop, instead of combine, when its chunk has a result from an earlier delivery."""
-    follow = process._Run._follow
+    follow = ChunkRun._follow
 
     def follow_first_delivery(self: Any, completion: ChunkResult) -> None:
         if not self._delivery.redelivered and not self._ref.resent:
             follow(self, completion)
 
-    return patch.object(process._Run, "_follow", follow_first_delivery)
+    return patch.object(ChunkRun, "_follow", follow_first_delivery)
 
 
 @mutation(items=("good",) * 3, chunk_items=1, combines="pairs", combine="poison")
@@ -199,7 +192,7 @@ def count_of_combine_attempts() -> Any:
     return patch.object(Attempts, "begin", lambda self: True)
 
 
-@mutation()
+@mutation(setup="good", join="good", combine="good")
 def count_of_step_attempts() -> Any:
     """Do not count the attempts of a step whose workers die."""
     return patch.object(Attempts, "admit", lambda self, *_, **__: Admission.RUN)
@@ -288,6 +281,78 @@ def count_of_resent_setups() -> Any:
         engine,
         "run_setup",
         lambda *args, delivery, **options: run_setup(*args, delivery=replace(delivery, resent=False), **options),
+    )
+
+
+BATCHES: dict[str, Any] = {"batch_chunks": 5, "group_width": 5, "items": ("good",) * 5, "chunk_items": 1}
+"""A job of one batch."""
+
+
+@mutation(**BATCHES)
+def parts_for_all_chunks() -> Any:
+    """Forget a chunk when a batch is shared out."""
+    cut = BatchRun._cut
+    return patch.object(BatchRun, "_cut", lambda self, chunks: cut(self, chunks)[1:])
+
+
+@mutation(**BATCHES, share_s=0.3, latency_s=0.01, cancel_s=None, max_attempts=3, rates={"killed after a send": 0.3})
+def fate_before_messages() -> Any:
+    """Send the messages of a batch's parts before its fate is decided."""
+    decide = BatchRun._decide
+
+    def send_first(self: Any, parts: Sequence[int], *, begun: bool = False) -> BatchResult:
+        messages = list(self._ref.parts(parts, start=len(self._values)))[begun:]
+        if messages:
+            self._runtime.dispatcher.send_chunks(self._job.intent, messages)
+        return decide(self, parts, begun=begun)
+
+    return combine_patches(
+        patch.object(BatchRun, "_decide", send_first), patch.object(BatchRun, "_send_parts", lambda self: None)
+    )
+
+
+@mutation(**BATCHES, rates={"message duplicated": 0.5})
+def fate_written_once() -> Any:
+    """Overwrite the fate of a batch."""
+
+    def write_batch_result(self: Ledger, setup_id: str, count: int, result: BatchResult) -> BatchResult:
+        self.store.put(self.keys.batch_result(setup_id, result.chunk, count), result.to_bytes())
+        return result
+
+    return patch.object(Ledger, "write_batch_result", write_batch_result)
+
+
+@mutation(**BATCHES, rates={"message duplicated": 0.5})
+def following_of_fate() -> Any:
+    """Let a worker go on as if its fate of a batch counted, although another one was written first."""
+    write = Ledger.write_batch_result
+
+    def write_batch_result(self: Ledger, setup_id: str, count: int, result: BatchResult) -> BatchResult:
+        write(self, setup_id, count, result)
+        return result
+
+    return patch.object(Ledger, "write_batch_result", write_batch_result)
+
+
+@mutation(**BATCHES)
+def share_markers() -> Any:
+    """Do not announce that a batch may be shared out, so that listings take it for whole."""
+    return patch.object(Ledger, "mark_shared", lambda self, setup_id, chunk, count, done, note: None)
+
+
+@mutation(**BATCHES, latency_s=1.0, rates={"killed after a call": 0.1})
+def share_markers_before_fate() -> Any:
+    """Announce that a batch may be shared out only after it was."""
+    mark, write = Ledger.mark_shared, Ledger.write_batch_result
+
+    def write_batch_result(self: Ledger, setup_id: str, count: int, result: BatchResult) -> BatchResult:
+        current = write(self, setup_id, count, result)
+        mark(self, setup_id, result.chunk, count, done=result.done, note=Note(by=result.by))
+        return current
+
+    return combine_patches(
+        patch.object(Ledger, "mark_shared", lambda self, setup_id, chunk, count, done, note: None),
+        patch.object(Ledger, "write_batch_result", write_batch_result),
     )
 
 

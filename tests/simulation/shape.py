@@ -12,9 +12,6 @@ from .faults import FAULTS
 STALL_S = 10.0
 """The simulated `stall_s`."""
 
-GROUP_WIDTH = 2
-"""The simulated fan-in, so that few chunks make a tree of several levels."""
-
 ITEM_KINDS = ("good", "slow", "flaky", "varying", "broken", "repaired", "poison")
 STEP_KINDS = ("good", "slow", "broken", "poison")
 COMBINE_FORMS = ("pairs", "lists")
@@ -30,6 +27,9 @@ class Shape:
             once, `varying` returns another value in each run, `broken` always raises, `repaired` raises until the job
             is retried, `poison` kills its worker.
         chunk_items: Items per chunk.
+        batch_chunks: Most chunks per batch.
+        share_s: Time after which a batch is shared out.
+        group_width: Chunks per group, and the fan-in of the tree. It is small, so that few chunks make several levels.
         setup: Kind of setup: `good`, `slow`, `broken`, `poison`, or `varying`, which yields other items in each run.
         join: Kind of join.
         combines: Form of the task's combine, `pairs` or `lists`. None for a task without combine.
@@ -57,6 +57,9 @@ class Shape:
     seed: int = 0
     items: tuple[str, ...] = ("good", "good", "good")
     chunk_items: int = 1
+    batch_chunks: int = 1
+    share_s: float = 0.1
+    group_width: int = 2
     setup: str = "good"
     join: str = "good"
     combines: str | None = None
@@ -87,7 +90,7 @@ class Shape:
     def must_combine(self) -> bool:
         """Whether the job cannot succeed without a call of combine, if none of its items may fail."""
         several_a_chunk = min(self.chunk_items, len(self.items)) > 1
-        return self.combines is not None and (several_a_chunk or self.chunks > GROUP_WIDTH)
+        return self.combines is not None and (several_a_chunk or self.chunks > self.group_width)
 
     @property
     def is_calm(self) -> bool:
@@ -111,6 +114,9 @@ class Shape:
             seed=seed,
             items=_items(rng),
             chunk_items=rng.choice((1, 1, 1, 2, 3)),
+            batch_chunks=rng.choice((1, 2, 5, 5)),
+            share_s=_spread(rng, 0.003, 3.0),
+            group_width=rng.choice((2, 2, 5)),
             setup=_usually(rng, "good", "slow", "broken", "poison", "varying", "varying", "varying"),
             join=_usually(rng, "good", "slow", "slow", "broken", "poison"),
             jobs=1 if rng.random() < 0.93 else 2,

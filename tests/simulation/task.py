@@ -49,7 +49,7 @@ class Script:
 
     def process(self, index: int, salt: int) -> list[int]:
         self.runs[index] += 1
-        self._world.invariants.on_process(self._world.loop.current().process)
+        self._world.invariants.on_process(self._world.loop.current().process, index // self._shape.chunk_items)
         kind = self._shape.items[index] if index < len(self._shape.items) else "good"
         if kind == "repaired":
             kind = "good" if self._world.generation_of(self._world.loop.current().process) else "broken"

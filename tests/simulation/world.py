@@ -25,7 +25,7 @@ from .engine import Engine
 from .faults import Faults
 from .invariants import Invariants, Violation
 from .loop import EPOCH, Fiber, Killed, Loop, Process
-from .shape import GROUP_WIDTH, STALL_S, Shape
+from .shape import STALL_S, Shape
 from .store import FaultyStore, TimedStore
 from .task import SCRIPTS, TASKS, Script
 from .threads import install
@@ -112,6 +112,7 @@ class World:
         """Let a worker serve a message."""
         worker.message, worker.sent, worker.taken_at = message, 0, self.loop.now
         worker.has_begun = worker.has_recorded_interruption = False
+        worker.chunk = None
         worker.refusals = 0
         self.note("take", str(message), worker.name)
         self.invariants.on_take(worker, message)
@@ -137,7 +138,16 @@ class World:
 
     def play(self) -> Played:
         """Play the schedule: first with faults, then without, until all jobs are delivered or the time limit."""
-        with install(self.loop, GROUP_WIDTH=GROUP_WIDTH, NEAR_END=1, SHARD_WIDTH=3, INDEXED_CHUNKS=4):
+        width = self.shape.group_width
+        with install(
+            self.loop,
+            GROUP_WIDTH=width,
+            NEAR_END=1,
+            SHARD_WIDTH=width,
+            INDEXED_CHUNKS=width,
+            SHARE_AFTER_S=self.shape.share_s,
+            PART_S=2 * self.shape.share_s,
+        ):
             self.objects = TimedStore(self)
             self.store = FaultyStore(self, self.objects)
             self.broker = Broker(self)
@@ -262,6 +272,7 @@ class World:
             on_error=self._raised,
             is_stop=lambda error: isinstance(error, Killed),
             debouncer=Debouncer(),
+            batch_chunks=self.shape.batch_chunks,
         )
 
     def _raised(self, error: BaseException) -> None:

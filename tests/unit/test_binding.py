@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from fanout import DeclarationError, InvalidItem
 from fanout.declaration.binding import Binding
+
+
+class Keyed(dict[str, Any]):
+    """A dict that shows other keys than it has."""
+
+    def keys(self) -> Any:
+        return {"other": 1}.keys()
 
 
 def bind(
@@ -61,7 +72,7 @@ def test_fields_that_setup_and_join_require_are_known() -> None:
 
 def test_a_key_of_the_item_takes_precedence_over_a_parameter() -> None:
     """Process receives the item's value if a parameter has the same name."""
-    assert bind(process=lambda a, b: (a, b)).call_process({"a": 1, "b": 2}, {"b": 3}) == (1, 3)
+    assert bind(process=lambda a, b: (a, b)).bind_process({"a": 1, "b": 2})(b=3) == (1, 3)
 
 
 def test_a_required_argument_of_process_may_come_from_the_item() -> None:
@@ -97,6 +108,96 @@ def test_an_item_of_a_process_with_keywords_needs_string_keys() -> None:
         binding.check_item(1, {3: 1}, frozenset())
     with pytest.raises(InvalidItem, match=r"as in \{'name': …\}"):
         binding.check_item(2, [], frozenset())
+
+
+ITEMS: list[Any] = [
+    {"x": 1},
+    {"x": 1, "y": 2},
+    {"y": 1, "x": 2},
+    {"y": 1},
+    {"x": 1, "z": 2},
+    {"x": 1, 3: 2},
+    {"x": 1, True: 2},
+    {3: 1},
+    {},
+    OrderedDict(x=1),
+    Keyed(x=1),
+    3,
+    None,
+    ["x"],
+    "x",
+]
+
+
+def refusal_of(check: Callable[[], None]) -> str | None:
+    try:
+        check()
+    except InvalidItem as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    "process", [lambda x, y=1: None, lambda x, y: None, lambda **rest: None, lambda x, **rest: None]
+)
+@pytest.mark.parametrize("parameters", [frozenset(), frozenset({"y"}), frozenset({"x", "y"})])
+def test_items_are_refused_together_as_one_by_one(process: Callable[..., Any], parameters: frozenset[str]) -> None:
+    """The error is that of the first refused item, wherever it is and whatever the others are."""
+    binding, draw, refused = bind(process=process), random.Random(1), 0
+
+    def check_each(items: list[Any]) -> None:
+        for index, item in enumerate(items, 40):
+            binding.check_item(index, item, parameters)
+
+    for _ in range(300):
+        items = draw.choices(draw.sample(ITEMS, draw.randrange(1, 4)), k=draw.randrange(6))
+        expected = refusal_of(partial(check_each, items))
+        assert refusal_of(partial(binding.check_items, 40, items, parameters)) == expected
+        refused += expected is not None
+    assert 50 < refused < 290
+
+
+def test_items_with_the_same_keys_are_checked_once() -> None:
+    """Of a thousand items with the same keys, in any order, only the key sets are looked at in turn."""
+    checked = []
+
+    class Counted(Binding):
+        def check_item(self, index: int, item: object, parameters: frozenset[str]) -> None:
+            checked.append(item)
+            super().check_item(index, item, parameters)
+
+    binding = Counted.of("Task", (), lambda a=1: [], lambda x, y: None, lambda results: None)
+    binding.check_items(0, [{"x": number, "y": 1} for number in range(1000)] + [{"y": 1, "x": 2}], frozenset())
+    assert len(checked) == 2
+
+
+@pytest.mark.parametrize("parameters", [{}, {"a": 1}, {"a": 1, "b": 2}])
+@pytest.mark.parametrize("item", [{}, {"a": 3}, {"b": 4}, {"b": 4, "a": 3}, {"c": 5, "a": 6}, {3: 1}])
+@pytest.mark.parametrize("process", [lambda a, b=0: (a, b), lambda **all: [*all.items()], partial(dict, a=7)])
+def test_a_bound_process_is_called_as_any(
+    process: Callable[..., Any], parameters: dict[str, Any], item: dict[Any, Any]
+) -> None:
+    """Values, their order and errors are those of a plain call with both, at every call."""
+    binding = bind(process=process) if not isinstance(process, partial) else bind()
+    binding = replace(binding, process=replace(binding.process, function=process))
+    given = dict(item)
+    called = binding.bind_process(parameters)
+
+    def outcome(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except TypeError as error:
+            return str(error)
+
+    for _ in range(2):
+        assert outcome(lambda: called(**item)) == outcome(lambda: process(**{**parameters, **item}))
+    assert item == given
+
+
+def test_a_process_without_parameters_is_bound_to_nothing() -> None:
+    """Only a parameter puts a function of the library between caller and process."""
+    process = lambda x: x  # noqa: E731
+    assert bind(process=process).bind_process({}) is process
 
 
 def test_the_error_says_that_a_schema_has_no_fields() -> None:

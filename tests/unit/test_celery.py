@@ -52,11 +52,11 @@ def _isolate_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def app() -> Iterator[Celery]:
     """Yield a connected app with its own store and broker, both in memory."""
-    celery_app = Celery("unit", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
-    celery_app.conf.update(result_backend="cache+memory://", broker_transport_options={"polling_interval": 0.01})
-    fanout.connect(celery_app, store=f"memory://unit-{uuid.uuid4().hex}")
-    yield celery_app
-    celery_app.close()
+    made = Celery("unit", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.update(result_backend="cache+memory://", broker_transport_options={"polling_interval": 0.01})
+    fanout.connect(made, store=f"memory://unit-{uuid.uuid4().hex}")
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_received_value_completes_the_submission(world: World) -> None:
 def test_received_values_that_do_not_fit_are_refused(
     world: World, receives: str | None, received: tuple[Any, ...], message: str
 ) -> None:
-    """Too many received values, too few, and a value of the wrong type are refused, each with the reason."""
+    """The error for a value too many, a value too few or a value of the wrong type says so."""
     values = {"numbers": [1]} if receives else {"numbers": [1], "plus": 1}
     with pytest.raises(InvalidInput, match=message):
         signature_codec.complete(submission_of(world, Pair, values, receives=receives), received, world.runtime)
@@ -513,13 +513,13 @@ def test_settings_come_from_code_then_configuration_then_environment(monkeypatch
     monkeypatch.setenv("FANOUT_STORE", "memory://environment")
     monkeypatch.setenv("FANOUT_UPLOAD_CONCURRENCY", "7")
     monkeypatch.setenv("FANOUT_STALL_S", "7")
-    celery_app = Celery("precedence", set_as_current=False)
-    celery_app.conf.update(fanout_store="memory://configuration", fanout_stall_s=5)
-    fanout.connect(celery_app)
-    config = extension_of(celery_app).config
+    made = Celery("precedence", set_as_current=False)
+    made.conf.update(fanout_store="memory://configuration", fanout_stall_s=5)
+    fanout.connect(made)
+    config = extension_of(made).config
     assert (config.store, config.stall_s, config.upload_concurrency) == ("memory://configuration", 5.0, 7)
-    fanout.connect(celery_app, store="memory://code")
-    assert extension_of(celery_app).config.store == "memory://code"
+    fanout.connect(made, store="memory://code")
+    assert extension_of(made).config.store == "memory://code"
 
 
 def test_connecting_twice_is_harmless(app: Celery) -> None:
@@ -531,10 +531,10 @@ def test_connecting_twice_is_harmless(app: Celery) -> None:
 
 def test_a_configuration_read_later_does_not_undo_connect() -> None:
     """`config_from_object` after connect does not override the settings that connect was given."""
-    celery_app = Celery("later", set_as_current=False)
-    fanout.connect(celery_app, store="memory://code")
-    celery_app.config_from_object({"fanout_store": "memory://object", "fanout_upload_concurrency": 2})
-    config = extension_of(celery_app).config
+    made = Celery("later", set_as_current=False)
+    fanout.connect(made, store="memory://code")
+    made.config_from_object({"fanout_store": "memory://object", "fanout_upload_concurrency": 2})
+    config = extension_of(made).config
     assert (config.store, config.upload_concurrency) == ("memory://code", 2)
 
 
@@ -557,8 +557,8 @@ def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
         def join(results):
             return list(results)
 
-    all_bases = [type(app.tasks[f"unit.later.{step}"]).mro() for step in ("setup", "process", "join")]
-    assert all(base in bases for base, bases in zip((SetupTask, ProcessTask, JoinTask), all_bases, strict=True))
+    kinds = [type(app.tasks[f"unit.later.{step}"]).mro() for step in ("setup", "process", "join")]
+    assert all(kind in found for kind, found in zip((SetupTask, ProcessTask, JoinTask), kinds, strict=True))
     assert [app.tasks[f"unit.later.{step}"].name for step in ("setup", "process", "join")] == [
         f"unit.later.{step}" for step in ("setup", "process", "join")
     ]
@@ -589,10 +589,10 @@ def test_a_task_may_be_declared_again(app: Celery) -> None:
 def test_two_apps_use_their_own_stores() -> None:
     """The tasks of each app use that app's store."""
     apps = [Celery(f"app-{number}", set_as_current=False) for number in range(2)]
-    for number, separate_app in enumerate(apps):
-        fanout.connect(separate_app, store=f"memory://apart-{number}")
-        separate_app.finalize()
-    stores = [separate_app.tasks[f"{Words.name}.join"].runtime.store.url for separate_app in apps]
+    for number, each in enumerate(apps):
+        fanout.connect(each, store=f"memory://apart-{number}")
+        each.finalize()
+    stores = [each.tasks[f"{Words.name}.join"].runtime.store.url for each in apps]
     assert stores == ["memory://apart-0", "memory://apart-1"]
 
 
@@ -649,14 +649,14 @@ def test_an_eager_failure_is_raised(eager: Celery) -> None:
 
 def test_eager_callbacks_are_called_once(eager: Celery) -> None:
     """In eager mode a link receives the value once."""
-    received_values: list[Any] = []
+    seen: list[Any] = []
 
     @eager.task
     def note(value: Any) -> None:
-        received_values.append(value)
+        seen.append(value)
 
     Numbers.signature({"numbers": [1, 2]}, app=eager).apply_async(link=note.s())
-    assert received_values == [[1, 2]]
+    assert seen == [[1, 2]]
 
 
 def test_an_eager_chain_passes_values_on(eager: Celery) -> None:
@@ -816,8 +816,8 @@ def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: Scripte
 
 def test_a_store_over_a_network_is_verified_first() -> None:
     """The runtime wraps a store over a network in a VerifiedStore."""
-    celery_app = Celery("verified", broker="memory://", set_as_current=False)
-    fanout.connect(celery_app, store="s3://bucket/root")
-    store = extension_of(celery_app).runtime.store
+    made = Celery("verified", broker="memory://", set_as_current=False)
+    fanout.connect(made, store="s3://bucket/root")
+    store = extension_of(made).runtime.store
     assert isinstance(store, VerifiedStore)
     assert store.url == "s3://bucket/root"

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import ConfigError, ForkJoinTask, JobFailed, Options
-from fanout.stages.chunking import chunk_sizes
+from fanout.stages.chunking import COMBINING, SINGLES, STEP, chunk_sizes
 
 
-def cut(options: Options, items: int, *, known: bool) -> list[int]:
+def cut(options: Options, items: int, *, known: bool, combines: bool = False) -> list[int]:
     """Return the sizes of the chunks of so many items."""
     sizes = []
     left = items
-    for size in chunk_sizes(options, range(items) if known else iter(())):
+    for size in chunk_sizes(options, range(items) if known else iter(()), combines=combines):
         if not left:
             break
         sizes.append(min(size, left))
@@ -44,12 +44,14 @@ def test_chunk_items_is_exact(items: int, size: int, known: bool) -> None:
     assert all(each == size for each in sizes[:-1])
 
 
-@given(items=st.integers(0, 20000), parallelism=st.integers(1, 100))
-def test_a_collection_makes_about_four_chunks_per_worker(items: int, parallelism: int) -> None:
-    """A known number of items makes at most four chunks per worker, and at least two if there are enough items."""
-    sizes = cut(Options(parallelism=parallelism), items, known=True)
+@given(items=st.integers(0, 100_000), combines=st.booleans())
+def test_a_collection_makes_a_chunk_per_item_up_to_a_limit(items: int, combines: bool) -> None:
+    """Chunks of a known number of items have one item each, or equal sizes in a larger job."""
+    sizes = cut(Options(), items, known=True, combines=combines)
+    limit = SINGLES // COMBINING if combines else SINGLES
     assert sum(sizes) == items
-    assert min(items, 2 * parallelism) <= len(sizes) <= 4 * parallelism or len(sizes) == items
+    assert len(sizes) == items if items <= limit else limit / 2 < len(sizes) <= limit
+    assert len(set(sizes[:-1])) <= 1
 
 
 @pytest.mark.parametrize(
@@ -57,24 +59,25 @@ def test_a_collection_makes_about_four_chunks_per_worker(items: int, parallelism
     [
         (0, 0),
         (1, 1),
-        (128, 128),
-        (129, 129),
-        (130, 129),
-        (700, 280),
-        (1_000_000, 955),
+        (8192, 8192),
+        (8193, 8193),
+        (8194, 8193),
+        (1_000_000, 17_302),
     ],
 )
 def test_a_stream_begins_with_single_items_and_doubles(items: int, chunks: int) -> None:
-    """A stream of a few hundred items makes hundreds of chunks. One of a million items makes about a thousand."""
+    """A stream of a few thousand items makes a chunk of each. One of a million items makes some 17,000."""
     sizes = cut(Options(), items, known=False)
     assert sum(sizes) == items
     assert len(sizes) == chunks
 
 
-def test_sizes_of_a_stream_never_fall() -> None:
-    """After 128 chunks of a single item, the size doubles every 64 chunks."""
-    sizes = list(islice(chunk_sizes(Options(), iter(())), 128 + 3 * 64))
-    assert sizes == [1] * 128 + [2] * 64 + [4] * 64 + [8] * 64
+@pytest.mark.parametrize("combines", [False, True])
+def test_sizes_of_a_stream_never_fall(combines: bool) -> None:
+    """After 8,192 chunks of a single item, the size doubles every 1,024 chunks; with combine, after an eighth."""
+    step = STEP // COMBINING if combines else STEP
+    sizes = list(islice(chunk_sizes(Options(), iter(()), combines=combines), 8 * step + 3 * step))
+    assert sizes == [1] * 8 * step + [2] * step + [4] * step + [8] * step
 
 
 def test_chunk_count_of_a_stream_is_refused() -> None:
@@ -160,6 +163,6 @@ def test_the_length_is_read_only_if_it_matters() -> None:
 
 def test_items_beyond_the_length_are_cut_like_a_stream() -> None:
     """A million items beyond the length, as of a loader that counts batches, do not make one chunk each."""
-    sizes = list(islice(chunk_sizes(Options(parallelism=1), Lying(0, 10)), 200))
-    assert sizes[:4] == [3, 3, 3, 3]
-    assert sizes[-1] == 24
+    sizes = list(islice(chunk_sizes(Options(), Lying(0, 10)), 10 + 2 * STEP + 1))
+    assert sizes[:10] == [1] * 10
+    assert sizes[-1] == 4

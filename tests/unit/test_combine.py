@@ -222,7 +222,7 @@ def test_fork_join_accepts_a_combine() -> None:
 
 
 def test_a_task_without_combine_makes_no_tree(world: World) -> None:
-    """Without combine, full groups get a marker, and join receives one result per item."""
+    """Without combine, full groups make no node, and join receives one result per item."""
 
     class Plain(Pairs):
         combine = None
@@ -663,10 +663,10 @@ def test_a_node_is_due_if_all_below_it_exists(world: World) -> None:
     manifest = ledger.manifest()
     assert manifest is not None
     world.store.delete([ledger.keys.node(manifest.setup_id, 1, 2)])
-    completion = completion_of(ledger, manifest, combines=True, by="x")
+    completion = completion_of(ledger, manifest, combines=True)
     assert (completion.missing, completion.uncombined, completion.level) == ([40], [64], 1)
     assert completion.due[64] == combine_step(manifest.setup_id, 1, 2)
-    assert sorted(completion.top) == [0, 3]
+    assert [entry.index for entry in completion.top.entries] == [0, 3]
 
 
 def test_a_join_before_the_top_level_is_complete_does_nothing(world: World) -> None:

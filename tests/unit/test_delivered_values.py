@@ -32,25 +32,25 @@ REFERS = {REFERENCE: "job", "launch": "launch"}
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     monkeypatch.setattr(TASKS, "_listeners", [])
-    celery_app = Celery("values", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
-    celery_app.conf.update(
+    made = Celery("values", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.update(
         result_backend="cache+memory://",
         task_default_queue=uuid.uuid4().hex,
         accept_content=["json", "pickle", "msgpack", "yaml"],
     )
-    fanout.connect(celery_app, store="memory://values")
-    extension_of(celery_app).runtime.store = ScriptedStore()
+    fanout.connect(made, store="memory://values")
+    extension_of(made).runtime.store = ScriptedStore()
 
-    @celery_app.task(name="plain", shared=False)
+    @made.task(name="plain", shared=False)
     def plain(value: Any) -> None:
         """Accept a value in the app's serializer."""
 
-    @celery_app.task(name="pickled", serializer="pickle", shared=False)
+    @made.task(name="pickled", serializer="pickle", shared=False)
     def pickled(value: Any) -> None:
         """Accept a value in a pickle."""
 
-    yield celery_app
-    celery_app.close()
+    yield made
+    made.close()
 
 
 def request(**following: Any) -> Any:

@@ -39,11 +39,11 @@ def _isolate_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
-    celery_app = Celery("doctored", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
-    celery_app.conf.update(fanout.RECOMMENDED, broker_transport_options={})
-    fanout.connect(celery_app, store="memory://doctored")
-    yield celery_app
-    celery_app.close()
+    made = Celery("doctored", broker=f"memory://{uuid.uuid4().hex}", set_as_current=False)
+    made.conf.update(fanout.RECOMMENDED, broker_transport_options={})
+    fanout.connect(made, store="memory://doctored")
+    yield made
+    made.close()
 
 
 class Careless(ScriptedStore):
@@ -97,7 +97,7 @@ def test_a_broken_guarantee_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "verdict", "text"),
+    ("ahead_s", "verdict", "said"),
     [
         (0.0, Verdict.OK, "agrees"),
         (0.9, Verdict.OK, "agrees"),
@@ -109,7 +109,7 @@ def test_a_broken_guarantee_is_named() -> None:
         (100.0, Verdict.BROKEN, "100 s ahead of"),
     ],
 )
-def test_clocks_that_differ(ahead_s: float, verdict: Verdict, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clocks_that_differ(ahead_s: float, verdict: Verdict, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The finding names the direction of a clock that is off by much of `stall_s`.
 
     A second of difference is no problem.
@@ -118,13 +118,13 @@ def test_clocks_that_differ(ahead_s: float, verdict: Verdict, text: str, monkeyp
     monkeypatch.setattr(store, "now", lambda: time.time() + ahead_s)
     finding = {finding.check: finding for finding in check_store(store, stall_s=60)}["store: clock"]
     assert finding.verdict is verdict
-    assert text in finding.found
+    assert said in finding.found
     assert bool(finding.remedy) is (verdict is not Verdict.OK)
     assert store.keys() == []
 
 
 @pytest.mark.parametrize(
-    ("keys", "text"),
+    ("keys", "said"),
     [
         (["_jobs/1/intent", "_jobs/2/~/é", "_parameters/x", "_probe/clock"], None),
         (["photos/a/1.jpg", "photos/b.jpg", "_jobs/1/intent", "README", "team/_jobs/1"], "README, photos/, team/"),
@@ -132,24 +132,24 @@ def test_clocks_that_differ(ahead_s: float, verdict: Verdict, text: str, monkeyp
         ([f"{letter}/{number}" for letter in "abcdefghij" for number in range(50)], "a/, b/, c/, d/, e/ and more"),
     ],
 )
-def test_objects_of_other_programs_are_named(keys: list[str], text: str | None) -> None:
+def test_objects_of_other_programs_are_named(keys: list[str], said: str | None) -> None:
     """The finding names the first segments of a few other keys, at one request each, and says to leave them alone."""
     store = ScriptedStore()
     for key in keys:
         store.put(key, b"")
     findings = {finding.check: finding for finding in check_store(store, stall_s=60)}
     finding = findings["store: root"]
-    if text is None:
+    if said is None:
         assert finding == Finding("store: root", "holds only fanout's objects")
     else:
-        assert finding.found == f"holds objects of others: {text}"
+        assert finding.found == f"holds objects of others: {said}"
         assert finding.verdict is Verdict.CHANGE
         assert "leave them alone" in finding.remedy
     assert {*keys} <= {*store.keys()}
 
 
 @pytest.mark.parametrize(
-    ("retention", "verdict", "text", "remedy"),
+    ("kept", "verdict", "found", "remedy"),
     [
         (Retention(), Verdict.OK, "gone", ""),
         (None, Verdict.UNKNOWN, "does not say", "s3:GetBucketVersioning"),
@@ -159,14 +159,14 @@ def test_objects_of_other_programs_are_named(keys: list[str], text: str | None) 
     ],
 )
 def test_a_bucket_that_keeps_versions_is_named(
-    retention: Retention | None, verdict: Verdict, text: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+    kept: Retention | None, verdict: Verdict, found: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bucket that keeps versions keeps removed jobs. The finding says so, with the lifecycle rule that helps."""
     store = ScriptedStore()
-    monkeypatch.setattr(store, "retention", lambda: retention)
+    monkeypatch.setattr(store, "retention", lambda: kept)
     finding = {finding.check: finding for finding in check_store(store, stall_s=60)}["store: removal"]
     assert finding.verdict is verdict
-    assert text in finding.found
+    assert found in finding.found
     assert remedy in finding.remedy
 
 
@@ -176,11 +176,11 @@ def test_a_bucket_that_keeps_versions_is_named(
 def test_settings_are_named_with_their_remedy(app: Celery) -> None:
     """The finding for a setting to change has the recommended value and the reason."""
     app.conf.worker_prefetch_multiplier = 7
-    findings = {finding.check: finding for finding in checkup.check_settings(app)}
-    finding = findings["setting worker_prefetch_multiplier"]
+    found = {finding.check: finding for finding in checkup.check_settings(app)}
+    finding = found["setting worker_prefetch_multiplier"]
     assert (finding.found, finding.verdict) == ("7", Verdict.CHANGE)
     assert finding.remedy.startswith("Should be 1: ")
-    assert findings["result backend"].verdict is Verdict.OK
+    assert found["result backend"].verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def worker_findings(app: Celery, monkeypatch: pytest.MonkeyPatch, inspected: Ins
 
 def test_workers_that_answer_are_good(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that knows the tasks of its queues is good."""
-    findings = worker_findings(app, monkeypatch, Inspected(app, "a@here", "b@here"))
-    assert [(check, finding.verdict) for check, finding in findings.items()] == [
+    found = worker_findings(app, monkeypatch, Inspected(app, "a@here", "b@here"))
+    assert [(check, finding.verdict) for check, finding in found.items()] == [
         ("worker a@here", Verdict.OK),
         ("worker b@here", Verdict.OK),
     ]
@@ -239,7 +239,7 @@ def test_no_worker_is_something_to_change(app: Celery, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("question", "answer", "verdict", "text"),
+    ("question", "answer", "verdict", "said"),
     [
         ("registered", ["celery.chord"], Verdict.BROKEN, f"does not know .*{Words.name}.process"),
         ("conf", {"fanout_store": "s3://other/root"}, Verdict.BROKEN, "uses the store s3://other/root"),
@@ -253,24 +253,24 @@ def test_no_worker_is_something_to_change(app: Celery, monkeypatch: pytest.Monke
     ],
 )
 def test_an_unfit_worker_is_named(
-    app: Celery, monkeypatch: pytest.MonkeyPatch, question: str, answer: Any, verdict: Verdict, text: str
+    app: Celery, monkeypatch: pytest.MonkeyPatch, question: str, answer: Any, verdict: Verdict, said: str
 ) -> None:
     """The finding names a worker that does not know the tasks, uses another store, or cannot stop a step."""
     inspected = Inspected(app, "a@here")
     inspected.answers[question]["a@here"] = answer
     finding = worker_findings(app, monkeypatch, inspected)["worker a@here"]
     assert finding.verdict is verdict
-    assert re.search(text, finding.found)
+    assert re.search(said, finding.found)
 
 
 def test_a_queue_without_a_worker_is_named(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks that are routed to a queue without a worker would wait for ever."""
     app.conf.task_routes = {f"{Words.name}.process": {"queue": "elsewhere"}}
     app.finalize()
-    findings = worker_findings(app, monkeypatch, Inspected(app, "a@here"))
-    assert findings["worker a@here"].verdict is Verdict.OK
-    assert findings["queue elsewhere"].verdict is Verdict.BROKEN
-    assert f"{Words.name}.process" in findings["queue elsewhere"].found
+    found = worker_findings(app, monkeypatch, Inspected(app, "a@here"))
+    assert found["worker a@here"].verdict is Verdict.OK
+    assert found["queue elsewhere"].verdict is Verdict.BROKEN
+    assert f"{Words.name}.process" in found["queue elsewhere"].found
 
 
 # The command
@@ -286,10 +286,10 @@ def test_every_broker_of_a_list_is_checked(app: Celery, monkeypatch: pytest.Monk
         port = server.getsockname()[1]
     app.conf.broker_url = ["memory://first", f"amqp://guest:secret@127.0.0.1:{port}//"]
     monkeypatch.setattr(checkup, "_check_workers", lambda app: iter(()))
-    findings = {finding.check: finding for finding in check_app(app)}
-    assert findings["broker"].found.startswith("memory at")
-    assert findings["broker: reachable (1 of 2)"].verdict is Verdict.OK
-    down = findings["broker: reachable (2 of 2)"]
+    found = {finding.check: finding for finding in check_app(app)}
+    assert found["broker"].found.startswith("memory at")
+    assert found["broker: reachable (1 of 2)"].verdict is Verdict.OK
+    down = found["broker: reachable (2 of 2)"]
     assert down.verdict is Verdict.CHANGE
     assert "refused" in down.found
     assert "secret" not in down.found
@@ -301,9 +301,9 @@ def test_brokers_for_reading_and_writing_are_checked(app: Celery, monkeypatch: p
         port = server.getsockname()[1]
     app.conf.broker_read_url = f"amqp://127.0.0.1:{port}//"
     monkeypatch.setattr(checkup, "_check_workers", lambda app: pytest.fail("workers can't answer"))
-    findings = {finding.check: finding for finding in check_app(app)}
-    assert findings["broker"].found.startswith("memory at")
-    assert findings["broker: reachable"].verdict is Verdict.BROKEN
+    found = {finding.check: finding for finding in check_app(app)}
+    assert found["broker"].found.startswith("memory at")
+    assert found["broker: reachable"].verdict is Verdict.BROKEN
 
 
 def test_the_command_succeeds_for_a_good_store(tmp_path: Path) -> None:

@@ -82,16 +82,16 @@ def test_get_keeps_its_timeout_while_the_broker_is_down() -> None:
     world = World(stall_s=0.01)
     job = world.job(world.launch(Numbers, {"numbers": [1]}))
     world.dispatcher.lose()
-    broker_is_back, hanging = threading.Event(), []
+    back, hanging = threading.Event(), []
 
     def hang(job_id: str, intent: Any, *, generation: int = 0, resent: bool = False) -> None:
         hanging.append(job_id)
-        assert broker_is_back.wait(30)
+        assert back.wait(30)
 
     world.dispatcher.send_setup = hang  # type: ignore[method-assign]
     with pytest.raises(JobTimeout):
         job.get(timeout=0.3)
-    broker_is_back.set()
+    back.set()
     assert hanging == [job.id]
 
 

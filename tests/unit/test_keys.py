@@ -71,7 +71,7 @@ def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest
     """All keys of a job are valid, distinct, and under the job's prefix."""
     keys = JobKeys(job, "launch")
     steps = ("setup", "join", process_step(setup_id, number), combine_step(setup_id, 1, number))
-    all_keys = [
+    made = [
         keys.intent,
         keys.continuation,
         keys.manifest,
@@ -89,12 +89,14 @@ def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest
         keys.node(setup_id, 1, number),
         keys.node(setup_id, 2, number),
         keys.bad_node(setup_id, 1, number, 3),
-        keys.group_marker(setup_id, number),
+        keys.batch_result(setup_id, number, 32),
+        keys.batch_result(setup_id, number, 2),
+        keys.share_marker(setup_id, number, 2, 1),
         *(keys.attempt(name, number) for name in steps),
         *(keys.interrupted(name, number) for name in steps),
     ]
-    assert len(set(all_keys)) == len(all_keys)
-    for key in all_keys:
+    assert len(set(made)) == len(made)
+    for key in made:
         assert check_key(key).startswith(keys.prefix if key != keys.intent else job_prefix(job))
         assert PurePosixPath(key).parts[:2] == ("_jobs", job)
 
@@ -125,7 +127,36 @@ def test_a_node_is_in_its_group(setup_id: str, level: int, node: int, failed: in
     assert bad.startswith(good)
     assert level_of(good) == level_of(bad) == level
     assert ResultKey.read(good) == ResultKey(node)
-    assert ResultKey.read(bad) == ResultKey(node, failed, 2)
+    assert ResultKey.read(bad) == ResultKey(node, failed=failed, generation=2)
+
+
+@given(setup_id=IDS, chunk=st.integers(0, 10**7), count=st.integers(2, GROUP_WIDTH), done=st.integers(0, GROUP_WIDTH))
+def test_a_batch_can_be_read_from_its_keys(setup_id: str, chunk: int, count: int, done: int) -> None:
+    """The keys of a batch's object and of its marker have its first chunk and its number of chunks.
+
+    They are in the group of the chunk, the object directly before the marker.
+    """
+    keys = JobKeys("job", "launch")
+    batch, marker = keys.batch_result(setup_id, chunk, count), keys.share_marker(setup_id, chunk, count, done)
+    assert ResultKey.read(batch) == ResultKey(chunk, count)
+    assert ResultKey.read(marker) == ResultKey(chunk, count, shared=done)
+    assert batch.startswith(keys.result_group(setup_id, chunk // GROUP_WIDTH))
+    others = [keys.batch_result(setup_id, chunk, other) for other in range(2, GROUP_WIDTH + 1) if other != count]
+    assert batch < marker
+    assert not [other for other in others if batch < other < marker]
+
+
+@given(chunk=st.integers(0, 10**7), count=st.integers(2, GROUP_WIDTH))
+def test_a_listing_can_begin_with_a_chunk(chunk: int, count: int) -> None:
+    """Keys of results of the chunk and the chunks after it follow the key to begin after; those before it do not."""
+    keys = JobKeys("job", "launch", 1)
+    after = keys.before_result("x", chunk)
+    for first in (chunk, chunk + 1, chunk + GROUP_WIDTH):
+        for key in (keys.result("x", first), keys.bad_result("x", first, 3), keys.batch_result("x", first, count)):
+            assert key > after
+    for first in {max(chunk - 1, 0), chunk // GROUP_WIDTH * GROUP_WIDTH} - {chunk}:
+        for key in (keys.result("x", first), keys.bad_result("x", first, 3), keys.share_marker("x", first, count, 1)):
+            assert key < after
 
 
 @given(first=st.integers(0, 10**7), second=st.integers(0, 10**7))
@@ -141,10 +172,11 @@ def test_prefixes_of_one_setup_match_no_key_of_another(setup_id: str, other: str
     keys = JobKeys("job", "launch")
     if setup_id != other:
         assert not keys.result(other, 1).startswith(keys.results(setup_id))
-        assert not keys.group_marker(other, 1).startswith(keys.group_markers(setup_id))
+        assert not keys.node(other, 1, 1).startswith(keys.nodes(setup_id))
+        assert not keys.pack(other, 1).startswith(keys.packs(setup_id))
 
 
 def test_new_ids_are_valid_and_differ() -> None:
     """New ids and tokens are valid in keys and do not repeat."""
-    ids = [make() for make in (new_id, new_token) for _ in range(100)]
-    assert len({check_id(text, what="id") for text in ids}) == 200
+    made = [make() for make in (new_id, new_token) for _ in range(100)]
+    assert len({check_id(text, what="id") for text in made}) == 200

@@ -50,7 +50,7 @@ def store() -> ScriptedStore:
 @pytest.fixture
 def make_app(store: ScriptedStore) -> Iterator[Callable[..., Celery]]:
     """Return a factory of apps with a broker and the store, whose launches are limited to a third of a second."""
-    apps = []
+    made = []
 
     def make(broker: Any, **settings: Any) -> Celery:
         app = Celery("launching", broker=broker, set_as_current=False)
@@ -58,11 +58,11 @@ def make_app(store: ScriptedStore) -> Iterator[Callable[..., Celery]]:
         fanout.connect(app, store="memory://unused", publish_timeout_s=LIMIT_S)
         extension_of(app).runtime.store = store
         app.finalize()
-        apps.append(app)
+        made.append(app)
         return app
 
     yield make
-    for app in apps:
+    for app in made:
         app.close()
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fanout import JobFailed, JobNotFound
+from fanout.records.batch import BatchResult, ResultEntry, Share
 from fanout.records.failure import Failure
 from fanout.records.keys import launch_of
 from fanout.records.ledger import INLINE_VALUE_BYTES, Ledger, write_intent
@@ -34,9 +35,16 @@ from .world import World
 INTENT = Intent(launch_id="launch", task="T", inline=b"", references={}, options={}, created_at=1.0)
 MANIFEST = Manifest(setup_id="a", chunks=1, items=1, input_bytes=1, shards=[], stats=[])
 RESULT = ChunkResult(chunk=0, first_item=0, items=1, values=encode([1]), stats=[])
+BATCH = BatchResult(chunk=1, done=2, values=[encode([2]), encode([3])], stats=[], by="x")
+SHARED = BatchResult(chunk=3, done=1, values=[encode([4])], stats=[], parts=[1, 2], begun=True, by="x")
 NODE = Node(level=1, index=0, failed=0, values=encode(["v"]), stats=[])
 GOOD = Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[], value=encode("value"))
 BAD = Outcome(status=OutcomeStatus.FAILED, task="T", stats=[], failure=Failure("process", "E", "why"))
+
+
+def failed_by_level(ledger: Ledger) -> dict[int, dict[int, int]]:
+    """Return level -> index of each node -> number of failed items below it."""
+    return {level: {entry.index: entry.failed for entry in nodes.entries} for level, nodes in ledger.tree("a").items()}
 
 
 @pytest.fixture
@@ -154,17 +162,29 @@ def test_accesses_cost_the_documented_requests(ledger: Ledger, counting: Countin
     expect({})
     ledger.write_result("a", RESULT)
     expect({"put": 1})
-    assert ledger.finished_chunks("a") == ledger.finished_chunks("a", 0) == [0]
+    for landed in (ledger.landed("a"), ledger.landed("a", 0)):
+        assert landed.entries == (ResultEntry(0),)
     expect({"list": 2})
+    assert ledger.write_batch_result("a", 2, BATCH) is BATCH
+    expect({"put": 1})
+    assert ledger.batch_result("a", 1, 2) == BATCH
+    expect({"get": 1})
+    assert ledger.landed("a").entries == (ResultEntry(0), ResultEntry(1, 2, 2))
+    expect({"list": 1})
+    ledger.mark_shared("a", 3, 4, done=1, note=Note(by="x"))
+    ledger.write_batch_result("a", 4, SHARED)
+    expect({"put": 2})
+    assert ledger.share("a", 3, 4) is None
+    for _ in range(2):
+        assert ledger.landed("a").entries == (ResultEntry(0), ResultEntry(1, 2, 2), ResultEntry(3, 1, 4))
+    assert ledger.share("a", 3, 4) == Share(1, (1, 2))
+    expect({"list": 2, "get": 1})
     ledger.write_node("a", NODE)
     expect({"put": 1})
-    assert ledger.nodes("a", 1, 0) == {0: 0}
-    assert ledger.tree("a") == {1: {0: 0}}
+    assert ledger.nodes("a", 1, 0).entries == (ResultEntry(0),)
+    assert failed_by_level(ledger) == {1: {0: 0}}
     assert ledger.node("a", 1, 0) is not None
     expect({"list": 2, "get": 1})
-    ledger.write_group_complete("a", 0, Note(by="x"))
-    assert ledger.complete_groups("a") == {0}
-    expect({"put": 1, "list": 1})
     assert ledger.attempts("setup").count == 0
     expect({"list": 1})
     assert ledger.last_heartbeat("setup") is None
@@ -184,9 +204,9 @@ def test_a_large_value_has_its_own_object(surplus: int, is_separate: bool) -> No
     written = [key for verb, key in store.log if verb == "put"]
     assert written == [*([ledger.keys.value(digest(body))] if is_separate else []), ledger.keys.outcome]
     assert ledger.value(current) == decode(body)
-    outcome = ledger.outcome()
-    assert outcome is not None
-    assert ledger.value(outcome) == decode(body)
+    found = ledger.outcome()
+    assert found is not None
+    assert ledger.value(found) == decode(body)
 
 
 def test_a_damaged_value_is_refused() -> None:
@@ -248,12 +268,13 @@ def test_a_node_without_failures_counts_in_all_generations(ledger: Ledger) -> No
     worse, bad = replace(NODE, failed=3, values=encode(["w"])), replace(NODE, failed=2, values=encode(["b"]))
     assert ledger.write_node("a", worse) is worse
     assert ledger.write_node("a", bad) == worse
-    assert ledger.nodes("a", 1, 0) == {0: 3}
-    assert later.nodes("a", 1, 0) == later.tree("a") == {}
+    assert ledger.nodes("a", 1, 0).failed == {0: 3}
+    assert len(later.nodes("a", 1, 0)) == 0
+    assert failed_by_level(later) == {}
     assert later.write_node("a", bad) is bad
-    assert (ledger.tree("a"), later.tree("a")) == ({1: {0: 3}}, {1: {0: 2}})
+    assert (failed_by_level(ledger), failed_by_level(later)) == ({1: {0: 3}}, {1: {0: 2}})
     assert ledger.write_node("a", NODE) is NODE
-    assert (ledger.tree("a"), later.tree("a")) == ({1: {0: 0}}, {1: {0: 0}})
+    assert (failed_by_level(ledger), failed_by_level(later)) == ({1: {0: 0}}, {1: {0: 0}})
     assert later.write_node("a", bad) == NODE
 
 
@@ -268,7 +289,7 @@ def test_remove_leaves_nothing_and_deletes_the_outcome_last(world: World) -> Non
     ledger.write_resend(0, Note(by="x"))
     before = world.store.keys("_jobs/job/")
     records = {launch_of(key)[1].split("/")[0] for key in before}
-    assert records >= {"intent", "input", "results", "complete", "manifest", "claims", "outcome"}
+    assert records >= {"intent", "input", "results", "manifest", "claims", "outcome"}
     world.store.log.clear()
     assert remove_job(world.store, "job", "another launch") == 0
     assert remove_job(world.store, "job", ledger.launch_id) == len(before)

@@ -57,6 +57,10 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     made.close()
 
 
+TWO_BATCHES = list(range(33))
+"""Numbers of a job whose chunks need two messages: a batch ends with its group."""
+
+
 def take_messages(app: Celery, queue: str) -> list[Any]:
     """Take the waiting messages from a queue, and return them."""
     with app.connection_for_read() as connection:
@@ -108,14 +112,14 @@ def run_chunks(app: Celery, messages: list[Any]) -> None:
 
 def test_every_message_of_a_signatures_job_has_its_options(app: Celery) -> None:
     """Setup, process and join go to the same queue, with the same priority, limits and headers."""
-    result = Numbers.signature({"numbers": [1, 2]}, app=app).set(**GIVEN).delay()
+    result = Numbers.signature({"numbers": TWO_BATCHES}, app=app).set(**GIVEN).delay()
     take_from_special_queue(app, ["setup"])
     run_setup_task(app, result.id)
     run_chunks(app, take_from_special_queue(app, ["process", "process"]))
     take_from_special_queue(app, ["join"])
 
 
-@pytest.mark.parametrize("values", [{"numbers": [1, 2]}, {"numbers": iter([1, 2])}])
+@pytest.mark.parametrize("values", [{"numbers": TWO_BATCHES}, {"numbers": iter(TWO_BATCHES)}], ids=["list", "stream"])
 def test_every_message_of_a_submitted_job_has_its_options(app: Celery, values: dict[str, Any]) -> None:
     """`send_options` gives a submitted job the same options, with a streamed input and without."""
     job = Numbers.submit(values, app=app, send_options=GIVEN)
@@ -130,7 +134,7 @@ def test_a_sweep_sends_with_the_same_options(app: Celery) -> None:
     """A sweep sends lost messages for setup, chunks and join with the options of the first ones."""
     runtime, store = runtime_of(app), runtime_of(app).store
     assert isinstance(store, ScriptedStore)
-    result = Numbers.signature({"numbers": [1, 2]}, app=app).set(**GIVEN).delay()
+    result = Numbers.signature({"numbers": TWO_BATCHES}, app=app).set(**GIVEN).delay()
     take_from_special_queue(app, ["setup"])
     store.age(10**3)
     assert sweep_job(runtime, result.id) is Move.SETUP_SENT
@@ -140,6 +144,8 @@ def test_a_sweep_sends_with_the_same_options(app: Celery) -> None:
     store.age(10**4)
     assert sweep_job(runtime, result.id) is Move.CHUNKS_SENT
     run_chunks(app, take_from_special_queue(app, ["process", "process"]))
+    # A batch that was sent again falls apart into single chunks. The second batch is one.
+    run_chunks(app, take_from_special_queue(app, ["process"] * 32))
     take_from_special_queue(app, ["join"])
     store.age(10**5)
     assert sweep_job(runtime, result.id) is Move.JOIN_SENT

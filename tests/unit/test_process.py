@@ -10,64 +10,28 @@ import pytest
 
 from fanout import ForkJoinTask
 from fanout.background.debouncer import Debouncer
+from fanout.records.batch import ResultEntry
 from fanout.records.failure import Failure
 from fanout.records.keys import process_step
 from fanout.records.ledger import Ledger
-from fanout.records.models import ChunkResult, Outcome, OutcomeStatus
+from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
 from fanout.stages.delivery import FIRST, Delivery
-from fanout.stages.result_reader import chunk_values
+from fanout.stages.result_reader import entry_values
 from storage import StorageUnavailable
 from tests.tasks import FailingTask
 
+from .behaviour import ItemBehaviour, failure_of, outcome_of, task_with
 from .dispatcher import WorkerDied
 from .stores import kind_of, refusing
 from .tasks import Numbers, Words
 from .world import World
 
 
-class ItemBehaviour:
-    """The behaviour of process for one item, set by a test. Records its runs."""
-
-    def __init__(self) -> None:
-        self.runs: list[int] = []
-        self.act: Any = lambda number, run: number
-
-    def __call__(self, number: int) -> Any:
-        self.runs.append(number)
-        return self.act(number, self.runs.count(number))
-
-
-def task_with(behaviour: ItemBehaviour, join: Any = list) -> type[ForkJoinTask]:
-    class BehaviourTask(ForkJoinTask):
-        input_schema = {"numbers": {"type": "list"}}
-        chunk_items = 1
-
-        def setup(numbers):
-            return [{"number": number} for number in numbers]
-
-        def process(number):
-            return behaviour(number)
-
-        def join(results):
-            return join(results)
-
-    return BehaviourTask
-
-
-def outcome_of(ledger: Ledger) -> Outcome:
-    outcome = ledger.outcome()
-    assert outcome is not None
-    return outcome
-
-
-def failure_of(ledger: Ledger) -> Failure:
-    outcome = outcome_of(ledger)
-    assert outcome.status == OutcomeStatus.FAILED
-    failure = Failure.read(outcome.failure)
-    assert failure is not None
-    return failure
+def finished_chunks(ledger: Ledger, setup_id: str) -> list[int]:
+    """Return the indices of the chunks that have a result, in the order of the listing."""
+    return [entry.index for entry in ledger.result_entries(setup_id)]
 
 
 @pytest.mark.parametrize(("size", "container"), [(1, list), (100_000, list), (100_000, iter)])
@@ -86,7 +50,7 @@ def test_a_chunk_costs_three_requests_without_failures(world: World, size: int, 
     kinds = [(verb, kind_of(key)) for verb, key in world.store.log]
     read = "_parameters" if container is list else "input"
     assert kinds == [("get", read), ("put", "results"), ("list", "results")][size == 1 :]
-    assert ledger.finished_chunks(world.refs[0].setup_id) == [0, 1]
+    assert finished_chunks(ledger, world.refs[0].setup_id) == [0, 1]
 
 
 def test_a_worker_with_several_chunks_of_a_group_checks_once(world: World) -> None:
@@ -265,7 +229,7 @@ def test_a_resent_chunk_that_a_worker_runs_is_left_alone(world: World) -> None:
     behaviour.act = act
     run_process(world.process(), ref)
     assert behaviour.runs == [1]
-    assert ledger.finished_chunks(ref.setup_id) == [0]
+    assert finished_chunks(ledger, ref.setup_id) == [0]
 
 
 def test_of_many_resent_messages_one_runs_its_chunk(world: World) -> None:
@@ -284,7 +248,7 @@ def test_of_many_resent_messages_one_runs_its_chunk(world: World) -> None:
     world.store.after = deliver_copies
     run_process(world.process(), ref)
     assert behaviour.runs == [1]
-    assert ledger.finished_chunks(ref.setup_id) == [0]
+    assert finished_chunks(ledger, ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
@@ -305,7 +269,7 @@ def test_an_outage_is_no_attempt_of_a_resent_chunk(world: World, outages: int) -
             run_process(world.process(), ref, Delivery(resumed=outage > 0))
     world.store.before = lambda verb, key: None
     run_process(world.process(), ref, Delivery(resumed=True))
-    assert ledger.finished_chunks(ref.setup_id) == [0]
+    assert finished_chunks(ledger, ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
 
 
@@ -327,7 +291,7 @@ def test_a_redelivered_resent_message_whose_run_never_began_is_no_lost_attempt(w
     run_process(world.process(), ref)
     assert behaviour.runs == [1]
     assert ledger.attempts(step).count == 1
-    assert ledger.finished_chunks(ref.setup_id) == [0]
+    assert finished_chunks(ledger, ref.setup_id) == [0]
 
 
 @pytest.mark.parametrize("how", ["resent", "redelivered"])
@@ -343,7 +307,7 @@ def test_an_interrupted_run_uses_up_no_attempt(world: World, how: str) -> None:
     world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_process(world.process(), replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0]))
-    assert ledger.finished_chunks(ref.setup_id) == [0]
+    assert finished_chunks(ledger, ref.setup_id) == [0]
     assert len(behaviour.runs) == 2
     assert ledger.attempts(step).count == (1 if how == "resent" else 2)
 
@@ -589,7 +553,7 @@ def test_a_cancelled_chunk_stops_between_items() -> None:
     world.store.before = release_process
     run_process(world.process(), world.refs[0])
     assert seen == [0, 1]
-    assert ledger.finished_chunks(world.refs[0].setup_id) == []
+    assert finished_chunks(ledger, world.refs[0].setup_id) == []
 
 
 def test_parameters_reach_process_and_are_fetched_once() -> None:
@@ -609,7 +573,7 @@ def test_the_record_of_a_chunk_is_complete(world: World) -> None:
     result = ledger.result(setup_id, 1)
     assert isinstance(result, ChunkResult)
     assert (result.first_item, result.items, result.failed) == (2, 1, None)
-    assert chunk_values(ledger, setup_id, 0) == [5, 6]
+    assert entry_values(ledger, setup_id, ResultEntry(0)) == [5, 6]
     started_at, ended_at, peak_bytes, worker = result.stats
     assert 0 < started_at <= ended_at
     assert peak_bytes > 10**6

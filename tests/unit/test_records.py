@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import JobCancelled, JobFailed
+from fanout.records.batch import BatchResult, Landed, ResultEntry, Share
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.failure import Failure, redact
+from fanout.records.keys import GROUP_WIDTH
 from fanout.records.models import (
     Attempt,
     AttemptState,
@@ -32,8 +35,23 @@ NUMBERS = st.integers(0, 2**70)
 TIMES = st.floats(0, 1e12)
 DIGESTS = st.text("0123456789abcdef", min_size=32, max_size=32)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", fullmatch=True)
-LOCATIONS = st.builds(ChunkLocation, st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS), NUMBERS, NUMBERS)
-CHUNK_REFS = st.builds(ChunkRef, IDS, IDS, IDS, NUMBERS, LOCATIONS, NUMBERS, st.booleans())
+SLICES = st.builds(Slice, NUMBERS, NUMBERS, NUMBERS, DIGESTS)
+# Few different sizes, so that some chunks beside each other have the same.
+SIZES = st.lists(st.integers(1, 3) | NUMBERS, min_size=1, max_size=GROUP_WIDTH).map(tuple)
+LOCATIONS = st.builds(ChunkLocation, SLICES, NUMBERS, SIZES)
+PARTS = st.builds(ChunkLocation, SLICES, NUMBERS, SIZES, NUMBERS)
+
+
+@st.composite
+def chunk_refs(draw: st.DrawFn) -> ChunkRef:
+    """Draw a reference to a batch, whose chunks are in one group."""
+    location = draw(PARTS)
+    chunk = draw(NUMBERS) * GROUP_WIDTH + draw(st.integers(0, GROUP_WIDTH - len(location.sizes)))
+    ids = draw(st.tuples(IDS, IDS, IDS))
+    return ChunkRef(*ids, chunk, location, draw(NUMBERS), draw(st.booleans()), draw(st.integers(0, 3)))
+
+
+CHUNK_REFS = chunk_refs()
 FAILURES = st.builds(
     Failure, st.text(), st.text(), st.text(), st.text(), st.none() | NUMBERS, st.none() | NUMBERS, NUMBERS
 )
@@ -73,6 +91,16 @@ RECORDS = st.one_of(
         stats=STATS,
         failure=st.none() | FAILURES,
     ),
+    st.builds(
+        BatchResult,
+        chunk=NUMBERS,
+        done=NUMBERS,
+        values=st.lists(st.binary()),
+        stats=STATS,
+        parts=st.lists(NUMBERS),
+        begun=st.booleans(),
+        by=st.text(),
+    ),
     st.builds(Attempt, state=st.sampled_from(AttemptState), at=TIMES, failure=st.none() | FAILURES),
     st.builds(
         Outcome,
@@ -91,6 +119,7 @@ SAMPLES: list[Record] = [
     Intent(launch_id="launch", task="T", inline=b"", references={}, options={}, created_at=1.0),
     Manifest(setup_id="a", chunks=1, items=1, input_bytes=1, shards=[], stats=[]),
     ChunkResult(chunk=0, first_item=0, items=1, values=b"", stats=[]),
+    BatchResult(chunk=0, done=2, values=[b"", b""], stats=[]),
     Attempt(state=AttemptState.LOST, at=1.0),
     Outcome(status=OutcomeStatus.SUCCEEDED, task="T", stats=[]),
     Note(by="x", at=1.0),
@@ -118,9 +147,10 @@ def test_a_record_is_read_back_as_it_was_written(record: Record) -> None:
 
 @given(st.lists(LOCATIONS, max_size=5), NUMBERS)
 def test_an_index_is_read_back_as_it_was_written(locations: list[ChunkLocation], first: int) -> None:
-    """The locations in an index object are read back in order."""
+    """The locations in an index object are read back in order, each under the index of its first chunk."""
     data = IndexShard(first_chunk=first, rows=list(locations)).to_bytes()
-    assert IndexShard.from_bytes(data, key="k").locations == locations
+    firsts = accumulate((len(location.sizes) for location in locations), initial=first)
+    assert list(IndexShard.from_bytes(data, key="k").batches.items()) == list(zip(firsts, locations, strict=False))
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
@@ -171,7 +201,46 @@ def test_a_chunk_ref_is_read_back_from_its_row(ref: ChunkRef) -> None:
     assert ChunkRef.from_row(ref.to_row()) == ChunkRef.from_row(tuple(ref.to_row())) == ref
 
 
-ROW = ChunkRef("job", "launch", "setup_id", 1, ChunkLocation(Slice(0, 1, 2, "d" * 32), 3, 4), 0, False).to_row()
+@given(CHUNK_REFS, st.data())
+def test_a_part_of_a_batch_has_the_location_of_its_items(ref: ChunkRef, data: st.DataObject) -> None:
+    """A part, or a part of a part, has the slice of its batch, its own chunks and items, and none of the attempts."""
+    start = data.draw(st.integers(0, ref.count - 1))
+    part = ref.part(start, data.draw(st.integers(1, ref.count - start)))
+    assert part.chunks == ref.chunks[start : start + part.count]
+    assert part.location.sizes == ref.location.sizes[start : start + part.count]
+    before = sum(ref.location.sizes[:start])
+    assert part.location.first_item - ref.location.first_item == part.location.skip - ref.location.skip == before
+    assert (part.location.slice_, part.attempts, part.resent) == (ref.location.slice_, 0, ref.resent)
+    assert part.part(part.count - 1) == ref.part(start + part.count - 1)
+    counts = [start, part.count, ref.count - start - part.count]
+    parts = list(ref.parts(counts[1:], start=start))
+    assert parts[0] == part
+    assert [chunk for part in parts for chunk in part.chunks] == list(ref.chunks[start:])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "field"),
+    [((4,), 4), ((4, 4), [4, 2]), ((4, 4, 1), [4, 2, 1, 1]), ((1, 2), [1, 1, 2, 1]), ((1,) * 32, [1, 32])],
+)
+def test_sizes_of_equal_chunks_are_one_run(sizes: tuple[int, ...], field: object) -> None:
+    """A row has the size of the only chunk, as before batches, or runs of equal sizes: size, number of chunks."""
+    ref = ChunkRef("job", "launch", "setup_id", 32, ChunkLocation(Slice(0, 1, 2, "d" * 32), 3, sizes))
+    row = ref.to_row()
+    assert row[9] == field
+    assert ChunkRef.from_row(row) == ref
+
+
+def test_a_row_leaves_out_defaults_at_its_end() -> None:
+    """A row of a chunk of generation 0 has 12 fields. Generation and skip follow if they are needed."""
+    ref = ChunkRef("job", "launch", "setup_id", 1, ChunkLocation(Slice(0, 1, 2, "d" * 32), 3, (4,)))
+    assert len(ref.to_row()) == 12
+    assert replace(ref, generation=2).to_row()[12:] == [2]
+    part = replace(ref, location=replace(ref.location, skip=7))
+    assert part.to_row()[12:] == [0, 7]
+    assert ChunkRef.from_row(part.to_row()) == part
+
+
+ROW = ChunkRef("job", "launch", "setup_id", 1, ChunkLocation(Slice(0, 1, 2, "d" * 32), 3, (4,)), 0, False).to_row()
 NUMERIC = [3, 4, 5, 6, 8, 9, 10]
 FORGED = [
     None,
@@ -182,8 +251,11 @@ FORGED = [
     [*ROW, -1],
     [*ROW, True],
     [*ROW, "1"],
-    [*ROW, 1, 0],
-    *([*ROW[:at], bad, *ROW[at + 1 :]] for at in NUMERIC for bad in (-1, True, False, 1.0, "1", None, [], 10.5)),
+    [*ROW, 1, -1],
+    [*ROW, 1, True],
+    [*ROW, 1, None],
+    [*ROW, 1, 0, 0],
+    *([*ROW[:at], bad, *ROW[at + 1 :]] for at in NUMERIC for bad in (-1, True, False, 1.0, "1", None, [], {}, 10.5)),
     *(
         [*ROW[:at], bad, *ROW[at + 1 :]]
         for at in (0, 1, 2)
@@ -200,7 +272,39 @@ def test_a_forged_chunk_ref_is_refused(row: object) -> None:
         ChunkRef.from_row(row)
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 10])
+FORGED_BATCHES = [
+    ([4, 0], 0, "a batch has 1 to 32 chunks, not 0"),
+    ([4, 33], 0, "a batch has 1 to 32 chunks, not 33"),
+    ([4, 10**12], 0, "a batch has 1 to 32 chunks, not 1000000000000"),
+    ([4, 20, 5, 20], 0, "a batch has 1 to 32 chunks, not 40"),
+    ([4, 32], 1, "chunks 1 to 32 are not in one group"),
+    ([4, 2], 31, "chunks 31 to 32 are not in one group"),
+    ([4], 0, "neither a number of items nor runs"),
+    ([4, 1, 4], 0, "neither a number of items nor runs"),
+    ([1, 1] * 33, 0, "neither a number of items nor runs"),
+    ({"4": 1}, 0, "neither a number of items nor runs"),
+    ("41", 0, "neither a number of items nor runs"),
+    ([-4, 2], 0, "-4 is not an index or a size"),
+    ([4, -2], 0, "-2 is not an index or a size"),
+    ([4, 2, 4, -1], 0, "-1 is not an index or a size"),
+    ([True, 2], 0, "True is not an index or a size"),
+    ([4, True], 0, "True is not an index or a size"),
+    ([4.0, 2], 0, "4.0 is not an index or a size"),
+    ([[4], 2], 0, "is not an index or a size"),
+    ([4, "2"], 0, "'2' is not an index or a size"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "chunk", "message"), FORGED_BATCHES, ids=lambda value: f"{value!r:.40}")
+def test_a_forged_batch_is_refused(sizes: object, chunk: int, message: str) -> None:
+    """A batch with too many chunks, with chunks of two groups, or with sizes that are none, is refused in words."""
+    row = [*ROW[:3], chunk, *ROW[4:9], sizes, *ROW[10:]]
+    with pytest.raises(ValueError, match=message):
+        ChunkRef.from_row(row)
+    assert ChunkRef.from_row([*ROW[:3], 0, *ROW[4:9], [4, 2], *ROW[10:]]).count == 2
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 9, 10])
 def test_a_refusal_is_short(at: int) -> None:
     """The refusal of a message of a megabyte is one short line in the log."""
     with pytest.raises(ValueError, match=r".") as caught:
@@ -285,6 +389,40 @@ def test_the_content_digest_of_a_result_ignores_run_stats() -> None:
     result = ChunkResult(chunk=0, first_item=0, items=1, values=b"v", stats=[1])
     assert result.content_digest() == replace(result, stats=[2]).content_digest()
     assert result.content_digest() != replace(result, values=b"w").content_digest()
+
+
+def test_the_content_digest_of_a_batch_ignores_run_and_worker() -> None:
+    """Two results of a batch with equal values have equal digests, whatever run gave them."""
+    result = BatchResult(chunk=0, done=2, values=[b"v", b"w"], stats=[1], by="x")
+    assert result.content_digest() == replace(result, stats=[2], by="y").content_digest()
+    assert result.content_digest() != replace(result, values=[b"v", b"x"]).content_digest()
+
+
+def test_a_share_has_the_parts_of_its_batch() -> None:
+    """A batch that was not shared out has no parts."""
+    shared = BatchResult(chunk=4, done=1, values=[b"v"], stats=[], parts=[1, 2], begun=True)
+    assert Share.of(shared) == Share(1, (1, 2))
+    assert Share.of(replace(shared, done=4, values=[b"v"] * 4, parts=[])) == Share(4, ())
+
+
+# Results that have landed
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.integers(0, 3)), max_size=8), st.integers(0, 60))
+def test_landed_chunks_are_those_of_the_entries(drawn: list[tuple[int, int, int]], count: int) -> None:
+    """The chunks between the entries, and after them, are missing."""
+    entries, index = [], 0
+    for gap, chunks, failed in drawn:
+        index += gap
+        entries.append(ResultEntry(index, chunks, max(chunks, 2), 0 if chunks > 1 else failed))
+        index += chunks
+    landed = Landed(entries)
+    chunks = [chunk for entry in entries for chunk in range(entry.index, entry.index + entry.count)]
+    assert len(landed) == len(chunks)
+    assert [chunk for chunk in range(index + 5) if chunk in landed] == chunks
+    assert landed.missing(count + index) == [chunk for chunk in range(count + index) if chunk not in chunks]
+    assert landed.failed == {entry.index: entry.failed for entry in entries if entry.failed}
+    assert landed.failed_count == sum(entry.failed for entry in entries)
 
 
 def test_the_failure_of_a_huge_exception_is_short() -> None:

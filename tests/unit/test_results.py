@@ -171,7 +171,7 @@ def test_one_chunk_needs_no_thread() -> None:
 
 
 def test_the_representation_fetches_nothing() -> None:
-    """The representation gives the number of items and chunks, and fetches none."""
+    """The representation gives the number of items and objects, and fetches none."""
     source = Source([2, 1])
-    assert repr(source.results) == "<Results: 3 items in 2 chunks>"
+    assert repr(source.results) == "<Results: 3 items in 2 objects>"
     assert source.fetched == []

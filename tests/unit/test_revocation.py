@@ -157,7 +157,7 @@ def test_a_discarded_chunk_cancels_its_job(app: Celery, pool: Pool) -> None:
     job_id = launch_job(app)
     manifest = ledger_of(app, job_id).manifest()
     assert manifest is not None
-    (location, *_) = ledger_of(app, job_id).shard(manifest, 0).locations
+    location = ledger_of(app, job_id).shard(manifest, 0).batches[0]
     discard(
         app, "process", args=ChunkRef(job_id, ledger_of(app, job_id).launch_id, manifest.setup_id, 0, location).to_row()
     )

@@ -379,7 +379,8 @@ def test_the_index_has_the_locations_of_the_chunks(world: World) -> None:
     assert len(manifest.shards) == 2
     shards = [ledger.shard(manifest, shard) for shard in range(2)]
     assert [shard.first_chunk for shard in shards] == [0, 1024]
-    assert [location for shard in shards for location in shard.locations] == [ref.location for ref in world.refs]
+    located = [entry for shard in shards for entry in shard.batches.items()]
+    assert located == [(ref.chunk, ref.location) for ref in world.refs]
 
 
 @pytest.mark.parametrize("number", range(1, 14))

@@ -119,7 +119,6 @@ def test_a_process_without_an_argument_is_refused() -> None:
         {"chunk_items": True},
         {"chunk_count": -1},
         {"chunk_bytes": "8"},
-        {"parallelism": 0},
         {"max_attempts": 0},
         {"deadline_s": float("nan")},
         {"chunk_items": 1, "chunk_count": 1},
@@ -131,9 +130,7 @@ def test_a_bad_option_is_refused(options: dict[str, Any]) -> None:
         declare(**options)
 
 
-@pytest.mark.parametrize(
-    "name", ["chunk_items", "chunk_count", "chunk_bytes", "max_item_bytes", "parallelism", "max_attempts"]
-)
+@pytest.mark.parametrize("name", ["chunk_items", "chunk_count", "chunk_bytes", "max_item_bytes", "max_attempts"])
 def test_a_count_that_is_no_integer_is_refused(name: str) -> None:
     """A count must be an integer."""
     with pytest.raises(DeclarationError, match=name):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, JobState, Options, Progress, Results
+from fanout.records.batch import ResultEntry
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome, OutcomeStatus
@@ -290,9 +291,9 @@ def test_a_good_result_replaces_a_failed_one(world: World) -> None:
     ledger = world.prepare(task, {"numbers": list(range(20))}, tolerate=1, max_attempts=1)
     first, second = world.refs
     run_process(world.runtime, first)
-    assert ledger.landed(first.setup_id) == {0: 1}
+    assert ledger.landed(first.setup_id).entries == (ResultEntry(0, failed=1),)
     run_process(world.runtime, first)
-    assert ledger.landed(first.setup_id) == {0: 0}
+    assert ledger.landed(first.setup_id).entries == (ResultEntry(0),)
     run_process(world.runtime, second)
     world.dispatcher.drain(world.runtime)
     outcome = outcome_of(ledger)

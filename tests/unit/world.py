@@ -16,6 +16,7 @@ from fanout.runtime import Runtime
 from fanout.stages import run_setup
 
 from .dispatcher import RecordingDispatcher, WorkerDied
+from .sharing import ManualTimers
 from .stores import ScriptedStore
 
 
@@ -24,25 +25,37 @@ class World:
 
     Args:
         copies: Number of times that each message arrives.
+        batch_chunks: Most chunks of a batch.
         **settings: Fields of `Config`.
     """
 
-    def __init__(self, *, copies: int = 1, **settings: Any) -> None:
+    def __init__(self, *, copies: int = 1, batch_chunks: int = 1, **settings: Any) -> None:
         self.store = ScriptedStore()
+        self.batch_chunks = batch_chunks
+        self.timers = ManualTimers()
         self.config = Config(store=self.store.url, **settings)
         self.dispatcher = RecordingDispatcher(copies=copies)
         self.errors: list[BaseException] = []
         self.runtime = self.process()
 
-    def process(self) -> Runtime:
-        """Return the runtime of another process, which has cached nothing."""
-        return Runtime(
+    def process(self, *, batch_chunks: int | None = None) -> Runtime:
+        """Return the runtime of another process, which has cached nothing.
+
+        A batch is shared out when a test says so, if it lasts; see `ManualTimers`.
+
+        Args:
+            batch_chunks: Most chunks of a batch, if this process has a limit of its own.
+        """
+        runtime = Runtime(
             self.store,
             self.config,
             self.dispatcher,
             on_error=self.errors.append,
             is_stop=lambda error: isinstance(error, KeyboardInterrupt | WorkerDied),
+            batch_chunks=self.batch_chunks if batch_chunks is None else batch_chunks,
         )
+        runtime.timers = self.timers
+        return runtime
 
     def submission(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Submission:
         return Submission.of(

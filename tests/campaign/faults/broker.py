@@ -48,7 +48,7 @@ class WireCuts(Fault):
         trial_jobs: list[TrialJob] = []
         for seed in plan.seeds:
             cut = site.wire.arm(after_bytes=self._choose_bytes(seed))
-            trial_job = TrialJob(site, seed, chunks=40).launch()
+            trial_job = TrialJob(site, seed, chunks=320).launch()
             trial_jobs.append(trial_job)
             trial_job.finish()
             row.require(cut.is_set(), f"seed {seed}: no connection was cut, so the trial is void")
@@ -56,6 +56,6 @@ class WireCuts(Fault):
         row.notes.append(f"{sum(trial_job.chunks for trial_job in trial_jobs)} chunks")
 
     def _choose_bytes(self, seed: int) -> int:
-        """Return the bytes before the cut: a quarter of the cuts hit the caller's launch, the rest setup's 33 kB."""
+        """Return the bytes before the cut: a quarter of the cuts hit the caller's launch, the rest setup's 10 kB."""
         seeded = self.random(seed)
-        return seeded.randrange(100, 800) if seed % 4 == 0 else seeded.randrange(1_500, 30_000)
+        return seeded.randrange(100, 800) if seed % 4 == 0 else seeded.randrange(1_500, 8_000)

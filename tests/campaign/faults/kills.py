@@ -164,9 +164,9 @@ class BoundaryKills(Fault):
     def _run_trial_job(self, site: Site, seed: int) -> TrialJob:
         (point, when), victim = choose_case(seed)
         seeded = self.random(seed)
-        # A small job has its index in the manifest, and a single group has no group-complete marker.
-        is_large = point in ("index", "group complete", "complete groups listed")
-        chunks = INDEXED_CHUNKS + 5 if is_large else seeded.choice([1, 2, 8, 12])
+        # A small job has its index in the manifest, and only a batch of several chunks that lasts is shared out.
+        lasts = point == "share marked"
+        chunks = INDEXED_CHUNKS + 5 if point == "index" else seeded.choice([8, 12] if lasts else [1, 2, 8, 12])
         index = {"result": seeded.randrange(chunks), "chunk ref sent": seeded.randrange(chunks)}.get(point)
         slow_setup = 0.04 if point in ("pack", "chunk ref sent") else 0.0
         trial_job = TrialJob(
@@ -177,6 +177,7 @@ class BoundaryKills(Fault):
             launched_by_worker=point in ("intent", "setup sent"),
             pad=300_000 if point == "value" else 0,
             setup_pause_s=slow_setup,
+            pause_s=0.15 if lasts else 0.0,
         )
         trial_job.launch().finish()
         return trial_job

@@ -1,0 +1,64 @@
+"""A record: a frozen value that the store holds as one object.
+
+Every record is one encoded mapping with its kind and format version, so that a reader of another version refuses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import StrEnum
+from typing import ClassVar, Self
+
+from storage import Content, CorruptObject, decode, encode
+
+from .chunk_ref import ChunkLocation
+from .failure import FailedItem, Failure
+
+FORMAT = 1
+"""Version of the records' format. A reader refuses every other version."""
+
+
+class Record:
+    """A frozen value that the store holds as one object."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    def to_bytes(self) -> bytes:
+        """Return the record's form in the store."""
+        body = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
+        return encode({"record": self.kind, "format": FORMAT, **body}, path=self.kind, default=_encode_field)
+
+    @classmethod
+    def from_bytes(cls, data: Content, *, key: str) -> Self:
+        """Return the record in `data`.
+
+        Raises:
+            CorruptObject: It is no such record, or another version of fanout wrote it. Names `key`.
+        """
+        body = decode(data, key=key)
+        if not isinstance(body, dict) or body.pop("record", None) != cls.kind:
+            raise CorruptObject(f"{key} is no {cls.kind} record of fanout", key=key)
+        version = body.pop("format", None)
+        if version != FORMAT:
+            raise CorruptObject(
+                f"{key} has record format {version!r}, this fanout reads {FORMAT}: corrupt, or upgrade fanout",
+                key=key,
+            )
+        try:
+            return cls(**body)
+        except TypeError as error:
+            raise CorruptObject(f"{key} lacks fields of a {cls.kind} record: {error}", key=key) from error
+
+
+def _encode_field(value: object) -> object:
+    """Return the encodable form of a value within a record."""
+    if isinstance(value, ChunkLocation):
+        return value.to_row()
+    if isinstance(value, Failure):
+        return {entry.name: getattr(value, entry.name) for entry in fields(value)}
+    if isinstance(value, FailedItem):
+        return value.to_dict()
+    if isinstance(value, StrEnum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} can't be part of a record")

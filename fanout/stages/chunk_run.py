@@ -1,0 +1,239 @@
+"""One run of one chunk: runs the user's process on each item, and writes the results in item order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from storage import SequenceEncoder, encode
+
+from ..records.chunk_ref import ChunkRef
+from ..records.failure import FailedItem, Failure
+from ..records.keys import new_token, process_step
+from ..records.models import ChunkResult, Manifest, OutcomeStatus
+from ..records.run_stats import RunStats
+from ..runtime import CachedJob, Runtime
+from .attempts import Admission, Attempts, explain_overrun
+from .completion import check_completion
+from .delivery import FIRST, Delivery
+from .heartbeat import Heartbeat
+from .outcome import conclude, fail_if_too_many_failed
+
+
+def is_superseded(ref: ChunkRef, manifest: Manifest | None) -> bool:
+    """Return whether another setup than the chunk's has written the manifest."""
+    return manifest is not None and manifest.setup_id != ref.setup_id
+
+
+class ChunkRun:
+    """One run of one chunk.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+        job: The job.
+        ref: The chunk.
+        delivery: Earlier runs for the same message, as far as they are known.
+        items: The items of the slice that holds the chunk, if they are at hand; else they are fetched.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        job: CachedJob,
+        ref: ChunkRef,
+        delivery: Delivery = FIRST,
+        items: Sequence[dict[str, Any]] | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._ref = ref
+        self._delivery = delivery
+        self._items = items
+        self._token = new_token()
+        self._step = process_step(ref.setup_id, ref.chunk)
+        self._attempts = Attempts(job.ledger, self._step, by=self._token, now=runtime.now, known=ref.attempts)
+        self._item: int | None = None
+        """The current item, for the error that names it; None while combine runs."""
+        self._current_step = "process"
+        """The current step: `process` or `combine`."""
+        self._stopped = False
+        """Whether the job ended before all items were processed."""
+        self._failures: list[FailedItem] = []
+        self._traceback_text = ""
+
+    def run(self) -> None:
+        """Run process on the chunk, unless it has a result or another worker runs it, and go on from its result."""
+        ref, job = self._ref, self._job
+        delivery = replace(self._delivery, resent=ref.resent)
+        if delivery != FIRST:
+            current = job.ledger.current_result(ref.setup_id, ref.chunk)
+            if current is not None:
+                self._follow(current)
+                return
+        admission = self._attempts.admit(
+            delivery,
+            limit=job.options.max_attempts,
+            stall_s=self._runtime.config.stall_s,
+            explain=explain_overrun("process", delivery.overran_s, chunk=ref.chunk),
+        )
+        if admission is Admission.LEAVE:
+            return
+        if admission is Admission.GIVE_UP:
+            silent_s = None if delivery.is_lost else self._runtime.config.stall_s
+            self._give_up(self._attempts.find_failure(step="process", chunk=ref.chunk, silent_s=silent_s))
+            return
+        started_at = time.time()
+        try:
+            with self._attempts.record_if_interrupted(), self._heartbeat() as heartbeat:
+                values = self.compute(lambda: heartbeat.ended)
+        except BaseException as error:
+            if self._runtime.is_interruption(error):
+                raise
+            self.fail(error)
+        else:
+            if values is not None:
+                self.finish(values, started_at)
+
+    def finish(self, values: bytes, started_at: float) -> None:
+        """Write the chunk's results, and go on from its current result."""
+        with self._attempts.record_if_interrupted():
+            current = self._write(values, RunStats.since(started_at))
+        self._follow(current)
+
+    def compute(self, ended: Callable[[], bool]) -> bytes | None:
+        """Return the encoded list of the chunk's results, or of the one that combine makes of them.
+
+        Args:
+            ended: Returns whether the job has ended, as far as this process has seen. Called before each item.
+
+        Returns:
+            None if the job has ended.
+
+        Raises:
+            StorageError: The store does not answer.
+            Exception: Whatever process or combine raises; see `fail`.
+        """
+        job = self._job
+        binding, compression = job.declaration.binding, job.options.compression
+        call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
+        items = self._iterate_items(ended)
+        if job.intent.combines:
+            results = self._iterate_good_results(call, items)
+            combined = binding.call_combine(results, job.parameter_values(binding.combine_parameters))
+            values: bytes = encode(combined, path="combined", compression=compression)
+        else:
+            first = self._ref.location.first_item
+            encoder = SequenceEncoder(path="results", first_index=first, compression=compression)
+            for arguments in items:
+                try:
+                    encoder.add_soon(call(**arguments))
+                except BaseException as error:
+                    self._record_failed_item(error)
+                    encoder.add_soon(None)
+            values = encoder.finish()
+        return None if self._stopped else values
+
+    def _iterate_good_results(self, call: Callable[..., Any], items: Iterator[dict[str, Any]]) -> Iterator[Any]:
+        for arguments in items:
+            try:
+                result = call(**arguments)
+            except BaseException as error:
+                self._record_failed_item(error)
+                continue
+            self._current_step, self._item = "combine", None
+            yield result
+        self._current_step, self._item = "combine", None
+
+    def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+        """Yield the items in order, until the job has ended."""
+        location = self._ref.location
+        items = self._items if self._items is not None else self._job.items(self._ref.setup_id, location.slice_)
+        items = items[location.skip : location.skip + location.items]
+        for index, arguments in enumerate(items, start=location.first_item):
+            if ended():
+                self._stopped = True
+                return
+            self._current_step, self._item = "process", index
+            yield arguments
+
+    def _heartbeat(self) -> Heartbeat:
+        stall_s = self._runtime.config.stall_s
+        return Heartbeat(
+            self._runtime.timers,
+            self._job.ledger,
+            self._step,
+            stall_s=stall_s,
+            by=self._token,
+            at_once=self._ref.resent,
+        )
+
+    @property
+    def _is_last_attempt(self) -> bool:
+        return self._attempts.count >= self._job.options.max_attempts
+
+    def _record_failed_item(self, error: BaseException) -> None:
+        """Record that the current item failed, in the last attempt of a job that tolerates that; else raise again."""
+        if not (self._job.options.policy.tolerant and self._is_last_attempt) or self._runtime.is_interruption(error):
+            raise
+        if not self._failures:
+            self._runtime.on_error(error)
+        failure = self._make_failure(error)
+        self._traceback_text = self._traceback_text or failure.traceback_text
+        assert self._item is not None
+        self._failures.append(FailedItem.of(failure, item=self._item))
+
+    def _make_failure(self, error: BaseException) -> Failure:
+        return Failure.of(
+            self._current_step, error, chunk=self._ref.chunk, item=self._item, attempts=self._attempts.count
+        )
+
+    def _write(self, values: bytes, stats: RunStats, failure: Failure | None = None) -> ChunkResult:
+        location = self._ref.location
+        result = ChunkResult(
+            chunk=self._ref.chunk,
+            first_item=location.first_item,
+            items=location.items,
+            values=values,
+            stats=stats.to_row(),
+            failure=failure,
+            failures=list(self._failures) if failure is None else [],
+            traceback_text=self._traceback_text,
+            combined=self._job.intent.combines,
+        )
+        return self._job.ledger.write_result(self._ref.setup_id, result)
+
+    def fail(self, error: BaseException) -> None:
+        """Record the error of process or combine. Have the chunk run again, or give it up after its last attempt."""
+        self._runtime.on_error(error)
+        failure = self._make_failure(error)
+        self._attempts.record_failure(failure)
+        if self._is_last_attempt:
+            self._give_up(failure)
+            return
+        next_ref = replace(self._ref, attempts=self._attempts.number, resent=False)
+        self._runtime.dispatcher.send_chunks(self._job.intent, [next_ref])
+
+    def _give_up(self, failure: Failure) -> None:
+        """Write that the chunk failed, and go on from that or from a result that another run has written meanwhile."""
+        self._follow(self._write(b"", RunStats.since(time.time()), failure))
+
+    def _follow(self, current: ChunkResult) -> None:
+        """Go on from the chunk's current result: fail the job, or check whether the job is complete."""
+        if current.failed_count and (is_superseded(self._ref, self._job.manifest()) or self._fail_job(current)):
+            return
+        check_completion(self._runtime, self._job, self._ref, self._delivery)
+
+    def _fail_job(self, current: ChunkResult) -> bool:
+        """End the job if it does not tolerate the failures of the chunk, and return whether that is so."""
+        if self._job.options.policy.tolerant:
+            manifest, setup_id = self._job.manifest(), self._ref.setup_id
+            landed = self._job.ledger.landed(setup_id)
+            return fail_if_too_many_failed(
+                self._runtime, self._job, setup_id, landed, manifest.items if manifest else None
+            )
+        failure = current.failed
+        assert failure is not None
+        conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
+        return True
