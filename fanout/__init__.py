@@ -37,7 +37,8 @@ from .errors import (
     RetryRefused,
     UnknownTask,
 )
-from .job import Job, JobState, Progress
+from .job import Job
+from .progress import JobState, Progress
 from .records.failure import FailedItem
 from .results import Results
 from .task import ForkJoinTask, fork_join, register_type

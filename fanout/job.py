@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, cast
 
@@ -16,6 +14,7 @@ from . import retry as retrying
 from . import sweep
 from .errors import JobTimeout
 from .hints import NoWorkerHint
+from .progress import JobState, Progress
 from .records.batch import Landed, ResultEntry
 from .records.failure import FailedItem, Failure
 from .records.keys import check_id
@@ -41,43 +40,6 @@ FIRST_POLL_BESIDE_LISTENER_S = 0.25
 
 LAST_REQUEST_S = 0.5
 """Seconds that a caller whose time is up still allows the store, for its last request."""
-
-
-class JobState(StrEnum):
-    """The state of a job."""
-
-    LAUNCHED = "launched"
-    PROCESSING = "processing"
-    JOINING = "joining"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The progress of a job.
-
-    Attributes:
-        state: The job's state.
-        chunks_done: Number of chunks that have a result, or whose failure is tolerated.
-        chunks: Number of all chunks; None until setup has finished.
-        items: Number of all items; None until setup has finished.
-        items_failed: Number of items that have failed.
-    """
-
-    state: JobState
-    chunks_done: int
-    chunks: int | None
-    items: int | None
-    items_failed: int = 0
-
-    @property
-    def fraction(self) -> float | None:
-        """The share of the chunks that are done, 0 to 1; None until setup has finished."""
-        if self.chunks is None:
-            return None
-        return self.chunks_done / self.chunks if self.chunks else 1.0
 
 
 class Job(Generic[R]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .job import Job, JobState
+from .job import Job
+from .progress import JobState
 from .records.batch import BatchResult
 from .records.ledger import Ledger
 from .records.models import ChunkResult, Manifest, Node

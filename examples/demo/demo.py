@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devstack import CeleryWorker, FilesystemBroker, MotoServer
-from fanout.job import Job, JobState
+from fanout.job import Job
+from fanout.progress import JobState
 from fanout.report import JobReport, format_size
 from storage import create_bucket
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from fanout.cli import main
 from fanout.engines.celery import extension_of
-from fanout.job import JobState
+from fanout.progress import JobState
 from storage import StorageUnavailable
 
 from . import cli_app
