@@ -97,9 +97,9 @@ class ForkJoinTask(Generic[R]):
     `process`, and win over a parameter of the same name. `join` gets the results, a lazy `Results` sequence, as its
     first argument that is no field. `combine` gets a list of values as its only required argument that is no field,
     or two consecutive values as the two that are no fields. A step may be a static method, a class method, a plain
-    function in the class, or take `self`; then it gets a fresh instance. Type checkers take a plain function's first
-    argument for `self`, so a checked program uses `@staticmethod`. Steps may run more than once, so their side effects
-    must bear repetition. They must not change their arguments: a worker reuses a parameter for the next item.
+    function in the class, or take `self`; then it gets a fresh instance. A program that a type checker reads uses
+    `@staticmethod`. Steps may run more than once, so their side effects must bear repetition. They must not change
+    their arguments: a worker reuses a parameter for the next item.
 
     Attributes:
         input_schema: The input in Cerberus form. A `get_input_schema` classmethod does as well. The same input is

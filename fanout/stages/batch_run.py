@@ -284,6 +284,7 @@ class BatchRun:
         values = (value for encoded in self._values for value in decode(encoded))
         try:
             combined = binding.call_combine(values, job.parameter_values(binding.combine_parameters))
+            return [encode(combined, path="combined", compression=job.options.compression)]
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
@@ -291,7 +292,6 @@ class BatchRun:
             self._runtime.on_error(error)
             conclude(self._runtime, job, OutcomeStatus.FAILED, Failure.of("combine", error))
             return None
-        return [encode(combined, path="combined", compression=job.options.compression)]
 
     def _make_result(
         self, parts: Sequence[int], *, begun: bool = False, values: list[bytes] | None = None

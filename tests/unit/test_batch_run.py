@@ -837,6 +837,20 @@ def test_a_combine_that_raises_over_a_batch_fails_the_job(world: World) -> None:
     assert "combining the results of chunks 0 to 4" in failure.reason
 
 
+def test_a_combined_value_of_a_batch_that_cannot_travel_fails_the_job(world: World) -> None:
+    """A value of combine that cannot be encoded ends the job. The failure names the chunks."""
+
+    class Returning(Combined):
+        def combine(parts):
+            return object()
+
+    ledger = world.prepare(Returning, {"numbers": list(range(5))})
+    world.dispatcher.drain(world.process())
+    failure = failure_of(ledger)
+    assert (failure.step, failure.error) == ("combine", "Unencodable")
+    assert "combining the results of chunks 0 to 4" in failure.reason
+
+
 def test_the_failed_items_of_a_batch_have_their_places(world: World, clock: Clock) -> None:
     """Iterating over a job gives results of batches, parts and single chunks in item order."""
     job = Job(world, clock, chunks=20, tolerate=1, max_attempts=2)
