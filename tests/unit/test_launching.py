@@ -21,10 +21,11 @@ from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, tasks
 from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryDispatcher, _publish_limits
 from fanout.engines.celery.publishing import requeue
-from fanout.engines.celery.publishing.publish import BrokerRefuses, PublishFailed
+from fanout.engines.celery.publishing.publish import BrokerRefuses, Message, PublishFailed
+from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.models import Continuation, Intent
 from fanout.runtime import Runtime
-from storage import StorageUnavailable
+from storage import Slice, StorageUnavailable
 
 from .stores import ScriptedStore
 from .tasks import Numbers
@@ -247,6 +248,17 @@ def test_the_dispatcher_gives_up_in_time(make_app: Callable[..., Celery], refusi
     dispatcher = CeleryDispatcher(app, timeout_s=0.1)
     with pytest.raises(PublishFailed, match=r"the broker takes no messages: amqp://.*Connection refused"):
         dispatcher.send_join("own", INTENT, None, resent=True)
+
+
+def test_monitors_show_which_chunks_a_message_carries(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arguments that Flower shows name the chunk, or the first and the last chunk of a batch."""
+    sent: list[Message] = []
+    monkeypatch.setattr(
+        "fanout.engines.celery.dispatcher.publish_all", lambda app, messages, limits, needless: sent.extend(messages)
+    )
+    batch = ChunkRef("job", "launch", "setup", 32, ChunkLocation(Slice(0, 0, 9, "d" * 32), 0, (1, 1, 1)))
+    CeleryDispatcher(app, timeout_s=0.1).send_chunks(INTENT, [batch, batch.part(1)])
+    assert [message.options["argsrepr"] for message in sent] == ["(chunks 32 to 34)", "(chunk 33)"]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class CeleryDispatcher:
                         "group_id": group,
                         "group_index": index,
                         "ignore_result": True,
-                        "argsrepr": f"(chunk {ref.chunk})",
+                        "argsrepr": _describe_chunks(ref),
                     },
                 )
                 for index, ref in enumerate(refs)
@@ -105,6 +105,11 @@ class CeleryDispatcher:
 
     def _send(self, messages: Sequence[Message], needless: Callable[[], bool] = lambda: False) -> None:
         publish_all(self._app, messages, _publish_limits(self._app, self._timeout_s), needless=needless)
+
+
+def _describe_chunks(ref: ChunkRef) -> str:
+    """Return what monitors show as the arguments of a message for process."""
+    return f"(chunk {ref.chunk})" if ref.count == 1 else f"(chunks {ref.chunks[0]} to {ref.chunks[-1]})"
 
 
 def _drop_defaults(**arguments: Any) -> dict[str, Any]:
