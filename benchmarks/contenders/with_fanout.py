@@ -47,7 +47,7 @@ def _streamed(workload: Workload) -> Job:
 def _cut_by_the_caller(workload: Workload) -> Job:
     whole = WORKS[workload.work].whole(workload)
     values = {"work": workload.work, "whole": whole, "chunks": workload.chunks}
-    return lambda timeout_s: Whole.submit(values, setup_here=True, chunk_items=1).get(timeout_s)
+    return lambda timeout_s: Whole.submit(values, setup_in_caller=True, chunk_items=1).get(timeout_s)
 
 
 def _generated_by_the_caller(workload: Workload) -> Job:
