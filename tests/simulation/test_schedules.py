@@ -95,18 +95,25 @@ def test_every_seed_keeps_the_invariants(seed: int) -> None:
 
 
 def test_the_schedules_cover_all_faults_and_outcomes() -> None:
-    """400 schedules have all faults, all outcomes and trees of several levels, and most of their jobs succeed."""
+    """The schedules have all faults, all outcomes, trees of several levels and batches of all fates.
+
+    Most of their jobs succeed.
+    """
     faults: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     levels: Counter[int] = Counter()
-    for seed in range(400):
+    batches: Counter[str] = Counter()
+    for seed in range(600):
         played = play(Shape.draw(seed))
         faults.update(played.faults)
         outcomes.update(played.outcomes)
         levels.update(played.levels)
+        batches.update(played.batches)
     assert set(faults) == set(FAULTS)
     assert set(outcomes) == {"succeeded", "failed", "cancelled"}
-    assert all(levels[level] > 10 for level in (1, 2, 3))
+    assert min(levels[1], levels[2]) > 30
+    assert levels[3] > 3
+    assert min(batches["whole"], batches["shared"]) > 50
     assert outcomes["succeeded"] > sum(outcomes.values()) / 2
 
 

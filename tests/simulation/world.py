@@ -13,7 +13,7 @@ from fanout.background.debouncer import Debouncer
 from fanout.engines.submission import Submission
 from fanout.errors import BrokerUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused, is_transient
 from fanout.job import Job
-from fanout.records.keys import level_of, new_id
+from fanout.records.keys import ResultKey, level_of, new_id
 from fanout.records.ledger import Ledger, write_intent
 from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime
@@ -41,7 +41,12 @@ RETENTION_S = 100_000 * STALL_S
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The results of a schedule. `levels` counts the nodes of combined results by level."""
+    """The results of a schedule.
+
+    Attributes:
+        levels: Number of nodes of combined results by level.
+        batches: Number of batches of several chunks that are `whole` or `shared`.
+    """
 
     shape: Shape
     violation: Violation | None
@@ -49,6 +54,7 @@ class Played:
     faults_drawn: int
     outcomes: Counter[str]
     levels: Counter[int]
+    batches: Counter[str]
     lasted_s: float
     trace: list[str]
 
@@ -162,6 +168,10 @@ class World:
                     self.loop.kill(process)
             nodes = (info.key for info in self.objects.list() if "/combined/" in info.key)
             levels = Counter(map(level_of, nodes))
+            results = [ResultKey.read(info.key) for info in self.objects.list() if "/results/" in info.key]
+            shared = {(key.index, key.count) for key in results if key.shared is not None}
+            found = {(key.index, key.count) for key in results if key.count > 1 and key.shared is None}
+            batches = Counter(whole=len(found - shared), shared=len(found & shared))
             outcomes = Counter(str(outcome.status) for job in self.job_ids if (outcome := self.latest(job).outcome()))
         SCRIPTS.clear()
         return Played(
@@ -171,6 +181,7 @@ class World:
             self.faults.drawn,
             outcomes,
             levels,
+            batches,
             self.loop.now - EPOCH,
             self.trace,
         )
