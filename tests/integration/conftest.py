@@ -47,6 +47,13 @@ def rpc_cluster(
         yield cluster
 
 
+@pytest.fixture(autouse=True)
+def _use_app_of_cluster(request: pytest.FixtureRequest) -> None:
+    """Make the app of the test's shared cluster the current one, whatever clusters ran in this process before."""
+    for name in {"redis_cluster", "rpc_cluster"} & set(request.fixturenames):
+        request.getfixturevalue(name).app.set_current()
+
+
 def create_host(rabbitmq: RabbitMQ) -> str:
     """Create a virtual host, in which no other cluster's workers receive broadcasts, and return its URL."""
     name = f"host-{uuid.uuid4().hex[:8]}"
