@@ -47,8 +47,10 @@ class MotoServer(Server):
             if importlib.util.find_spec(package) is None:
                 raise ServerUnavailable(package, _REMEDY)
         port = port or free_port()
+        program = Path(__file__).with_name("moto_app.py")
         process = Process.start(
-            [sys.executable, "-m", "moto.server", "--host", LOOPBACK, "--port", str(port)],
+            # -P: the package moto must not be looked for beside the program.
+            [sys.executable, "-P", str(program), "--host", LOOPBACK, "--port", str(port)],
             name="moto",
             directory=directory,
             # Buffered lines would reach the log, and the counts, too late.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
+from devstack.moto_app import serialise_write_once_puts
 from storage import FileStore, MemoryStore, ObjectStore, create_bucket, deadline, open_store
 
 from .scripted import Answer, Script, ScriptedServer, serving
@@ -62,6 +63,7 @@ def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
+    serialise_write_once_puts()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
