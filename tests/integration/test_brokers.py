@@ -172,7 +172,7 @@ def test_a_time_limit_below_the_consumer_timeout_names_the_limit(
     ceph_gateway: CephGateway, redis_server: Redis, tmp_path: Path
 ) -> None:
     """A time limit below the consumer timeout stops the chunk first, and the error names the limit."""
-    with start_impatient_broker(tmp_path / "broker", after_s=5) as broker:
+    with start_impatient_broker(tmp_path / "broker", after_s=20) as broker:
         environment = {
             **ceph_gateway.environment,
             "TEST_BROKER": broker.url,
