@@ -41,7 +41,12 @@ class Dispatcher(Protocol):
 
     Each method may be called again with the same arguments after a crash, because the receivers are idempotent. Each
     raises `BrokerUnavailable` if it can't send the message.
+
+    Attributes:
+        batch_chunks: Most chunks that one message carries, if they are small.
     """
+
+    batch_chunks: int
 
     def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
         """Send the message of setup again.
@@ -242,8 +247,6 @@ class Runtime:
         listener: Returns, for a job id, the completion listener of a waiting caller.
         debouncer: Runs deferred work when this process is idle. Without it, work is not deferred.
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
-        batch_chunks: Most chunks that one message carries, if they are small. An engine of which messages cost nothing
-            sends each chunk alone.
     """
 
     def __init__(
@@ -259,7 +262,6 @@ class Runtime:
         listener: Callable[[str], AbstractContextManager[CompletionListener]] | None = None,
         debouncer: Debouncer | None = None,
         check_wait: Callable[[str], None] | None = None,
-        batch_chunks: int = 1,
     ) -> None:
         self.store = store
         self.config = config
@@ -271,7 +273,6 @@ class Runtime:
         self.listener = listener or (lambda job_id: nullcontext(PollingOnly()))
         self.debouncer = debouncer
         self.check_wait = check_wait or (lambda job_id: None)
-        self.batch_chunks = batch_chunks
         self.timers = Timers()
         self._clock = StoreClock(store)
         self._jobs: OrderedDict[tuple[str, str, int], CachedJob] = OrderedDict()

@@ -72,7 +72,7 @@ def run(
             dispatcher = stack.enter_context(ProcessDispatcher(task, store.url, workers))
         else:
             raise ConfigError(f"executor must be 'inline', 'threads' or 'processes', not {executor!r}")
-        runtime = Runtime(store, config, dispatcher, on_error=errors.append, batch_chunks=dispatcher.batch_chunks)
+        runtime = Runtime(store, config, dispatcher, on_error=errors.append)
         dispatcher.runtime = runtime
         submission = Submission.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
         outcome = _run_job(runtime, dispatcher, submission, job_id)
@@ -87,7 +87,7 @@ def run_inline(runtime: Runtime, submission: Submission, job_id: str) -> Outcome
     Sends no message. The job stays in the store, where `attach` finds it.
     """
     dispatcher = InlineDispatcher()
-    dispatcher.runtime = _make_runtime(runtime, dispatcher)
+    dispatcher.runtime = Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks)
     return _run_job(dispatcher.runtime, dispatcher, submission, job_id)
 
 
@@ -97,13 +97,8 @@ def make_inline_runtime(runtime: Runtime) -> Runtime:
     `Job` uses it in another engine's eager mode.
     """
     dispatcher = EagerDispatcher()
-    dispatcher.runtime = _make_runtime(runtime, dispatcher)
+    dispatcher.runtime = Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks)
     return dispatcher.runtime
-
-
-def _make_runtime(runtime: Runtime, dispatcher: LocalDispatcher) -> Runtime:
-    """Return a runtime with another engine's store and settings, and this dispatcher."""
-    return Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks, batch_chunks=dispatcher.batch_chunks)
 
 
 def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str) -> Outcome:

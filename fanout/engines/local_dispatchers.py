@@ -35,7 +35,6 @@ class LocalDispatcher(abc.ABC):
 
     Attributes:
         runtime: The runtime that its steps work with. Set it before the first chunk is sent.
-        batch_chunks: Most chunks per batch.
     """
 
     runtime: Runtime

@@ -193,7 +193,7 @@ class _SetupRun:
                 # The caller's own parameters go to setup alone.
                 bound=frozenset(self._binding.parameters_for(self._binding.process)) & job.parameters.names(),
                 # The runs of a batch are not recorded, so the only attempt of a chunk must be a run by itself.
-                batch_chunks=self._runtime.batch_chunks if job.options.max_attempts > 1 else 1,
+                batch_chunks=self._runtime.dispatcher.batch_chunks if job.options.max_attempts > 1 else 1,
                 sources=self._sources,
             )
             with closing(returned) if isinstance(returned, Generator) else nullcontext():

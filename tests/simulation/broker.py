@@ -94,6 +94,7 @@ class WorldDispatcher:
     """The dispatcher of a process."""
 
     def __init__(self, world: World) -> None:
+        self.batch_chunks = world.shape.batch_chunks
         self._world = world
 
     def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:

@@ -283,7 +283,6 @@ class World:
             on_error=self._raised,
             is_stop=lambda error: isinstance(error, Killed),
             debouncer=Debouncer(),
-            batch_chunks=self.shape.batch_chunks,
         )
 
     def _raised(self, error: BaseException) -> None:

@@ -95,6 +95,7 @@ class RecordingDispatcher:
 
     Args:
         copies: Number of times that each message arrives.
+        batch_chunks: Most chunks of a batch.
 
     Attributes:
         sent: All messages so far, in the order in which they were sent.
@@ -102,8 +103,9 @@ class RecordingDispatcher:
         deliveries: The outcomes that joins returned for delivery.
     """
 
-    def __init__(self, *, copies: int = 1) -> None:
+    def __init__(self, *, copies: int = 1, batch_chunks: int = 1) -> None:
         self.copies = copies
+        self.batch_chunks = batch_chunks
         self.sent: list[Message] = []
         self.waiting: list[Message] = []
         self.deliveries: list[Outcome] = []

@@ -20,6 +20,7 @@ from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.job_creation import create_job
 from fanout.job import Job
+from fanout.records.keys import GROUP_WIDTH
 from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note
 from fanout.removal import remove_job
@@ -216,7 +217,7 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
 @pytest.fixture
 def dispatcher(app: Celery) -> RecordingDispatcher:
     """A dispatcher that records the app's messages."""
-    made = RecordingDispatcher()
+    made = RecordingDispatcher(batch_chunks=GROUP_WIDTH)
     extension_of(app).runtime.dispatcher = made
     return made
 

@@ -31,20 +31,16 @@ class World:
 
     def __init__(self, *, copies: int = 1, batch_chunks: int = 1, **settings: Any) -> None:
         self.store = ScriptedStore()
-        self.batch_chunks = batch_chunks
         self.timers = ManualTimers()
         self.config = Config(store=self.store.url, **settings)
-        self.dispatcher = RecordingDispatcher(copies=copies)
+        self.dispatcher = RecordingDispatcher(copies=copies, batch_chunks=batch_chunks)
         self.errors: list[BaseException] = []
         self.runtime = self.process()
 
-    def process(self, *, batch_chunks: int | None = None) -> Runtime:
+    def process(self) -> Runtime:
         """Return the runtime of another process, which has cached nothing.
 
         A batch is shared out when a test says so, if it lasts; see `ManualTimers`.
-
-        Args:
-            batch_chunks: Most chunks of a batch, if this process has a limit of its own.
         """
         runtime = Runtime(
             self.store,
@@ -52,7 +48,6 @@ class World:
             self.dispatcher,
             on_error=self.errors.append,
             is_stop=lambda error: isinstance(error, KeyboardInterrupt | WorkerDied),
-            batch_chunks=self.batch_chunks if batch_chunks is None else batch_chunks,
         )
         runtime.timers = self.timers
         return runtime

@@ -12,6 +12,7 @@ from kombu.utils import json
 from kombu.utils.uuid import uuid
 
 from ...records.chunk_ref import ChunkRef
+from ...records.keys import GROUP_WIDTH
 from ...records.models import Intent
 from .publishing.publish import Message, PublishLimits, publish_all
 from .store_mismatch import make_store_header
@@ -40,6 +41,8 @@ class CeleryDispatcher:
         store_url: URL of this process's store, which goes into each message.
         has_ended: Returns whether the job of a chunk has ended, so that its chunks need not be sent.
     """
+
+    batch_chunks = GROUP_WIDTH
 
     def __init__(
         self,

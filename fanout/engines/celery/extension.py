@@ -21,7 +21,6 @@ from ...errors import ConfigError, JobNotFound
 from ...job import Job
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
-from ...records.keys import GROUP_WIDTH
 from ...runtime import Runtime
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
@@ -98,7 +97,6 @@ class Extension:
                     listener=lambda job_id: listener_for(self.app, job_id),
                     debouncer=debouncer,
                     check_wait=refuse_to_block,
-                    batch_chunks=GROUP_WIDTH,
                 )
             return self._runtime
 

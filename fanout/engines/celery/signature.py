@@ -156,14 +156,7 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
     """
     errors: list[BaseException] = []
     # A separate runtime, so that `errors` has the exceptions of this setup only.
-    own = Runtime(
-        runtime.store,
-        runtime.config,
-        runtime.dispatcher,
-        tasks=runtime.tasks,
-        on_error=errors.append,
-        batch_chunks=runtime.batch_chunks,
-    )
+    own = Runtime(runtime.store, runtime.config, runtime.dispatcher, tasks=runtime.tasks, on_error=errors.append)
     job, is_new = create_job(own, job_id, submission.intent(now=runtime.now))
     if not is_new and _is_set_up(own, job):
         return job.launch_id
