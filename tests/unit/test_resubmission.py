@@ -7,7 +7,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -281,17 +280,19 @@ def test_an_interrupted_stream_ends_the_job_and_frees_the_id(
         Job("order-1", extension_of(app).runtime, launch_id=first.ledger.launch_id).progress()
 
 
-def test_a_broker_that_fails_during_a_stream_ends_the_job(app: Celery, dispatcher: RecordingDispatcher) -> None:
+def test_a_broker_that_fails_during_a_stream_ends_the_job(
+    app: Celery, dispatcher: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller's error ends the job and frees the id, so that no sweep runs half of the input later."""
 
     def refuse(intent: Any, refs: Any) -> None:
         raise BrokerUnavailable("gone")
 
-    extension_of(app).runtime.dispatcher = SimpleNamespace(send_chunks=refuse)  # type: ignore[assignment]
-    with pytest.raises(BrokerUnavailable):
-        Numbers.submit({"numbers": iter(range(10_000))}, job_id="order-1", app=app)
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatcher, "send_chunks", refuse)
+        with pytest.raises(BrokerUnavailable):
+            Numbers.submit({"numbers": iter(range(10_000))}, job_id="order-1", app=app)
     assert extension_of(app).job("order-1").state == JobState.FAILED
-    extension_of(app).runtime.dispatcher = dispatcher
     job = Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
     dispatcher.drain(extension_of(app).runtime)
     assert job.get(5) == [1, 2]
