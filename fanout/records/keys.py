@@ -25,9 +25,9 @@ removed job can't mix with the job that has its id now.
 A `<step>` is `setup`, `join`, `<setup_id>/<chunk>` for process, or `combine/<setup_id>/<level>/<node>`.
 
 A batch of several chunks has the key `<chunk>+<count>`, by its first chunk. Its object holds the results of all of its
-chunks, or of the first few, and says how the others were shared out. `….shared-<done>` announces such an object, so
-that a listing shows it, with the number of chunks whose results it holds. Every chunk has exactly one object that holds
-its result.
+chunks, or of the first few, and says how the others were shared out. The share marker `….shared-<done>` announces such
+an object, so that a listing shows it, with the number of chunks whose results it holds. Every chunk has exactly one
+object that holds its result.
 
 A chunk's result in which items failed has the key `<chunk>-<generation>-<failed>`, beside the key of a good result. So
 one listing shows both, and the key of the good result stays free. The same holds for a node of combined results.
@@ -269,11 +269,6 @@ class JobKeys:
 
     def interrupted(self, step: str, number: int) -> str:
         return f"{self.attempt(step, number)}.interrupted"
-
-
-def last_number(key: str) -> int:
-    """Return the number at the end of a key of a pack, result, attempt or resend."""
-    return int(key.rsplit("/", 1)[1])
 
 
 @dataclass(frozen=True, slots=True)

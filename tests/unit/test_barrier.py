@@ -135,7 +135,7 @@ def test_levels_end_at_32_nodes_or_fewer(chunks: int, expected: list[int]) -> No
     assert levels_of(chunks) == expected
 
 
-@pytest.mark.parametrize("chunks", WIDTHS)
+@pytest.mark.parametrize("chunks", [chunks for chunks in WIDTHS if chunks])
 def test_the_last_worker_starts_the_join(chunks: int) -> None:
     """With the manifest written first, the worker of the last chunk starts the join, and no worker before it."""
     for last in {0, 1, 30, 31, 32, 63, 64, chunks - 1} & set(range(chunks)):
