@@ -91,8 +91,12 @@ class ResultLedger(RunLedger):
         return current
 
     def batch_result(self, setup_id: str, chunk: int, count: int) -> BatchResult | None:
-        """Return the object of a batch, if its fate is decided."""
-        return read_record(self.store, self.keys.batch_result(setup_id, chunk, count), BatchResult)
+        """Return the object of a batch, if its fate is decided. Remembers how the batch was shared out; see `share`."""
+        result = read_record(self.store, self.keys.batch_result(setup_id, chunk, count), BatchResult)
+        place = (setup_id, chunk, count)
+        if result is not None and (result.parts or place in self._shared):
+            self._shares[place] = Share.of(result)
+        return result
 
     def result_entries(self, setup_id: str, *, group: int | None = None, first_chunk: int = 0) -> Iterator[ResultEntry]:
         """Yield the objects that hold results, in chunk order, as the listing shows them.
@@ -150,10 +154,7 @@ class ResultLedger(RunLedger):
             self._shared.add(place)
             # A part has an object only if the batch is shared out, and only a run that announced that has done it.
             is_shared = following is not None and following < batch.index + batch.count
-            share = self._shares.get(place)
-            if share is not None:
-                done = share.done
-            elif is_shared and len(announced) == 1:
+            if is_shared and len(announced) == 1:
                 done = announced[0]
             else:
                 share = self.share(*place)
@@ -163,12 +164,10 @@ class ResultLedger(RunLedger):
             yield ResultEntry(batch.index, done, batch.count)
 
     def share(self, setup_id: str, chunk: int, count: int) -> Share | None:
-        """Return how a batch was shared out; None if no listing by this ledger shows that. At most one request."""
+        """Return how a batch was shared out; None if this ledger has not seen that it was. At most one request."""
         place = (setup_id, chunk, count)
         if place in self._shared and place not in self._shares:
-            result = self.batch_result(*place)
-            if result is not None:
-                self._shares[place] = Share.of(result)
+            self.batch_result(*place)
         return self._shares.get(place)
 
     def landed(self, setup_id: str, group: int | None = None) -> Landed:

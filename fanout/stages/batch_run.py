@@ -15,18 +15,17 @@ from dataclasses import replace
 
 from storage import decode, encode
 
-from ..records.batch import BatchResult, Share
+from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
-from ..records.failure import Failure, add_note
 from ..records.keys import GROUP_WIDTH, new_token, process_step
-from ..records.models import Note, OutcomeStatus
+from ..records.models import Note
 from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from .chunk_run import ChunkRun
+from .combine import fail_to_combine
 from .completion import check_completion
 from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
-from .outcome import conclude
 from .resend import find_parts
 
 SHARE_AFTER_S = 0.02
@@ -139,7 +138,7 @@ class BatchRun:
                 if not is_shared:
                     self._values.append(values)
             if is_shared:
-                if self._is_fate_ours():
+                if self._own_fate() is not None:
                     run.finish(values, started_at)
                 return
             size_bytes += len(values)
@@ -160,7 +159,8 @@ class BatchRun:
                 return
             result = self._make_result([], values=values)
             self._fate = self._job.ledger.write_batch_result(self._ref.setup_id, self._ref.count, result)
-        if self._is_fate_ours() and not self._wait_for_fate().parts:
+        fate = self._own_fate()
+        if fate is not None and not fate.parts:
             check_completion(self._runtime, self._job, self._ref, self._delivery)
 
     def _close(self) -> bool:
@@ -174,21 +174,16 @@ class BatchRun:
         decides = self._close()
         if decides:
             self._decide([1, *self._cut(self._ref.count - len(self._values) - 1)], begun=True)
-        if self._is_fate_ours():
+        if self._own_fate() is not None:
             # Recorded first: if the broker takes none of the messages, the next run knows of this one.
             run.fail(error)
             if decides:
                 self._send_parts()
 
-    def _is_fate_ours(self) -> bool:
-        """Return whether this run has decided the batch's fate; if another run has, follow it."""
-        fate = self._wait_for_fate()
-        if fate.by != self._token:
-            self._follow(fate)
-        return fate.by == self._token
+    def _own_fate(self) -> BatchResult | None:
+        """Return the batch's fate if this run has decided it; else follow the other run's.
 
-    def _wait_for_fate(self) -> BatchResult:
-        """Return the batch's fate, once the thread that shares out has decided it if this one has not.
+        Waits for the thread that shares out if that is about to decide.
 
         Raises:
             StorageError: The store did not answer that thread.
@@ -199,7 +194,10 @@ class BatchRun:
         if self._fate is None:
             assert self._error is not None
             raise self._error
-        return self._fate
+        if self._fate.by == self._token:
+            return self._fate
+        self._follow(self._fate)
+        return None
 
     # Sharing out
 
@@ -288,9 +286,7 @@ class BatchRun:
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
-            add_note(error, f"combining the results of chunks {self._ref.chunks[0]} to {self._ref.chunks[-1]}")
-            self._runtime.on_error(error)
-            conclude(self._runtime, job, OutcomeStatus.FAILED, Failure.of("combine", error))
+            fail_to_combine(self._runtime, job, error, self._ref.chunks)
             return None
 
     def _make_result(
@@ -316,13 +312,10 @@ class BatchRun:
         landed = job.ledger.landed(ref.setup_id, ref.chunk // GROUP_WIDTH)
         missing = [chunk for chunk in ref.chunks if chunk not in landed]
         begun = ref.part(fate.done) if fate.begun and (self._delivery.is_lost or self._delivery.goes_on) else None
-        shares = {(ref.chunk, ref.count): Share.of(fate)}
         parts = find_parts(
             replace(ref, resent=True),
             [chunk for chunk in missing if begun is None or chunk != begun.chunk],
-            share_of=lambda part: (
-                shares.get((part.chunk, part.count)) or job.ledger.share(ref.setup_id, part.chunk, part.count)
-            ),
+            share_of=lambda part: job.ledger.share(ref.setup_id, part.chunk, part.count),
             attempts_of=lambda chunk: job.ledger.attempts(process_step(ref.setup_id, chunk)).last,
         )
         messages = list(parts)

@@ -35,7 +35,7 @@ class ChunkRun:
         job: The job.
         ref: The chunk.
         delivery: Earlier runs for the same message, as far as they are known.
-        items: The items of the slice that holds the chunk, if they are at hand; else they are fetched.
+        items: The items of the slice that holds the chunk, if the caller has them; else the run fetches them.
     """
 
     def __init__(

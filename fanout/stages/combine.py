@@ -71,6 +71,19 @@ def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, deliver
         entry, level = group, level + 1
 
 
+def fail_to_combine(
+    runtime: Runtime, job: CachedJob, error: BaseException, chunks: range, *, attempts: int = 1
+) -> None:
+    """End the job, because combine has raised over the results of several chunks. The failure names the chunks."""
+    add_note(error, _describe(chunks))
+    runtime.on_error(error)
+    conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("combine", error, attempts=attempts))
+
+
+def _describe(chunks: range) -> str:
+    return f"combining the results of chunks {chunks[0]} to {chunks[-1]}"
+
+
 class _Node:
     """A node that is ready to be combined: all entries below it exist."""
 
@@ -101,7 +114,8 @@ class _Node:
         if admission is Admission.GIVE_UP:
             silent_s = None if delivery.is_lost else self._runtime.config.stall_s
             failure = self._attempts.find_failure(step="combine", silent_s=silent_s)
-            self._conclude(replace(failure, reason=f"{self._description}: {failure.reason}"))
+            failure = replace(failure, reason=f"{_describe(self._chunks)}: {failure.reason}")
+            conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
             return False
         started_at = time.time()
         try:
@@ -116,9 +130,7 @@ class _Node:
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
-            add_note(error, self._description)
-            self._runtime.on_error(error)
-            self._conclude(Failure.of("combine", error, attempts=self._attempts.count))
+            fail_to_combine(self._runtime, self._job, error, self._chunks, attempts=self._attempts.count)
             return False
         if values is None:
             return False
@@ -165,15 +177,12 @@ class _Node:
                 return
             yield from values
 
-    def _conclude(self, failure: Failure) -> None:
-        conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
-
     @property
-    def _description(self) -> str:
-        """The chunks whose results the node combines, in words."""
+    def _chunks(self) -> range:
+        """The chunks whose results the node combines."""
         width = GROUP_WIDTH**self._level
         first, end = self._index * width, (self._index + 1) * width
         manifest = self._job.cached_manifest()
         if manifest is not None:
             end = min(end, manifest.chunks)
-        return f"combining the results of chunks {first} to {end - 1}"
+        return range(first, end)
