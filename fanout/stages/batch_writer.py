@@ -15,7 +15,6 @@ from ..declaration.binding import Binding
 from ..errors import InvalidItem
 from ..records.chunk_ref import ChunkLocation
 from ..records.keys import GROUP_WIDTH
-from .chunking import chunk_sizes
 
 BATCH_BYTES = 256 * 1024
 """Encoded size of the items at which a batch is closed. A larger chunk is a batch of its own."""
@@ -36,6 +35,7 @@ class BatchWriter:
         packs: The writer of the packs.
         binding: The task's steps, for the check of the items.
         options: The job's options.
+        sizes: Yields the number of items of each chunk, without end; see `chunk_sizes`.
         bound: Names of the parameters that process is given besides the item.
         batch_chunks: Most chunks per batch.
         sources: Parameters whose byte ranges items may refer to.
@@ -51,6 +51,7 @@ class BatchWriter:
         binding: Binding,
         options: Options,
         *,
+        sizes: Iterator[int],
         bound: frozenset[str],
         batch_chunks: int,
         sources: list[ReferenceSource],
@@ -63,6 +64,7 @@ class BatchWriter:
         self._bound = bound
         self._batch_chunks = batch_chunks
         self._encoder = SequenceEncoder(path="items", compression=options.compression, sources=sources)
+        self._sizes_to_come = sizes
         self._wanted: deque[int] = deque()
         """Number of items of the current chunk and of those after it, as far as they were asked for."""
         self._sizes: list[int] = []
@@ -86,7 +88,6 @@ class BatchWriter:
             Unencodable: An item can't be encoded. Names its path.
             StorageError: An upload has failed.
         """
-        self._sizes_to_come = chunk_sizes(self._options, returned, combines=self._binding.combine is not None)
         if type(returned) in (list, tuple) and self._options.chunk_bytes > BATCH_BYTES:
             assert isinstance(returned, list | tuple)
             yield from self._write_listed(returned)

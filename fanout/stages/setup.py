@@ -21,6 +21,7 @@ from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .barrier import completion_of
 from .batch_writer import BatchWriter
+from .chunking import chunk_sizes
 from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
@@ -190,6 +191,7 @@ class _SetupRun:
                 packs,
                 self._binding,
                 job.options,
+                sizes=chunk_sizes(job.options, returned, combines=self._binding.combine is not None),
                 # The caller's own parameters go to setup alone.
                 bound=frozenset(self._binding.parameters_for(self._binding.process)) & job.parameters.names(),
                 # The runs of a batch are not recorded, so the only attempt of a chunk must be a run by itself.
