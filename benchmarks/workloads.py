@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -187,6 +187,17 @@ def _blocks(document_bytes: int) -> list[str]:
     return [" ".join(chance.choices(words, k=document_bytes // 3))[:document_bytes] for _ in range(BLOCKS)]
 
 
+def _waiting(whole: Callable[[Workload], list[float]], tiny: Workload) -> Work:
+    """Return the work of waiting for the seconds that `whole` makes; its answer is their sum."""
+    return Work(
+        whole=whole,
+        step=wait,
+        total=lambda results: round(sum(results), 3),
+        expected=lambda workload: round(sum(whole(workload)), 3),
+        tiny=tiny,
+    )
+
+
 WORKS = {
     "empty": Work(
         whole=lambda workload: list(range(workload.chunks)),
@@ -210,21 +221,8 @@ WORKS = {
         tiny=Workload("digits", chunks=16, items=1000),
         item=int,
     ),
-    "wait": Work(
-        whole=waits,
-        step=wait,
-        total=lambda results: round(sum(results), 3),
-        expected=lambda workload: round(sum(waits(workload)), 3),
-        # Each of 32 threads is to have its connections.
-        tiny=Workload("wait", chunks=64, items=64),
-    ),
-    "tail": Work(
-        whole=tail_waits,
-        step=wait,
-        total=lambda results: round(sum(results), 3),
-        expected=lambda workload: round(sum(tail_waits(workload)), 3),
-        tiny=Workload("tail", chunks=16, items=48),
-        item=wait_once,
-    ),
+    # Each of 32 threads is to have its connections.
+    "wait": _waiting(waits, Workload("wait", chunks=64, items=64)),
+    "tail": replace(_waiting(tail_waits, Workload("tail", chunks=16, items=48)), item=wait_once),
 }
 """By name."""

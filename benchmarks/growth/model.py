@@ -13,24 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from fanout.background.debouncer import LONGEST_S, PAUSE_S
 from fanout.records.keys import GROUP_WIDTH
+from fanout.runtime import ENDED_CHECK_S, MANIFEST_CHECK_S
 
 from .limits import READS_A_SECOND, WRITES_A_SECOND, TokenBucket, backoff_s
 from .plan import DOLLARS_A_READ, DOLLARS_A_WRITE, PAGE_KEYS, SHARE_AFTER_S, TICK_S, Plan
 from .queue import Queue
 
-CHECK_S = 0.25
-"""Longest time for which a busy worker defers a completion check."""
-IDLE_CHECK_S = 0.005
-"""The same for an idle one."""
-ENDED_S = 1.0
-"""Seconds between two looks of a worker for the job's end."""
 _PLANNED, _LISTED, _AGAIN = 1, 2, 3
 """States of a check: results that land behind its listing need another one."""
 GROUPS_AT_ONCE = 32
 """Groups whose batches are read one after another in one event of the model."""
-MANIFEST_S = 0.05
-"""Seconds between two looks of a worker for the manifest, until there is one."""
 
 Act = Callable[[float, int, int, int, int], None]
 """Takes the time, the worker, two numbers, and how often the request was refused."""
@@ -109,8 +103,8 @@ class _Simulation:
         """Chunk before which a worker has seen every chunk done."""
         self._checks = bytearray(plan.workers)
         """State of a worker's check; 0 if it has none to make."""
-        self._ended_s = [-ENDED_S] * plan.workers
-        self._manifest_s = [-MANIFEST_S] * plan.workers
+        self._ended_s = [-ENDED_CHECK_S] * plan.workers
+        self._manifest_s = [-MANIFEST_CHECK_S] * plan.workers
         self._requests: Counter[str] = Counter({"get": 0, "put": 0, "list": 0})
         self._refused = self._most_refusals = self._messages = self._results = self._shared = 0
 
@@ -186,7 +180,7 @@ class _Simulation:
     def _get(self, at_s: float, worker: int, first: int, count: int, refusals: int) -> None:
         """Look for the job's end, once a second; read the slice, and work on it."""
         plan = self._plan
-        reads = 2 if at_s - self._ended_s[worker] >= ENDED_S else 1
+        reads = 2 if at_s - self._ended_s[worker] >= ENDED_CHECK_S else 1
         bucket = self._reads[self._prefix(first)]
         if self._is_refused(bucket, at_s, reads, self._get, worker, first, count, refusals):
             return
@@ -230,10 +224,10 @@ class _Simulation:
         if not self._checks[worker]:
             self._checks[worker] = _PLANNED
             is_idle = self._queue.is_empty(written_s)
-            self._at(written_s + (IDLE_CHECK_S if is_idle else CHECK_S), self._check, worker)
+            self._at(written_s + (PAUSE_S if is_idle else LONGEST_S), self._check, worker)
         elif self._checks[worker] == _LISTED:
             self._checks[worker] = _AGAIN
-        is_due = written_s - self._manifest_s[worker] >= MANIFEST_S
+        is_due = written_s - self._manifest_s[worker] >= MANIFEST_CHECK_S
         if written_s < self._queue.setup_s and is_due:
             self._manifest_s[worker] = written_s
             self._at(written_s, self._poll, worker, first)
@@ -313,6 +307,6 @@ class _Simulation:
             self._complete_s = at_s
         elif self._checks[worker] == _AGAIN:
             self._checks[worker] = _PLANNED
-            self._at(at_s + IDLE_CHECK_S, self._check, worker)
+            self._at(at_s + PAUSE_S, self._check, worker)
         else:
             self._checks[worker] = 0

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from fanout.records.keys import GROUP_WIDTH, SHARD_WIDTH
 from fanout.results import WINDOW
+from fanout.stages.batch_run import SHARE_AFTER_S as SHARE_AFTER_S
 from fanout.stages.heartbeat import TICK_S as TICK_S
 
-SHARE_AFTER_S = 0.02
-"""A batch that lasts longer is shared out."""
 PAGE_KEYS = 1000
 """Keys in a page of a listing."""
 Message = tuple[int, int]
