@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from devstack import CeleryWorker
+from fanout.records.ledger import Ledger
+from tests.traces import wait_until
 
 from ..fault import Fault, Plan, Row, add_results, run_concurrently
 from ..site import NO_SWEEP_S, Conditions, Site
@@ -95,7 +97,8 @@ class PurgedMessages(LostMessages):
         begin()
         for trial_job in batch:
             trial_job.wait_for_manifest()
-        site.purge()
+        # Most chunks have a message of their own only after their batch was shared out.
+        wait_until(lambda: site.purge() > 0, "chunks wait in the queue")
 
 
 class ExpiredMessages(LostMessages):
@@ -110,6 +113,7 @@ class ExpiredMessages(LostMessages):
             begin()
             for trial_job in batch:
                 trial_job.wait_for_manifest()
+                wait_until(lambda ledger=trial_job.ledger: has_single_result(ledger), "the batch was shared out")
 
 
 class UnregisteredTask(LostMessages):
@@ -137,6 +141,11 @@ class UnregisteredTask(LostMessages):
                 time.sleep(0.05)
         finally:
             worker.kill()
+
+
+def has_single_result(ledger: Ledger) -> bool:
+    """Return whether a chunk has a result of its own. Then its batch was shared out, and the other chunks were sent."""
+    return any("/results/" in info.key and "+" not in info.key for info in ledger.objects())
 
 
 def measure_resume_s(trial_job: TrialJob) -> float | None:
