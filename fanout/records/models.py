@@ -197,7 +197,8 @@ class Attempt(Record):
         state: One of `AttemptState`.
         at: When this was written.
         failure: The failure, as a mapping, if it raised.
-        by: Token of the run or the message that began it.
+        by: Token of the run that began it; for combine, the first of its chunks.
+        message: Id of the message for which it was begun; empty if unknown.
     """
 
     kind: ClassVar[str] = "attempt"
@@ -205,6 +206,7 @@ class Attempt(Record):
     at: float
     failure: dict[str, Any] | Failure | None = None
     by: str = ""
+    message: str = ""
 
     @property
     def failed(self) -> Failure | None:
@@ -291,11 +293,13 @@ class Note(Record):
 
     Attributes:
         by: Token of its writer.
+        message: Id of the message for which it was written, in a claim; empty if unknown.
         at: When it was written.
     """
 
     kind: ClassVar[str] = "note"
     by: str
+    message: str = ""
     at: float = field(default_factory=time.time)
 
 

@@ -43,12 +43,14 @@ class LastClaim:
     Attributes:
         number: Number of earlier claims.
         by: Token of its holder.
+        message: Id of its holder's message; empty if unknown.
         made_at: When it was made, by the store's clock.
         interrupted: Whether an outage interrupted its holder, which recorded so.
     """
 
     number: int
     by: str
+    message: str
     made_at: float
     interrupted: bool
 
@@ -128,7 +130,7 @@ class RunLedger:
         if made_at is None:
             return None
         note = read_record(self.store, self.keys.claim(number), Note)
-        return LastClaim(number, note.by, made_at, interrupted) if note is not None else None
+        return LastClaim(number, note.by, note.message, made_at, interrupted) if note is not None else None
 
     def write_claim_interrupted(self, number: int, note: Note) -> None:
         """Record that an outage interrupted the holder of claim `number`, whose worker is alive."""

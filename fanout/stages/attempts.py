@@ -44,16 +44,20 @@ class Attempts:
     Args:
         ledger: The job's records.
         step: `setup`, `join`, `keys.process_step(…)` or `keys.combine_step(…)`.
-        by: Token under which the attempts are recorded: of the run, or of the message where later runs must know it.
+        by: Token under which the attempts are recorded.
+        message: Id of the run's message; empty if the engine gives it none.
         now: Returns the store's time, in seconds since the epoch.
         known: Number of the last attempt that was recorded when the message was sent.
     """
 
-    def __init__(self, ledger: Ledger, step: str, *, by: str, now: Callable[[], float], known: int = 0) -> None:
+    def __init__(
+        self, ledger: Ledger, step: str, *, by: str, message: str = "", now: Callable[[], float], known: int = 0
+    ) -> None:
         self._ledger = ledger
         self._now = now
         self._step = step
         self._by = by
+        self._message = message
         self._known = known
         self._interrupted = 0
         self._is_recorded = False
@@ -80,7 +84,7 @@ class Attempts:
         """Decide whether the step may run once more, and record the start where an earlier run is possible.
 
         A first delivery costs no request, or one listing if its message knows of `limit - 1` attempts. Any other
-        delivery costs one listing and at most two requests more.
+        delivery costs one listing and at most three requests more.
 
         Args:
             delivery: Earlier runs, as far as they are known. Each run for a message that was resent has a record, and
@@ -91,7 +95,7 @@ class Attempts:
             explain: Returns why the earlier run was lost, given the number of attempts so far; None if unknown.
         """
         lost, resent, goes_on = delivery.is_lost, delivery.resent, delivery.goes_on
-        first = not (lost or resent or goes_on)
+        first = delivery.is_first
         if first and (self._known == 0 or self._known + 1 < limit):
             return Admission.RUN
         recorded = self._ledger.attempts(self._step)
@@ -111,6 +115,10 @@ class Attempts:
             # The first run for this message left no record before its worker died.
             last += 1
             if not self._record_lost(last, explain(last - self._interrupted) if explain else None):
+                return Admission.LEAVE
+        elif lost and not self._may_follow(delivery, last):
+            # The last run is one for another message, and may be alive.
+            if self._is_running(recorded, stall_s):
                 return Admission.LEAVE
         elif lost and explain:
             # The lost run had recorded its start.
@@ -166,6 +174,11 @@ class Attempts:
             )
         return Failure(step, "WorkerLost", reason, chunk=chunk, attempts=self.count)
 
+    def _may_follow(self, delivery: Delivery, number: int) -> bool:
+        """Return whether a recorded attempt may have been an earlier run for this message. One request."""
+        record = self._ledger.attempt(self._step, number)
+        return record is None or delivery.may_follow(record.message)
+
     def _is_running(self, recorded: RecordedAttempts, stall_s: float) -> bool:
         """Return whether the last attempt started or wrote a heartbeat within `stall_s`. At most one request."""
         started_at = recorded.written_at.get(recorded.last) if recorded.last not in recorded.interrupted else None
@@ -177,7 +190,7 @@ class Attempts:
 
     def _start(self) -> bool:
         """Record the start of the current attempt. Returns False if another worker has started it."""
-        started = Attempt(state=AttemptState.STARTED, at=time.time(), by=self._by)
+        started = Attempt(state=AttemptState.STARTED, at=time.time(), by=self._by, message=self._message)
         try:
             return self._ledger.begin_attempt(self._step, self.number, started) is started
         except StorageError:
@@ -189,7 +202,7 @@ class Attempts:
 
     def _record_lost(self, number: int, failure: Failure | None) -> bool:
         """Record that an attempt without a record was lost. Returns False if another worker has started it."""
-        lost = Attempt(state=AttemptState.LOST, at=time.time(), failure=failure, by=self._by)
+        lost = Attempt(state=AttemptState.LOST, at=time.time(), failure=failure, by=self._by, message=self._message)
         return self._ledger.begin_attempt(self._step, number, lost).state == AttemptState.LOST
 
     def _record_interrupted(self, number: int) -> None:
@@ -197,7 +210,9 @@ class Attempts:
 
     def _record(self, number: int, state: AttemptState, failure: Failure | None = None) -> None:
         self._ledger.write_attempt(
-            self._step, number, Attempt(state=state, at=time.time(), failure=failure, by=self._by)
+            self._step,
+            number,
+            Attempt(state=state, at=time.time(), failure=failure, by=self._by, message=self._message),
         )
 
 

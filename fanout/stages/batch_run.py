@@ -24,7 +24,7 @@ from ..runtime import CachedJob, Runtime
 from .chunk_run import ChunkRun
 from .combine import fail_to_combine
 from .completion import check_completion
-from .delivery import FIRST, Delivery
+from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .resend import find_parts
 
@@ -85,7 +85,7 @@ class BatchRun:
 
     def run(self) -> None:
         """Run the batch, unless its fate is decided; then do what its worker may have left undone."""
-        if self._delivery != FIRST:
+        if not self._delivery.is_first:
             fate = self._job.ledger.batch_result(self._ref.setup_id, self._ref.chunk, self._ref.count)
             if fate is None and (self._delivery.is_lost or self._delivery.resent):
                 self._close()

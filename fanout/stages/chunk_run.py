@@ -53,7 +53,9 @@ class ChunkRun:
         self._items = items
         self._token = new_token()
         self._step = process_step(ref.setup_id, ref.chunk)
-        self._attempts = Attempts(job.ledger, self._step, by=self._token, now=runtime.now, known=ref.attempts)
+        self._attempts = Attempts(
+            job.ledger, self._step, by=self._token, message=delivery.message, now=runtime.now, known=ref.attempts
+        )
         self._item: int | None = None
         """The current item, for the error that names it; None while combine runs."""
         self._current_step = "process"
@@ -67,7 +69,7 @@ class ChunkRun:
         """Run process on the chunk, unless it has a result or another worker runs it, and go on from its result."""
         ref, job = self._ref, self._job
         delivery = replace(self._delivery, resent=ref.resent)
-        if delivery != FIRST:
+        if not delivery.is_first:
             current = job.ledger.current_result(ref.setup_id, ref.chunk)
             if current is not None:
                 self._follow(current)

@@ -15,6 +15,7 @@ from storage import StorageError
 from ..errors import is_transient
 from ..records.ledger import Ledger
 from ..records.models import Note
+from .delivery import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,7 @@ def claim_join(
     ledger: Ledger,
     *,
     token: str,
-    resent: bool,
-    holder_is_gone: bool,
+    delivery: Delivery,
     held: Collection[str],
     stall_s: float,
     now: Callable[[], float],
@@ -73,38 +73,39 @@ def claim_join(
     Args:
         ledger: The job's records.
         token: Token of this run.
-        resent: Whether a sweep sent the message because it believes the holder dead. That counts only if the holder
-            wrote no heartbeat for `stall_s`, for the message may be old.
-        holder_is_gone: Whether the worker that had the message before is gone.
+        delivery: Earlier runs for the message, as far as they are known. If a sweep sent it, it believes the holder
+            dead. That counts only if the holder wrote no heartbeat for `stall_s`, for the message may be old.
         held: Tokens of interrupted runs for this message. This run takes over their claim.
         stall_s: Seconds without a heartbeat after which a holder may be believed dead.
         now: Returns the store's time, in seconds since the epoch.
     """
-    if _make_claim(ledger, Claim(0), token):
+    note = Note(by=token, message=delivery.message)
+    if _make_claim(ledger, Claim(0), note):
         return Claim(0)
-    if not (resent or holder_is_gone or held):
+    if not (delivery.resent or delivery.is_holder_gone or held):
         return None
     last = ledger.last_claim()
     if last is None:
         # The job has just been removed.
         return None
     is_ours = last.by in held
-    if not is_ours and not holder_is_gone:
+    # A run for another message may be alive, although the run for this one is gone.
+    is_gone = delivery.is_holder_gone and delivery.may_follow(last.message)
+    if not (is_ours or is_gone):
         alive_at = max(last.made_at, ledger.last_heartbeat("join") or 0.0)
-        if not resent or now() - alive_at < stall_s:
+        if not delivery.resent or now() - alive_at < stall_s:
             return None
     claim = Claim(last.number + 1, lost=not is_ours and not last.interrupted)
-    return claim if _make_claim(ledger, claim, token) else None
+    return claim if _make_claim(ledger, claim, note) else None
 
 
-def _make_claim(ledger: Ledger, claim: Claim, token: str) -> bool:
+def _make_claim(ledger: Ledger, claim: Claim, note: Note) -> bool:
     """Write the claim. Returns False if another worker has made it."""
-    note = Note(by=token)
     try:
         return ledger.claim(claim.number, note)
     except StorageError:
         with suppress(StorageError):
             # The store may have written the claim although its answer was lost.
             if ledger.claim(claim.number, note):
-                claim.record_interruption(ledger, by=token)
+                claim.record_interruption(ledger, by=note.by)
         raise

@@ -65,8 +65,8 @@ def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, deliver
             return False
         if levels is not None and level == len(levels) - 1:
             return True
-        node = _Node(runtime, job, ref, level + 1, group, entries)
-        if not node.exists() and not node.make(delivery):
+        node = _Node(runtime, job, ref, delivery, level + 1, group, entries)
+        if not node.exists() and not node.make():
             return False
         entry, level = group, level + 1
 
@@ -88,11 +88,19 @@ class _Node:
     """A node that is ready to be combined: all entries below it exist."""
 
     def __init__(
-        self, runtime: Runtime, job: CachedJob, ref: ChunkRef, level: int, index: int, entries: Landed
+        self,
+        runtime: Runtime,
+        job: CachedJob,
+        ref: ChunkRef,
+        delivery: Delivery,
+        level: int,
+        index: int,
+        entries: Landed,
     ) -> None:
         self._runtime = runtime
         self._job = job
         self._setup_id = ref.setup_id
+        self._delivery = delivery
         self._level = level
         self._index = index
         self._entries = entries
@@ -101,18 +109,18 @@ class _Node:
         """The first chunk instead of the run, so that a redelivered message recognises its own attempts."""
         self._stopped = False
         """Whether the job ended before all values were read."""
-        self._attempts = Attempts(job.ledger, self._step, by=self._by, now=runtime.now)
+        self._attempts = Attempts(job.ledger, self._step, by=self._by, message=delivery.message, now=runtime.now)
 
     def exists(self) -> bool:
         return self._index in self._job.ledger.nodes(self._setup_id, self._level, self._index // GROUP_WIDTH)
 
-    def make(self, delivery: Delivery) -> bool:
+    def make(self) -> bool:
         """Combine the values and write the node. Returns False if another worker does, or if the job has ended."""
-        admission = self._admit(delivery)
+        admission = self._admit()
         if admission is Admission.LEAVE:
             return False
         if admission is Admission.GIVE_UP:
-            silent_s = None if delivery.is_lost else self._runtime.config.stall_s
+            silent_s = None if self._delivery.is_lost else self._runtime.config.stall_s
             failure = self._attempts.find_failure(step="combine", silent_s=silent_s)
             failure = replace(failure, reason=f"{_describe(self._chunks)}: {failure.reason}")
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
@@ -145,18 +153,19 @@ class _Node:
             self._job.ledger.write_node(self._setup_id, node)
         return True
 
-    def _admit(self, delivery: Delivery) -> Admission:
+    def _admit(self) -> Admission:
         """Decide whether this worker combines the node, or leaves it to another one.
 
         The workers of the last few chunks of a group may all see it full. One of them starts, and the others are done
         with their messages: if the first dies, the broker redelivers its message. So every attempt has a record.
         """
-        attempts, ledger = self._attempts, self._job.ledger
+        attempts, ledger, delivery = self._attempts, self._job.ledger, self._delivery
         if attempts.begin():
             return Admission.RUN
         limit, stall_s = self._job.options.max_attempts, self._runtime.config.stall_s
         last = ledger.attempt(self._step, ledger.attempts(self._step).last)
-        if last is not None and last.by == self._by and (delivery.is_lost or delivery.goes_on):
+        is_own = last is not None and last.by == self._by and delivery.may_follow(last.message)
+        if is_own and (delivery.is_lost or delivery.goes_on):
             explain = explain_overrun("combine", delivery.overran_s)
             return attempts.admit(replace(delivery, resent=False), limit=limit, explain=explain)
         return attempts.admit(Delivery(resent=True), limit=limit, stall_s=stall_s)

@@ -70,8 +70,7 @@ def run_join(
     claim = claim_join(
         ledger,
         token=token,
-        resent=delivery.resent,
-        holder_is_gone=delivery.is_holder_gone,
+        delivery=delivery,
         held=held,
         stall_s=runtime.config.stall_s,
         now=runtime.now,

@@ -74,7 +74,7 @@ def run_setup(
         return
     token = new_token()
     if not fresh and job.manifest() is not None:
-        _continue_from_manifest(runtime, job, token, resend=delivery != FIRST)
+        _continue_from_manifest(runtime, job, token, resend=not delivery.is_first)
     else:
         _run_attempt(runtime, job, token, caller_parameters, fresh=fresh, delivery=delivery)
 
@@ -89,7 +89,7 @@ def _run_attempt(
     delivery: Delivery,
 ) -> None:
     """Run the user's setup once, if its attempts are not used up, and act on what it made."""
-    attempts = Attempts(job.ledger, "setup", by=token, now=runtime.now)
+    attempts = Attempts(job.ledger, "setup", by=token, message=delivery.message, now=runtime.now)
     stall_s = runtime.config.stall_s
     explain = explain_overrun("setup", delivery.overran_s)
     admission = attempts.admit(delivery, limit=job.options.max_attempts, stall_s=stall_s, explain=explain)

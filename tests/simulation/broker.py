@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fanout.errors import BrokerUnavailable
 from fanout.records.chunk_ref import ChunkRef
+from fanout.records.keys import new_token
 from fanout.records.models import Intent
 from fanout.runtime import Runtime
 
@@ -40,6 +41,7 @@ class Message:
         retries: Number of times that a storage failure deferred it.
         held: Tokens of the interrupted runs.
         expires_at: Time after which the message has expired.
+        id: The message's own, which all of its deliveries and reschedules share.
     """
 
     step: str
@@ -53,6 +55,7 @@ class Message:
     retries: int = 0
     held: tuple[str, ...] = ()
     expires_at: float | None = None
+    id: str = ""
 
     def __str__(self) -> str:
         about = "" if self.ref is None else f" {self.ref.setup_id[:4]}/{self.ref.chunk}"
@@ -111,6 +114,7 @@ class WorldDispatcher:
         self._send(Message("join", job_id, intent.launch_id, generation, continuation=continuation, resent=resent))
 
     def _send(self, message: Message) -> None:
+        message = replace(message, id=new_token())
         self._world.invariants.on_send(self._world.loop.current().process, message)
         self._world.broker.send(message)
 

@@ -127,4 +127,6 @@ class Engine:
 
 
 def _delivery(message: Message) -> Delivery:
-    return Delivery(redelivered=message.redelivered, resent=message.resent, resumed=bool(message.retries))
+    return Delivery(
+        message=message.id, redelivered=message.redelivered, resent=message.resent, resumed=bool(message.retries)
+    )

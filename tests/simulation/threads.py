@@ -211,6 +211,7 @@ class Executor:
 
     def __init__(self, loop: Loop, workers: int) -> None:
         self._loop = loop
+        self._process = loop.current().process
         self._idle = workers
         self._queue: deque[tuple[Future, Callable[..., Any], tuple[Any, ...]]] = deque()
         self._futures: list[Future] = []
@@ -228,7 +229,8 @@ class Executor:
         if cancel_futures:
             for future in self._futures:
                 future.cancel()
-        if wait:
+        # Python closes a killed process's generators later, outside of its fibers.
+        if wait and not self._process.dead and isinstance(self._loop.current(), Fiber):
             _wait(self._loop, self._futures)
 
     def __enter__(self) -> Executor:

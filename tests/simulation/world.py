@@ -230,7 +230,7 @@ class World:
             launch="{}" if shape.launched else None, expires_at=expires_at, now=lambda: self.loop.now
         )
         write_intent(self.objects, job_id, intent)
-        message = Message("setup", job_id, intent.launch_id, expires_at=expires_at)
+        message = Message("setup", job_id, intent.launch_id, expires_at=expires_at, id=job_id)
         self._start("launcher", lambda runtime: self.broker.send(message), once=True)
 
     def _stop_faults(self) -> None:

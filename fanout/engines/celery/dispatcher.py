@@ -15,6 +15,7 @@ from ...records.chunk_ref import ChunkRef
 from ...records.keys import GROUP_WIDTH
 from ...records.models import Intent
 from .publishing.publish import Message, PublishLimits, publish_all
+from .request import MESSAGE_HEADER
 from .store_mismatch import make_store_header
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
@@ -60,7 +61,7 @@ class CeleryDispatcher:
     def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
         launch: dict[str, Any] = json.loads(intent.launch) if intent.launch else {"task_id": job_id, **intent.routing}
         kwargs = _drop_defaults(launch_id=intent.launch_id, generation=generation, resent=resent)
-        self._send([self._message(celery_name(intent.task, "setup"), (), kwargs, launch)])
+        self._send([self._message(celery_name(intent.task, "setup"), (), kwargs, _with_id(launch))])
 
     def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
         # The messages of a Canvas group, without `group.apply_async`, which subscribes this process to the result of
@@ -91,7 +92,7 @@ class CeleryDispatcher:
     ) -> None:
         following: dict[str, Any] = json.loads(continuation) if continuation else {"task_id": job_id}
         kwargs = _drop_defaults(launch_id=intent.launch_id, resent=resent, generation=generation)
-        options = {**intent.routing, **following}
+        options = _with_id({**intent.routing, **following})
         self._send([self._message(celery_name(intent.task, "join"), (job_id,), kwargs, options)])
 
     def _message(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], options: Mapping[str, Any]) -> Message:
@@ -113,6 +114,11 @@ class CeleryDispatcher:
 def _describe_chunks(ref: ChunkRef) -> str:
     """Return what monitors show as the arguments of a message for process."""
     return f"(chunk {ref.chunk})" if ref.count == 1 else f"(chunks {ref.chunks[0]} to {ref.chunks[-1]})"
+
+
+def _with_id(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with an id of the message's own, for its task id is the job's."""
+    return {**options, "headers": {**(options.get("headers") or {}), MESSAGE_HEADER: uuid()}}
 
 
 def _drop_defaults(**arguments: Any) -> dict[str, Any]:

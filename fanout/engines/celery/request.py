@@ -25,6 +25,9 @@ OVERRAN_HEADER = "fanout_overran_s"
 REQUEUED_HEADER = "fanout_requeued"
 """Header of a message whose step was stopped because its worker shut down: 1."""
 
+MESSAGE_HEADER = "fanout_message"
+"""Header of a message with the job's id as its task id, as others of the job have: an id of the message's own."""
+
 _OURS = (OVERRAN_HEADER, REQUEUED_HEADER)
 
 _WAIT_S = 5

@@ -19,7 +19,7 @@ from ...stages import conclude
 from ...stages.delivery import Delivery
 from .dispatcher import celery_name
 from .publishing.requeue import requeue
-from .request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
+from .request import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 from .settings import default_limit_s
 from .store_mismatch import report_mismatch
 from .task_hooks import derive_request_class, find_guards
@@ -105,6 +105,7 @@ class StageTask(Task[Any, Any]):
         """The message's earlier runs, as its headers describe them."""
         limit_s = self.request.get(OVERRAN_HEADER)
         return Delivery(
+            message=self.request.get(MESSAGE_HEADER) or self.request.id or "",
             redelivered=self.redelivered,
             resumed=bool(self.request.retries),
             requeued=bool(self.request.get(REQUEUED_HEADER)) and not self.redelivered,
