@@ -113,6 +113,19 @@ def test_a_running_join_is_not_run_a_second_time(world: World, evidence: str) ->
     assert ledger.attempts("join").count == 0
 
 
+@pytest.mark.parametrize("how", [{"redelivered": True}, {"requeued": True}])
+def test_a_lost_join_leaves_the_claim_of_another_message(world: World, how: dict[str, bool]) -> None:
+    """The claim of another message's run is not that of the run that this message lost. Its own message takes it."""
+    ledger = processed(world)
+    ledger.claim(0, Note(by="at work", message="second"))
+    for _ in range(3):
+        assert run_join(world.process(), ledger.job_id, delivery=Delivery(message="first", **how)) is None
+    assert ledger.outcome() is None
+    outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(message="second", **how))
+    assert outcome is not None
+    assert ledger.value(outcome) == [1, 2, 3]
+
+
 def test_one_of_many_resent_joins_runs(world: World) -> None:
     """Several joins that a sweep sent into a long queue do not count as attempts of each other."""
     runs: list[Any] = []

@@ -19,9 +19,16 @@ import fanout
 from fanout import BrokerUnavailable, JobNotFound, JobState
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, tasks
-from fanout.engines.celery.dispatcher import SETUP_WAITS_S, STAGE_WAITS_S, CeleryDispatcher, _publish_limits
+from fanout.engines.celery.dispatcher import (
+    SETUP_WAITS_S,
+    STAGE_WAITS_S,
+    CeleryDispatcher,
+    _publish_limits,
+    celery_name,
+)
 from fanout.engines.celery.publishing import requeue
 from fanout.engines.celery.publishing.publish import BrokerRefuses, Message, PublishFailed
+from fanout.engines.celery.stage_task import StageTask
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.models import Continuation, Intent
 from fanout.runtime import Runtime
@@ -259,6 +266,36 @@ def test_monitors_show_which_chunks_a_message_carries(app: Celery, monkeypatch: 
     batch = ChunkRef("job", "launch", "setup", 32, ChunkLocation(Slice(0, 0, 9, "d" * 32), 0, (1, 1, 1)))
     CeleryDispatcher(app, timeout_s=0.1).send_chunks(INTENT, [batch, batch.part(1)])
     assert [message.options["argsrepr"] for message in sent] == ["(chunks 32 to 34)", "(chunk 33)"]
+
+
+def test_each_message_has_an_id_of_its_own(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages for the same step of a job differ in their ids, and a caller's message has its Celery task id."""
+    sent: list[Message] = []
+    monkeypatch.setattr(
+        "fanout.engines.celery.dispatcher.publish_all", lambda app, messages, limits, **_: sent.extend(messages)
+    )
+    app.finalize()
+    dispatcher = CeleryDispatcher(app, timeout_s=0.1)
+    chunk = ChunkRef("job", "launch", "setup", 32, ChunkLocation(Slice(0, 0, 9, "d" * 32), 0, (1,)))
+    for _ in range(2):
+        dispatcher.send_setup("job", INTENT, resent=True)
+        dispatcher.send_chunks(INTENT, [chunk])
+        dispatcher.send_join("job", INTENT, None, resent=True)
+    headers = [{"id": message.options["task_id"], **message.options["headers"]} for message in sent]
+    ids = [_read_message_id(app, message) for message in [*headers, {"id": "job"}]]
+    assert len(set(ids)) == 7
+    assert ids[-1] == "job"
+
+
+def _read_message_id(app: Celery, headers: dict[str, Any]) -> str:
+    """Return the id of a message by which a worker knows it again."""
+    task = app.tasks[celery_name(Numbers.name, "join")]
+    assert isinstance(task, StageTask)
+    task.push_request(**headers)
+    try:
+        return task.delivery.message
+    finally:
+        task.pop_request()
 
 
 @pytest.mark.parametrize(

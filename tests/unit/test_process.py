@@ -294,6 +294,51 @@ def test_a_redelivered_resent_message_whose_run_never_began_is_no_lost_attempt(w
     assert finished_chunks(ledger, ref.setup_id) == [0]
 
 
+def test_a_redelivered_message_leaves_the_run_of_another_one(world: World) -> None:
+    """The run for another message is no lost run of this one. Its own message, redelivered, finds that it was lost."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=2)
+    ref = replace(world.refs[0], resent=True)
+    step = process_step(ref.setup_id, 0)
+
+    def act(number: int, run: int) -> int:
+        if run == 1:
+            for _ in range(3):
+                run_process(world.process(), world.refs[0], Delivery(message="first", redelivered=True))
+            assert ledger.attempts(step).count == 1
+            raise WorkerDied
+        return number
+
+    behaviour.act = act
+    with pytest.raises(WorkerDied):
+        run_process(world.process(), ref, Delivery(message="second"))
+    assert behaviour.runs == [1]
+    run_process(world.process(), ref, Delivery(message="second", redelivered=True))
+    assert behaviour.runs == [1, 1]
+    assert ledger.attempts(step).count == 2
+    assert finished_chunks(ledger, ref.setup_id) == [0]
+
+
+def test_a_redelivered_message_goes_on_after_a_silent_run_of_another_one(world: World) -> None:
+    """If the run for the other message wrote no heartbeat for `stall_s`, it was lost, and counts as an attempt."""
+    behaviour = ItemBehaviour()
+    ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=2)
+    ref = replace(world.refs[0], resent=True)
+
+    def die(number: int, run: int) -> int:
+        raise WorkerDied
+
+    behaviour.act = die
+    with pytest.raises(WorkerDied):
+        run_process(world.process(), ref, Delivery(message="second"))
+    world.store.age(10**6)
+    behaviour.act = lambda number, run: number
+    run_process(world.process(), world.refs[0], Delivery(message="first", redelivered=True))
+    assert behaviour.runs == [1, 1]
+    assert ledger.attempts(process_step(ref.setup_id, 0)).count == 2
+    assert finished_chunks(ledger, ref.setup_id) == [0]
+
+
 @pytest.mark.parametrize("how", ["resent", "redelivered"])
 def test_an_interrupted_run_uses_up_no_attempt(world: World, how: str) -> None:
     """A run that is recorded as interrupted does not use up an attempt, however late another worker takes the chunk."""

@@ -14,7 +14,7 @@ from celery import Celery
 
 import fanout
 from fanout.declaration.definition import TASKS
-from fanout.engines.celery.request import OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
+from fanout.engines.celery.request import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
 
 from .tasks import Words
 
@@ -43,7 +43,15 @@ class Received(StageRequest):
     """A message of a chunk. Records whether the worker acknowledges or rejects it."""
 
     def __init__(self, app: Celery) -> None:
-        headers = {"id": "the-id", "task": NAME, "group": "the-group", "retries": 2, "argsrepr": "", "kwargsrepr": ""}
+        headers = {
+            "id": "the-id",
+            MESSAGE_HEADER: "the-message",
+            "task": NAME,
+            "group": "the-group",
+            "retries": 2,
+            "argsrepr": "",
+            "kwargsrepr": "",
+        }
         message = SimpleNamespace(
             headers=headers,
             body=b"",
@@ -94,6 +102,7 @@ def test_a_step_at_its_time_limit_is_sent_again_with_the_limit(app: Celery) -> N
     assert message.headers[OVERRAN_HEADER] == 30
     assert (message.headers["id"], message.headers["task"], message.headers["group"]) == ("the-id", NAME, "the-group")
     assert message.headers["retries"] == 2
+    assert message.headers[MESSAGE_HEADER] == "the-message"
     assert message.payload[0] == ROW
 
 

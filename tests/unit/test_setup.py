@@ -212,6 +212,36 @@ def test_a_second_setup_sends_the_chunks_that_the_first_did_not(world: World, re
     assert [ledger.value(outcome) for outcome in world.dispatcher.deliveries] == [[1, 2, 3]]
 
 
+def test_a_redelivered_setup_leaves_the_run_of_another_message() -> None:
+    """The run for a sweep's message is no lost run of the first message."""
+    world = World()
+    runs: list[str] = []
+
+    class Redelivered(ForkJoinTask):
+        input_schema: Any = {}
+        max_attempts = 2
+
+        def setup():
+            runs.append("run")
+            if len(runs) == 1:
+                for _ in range(3):
+                    delivery = Delivery(message="first", redelivered=True)
+                    run_setup(world.process(), ledger.job_id, delivery=delivery)
+            return [{"number": 1}]
+
+        def process(number):
+            return number
+
+        def join(results):
+            return list(results)
+
+    ledger = world.launch(Redelivered, {})
+    run_setup(world.process(), ledger.job_id, delivery=Delivery(message="second", resent=True))
+    assert runs == ["run"]
+    assert ledger.attempts("setup").count == 1
+    assert ledger.manifest() is not None
+
+
 def test_a_setup_that_finds_an_outcome_only_delivers_it(world: World) -> None:
     """After the end, a setup message writes nothing and does not run the user's setup."""
     ledger = world.launch(Numbers, {"numbers": [1]})
