@@ -19,9 +19,9 @@ from fanout.engines.celery import extension_of, resolve
 from fanout.engines.celery.values import REFERENCE, find_serializers, make_sendable
 from fanout.records.ledger import Ledger
 from storage import MemoryStore
+from tests.stores import ScriptedStore
 
 from .dispatcher import Chunk
-from .stores import ScriptedStore
 from .tasks import Numbers
 from .world import World
 

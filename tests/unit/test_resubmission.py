@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,10 +25,10 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note
 from fanout.removal import remove_job
 from fanout.stages import run_process
+from tests.stores import ScriptedStore, kind_of
 from tests.tasks import FailingTask
 
 from .dispatcher import Join, RecordingDispatcher
-from .stores import ScriptedStore, kind_of
 from .tasks import Numbers, Words
 from .world import World
 
@@ -200,13 +201,7 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
         world.dispatcher.lose()
         other = world.process()
         other.job(ledger.job_id, ledger.launch_id).manifest()
-
-        def remove(verb: str, key: str, *, at: str = at, job_id: str = ledger.job_id) -> None:
-            if verb == at and "/results/" in key:
-                world.store.before = lambda verb, key: None
-                remove_job(world.store, job_id)
-
-        world.store.before = remove
+        world.store.before_first(at, "/results/", partial(remove_job, world.store, ledger.job_id))
         assert join.run(other) is None
 
 

@@ -14,10 +14,10 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
+from tests.stores import ScriptedStore
 
 from .dispatcher import RecordingDispatcher, WorkerDied
 from .sharing import ManualTimers
-from .stores import ScriptedStore
 
 
 class World:
