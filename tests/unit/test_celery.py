@@ -567,23 +567,26 @@ def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
 def test_a_task_may_be_declared_again(app: Celery) -> None:
     """A class at a prompt or in a function may be declared again without a warning, and the last declaration runs."""
     app.finalize()
+    app.conf.task_always_eager = True
 
-    def declare() -> type[ForkJoinTask]:
+    def declare(version: str) -> type[ForkJoinTask]:
         class Anew(ForkJoinTask):
             input_schema: Any = {}
 
             def setup():
-                return []
+                return [{"number": 1}]
 
             def process(number):
-                return number
+                return version
 
             def join(results):
                 return list(results)
 
         return Anew
 
-    assert declare().name == declare().name
+    first, last = declare("first"), declare("last")
+    assert first.name == last.name
+    assert [task.submit({}, app=app).get(10) for task in (first, last)] == [["last"], ["last"]]
 
 
 def test_two_apps_use_their_own_stores() -> None:
