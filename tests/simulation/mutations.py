@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout import clock as clock_module
+from fanout.abc import Delivery
 from fanout.background.debouncer import Debouncer
 from fanout.clock import StoreClock
 from fanout.records.batch import BatchResult, Landed
@@ -20,7 +21,6 @@ from fanout.stages import barrier, join, outcome, setup
 from fanout.stages.attempts import Admission, Attempts
 from fanout.stages.batch_run import BatchRun
 from fanout.stages.chunk_run import ChunkRun
-from fanout.stages.delivery import Delivery
 from fanout.stages.heartbeat import Heartbeat
 from fanout.sweep import Move
 from storage import Body, ObjectExists, ObjectStore

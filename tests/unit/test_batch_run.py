@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 
 from fanout import BrokerUnavailable, FailedItem, ForkJoinTask
+from fanout.abc import Delivery
 from fanout.background.timers import Timers
+from fanout.engines.stub import Chunk, WorkerDied
 from fanout.records.batch import BatchResult
 from fanout.records.failure import Failure
 from fanout.records.keys import process_step
 from fanout.records.ledger import Ledger
 from fanout.records.models import OutcomeStatus
 from fanout.stages import batch_run, conclude, run_process
-from fanout.stages.delivery import Delivery
 from fanout.sweep import sweep_job
 from storage import StorageError, StorageUnavailable, decode
 from tests.stores import fail_each_request, kind_of
 
 from .behaviour import ItemBehaviour, failure_of, outcome_of, task_with
-from .dispatcher import Chunk, WorkerDied
 from .sharing import Clock
 from .tasks import Words
 from .world import World

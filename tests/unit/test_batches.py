@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import FailedItem, ForkJoinTask
+from fanout.engines.stub import WorkerDied
 from fanout.records.batch import BatchResult, ResultEntry, Share
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.keys import GROUP_WIDTH, INDEXED_CHUNKS
@@ -28,7 +29,6 @@ from storage import CorruptObject, Slice, encode
 from tests.stores import ScriptedStore
 
 from .behaviour import ItemBehaviour, failure_of, outcome_of, task_with
-from .dispatcher import WorkerDied
 from .sharing import Clock
 from .tasks import Numbers, Words
 from .world import World

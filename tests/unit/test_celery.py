@@ -29,6 +29,7 @@ from fanout.engines.celery.stage_task import STORE_RETRIES
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, make_sendable
+from fanout.engines.stub import Chunk
 from fanout.engines.submission import Submission
 from fanout.records.keys import new_id
 from fanout.records.ledger import Ledger
@@ -38,7 +39,6 @@ from storage import MemoryStore, StorageDenied, VerifiedStore, encode
 from tests.stores import ScriptedStore
 from tests.tasks import FailingTask
 
-from .dispatcher import Chunk
 from .tasks import Numbers, Words
 from .world import World
 

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, fork_join
+from fanout.abc import Delivery
 from fanout.background.debouncer import Debouncer
 from fanout.declaration.definition import Registry
+from fanout.engines.stub import Chunk, WorkerDied
 from fanout.records.failure import Failure
 from fanout.records.keys import combine_step
 from fanout.records.ledger import Ledger
@@ -23,13 +25,11 @@ from fanout.report import JobReport
 from fanout.runtime import Runtime
 from fanout.stages import conclude, run_process
 from fanout.stages.barrier import completion_of, levels_of
-from fanout.stages.delivery import Delivery
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable, encode
 from tests.stores import Fault, fail_each_request
 
 from . import steps
-from .dispatcher import Chunk, WorkerDied
 from .tasks import KillingCombine
 from .world import World
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, Results
+from fanout.abc import Delivery
+from fanout.engines.stub import WorkerDied
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.stages import run_join, run_process
-from fanout.stages.delivery import Delivery
 from storage import StorageUnavailable
 from tests.stores import Fault, fail_each_request
 from tests.tasks import FailingTask
 
-from .dispatcher import WorkerDied
 from .tasks import KINDS as VALUES
 from .tasks import Kinds, Numbers
 from .world import World

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask
+from fanout.abc import FIRST, Delivery
 from fanout.background.debouncer import Debouncer
+from fanout.engines.stub import WorkerDied
 from fanout.records.batch import ResultEntry
 from fanout.records.failure import Failure
 from fanout.records.keys import process_step
@@ -17,14 +19,12 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
-from fanout.stages.delivery import FIRST, Delivery
 from fanout.stages.result_reader import entry_values
 from storage import StorageUnavailable
 from tests.stores import fail_each_request, kind_of
 from tests.tasks import FailingTask
 
 from .behaviour import ItemBehaviour, failure_of, outcome_of, task_with
-from .dispatcher import WorkerDied
 from .tasks import Numbers, Words
 from .world import World
 

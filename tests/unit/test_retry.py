@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import ConfigError, FailedItem, ForkJoinTask, JobCancelled, JobFailed, JobNotFound, JobState, RetryRefused
+from fanout.abc import Delivery
+from fanout.engines.stub import Chunk, Join, Setup, WorkerDied
 from fanout.job import Job
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix, launch_of
@@ -21,12 +23,10 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, OutcomeStatus
 from fanout.report import chunk_results
 from fanout.stages import conclude, run_join, run_process, run_setup
-from fanout.stages.delivery import Delivery
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageUnavailable
 from tests.stores import Fault, fail_each_request
 
-from .dispatcher import Chunk, Join, Setup, WorkerDied
 from .tasks import Numbers, Words
 from .world import World
 

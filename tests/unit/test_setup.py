@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, InvalidInput, JobFailed
+from fanout.abc import Delivery
+from fanout.engines.stub import Chunk, Setup, WorkerDied
 from fanout.engines.submission import Submission
 from fanout.errors import BrokerUnavailable
 from fanout.records.failure import Failure
 from fanout.records.models import OutcomeStatus
 from fanout.stages import run_process, run_setup
-from fanout.stages.delivery import Delivery
 from storage import CorruptObject, Reference, StorageUnavailable
 from tests.stores import fail_each_request
 from tests.tasks import FailingTask
 
-from .dispatcher import Chunk, Setup, WorkerDied
 from .tasks import Numbers, Words
 from .world import World
 

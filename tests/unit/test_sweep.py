@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound
+from fanout.engines.stub import Chunk, Join, Setup
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix, process_step
 from fanout.records.ledger import Ledger, job_ids
@@ -18,7 +19,6 @@ from fanout.stages import run_process
 from fanout.sweep import Move, sweep, sweep_job
 from storage import MemoryStore
 
-from .dispatcher import Chunk, Join, Setup
 from .tasks import Numbers, Words
 from .world import World
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, JobState, Options, Progress, Results
+from fanout.engines.stub import WorkerDied
 from fanout.records.batch import ResultEntry
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
@@ -22,7 +23,6 @@ from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable
 from tests.stores import fail_each_request, ignore, kind_of
 
-from .dispatcher import WorkerDied
 from .world import World
 
 
