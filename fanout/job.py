@@ -12,6 +12,7 @@ from storage import StorageUnavailable, within
 
 from . import retry as retrying
 from . import sweep
+from .abc import PollingOnly
 from .errors import JobTimeout
 from .hints import NoWorkerHint
 from .progress import JobState, Progress
@@ -20,7 +21,7 @@ from .records.failure import FailedItem, Failure
 from .records.keys import check_id
 from .records.ledger import Ledger
 from .records.models import Manifest, Outcome, OutcomeStatus
-from .runtime import CachedJob, PollingOnly, Runtime
+from .runtime import CachedJob, Runtime
 from .stages import conclude
 from .stages.result_reader import ChunkFailed, entry_values
 

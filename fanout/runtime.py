@@ -7,17 +7,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 from storage import ObjectStore, PackReader, ReferenceSource, Slice, decode
 
+from .abc import CompletionListener, Dispatcher, PollingOnly
 from .background.debouncer import Debouncer
 from .background.timers import Timers
 from .clock import StoreClock
 from .config.settings import Config, Options
 from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound, is_transient
-from .records.chunk_ref import ChunkRef
 from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
@@ -34,73 +34,6 @@ ENDED_CHECK_S = 1.0
 
 MANIFEST_CHECK_S = 0.05
 """Shortest time between two checks of a worker whether setup has ended, if the worker may wait."""
-
-
-class Dispatcher(Protocol):
-    """The sender of messages to workers, which an engine provides.
-
-    Each method may be called again with the same arguments after a crash, because the receivers are idempotent. Each
-    raises `BrokerUnavailable` if it can't send the message.
-
-    Attributes:
-        batch_chunks: Most chunks that one message carries, if they are small.
-    """
-
-    batch_chunks: int
-
-    def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
-        """Send the message of setup again.
-
-        Args:
-            job_id: The job.
-            intent: Its intent.
-            generation: Its generation. The message must carry it.
-            resent: Whether a worker has received an earlier message. The message must carry it.
-        """
-
-    def send_chunks(self, intent: Intent, refs: Sequence[ChunkRef]) -> None:
-        """Send the messages of chunks to process. Returns once the broker has them.
-
-        Args:
-            intent: The intent of their job.
-            refs: The chunks.
-        """
-
-    def send_join(
-        self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
-    ) -> None:
-        """Send the message of join. If the job has an outcome, join only delivers it.
-
-        Args:
-            job_id: The job.
-            intent: Its intent. The message must carry its launch id.
-            continuation: The engine's message after the join, if setup has written it.
-            resent: Whether an earlier join seems dead, so that its claim does not count.
-            generation: The job's generation. The message must carry it.
-        """
-
-
-class CompletionListener(Protocol):
-    """The wait of a caller for the end of a job.
-
-    Attributes:
-        notifies: Whether the engine notifies it, so that the caller need not poll the store often.
-    """
-
-    notifies: bool
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait until the job may have ended, at most `timeout_s`."""
-
-
-class PollingOnly:
-    """The completion listener of an engine without notifications."""
-
-    notifies = False
-
-    def wait(self, timeout_s: float) -> None:
-        """Sleep for `timeout_s`."""
-        time.sleep(timeout_s)
 
 
 class CachedJob:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-import storage
-from storage import Compression, Unregistrable
+from storage import Compression
 
 from .config.settings import GIB, MIB, Options
 from .declaration.definition import TASKS, Declaration
+from .declaration.steps import bind_step
+from .declaration.value_types import register_types
 from .engines import local
 from .errors import DeclarationError
 from .job import Job, R
@@ -26,41 +25,6 @@ if TYPE_CHECKING:
 STEPS = ("setup", "process", "join")
 COMBINE = "combine"
 OPTIONS = tuple(option.name for option in fields(Options))
-
-T = TypeVar("T", bound=type[Any])
-
-
-def register_type(
-    cls: T,
-    *,
-    name: str | None = None,
-    encode: Callable[[Any], Any] | None = None,
-    decode: Callable[[Any], Any] | None = None,
-) -> T:
-    """Let values of a class travel: in a task's input, items, results and value, at any depth.
-
-    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else, and may be named in the
-    `types` of a task instead. Another class needs `encode` and `decode`. The value that arrives is equal and of the
-    same class. Its state is restored, and no constructor runs. The encoded bytes hold only the class's name, and a
-    process looks that up among the classes that it has registered. So callers and workers both call this function,
-    best where the class is defined. It can be used as a decorator. A second call is harmless.
-
-    Args:
-        cls: The class. Each subclass is registered on its own.
-        name: The class's name in encoded bytes, for as long as such bytes exist; module and class name if not given.
-        encode: Turns a value into a value that travels, such as a dict of its attributes.
-        decode: Turns what `encode` returned into the value.
-
-    Returns:
-        The class.
-
-    Raises:
-        DeclarationError: The class can't be registered like this; says why.
-    """
-    try:
-        return storage.register_type(cls, name=name, encode=encode, decode=decode)
-    except Unregistrable as error:
-        raise DeclarationError(str(error)) from error
 
 
 class ForkJoinTask(Generic[R]):
@@ -148,14 +112,14 @@ class ForkJoinTask(Generic[R]):
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
         cls.name = name
-        _register_types(name, cls.types)
+        register_types(name, cls.types)
         optional = [COMBINE] if getattr(cls, COMBINE, None) is not None else []
         cls.declaration = Declaration.of(
             name,
             module=module,
             schema=cls.get_input_schema(),
             validator=cls.validator,
-            steps={step: _bound(cls, step) for step in (*STEPS, *optional)},
+            steps={step: bind_step(cls, step) for step in (*STEPS, *optional)},
             options={option: getattr(cls, option) for option in OPTIONS},
         )
         made_anew = given is None and (module == "__main__" or "<locals>" in cls.__qualname__)
@@ -315,40 +279,3 @@ def fork_join(
     module = sys._getframe(1).f_globals.get("__name__", "__main__")
     body = {"name": name, "input_schema": input_schema, "types": types, "validator": validator, "__module__": module}
     return type(name, (ForkJoinTask,), {**body, **steps, **options})
-
-
-def _register_types(task: str, types: object) -> None:
-    if not isinstance(types, Iterable) or isinstance(types, type):
-        raise DeclarationError(f"{task}: types must name classes, as in types = (Point,), not {types!r:.80}")
-    for each in types:
-        try:
-            register_type(each)
-        except DeclarationError as error:
-            raise DeclarationError(f"{task}: types: {error}") from error
-
-
-def _bound(cls: type[ForkJoinTask[Any]], step: str) -> Callable[..., Any]:
-    """Return a step as a function of named arguments, however the class wrote it."""
-    for owner in cls.__mro__:
-        if step in owner.__dict__:
-            written = owner.__dict__[step]
-            break
-    else:
-        raise DeclarationError(f"{cls.__qualname__}: has no {step}; a task has setup, process and join")
-    if isinstance(written, staticmethod):
-        return written.__func__
-    if isinstance(written, classmethod):
-        return getattr(cls, step)  # type: ignore[no-any-return]
-    if inspect.isfunction(written) and next(iter(inspect.signature(written).parameters), None) == "self":
-        return _on_instance(cls, written)
-    return written  # type: ignore[no-any-return]
-
-
-def _on_instance(cls: type[ForkJoinTask[Any]], written: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(written)
-    def step(**arguments: Any) -> Any:
-        return written(cls(), **arguments)
-
-    signature = inspect.signature(written)
-    step.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
-    return step

@@ -15,6 +15,7 @@ from typing import Self
 
 from storage import open_store
 
+from ..abc import Delivery
 from ..config.settings import Config
 from ..declaration.definition import Declaration
 from ..records.chunk_ref import ChunkRef
@@ -22,7 +23,6 @@ from ..records.keys import GROUP_WIDTH
 from ..records.models import Intent
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
-from ..stages.delivery import Delivery
 
 
 def make_local_config() -> Config:

@@ -17,12 +17,12 @@ from enum import Enum, auto
 
 from storage import StorageError
 
+from ..abc import Delivery
 from ..errors import is_transient
 from ..records.failure import Failure
 from ..records.ledger import Ledger
 from ..records.models import Attempt, AttemptState, Note
 from ..records.run_ledger import RecordedAttempts
-from .delivery import Delivery
 
 
 class Admission(Enum):

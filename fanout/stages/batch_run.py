@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from storage import decode, encode
 
+from ..abc import Delivery
 from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_token, process_step
@@ -24,7 +25,6 @@ from ..runtime import CachedJob, Runtime
 from .chunk_run import ChunkRun
 from .combine import fail_to_combine
 from .completion import check_completion
-from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .resend import find_parts
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from storage import SequenceEncoder, encode
 
+from ..abc import FIRST, Delivery
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
@@ -17,7 +18,6 @@ from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
-from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_too_many_failed
 

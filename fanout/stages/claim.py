@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from storage import StorageError
 
+from ..abc import Delivery
 from ..errors import is_transient
 from ..records.ledger import Ledger
 from ..records.models import Note
-from .delivery import Delivery
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from storage import encode
 
+from ..abc import Delivery
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure, add_note
@@ -24,7 +25,6 @@ from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from . import barrier
 from .attempts import Admission, Attempts, explain_overrun
-from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values

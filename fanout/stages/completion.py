@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from ..abc import FIRST, Delivery
 from ..records.chunk_ref import ChunkRef
 from ..runtime import CachedJob, Runtime
 from . import barrier
 from .combine import combine_ready_nodes
-from .delivery import FIRST, Delivery
 from .outcome import start_join
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from storage import encode
 
+from ..abc import FIRST, Delivery
 from ..errors import JobNotFound
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
@@ -19,7 +20,6 @@ from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .barrier import Completion, completion_of
 from .claim import Claim, claim_join
-from .delivery import FIRST, Delivery
 from .failure_summary import FailureSummary, too_many_failed
 from .heartbeat import Heartbeat
 from .result_reader import ChunkFailed, join_results

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 
+from ..abc import FIRST, Delivery
 from ..errors import JobNotFound
 from ..records.chunk_ref import ChunkRef
 from ..runtime import Runtime
 from .batch_run import BatchRun
 from .chunk_run import ChunkRun, is_superseded
-from .delivery import FIRST, Delivery
 from .outcome import fail_if_overdue
 
 _LOG = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from typing import Any
 
 from storage import PackWriter, ReferenceSource
 
+from ..abc import FIRST, Delivery
 from ..errors import InvalidItem, JobNotFound
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
@@ -22,7 +23,6 @@ from .attempts import Admission, Attempts, explain_overrun
 from .barrier import completion_of
 from .batch_writer import BatchWriter
 from .chunking import chunk_sizes
-from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again

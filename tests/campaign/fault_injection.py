@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery
 from celery.app.amqp import AMQP
@@ -14,38 +14,34 @@ from fanout.engines.celery.extension import Extension
 from fanout.records.chunk_ref import ChunkRef
 from fanout.runtime import Runtime
 from storage import ObjectInfo, ObjectStore
-from storage.object_store import Body
+from tests.stores import InterceptedStore
 
 from .kill_point import die_if_armed, find_point
 
+T = TypeVar("T")
 
-class KillPointStore(ObjectStore):
+
+class KillPointStore(InterceptedStore):
     """A store that forwards to another one, with kill points around the calls."""
 
     def __init__(self, store: ObjectStore, kill_points: Path) -> None:
-        self.url = store.url
-        self._store = store
+        super().__init__(store)
         self._kill_points = kill_points
 
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        self._step("before", "put", key)
-        self._store.put(key, body, if_absent=if_absent)
-        self._step("after", "put", key)
-
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        body = self._store.get(key, offset=offset, length=length)
-        self._step("after", "get", key)
-        return body
-
-    def head(self, key: str) -> ObjectInfo:
-        return self._store.head(key)
+    def intercept(self, verb: str, key: str, request: Callable[[], T]) -> T:
+        if verb == "put":
+            self._step("before", verb, key)
+        response = request()
+        if verb in ("put", "get"):
+            self._step("after", verb, key)
+        return response
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        yield from self._store.list(prefix, start_after=start_after)
+        yield from self.inner.list(prefix, start_after=start_after)
         self._step("after", "list", prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
-        self._store.delete(keys)
+        self.inner.delete(keys)
 
     def _step(self, when: str, verb: str, key: str) -> None:
         point = find_point(verb, key)

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fanout.abc import Delivery
 from fanout.errors import BrokerUnavailable, JobNotFound, is_transient
 from fanout.records.keys import new_token
 from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup
-from fanout.stages.delivery import Delivery
 from storage import StorageError
 
 from .broker import Message, Worker

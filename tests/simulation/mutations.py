@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fanout import clock as clock_module
+from fanout.abc import Delivery
 from fanout.background.debouncer import Debouncer
 from fanout.clock import StoreClock
 from fanout.records.batch import BatchResult, Landed
@@ -20,7 +21,6 @@ from fanout.stages import barrier, join, outcome, setup
 from fanout.stages.attempts import Admission, Attempts
 from fanout.stages.batch_run import BatchRun
 from fanout.stages.chunk_run import ChunkRun
-from fanout.stages.delivery import Delivery
 from fanout.stages.heartbeat import Heartbeat
 from fanout.sweep import Move
 from storage import Body, ObjectExists, ObjectStore
@@ -44,6 +44,23 @@ class Mutation:
 
 
 MUTATIONS: dict[str, Mutation] = {}
+
+ENDED: dict[str, Any] = {"rates": {}, "cancel_s": None, "expires_s": None, "retry_s": None, "deadline_s": 100.0}
+"""A job that ends at its deadline, though one of its steps would run for ever."""
+
+RESENT_JOINS: dict[str, Any] = {
+    "items": ("good",),
+    "setup": "good",
+    "join": "slow",
+    "workers": 4,
+    "sweepers": 2,
+    "faults_s": 200.0,
+    "rates": {"message late": 0.8, "message duplicated": 0.5},
+    "cancel_s": None,
+    "deadline_s": None,
+    "expires_s": None,
+}
+"""A job whose sweeps send several messages for one join."""
 
 
 def mutation(**shape: Any) -> Callable[[Callable[[], Any]], None]:
@@ -113,7 +130,7 @@ def claims() -> Any:
     return patch.object(Ledger, "claim", lambda self, number, note: True)
 
 
-@mutation(join="slow", rates={"message late": 0.5, "message duplicated": 0.3})
+@mutation(**RESENT_JOINS)
 def heartbeat_check_before_takeover() -> Any:
     """Let a resent join take over without a check of the claim holder's heartbeat."""
     last_claim = Ledger.last_claim
@@ -186,13 +203,13 @@ def combine_after_redelivery() -> Any:
     return patch.object(ChunkRun, "_follow", follow_first_delivery)
 
 
-@mutation(items=("good",) * 3, chunk_items=1, combines="pairs", combine="poison")
+@mutation(**ENDED, items=("good",) * 3, chunk_items=1, combines="pairs", combine="poison")
 def count_of_combine_attempts() -> Any:
     """Do not count the attempts of a combine whose workers die."""
     return patch.object(Attempts, "begin", lambda self: True)
 
 
-@mutation(setup="good", join="good", combine="good")
+@mutation(**ENDED, items=("poison",), setup="good", join="good", combine="good")
 def count_of_step_attempts() -> Any:
     """Do not count the attempts of a step whose workers die."""
     return patch.object(Attempts, "admit", lambda self, *_, **__: Admission.RUN)

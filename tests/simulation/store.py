@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from storage import Body, MemoryStore, ObjectExists, ObjectInfo, ObjectStore, StorageDenied, StorageUnavailable
+from tests.stores import InterceptedStore
 
 if TYPE_CHECKING:
     from .world import World
@@ -49,40 +50,26 @@ class TimedStore(MemoryStore):
         return ObjectInfo(info.key, info.size, self._dates[info.key])
 
 
-class FaultyStore(ObjectStore):
+class FaultyStore(InterceptedStore):
     """The store that the library gets. Each request is one step of the schedule."""
 
     def __init__(self, world: World, inner: ObjectStore) -> None:
-        self.url = inner.url
+        super().__init__(inner)
         self._world = world
-        self._inner = inner
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         content = bytes(body)
-        self._call(
-            "put" if not if_absent else "put once", key, lambda: self._inner.put(key, content, if_absent=if_absent)
-        )
-
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        return self._call("get", key, lambda: self._inner.get(key, offset=offset, length=length))
-
-    def head(self, key: str) -> ObjectInfo:
-        return self._call("head", key, lambda: self._inner.head(key))
+        verb = "put once" if if_absent else "put"
+        self.intercept(verb, key, lambda: self.inner.put(key, content, if_absent=if_absent))
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         # Jobs here have fewer objects than a page, so that a listing is one atomic request.
-        listing = self._call("list", prefix, lambda: list(self._inner.list(prefix, start_after=start_after)))
-        return iter(listing)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        # A batch is not atomic, because other processes may read between two deletions.
-        for key in keys:
-            self._call("delete", key, lambda key=key: self._inner.delete([key]))  # type: ignore[misc]
+        return iter(self.intercept("list", prefix, lambda: [*self.inner.list(prefix, start_after=start_after)]))
 
     def now(self) -> float:
-        return self._call("head", "clock", lambda: self._world.loop.now)
+        return self.intercept("head", "clock", lambda: self._world.loop.now)
 
-    def _call(self, verb: str, key: str, request: Callable[[], T]) -> T:
+    def intercept(self, verb: str, key: str, request: Callable[[], T]) -> T:
         world = self._world
         world.invariants.on_request(world.loop.current().process, verb, key)
         world.loop.sleep(world.latency())

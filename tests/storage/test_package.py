@@ -31,6 +31,7 @@ from storage import (
     open_store,
     put_once,
 )
+from tests.stores import ScriptedStore
 
 ERRORS = [
     error_type
@@ -209,14 +210,9 @@ def test_put_once_costs_one_request_or_two() -> None:
 
 def test_put_once_raises_if_an_object_keeps_vanishing() -> None:
     """If the object exists at every put and is gone at every get, put_once raises instead of repeating for ever."""
-
-    class Flickering(MemoryStore):
-        def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-            raise ObjectNotFound("gone", key=key)
-
-    store = Flickering()
+    store = ScriptedStore()
     store.put("k", b"x")
-    with pytest.raises(StorageUnavailable, match="vanished"):
+    with store.failing("get", error=ObjectNotFound), pytest.raises(StorageUnavailable, match="vanished"):
         put_once(store, "k", b"x")
 
 

@@ -26,6 +26,7 @@ from storage import (
     within,
 )
 from storage.packs import _Buffers
+from tests.stores import ScriptedStore
 
 
 def key(pack: int) -> str:
@@ -351,29 +352,21 @@ def test_a_buffer_whose_upload_failed_is_not_used_again() -> None:
 def test_uploads_keep_the_limit_of_the_caller() -> None:
     """The threads that upload have the limit of the caller that appends."""
     left: list[float | None] = []
-
-    class Watched(MemoryStore):
-        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-            left.append(remaining_s())
-            super().put(key, body, if_absent=if_absent)
-
-    with within(50), PackWriter(Watched(), key, pack_bytes=10) as writer:
+    store = ScriptedStore()
+    store.before = lambda verb, key: left.append(remaining_s())
+    with within(50), PackWriter(store, key, pack_bytes=10) as writer:
         writer.append(b"x" * 20)
     assert [limit is not None and 0 < limit <= 50 for limit in left] == [True]
 
 
 def test_a_chunk_as_large_as_a_pack_is_not_copied() -> None:
     """Bytes as large as a pack are uploaded as they are; a view, which its owner may overwrite, is copied."""
-    bodies: list[Body] = []
-
-    class Watched(MemoryStore):
-        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-            bodies.append(body)
-            super().put(key, body, if_absent=if_absent)
-
+    store = MemoryStore()
     large = b"x" * 100
-    with PackWriter(Watched(), key, pack_bytes=100) as writer:
+    with PackWriter(store, key, pack_bytes=100) as writer:
         for chunk in (b"small", large, large, memoryview(large)):
             writer.append(chunk)
+    # This store keeps and returns the bytes that it was given.
+    bodies = [store.get(key(pack)) for pack in range(4)]
     assert [body is large for body in bodies] == [False, True, True, False]
     assert bodies[1:] == [large] * 3

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import pickle
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from storage import (
-    Body,
     ConditionalWriteUnsupported,
     CountingStore,
     FileStore,
     GuaranteeBroken,
     MemoryStore,
-    ObjectExists,
-    ObjectInfo,
     ObjectStore,
     StorageDenied,
     StorageUnavailable,
@@ -28,111 +24,22 @@ from storage import (
     put_once,
 )
 from storage.probe import PROBE_RESULT_KEY, read_probe_result, write_probe_result
+from tests.broken_stores import (
+    Careless,
+    ListingDeleted,
+    ListingLate,
+    LosingAnswers,
+    Overwriting,
+    Racing,
+    ReadingLate,
+    Refusing,
+    WithoutRanges,
+)
+from tests.stores import ScriptedStore
 
 from .scripted import refusing_conditions
 
 WRITERS, ROUNDS = 32, 3
-
-
-class Careless(MemoryStore):
-    """A store that ignores the condition: every writer wins."""
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        super().put(key, body)
-
-
-class Racing(MemoryStore):
-    """A store that checks first and then writes: concurrent writers all win."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._all_have_looked = threading.Barrier(WRITERS)
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        if not if_absent:
-            super().put(key, body)
-            return
-        exists = any(info.key == key for info in self.list(key))
-        self._all_have_looked.wait()
-        if exists:
-            raise ObjectExists("an object exists", key=key)
-        super().put(key, body)
-
-
-class Refusing(MemoryStore):
-    """A store without write-once puts."""
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        if if_absent:
-            raise ConditionalWriteUnsupported("writing was answered with NotImplemented, status 501", key=key)
-        super().put(key, body)
-
-
-class LosingAnswers(MemoryStore):
-    """A store that writes, loses the answer, and finds its own object when it writes again."""
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        super().put(key, body, if_absent=if_absent)
-        if if_absent:
-            raise ObjectExists("an object exists", key=key)
-
-
-class Overwriting(MemoryStore):
-    """A store that reports the first writer correctly, but stores the last one's bytes."""
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        try:
-            super().put(key, body, if_absent=if_absent)
-        except ObjectExists:
-            super().put(key, body)
-            raise
-
-
-class ReadingLate(MemoryStore):
-    """A store that returns the first object in every read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: dict[str, bytes] = {}
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        super().put(key, body, if_absent=if_absent)
-        self._first.setdefault(key, bytes(body))
-
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        super().get(key)
-        return self._first[key][offset : None if length is None else offset + length]
-
-
-class WithoutRanges(MemoryStore):
-    """A store that ignores ranges."""
-
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        return super().get(key)
-
-
-class ListingLate(MemoryStore):
-    """A store that does not list new objects."""
-
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        return iter(())
-
-
-class ListingDeleted(MemoryStore):
-    """A store that lists deleted objects."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dead: dict[str, ObjectInfo] = {}
-
-    def delete(self, keys: Iterable[str]) -> None:
-        doomed = [*keys]
-        self.dead |= {info.key: info for info in super().list() if info.key in doomed}
-        super().delete(doomed)
-
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        yield from super().list(prefix)
-        yield from (info for key, info in self.dead.items() if key.startswith(prefix))
 
 
 def broken(store: ObjectStore) -> dict[str, str]:
@@ -167,8 +74,12 @@ def test_a_probe_makes_110_requests() -> None:
     ("store", "name", "seen"),
     [
         (Careless(), "write once", "32 of 32 writers won"),
-        (Racing(), "write once", "32 of 32 writers won"),
-        (Refusing(), "write once", "the store refuses it: writing was answered with NotImplemented, status 501"),
+        (Racing(WRITERS), "write once", "32 of 32 writers won"),
+        (
+            Refusing(),
+            "write once",
+            "the store refuses it: writing was answered with NotImplemented, status 501",
+        ),
         (Overwriting(), "write once", "1 of 32 writers won, but the object is another one"),
         (ReadingLate(), "overwrite", "the overwritten object is still read"),
         (WithoutRanges(), "ranged read", "4096 other bytes came for a range of 500"),
@@ -192,18 +103,10 @@ def test_a_lost_answer_breaks_no_guarantee() -> None:
 @pytest.mark.parametrize("error", [StorageUnavailable, StorageDenied])
 def test_a_silent_store_gives_no_probe_result(error: type[Exception]) -> None:
     """A store that fails one writer of many has broken no guarantee: the probe raises, and writes no result."""
-
-    class Silent(MemoryStore):
-        def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-            if bytes(body).startswith(b"17 of"):
-                raise error("no answer")
-            super().put(key, body, if_absent=if_absent)
-
-    store = Silent()
-    with pytest.raises(error):
-        probe_store(store)
-    with pytest.raises(error):
-        VerifiedStore(store).put("key", b"body", if_absent=True)
+    store = ScriptedStore()
+    for use in (probe_store, lambda store: VerifiedStore(store).put("key", b"body", if_absent=True)):
+        with store.failing("put", at=17, times=1, error=error), pytest.raises(error):
+            use(store)
     assert read_probe_result(store) is None
 
 

@@ -27,8 +27,8 @@ from fanout.stages.barrier import (
     width_of,
 )
 from storage import CountingStore, MemoryStore
+from tests.stores import ScriptedStore, ignore
 
-from .stores import ScriptedStore
 from .tasks import Numbers
 from .world import World
 
@@ -228,7 +228,7 @@ class RequestScheduler:
                 if self._stopped:
                     self._stopped.pop(pick(len(self._stopped)))
                     self._changed.notify_all()
-        self._store.before = lambda verb, key: None
+        self._store.before = ignore
 
     def _run_action(self, action: Callable[[], None]) -> None:
         try:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import FailedItem, ForkJoinTask
+from fanout.engines.stub import WorkerDied
 from fanout.records.batch import BatchResult, ResultEntry, Share
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.keys import GROUP_WIDTH, INDEXED_CHUNKS
@@ -25,11 +26,10 @@ from fanout.stages.resend import find_parts
 from fanout.stages.result_reader import entry_values
 from fanout.sweep import Move, sweep_job
 from storage import CorruptObject, Slice, encode
+from tests.stores import ScriptedStore
 
 from .behaviour import ItemBehaviour, failure_of, outcome_of, task_with
-from .dispatcher import WorkerDied
 from .sharing import Clock
-from .stores import ScriptedStore
 from .tasks import Numbers, Words
 from .world import World
 
@@ -299,12 +299,7 @@ def test_a_share_of_a_removed_job_holds_nothing() -> None:
     records.write(4)
     key = records.ledger.keys.batch_result("a", 0, 4)
 
-    def remove(verb: str, read: str) -> None:
-        if verb == "get" and read == key:
-            records.store.before = lambda verb, key: None
-            records.store.delete([key])
-
-    records.store.before = remove
+    records.store.before_first("get", key, lambda: records.store.delete([key]))
     assert records.entries == [(4, 1, 1)]
 
 

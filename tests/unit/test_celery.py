@@ -29,16 +29,16 @@ from fanout.engines.celery.stage_task import STORE_RETRIES
 from fanout.engines.celery.sweeper import SweepTask
 from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, make_sendable
+from fanout.engines.stub import Chunk
 from fanout.engines.submission import Submission
 from fanout.records.keys import new_id
 from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.sweep import Move, sweep_job
-from storage import MemoryStore, StorageDenied, StorageUnavailable, VerifiedStore, encode
+from storage import MemoryStore, StorageDenied, VerifiedStore, encode
+from tests.stores import ScriptedStore
 from tests.tasks import FailingTask
 
-from .dispatcher import Chunk
-from .stores import ScriptedStore
 from .tasks import Numbers, Words
 from .world import World
 
@@ -567,23 +567,26 @@ def test_tasks_declared_before_and_after_are_registered(app: Celery) -> None:
 def test_a_task_may_be_declared_again(app: Celery) -> None:
     """A class at a prompt or in a function may be declared again without a warning, and the last declaration runs."""
     app.finalize()
+    app.conf.task_always_eager = True
 
-    def declare() -> type[ForkJoinTask]:
+    def declare(version: str) -> type[ForkJoinTask]:
         class Anew(ForkJoinTask):
             input_schema: Any = {}
 
             def setup():
-                return []
+                return [{"number": 1}]
 
             def process(number):
-                return number
+                return version
 
             def join(results):
                 return list(results)
 
         return Anew
 
-    assert declare().name == declare().name
+    first, last = declare("first"), declare("last")
+    assert first.name == last.name
+    assert [task.submit({}, app=app).get(10) for task in (first, last)] == [["last"], ["last"]]
 
 
 def test_two_apps_use_their_own_stores() -> None:
@@ -735,34 +738,18 @@ def test_a_join_without_an_outcome_is_not_delivered(app: Celery, store: Scripted
     """A job whose join the store refused can still be moved by a sweep."""
     ledger = job_before_join(app, store)
 
-    def refuse(verb: str, key: str) -> None:
-        if verb == "get" and "/results/" in key:
-            raise StorageDenied("the credentials have expired", key=key)
-
-    store.before = refuse
-    assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES).state == "IGNORED"
-    store.before = lambda verb, key: None
+    with store.failing("get", "/results/", error=StorageDenied):
+        assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES).state == "IGNORED"
     assert ledger.outcome() is None
     store.age(10**6)
     assert sweep_job(extension_of(app).runtime, ledger.job_id) == Move.JOIN_SENT
 
 
-def fail_result_reads(times: int) -> Callable[[str, str], None]:
-    """Return a hook with which the store does not answer so many reads of results."""
-    left = iter(range(times))
-
-    def refuse(verb: str, key: str) -> None:
-        if verb == "get" and "/results/" in key and next(left, None) is not None:
-            raise StorageUnavailable("no answer", key=key)
-
-    return refuse
-
-
 def test_an_interrupted_join_keeps_its_claim(app: Celery, store: ScriptedStore) -> None:
     """An interrupted join takes over its own claim each time, and its runs do not count as attempts."""
     ledger = job_before_join(app, store)
-    store.before = fail_result_reads(3)
-    assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).get() == [1, 2]
+    with store.failing("get", "/results/", times=3):
+        assert app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,)).get() == [1, 2]
     claims = [ledger.keys.claim(number) for number in range(4)]
     assert store.keys(ledger.keys.claims) == sorted([*claims, *map(ledger.keys.claim_interrupted, range(3))])
     assert ledger.attempts("join").count == 0
@@ -771,10 +758,9 @@ def test_an_interrupted_join_keeps_its_claim(app: Celery, store: ScriptedStore) 
 def test_a_join_that_is_interrupted_too_often_has_no_result(app: Celery, store: ScriptedStore) -> None:
     """Celery stores no error and calls no errback, because the job has not ended. A sweep moves it later."""
     ledger = job_before_join(app, store)
-    store.before = fail_result_reads(10**6)
-    result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES)
+    with store.failing("get", "/results/"):
+        result = app.tasks[f"{Numbers.name}.join"].apply((ledger.job_id,), retries=STORE_RETRIES)
     assert result.state == "IGNORED"
-    store.before = lambda verb, key: None
     store.age(10**6)
     assert sweep_job(extension_of(app).runtime, ledger.job_id) == Move.JOIN_SENT
 

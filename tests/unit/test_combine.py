@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fanout import FailedItem, ForkJoinTask, JobFailed, fork_join
+from fanout.abc import Delivery
 from fanout.background.debouncer import Debouncer
 from fanout.declaration.definition import Registry
+from fanout.engines.stub import Chunk, WorkerDied
 from fanout.records.failure import Failure
 from fanout.records.keys import combine_step
 from fanout.records.ledger import Ledger
@@ -23,12 +25,11 @@ from fanout.report import JobReport
 from fanout.runtime import Runtime
 from fanout.stages import conclude, run_process
 from fanout.stages.barrier import completion_of, levels_of
-from fanout.stages.delivery import Delivery
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable, encode
+from tests.stores import Fault, fail_each_request
 
 from . import steps
-from .dispatcher import Chunk, WorkerDied
 from .tasks import KillingCombine
 from .world import World
 
@@ -499,13 +500,9 @@ def test_a_worker_that_dies_before_combine_costs_no_attempt(world: World, record
     processed(world, recorded(recorder), 40, but=(31,), max_attempts=1)
     runtime = world.process()
 
-    def die(verb: str, key: str) -> None:
-        if verb == "put" and "/results/" in key:
-            raise WorkerDied
-
-    world.store.after = die
-    world.dispatcher.deliver(runtime)
-    world.store.after = lambda verb, key: None
+    with world.store.injecting(Fault("put", ("/results/",), error=WorkerDied), after=True) as fault:
+        world.dispatcher.deliver(runtime)
+    assert fault.injected == 1
     world.dispatcher.drain(runtime)
     assert [len(parts) for parts in recorder.runs] == [8, 32]
     assert len(world.dispatcher.deliveries) == 1
@@ -571,29 +568,21 @@ def test_a_time_limit_in_combine_is_named(world: World, recorder: Recorder) -> N
 # A store that does not answer
 
 
-@pytest.mark.parametrize("number", range(50))
-def test_a_store_error_at_any_request_costs_no_attempt(world: World, recorder: Recorder, number: int) -> None:
+def test_a_store_error_at_any_request_costs_no_attempt(recorder: Recorder) -> None:
     """Whichever request fails, the message can be resumed. No attempt is used up, and the job gets its value."""
-    ledger = processed(world, recorded(recorder), 40, but=(31,), max_attempts=1)
-    runtime = world.process()
-    requests = 0
-
-    def fail(verb: str, key: str) -> None:
-        nonlocal requests
-        requests += 1
-        if requests == number + 1:
-            raise StorageUnavailable("not now", key=key)
-
-    world.store.before = fail
-    ref = world.refs[31]
-    try:
-        run_process(runtime, ref)
-    except StorageUnavailable:
-        run_process(runtime, ref, Delivery(resumed=True))
-    world.store.before = lambda verb, key: None
-    world.dispatcher.waiting = list(world.dispatcher.joins)
-    world.dispatcher.drain(world.runtime)
-    assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))]
+    for fault in fail_each_request():
+        world = World()
+        ledger = processed(world, recorded(recorder), 40, but=(31,), max_attempts=1)
+        runtime = world.process()
+        ref = world.refs[31]
+        with world.store.injecting(fault):
+            try:
+                run_process(runtime, ref)
+            except StorageUnavailable:
+                run_process(runtime, ref, Delivery(resumed=True))
+        world.dispatcher.waiting = list(world.dispatcher.joins)
+        world.dispatcher.drain(world.runtime)
+        assert value_of(ledger) == [serial(range(32)), serial(range(32, 40))], fault
 
 
 def test_the_first_value_of_a_node_counts(world: World, recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:

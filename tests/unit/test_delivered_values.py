@@ -17,11 +17,11 @@ from fanout import ConfigError
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, resolve
 from fanout.engines.celery.values import REFERENCE, find_serializers, make_sendable
+from fanout.engines.stub import Chunk
 from fanout.records.ledger import Ledger
 from storage import MemoryStore
+from tests.stores import ScriptedStore
 
-from .dispatcher import Chunk
-from .stores import ScriptedStore
 from .tasks import Numbers
 from .world import World
 

@@ -22,9 +22,10 @@ from fanout.declaration.definition import TASKS
 from fanout.doctor import check_all, check_store, plain, report_lines
 from fanout.engines.celery import check_app, checkup, extension_of
 from fanout.finding import Finding, Verdict
-from storage import Body, BucketNotFound, Retention, StorageDenied, StorageError, StorageUnavailable
+from storage import BucketNotFound, Retention, StorageDenied, StorageError, StorageUnavailable
+from tests import broken_stores
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .tasks import Words
 
 GUARANTEES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
@@ -44,11 +45,6 @@ def app() -> Iterator[Celery]:
     fanout.connect(made, store="memory://doctored")
     yield made
     made.close()
-
-
-class Careless(ScriptedStore):
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        super().put(key, body)
 
 
 # The store
@@ -89,7 +85,7 @@ def test_a_store_that_does_not_answer(error: StorageError, check: str, verb: str
 
 def test_a_broken_guarantee_is_named() -> None:
     """The finding names the guarantee, the observation and the remedy."""
-    findings = {f.check: f for f in check_store(Careless(), stall_s=60)}
+    findings = {f.check: f for f in check_store(broken_stores.Careless(), stall_s=60)}
     finding = findings["store: write once"]
     assert (finding.found, finding.verdict) == ("32 of 32 writers won", Verdict.BROKEN)
     assert "If-None-Match" in finding.remedy

@@ -10,8 +10,8 @@ import pytest
 from fanout.hints import NoWorkerHint
 from fanout.records.models import Intent, Note
 from fanout.runtime import CachedJob
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .world import World
 
 

@@ -101,12 +101,7 @@ def test_get_raises_if_the_job_is_removed() -> None:
     ledger = world.launch(Numbers, {"numbers": [1]})
     job = world.job(ledger)
 
-    def remove(verb: str, key: str) -> None:
-        if (verb, key) == ("list", job_prefix(ledger.job_id)):
-            world.store.before = lambda verb, key: None
-            remove_job(world.store, ledger.job_id)
-
-    world.store.before = remove
+    world.store.before_first("list", job_prefix(ledger.job_id), lambda: remove_job(world.store, ledger.job_id))
     with pytest.raises(JobNotFound):
         job.get(timeout=30)
 
@@ -252,16 +247,11 @@ def test_iteration_raises_the_failure_before_the_outcome_exists(world: World) ->
         ChunkResult(chunk=0, first_item=0, items=1, values=b"", stats=[], failure=failure),
     )
 
-    def end(verb: str, key: str) -> None:
-        if verb == "get" and "/results/" in key:
-            world.store.before = lambda verb, key: None
-            writing.start()
-
     def write() -> None:
         conclude(world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.FAILED, failure)
 
     writing = threading.Thread(target=write)
-    world.store.before = end
+    world.store.before_first("get", "/results/", writing.start)
     with pytest.raises(JobFailed, match="ValueError: no"):
         list(world.job(ledger))
     writing.join(30)

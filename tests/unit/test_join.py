@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask, Results
+from fanout.abc import Delivery
+from fanout.engines.stub import WorkerDied
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.stages import run_join, run_process
-from fanout.stages.delivery import Delivery
 from storage import StorageUnavailable
+from tests.stores import Fault, fail_each_request
 from tests.tasks import FailingTask
 
-from .dispatcher import WorkerDied
-from .stores import refusing
 from .tasks import KINDS as VALUES
 from .tasks import Kinds, Numbers
 from .world import World
@@ -231,8 +231,7 @@ def test_an_interrupted_join_uses_up_no_attempt(world: World, outages: int) -> N
     """A join that the store failed continues with its own message or a sweep's, however late. It used up no attempt."""
     ledger = processed(world, max_attempts=1)
     for outage in range(outages):
-        world.store.before = refusing("/results/")
-        with pytest.raises(StorageUnavailable):
+        with world.store.failing("get", "/results/"), pytest.raises(StorageUnavailable):
             run_join(
                 world.process(),
                 ledger.job_id,
@@ -240,7 +239,6 @@ def test_an_interrupted_join_uses_up_no_attempt(world: World, outages: int) -> N
                 held=[f"{outage - 1}"],
                 delivery=Delivery(resent=outage == 2),
             )
-        world.store.before = lambda verb, key: None
         world.store.age(10**6)
     assert ledger.attempts("join").count == 0
     outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
@@ -288,13 +286,8 @@ def test_a_claim_whose_answer_was_lost_costs_no_attempt(world: World, earlier: i
         ledger.claim(0, Note(by="dead"))
         world.store.age(10**6)
 
-    def lose(verb: str, key: str) -> None:
-        if verb == "put" and key == ledger.keys.claim(earlier):
-            world.store.after = lambda verb, key: None
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.after = lose
-    with pytest.raises(StorageUnavailable):
+    lost_answer = Fault("put", (ledger.keys.claim(earlier),))
+    with world.store.injecting(lost_answer, after=True), pytest.raises(StorageUnavailable):
         run_join(world.process(), ledger.job_id, delivery=Delivery(resent=earlier > 0))
     world.store.age(10**6)
     outcome = run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
@@ -306,10 +299,8 @@ def test_a_claim_whose_answer_was_lost_costs_no_attempt(world: World, earlier: i
 def test_the_failure_of_a_silent_join_names_the_possible_causes(world: World) -> None:
     """If the store refused the record of an outage, the failure names the missing heartbeat and possible causes."""
     ledger = processed(world, max_attempts=1)
-    world.store.before = refusing("/results/", ".interrupted")
-    with pytest.raises(StorageUnavailable):
+    with world.store.failing("get put", "/results/", ".interrupted"), pytest.raises(StorageUnavailable):
         run_join(world.process(), ledger.job_id)
-    world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_join(world.process(), ledger.job_id, delivery=Delivery(resent=True))
     failure = failure_of(ledger)
@@ -459,26 +450,25 @@ def test_a_missing_index_or_parameter_fails_the_job(kind: str) -> None:
     assert key in failure_of(ledger).reason
 
 
-@pytest.mark.parametrize("number", range(1, 12))
-def test_a_store_error_at_any_request_reaches_the_engine(world: World, number: int) -> None:
+def test_a_store_error_at_any_request_reaches_the_engine() -> None:
     """Whichever request of join fails, the error reaches the engine, and the redelivered message succeeds."""
-    ledger = processed(world)
-    requests = iter(range(1, 10**6))
-
-    def fail(verb: str, key: str) -> None:
-        if next(requests) == number:
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.before = fail
-    try:
-        world.dispatcher.deliver(world.process())
-    except StorageUnavailable:
-        assert ledger.outcome() is None or number > 8
-    world.store.before = lambda verb, key: None
-    world.dispatcher.drain(world.process())
-    outcome = ledger.outcome()
-    assert outcome is not None
-    assert ledger.value(outcome) == [1, 2, 3]
+    for fault in fail_each_request():
+        world = World()
+        ledger = processed(world)
+        world.store.log.clear()
+        raised = False
+        with world.store.injecting(fault):
+            try:
+                world.dispatcher.deliver(world.process())
+            except StorageUnavailable:
+                raised = True
+        assert raised == bool(fault.injected), fault
+        has_written = ("put", ledger.keys.outcome) in world.store.log[: fault.at - 1]
+        assert (ledger.outcome() is not None) == has_written, fault
+        world.dispatcher.drain(world.process())
+        outcome = ledger.outcome()
+        assert outcome is not None
+        assert ledger.value(outcome) == [1, 2, 3], fault
 
 
 @pytest.mark.parametrize(
@@ -489,15 +479,9 @@ def test_a_join_runs_again_after_any_number_of_outages(world: World, failures: i
     """An outage of the store is no attempt of the join, however often. A further run gives the value."""
     ledger = processed(world)
 
-    def fail(verb: str, key: str) -> None:
-        if verb == "get" and "/results/" in key:
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.before = fail
     for failed in range(failures):
-        with pytest.raises(StorageUnavailable):
+        with world.store.failing("get", "/results/"), pytest.raises(StorageUnavailable):
             run_join(world.process(), ledger.job_id, token=f"{failed}", held=[str(run) for run in range(failed)])
-    world.store.before = lambda verb, key: None
     outcome = run_join(world.process(), ledger.job_id, held=[str(run) for run in range(failures)])
     assert outcome is not None
     assert ledger.value(outcome) == [1, 2, 3]

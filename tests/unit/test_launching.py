@@ -32,9 +32,9 @@ from fanout.engines.celery.stage_task import StageTask
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.models import Continuation, Intent
 from fanout.runtime import Runtime
-from storage import Slice, StorageUnavailable
+from storage import Slice
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .tasks import Numbers
 
 INTENT = Intent(launch_id="launch", task=Numbers.name, inline=b"", references={}, options={}, created_at=0.0)
@@ -174,11 +174,7 @@ def test_a_launch_succeeds_if_a_worker_begins_during_its_removal(
     runtime = extension_of(app).runtime
     confirm_nothing(monkeypatch)
 
-    def before(verb: str, key: str) -> None:
-        if verb == "delete":
-            begin(runtime, "own")
-
-    store.before = before
+    store.before_first("delete", "", lambda: begin(runtime, "own"))
     assert LAUNCHES["submit"](app, job_id="own").id == "own"
     assert runtime.ledger("own").intent().task == Numbers.name
 
@@ -187,13 +183,8 @@ def test_a_launch_that_cannot_be_undone(app: Celery, store: ScriptedStore, monke
     """If the store fails, too, the error says that the job may run, and how to launch it only once."""
     confirm_nothing(monkeypatch)
 
-    def before(verb: str, key: str) -> None:
-        if verb == "delete":
-            raise StorageUnavailable("no answer", key=key)
-
-    store.before = before
     message = r"job own exists and may run.*launch it again under the same id"
-    with pytest.raises(BrokerUnavailable, match=message):
+    with store.failing("delete"), pytest.raises(BrokerUnavailable, match=message):
         LAUNCHES["submit"](app, job_id="own")
 
 

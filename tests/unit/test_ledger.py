@@ -27,8 +27,8 @@ from fanout.records.models import (
 )
 from fanout.removal import remove_job
 from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .tasks import Words
 from .world import World
 

@@ -14,8 +14,8 @@ from fanout import InvalidInput
 from fanout.engines.celery import extension_of, signature_codec
 from fanout.sweep import sweep
 from storage import ObjectStore
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .tasks import Numbers
 
 RETENTION_S = 7 * 24 * 3600.0

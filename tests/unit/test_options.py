@@ -22,9 +22,9 @@ from fanout.records.models import Continuation, OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
 from fanout.sweep import Move, sweep_job
+from tests.stores import ScriptedStore
 from tests.tasks import FailingTask
 
-from .stores import ScriptedStore
 from .tasks import Numbers
 
 QUEUE = "special"

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from fanout.records.parameters import Parameters
 from storage import CorruptObject, MemoryStore, ObjectNotFound, Unencodable
-
-from .stores import ScriptedStore
+from tests.stores import ScriptedStore
 
 VALUES = st.dictionaries(st.sampled_from("abcdef"), st.binary(max_size=200) | st.lists(st.integers()) | st.text())
 

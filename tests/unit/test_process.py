@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from fanout import ForkJoinTask
+from fanout.abc import FIRST, Delivery
 from fanout.background.debouncer import Debouncer
+from fanout.engines.stub import WorkerDied
 from fanout.records.batch import ResultEntry
 from fanout.records.failure import Failure
 from fanout.records.keys import process_step
@@ -17,14 +19,12 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import conclude, run_process
-from fanout.stages.delivery import FIRST, Delivery
 from fanout.stages.result_reader import entry_values
 from storage import StorageUnavailable
+from tests.stores import fail_each_request, kind_of
 from tests.tasks import FailingTask
 
 from .behaviour import ItemBehaviour, failure_of, outcome_of, task_with
-from .dispatcher import WorkerDied
-from .stores import kind_of, refusing
 from .tasks import Numbers, Words
 from .world import World
 
@@ -238,14 +238,12 @@ def test_of_many_resent_messages_one_runs_its_chunk(world: World) -> None:
     ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = replace(world.refs[0], resent=True)
 
-    def deliver_copies(verb: str, key: str) -> None:
-        if verb == "put" and "/heartbeats/" in key:
-            world.store.after = lambda verb, key: None
-            world.store.delete([key])
-            for _ in range(5):
-                run_process(world.process(), ref)
+    def deliver_copies() -> None:
+        world.store.delete([ledger.keys.heartbeat(process_step(ref.setup_id, 0))])
+        for _ in range(5):
+            run_process(world.process(), ref)
 
-    world.store.after = deliver_copies
+    world.store.after_first("/heartbeats/", deliver_copies)
     run_process(world.process(), ref)
     assert behaviour.runs == [1]
     assert finished_chunks(ledger, ref.setup_id) == [0]
@@ -259,15 +257,9 @@ def test_an_outage_is_no_attempt_of_a_resent_chunk(world: World, outages: int) -
     ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = replace(world.refs[0], resent=True)
 
-    def fail(verb: str, key: str) -> None:
-        if verb == "put" and "/results/" in key:
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.before = fail
     for outage in range(outages):
-        with pytest.raises(StorageUnavailable):
+        with world.store.failing("put", "/results/"), pytest.raises(StorageUnavailable):
             run_process(world.process(), ref, Delivery(resumed=outage > 0))
-    world.store.before = lambda verb, key: None
     run_process(world.process(), ref, Delivery(resumed=True))
     assert finished_chunks(ledger, ref.setup_id) == [0]
     assert ledger.attempts(process_step(ref.setup_id, 0)).count == 1
@@ -346,10 +338,8 @@ def test_an_interrupted_run_uses_up_no_attempt(world: World, how: str) -> None:
     ledger = world.prepare(task_with(behaviour), {"numbers": [1]}, max_attempts=1 if how == "resent" else 2)
     ref = replace(world.refs[0], resent=how == "resent")
     step = process_step(ref.setup_id, 0)
-    world.store.before = refusing("/results/")
-    with pytest.raises(StorageUnavailable):
+    with world.store.failing("put", "/results/"), pytest.raises(StorageUnavailable):
         run_process(world.process(), ref, Delivery(redelivered=how == "redelivered"))
-    world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_process(world.process(), replace(ref, resent=True, attempts=ledger.last_attempts(ref.setup_id)[0]))
     assert finished_chunks(ledger, ref.setup_id) == [0]
@@ -391,10 +381,8 @@ def test_a_chunk_without_heartbeats_is_given_up_as_silent(world: World) -> None:
     """If the store took no record of an interruption, the failure says that the worker was silent, and why perhaps."""
     ledger = world.prepare(task_with(ItemBehaviour()), {"numbers": [1]}, max_attempts=1)
     ref = replace(world.refs[0], resent=True)
-    world.store.before = refusing("/results/", ".interrupted")
-    with pytest.raises(StorageUnavailable):
+    with world.store.failing("put", "/results/", ".interrupted"), pytest.raises(StorageUnavailable):
         run_process(world.process(), ref)
-    world.store.before = lambda verb, key: None
     world.store.age(10**6)
     run_process(world.process(), replace(ref, attempts=1))
     failure = failure_of(ledger)
@@ -409,13 +397,10 @@ def test_of_many_redelivered_messages_each_attempt_runs_once(world: World) -> No
     ledger = world.prepare(task_with(behaviour), {"numbers": [1]})
     ref = world.refs[0]
 
-    def overtake(verb: str, key: str) -> None:
-        if verb == "put" and key == ledger.keys.attempt(process_step(ref.setup_id, 0), 2):
-            world.store.before = lambda verb, key: None
-            run_process(world.process(), ref, Delivery(redelivered=True))
-
-    world.store.before = overtake
-    run_process(world.process(), ref, Delivery(redelivered=True))
+    second = ledger.keys.attempt(process_step(ref.setup_id, 0), 2)
+    again = Delivery(redelivered=True)
+    world.store.before_first("put", second, lambda: run_process(world.process(), ref, again))
+    run_process(world.process(), ref, again)
     assert behaviour.runs == [1]
 
 
@@ -428,14 +413,8 @@ def test_a_silent_store_does_not_hide_that_the_job_has_ended(world: World) -> No
         world.runtime, world.runtime.job(ledger.job_id), OutcomeStatus.CANCELLED, Failure("job", "JobCancelled", "x")
     )
 
-    def refuse(verb: str, key: str) -> None:
-        if key == ledger.keys.outcome:
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.before = refuse
-    with pytest.raises(StorageUnavailable):
+    with world.store.failing("", ledger.keys.outcome), pytest.raises(StorageUnavailable):
         run_process(runtime, world.refs[0])
-    world.store.before = lambda verb, key: None
     run_process(runtime, world.refs[0])
     assert behaviour.runs == []
 
@@ -505,22 +484,20 @@ def test_a_missing_pack_fails_the_job_with_its_key(world: World) -> None:
     assert key in failure.reason
 
 
-@pytest.mark.parametrize("number", range(1, 8))
-def test_a_store_that_fails_at_any_request_passes_through(world: World, number: int) -> None:
+def test_a_store_that_fails_at_any_request_passes_through() -> None:
     """If the store fails at any request of process, the error reaches the engine. The redelivered message succeeds."""
-    ledger = world.prepare(Numbers, {"numbers": [1]})
-    requests = iter(range(1, 10**6))
-
-    def fail(verb: str, key: str) -> None:
-        if next(requests) == number:
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.before = fail
-    with pytest.raises(StorageUnavailable):
-        world.dispatcher.deliver(world.process())
-    world.store.before = lambda verb, key: None
-    world.dispatcher.drain(world.process())
-    assert ledger.value(outcome_of(ledger)) == [1]
+    for fault in fail_each_request():
+        world = World()
+        ledger = world.prepare(Numbers, {"numbers": [1]})
+        raised = False
+        with world.store.injecting(fault):
+            try:
+                world.dispatcher.deliver(world.process())
+            except StorageUnavailable:
+                raised = True
+        assert raised == bool(fault.injected), fault
+        world.dispatcher.drain(world.process())
+        assert ledger.value(outcome_of(ledger)) == [1]
 
 
 def test_a_chunk_that_has_a_result_is_not_given_up(world: World) -> None:
@@ -548,15 +525,11 @@ def test_a_worker_that_dies_while_it_fails_the_job_loses_no_failure(world: World
             raise ValueError("no")
         return number
 
-    def die(verb: str, key: str) -> None:
-        if key.endswith("/outcome") and verb == "put":
-            world.store.before = lambda verb, key: None
-            raise WorkerDied
-
     behaviour.act = act
-    world.store.before = die
     ledger = world.launch(task_with(behaviour, len), {"numbers": [0, 1, 2]}, max_attempts=1)
-    world.dispatcher.drain(world.runtime)
+    with world.store.failing("put", "/outcome", times=1, error=WorkerDied) as fault:
+        world.dispatcher.drain(world.runtime)
+    assert fault.injected == 1
     assert outcome_of(ledger).status == OutcomeStatus.FAILED
 
 

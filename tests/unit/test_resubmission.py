@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,16 +19,16 @@ from fanout.config.settings import Options
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.job_creation import create_job
+from fanout.engines.stub import Join, StubDispatcher
 from fanout.job import Job
 from fanout.records.keys import GROUP_WIDTH
 from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note
 from fanout.removal import remove_job
 from fanout.stages import run_process
+from tests.stores import ScriptedStore, kind_of
 from tests.tasks import FailingTask
 
-from .dispatcher import Join, RecordingDispatcher
-from .stores import ScriptedStore, kind_of
 from .tasks import Numbers, Words
 from .world import World
 
@@ -200,13 +201,7 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
         world.dispatcher.lose()
         other = world.process()
         other.job(ledger.job_id, ledger.launch_id).manifest()
-
-        def remove(verb: str, key: str, *, at: str = at, job_id: str = ledger.job_id) -> None:
-            if verb == at and "/results/" in key:
-                world.store.before = lambda verb, key: None
-                remove_job(world.store, job_id)
-
-        world.store.before = remove
+        world.store.before_first(at, "/results/", partial(remove_job, world.store, ledger.job_id))
         assert join.run(other) is None
 
 
@@ -214,14 +209,14 @@ def test_a_second_join_of_a_removed_job_delivers_nothing(world: World) -> None:
 
 
 @pytest.fixture
-def dispatcher(app: Celery) -> RecordingDispatcher:
+def dispatcher(app: Celery) -> StubDispatcher:
     """A dispatcher that records the app's messages."""
-    made = RecordingDispatcher(batch_chunks=GROUP_WIDTH)
+    made = StubDispatcher(batch_chunks=GROUP_WIDTH)
     extension_of(app).runtime.dispatcher = made
     return made
 
 
-def test_the_second_stream_of_a_job_is_not_read(app: Celery, dispatcher: RecordingDispatcher) -> None:
+def test_the_second_stream_of_a_job_is_not_read(app: Celery, dispatcher: StubDispatcher) -> None:
     """The second caller gets the job of the first one, and its iterator is not read."""
     Numbers.submit({"numbers": iter([1, 2])}, job_id="order-1", app=app)
     again = iter([1, 2])
@@ -232,7 +227,7 @@ def test_the_second_stream_of_a_job_is_not_read(app: Celery, dispatcher: Recordi
     assert job.get(5) == [1, 2]
 
 
-def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: RecordingDispatcher) -> None:
+def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: StubDispatcher) -> None:
     """The caller that creates a job checks no progress and writes no heartbeat, because the intent is new."""
     Numbers.submit({"numbers": iter([1, 2])}, app=app)
     assert [(verb, kind_of(key)) for verb, key in store_of(app).log] == [
@@ -242,7 +237,7 @@ def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: RecordingDis
     ]
 
 
-def test_a_stream_that_is_being_read_is_left_alone(app: Celery, dispatcher: RecordingDispatcher) -> None:
+def test_a_stream_that_is_being_read_is_left_alone(app: Celery, dispatcher: StubDispatcher) -> None:
     """If two callers stream under one id at once, the second returns at once with the job of the first."""
     seen: list[Any] = []
 
@@ -261,7 +256,7 @@ def test_a_stream_that_is_being_read_is_left_alone(app: Celery, dispatcher: Reco
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interrupted_stream_ends_the_job_and_frees_the_id(
-    app: Celery, dispatcher: RecordingDispatcher, stop: type[BaseException]
+    app: Celery, dispatcher: StubDispatcher, stop: type[BaseException]
 ) -> None:
     """After Ctrl-C in a stream the job ends at once, and the same id can be submitted again with its input."""
 
@@ -281,7 +276,7 @@ def test_an_interrupted_stream_ends_the_job_and_frees_the_id(
 
 
 def test_a_broker_that_fails_during_a_stream_ends_the_job(
-    app: Celery, dispatcher: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
+    app: Celery, dispatcher: StubDispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller's error ends the job and frees the id, so that no sweep runs half of the input later."""
 
@@ -299,7 +294,7 @@ def test_a_broker_that_fails_during_a_stream_ends_the_job(
 
 
 def test_a_job_whose_streaming_caller_died_takes_another_stream(
-    app: Celery, dispatcher: RecordingDispatcher, monkeypatch: pytest.MonkeyPatch
+    app: Celery, dispatcher: StubDispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that died in its stream left no whole input. A later caller with the same id reads its own stream."""
 

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fanout import ConfigError, FailedItem, ForkJoinTask, JobCancelled, JobFailed, JobNotFound, JobState, RetryRefused
+from fanout.abc import Delivery
+from fanout.engines.stub import Chunk, Join, Setup, WorkerDied
 from fanout.job import Job
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix, launch_of
@@ -21,11 +23,10 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, OutcomeStatus
 from fanout.report import chunk_results
 from fanout.stages import conclude, run_join, run_process, run_setup
-from fanout.stages.delivery import Delivery
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageUnavailable
+from tests.stores import Fault, fail_each_request
 
-from .dispatcher import Chunk, Join, Setup, WorkerDied
 from .tasks import Numbers, Words
 from .world import World
 
@@ -263,12 +264,7 @@ def test_of_two_retries_one_starts_a_generation(world: World, faults: InjectedFa
     job = ended_job(world, faults, 4)
     results: list[bool] = []
 
-    def overtake(verb: str, key: str) -> None:
-        if verb == "put" and "/generations/" in key:
-            world.store.before = lambda verb, key: None
-            results.append(Job(job.id, world.process()).retry())
-
-    world.store.before = overtake
+    world.store.before_first("put", "/generations/", lambda: results.append(Job(job.id, world.process()).retry()))
     results.append(job.retry())
     assert sorted(results) == [False, True]
     refs = [message.ref for message in world.dispatcher.waiting if isinstance(message, Chunk)]
@@ -362,17 +358,15 @@ def test_a_setup_of_an_older_generation_may_write_the_manifest(world: World, fau
     """If setups of two generations run at once, either may write the manifest. The newer generation gets its chunks."""
     ledger = world.launch(task_with(faults), {"numbers": [1, 2, 3]})
     job = world.job(ledger)
-    started: list[str] = []
 
-    def interrupt(verb: str, key: str) -> None:
+    def cancel_and_retry() -> None:
         """Cancel and retry the job before generation 0 writes its manifest, so that generation 1 runs setup."""
-        if verb == "put" and key.endswith("/manifest") and not started:
-            started.append(key)
-            job.cancel()
-            assert job.retry()
+        job.cancel()
+        assert job.retry()
 
-    world.store.before = interrupt
+    world.store.before_first("put", "/manifest", cancel_and_retry)
     run_setup(world.runtime, ledger.job_id)
+    assert Ledger.of(world.store, job.id).latest_generation() == 1
     world.dispatcher.drain(world.process())
     assert job.get(0) == [1, 2, 3]
 
@@ -391,13 +385,11 @@ def test_a_join_whose_job_was_retried_delivers_nothing(world: World, faults: Inj
     ledger = world.launch(task_with(faults), {"numbers": [1, 2]})
     job = world.job(ledger)
 
-    def overtake(verb: str, key: str) -> None:
-        if verb == "put" and key == ledger.keys.outcome:
-            world.store.before = lambda verb, key: None
-            job.cancel()
-            assert job.retry()
+    def overtake() -> None:
+        job.cancel()
+        assert job.retry()
 
-    world.store.before = overtake
+    world.store.before_first("put", ledger.keys.outcome, overtake)
     world.dispatcher.drain(world.runtime)
     assert job.get(0) == [1, 2]
     assert [outcome.status for outcome in world.dispatcher.deliveries] == [OutcomeStatus.SUCCEEDED]
@@ -464,13 +456,8 @@ def test_a_sweep_completes_the_retry_of_a_caller_that_died(world: World, faults:
     """The generation is written before its messages are sent, so a sweep sends the messages of a dead caller."""
     job = ended_job(world, faults, 4)
 
-    def die(verb: str, key: str) -> None:
-        if verb == "put" and "/generations/" in key:
-            world.store.after = lambda verb, key: None
-            raise KeyboardInterrupt
-
-    world.store.after = die
-    with pytest.raises(KeyboardInterrupt):
+    fault = Fault("put", ("/generations/",), error=KeyboardInterrupt)
+    with world.store.injecting(fault, after=True), pytest.raises(KeyboardInterrupt):
         job.retry()
     assert not job.retry()
     world.store.age(STALL_S + 1)
@@ -479,26 +466,19 @@ def test_a_sweep_completes_the_retry_of_a_caller_that_died(world: World, faults:
     assert job.get(0) == list(range(10))
 
 
-@pytest.mark.parametrize("number", range(1, 20))
-def test_a_retry_may_be_repeated_after_a_store_failure(world: World, faults: InjectedFaults, number: int) -> None:
+def test_a_retry_may_be_repeated_after_a_store_failure(faults: InjectedFaults) -> None:
     """If any request of a retry fails, the caller may retry again, and a sweep sends the missing messages."""
-    job = ended_job(world, faults, 4)
-    requests = iter(range(1, 10**6))
-
-    def fail(verb: str, key: str) -> None:
-        if next(requests) == number:
-            raise StorageUnavailable(f"{verb} {key}", key=key)
-
-    world.store.before = fail
-    with contextlib.suppress(StorageUnavailable):
-        Job(job.id, world.process()).retry()
-    world.store.before = lambda verb, key: None
-    job.retry()
-    world.store.age(STALL_S + 1)
-    sweep_job(world.process(), job.id)
-    world.dispatcher.drain(world.process())
-    assert job.get(0) == list(range(10))
-    assert Ledger.of(world.store, job.id).latest_generation() == 1
+    for fault in fail_each_request():
+        world = World()
+        job = ended_job(world, faults, 4)
+        with world.store.injecting(fault), contextlib.suppress(StorageUnavailable):
+            Job(job.id, world.process()).retry()
+        job.retry()
+        world.store.age(STALL_S + 1)
+        sweep_job(world.process(), job.id)
+        world.dispatcher.drain(world.process())
+        assert job.get(0) == list(range(10)), fault
+        assert Ledger.of(world.store, job.id).latest_generation() == 1
 
 
 def test_an_expired_job_may_be_retried(world: World) -> None:
@@ -532,27 +512,20 @@ def test_all_generations_of_a_job_are_removed_together(faults: InjectedFaults) -
     assert world.store.keys() == []
 
 
-@pytest.mark.parametrize("deletions", range(1, 30))
-def test_a_half_removed_job_is_never_run_again(world: World, faults: InjectedFaults, deletions: int) -> None:
+def test_a_half_removed_job_is_never_run_again(faults: InjectedFaults) -> None:
     """If a removal stops after any deletion, no sweep runs the job again."""
-    job = ended_job(world, faults, 4)
-    job.retry()
-    world.dispatcher.drain(world.runtime)
-    counted = iter(range(1, 10**6))
-
-    def die(verb: str, key: str) -> None:
-        if verb == "delete" and next(counted) == deletions:
-            raise KeyboardInterrupt
-
-    world.store.before = die
-    with contextlib.suppress(KeyboardInterrupt):
-        job.remove()
-    world.store.before = lambda verb, key: None
-    world.store.age(100 * STALL_S)
-    faults.calls.clear()
-    list(sweep(world.process()))
-    world.dispatcher.drain(world.process())
-    assert faults.calls == []
+    for fault in fail_each_request("delete", error=KeyboardInterrupt):
+        world = World()
+        job = ended_job(world, faults, 4)
+        job.retry()
+        world.dispatcher.drain(world.runtime)
+        with world.store.injecting(fault), contextlib.suppress(KeyboardInterrupt):
+            job.remove()
+        world.store.age(100 * STALL_S)
+        faults.calls.clear()
+        list(sweep(world.process()))
+        world.dispatcher.drain(world.process())
+        assert faults.calls == [], fault
 
 
 def test_iteration_reads_the_latest_generation(world: World, faults: InjectedFaults) -> None:

@@ -20,8 +20,8 @@ from fanout.engines.celery import extension, extension_of, revocation
 from fanout.engines.celery.current_app import ConnectedApps
 from fanout.records.chunk_ref import ChunkRef
 from fanout.records.ledger import Ledger
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .tasks import Numbers
 
 
@@ -123,14 +123,9 @@ def test_a_job_whose_store_fails_is_logged_and_the_others_end(
     store = extension_of(app).runtime.store
     assert isinstance(store, ScriptedStore)
 
-    def refuse(verb: str, key: str) -> None:
-        if first in key:
-            raise ConnectionError("gone")
-
-    store.before = refuse
-    revoke(app, [first, second])
-    store.before = lambda verb, key: None
-    assert f"job {first}: could not record that it is revoked: gone" in caplog.text
+    with store.failing("", first, error=ConnectionError):
+        revoke(app, [first, second])
+    assert f"job {first}: could not record that it is revoked: " in caplog.text
     assert ledger_of(app, second).has_outcome()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -192,30 +191,19 @@ def test_which_errors_are_transient(error: Exception, transient: bool) -> None:
     assert is_transient(error) is transient
 
 
-def deny_first(times: int, verb: str) -> Callable[[str, str], None]:
-    """Return a hook for a store that denies the first requests of a kind."""
-    left = iter(range(times))
-
-    def deny(requested: str, key: str) -> None:
-        if requested == verb and next(left, None) is not None:
-            raise StorageDenied("ExpiredToken", key=key)
-
-    return deny
-
-
 @pytest.mark.parametrize("verb", ["get", "put", "list", "head"])
 def test_a_job_on_a_store_that_denies_for_a_while_has_one_outcome(verb: str) -> None:
     """If credentials expire at any request, the message is delivered again, and the job has one outcome."""
     for times in range(1, 4):
         world = World()
         ledger = world.launch(task_raising("nothing", ValueError()), {}, chunk_items=2)
-        world.store.before = deny_first(times, verb)
         denied = 0
-        while world.dispatcher.waiting:
-            try:
-                world.dispatcher.deliver(world.runtime)
-            except StorageDenied:
-                denied += 1
+        with world.store.failing(verb, times=times, error=StorageDenied):
+            while world.dispatcher.waiting:
+                try:
+                    world.dispatcher.deliver(world.runtime)
+                except StorageDenied:
+                    denied += 1
         # The worker ignores an error at a record that only helps other workers.
         assert 1 <= denied <= times
         outcome = ledger.outcome()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound
+from fanout.engines.stub import Chunk, Join, Setup
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix, process_step
 from fanout.records.ledger import Ledger, job_ids
@@ -18,7 +19,6 @@ from fanout.stages import run_process
 from fanout.sweep import Move, sweep, sweep_job
 from storage import MemoryStore
 
-from .dispatcher import Chunk, Join, Setup
 from .tasks import Numbers, Words
 from .world import World
 
@@ -282,12 +282,7 @@ def test_of_two_sweeps_at_once_one_sends(world: World) -> None:
     world.store.age(STALL_S + 1)
     moves: list[Move] = []
 
-    def overtake(verb: str, key: str) -> None:
-        if verb == "put" and "/resends/" in key:
-            world.store.before = lambda verb, key: None
-            moves.append(sweep_one(world, ledger))
-
-    world.store.before = overtake
+    world.store.before_first("put", "/resends/", lambda: moves.append(sweep_one(world, ledger)))
     moves.append(sweep_one(world, ledger))
     assert sorted(moves) == [Move.NONE, Move.SETUP_SENT]
     assert len(world.dispatcher.waiting) == 1

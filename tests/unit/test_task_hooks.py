@@ -17,8 +17,8 @@ from fanout.engines.celery import extension_of
 from fanout.engines.celery.request import StageRequest
 from fanout.engines.celery.task_hooks import MAX_STARTS
 from fanout.records.ledger import Ledger
+from tests.stores import ScriptedStore
 
-from .stores import ScriptedStore
 from .tasks import Numbers
 
 hooks: list[tuple[str, str]] = []

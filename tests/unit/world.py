@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fanout import Config, ForkJoinTask
+from fanout.engines.stub import StubDispatcher, WorkerDied
 from fanout.engines.submission import Submission
 from fanout.job import Job
 from fanout.records.chunk_ref import ChunkRef
@@ -14,10 +15,9 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome
 from fanout.runtime import Runtime
 from fanout.stages import run_setup
+from tests.stores import ScriptedStore
 
-from .dispatcher import RecordingDispatcher, WorkerDied
 from .sharing import ManualTimers
-from .stores import ScriptedStore
 
 
 class World:
@@ -33,7 +33,7 @@ class World:
         self.store = ScriptedStore()
         self.timers = ManualTimers()
         self.config = Config(store=self.store.url, **settings)
-        self.dispatcher = RecordingDispatcher(copies=copies, batch_chunks=batch_chunks)
+        self.dispatcher = StubDispatcher(copies=copies, batch_chunks=batch_chunks)
         self.errors: list[BaseException] = []
         self.runtime = self.process()
 

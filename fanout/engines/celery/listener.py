@@ -13,7 +13,7 @@ from celery import Celery
 from celery._state import task_join_will_block  # type: ignore[attr-defined]
 from celery.backends.base import DisabledBackend
 
-from ...runtime import CompletionListener, PollingOnly
+from ...abc import CompletionListener, PollingOnly
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
+from ...abc import Delivery
 from ...errors import BrokerUnavailable, JobFailed, is_transient
 from ...records.failure import Failure
 from ...records.models import OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude
-from ...stages.delivery import Delivery
 from .dispatcher import celery_name
 from .publishing.requeue import requeue
 from .request import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, StageRequest

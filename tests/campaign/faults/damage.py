@@ -9,13 +9,13 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from fanout.engines.stub import StubDispatcher
 from fanout.engines.submission import Submission
 from fanout.records.failure import Failure
 from fanout.records.keys import INDEXED_CHUNKS, new_id
 from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.sweep import sweep_job
-from tests.unit.dispatcher import RecordingDispatcher
 
 from .. import app as tasks
 from ..fault import Fault, Plan, Row, run_concurrently
@@ -36,7 +36,7 @@ class InProcessJob:
     def __init__(self, site: Site, seeded: random.Random, chunks: int) -> None:
         self.site = site
         self.seeded = seeded
-        self.dispatcher = RecordingDispatcher()
+        self.dispatcher = StubDispatcher(batch_chunks=1)
         self.runtime = Runtime(site.runtime.store, site.runtime.config, self.dispatcher)
         self.job_id = new_id()
         self.numbers = self.seeded.sample(range(1000), chunks)

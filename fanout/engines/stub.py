@@ -1,22 +1,37 @@
-"""A dispatcher without a broker: it keeps messages until a test runs them, in any order, once or several times."""
+"""The stub engine: it keeps messages in a list until a test delivers them, in any order, once or several times.
+
+Use it to test what a task does when messages are lost or doubled, or when workers die; or as a model of an engine.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from fanout.records.chunk_ref import ChunkRef
-from fanout.records.keys import new_token
-from fanout.records.models import Intent, Note, Outcome
-from fanout.runtime import Runtime
-from fanout.stages import run_join, run_process, run_setup
-from fanout.stages.delivery import Delivery
+from storage import MemoryStore, ObjectStore
+
+from ..abc import Delivery
+from ..config.settings import Config
+from ..declaration.definition import Declaration
+from ..job import Job
+from ..records.chunk_ref import ChunkRef
+from ..records.keys import GROUP_WIDTH, new_id, new_token
+from ..records.models import Intent, Note, Outcome
+from ..runtime import Runtime
+from ..stages import run_join, run_process, run_setup
+from ..sweep import Move, sweep
+from .job_creation import create_job, has_begun
+from .submission import Submission
+
+IMPATIENT_S = 1e-9
+"""The `stall_s` of `StubEngine.sweep`: less than the time between a write and the sweep."""
 
 
 class WorkerDied(BaseException):
-    """Raised by a step to simulate a killed worker; `except Exception` does not catch it."""
+    """The death of a worker, for a step to raise. `except Exception` does not catch it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,7 @@ class Setup:
     generation: int = 0
 
     def run(self, runtime: Runtime) -> None:
+        """Run setup, as a worker that receives the message does."""
         run_setup(
             runtime,
             self.job_id,
@@ -41,7 +57,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A message that asks for the processing of a chunk."""
+    """A message that asks for the processing of a chunk or a batch."""
 
     task: str
     ref: ChunkRef
@@ -49,17 +65,21 @@ class Chunk:
 
     @property
     def job_id(self) -> str:
+        """The job."""
         return self.ref.job_id
 
     @property
     def launch_id(self) -> str:
+        """Its launch."""
         return self.ref.launch_id
 
     @property
     def generation(self) -> int:
+        """Its generation."""
         return self.ref.generation
 
     def run(self, runtime: Runtime) -> None:
+        """Run process on the chunks, as a worker that receives the message does."""
         run_process(runtime, self.ref, Delivery(redelivered=self.redelivered))
 
 
@@ -76,6 +96,7 @@ class Join:
     generation: int = 0
 
     def run(self, runtime: Runtime) -> Outcome | None:
+        """Run join, as a worker that receives the message does; return the outcome that is to be delivered."""
         return run_join(
             runtime,
             self.job_id,
@@ -88,7 +109,7 @@ class Join:
 Message = Setup | Chunk | Join
 
 
-class RecordingDispatcher:
+class StubDispatcher:
     """A dispatcher that keeps every message until a test runs it.
 
     A chunk's ref is encoded as JSON and decoded again, as in a broker.
@@ -103,7 +124,7 @@ class RecordingDispatcher:
         deliveries: The outcomes that joins returned for delivery.
     """
 
-    def __init__(self, *, copies: int = 1, batch_chunks: int = 1) -> None:
+    def __init__(self, *, copies: int = 1, batch_chunks: int = GROUP_WIDTH) -> None:
         self.copies = copies
         self.batch_chunks = batch_chunks
         self.sent: list[Message] = []
@@ -112,14 +133,17 @@ class RecordingDispatcher:
 
     @property
     def setups(self) -> list[Setup]:
+        """The messages for setup so far."""
         return [message for message in self.sent if isinstance(message, Setup)]
 
     @property
     def chunks(self) -> list[Chunk]:
+        """The messages for process so far."""
         return [message for message in self.sent if isinstance(message, Chunk)]
 
     @property
     def joins(self) -> list[Join]:
+        """The messages for join so far."""
         return [message for message in self.sent if isinstance(message, Join)]
 
     def send_setup(self, job_id: str, intent: Intent, *, generation: int = 0, resent: bool = False) -> None:
@@ -140,6 +164,13 @@ class RecordingDispatcher:
 
     def deliver(self, runtime: Runtime, at: int = 0) -> Outcome | None:
         """Run one waiting message. If its worker dies, or the store fails, it waits again as a redelivered message.
+
+        Args:
+            runtime: The worker's runtime.
+            at: The message's place among those that wait.
+
+        Returns:
+            The outcome, if this was a join that delivers one.
 
         Raises:
             Exception: The error that the stage raised.
@@ -179,3 +210,84 @@ class RecordingDispatcher:
     def _send(self, message: Message) -> None:
         self.sent.append(message)
         self.waiting.extend([message] * self.copies)
+
+
+class StubEngine:
+    """An engine for tests, with a store in memory and without workers: `drain` and `deliver` run the messages.
+
+    Args:
+        store: The store of the jobs; a new one in memory if not given.
+        copies: Number of times that each message arrives.
+        batch_chunks: Most chunks that one message carries.
+        **settings: Fields of `Config`.
+
+    Attributes:
+        dispatcher: The messages so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore | None = None,
+        copies: int = 1,
+        batch_chunks: int = GROUP_WIDTH,
+        **settings: Any,
+    ) -> None:
+        self._store = store if store is not None else MemoryStore()
+        self._config = Config(store=self._store.url, **settings)
+        self.dispatcher = StubDispatcher(copies=copies, batch_chunks=batch_chunks)
+        self._caller = self.start_process()
+
+    def start_process(self) -> Runtime:
+        """Return the runtime of a new process, which has cached nothing."""
+        return Runtime(
+            self._store,
+            self._config,
+            self.dispatcher,
+            is_stop=lambda error: isinstance(error, KeyboardInterrupt | WorkerDied),
+        )
+
+    def submit(
+        self, task: Declaration, values: Mapping[str, Any], *, job_id: str | None = None, **options: Any
+    ) -> Job[Any]:
+        """Launch a job: write its intent and send the message of setup, or run setup here if a value is a stream.
+
+        Args:
+            task: The task: `WordCount.declaration`.
+            values: Its input by name.
+            job_id: Its id; a new one if not given. A second submission under it gives the same job.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: The input does not fit the schema.
+            JobConflict: Another job has this id.
+            JobFailed: The input is a stream, and setup raised.
+        """
+        submission = Submission.of(
+            task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options
+        )
+        job, is_new = create_job(self._caller, job_id or new_id(), submission.intent(now=self._caller.now))
+        if submission.caller_parameters:
+            run_setup(
+                self._caller,
+                job.id,
+                launch_id=job.launch_id,
+                caller_parameters=submission.caller_parameters,
+                fresh=is_new,
+            )
+        elif is_new or not has_begun(job.ledger):
+            self.dispatcher.send_setup(job.id, job.intent)
+        return Job(job.id, self._caller, launch_id=job.launch_id)
+
+    def deliver(self, at: int = 0) -> None:
+        """Have a new worker run the message in this place among those that wait."""
+        self.dispatcher.deliver(self.start_process(), at)
+
+    def drain(self, *, order: random.Random | None = None) -> None:
+        """Have one worker run all messages, and those that they cause. `order` picks the next one each time."""
+        self.dispatcher.drain(self.start_process(), order=order)
+
+    def sweep(self) -> dict[str, Move]:
+        """Sweep all jobs as if their last sign of progress were long ago; return what was done, by job id."""
+        impatient = replace(self._config, stall_s=IMPATIENT_S)
+        return dict(sweep(Runtime(self._store, impatient, self.dispatcher)))
