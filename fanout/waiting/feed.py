@@ -1,0 +1,44 @@
+"""The iterables of a job, for threads and event loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from .steps import Steps, run_steps
+from .view import JobView
+from .wait import Wait
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Feed(Generic[T_co]):
+    """Values of a job as they come: `for` waits for them in this thread. Each loop begins anew.
+
+    Args:
+        view: The job.
+        make_steps: Returns the steps of a caller that waits.
+        timeout_s: Seconds until JobTimeout; None for never.
+        dutiful: Whether the waiting caller sweeps the job.
+    """
+
+    def __init__(
+        self,
+        view: JobView,
+        make_steps: Callable[[JobView, Wait], Steps[T_co]],
+        *,
+        timeout_s: float | None = None,
+        dutiful: bool = True,
+    ) -> None:
+        self._view = view
+        self._make_steps = make_steps
+        self._timeout_s = timeout_s
+        self._dutiful = dutiful
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Yield the values. The timeout counts from the first one that is asked for."""
+        wait = Wait(self._view, timeout_s=self._timeout_s, dutiful=self._dutiful)
+        yield from run_steps(wait, self._make_steps(self._view, wait))
+
+    def __repr__(self) -> str:
+        return f"<Feed of job {self._view.job_id}>"
