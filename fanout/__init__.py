@@ -22,6 +22,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
     )
 
 from .config.settings import RECOMMENDED, Config, Options
+from .declaration.value_types import register_type
 from .errors import (
     BrokerUnavailable,
     ConfigError,
@@ -41,7 +42,7 @@ from .job import Job
 from .progress import JobState, Progress
 from .records.failure import FailedItem
 from .results import Results
-from .task import ForkJoinTask, fork_join, register_type
+from .task import ForkJoinTask, fork_join
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from . import retry as retrying
@@ -14,6 +15,7 @@ from .records.ledger import Ledger
 from .records.models import OutcomeStatus
 from .runtime import Runtime
 from .stages import conclude
+from .waiting.aio import run_steps_async
 from .waiting.feed import Feed
 from .waiting.results import wait_for_arrivals, wait_for_results, wait_for_value
 from .waiting.steps import run_steps
@@ -76,6 +78,14 @@ class Job(Generic[R]):
         wait = Wait(self._view, timeout_s=timeout)
         [value] = run_steps(wait, wait_for_value(self._view, wait))
         return cast("R", value)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait for the job's end in an event loop, and return the join's value: `await job`.
+
+        The cancellation of the waiting task leaves the job. `asyncio.timeout` limits the wait. It does all else as
+        `get`, and raises the same errors. A few threads make the requests of all waiting tasks of a process.
+        """
+        return self._wait_for_value().__await__()
 
     @property
     def ready(self) -> bool:
@@ -168,8 +178,14 @@ class Job(Generic[R]):
         """
         return iter(Feed(self._view, wait_for_results))
 
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Yield the same as iteration in a thread does, in an event loop: `async for result in job`."""
+        return aiter(Feed(self._view, wait_for_results))
+
     def as_completed(self, timeout: float | None = None) -> Feed[tuple[int, Any]]:
         """Return an iterable of `(item index, result)`, in the order in which the results arrive, each once.
+
+        `for` and `async for` take it. Each loop begins anew.
 
         A job that tolerates failures gives a `FailedItem` as the result of each failed item. A job with `combine` gives
         each combined value with the index of its first item. The results are there before the join has run, so a
@@ -209,3 +225,7 @@ class Job(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
+
+    async def _wait_for_value(self) -> R:
+        async with aclosing(run_steps_async(self._view, wait_for_value)) as values:
+            return cast("R", await anext(values))

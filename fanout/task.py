@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-import storage
-from storage import Compression, Unregistrable
+from storage import Compression
 
 from .config.settings import GIB, MIB, Options
 from .declaration.definition import TASKS, Declaration
+from .declaration.value_types import register_types
 from .engines import local
+from .engines.async_input import stream_async_input
 from .errors import DeclarationError
 from .job import Job, R
 
@@ -26,41 +28,6 @@ if TYPE_CHECKING:
 STEPS = ("setup", "process", "join")
 COMBINE = "combine"
 OPTIONS = tuple(option.name for option in fields(Options))
-
-T = TypeVar("T", bound=type[Any])
-
-
-def register_type(
-    cls: T,
-    *,
-    name: str | None = None,
-    encode: Callable[[Any], Any] | None = None,
-    decode: Callable[[Any], Any] | None = None,
-) -> T:
-    """Let values of a class travel: in a task's input, items, results and value, at any depth.
-
-    Dataclasses, attrs classes, named tuples, enums and Pydantic models need nothing else, and may be named in the
-    `types` of a task instead. Another class needs `encode` and `decode`. The value that arrives is equal and of the
-    same class. Its state is restored, and no constructor runs. The encoded bytes hold only the class's name, and a
-    process looks that up among the classes that it has registered. So callers and workers both call this function,
-    best where the class is defined. It can be used as a decorator. A second call is harmless.
-
-    Args:
-        cls: The class. Each subclass is registered on its own.
-        name: The class's name in encoded bytes, for as long as such bytes exist; module and class name if not given.
-        encode: Turns a value into a value that travels, such as a dict of its attributes.
-        decode: Turns what `encode` returned into the value.
-
-    Returns:
-        The class.
-
-    Raises:
-        DeclarationError: The class can't be registered like this; says why.
-    """
-    try:
-        return storage.register_type(cls, name=name, encode=encode, decode=decode)
-    except Unregistrable as error:
-        raise DeclarationError(str(error)) from error
 
 
 class ForkJoinTask(Generic[R]):
@@ -148,7 +115,7 @@ class ForkJoinTask(Generic[R]):
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
         cls.name = name
-        _register_types(name, cls.types)
+        register_types(name, cls.types)
         optional = [COMBINE] if getattr(cls, COMBINE, None) is not None else []
         cls.declaration = Declaration.of(
             name,
@@ -277,6 +244,45 @@ class ForkJoinTask(Generic[R]):
         )
         return job
 
+    @classmethod
+    async def submit_async(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        setup_in_caller: bool = False,
+        app: Celery | None = None,
+        send_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Job[R]:
+        """Launch a job from an event loop; see `submit`. A thread of the loop's executor makes the requests.
+
+        An async iterator streams as an iterator does. The loop reads at most 16 elements more than setup has taken.
+        The cancellation of the waiting task cancels a job whose input still streams. It leaves any other job, which
+        may still be launched then.
+
+        Args:
+            values: The input by name.
+            job_id: An id of your own; see `submit`.
+            setup_in_caller: Run setup in this process although no value is an iterator.
+            app: The Celery app; if not given, the one that is connected, or of several the current one.
+            send_options: Options of all messages of the job; see `submit`.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: And all other errors of `submit`.
+        """
+        with stream_async_input(values) as streamed:
+            return await asyncio.to_thread(
+                cls.submit,
+                streamed,
+                job_id=job_id,
+                setup_in_caller=setup_in_caller,
+                app=app,
+                send_options=send_options,
+                **options,
+            )
+
 
 def fork_join(
     name: str,
@@ -315,16 +321,6 @@ def fork_join(
     module = sys._getframe(1).f_globals.get("__name__", "__main__")
     body = {"name": name, "input_schema": input_schema, "types": types, "validator": validator, "__module__": module}
     return type(name, (ForkJoinTask,), {**body, **steps, **options})
-
-
-def _register_types(task: str, types: object) -> None:
-    if not isinstance(types, Iterable) or isinstance(types, type):
-        raise DeclarationError(f"{task}: types must name classes, as in types = (Point,), not {types!r:.80}")
-    for each in types:
-        try:
-            register_type(each)
-        except DeclarationError as error:
-            raise DeclarationError(f"{task}: types: {error}") from error
 
 
 def _bound(cls: type[ForkJoinTask[Any]], step: str) -> Callable[..., Any]:

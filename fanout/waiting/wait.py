@@ -40,6 +40,7 @@ class Wait:
         view: The job.
         timeout_s: Seconds until JobTimeout; None for never.
         dutiful: Whether to sweep the job and to log the hint.
+        listens: Whether `listening` makes a listener.
         start: Runs a sweep in the background; a new thread if not given.
 
     Attributes:
@@ -52,11 +53,13 @@ class Wait:
         *,
         timeout_s: float | None = None,
         dutiful: bool = True,
+        listens: bool = True,
         start: Callable[[Callable[[], None]], object] = start_thread,
     ) -> None:
         self._view = view
         self._timeout_s = timeout_s
         self._dutiful = dutiful
+        self._listens = listens
         self._began_at = self._news_at = self._swept_at = time.monotonic()
         self._sweeping = BackgroundSweep(view.runtime, view.job_id, start=start)
         self._hint: NoWorkerHint | None = None
@@ -83,6 +86,9 @@ class Wait:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen for the job's end inside the block. A listener that notifies makes requests rarer."""
+        if not self._listens:
+            yield
+            return
         with self._view.runtime.listener(self._view.job_id) as listener:
             self.listener = listener
             yield
