@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
 from .progress import JobState, Progress
@@ -16,11 +16,13 @@ from .records.models import OutcomeStatus
 from .runtime import Runtime
 from .stages import conclude
 from .waiting.aio import run_steps_async
+from .waiting.bar import ProgressBar, show_until_end
 from .waiting.feed import Feed
 from .waiting.results import wait_for_arrivals, wait_for_results, wait_for_value
 from .waiting.steps import run_steps
 from .waiting.view import JobView
 from .waiting.wait import Wait
+from .waiting.watch import watch
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -59,13 +61,15 @@ class Job(Generic[R]):
         """The number of retries that this handle has seen."""
         return self._view.generation
 
-    def get(self, timeout: float | None = None) -> R:
+    def get(self, timeout: float | None = None, *, progress: bool | Callable[[Progress], object] = False) -> R:
         """Wait for the job's end and return the join's value.
 
         The waiting caller sweeps the job: it sends the missing messages of a job without progress.
 
         Args:
             timeout: Seconds to wait at most; None for as long as it takes.
+            progress: Whether to show a progress bar; or a function to call with each `Progress`. The caller then makes
+                one request a second, so it may return a second after the job's end.
 
         Raises:
             JobFailed: The job ended without a value; names task, job, chunk and item and has the worker's traceback.
@@ -76,6 +80,8 @@ class Job(Generic[R]):
             RuntimeError: The job has not ended, and the caller is a task: see `celery.result.allow_join_result`.
         """
         wait = Wait(self._view, timeout_s=timeout)
+        if progress:
+            show_until_end(self._view, wait, None if progress is True else progress)
         [value] = run_steps(wait, wait_for_value(self._view, wait))
         return cast("R", value)
 
@@ -123,6 +129,33 @@ class Job(Generic[R]):
         if manifest is None:
             return Progress(state, done, None, None, failed)
         return Progress(state, done, manifest.chunks, manifest.items, failed)
+
+    def watch(self, timeout: float | None = None) -> Feed[Progress]:
+        """Return an iterable of the job's progress, whenever it has changed, until the job has ended.
+
+        `for` and `async for` take it. The last progress says how the job ended; the loop does not raise a failure of
+        the job. One request a second, whatever the size of the job. A job of more than 1,000 objects with results is
+        listed page by page, so its numbers may lag when the caller begins to watch. This caller does not sweep.
+
+        Args:
+            timeout: Seconds to watch at most; None for as long as the job takes.
+
+        Raises:
+            JobTimeout: From the iterator: the job has not ended in time. It goes on.
+            JobNotFound: From the iterator: the store has no such job.
+        """
+        return Feed(self._view, watch, timeout_s=timeout, dutiful=False)
+
+    def progress_bar(self, file: TextIO | None = None) -> ProgressBar:
+        """Return a progress bar that a thread draws while a `with` block runs: `with job.progress_bar(): …`.
+
+        rich draws it in a terminal or a notebook (extra `progress`). Elsewhere, and without rich, a line is printed
+        every ten seconds. One request a second. A store that does not answer stops the bar, and not the block.
+
+        Args:
+            file: Where to draw; standard error if not given.
+        """
+        return ProgressBar(self._view, file)
 
     @property
     def failures(self) -> list[FailedItem]:

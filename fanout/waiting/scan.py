@@ -21,7 +21,6 @@ class ResultScan:
         done: Number of chunks seen done.
         items_failed: Number of their items that failed.
         at_end: Whether the last page ended a round, so that the next one begins anew.
-        rounds: Number of rounds so far.
     """
 
     def __init__(self, manifest: Manifest, *, read_shares: bool) -> None:
@@ -32,7 +31,6 @@ class ResultScan:
         self.done = 0
         self.items_failed = 0
         self.at_end = False
-        self.rounds = 0
 
     @property
     def is_complete(self) -> bool:
@@ -53,6 +51,5 @@ class ResultScan:
             self.items_failed += entry.failed
         following = -1 if page.next_chunk is None else self._seen.find(0, page.next_chunk)
         self.at_end = following < 0
-        self.rounds += self.at_end
         self._next = max(self._seen.find(0), 0) if self.at_end else following
         return new
