@@ -224,7 +224,8 @@ class Job(Generic[R]):
         each combined value with the index of its first item. The results are there before the join has run, so a
         failure of the join does not show here.
 
-        One listing per poll, one request for each object with results, and one for each 1,024 chunks.
+        One listing per poll, one request for the outcome in a poll without news, one for each object with results, and
+        one for each 1,024 chunks.
 
         Args:
             timeout: Seconds to wait at most, for all results; None for as long as it takes.

@@ -58,8 +58,8 @@ def wait_for_results(view: JobView, wait: Wait) -> Steps[Any]:
 def wait_for_arrivals(view: JobView, wait: Wait) -> Steps[tuple[int, Any]]:
     """Read the results of process in the order in which they arrive, each with the index of its item, each once.
 
-    One request for each object with results and for each 1,024 chunks, and one listing per poll. At most once a second,
-    one more for the outcome.
+    One request for each object with results and for each 1,024 chunks, and one listing per poll. A poll without news,
+    and one a second, make one more, for the outcome.
 
     Raises:
         JobFailed: The job has failed or was cancelled. All results of the last listing come first.
