@@ -112,38 +112,40 @@ class ProgressBar:
             JobNotFound: The store has no such job.
         """
         label = _label_of(self._view)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(label, self._stopped), name="fanout-progress", daemon=True
-        )
+        self._stopped.clear()
+        self.progress = None
+        self._thread = threading.Thread(target=self._run, args=(label,), name="fanout-progress", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Draw the end of the job, if the block has waited for it. No request for that."""
+        """Draw the end of the job, if the block has waited for it."""
         assert self._thread is not None
         self._stopped.set()
         self._thread.join(STOP_S)
 
-    def _run(self, label: str, stopped: threading.Event) -> None:
+    def _run(self, label: str) -> None:
         with open_display(label, self._file) as display:
-            while not stopped.is_set():
-                try:
-                    self._show(display, self._observer.observe())
-                except Exception as error:
-                    # The block itself meets the error, if that lasts.
-                    _LOG.debug("job %s: its progress is not known: %s", self._view.job_id, error)
-                if self.progress is not None and self.progress.state.has_ended:
-                    return
-                # no limit: it ends with the block, in a thread that does not keep the process alive
-                stopped.wait(EVERY_S)
-            self._show(display, self._observer.known)
+            # no limit: it ends with the block, in a thread that does not keep the process alive
+            while not self._look(display) and not self._stopped.wait(EVERY_S):
+                pass
+            if self._view.seen_outcome is not None:
+                self._look(display)
 
-    def _show(self, display: Display, progress: Progress) -> None:
-        self.progress = progress
-        display(progress)
+    def _look(self, display: Display) -> bool:
+        """Look at the job and draw its progress. Return whether it has ended."""
+        if self.progress is not None and self.progress.state.has_ended:
+            return True
+        try:
+            self.progress = self._observer.observe()
+        except Exception as error:
+            # The block itself meets the error, if that lasts.
+            _LOG.debug("job %s: its progress is not known: %s", self._view.job_id, error)
+            return False
+        display(self.progress)
+        return self.progress.state.has_ended
 
     def _repr_html_(self) -> str:
         """Return the last progress for a notebook. No request."""

@@ -58,13 +58,14 @@ class Observer:
         self._turn = 0
 
     def observe(self) -> Progress:
-        """Look once at the job, and return its progress. One request; at most four the first time.
+        """Look once at the job, and return its progress. One request; at most four the first time, three the last time.
 
         Raises:
             JobNotFound: The store has no such job.
         """
         is_first = self._turn == 0
-        is_done = self._scan is not None and self._scan.is_complete
+        scan = self._current_scan
+        is_done = self._view.seen_outcome is not None or (scan is not None and scan.is_complete)
         asks_outcome = is_done or self._turn % OUTCOME_TURN == 0
         self._turn += 1
         if asks_outcome:
@@ -81,7 +82,7 @@ class Observer:
     @property
     def known(self) -> Progress:
         """The progress as far as this process knows it. No request."""
-        manifest, outcome, scan = self._view.seen_manifest, self._view.seen_outcome, self._scan
+        manifest, outcome, scan = self._view.seen_manifest, self._view.seen_outcome, self._current_scan
         done, failed = (scan.done, scan.items_failed) if scan is not None else (0, 0)
         chunks, items = (manifest.chunks, manifest.items) if manifest is not None else (None, None)
         if outcome is not None:
@@ -97,17 +98,23 @@ class Observer:
         left_s = items * (1 - done / chunks) / rate if rate else None
         return Progress(JobState.PROCESSING, done, chunks, items, failed, rate, left_s)
 
+    @property
+    def _current_scan(self) -> ResultScan | None:
+        """The scan of the latest generation; failed results of an earlier one do not count."""
+        return self._scan if self._generation == self._view.generation else None
+
     def _list(self) -> None:
         """List a page of results, of the latest generation. One request."""
-        manifest = self._view.seen_manifest
+        manifest, scan = self._view.seen_manifest, self._current_scan
         assert manifest is not None
-        if self._scan is None or self._generation != self._view.generation:
+        if scan is None:
             self._generation = self._view.generation
-            self._scan, self._meter = ResultScan(manifest, read_shares=False), _Meter()
-        self._scan.advance(self._view.ledger)
+            self._scan = scan = ResultScan(manifest, read_shares=False)
+            self._meter = _Meter()
+        scan.advance(self._view.ledger)
         # In the first round the listing finds results of any age.
-        if self._scan.at_end and manifest.chunks:
-            self._meter.note(self._scan.done / manifest.chunks * manifest.items)
+        if scan.at_end and manifest.chunks:
+            self._meter.note(scan.done / manifest.chunks * manifest.items)
 
 
 class _Meter:

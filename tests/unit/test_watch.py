@@ -155,6 +155,32 @@ def test_a_retry_begins_anew(world: World) -> None:
     observer = watch.Observer(view)
     first = observer.observe()
     assert (first.state, first.chunks_done, first.items_failed) == (JobState.PROCESSING, 2, 0)
+    world.dispatcher.drain(world.runtime)
+    watching = iter(job.watch())
+    assert next(watching).state == JobState.SUCCEEDED
+
+
+def test_a_retry_between_two_looks_is_seen(world: World) -> None:
+    """A caller that has seen all chunks done sees those that a retry runs again, before it asks for the end."""
+    ledger = world.launch(FailingTask, {"step": "process", "numbers": [0, 1, 2, 3]}, tolerate=1, max_attempts=1)
+    world.dispatcher.drain(world.runtime, until=lambda: bool(world.dispatcher.joins))
+    observer = watch.Observer(JobView(ledger.job_id, world.process()))
+    assert observer.observe().state == JobState.JOINING
+    world.dispatcher.drain(world.runtime)
+    assert world.job(ledger).retry()
+    seen = [observer.observe() for _ in range(3)]
+    assert (seen[-1].state, seen[-1].chunks_done, seen[-1].items_failed) == (JobState.PROCESSING, 1, 0)
+
+
+def test_a_block_that_ends_at_once_shows_the_end(world: World) -> None:
+    """A bar around a `get` that returns at once has the job's last state and its number of items."""
+    ledger = world.launch(Numbers, {"numbers": [1, 2]})
+    world.dispatcher.drain(world.runtime)
+    for _ in range(20):
+        job, file = world.job(ledger), io.StringIO()
+        with job.progress_bar(file):
+            job.get(30)
+        assert file.getvalue() == f"Numbers {job.id}: succeeded, 2 of 2 items (100 %)\n"
 
 
 @pytest.mark.usefixtures("quick")
