@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import nullcontext
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, cast
-
-from storage import StorageUnavailable, within
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
-from . import sweep
-from .abc import PollingOnly
-from .errors import JobTimeout
-from .hints import NoWorkerHint
 from .progress import JobState, Progress
-from .records.batch import Landed, ResultEntry
+from .records.batch import Landed
 from .records.failure import FailedItem, Failure
 from .records.keys import check_id
 from .records.ledger import Ledger
-from .records.models import Manifest, Outcome, OutcomeStatus
-from .runtime import CachedJob, Runtime
+from .records.models import OutcomeStatus
+from .runtime import Runtime
 from .stages import conclude
-from .stages.result_reader import ChunkFailed, entry_values
+from .waiting.aio import run_steps_async
+from .waiting.bar import ProgressBar, show_until_end
+from .waiting.feed import Feed
+from .waiting.results import wait_for_arrivals, wait_for_results, wait_for_value
+from .waiting.steps import run_steps
+from .waiting.view import JobView
+from .waiting.wait import Wait
+from .waiting.watch import watch
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -33,14 +32,6 @@ else:
     from typing import TypeVar
 
     R = TypeVar("R")
-
-FIRST_POLL_S = 0.02
-LAST_POLL_S = 1.0
-FIRST_POLL_BESIDE_LISTENER_S = 0.25
-"""Seconds between two requests for the outcome: at first, at last, and at first where a listener notifies as well."""
-
-LAST_REQUEST_S = 0.5
-"""Seconds that a caller whose time is up still allows the store, for its last request."""
 
 
 class Job(Generic[R]):
@@ -57,31 +48,28 @@ class Job(Generic[R]):
     """
 
     def __init__(self, job_id: str, runtime: Runtime, *, launch_id: str | None = None) -> None:
-        self._id = check_id(job_id, what="job id")
         self._runtime = runtime
-        self._launch_id = launch_id
-        self._latest: CachedJob | None = None
-        """The job in the latest generation that this handle has seen."""
-        self._outcome: Outcome | None = None
-        self._manifest: Manifest | None = None
+        self._view = JobView(check_id(job_id, what="job id"), runtime, launch_id)
 
     @property
     def id(self) -> str:
         """The id by which any process attaches to the job; also the Celery task id of its signature."""
-        return self._id
+        return self._view.job_id
 
     @property
     def generation(self) -> int:
         """The number of retries that this handle has seen."""
-        return self._latest.generation if self._latest is not None else 0
+        return self._view.generation
 
-    def get(self, timeout: float | None = None) -> R:
+    def get(self, timeout: float | None = None, *, progress: bool | Callable[[Progress], object] = False) -> R:
         """Wait for the job's end and return the join's value.
 
         The waiting caller sweeps the job: it sends the missing messages of a job without progress.
 
         Args:
             timeout: Seconds to wait at most; None for as long as it takes.
+            progress: Whether to show a progress bar; or a function to call with each `Progress`. The caller then makes
+                one request a second, so it may return a second after the job's end.
 
         Raises:
             JobFailed: The job ended without a value; names task, job, chunk and item and has the worker's traceback.
@@ -91,24 +79,24 @@ class Job(Generic[R]):
             JobNotFound: The store has no such job.
             RuntimeError: The job has not ended, and the caller is a task: see `celery.result.allow_join_result`.
         """
-        started_at = time.monotonic()
-        try:
-            with within(timeout + LAST_REQUEST_S if timeout is not None else None):
-                if self._find_outcome() is None:
-                    self._wait(timeout)
-                assert self._outcome is not None
-                return cast("R", self.ledger.value(self._outcome))
-        except StorageUnavailable as error:
-            if timeout is None or time.monotonic() - started_at < timeout:
-                raise
-            raise JobTimeout(
-                f"job {self.id}: it is not known within {timeout:g} s whether it ended: {error}"
-            ) from error
+        wait = Wait(self._view, timeout_s=timeout)
+        if progress:
+            show_until_end(self._view, wait, None if progress is True else progress)
+        [value] = run_steps(wait, wait_for_value(self._view, wait))
+        return cast("R", value)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait for the job's end in an event loop, and return the join's value: `await job`.
+
+        The cancellation of the waiting task leaves the job. `asyncio.timeout` limits the wait. It does all else as
+        `get`, and raises the same errors. A few threads make the requests of all waiting tasks of a process.
+        """
+        return self._wait_for_value().__await__()
 
     @property
     def ready(self) -> bool:
         """Whether the job has ended, with or without a value. One request until it has."""
-        return self._find_outcome() is not None
+        return self._view.outcome() is not None
 
     @property
     def state(self) -> JobState:
@@ -125,10 +113,10 @@ class Job(Generic[R]):
         Raises:
             JobNotFound: The store has no such job.
         """
-        outcome = self._find_outcome()
+        outcome = self._view.outcome()
         if outcome is None:
             self.ledger.intent()
-        manifest = self._find_manifest()
+        manifest = self._view.manifest()
         landed = self.ledger.landed(manifest.setup_id) if manifest else Landed()
         done = len(landed)
         if outcome is not None:
@@ -142,10 +130,37 @@ class Job(Generic[R]):
             return Progress(state, done, None, None, failed)
         return Progress(state, done, manifest.chunks, manifest.items, failed)
 
+    def watch(self, timeout: float | None = None) -> Feed[Progress]:
+        """Return an iterable of the job's progress, whenever it has changed, until the job has ended.
+
+        `for` and `async for` take it. The last progress says how the job ended; the loop does not raise a failure of
+        the job. One request a second, whatever the size of the job. A job of more than 1,000 objects with results is
+        listed page by page, so its numbers may lag when the caller begins to watch. This caller does not sweep.
+
+        Args:
+            timeout: Seconds to watch at most; None for as long as the job takes.
+
+        Raises:
+            JobTimeout: From the iterator: the job has not ended in time. It goes on.
+            JobNotFound: From the iterator: the store has no such job.
+        """
+        return Feed(self._view, watch, timeout_s=timeout, dutiful=False)
+
+    def progress_bar(self, file: TextIO | None = None) -> ProgressBar:
+        """Return a progress bar that a thread draws while a `with` block runs: `with job.progress_bar(): …`.
+
+        rich draws it in a terminal or a notebook (extra `progress`). Elsewhere, and without rich, a line is printed
+        every ten seconds. One request a second. A store that does not answer stops the bar, and not the block.
+
+        Args:
+            file: Where to draw; standard error if not given.
+        """
+        return ProgressBar(self._view, file)
+
     @property
     def failures(self) -> list[FailedItem]:
         """The failed items of a job that tolerates failures, at most 1,000, in item order; none until it has ended."""
-        outcome = self._find_outcome()
+        outcome = self._view.outcome()
         return outcome.failed_items if outcome is not None else []
 
     def cancel(self) -> bool:
@@ -158,11 +173,12 @@ class Job(Generic[R]):
             JobNotFound: The store has no such job.
         """
         failure = Failure("job", "JobCancelled", "cancelled by its caller")
-        if self._find_outcome() is None:
+        if self._view.outcome() is None:
             # Not from the cache: a job that was removed must not leave an outcome behind.
             self.ledger.intent()
-        self._outcome = conclude(self._runtime, self._open(), OutcomeStatus.CANCELLED, failure)
-        return self._outcome.status == OutcomeStatus.CANCELLED
+        outcome = conclude(self._runtime, self._view.open(), OutcomeStatus.CANCELLED, failure)
+        self._view.note_outcome(outcome)
+        return outcome.status == OutcomeStatus.CANCELLED
 
     def retry(self, **options: Any) -> bool:
         """Run the failed and missing parts of the job once more, under the same id; every good result stays.
@@ -182,10 +198,10 @@ class Job(Generic[R]):
             ConfigError: An option can't be changed, or is out of range.
             JobNotFound: The store has no such job.
         """
-        return retrying.start_generation(self._runtime, self.id, launch_id=self._open().launch_id, changes=options)
+        return retrying.start_generation(self._runtime, self.id, launch_id=self._view.open().launch_id, changes=options)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the results of process in item order, each as soon as it and all before it exist.
+        """Yield the results of process in item order, each as soon as it and all before it exist. Reads ahead.
 
         A job that tolerates failures yields a `FailedItem` in the place of each failed item. A job with `combine`
         yields one combined value per chunk or batch, and after a chunk's value a `FailedItem` for each failed item.
@@ -193,26 +209,42 @@ class Job(Generic[R]):
         Raises:
             JobFailed: From the iterator, when the job has ended and the next result will never come.
         """
-        manifest = self._wait_for_manifest()
-        chunk = 0
-        while chunk < manifest.chunks:
-            for entry in self._wait_for_results(manifest, chunk):
-                if entry.index != chunk:
-                    break
-                try:
-                    tolerant = self._open().options.policy.tolerant
-                    yield from entry_values(self.ledger, manifest.setup_id, entry, tolerant=tolerant)
-                except ChunkFailed as error:
-                    # The worker that gave the chunk up may not have written the outcome yet.
-                    raise error.failure.to_error(self.id, self._open().intent.task) from None
-                chunk += entry.count
+        return iter(Feed(self._view, wait_for_results))
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Yield the same as iteration in a thread does, in an event loop: `async for result in job`."""
+        return aiter(Feed(self._view, wait_for_results))
+
+    def as_completed(self, timeout: float | None = None) -> Feed[tuple[int, Any]]:
+        """Return an iterable of `(item index, result)`, in the order in which the results arrive, each once.
+
+        `for` and `async for` take it. Each loop begins anew.
+
+        A job that tolerates failures gives a `FailedItem` as the result of each failed item. A job with `combine` gives
+        each combined value with the index of its first item. The results are there before the join has run, so a
+        failure of the join does not show here.
+
+        One listing per poll, one request for the outcome in a poll without news, one for each object with results, and
+        one for each 1,024 chunks.
+
+        Args:
+            timeout: Seconds to wait at most, for all results; None for as long as it takes.
+
+        Raises:
+            JobFailed: From the iterator: the job ended without a value, or a chunk failed. Results that have arrived
+                come first.
+            JobCancelled: From the iterator: the job was cancelled.
+            JobTimeout: From the iterator: not all results have come in time. The job goes on.
+            JobNotFound: From the iterator: the store has no such job.
+        """
+        return Feed(self._view, wait_for_arrivals, timeout_s=timeout)
 
     def remove(self) -> int:
         """Delete everything the store holds of this job, and return the number of deleted objects.
 
         Only for a job that has ended: workers of a running job would write objects that only a sweep removes.
         """
-        return self._runtime.remove(self.id, self._launch_id)
+        return self._runtime.remove(self.id, self._view.launch_id)
 
     @property
     def ledger(self) -> Ledger:
@@ -223,97 +255,11 @@ class Job(Generic[R]):
         Raises:
             JobNotFound: The store has no such job.
         """
-        return self._latest.ledger if self._latest is not None else self._open().ledger
+        return self._view.ledger
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
 
-    def _find_outcome(self) -> Outcome | None:
-        """Return the outcome of the latest generation. One request; two if a retry may follow it."""
-        if self._outcome is None:
-            self._outcome = self.ledger.outcome()
-        if self._outcome is not None and not self._outcome.final:
-            latest = self.ledger.latest_generation()
-            if latest > self.generation:
-                self._latest = self._runtime.open(self.id, self._open().intent, latest)
-                self._outcome = self.ledger.outcome()
-        return self._outcome
-
-    def _open(self) -> CachedJob:
-        """Return the job in the latest generation seen. One request the first time and once a minute.
-
-        Raises:
-            JobNotFound: The store has no such job, or its id has been used again.
-        """
-        self._latest = self._runtime.job(self.id, self._launch_id, self.generation)
-        self._launch_id = self._latest.launch_id
-        return self._latest
-
-    def _find_manifest(self) -> Manifest | None:
-        if self._manifest is None:
-            self._manifest = self.ledger.manifest()
-        return self._manifest
-
-    def _wait(self, timeout: float | None) -> None:
-        for _ in self._polls(timeout, for_the_end=True):
-            if self._find_outcome() is not None:
-                return
-
-    def _wait_for_manifest(self) -> Manifest:
-        for _ in self._polls(None):
-            manifest = self._find_manifest()
-            if manifest is not None:
-                return manifest
-            self._raise_if_failed()
-        raise AssertionError("unreachable: polls without end")
-
-    def _wait_for_results(self, manifest: Manifest, chunk: int) -> Iterator[ResultEntry]:
-        """Return the objects with results from a chunk on, in chunk order, once the first of them holds that chunk."""
-        for _ in self._polls(None):
-            entries = self.ledger.result_entries(manifest.setup_id, first_chunk=chunk)
-            first = next(entries, None)
-            if first is not None and first.index == chunk:
-                return chain([first], entries)
-            self._raise_if_failed()
-        raise AssertionError("unreachable: polls without end")
-
-    def _raise_if_failed(self) -> None:
-        outcome = self._find_outcome()
-        if outcome is not None and outcome.failure is not None:
-            raise outcome.error(self.id)
-
-    def _polls(self, timeout: float | None, *, for_the_end: bool = False) -> Iterator[None]:
-        """Yield when the store is to be asked, ever more slowly: every 0.02 s at first, every second after ten.
-
-        Args:
-            timeout: Seconds until JobTimeout; None for never.
-            for_the_end: Whether to listen for the job's end as well. A listener that notifies makes requests rarer.
-
-        Raises:
-            JobTimeout: The time is up.
-            JobNotFound: The store has no such job.
-        """
-        started_at = swept_at = time.monotonic()
-        sweeping = sweep.BackgroundSweep(self._runtime, self.id)
-        not_begun = NoWorkerHint(self._runtime, self._open())
-        with self._runtime.listener(self.id) if for_the_end else nullcontext(PollingOnly()) as listener:
-            first_s = FIRST_POLL_BESIDE_LISTENER_S if listener.notifies else FIRST_POLL_S
-            while True:
-                yield
-                now = time.monotonic()
-                pause_s = min(max(first_s, (now - started_at) / 10), LAST_POLL_S)
-                if timeout is not None:
-                    left_s = started_at + timeout - now
-                    if left_s <= 0:
-                        raise JobTimeout(f"job {self.id} has not ended within {timeout:g} s; it goes on")
-                    pause_s = min(pause_s, left_s)
-                deadline_at = self._open().deadline_at
-                if now - swept_at >= self._runtime.config.stall_s / 2 or (
-                    deadline_at and self._runtime.now() > deadline_at
-                ):
-                    sweeping.start()
-                    swept_at = now
-                sweeping.check()
-                not_begun.check()
-                self._runtime.check_wait(self.id)
-                listener.wait(pause_s)
+    async def _wait_for_value(self) -> R:
+        async with aclosing(run_steps_async(self._view, wait_for_value)) as values:
+            return cast("R", await anext(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from html import escape
 
 
 class JobState(StrEnum):
@@ -16,6 +17,11 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job has succeeded, failed or been cancelled."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -27,6 +33,9 @@ class Progress:
         chunks: Number of all chunks; None until setup has finished.
         items: Number of all items; None until setup has finished.
         items_failed: Number of items that have failed.
+        items_per_s: Items done in a second, as a caller that watches the job has measured it over the last half minute;
+            None if it is not known.
+        left_s: Seconds until all chunks are done at that rate; None if it is not known.
     """
 
     state: JobState
@@ -34,6 +43,8 @@ class Progress:
     chunks: int | None
     items: int | None
     items_failed: int = 0
+    items_per_s: float | None = None
+    left_s: float | None = None
 
     @property
     def fraction(self) -> float | None:
@@ -41,3 +52,38 @@ class Progress:
         if self.chunks is None:
             return None
         return self.chunks_done / self.chunks if self.chunks else 1.0
+
+    @property
+    def items_done(self) -> int | None:
+        """Number of items in the chunks that are done, failed ones included; None until setup has finished.
+
+        It is an estimate if chunks differ in size.
+        """
+        return round(self.fraction * self.items) if self.fraction is not None and self.items is not None else None
+
+    def __str__(self) -> str:
+        """Describe the progress in a line: `processing, 120 of 600 items (20 %), 2 failed, 14.2 items/s, 34 s left`."""
+        parts = [str(self.state)]
+        if self.fraction is not None:
+            parts.append(f"{self.items_done:,} of {self.items:,} items ({self.fraction:.0%})".replace("%", " %"))
+        if self.items_failed:
+            parts.append(f"{self.items_failed:,} failed")
+        if self.items_per_s is not None:
+            parts.append(f"{self.items_per_s:,.3g} items/s")
+        if self.left_s is not None:
+            parts.append(f"{format_seconds(self.left_s)} left")
+        return ", ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """Return a bar and the line of `str` for a notebook."""
+        value = "" if self.fraction is None else f' value="{self.fraction:.4f}"'
+        return f'<progress max="1"{value} style="width: 20em"></progress> {escape(str(self))}'
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as text: `34 s`, `5 min 20 s` or `3 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -6,9 +6,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, overload
+from functools import partial
+from typing import Any, TypeVar, overload
 
 from .records.failure import FailedItem
+
+T = TypeVar("T")
 
 WINDOW = 8
 """Most objects in memory while the results are iterated."""
@@ -69,22 +72,7 @@ class Results(Sequence[Any]):
 
     def chunks(self) -> Iterator[list[Any]]:
         """Yield the results in each object, fetching ahead."""
-        if self._objects <= 1:
-            yield from map(self._fetch, range(self._objects))
-            return
-        # no limit: each fetch ends with the limits of the store
-        with ThreadPoolExecutor(min(WINDOW, self._objects), thread_name_prefix="fanout-results") as pool:
-            ahead: deque[Future[list[Any]]] = deque()
-            try:
-                for index in range(self._objects):
-                    ahead.append(pool.submit(self._fetch, index))
-                    if len(ahead) >= WINDOW:
-                        yield ahead.popleft().result()  # no limit: each fetch ends with those of the store
-                while ahead:
-                    yield ahead.popleft().result()  # no limit: each fetch ends with those of the store
-            finally:
-                for future in ahead:
-                    future.cancel()
+        return read_ahead([partial(self._fetch, index) for index in range(self._objects)])
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -115,3 +103,28 @@ class Results(Sequence[Any]):
 
     def __repr__(self) -> str:
         return f"<Results: {self._items} items in {self._objects} objects>"
+
+
+def read_ahead(reads: Sequence[Callable[[], T]]) -> Iterator[T]:
+    """Yield what functions that read from a store return, in their order. Calls at most `WINDOW` of them ahead.
+
+    Args:
+        reads: The functions. Each is called once, in a thread of its own if there are several.
+    """
+    if len(reads) <= 1:
+        for read in reads:
+            yield read()
+        return
+    # no limit: each read ends with the limits of the store
+    with ThreadPoolExecutor(min(WINDOW, len(reads)), thread_name_prefix="fanout-results") as pool:
+        ahead: deque[Future[T]] = deque()
+        try:
+            for read in reads:
+                ahead.append(pool.submit(read))
+                if len(ahead) >= WINDOW:
+                    yield ahead.popleft().result()  # no limit: each read ends with those of the store
+            while ahead:
+                yield ahead.popleft().result()  # no limit: each read ends with those of the store
+        finally:
+            for future in ahead:
+                future.cancel()

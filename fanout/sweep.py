@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -264,20 +264,34 @@ def _remove_or_move(runtime: Runtime, job_id: str) -> Move:
     return _move(runtime, stored)
 
 
-class BackgroundSweep:
-    """The sweeps of a waiting caller, one at a time in a thread, so that a broker outage does not block the caller."""
+def start_thread(sweep: Callable[[], None]) -> None:
+    """Run a sweep in a thread of its own, which does not keep the process alive."""
+    threading.Thread(target=sweep, name="fanout-sweep", daemon=True).start()
 
-    def __init__(self, runtime: Runtime, job_id: str) -> None:
+
+class BackgroundSweep:
+    """The sweeps of a waiting caller, one at a time in a thread, so that a broker outage does not block the caller.
+
+    Args:
+        runtime: Store and dispatcher.
+        job_id: The job.
+        start: Runs a sweep in the background.
+    """
+
+    def __init__(
+        self, runtime: Runtime, job_id: str, *, start: Callable[[Callable[[], None]], object] = start_thread
+    ) -> None:
         self._runtime = runtime
         self._job_id = job_id
-        self._thread: threading.Thread | None = None
+        self._start = start
+        self._is_running = False
         self._error: Exception | None = None
 
     def start(self) -> None:
         """Start a sweep of the job, unless the last one still runs."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="fanout-sweep", daemon=True)
-            self._thread.start()
+        if not self._is_running:
+            self._is_running = True
+            self._start(self._run)
 
     def check(self) -> None:
         """Raise the error of a sweep, if one failed."""
@@ -292,3 +306,5 @@ class BackgroundSweep:
             _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
         except Exception as error:
             self._error = error
+        finally:
+            self._is_running = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -14,6 +15,7 @@ from .declaration.definition import TASKS, Declaration
 from .declaration.steps import bind_step
 from .declaration.value_types import register_types
 from .engines import local
+from .engines.async_input import stream_async_input
 from .errors import DeclarationError
 from .job import Job, R
 
@@ -240,6 +242,45 @@ class ForkJoinTask(Generic[R]):
             options=options,
         )
         return job
+
+    @classmethod
+    async def submit_async(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        setup_in_caller: bool = False,
+        app: Celery | None = None,
+        send_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Job[R]:
+        """Launch a job from an event loop; see `submit`. A thread of the loop's executor makes the requests.
+
+        An async iterator streams as an iterator does. The loop reads at most 16 elements more than setup has taken.
+        The cancellation of the waiting task cancels a job whose input still streams. It leaves any other job, which
+        may still be launched then.
+
+        Args:
+            values: The input by name.
+            job_id: An id of your own; see `submit`.
+            setup_in_caller: Run setup in this process although no value is an iterator.
+            app: The Celery app; if not given, the one that is connected, or of several the current one.
+            send_options: Options of all messages of the job; see `submit`.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: And all other errors of `submit`.
+        """
+        with stream_async_input(values) as streamed:
+            return await asyncio.to_thread(
+                cls.submit,
+                streamed,
+                job_id=job_id,
+                setup_in_caller=setup_in_caller,
+                app=app,
+                send_options=send_options,
+                **options,
+            )
 
 
 def fork_join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserString
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import AsyncIterable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from storage import Unencodable, is_registrable, travels
@@ -35,9 +35,13 @@ def prepare_values(
 
     Raises:
         Unencodable: A value is iterable, but is no iterator and of no class that can be stored.
+        InvalidInput: A value is an async iterator.
     """
     prepared: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, AsyncIterable) and not isinstance(value, Iterable):
+            reason = "is an async iterator, which only an event loop can read: await submit_async"
+            raise InvalidInput(task.name, {name: [reason]})
         if isinstance(value, memoryview):
             prepared[name] = value.tobytes()
         elif isinstance(value, KeysView | ValuesView | ItemsView):

@@ -85,6 +85,19 @@ class ResultEntry:
         return 1 if self.count == self.width else self.count
 
 
+@dataclass(frozen=True, slots=True)
+class ResultPage:
+    """The objects with results that one request listed.
+
+    Attributes:
+        entries: The objects, ascending.
+        next_chunk: The chunk with which the next page begins; None if this page ends the listing.
+    """
+
+    entries: tuple[ResultEntry, ...]
+    next_chunk: int | None
+
+
 class Landed:
     """The chunks that have a result, or the nodes that exist on a level.
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from storage import ObjectStore
+from storage import ObjectInfo, ObjectStore
 
 from . import keys
-from .batch import BatchResult, Landed, ResultEntry, Share
+from .batch import BatchResult, Landed, ResultEntry, ResultPage, Share
 from .models import ChunkResult, Node, Note
 from .record_io import read_record, write_record
 from .run_ledger import RunLedger
 
 _LOG = logging.getLogger(__name__)
+
+PAGE = 1_000
+"""Objects that one request lists."""
 
 
 class ResultLedger(RunLedger):
@@ -99,7 +103,7 @@ class ResultLedger(RunLedger):
         return result
 
     def result_entries(self, setup_id: str, *, group: int | None = None, first_chunk: int = 0) -> Iterator[ResultEntry]:
-        """Yield the objects that hold results, in chunk order, as the listing shows them.
+        """Return the objects that hold results, in chunk order, as the listing shows them. They are listed lazily.
 
         One request per 1,000 objects, and one for each batch that may be shared out and has no part with a result yet,
         unless this ledger has read it before. The good result of a chunk counts, else the one of this generation with
@@ -113,8 +117,38 @@ class ResultLedger(RunLedger):
         if group is not None:
             listing = self.store.list(self.keys.result_group(setup_id, group))
         else:
-            after = self.keys.before_result(setup_id, first_chunk) if first_chunk else ""
-            listing = self.store.list(self.keys.results(setup_id), start_after=after)
+            listing = self._list_results(setup_id, first_chunk)
+        return self._entries(setup_id, listing)
+
+    def result_page(self, setup_id: str, *, first_chunk: int = 0, read_shares: bool = True) -> ResultPage:
+        """Return the objects with results in the next page of a listing; see `result_entries`.
+
+        One request, and with `read_shares` one for each batch that `result_entries` would read.
+
+        Args:
+            setup_id: The run of setup.
+            first_chunk: The chunk to begin with. It must not be within an object that exists.
+            read_shares: Whether to read a batch that may be shared out. If not, none of its chunks counts until a part
+                of it has a result.
+        """
+        listing = list(islice(self._list_results(setup_id, first_chunk), PAGE))
+        next_chunk = None
+        if len(listing) == PAGE:
+            # Only the object after a batch tells how far it is done, so the next page begins with the last object.
+            next_chunk = max(keys.ResultKey.read(listing[-1].key).index, first_chunk + 1)
+        entries = self._entries(setup_id, listing, read_shares=read_shares)
+        return ResultPage(
+            tuple(entry for entry in entries if next_chunk is None or entry.index < next_chunk), next_chunk
+        )
+
+    def _list_results(self, setup_id: str, first_chunk: int) -> Iterator[ObjectInfo]:
+        after = self.keys.before_result(setup_id, first_chunk) if first_chunk else ""
+        return self.store.list(self.keys.results(setup_id), start_after=after)
+
+    def _entries(
+        self, setup_id: str, listing: Iterable[ObjectInfo], *, read_shares: bool = True
+    ) -> Iterator[ResultEntry]:
+        """Yield the objects that hold results, from their listing; see `result_page`."""
         batch: keys.ResultKey | None = None
         announced: list[int] = []
         last = -1
@@ -126,7 +160,7 @@ class ResultLedger(RunLedger):
                     announced.append(key.shared)
                 continue
             if batch is not None:
-                yield from self._batch_entry(setup_id, batch, announced, following=key.index)
+                yield from self._batch_entry(setup_id, batch, announced, key.index, read_shares=read_shares)
                 batch, announced = None, []
             if key.count > 1:
                 batch = key
@@ -135,10 +169,16 @@ class ResultLedger(RunLedger):
                 last = key.index
                 yield ResultEntry(key.index, failed=key.failed)
         if batch is not None:
-            yield from self._batch_entry(setup_id, batch, announced, following=None)
+            yield from self._batch_entry(setup_id, batch, announced, None, read_shares=read_shares)
 
     def _batch_entry(
-        self, setup_id: str, batch: keys.ResultKey, announced: list[int], *, following: int | None
+        self,
+        setup_id: str,
+        batch: keys.ResultKey,
+        announced: list[int],
+        following: int | None,
+        *,
+        read_shares: bool,
     ) -> Iterator[ResultEntry]:
         """Yield the entry of a batch's object, if it holds results.
 
@@ -147,6 +187,7 @@ class ResultLedger(RunLedger):
             batch: The batch.
             announced: Numbers of chunks that runs had done when they announced to share the others out.
             following: The chunk of the next object in the listing.
+            read_shares: Whether to read the batch if the listing does not tell how much of it is done.
         """
         done = batch.count
         if announced:
@@ -157,8 +198,8 @@ class ResultLedger(RunLedger):
             if is_shared and len(announced) == 1:
                 done = announced[0]
             else:
-                share = self.share(*place)
                 # Without an object the job was removed since the listing.
+                share = self.share(*place) if read_shares else self._shares.get(place)
                 done = share.done if share is not None else 0
         if done:
             yield ResultEntry(batch.index, done, batch.count)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 from storage import CorruptObject, decode
@@ -10,6 +12,7 @@ from storage import CorruptObject, decode
 from ..errors import FanoutError
 from ..records.batch import Landed, ResultEntry
 from ..records.failure import FailedItem, Failure
+from ..records.keys import SHARD_WIDTH
 from ..records.ledger import Ledger
 from ..records.models import Manifest
 from ..results import Results
@@ -73,6 +76,54 @@ def _batch_values(ledger: Ledger, setup_id: str, entry: ResultEntry) -> list[Any
     if result.done != entry.count:
         raise CorruptObject(f"{key} holds the results of {result.done} chunks, not of {entry.count}", key=key)
     return [value for values in result.values for value in decode(values, key=key)]
+
+
+def entry_items(
+    values: Sequence[Any], entry: ResultEntry, first_items: FirstItems, *, combines: bool
+) -> list[tuple[int, Any]]:
+    """Return the results in one object, each with the index of its item; of a combined value, of its first item.
+
+    Args:
+        values: The results; see `entry_values`.
+        entry: The object.
+        first_items: The first items of the job's chunks, with those of this object loaded.
+        combines: Whether the results are combined.
+    """
+    if not combines:
+        return list(enumerate(values, first_items.of(entry.index)))
+    return [
+        (value.item, value) if isinstance(value, FailedItem) else (first_items.of(entry.index + position), value)
+        for position, value in enumerate(values)
+    ]
+
+
+class FirstItems:
+    """The index of each chunk's first item. Memory: some bytes for each chunk that was loaded.
+
+    Args:
+        ledger: The job's records.
+        manifest: The job's manifest.
+    """
+
+    def __init__(self, ledger: Ledger, manifest: Manifest) -> None:
+        self._ledger = ledger
+        self._manifest = manifest
+        self._shards: dict[int, array[int]] = {}
+
+    def load(self, chunk: int) -> None:
+        """Make the first item of a chunk, and of all chunks beside it, known. One request per 1,024 chunks."""
+        shard = chunk // SHARD_WIDTH
+        if shard in self._shards:
+            return
+        locations = self._ledger.shard(self._manifest, shard).batches.values()
+        self._shards[shard] = array(
+            "q", chain.from_iterable(accumulate(at.sizes[:-1], initial=at.first_item) for at in locations)
+        )
+
+    def of(self, chunk: int) -> int:
+        """Return the index of a chunk's first item over the whole job. The chunk must be loaded."""
+        shard, position = divmod(chunk, SHARD_WIDTH)
+        return self._shards[shard][position]
 
 
 def _missing(key: str) -> CorruptObject:

@@ -12,7 +12,7 @@ from celery import chain, chord, group
 from celery.result import AsyncResult
 
 from fanout import InvalidInput, Job, JobCancelled, JobFailed, attach
-from fanout import job as job_module
+from fanout.waiting import wait as wait_module
 
 from ..tasks import FailingTask, SumTask, WordCounterTask, find_top_word, list_documents, record_call, record_error
 from ..traces import read_lines, wait_until, wait_until_delivered
@@ -222,8 +222,8 @@ def test_an_errback_of_a_job_cancelled_before_it_began(cluster: Cluster, tmp_pat
 def test_redis_notifies_the_caller(redis_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Redis as result backend, `get` is notified of the end without polling the store, and consumes no result."""
     redis_cluster.app.set_current()
-    monkeypatch.setattr(job_module, "FIRST_POLL_BESIDE_LISTENER_S", 60.0)
-    monkeypatch.setattr(job_module, "LAST_POLL_S", 60.0)
+    monkeypatch.setattr(wait_module, "FIRST_POLL_BESIDE_LISTENER_S", 60.0)
+    monkeypatch.setattr(wait_module, "LAST_POLL_S", 60.0)
     job = SumTask.signature({"numbers": [1, 2]})()
     assert job.get(timeout=50) == 3
     assert AsyncResult(job.id, app=redis_cluster.app).get(timeout=10) == 3

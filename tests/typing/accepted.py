@@ -82,3 +82,15 @@ assert_type(Untyped.run({"numbers": [1]}), Any)
 assert_type(Squares, type[ForkJoinTask[int]])
 assert_type(Squares.run({"numbers": [1]}), int)
 assert_type(fanout.attach("id"), Job[Any])
+
+
+async def wait_for_words() -> None:
+    job = await WordCount.submit_async({"documents": ["a b"]})
+    assert_type(job, Job[Counter[str]])
+    assert_type(await job, Counter[str])
+    async for index, _ in job.as_completed(timeout=1.5):
+        assert_type(index, int)
+
+
+for index, _ in WordCount.submit({"documents": ["a b"]}).as_completed():
+    assert_type(index, int)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,30 +18,7 @@ from fanout.stages import conclude, run_process
 from tests.tasks import FailingTask
 
 from .tasks import Numbers
-from .world import World
-
-
-@contextmanager
-def worker(world: World) -> Iterator[None]:
-    """Run waiting messages in a thread until the block ends."""
-    ended = threading.Event()
-
-    def work() -> None:
-        runtime = world.process()
-        while not ended.is_set():
-            if world.dispatcher.waiting:
-                world.dispatcher.deliver(runtime)
-            else:
-                ended.wait(0.001)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(30)
-        assert not thread.is_alive()
+from .world import World, worker
 
 
 def test_get_waits_for_the_value(world: World) -> None:

@@ -34,7 +34,7 @@ def test_the_important_modules_are_checked() -> None:
     """The modules with the most important waits are among those that are checked."""
     names = {str(path.relative_to(ROOT)) for path in MODULES}
     assert {
-        "fanout/job.py",
+        "fanout/waiting/steps.py",
         "fanout/engines/celery/dispatcher.py",
         "storage/s3/boto3_store.py",
         "storage/packs.py",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from fanout import Config, ForkJoinTask
@@ -97,3 +99,26 @@ class World:
     def refs(self) -> list[ChunkRef]:
         """Refs of all chunks sent so far."""
         return [message.ref for message in self.dispatcher.chunks]
+
+
+@contextmanager
+def worker(world: World) -> Iterator[None]:
+    """Run waiting messages in a thread until the block ends."""
+    ended = threading.Event()
+
+    def work() -> None:
+        runtime = world.process()
+        while not ended.is_set():
+            if world.dispatcher.waiting:
+                world.dispatcher.deliver(runtime)
+            else:
+                ended.wait(0.001)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(30)
+        assert not thread.is_alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Generic
@@ -156,7 +157,15 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
     """
     errors: list[BaseException] = []
     # A separate runtime, so that `errors` has the exceptions of this setup only.
-    own = Runtime(runtime.store, runtime.config, runtime.dispatcher, tasks=runtime.tasks, on_error=errors.append)
+    own = Runtime(
+        runtime.store,
+        runtime.config,
+        runtime.dispatcher,
+        tasks=runtime.tasks,
+        on_error=errors.append,
+        # An event loop that stops reading a stream cancels it.
+        is_stop=lambda error: isinstance(error, KeyboardInterrupt | CancelledError),
+    )
     job, is_new = create_job(own, job_id, submission.intent(now=runtime.now))
     if not is_new and _is_set_up(own, job):
         return job.launch_id

@@ -1,0 +1,65 @@
+"""A progress bar drawn by rich. The only module that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from ..progress import JobState, Progress, format_seconds
+
+LABEL_WIDTH = 16
+BAR_WIDTH = 20
+"""Characters of the label and of the bar, so that all fits 80 columns."""
+
+COLORS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
+
+
+def draw(label: str, file: TextIO) -> AbstractContextManager[Callable[[Progress], object]] | None:
+    """Return a bar to draw on; None if the file is no terminal and this is no notebook.
+
+    Args:
+        label: The words before the bar.
+        file: Where to draw.
+    """
+    console = Console(file=file)
+    return _draw(label, console) if console.is_terminal or console.is_jupyter else None
+
+
+@contextmanager
+def _draw(label: str, console: Console) -> Iterator[Callable[[Progress], object]]:
+    with Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(BAR_WIDTH),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        console=console,
+        refresh_per_second=4,
+    ) as bars:
+        task = bars.add_task(label[:LABEL_WIDTH], total=None, text="")
+
+        def show(progress: Progress) -> None:
+            bars.update(task, total=progress.items, completed=progress.items_done or 0, text=_describe(progress))
+
+        yield show
+
+
+def _describe(progress: Progress) -> str:
+    """Return what comes after the bar, in rich's markup."""
+    parts = []
+    if progress.items is None or progress.state not in (JobState.PROCESSING, JobState.SUCCEEDED):
+        color = COLORS.get(progress.state)
+        parts.append(f"[{color}]{progress.state}[/]" if color else str(progress.state))
+    if progress.items is not None:
+        parts.append(f"{progress.items_done:,}/{progress.items:,}")
+    if progress.items_failed:
+        parts.append(f"[red]{progress.items_failed:,} failed[/]")
+    if progress.items_per_s is not None:
+        parts.append(f"{progress.items_per_s:,.3g}/s")
+    if progress.left_s is not None:
+        parts.append(f"{format_seconds(progress.left_s)} left")
+    return "  ".join(parts)
