@@ -37,19 +37,23 @@ def read_intent(store: ObjectStore, job_id: str) -> Intent:
     return intent
 
 
-def job_ids(store: ObjectStore) -> Iterator[str]:
+def job_ids(store: ObjectStore, *, after: str | None = None) -> Iterator[str]:
     """Yield the ids of the jobs in the store, in the order of keys. One request per job.
 
     Skips names that are no job ids.
+
+    Args:
+        store: The store.
+        after: Yield only ids that come after this one.
     """
-    after = keys.JOBS_PREFIX
+    # "0" is the character after "/": every key of a job sorts before it.
+    start = keys.JOBS_PREFIX if after is None else f"{keys.JOBS_PREFIX}{after}0"
     while True:
-        info = next(iter(store.list(keys.JOBS_PREFIX, start_after=after)), None)
+        info = next(iter(store.list(keys.JOBS_PREFIX, start_after=start)), None)
         if info is None:
             return
         job_id = info.key.removeprefix(keys.JOBS_PREFIX).partition("/")[0]
-        # "0" is the character after "/": every key of this job sorts before it.
-        after = f"{keys.JOBS_PREFIX}{job_id}0"
+        start = f"{keys.JOBS_PREFIX}{job_id}0"
         if keys.is_id(job_id):
             yield job_id
 
