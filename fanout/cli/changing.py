@@ -10,7 +10,6 @@ import click
 from ..errors import JobNotFound
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .following import ENDED
 from .loading import with_extension
 from .output import json_option, print_document, print_line, status_line
 from .values import job_id_argument, parse_job_id, parse_share
@@ -69,14 +68,15 @@ def remove(extension: Extension, /, job_ids: tuple[str, ...], yes: bool, as_json
     One request per 1,000 objects to list them, and as many to delete them. With --json, prints a line per job.
     """
     for job_id in job_ids:
-        state = extension.job(job_id).state
-        if state not in ENDED:
-            message = f"job {job_id} is {state}: `fanout jobs cancel {job_id}` first. Nothing was removed"
+        job = extension.job(job_id)
+        if not job.ready:
+            message = f"job {job_id} is {job.state}: `fanout jobs cancel {job_id}` first. Nothing was removed"
             raise CommandError(message, ExitCode.REFUSED)
     if not yes:
-        if not sys.stdin.isatty():
+        if not _has_terminal():
             raise CommandError("there is no terminal to ask: --yes removes without a question", ExitCode.USAGE)
-        click.confirm(f"Remove {', '.join(job_ids)}?", abort=True, err=True)
+        if not click.confirm(f"Remove {', '.join(job_ids)}?", err=True):
+            raise CommandError("nothing was removed", ExitCode.INTERRUPTED)
     for number, job_id in enumerate(job_ids):
         with status_line(f"removing {job_id}, {number + 1:,} of {len(job_ids):,}"):
             objects = extension.job(job_id).remove()
@@ -86,6 +86,10 @@ def remove(extension: Extension, /, job_ids: tuple[str, ...], yes: bool, as_json
             print_line({"job_id": job_id, "action": "removed", "objects": objects})
         else:
             click.echo(f"{job_id}  removed, {objects:,} objects")
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _print_change(job_id: str, action: str, text: str, *, as_json: bool) -> None:

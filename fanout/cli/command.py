@@ -77,10 +77,10 @@ class RootGroup(Group):
             if ctx.meta.get(_DEBUG) and error.__cause__ is not None:
                 click.echo(traceback.format_exc(), err=True)
             raise
-        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.exceptions.Exit, BrokenPipeError):
             # Click ends quietly when the reader of the output has gone.
             raise
-        except KeyboardInterrupt:
+        except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:

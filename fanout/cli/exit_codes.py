@@ -9,7 +9,6 @@ from storage import CorruptObject, ObjectNotFound, StorageError
 from ..errors import (
     BrokerUnavailable,
     FanoutError,
-    InvalidInput,
     JobConflict,
     JobFailed,
     JobNotFound,
@@ -63,8 +62,6 @@ def describe(error: Exception) -> str:
         job_id, task, step, reason, chunk, item, attempts, traceback_text = error.args
         text = str(JobFailed(job_id, task, step, reason, chunk, item, attempts))
         return f"{text}. --debug shows the traceback of the step" if traceback_text else text
-    if isinstance(error, InvalidInput):
-        return f"the input does not fit the task. {error}"
     if exit_code_of(error) is ExitCode.DEFECT:
         reason = f"{type(error).__name__}: {error}"
         return f"an error that fanout does not expect: {reason}. Run it with --debug, and report the traceback"

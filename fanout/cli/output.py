@@ -78,7 +78,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for index, head in enumerate(columns):
         widest = max([len(head), *(len(row[index]) for row in rows)])
         is_last = index == len(columns) - 1
@@ -147,12 +147,12 @@ def status_line(text: str = "") -> Iterator[StatusLine]:
 
 
 def format_age(at: float, *, now: float | None = None) -> str:
-    """Return how long ago a time was, in one unit: `5 s`, `3 min`, `2 h`, `4 d`."""
+    """Return how long ago a time was, in one unit: `5s`, `3m`, `2h`, `4d`."""
     seconds = max(0.0, (time.time() if now is None else now) - at)
-    for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= length_s:
-            return f"{seconds // length_s:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{seconds // length_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 def format_time(at: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -59,8 +58,10 @@ def results(extension: Extension, /, job_id: str, limit: int | None, follow: boo
         else:
             click.echo(str(result) if isinstance(result, FailedItem) else repr(result))
         printed = index + 1
+    if follow or printed == limit:
+        return
     progress = job.progress()
-    if not follow and printed < (limit or math.inf) and progress.fraction != 1.0:
+    if progress.fraction != 1.0:
         missing = f"the results from {printed} on are not" if printed else "no result is"
         note(f"The job is {progress.state}, and {missing} there.")
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fanout import Job
-from fanout.cli import following, main, upkeep
+from fanout.cli import changing, following, main, upkeep
 from fanout.engines.celery import extension_of
 from fanout.progress import JobState
 from fanout.records.ledger import job_ids
@@ -28,8 +28,8 @@ def _store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
 
 
-def command(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["jobs", "-A", "tests.unit.cli_app:app", *arguments])
+def command(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["jobs", "-A", "tests.unit.cli_app:app", *arguments], input=text)
 
 
 def sweep(*arguments: str) -> Result:
@@ -225,7 +225,7 @@ def test_failures_are_printed() -> None:
     assert command("failures", "order-2").stderr == "no item has failed\n"
 
 
-def test_remove_deletes_only_jobs_that_have_ended() -> None:
+def test_remove_deletes_only_jobs_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """`remove` asks, refuses jobs that run before it deletes any, and leaves nothing of the others."""
     run(["1"], "order-1")
     job_id = launch()
@@ -233,6 +233,9 @@ def test_remove_deletes_only_jobs_that_have_ended() -> None:
     assert (refused.exit_code, f"fanout jobs cancel {job_id}" in refused.stderr) == (6, True)
     unasked = command("remove", "order-1")
     assert (unasked.exit_code, "--yes removes without a question" in unasked.stderr) == (2, True)
+    monkeypatch.setattr(changing, "_has_terminal", lambda: True)
+    for answer in ("n\n", ""):
+        assert command("remove", "order-1", text=answer).exit_code == 130
     removed = command("remove", "order-1", "--yes", "--json")
     assert json.loads(removed.stdout)["action"] == "removed"
     assert list(job_ids(extension_of(cli_app.app).runtime.store)) == [job_id]
