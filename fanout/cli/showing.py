@@ -63,7 +63,7 @@ class _Row:
 
     @classmethod
     def read(cls, runtime: Runtime, job_id: str) -> _Row | None:
-        """Read a job; None if it was removed meanwhile. About six requests, and one per 1,000 results."""
+        """Read a job; None if it was removed meanwhile. About four requests, and one per 1,000 results."""
         try:
             intent = runtime.job(job_id).intent
             progress = Job[Any](job_id, runtime, launch_id=intent.launch_id).progress()
@@ -104,7 +104,7 @@ class _Row:
 def list_jobs(extension: Extension, /, states: tuple[str, ...], limit: int, after: str | None, as_json: bool) -> None:
     """List the jobs in the store, the latest launch first.
 
-    Reads the first --limit jobs in the order of their ids, at about six requests each and one per 1,000 results.
+    Reads the first --limit jobs in the order of their ids, at about five requests each and one per 1,000 results.
     --state picks among these.
     """
     runtime = extension.runtime
