@@ -13,7 +13,7 @@ from ..task import ForkJoinTask
 from .command import Command, CommandError
 from .exit_codes import ExitCode
 from .following import describe_progress, follow
-from .loading import app_option, find_extension, load_extension, load_task
+from .loading import app_option, find_connected, load_extension, load_task
 from .output import json_option, note, print_document, print_value, status_line
 from .values import input_options, parse_job_id, read_input, read_options
 
@@ -75,11 +75,9 @@ def submit(
 
     Without -A, the job goes through the app that the task's module connects.
     """
-    if app is not None:
-        # The app first, so that a task that is declared in the app's own module finds it.
-        load_extension(app)
+    named = load_extension(app) if app is not None else None
     chosen = load_task(task)
-    extension = find_extension(app)
+    extension = named or find_connected()
     values, options = read_input(chosen, input_file, parameter_words), read_options(option_words)
     with status_line("sending the job"), _explain_input(chosen):
         job = chosen.submit(values, job_id=job_id, app=extension.app, **options)

@@ -78,16 +78,14 @@ def load_extension(name: str) -> Extension:
     return celery.extension_of(app)
 
 
-def find_extension(name: str | None) -> Extension:
-    """Return the extension of the app of that name; without a name, of the one that the task's module connected.
+def find_connected() -> Extension:
+    """Return the extension of the app that the task's module has connected.
 
     Raises:
-        CommandError: No name is given, and no app or several are connected.
+        CommandError: No app is connected, or several are.
     """
     from ..engines import celery
 
-    if name is not None:
-        return load_extension(name)
     try:
         return celery.extension_of()
     except ConfigError as error:
