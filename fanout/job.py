@@ -130,27 +130,28 @@ class Job(Generic[R]):
             return Progress(state, done, None, None, failed)
         return Progress(state, done, manifest.chunks, manifest.items, failed)
 
-    def watch(self, timeout: float | None = None) -> Feed[Progress]:
+    def watch(self, timeout: float | None = None, *, sweeping: bool = False) -> Feed[Progress]:
         """Return an iterable of the job's progress, whenever it has changed, until the job has ended.
 
         `for` and `async for` take it. The last progress says how the job ended; the loop does not raise a failure of
         the job. One request a second, whatever the size of the job. A job of more than 1,000 objects with results is
-        listed page by page, so its numbers may lag when the caller begins to watch. This caller does not sweep.
+        listed page by page, so its numbers may lag when the caller begins to watch.
 
         Args:
             timeout: Seconds to watch at most; None for as long as the job takes.
+            sweeping: Whether this caller sends the missing messages of a job without progress, as `get` does.
 
         Raises:
             JobTimeout: From the iterator: the job has not ended in time. It goes on.
             JobNotFound: From the iterator: the store has no such job.
         """
-        return Feed(self._view, watch, timeout_s=timeout, dutiful=False)
+        return Feed(self._view, watch, timeout_s=timeout, dutiful=sweeping)
 
     def progress_bar(self, file: TextIO | None = None) -> ProgressBar:
         """Return a progress bar that a thread draws while a `with` block runs: `with job.progress_bar(): …`.
 
-        rich draws it in a terminal or a notebook (extra `progress`). Elsewhere, and without rich, a line is printed
-        every ten seconds. One request a second. A store that does not answer stops the bar, and not the block.
+        rich draws it in a terminal or a notebook. Elsewhere a line is printed every ten seconds. One request a
+        second. A store that does not answer stops the bar, and not the block.
 
         Args:
             file: Where to draw; standard error if not given.

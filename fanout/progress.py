@@ -65,7 +65,8 @@ class Progress:
         """Describe the progress in a line: `processing, 120 of 600 items (20 %), 2 failed, 14.2 items/s, 34 s left`."""
         parts = [str(self.state)]
         if self.fraction is not None:
-            parts.append(f"{self.items_done:,} of {self.items:,} items ({self.fraction:.0%})".replace("%", " %"))
+            # Cut, and not rounded: 100 % means all.
+            parts.append(f"{self.items_done:,} of {self.items:,} items ({int(100 * self.fraction)} %)")
         if self.items_failed:
             parts.append(f"{self.items_failed:,} failed")
         if self.items_per_s is not None:

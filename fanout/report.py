@@ -103,21 +103,23 @@ class JobReport:
 
     def lines(self) -> list[str]:
         """Return the report for a terminal, a line per entry."""
-        lines = [
-            f"state          {self.state}" + (f" in generation {self.generation}" if self.generation else ""),
-            f"chunks         {self.chunks:,} of {self.items:,} items"
-            + (f", {self.items_failed:,} of which failed" if self.items_failed else ""),
-            f"in the store   {format_size(self.stored_bytes)} in {self.objects:,} objects "
-            f"(input {format_size(self.input_bytes)})",
+        return [f"{name:<14} {text}" for name, text in self.facts()]
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return the names and texts of the report's entries, for people."""
+        failed = f", {self.items_failed:,} of which failed" if self.items_failed else ""
+        sizes = f"{format_size(self.stored_bytes)} in {self.objects:,} objects"
+        facts = [
+            ("state", str(self.state) + (f" in generation {self.generation}" if self.generation else "")),
+            ("chunks", f"{self.chunks:,} of {self.items:,} items{failed}"),
+            ("in the store", f"{sizes} (input {format_size(self.input_bytes)})"),
         ]
         for name, cost in self.stages.items():
             if cost.runs:
                 total = f", {cost.runs:,} runs of {cost.busy_s:.2f} s together in {cost.workers} processes"
-                lines.append(
-                    f"{name:<14} {cost.wall_s:.2f} s{total if cost.runs > 1 else ''}, "
-                    f"at most {format_size(cost.peak_bytes)} resident"
-                )
-        return lines
+                memory = f"at most {format_size(cost.peak_bytes)} resident"
+                facts.append((name, f"{cost.wall_s:.2f} s{total if cost.runs > 1 else ''}, {memory}"))
+        return facts
 
 
 def chunk_results(job: Job, manifest: Manifest | None = None) -> Iterator[ChunkResult | BatchResult]:

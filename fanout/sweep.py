@@ -227,8 +227,8 @@ class _StalledJob:
 def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
     """Sweep every job in the store, and remove the jobs whose outcome is older than `retention_s`.
 
-    Three requests per job to find and list it, and those of `sweep_job`. Logs and skips a job whose records can't be
-    read. Leaves objects of others alone.
+    Two requests per job to read and list it, those of `job_ids` to find it, and those of `sweep_job`. Logs and skips a
+    job whose records can't be read. Leaves objects of others alone.
 
     Yields:
         The id of each job, and the action on it.

@@ -16,6 +16,9 @@ from .result_ledger import ResultLedger
 
 _LOG = logging.getLogger(__name__)
 
+LISTED_OBJECTS = 1_000
+"""Most objects of one job that the search for the next job lists before it skips the others."""
+
 INLINE_VALUE_BYTES = 256 * 1024
 """Largest value of a join that the outcome itself holds. A larger value is an object of its own."""
 
@@ -37,21 +40,30 @@ def read_intent(store: ObjectStore, job_id: str) -> Intent:
     return intent
 
 
-def job_ids(store: ObjectStore) -> Iterator[str]:
-    """Yield the ids of the jobs in the store, in the order of keys. One request per job.
+def job_ids(store: ObjectStore, *, after: str | None = None) -> Iterator[str]:
+    """Yield the ids of the jobs in the store, in the order of keys.
 
-    Skips names that are no job ids.
+    One request per 1,000 objects, and at most two per job. Skips names that are no job ids.
+
+    Args:
+        store: The store.
+        after: Yield only ids that come after this one.
     """
-    after = keys.JOBS_PREFIX
-    while True:
-        info = next(iter(store.list(keys.JOBS_PREFIX, start_after=after)), None)
-        if info is None:
-            return
-        job_id = info.key.removeprefix(keys.JOBS_PREFIX).partition("/")[0]
-        # "0" is the character after "/": every key of this job sorts before it.
-        after = f"{keys.JOBS_PREFIX}{job_id}0"
-        if keys.is_id(job_id):
-            yield job_id
+    # "0" is the character after "/": every key of a job sorts before it.
+    start: str | None = keys.JOBS_PREFIX if after is None else f"{keys.JOBS_PREFIX}{after}0"
+    while start is not None:
+        listing = store.list(keys.JOBS_PREFIX, start_after=start)
+        start, current, seen = None, "", 0
+        for info in listing:
+            job_id = info.key.removeprefix(keys.JOBS_PREFIX).partition("/")[0]
+            if job_id != current:
+                current, seen = job_id, 0
+                if keys.is_id(job_id):
+                    yield job_id
+            seen += 1
+            if seen == LISTED_OBJECTS:
+                start = f"{keys.JOBS_PREFIX}{job_id}0"
+                break
 
 
 class Ledger(ResultLedger):

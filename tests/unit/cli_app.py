@@ -1,4 +1,4 @@
-"""A connected Celery app for the tests of the command line; its store comes from the environment."""
+"""Celery apps and tasks for the tests of the command line; the store comes from the environment."""
 
 from celery import Celery
 
@@ -7,3 +7,20 @@ import fanout
 app = Celery("cli", broker="memory://", set_as_current=False)
 fanout.connect(app)
 unconnected = Celery("unconnected", broker="memory://", set_as_current=False)
+
+
+class Fragile(fanout.ForkJoinTask):
+    """Makes integers of texts, each in a chunk of its own, and adds them."""
+
+    input_schema = {"texts": {"type": "list", "required": True}, "title": {"type": "string"}}
+    chunk_items = 1
+    max_attempts = 1
+
+    def setup(texts):
+        return [{"text": text} for text in texts]
+
+    def process(text):
+        return int(text)
+
+    def join(numbers, title="total"):
+        return {title: sum(numbers.good())}

@@ -17,7 +17,7 @@ from fanout.records.models import Attempt, AttemptState, Continuation, Note, Out
 from fanout.removal import remove_job
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep, sweep_job
-from storage import MemoryStore
+from storage import CountingStore, MemoryStore
 
 from .tasks import Numbers, Words
 from .world import World
@@ -313,6 +313,21 @@ def test_ids_that_sort_around_the_slash_are_all_found() -> None:
     found = list(job_ids(store))
     assert sorted(found) == sorted(IDS)
     assert found == sorted(IDS, key=lambda job_id: f"{job_id}/")
+
+
+def test_small_jobs_share_a_listing_and_a_large_one_is_skipped() -> None:
+    """Jobs of a few objects are found by one request per 1,000 objects, and a job of any size by two at most."""
+    store = CountingStore(MemoryStore())
+    for number in range(100):
+        store.put(f"_jobs/small-{number:02}/intent", b"")
+    assert len(list(job_ids(store))) == 100
+    assert store.requests["list"] == 1
+    for number in range(5_000):
+        store.put(f"_jobs/large/launch/{number:04}", b"")
+    store.reset()
+    assert list(job_ids(store))[:2] == ["large", "small-00"]
+    assert store.requests["list"] == 2
+    assert next(job_ids(store, after="large")) == "small-00"
 
 
 def test_a_sweep_of_all_jobs_continues_each(world: World) -> None:
