@@ -69,7 +69,7 @@ class Progress:
         if self.items_failed:
             parts.append(f"{self.items_failed:,} failed")
         if self.items_per_s is not None:
-            parts.append(f"{self.items_per_s:,.3g} items/s")
+            parts.append(f"{format_rate(self.items_per_s)} items/s")
         if self.left_s is not None:
             parts.append(f"{format_seconds(self.left_s)} left")
         return ", ".join(parts)
@@ -78,6 +78,11 @@ class Progress:
         """Return a bar and the line of `str` for a notebook."""
         value = "" if self.fraction is None else f' value="{self.fraction:.4f}"'
         return f'<progress max="1"{value} style="width: 20em"></progress> {escape(str(self))}'
+
+
+def format_rate(rate: float) -> str:
+    """Return a rate as text, to three digits or to whole numbers: `0.25`, `14.2` or `1,420`."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def format_seconds(seconds: float) -> str:
