@@ -36,6 +36,7 @@ class Progress:
         items_per_s: Items done in a second, as a caller that watches the job has measured it over the last half minute;
             None if it is not known.
         left_s: Seconds until all chunks are done at that rate; None if it is not known.
+        is_partial: Whether a caller that watches the job has not listed all results yet, so that more may be done.
     """
 
     state: JobState
@@ -45,6 +46,7 @@ class Progress:
     items_failed: int = 0
     items_per_s: float | None = None
     left_s: float | None = None
+    is_partial: bool = False
 
     @property
     def fraction(self) -> float | None:
@@ -65,7 +67,8 @@ class Progress:
         """Describe the progress in a line: `processing, 120 of 600 items (20 %), 2 failed, 14.2 items/s, 34 s left`."""
         parts = [str(self.state)]
         if self.fraction is not None:
-            parts.append(f"{self.items_done:,} of {self.items:,} items ({self.fraction:.0%})".replace("%", " %"))
+            least = "at least " if self.is_partial else ""
+            parts.append(f"{least}{self.items_done:,} of {self.items:,} items ({self.fraction:.0%})".replace("%", " %"))
         if self.items_failed:
             parts.append(f"{self.items_failed:,} failed")
         if self.items_per_s is not None:

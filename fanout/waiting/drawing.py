@@ -55,7 +55,8 @@ def _describe(progress: Progress) -> str:
         color = COLORS.get(progress.state)
         parts.append(f"[{color}]{progress.state}[/]" if color else str(progress.state))
     if progress.items is not None:
-        parts.append(f"{_shorten(progress.items_done or 0)}/{_shorten(progress.items)}")
+        least = "≥" if progress.is_partial else ""
+        parts.append(f"{least}{_shorten(progress.items_done or 0)}/{_shorten(progress.items)}")
     if progress.items_failed:
         parts.append(f"[red]{_shorten(progress.items_failed)} failed[/]")
     if progress.items_per_s is not None:
