@@ -135,7 +135,7 @@ class Job(Generic[R]):
 
         `for` and `async for` take it. The last progress says how the job ended; the loop does not raise a failure of
         the job. One request a second, whatever the size of the job. A job of more than 1,000 objects with results is
-        listed page by page, so its numbers may lag when the caller begins to watch.
+        listed page by page, and its progress is partial (`is_partial`) until all pages were listed once.
 
         Args:
             timeout: Seconds to watch at most; None for as long as the job takes.

@@ -36,6 +36,7 @@ class Progress:
         items_per_s: Items done in a second, as a caller that watches the job has measured it over the last half minute;
             None if it is not known.
         left_s: Seconds until all chunks are done at that rate; None if it is not known.
+        is_partial: Whether a caller that watches the job has not listed all results yet, so that more may be done.
     """
 
     state: JobState
@@ -45,6 +46,7 @@ class Progress:
     items_failed: int = 0
     items_per_s: float | None = None
     left_s: float | None = None
+    is_partial: bool = False
 
     @property
     def fraction(self) -> float | None:
@@ -65,12 +67,14 @@ class Progress:
         """Describe the progress in a line: `processing, 120 of 600 items (20 %), 2 failed, 14.2 items/s, 34 s left`."""
         parts = [str(self.state)]
         if self.fraction is not None:
+            least = "at least " if self.is_partial else ""
             # Cut, and not rounded: 100 % means all.
-            parts.append(f"{self.items_done:,} of {self.items:,} items ({int(100 * self.fraction)} %)")
+            share = int(100 * self.fraction)
+            parts.append(f"{least}{self.items_done:,} of {self.items:,} items ({share} %)")
         if self.items_failed:
             parts.append(f"{self.items_failed:,} failed")
         if self.items_per_s is not None:
-            parts.append(f"{self.items_per_s:,.3g} items/s")
+            parts.append(f"{format_rate(self.items_per_s)} items/s")
         if self.left_s is not None:
             parts.append(f"{format_seconds(self.left_s)} left")
         return ", ".join(parts)
@@ -79,6 +83,11 @@ class Progress:
         """Return a bar and the line of `str` for a notebook."""
         value = "" if self.fraction is None else f' value="{self.fraction:.4f}"'
         return f'<progress max="1"{value} style="width: 20em"></progress> {escape(str(self))}'
+
+
+def format_rate(rate: float) -> str:
+    """Return a rate as text, to three digits or to whole numbers: `0.25`, `14.2` or `1,420`."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -26,6 +26,9 @@ THREADS = 8
 SWEEPERS = 2
 """Threads that sweep for them. They may hang while the broker does, so they make no other requests."""
 
+HINTED_CALLERS = 10
+"""Callers of a process that log a hint if no worker begins their job. In a crowd most jobs wait in a queue."""
+
 POLLS_PER_S = 200
 """Polls of all these callers together, in a second. A caller among 1,000 polls every five seconds."""
 
@@ -40,10 +43,11 @@ class _Process:
         self._lock = threading.Lock()
         self._callers = 0
 
-    def enter(self) -> None:
-        """Count one caller more."""
+    def enter(self) -> int:
+        """Count one caller more, and return how many there are."""
         with self._lock:
             self._callers += 1
+            return self._callers
 
     def leave(self) -> None:
         """Count one caller less."""
@@ -97,13 +101,13 @@ async def run_steps_async(
         view,
         timeout_s=timeout_s,
         dutiful=dutiful,
+        hints=process.enter() <= HINTED_CALLERS,
         # A listener would need a connection for each caller.
         listens=False,
         start=partial(process.sweep, is_wanted=lambda: is_waiting),
     )
-    steps = make_steps(view, wait)
-    process.enter()
     try:
+        steps = make_steps(view, wait)
         while (step := await process.call(partial(wait.call, partial(next, steps, None)))) is not None:
             if isinstance(step, Pause):
                 await asyncio.sleep(min(max(step.wish_s, process.least_pause_s), step.left_s))

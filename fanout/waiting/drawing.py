@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from ..progress import JobState, Progress, format_seconds
+from ..progress import JobState, Progress, format_rate, format_seconds
 
-LABEL_WIDTH = 16
+LABEL_WIDTH = 14
 BAR_WIDTH = 20
-"""Characters of the label and of the bar, so that all fits 80 columns."""
+"""Most characters of the label and of the bar. The bar shrinks where 80 columns are too few."""
 
 COLORS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 
@@ -23,7 +23,7 @@ def draw(label: str, file: TextIO) -> AbstractContextManager[Callable[[Progress]
     """Return a bar to draw on; None if the file is no terminal and this is no notebook.
 
     Args:
-        label: The words before the bar.
+        label: What is drawn, in words. The first word is drawn before the bar.
         file: Where to draw.
     """
     console = Console(file=file)
@@ -40,7 +40,7 @@ def _draw(label: str, console: Console) -> Iterator[Callable[[Progress], object]
         console=console,
         refresh_per_second=4,
     ) as bars:
-        task = bars.add_task(label[:LABEL_WIDTH], total=None, text="")
+        task = bars.add_task(label.split()[0][:LABEL_WIDTH], total=None, text="")
 
         def show(progress: Progress) -> None:
             bars.update(task, total=progress.items, completed=progress.items_done or 0, text=_describe(progress))
@@ -55,11 +55,19 @@ def _describe(progress: Progress) -> str:
         color = COLORS.get(progress.state)
         parts.append(f"[{color}]{progress.state}[/]" if color else str(progress.state))
     if progress.items is not None:
-        parts.append(f"{progress.items_done:,}/{progress.items:,}")
+        least = "≥" if progress.is_partial else ""
+        parts.append(f"{least}{_shorten(progress.items_done or 0)}/{_shorten(progress.items)}")
     if progress.items_failed:
-        parts.append(f"[red]{progress.items_failed:,} failed[/]")
+        parts.append(f"[red]{_shorten(progress.items_failed)} failed[/]")
     if progress.items_per_s is not None:
-        parts.append(f"{progress.items_per_s:,.3g}/s")
+        parts.append(f"{format_rate(progress.items_per_s)}/s")
     if progress.left_s is not None:
         parts.append(f"{format_seconds(progress.left_s)} left")
     return "  ".join(parts)
+
+
+def _shorten(number: int) -> str:
+    """Return a number in at most six characters: `9,999`, `120k` or `1.25M`."""
+    if number < 10_000:
+        return f"{number:,}"
+    return f"{number / 1_000:.0f}k" if number < 1_000_000 else f"{number / 1_000_000:.2f}M"

@@ -21,6 +21,7 @@ class ResultScan:
         done: Number of chunks seen done.
         items_failed: Number of their items that failed.
         at_end: Whether the last page ended a round, so that the next one begins anew.
+        has_gone_round: Whether a round has ended, so that no result of before it was missed.
     """
 
     def __init__(self, manifest: Manifest, *, read_shares: bool) -> None:
@@ -30,7 +31,7 @@ class ResultScan:
         self._next = 0
         self.done = 0
         self.items_failed = 0
-        self.at_end = False
+        self.at_end = self.has_gone_round = False
 
     @property
     def is_complete(self) -> bool:
@@ -51,5 +52,6 @@ class ResultScan:
             self.items_failed += entry.failed
         following = -1 if page.next_chunk is None else self._seen.find(0, page.next_chunk)
         self.at_end = following < 0
+        self.has_gone_round |= self.at_end
         self._next = max(self._seen.find(0), 0) if self.at_end else following
         return new

@@ -40,6 +40,7 @@ class Wait:
         view: The job.
         timeout_s: Seconds until JobTimeout; None for never.
         dutiful: Whether to sweep the job and to log the hint.
+        hints: Whether to log the hint, if dutiful.
         listens: Whether `listening` makes a listener.
         start: Runs a sweep in the background; a new thread if not given.
 
@@ -53,12 +54,14 @@ class Wait:
         *,
         timeout_s: float | None = None,
         dutiful: bool = True,
+        hints: bool = True,
         listens: bool = True,
         start: Callable[[Callable[[], None]], object] = start_thread,
     ) -> None:
         self._view = view
         self._timeout_s = timeout_s
         self._dutiful = dutiful
+        self._hints = hints
         self._listens = listens
         self._began_at = self._news_at = self._swept_at = time.monotonic()
         self._sweeping = BackgroundSweep(view.runtime, view.job_id, start=start)
@@ -130,10 +133,11 @@ class Wait:
     def _do_duties(self, now: float) -> None:
         job = self._view.open()
         runtime = self._view.runtime
-        if self._hint is None:
+        if self._hint is None and self._hints:
             self._hint = NoWorkerHint(runtime, job)
         if now - self._swept_at >= runtime.config.stall_s / 2 or (job.deadline_at and runtime.now() > job.deadline_at):
             self._sweeping.start()
             self._swept_at = now
         self._sweeping.check()
-        self._hint.check()
+        if self._hint is not None:
+            self._hint.check()

@@ -27,7 +27,7 @@ def watch(view: JobView, wait: Wait) -> Steps[Progress]:
     """Give the job's progress whenever it has changed, until the job has ended. One request per second.
 
     The first progress takes four requests, and the last one up to two more. A job of more than 1,000 objects with
-    results is listed page by page, so the number of chunks done may lag when the caller begins to watch.
+    results is listed page by page, and the progress is partial until all pages were listed once.
     """
     observer = Observer(view)
     last = None
@@ -96,7 +96,8 @@ class Observer:
             return Progress(JobState.JOINING, done, chunks, items, failed, self._meter.rate)
         rate = self._meter.rate
         left_s = items * (1 - done / chunks) / rate if rate else None
-        return Progress(JobState.PROCESSING, done, chunks, items, failed, rate, left_s)
+        is_partial = scan is None or not scan.has_gone_round
+        return Progress(JobState.PROCESSING, done, chunks, items, failed, rate, left_s, is_partial)
 
     @property
     def _current_scan(self) -> ResultScan | None:

@@ -23,9 +23,9 @@ from fanout.cli.output import to_json
 from fanout.engines.celery import extension_of
 from fanout.engines.celery.dispatcher import CeleryDispatcher
 from storage import BucketNotFound, StorageDenied, StorageUnavailable
+from tests.stores import ScriptedStore
 
 from . import cli_app
-from .stores import ScriptedStore
 
 TASK = "tests.unit.cli_app:Fragile"
 APP = "tests.unit.cli_app:app"
