@@ -21,6 +21,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
         "Rename that module, or put it behind fanout's on sys.path."
     )
 
+from . import sources
 from .config.settings import RECOMMENDED, Config, Options
 from .errors import (
     BrokerUnavailable,
@@ -86,6 +87,7 @@ __all__ = [
     "fork_join",
     "register_type",
     "resolve",
+    "sources",
 ]
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import cerberus
 
 from ..errors import DeclarationError, InvalidInput
+from ..sources import Source
 from .elements import (
     COUNTED,
     EACH,
@@ -34,6 +35,8 @@ _BETWEEN_FIELDS: Final = frozenset({"dependencies", "excludes", "default_setter"
 _VALUES: Final = frozenset({"allowed", "forbidden", "contains", "default", "meta", "regex", "type"})
 """Rules whose constraints contain no rules."""
 _RENAMING: Final = frozenset({"rename", "rename_handler"})
+_TYPES: Final = {"source": cerberus.TypeDefinition("source", (Source,), ())}
+"""Types of fanout's own values, as a schema names them."""
 
 
 class InputSchema:
@@ -324,12 +327,22 @@ class InputSchema:
         return InvalidInput(self._owner, {"input": [f"can't be checked: {type(error).__name__}: {text}"]})
 
 
+class _Validator(cerberus.Validator):  # type: ignore[misc]
+    """Cerberus' validator, with the types of fanout's own values."""
+
+    types_mapping = {**cerberus.Validator.types_mapping, **_TYPES}
+
+
 def _check_class(owner: str, validator: object) -> Any:
     if validator is None:
-        return cerberus.Validator
+        return _Validator
     if not isinstance(validator, type) or not issubclass(validator, cerberus.Validator):
         raise DeclarationError(f"{owner}: validator must be a subclass of cerberus.Validator, not {validator!r:.80}")
-    return validator
+    known: Mapping[str, Any] = getattr(validator, "types_mapping", {})
+    if _TYPES.keys() <= known.keys():
+        return validator
+    types = {**_TYPES, **known}
+    return type(validator.__name__, (validator,), {"types_mapping": types, "__module__": validator.__module__})
 
 
 def _copy(value: Any) -> Any:
