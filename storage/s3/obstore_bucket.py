@@ -127,8 +127,10 @@ class ObstoreBucket(Bucket):
     def _find_error(self, error: BaseException) -> Callable[..., StorageError] | None:
         """Return the class of this package's error for one of obstore's; None for an error that is not obstore's."""
         text = str(error)
+        if "<Code>NoSuchBucket</Code>" in text:
+            return BucketNotFound
         if isinstance(error, FileNotFoundError):
-            return BucketNotFound if "NoSuchBucket" in text else ObjectNotFound
+            return ObjectNotFound
         if isinstance(error, PreconditionError) or "416 Range Not Satisfiable" in text or "InvalidRange" in text:
             return ObjectChanged
         if type(error).__name__ == "AlreadyExistsError":
