@@ -21,6 +21,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
         "Rename that module, or put it behind fanout's on sys.path."
     )
 
+from . import sources
 from .config.settings import RECOMMENDED, Config, Options
 from .declaration.value_types import register_type
 from .errors import (
@@ -30,12 +31,17 @@ from .errors import (
     FanoutError,
     InvalidInput,
     InvalidItem,
+    InvalidLocation,
     JobCancelled,
     JobConflict,
     JobFailed,
     JobNotFound,
     JobTimeout,
+    NotAllowed,
     RetryRefused,
+    SourceChanged,
+    SourceDamaged,
+    SourceMissing,
     UnknownTask,
 )
 from .job import Job
@@ -60,6 +66,7 @@ __all__ = [
     "ForkJoinTask",
     "InvalidInput",
     "InvalidItem",
+    "InvalidLocation",
     "Job",
     "JobCancelled",
     "JobConflict",
@@ -67,16 +74,21 @@ __all__ = [
     "JobNotFound",
     "JobState",
     "JobTimeout",
+    "NotAllowed",
     "Options",
     "Progress",
     "Results",
     "RetryRefused",
+    "SourceChanged",
+    "SourceDamaged",
+    "SourceMissing",
     "UnknownTask",
     "attach",
     "connect",
     "fork_join",
     "register_type",
     "resolve",
+    "sources",
 ]
 
 

@@ -18,6 +18,7 @@ from .clock import StoreClock
 from .config.settings import Config, Options
 from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound, is_transient
+from .external.access import Access
 from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
@@ -180,6 +181,7 @@ class Runtime:
         listener: Returns, for a job id, the completion listener of a waiting caller.
         debouncer: Runs deferred work when this process is idle. Without it, work is not deferred.
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
+        access: The access of steps to external objects; if not given, that of a worker with these settings.
     """
 
     def __init__(
@@ -195,6 +197,7 @@ class Runtime:
         listener: Callable[[str], AbstractContextManager[CompletionListener]] | None = None,
         debouncer: Debouncer | None = None,
         check_wait: Callable[[str], None] | None = None,
+        access: Access | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -206,6 +209,7 @@ class Runtime:
         self.listener = listener or (lambda job_id: nullcontext(PollingOnly()))
         self.debouncer = debouncer
         self.check_wait = check_wait or (lambda job_id: None)
+        self.access = access if access is not None else Access.of_worker(config)
         self.timers = Timers()
         self._clock = StoreClock(store)
         self._jobs: OrderedDict[tuple[str, str, int], CachedJob] = OrderedDict()

@@ -1,4 +1,4 @@
-"""Schemas of tasks' input. The only module that imports Cerberus.
+"""Schemas of tasks' input. Only this module and `validators` import Cerberus.
 
 The same input gives the same normalised document, or the same refusal, in every way of launching: `run`, `submit`, a
 signature, a chain, a list or a stream. Therefore a document is normalised once, when it is complete. Until then the
@@ -27,6 +27,7 @@ from .elements import (
     split_into_batches,
 )
 from .refusals import collect, lighten, sort_paths
+from .validators import check_class
 
 _HANDLERS: Final = ("_validate_", "_check_with_", "_normalize_", "_validator_")
 _BETWEEN_FIELDS: Final = frozenset({"dependencies", "excludes", "default_setter"})
@@ -56,7 +57,7 @@ class InputSchema:
                 subclass of `cerberus.Validator`.
         """
         self._owner = owner
-        self._class = _check_class(owner, validator)
+        self._class = check_class(owner, validator)
         bad = [name for name in schema if not isinstance(name, str) or not name.isidentifier()]
         if bad:
             raise DeclarationError(
@@ -322,14 +323,6 @@ class InputSchema:
         except Exception:
             text = "(it can't be described)"
         return InvalidInput(self._owner, {"input": [f"can't be checked: {type(error).__name__}: {text}"]})
-
-
-def _check_class(owner: str, validator: object) -> Any:
-    if validator is None:
-        return cerberus.Validator
-    if not isinstance(validator, type) or not issubclass(validator, cerberus.Validator):
-        raise DeclarationError(f"{owner}: validator must be a subclass of cerberus.Validator, not {validator!r:.80}")
-    return validator
 
 
 def _copy(value: Any) -> Any:

@@ -26,6 +26,7 @@ from .chunking import chunk_sizes
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again
+from .step import in_step
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ def _run_attempt(
             Heartbeat(runtime.timers, job.ledger, "setup", stall_s=stall_s, by=token, at_once=at_once) as heartbeat,
         ):
             run = _SetupRun(runtime, job, token, heartbeat)
-            run.run(caller_parameters or {})
+            with in_step(runtime, job, "setup"):
+                run.run(caller_parameters or {})
     except BaseException as error:
         if runtime.is_interruption(error):
             raise

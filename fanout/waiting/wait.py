@@ -11,6 +11,7 @@ from storage import StorageUnavailable, within
 
 from ..abc import CompletionListener, PollingOnly
 from ..errors import JobTimeout
+from ..external.context import reading_as
 from ..hints import NoWorkerHint
 from ..sweep import BackgroundSweep, start_thread
 from .steps import Pause
@@ -59,6 +60,7 @@ class Wait:
         start: Callable[[Callable[[], None]], object] = start_thread,
     ) -> None:
         self._view = view
+        self._access = view.runtime.access.as_caller()
         self._timeout_s = timeout_s
         self._dutiful = dutiful
         self._hints = hints
@@ -74,17 +76,9 @@ class Wait:
         Raises:
             JobTimeout: The time is up, and the store has not answered.
         """
-        if self._timeout_s is None:
-            return request()
-        try:
-            with within(self._left_s(self._timeout_s) + LAST_REQUEST_S):
-                return request()
-        except StorageUnavailable as error:
-            if self._left_s(self._timeout_s) > 0:
-                raise
-            raise JobTimeout(
-                f"job {self._view.job_id}: it is not known within {self._timeout_s:g} s whether it ended: {error}"
-            ) from error
+        # What a caller receives, it may read as its own.
+        with reading_as(self._access):
+            return request() if self._timeout_s is None else self._call_within(self._timeout_s, request)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -126,6 +120,17 @@ class Wait:
             quiet_s = max(now - self._news_at, (now - self._began_at) / SLOWDOWN)
             wish_s = min(max(first_s, quiet_s / SLOWDOWN), LAST_POLL_S)
         return Pause(wish_s, left_s)
+
+    def _call_within(self, timeout_s: float, request: Callable[[], T]) -> T:
+        try:
+            with within(self._left_s(timeout_s) + LAST_REQUEST_S):
+                return request()
+        except StorageUnavailable as error:
+            if self._left_s(timeout_s) > 0:
+                raise
+            raise JobTimeout(
+                f"job {self._view.job_id}: it is not known within {timeout_s:g} s whether it ended: {error}"
+            ) from error
 
     def _left_s(self, timeout_s: float) -> float:
         return max(self._began_at + timeout_s - time.monotonic(), 0.0)

@@ -14,6 +14,7 @@ from storage import StorageError
 
 from ...declaration.definition import Declaration
 from ...errors import ConfigError
+from ...external.access import Access
 from ...job import Job, R
 from ...records.failure import Failure
 from ...records.keys import is_id, new_id
@@ -165,6 +166,7 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
         on_error=errors.append,
         # An event loop that stops reading a stream cancels it.
         is_stop=lambda error: isinstance(error, KeyboardInterrupt | CancelledError),
+        access=Access.of_caller(runtime.config),
     )
     job, is_new = create_job(own, job_id, submission.intent(now=runtime.now))
     if not is_new and _is_set_up(own, job):

@@ -1,0 +1,91 @@
+"""The context of a user's step: its job, and its access to external objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .access import Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """The context of a user's step.
+
+    Attributes:
+        access: Its access to external objects.
+        job_id: The job.
+        launch_id: Its launch.
+        generation: Its generation.
+        step: `setup`, `process` or `join`. Combine runs as part of `process`.
+    """
+
+    access: Access
+    job_id: str
+    launch_id: str
+    generation: int
+    step: str
+
+
+_CURRENT: ContextVar[StepContext | None] = ContextVar("fanout_step", default=None)
+_ACCESS: ContextVar[Access | None] = ContextVar("fanout_access", default=None)
+
+
+@contextmanager
+def running(context: StepContext) -> Iterator[None]:
+    """Let everything inside the block run as part of a step. Holds in this thread."""
+    token = _CURRENT.set(context)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+@contextmanager
+def reading_as(access: Access) -> Iterator[None]:
+    """Let values that are decoded inside the block, outside a step, use this access. Holds in this thread."""
+    token = _ACCESS.set(access)
+    try:
+        yield
+    finally:
+        _ACCESS.reset(token)
+
+
+def current_step() -> StepContext | None:
+    """Return the context of the step around this call; None outside a step."""
+    return _CURRENT.get()
+
+
+def current_access() -> Access | None:
+    """Return the access of the step around this call, or else that of `reading_as`; None outside of both."""
+    context = _CURRENT.get()
+    return context.access if context is not None else _ACCESS.get()
+
+
+def find_access(captured: Access | None = None) -> Access:
+    """Return the access that a value uses.
+
+    Args:
+        captured: The access of the step in which the value was decoded, if there was one.
+
+    Returns:
+        That, or the access of the step around this call, or outside a step the access of this process as a caller.
+
+    Raises:
+        ConfigError: A setting of the environment is wrong.
+    """
+    return captured or current_access() or _access_of_caller(_read_environment())
+
+
+def _read_environment() -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(item for item in os.environ.items() if item[0].startswith(("FANOUT_", "AWS_"))))
+
+
+@lru_cache(maxsize=1)
+def _access_of_caller(environment: tuple[tuple[str, str], ...]) -> Access:
+    """Return the access of this process as a caller; the same, with its clients, while the environment is the same."""
+    return Access.of_caller()
