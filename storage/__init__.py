@@ -30,9 +30,10 @@ from .errors import (
     Unencodable,
     UnknownType,
     Unregistrable,
+    UploadGone,
 )
 from .file import FileStore
-from .hashing import checksum, digest
+from .hashing import Digester, checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
@@ -53,6 +54,7 @@ __all__ = [
     "Content",
     "CorruptObject",
     "CountingStore",
+    "Digester",
     "FileStore",
     "Guarantee",
     "GuaranteeBroken",
@@ -78,6 +80,7 @@ __all__ = [
     "Unencodable",
     "UnknownType",
     "Unregistrable",
+    "UploadGone",
     "VerifiedStore",
     "check_key",
     "checksum",
