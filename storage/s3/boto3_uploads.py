@@ -114,7 +114,9 @@ class S3UploadStore(S3Store):
                 )
             except boto.ClientError as error:
                 # Ceph and moto answer 500 if the upload is gone and its key has an object.
-                if code_of(error) not in _GONE and ((status_of(error) or 0) < 500 or self._is_open(client, name, upload_id)):
+                if code_of(error) not in _GONE and (
+                    (status_of(error) or 0) < 500 or self._is_open(client, name, upload_id)
+                ):
                     raise
                 if not self._has_token(client, name, token):
                     raise self._upload_gone(key) from error
