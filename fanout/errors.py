@@ -6,6 +6,11 @@
     ├── InvalidInput       (ValueError)       a job's input does not fit the task's schema
     ├── InvalidItem        (TypeError)        setup yielded an item that process can't take
     ├── UnknownTask        (LookupError)      this process has declared no task of that name
+    ├── InvalidLocation    (ValueError)       a URL or path names no place for external objects
+    ├── NotAllowed         (RuntimeError)     this process may not read or write there
+    ├── SourceMissing      (LookupError)      an object of a source does not exist
+    ├── SourceChanged      (RuntimeError)     an object of a source is not the one that setup saw
+    ├── SourceDamaged      (ValueError)       an object of a source can't be read as what it should be
     ├── BrokerUnavailable  (ConnectionError)  the broker takes no messages
     ├── JobNotFound        (LookupError)      the store holds no job of that id
     ├── JobConflict        (ValueError)       another job has that id already
@@ -61,6 +66,106 @@ class InvalidItem(FanoutError, TypeError):
 
 class UnknownTask(FanoutError, LookupError):
     """This process has declared no task of that name, because it has not imported the task's module."""
+
+
+class InvalidLocation(FanoutError, ValueError):
+    """A URL or path names no place for external objects.
+
+    Attributes:
+        url: The URL or path, shortened and without credentials.
+        flaw: What is wrong with it.
+    """
+
+    def __init__(self, url: str, flaw: str, remedy: str = "") -> None:
+        self.url = url
+        self.flaw = flaw
+        super().__init__(url, flaw, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.url!r}: {self.flaw}. {self.args[2]}".rstrip()
+
+
+class NotAllowed(FanoutError, RuntimeError):
+    """This process may not read or write there, because the location lies below none of its roots.
+
+    Attributes:
+        url: The location.
+        setting: The setting that would allow it: `source_roots` or `sink_roots`.
+        roots: What the setting allows.
+    """
+
+    def __init__(self, url: str, setting: str, roots: Sequence[str]) -> None:
+        self.url = url
+        self.setting = setting
+        self.roots = list(roots)
+        super().__init__(url, setting, self.roots)
+
+    def __str__(self) -> str:
+        current = f"is {', '.join(self.roots)}" if self.roots else "is empty"
+        return (
+            f"this process may not use {self.url}: its setting {self.setting} {current}. Add a root above the "
+            f"location: connect(app, {self.setting}=(…,)), app.conf.fanout_{self.setting}, or "
+            f"FANOUT_{self.setting.upper()}"
+        )
+
+
+class SourceMissing(FanoutError, LookupError):
+    """An object of a source does not exist: it was deleted after it was listed, or its name is wrong.
+
+    Attributes:
+        url: The object.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(url)
+
+    def __str__(self) -> str:
+        return f"{self.url} does not exist: check the name, and that no program deletes it before the job ends"
+
+
+class SourceChanged(FanoutError, RuntimeError):
+    """An object of a source is not the one that setup saw: it was written again, or became shorter.
+
+    Attributes:
+        url: The object.
+        expected: The entity tag that setup saw.
+        found: The entity tag that the object has now; "" if it is not known.
+    """
+
+    def __init__(self, url: str, expected: str, found: str = "") -> None:
+        self.url = url
+        self.expected = expected
+        self.found = found
+        super().__init__(url, expected, found)
+
+    def __str__(self) -> str:
+        found = f"its entity tag is {self.found}" if self.found else "its entity tag or length is another"
+        return (
+            f"{self.url} has changed since setup saw it with the entity tag {self.expected}: {found}. "
+            "Launch the job again, and let no program write the object meanwhile"
+        )
+
+
+class SourceDamaged(FanoutError, ValueError):
+    """An object of a source can't be read as what it should be.
+
+    Attributes:
+        url: The object.
+        offset: The byte at which the flaw lies or its record begins; in compressed objects, of the content. None if
+            it is not known.
+        flaw: What is wrong.
+    """
+
+    def __init__(self, url: str, offset: int | None, flaw: str) -> None:
+        self.url = url
+        self.offset = offset
+        self.flaw = flaw
+        super().__init__(url, offset, flaw)
+
+    def __str__(self) -> str:
+        place = f", byte {self.offset}" if self.offset is not None else ""
+        return f"{self.url}{place}: {self.flaw}"
 
 
 class BrokerUnavailable(FanoutError, ConnectionError):

@@ -22,11 +22,13 @@ from .errors import (
     InvalidKey,
     InvalidStoreUrl,
     MissingPackage,
+    ObjectChanged,
     ObjectExists,
     ObjectNotFound,
     StorageDenied,
     StorageError,
     StorageUnavailable,
+    StorageUnusable,
     Unencodable,
     UnknownType,
     Unregistrable,
@@ -36,10 +38,12 @@ from .file import FileStore
 from .hashing import Digester, checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
-from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
-from .open import create_bucket, open_store, open_verified
+from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
+from .open import create_bucket, open_bucket, open_store, open_verified
 from .packs import PackReader, PackWriter, Slice
+from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
+from .s3.server import S3Server
 from .verified import VerifiedStore
 from .write_once import put_once
 
@@ -47,6 +51,7 @@ __all__ = [
     "COMPRESSIONS",
     "LARGE_BYTES",
     "Body",
+    "Bucket",
     "BucketNotFound",
     "ChangedType",
     "Compression",
@@ -62,21 +67,26 @@ __all__ = [
     "InvalidStoreUrl",
     "MemoryStore",
     "MissingPackage",
+    "ObjectChanged",
     "ObjectExists",
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
     "PackReader",
     "PackWriter",
+    "PlainFiles",
     "ProbeReport",
     "Reference",
     "ReferenceSource",
     "Retention",
+    "S3Server",
     "SequenceEncoder",
     "Slice",
     "StorageDenied",
     "StorageError",
     "StorageUnavailable",
+    "StorageUnusable",
+    "TaggedObject",
     "Unencodable",
     "UnknownType",
     "Unregistrable",
@@ -90,6 +100,7 @@ __all__ = [
     "encode",
     "is_encoded",
     "is_registrable",
+    "open_bucket",
     "open_store",
     "open_verified",
     "probe_store",

@@ -4,8 +4,10 @@
     ├── ObjectNotFound               (FileNotFoundError)    no object under this key
     │   └── UploadGone                                      an upload was aborted before it was completed
     ├── ObjectExists                 (FileExistsError)      a write-once put came second
+    ├── ObjectChanged                (ValueError)           an object is not the one that was meant
     ├── BucketNotFound               (FileNotFoundError)    the bucket itself is missing
     ├── StorageUnavailable           (ConnectionError)      the store does not answer; later it may
+    ├── StorageUnusable              (RuntimeError)         this process can't make such requests at all
     ├── StorageDenied                (PermissionError)      the store refuses these credentials
     ├── GuaranteeBroken              (NotImplementedError)  the store breaks a guarantee of `ObjectStore`
     │   └── ConditionalWriteUnsupported                     it refuses or ignores write-once puts
@@ -81,6 +83,13 @@ class ObjectExists(StorageError, FileExistsError):
     transient = False
 
 
+class ObjectChanged(StorageError, ValueError):
+    """The object under the key is not the one that was meant: its entity tag or its length is another."""
+
+    remedy = "It was written again after it was listed: list it again."
+    transient = False
+
+
 class BucketNotFound(StorageError, FileNotFoundError):
     """The bucket does not exist at this endpoint."""
 
@@ -91,6 +100,13 @@ class StorageUnavailable(StorageError, ConnectionError):
     """The store did not answer, or was too busy, after every retry."""
 
     remedy = "Try again later. If it lasts, check the endpoint and the network."
+
+
+class StorageUnusable(StorageError, RuntimeError):
+    """This process can't make such requests to a store, because of how it was started or configured."""
+
+    remedy = "Start the process by spawn instead of fork, and name the server and its credentials in the environment."
+    transient = False
 
 
 class StorageDenied(StorageError, PermissionError):

@@ -35,6 +35,21 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class TaggedObject:
+    """An object as it was when a bucket was asked.
+
+    Attributes:
+        key: The key, relative to the bucket's URL.
+        size_bytes: Length of the body.
+        tag: The entity tag: it changes when the body does.
+    """
+
+    key: str
+    size_bytes: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retention:
     """Rules by which a store keeps objects that were deleted or overwritten.
 
@@ -154,3 +169,64 @@ class ObjectStore(abc.ABC):
     def retention(self) -> Retention | None:
         """Return which deleted objects the store keeps, or None if it does not say. Two requests on S3."""
         return Retention()
+
+
+class Bucket(abc.ABC):
+    """Objects that other programs write and read too: under any key, with entity tags, and without fanout's guarantees.
+
+    Attributes:
+        url: URL of the bucket.
+    """
+
+    url: str
+
+    @abc.abstractmethod
+    def head(self, key: str) -> TaggedObject:
+        """Return size and entity tag of an object. One request.
+
+        Raises:
+            ObjectNotFound: There is none.
+        """
+
+    @abc.abstractmethod
+    def list(self, folder: str = "", *, after: str = "") -> Iterator[list[TaggedObject]]:
+        """Yield pages of objects, in the order of their keys. One request per 1,000 objects; holds one page.
+
+        Args:
+            folder: Only keys below this folder, written without a "/" at its end; "" for all.
+            after: Only keys after this one.
+        """
+
+    @abc.abstractmethod
+    def read(self, key: str, start: int, end: int, *, tag: str | None = None) -> bytes:
+        """Return a range of an object's bytes. One request; none for an empty range.
+
+        Args:
+            key: The object.
+            start: First byte.
+            end: End of the range, exclusive.
+            tag: The entity tag that the object must have; None for any.
+
+        Raises:
+            ObjectNotFound: There is no such object.
+            ObjectChanged: The object has another entity tag, or ends before the range does.
+        """
+
+    @abc.abstractmethod
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
+        """Write an object, and return its entity tag. One request, atomic.
+
+        Raises:
+            ObjectExists: With `if_absent`, another object exists there.
+        """
+
+    @abc.abstractmethod
+    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
+        """Write an object from blocks as they come, and return its entity tag.
+
+        The object appears when the last block is written. No object appears if a block raises.
+        """
+
+    @abc.abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; keys without one are no error. One request for 1,000 keys."""

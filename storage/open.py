@@ -6,11 +6,12 @@ import re
 from importlib.util import find_spec
 from urllib.parse import unquote
 
-from .errors import InvalidStoreUrl
+from .errors import InvalidStoreUrl, MissingPackage
 from .file import FileStore
 from .memory import MemoryStore
-from .object_store import ObjectStore
+from .object_store import Bucket, ObjectStore
 from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
+from .s3.server import S3Server
 from .urls import split_url, unknown_scheme
 from .verified import VerifiedStore
 
@@ -75,6 +76,23 @@ def _s3_store(location: S3Location) -> ObjectStore:
     from .s3.boto3_store import S3Store
 
     return S3Store(location)
+
+
+def open_bucket(bucket: str, server: S3Server | None = None) -> Bucket:
+    """Open a bucket for objects that other programs write and read too. Makes no request.
+
+    Args:
+        bucket: Name of the bucket.
+        server: The server. The default is what boto3's chain and AWS_ENDPOINT_URL_S3 say.
+
+    Raises:
+        MissingPackage: obstore is not installed.
+    """
+    if find_spec("obstore") is None:
+        raise MissingPackage("objects of a bucket are read with obstore, which is not installed", extra="sources")
+    from .s3.obstore_bucket import ObstoreBucket
+
+    return ObstoreBucket(bucket, server)
 
 
 def create_bucket(url: str) -> None:

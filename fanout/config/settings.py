@@ -6,8 +6,10 @@ A setting comes from the first of three sources that has it: the call of `connec
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from storage import COMPRESSIONS, Compression
@@ -35,7 +37,28 @@ fanout's own Celery tasks set the rest themselves: late acknowledgement, rejecti
 results of process steps.
 """
 
-_CONVERTERS: dict[str, Callable[[Any], Any]] = {"str": str, "int": int, "float": float}
+
+def _read_roots(raw: Any) -> tuple[str, ...]:
+    roots = [root.strip() for root in raw.split(",")] if isinstance(raw, str) else [os.fspath(root) for root in raw]
+    return tuple(root for root in roots if root)
+
+
+def _read_mapping(raw: Any) -> Mapping[str, Any]:
+    mapping = json.loads(raw) if isinstance(raw, str) else raw
+    if not isinstance(mapping, Mapping):
+        raise TypeError
+    return mapping
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "tuple[str, ...]": _read_roots,
+    "Mapping[str, Any]": _read_mapping,
+}
+_SECRET = frozenset({"external_endpoints"})
+"""Settings whose value no message repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +75,12 @@ class Config:
         retention_s: Seconds from a job's outcome until a sweep removes its objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
         publish_timeout_s: Seconds for which a publisher retries a message that the broker does not take.
+        source_roots: URLs or paths of folders. Steps read external objects below them, and no others. Write
+            `name=s3://bucket/folder` for a named endpoint. In the environment: separated by commas.
+        sink_roots: The same for writing.
+        external_endpoints: Name of an endpoint -> its `endpoint_url`, and if need be its `region`, `access_key_id`,
+            `secret_access_key` and `session_token`. Without keys those of the environment are used. In the
+            environment: a JSON object.
     """
 
     store: str
@@ -62,6 +91,9 @@ class Config:
     retention_s: float = 7 * 24 * 3600.0
     sweep_every_s: float | None = None
     publish_timeout_s: float = 60.0
+    source_roots: tuple[str, ...] = ()
+    sink_roots: tuple[str, ...] = ()
+    external_endpoints: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         _check_counts(self, "pack_bytes", "upload_concurrency")
@@ -78,14 +110,16 @@ class Config:
             ConfigError: No source names a store, or a value is not a number in range.
         """
         settings: dict[str, Any] = {}
-        for field in fields(cls):
-            raw = next((s[field.name] for s in sources if s.get(field.name) not in (None, "")), None)
+        for setting in fields(cls):
+            raw = next((s[setting.name] for s in sources if s.get(setting.name) not in (None, "")), None)
             if raw is None:
                 continue
             try:
-                settings[field.name] = _CONVERTERS[str(field.type).removesuffix(" | None")](raw)
+                settings[setting.name] = _CONVERTERS[str(setting.type).removesuffix(" | None")](raw)
             except (TypeError, ValueError) as error:
-                raise ConfigError(f"setting {field.name}: {raw!r} is not of type {field.type}") from error
+                if setting.name in _SECRET:
+                    raise ConfigError(f"setting {setting.name}: it is not of type {setting.type}") from None
+                raise ConfigError(f"setting {setting.name}: {raw!r} is not of type {setting.type}") from error
         if "store" not in settings:
             raise ConfigError(
                 "no object store is configured: call fanout.connect(app, store='s3://bucket/prefix'), "

@@ -12,6 +12,7 @@ from storage import MemoryStore, ObjectStore, open_store
 
 from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
+from ..external.access import Access
 from ..records.failure import Failure
 from ..records.keys import new_id
 from ..records.models import Outcome
@@ -72,7 +73,7 @@ def run(
             dispatcher = stack.enter_context(ProcessDispatcher(task, store.url, workers))
         else:
             raise ConfigError(f"executor must be 'inline', 'threads' or 'processes', not {executor!r}")
-        runtime = Runtime(store, config, dispatcher, on_error=errors.append)
+        runtime = Runtime(store, config, dispatcher, on_error=errors.append, access=Access.of_caller())
         dispatcher.runtime = runtime
         submission = Submission.of(task, values, store=store, inline_bytes=config.inline_bytes, options=options)
         outcome = _run_job(runtime, dispatcher, submission, job_id)
@@ -87,7 +88,7 @@ def run_inline(runtime: Runtime, submission: Submission, job_id: str) -> Outcome
     Sends no message. The job stays in the store, where `attach` finds it.
     """
     dispatcher = InlineDispatcher()
-    dispatcher.runtime = Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks)
+    dispatcher.runtime = _derive(runtime, dispatcher)
     return _run_job(dispatcher.runtime, dispatcher, submission, job_id)
 
 
@@ -97,8 +98,13 @@ def make_inline_runtime(runtime: Runtime) -> Runtime:
     `Job` uses it in another engine's eager mode.
     """
     dispatcher = EagerDispatcher()
-    dispatcher.runtime = Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks)
+    dispatcher.runtime = _derive(runtime, dispatcher)
     return dispatcher.runtime
+
+
+def _derive(runtime: Runtime, dispatcher: LocalDispatcher) -> Runtime:
+    """Return a runtime like another one, with a dispatcher of this machine."""
+    return Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks, access=runtime.access)
 
 
 def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str) -> Outcome:

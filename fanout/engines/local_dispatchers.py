@@ -17,6 +17,7 @@ from storage import open_store
 
 from ..config.settings import Config
 from ..declaration.definition import Declaration
+from ..external.access import Access
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH
 from ..records.models import Intent
@@ -244,7 +245,7 @@ def _worker_runtime(store_url: str, module: str, task: str) -> tuple[Runtime, _O
     """Make the runtime of this worker process, at its first chunk."""
     importlib.import_module("__mp_main__" if module == "__main__" else module)
     outbox = _Outbox()
-    runtime = Runtime(open_store(store_url), make_local_config(), outbox)
+    runtime = Runtime(open_store(store_url), make_local_config(), outbox, access=Access.of_caller())
     runtime.tasks.find(task)
     return runtime, outbox
 

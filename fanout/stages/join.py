@@ -198,12 +198,15 @@ class _JoinRun:
         """
         job = self._job
         binding = job.declaration.binding
-        parameters = job.parameter_values(binding.parameters_for(binding.join))
         if too_many_failed(job, self._completion.top, self._manifest.items):
             failure = summary.to_failure(job, self._manifest.items)
             raise ChunkFailed(failure if job.options.policy.tolerant else summary.first or failure)
         stall_s = self._runtime.config.stall_s
-        with Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token):
+        with (
+            self._runtime.step(job, "join"),
+            Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token),
+        ):
+            parameters = job.parameter_values(binding.parameters_for(binding.join))
             results = join_results(job.ledger, self._manifest, self._completion, combines=job.intent.combines)
             value = binding.call_join(results, parameters)
             return encode(value, default=_to_plain, compression=job.options.compression)

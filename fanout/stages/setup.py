@@ -106,7 +106,8 @@ def _run_attempt(
             Heartbeat(runtime.timers, job.ledger, "setup", stall_s=stall_s, by=token, at_once=at_once) as heartbeat,
         ):
             run = _SetupRun(runtime, job, token, heartbeat)
-            run.run(caller_parameters or {})
+            with runtime.step(job, "setup"):
+                run.run(caller_parameters or {})
     except BaseException as error:
         if runtime.is_interruption(error):
             raise

@@ -23,7 +23,7 @@ from ..errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavaila
 from ..keys import check_key, check_range
 from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention
 from ..waiting import Late, call_within
-from .endpoint import read_access
+from .endpoint import S3Access, read_access
 from .location import S3Location, parse_s3_url
 from .obstore_clients import Clients, is_panic, make_clients
 
@@ -90,12 +90,14 @@ class ObstoreS3Store(ObjectStore):
 
     Args:
         location: The location that an s3:// URL names, or the URL itself.
+        access: The way to the bucket. The default is what boto3's chain says at first use.
     """
 
-    def __init__(self, location: S3Location | str) -> None:
+    def __init__(self, location: S3Location | str, *, access: S3Access | None = None) -> None:
         self._location = parse_s3_url(location) if isinstance(location, str) else location
         self.url = self._location.url
         self._prefix = self._location.prefix
+        self._access = access
         self._lock = threading.Lock()
         self._cached: tuple[int, Clients | None] | None = None
         self._boto3: S3Store | None = None
@@ -212,6 +214,16 @@ class ObstoreS3Store(ObjectStore):
     def retention(self) -> Retention | None:
         return self._fallback.retention()
 
+    def own_clients(self) -> Clients | None:
+        """Return obstore's own clients of this process, or None if boto3 must make all requests."""
+        return self._clients_for("-")
+
+    def forget_credentials(self) -> None:
+        """Let the next request ask for credentials anew, at most once per rest."""
+        cached = self._cached
+        if cached is not None and cached[1] is not None and time.monotonic() - cached[1].at > _CLIENT_REST_S:
+            self._cached = None
+
     def _ask(self, act: Callable[[], _T], doing: str, key: str, size_bytes: int = 0) -> _T:
         """Call obstore: at once where its own limits suffice, and else in a helper thread."""
         if size_bytes <= _LARGE_BYTES and not is_limited():
@@ -276,8 +288,7 @@ class ObstoreS3Store(ObjectStore):
         cached = self._cached
         if cached is not None and cached[1] is not None and _is_denial(error):
             # The credentials may have been replaced: ask for them anew, and let boto3 answer this request.
-            if time.monotonic() - cached[1].at > _CLIENT_REST_S:
-                self._cached = None
+            self.forget_credentials()
             return
         self._failures += 1
         _LOG.debug("%s: asking again with boto3: %s", self.url, str(error).partition("\n")[0])
@@ -302,7 +313,7 @@ class ObstoreS3Store(ObjectStore):
         try:
             cached = self._cached
             if cached is None or cached[0] != process:
-                access = read_access(os.environ, bucket=self._location.bucket)
+                access = self._access or read_access(os.environ, bucket=self._location.bucket)
                 if access is None:
                     access = self._fallback.access()
                 cached = self._cached = (process, make_clients(access, self._location.bucket) if access else None)

@@ -13,6 +13,7 @@ from storage import StorageError
 
 from ...declaration.definition import Declaration
 from ...errors import ConfigError
+from ...external.access import Access
 from ...job import Job, R
 from ...records.failure import Failure
 from ...records.keys import is_id, new_id
@@ -156,7 +157,14 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
     """
     errors: list[BaseException] = []
     # A separate runtime, so that `errors` has the exceptions of this setup only.
-    own = Runtime(runtime.store, runtime.config, runtime.dispatcher, tasks=runtime.tasks, on_error=errors.append)
+    own = Runtime(
+        runtime.store,
+        runtime.config,
+        runtime.dispatcher,
+        tasks=runtime.tasks,
+        on_error=errors.append,
+        access=Access.of_caller(runtime.config),
+    )
     job, is_new = create_job(own, job_id, submission.intent(now=runtime.now))
     if not is_new and _is_set_up(own, job):
         return job.launch_id

@@ -1,0 +1,169 @@
+"""What this process may read and write outside fanout's own store, and the clients for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from storage import Bucket, PlainFiles, S3Server, open_bucket
+
+from ..config.settings import Config, from_environment
+from ..errors import ConfigError, InvalidLocation, NotAllowed
+from .location import Location, parse_location
+
+Purpose = Literal["reading", "writing"]
+"""What a location is opened for."""
+
+_SETTINGS: Final[dict[Purpose, str]] = {"reading": "source_roots", "writing": "sink_roots"}
+_NAMED_ROOT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(s3://.*)", re.DOTALL)
+_SERVER_FIELDS: Final = tuple(S3Server.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder or bucket that a process may use, with everything below it.
+
+    Attributes:
+        endpoint: Name of the endpoint; None for the one of the environment, and for files.
+        location: The folder.
+    """
+
+    endpoint: str | None
+    location: Location
+
+    @classmethod
+    def parse(cls, text: str) -> Root:
+        """Return the root that a setting names: a URL or path, or `name=s3://bucket/folder` for a named endpoint.
+
+        Raises:
+            InvalidLocation: It is neither.
+        """
+        named = _NAMED_ROOT.fullmatch(text)
+        return cls(named[1], parse_location(named[2])) if named else cls(None, parse_location(text))
+
+    def holds(self, location: Location, endpoint: str | None) -> bool:
+        """Return whether a location lies below this root. A link counts as the file that it leads to."""
+        if location.is_local and self.location.is_local:
+            return _real(location).is_below(_real(self.location))
+        return self.endpoint == endpoint and location.is_below(self.location)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a process may read and write outside fanout's own store.
+
+    Attributes:
+        source_roots: Roots for reading; None for no limit.
+        sink_roots: Roots for writing; None for no limit.
+        servers: Name of an endpoint -> its server.
+    """
+
+    source_roots: tuple[Root, ...] | None = ()
+    sink_roots: tuple[Root, ...] | None = ()
+    servers: Mapping[str, S3Server] = field(default_factory=dict)
+    _buckets: dict[tuple[str, str | None], Bucket] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of_worker(cls, config: Config) -> Access:
+        """Return the access of a worker: below the roots of its settings, and nowhere else.
+
+        Raises:
+            ConfigError: A root or an endpoint is malformed.
+        """
+        return cls(
+            _parse_roots("source_roots", config.source_roots),
+            _parse_roots("sink_roots", config.sink_roots),
+            _parse_servers(config),
+        )
+
+    @classmethod
+    def of_caller(cls, config: Config | None = None) -> Access:
+        """Return the access of a process that runs what it names itself: anywhere, unless a setting says where.
+
+        Args:
+            config: Its settings; None for those of the environment.
+
+        Raises:
+            ConfigError: A root or an endpoint is malformed.
+        """
+        config = config or Config.read({"store": "-"}, from_environment(os.environ))
+        access = cls.of_worker(config)
+        return cls(access.source_roots or None, access.sink_roots or None, access.servers)
+
+    def open(self, location: Location, *, endpoint: str | None = None, purpose: Purpose = "reading") -> Bucket:
+        """Return the bucket of a location, or the files of this machine. No request.
+
+        One client per bucket and endpoint, which the threads of this process share.
+
+        Args:
+            location: An object, or a folder with all that lies below it.
+            endpoint: Name of the endpoint; None for the one of the environment.
+            purpose: What for.
+
+        Raises:
+            NotAllowed: The location does not lie below a root of this process.
+            ConfigError: This process has no endpoint of that name.
+            MissingPackage: obstore is not installed.
+        """
+        self.check(location, endpoint=endpoint, purpose=purpose)
+        if location.is_local:
+            return _FILES
+        key = (location.bucket, endpoint)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            server = self._server(endpoint) if endpoint is not None else None
+            # Of two threads that make one each, both use the first.
+            bucket = self._buckets.setdefault(key, open_bucket(location.bucket, server))
+        return bucket
+
+    def check(self, location: Location, *, endpoint: str | None = None, purpose: Purpose = "reading") -> None:
+        """Check that this process may use a location. No request; for a file, its links are followed.
+
+        Raises:
+            NotAllowed: It may not. The error names the setting and its value.
+        """
+        roots = self.source_roots if purpose == "reading" else self.sink_roots
+        if roots is None or any(root.holds(location, endpoint) for root in roots):
+            return
+        named = [f"{root.endpoint}={root.location.url}" if root.endpoint else root.location.url for root in roots]
+        url = f"{endpoint}={location.url}" if endpoint else location.url
+        raise NotAllowed(url, _SETTINGS[purpose], named)
+
+    def _server(self, endpoint: str) -> S3Server:
+        if endpoint not in self.servers:
+            known = ", ".join(sorted(self.servers)) or "none"
+            raise ConfigError(f"external_endpoints: this process has no endpoint {endpoint!r}; it has {known}")
+        return self.servers[endpoint]
+
+
+_FILES: Final = PlainFiles()
+
+
+def _real(location: Location) -> Location:
+    return Location(location.bucket, os.path.realpath(f"/{location.key}").strip("/"))
+
+
+def _parse_roots(setting: str, roots: Sequence[str]) -> tuple[Root, ...]:
+    try:
+        return tuple(Root.parse(root) for root in roots)
+    except InvalidLocation as error:
+        raise ConfigError(f"setting {setting}: {error}") from error
+
+
+def _parse_servers(config: Config) -> dict[str, S3Server]:
+    servers: dict[str, S3Server] = {}
+    for name, settings in config.external_endpoints.items():
+        where = f"external_endpoints[{name!r}]"
+        if not isinstance(settings, Mapping) or not settings.get("endpoint_url"):
+            raise ConfigError(f"{where} must be a mapping with an endpoint_url")
+        unknown = sorted(settings.keys() - set(_SERVER_FIELDS))
+        if unknown:
+            raise ConfigError(f"{where} has unknown fields: {', '.join(unknown)}; known: {', '.join(_SERVER_FIELDS)}")
+        given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+        if not all(isinstance(value, str) for value in given.values()):
+            raise ConfigError(f"{where} has a value that is no text")
+        servers[name] = S3Server(**given)
+    return servers

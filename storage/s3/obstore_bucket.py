@@ -1,0 +1,145 @@
+"""Objects of a bucket as they are, with obstore: under any key, with entity tags, conditions and streamed writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import obstore
+from obstore.exceptions import InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.store import S3Store as Client
+
+from ..errors import (
+    BucketNotFound,
+    InvalidKey,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    StorageUnusable,
+)
+from ..object_store import Body, Bucket, TaggedObject
+from .location import S3Location
+from .obstore_clients import is_panic
+from .obstore_store import ObstoreS3Store
+from .server import S3Server
+
+LARGE_BYTES: Final = 16 * 2**20
+"""Size over which a read has no limit for the whole of its request."""
+
+_PAGE: Final = 1000
+_PART_BYTES: Final = 8 * 2**20
+_SHOWN_CHARACTERS: Final = 300
+
+
+class ObstoreBucket(Bucket):
+    """The objects of a bucket, under any key. Safe for threads.
+
+    A request that fails for a moment is tried three times, and ends within its own limits: 25 s an attempt, or an hour
+    for a read of more than `LARGE_BYTES` and for a part of an upload.
+
+    `put_stream` holds four parts of 8 MiB. The bucket removes the parts of an upload that was interrupted if it has a
+    rule for it (AbortIncompleteMultipartUpload).
+
+    Args:
+        bucket: Name of the bucket.
+        server: The server. The default is what boto3's chain and AWS_ENDPOINT_URL_S3 say.
+    """
+
+    def __init__(self, bucket: str, server: S3Server | None = None) -> None:
+        self.url = f"s3://{bucket}"
+        self._store = ObstoreS3Store(S3Location(bucket), access=server.access(bucket) if server is not None else None)
+
+    def head(self, key: str) -> TaggedObject:
+        with self._translate("looking up", key):
+            return _entry(obstore.head(self._client(), key))
+
+    def list(self, folder: str = "", *, after: str = "") -> Iterator[list[TaggedObject]]:
+        with self._translate("listing", folder or None):
+            pages = iter(obstore.list(self._client(), folder or None, offset=after or None, chunk_size=_PAGE))
+        while True:
+            with self._translate("listing", folder or None):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield [_entry(meta) for meta in page]
+
+    def read(self, key: str, start: int, end: int, *, tag: str | None = None) -> bytes:
+        if end <= start:
+            return b""
+        options: Any = {"range": (start, end)}
+        if tag is not None:
+            options["if_match"] = tag
+        with self._translate("reading", key):
+            body = obstore.get(self._client(large=end - start > LARGE_BYTES), key, options=options).bytes().to_bytes()
+        if len(body) != end - start:
+            raise ObjectChanged(f"reading {key!r} in {self.url}: it ends before byte {end:,}", key=key)
+        return body
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
+        mode: Any = "create" if if_absent else "overwrite"
+        with self._translate("writing", key):
+            large = memoryview(body).nbytes > LARGE_BYTES
+            result = obstore.put(self._client(large=large), key, body, mode=mode, use_multipart=False)
+        return result["e_tag"] or ""
+
+    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
+        with self._translate("writing", key):
+            result = obstore.put(
+                self._client(large=True), key, blocks, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=4
+            )
+        return result["e_tag"] or ""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        listed = [*keys]
+        if listed:
+            with self._translate("deleting", None):
+                obstore.delete(self._client(), listed)
+
+    def _client(self, *, large: bool = False) -> Client:
+        clients = self._store.own_clients()
+        if clients is None:
+            raise StorageUnusable(
+                f"obstore can't reach {self.url} from process {os.getpid()}: the process was forked from one that had "
+                "used obstore, or some AWS settings have no equivalent there"
+            )
+        return clients.large if large else clients.quick
+
+    @contextmanager
+    def _translate(self, doing: str, key: str | None) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except BaseException as error:
+            make = self._find_error(error)
+            if make is None:
+                raise
+            where = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
+            raise make(f"{where}: {str(error).partition(chr(10))[0][:_SHOWN_CHARACTERS]}", key=key) from error
+
+    def _find_error(self, error: BaseException) -> Callable[..., StorageError] | None:
+        """Return the class of this package's error for one of obstore's; None for an error that is not obstore's."""
+        text = str(error)
+        if isinstance(error, FileNotFoundError):
+            return BucketNotFound if "NoSuchBucket" in text else ObjectNotFound
+        if isinstance(error, PreconditionError) or "416 Range Not Satisfiable" in text or "InvalidRange" in text:
+            return ObjectChanged
+        if type(error).__name__ == "AlreadyExistsError":
+            return StorageUnavailable if "status code: 409" in text else ObjectExists
+        if isinstance(error, InvalidPathError):
+            return InvalidKey
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in text:
+            self._store.forget_credentials()
+            return StorageDenied
+        if is_panic(error) or type(error).__module__.partition(".")[0] == "obstore":
+            return StorageUnavailable
+        return None
+
+
+def _entry(meta: Any) -> TaggedObject:
+    return TaggedObject(meta["path"], meta["size"], meta["e_tag"] or "")
