@@ -21,6 +21,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
         "Rename that module, or put it behind fanout's on sys.path."
     )
 
+from . import sinks
 from .config.settings import RECOMMENDED, Config, Options
 from .errors import (
     BrokerUnavailable,
@@ -37,10 +38,12 @@ from .errors import (
     JobTimeout,
     NotAllowed,
     RetryRefused,
+    SinkConflict,
     SourceChanged,
     SourceDamaged,
     SourceMissing,
     UnknownTask,
+    UnwritableRow,
 )
 from .job import Job
 from .progress import JobState, Progress
@@ -77,15 +80,18 @@ __all__ = [
     "Progress",
     "Results",
     "RetryRefused",
+    "SinkConflict",
     "SourceChanged",
     "SourceDamaged",
     "SourceMissing",
     "UnknownTask",
+    "UnwritableRow",
     "attach",
     "connect",
     "fork_join",
     "register_type",
     "resolve",
+    "sinks",
 ]
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import cerberus
 
 from ..errors import DeclarationError, InvalidInput
+from ..sinks import Sink
 from .elements import (
     COUNTED,
     EACH,
@@ -33,6 +34,7 @@ _BETWEEN_FIELDS: Final = frozenset({"dependencies", "excludes", "default_setter"
 """Rules that make one field depend on another."""
 _VALUES: Final = frozenset({"allowed", "forbidden", "contains", "default", "meta", "regex", "type"})
 """Rules whose constraints contain no rules."""
+_TYPES: Final = {"sink": cerberus.TypeDefinition("sink", (Sink,), ())}
 _RENAMING: Final = frozenset({"rename", "rename_handler"})
 
 
@@ -326,10 +328,15 @@ class InputSchema:
 
 def _check_class(owner: str, validator: object) -> Any:
     if validator is None:
-        return cerberus.Validator
+        return _add_types(cerberus.Validator)
     if not isinstance(validator, type) or not issubclass(validator, cerberus.Validator):
         raise DeclarationError(f"{owner}: validator must be a subclass of cerberus.Validator, not {validator!r:.80}")
-    return validator
+    return _add_types(validator)
+
+
+def _add_types(validator: Any) -> Any:
+    """Return a validator that knows the types of fanout's own values besides its own types."""
+    return type(validator.__name__, (validator,), {"types_mapping": {**_TYPES, **validator.types_mapping}})
 
 
 def _copy(value: Any) -> Any:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .access import Access
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a run of process is. It changes while the run goes on.
+
+    Attributes:
+        item: Index of the current item over the whole job; None between items, and in other steps.
+        writes: URL of a sink -> how often the step has written there, for the current item.
+    """
+
+    item: int | None = None
+    writes: Counter[str] = field(default_factory=Counter)
+
+    def move(self, item: int | None) -> None:
+        """Go on to another item, or to none."""
+        self.item = item
+        if self.writes:
+            # Not cleared: a thread that the last item left behind may still count there.
+            self.writes = Counter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +41,7 @@ class StepContext:
         launch_id: Its launch.
         generation: Its generation.
         step: `setup`, `process` or `join`.
+        position: How far the run is.
     """
 
     access: Access
@@ -27,6 +49,7 @@ class StepContext:
     launch_id: str
     generation: int
     step: str
+    position: Position = field(default_factory=Position, compare=False)
 
 
 _CURRENT: ContextVar[StepContext | None] = ContextVar("fanout_step", default=None)

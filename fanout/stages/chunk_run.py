@@ -9,6 +9,7 @@ from typing import Any
 
 from storage import SequenceEncoder, encode
 
+from ..external.context import current_step
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
@@ -142,9 +143,9 @@ class ChunkRun:
             except BaseException as error:
                 self._record_failed_item(error)
                 continue
-            self._current_step, self._item = "combine", None
+            self._begin("combine", None)
             yield result
-        self._current_step, self._item = "combine", None
+        self._begin("combine", None)
 
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
@@ -155,8 +156,15 @@ class ChunkRun:
             if ended():
                 self._stopped = True
                 return
-            self._current_step, self._item = "process", index
+            self._begin("process", index)
             yield arguments
+
+    def _begin(self, step: str, item: int | None) -> None:
+        """Note the current step and item, for errors and for the names of what the step writes."""
+        self._current_step, self._item = step, item
+        context = current_step()
+        if context is not None:
+            context.position.move(item)
 
     def _heartbeat(self) -> Heartbeat:
         stall_s = self._runtime.config.stall_s

@@ -1,61 +1,33 @@
-"""Multipart uploads that one process begins and another one completes: an object appears when its upload is completed.
-
-An upload may be completed twice, by two processes or by one that lost the answer. So each has a token, which the
-object carries as metadata: a process that finds its upload gone looks whether the object has the token.
-"""
+"""Multipart uploads in a bucket of S3, or of a server that speaks its protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore import exceptions as boto
 
 from ..errors import UploadGone
+from ..uploads import UnfinishedUpload, UploadStore
 from .boto3_errors import code_of, status_of
 from .boto3_store import S3Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MAX_PARTS: Final = 10_000
-"""S3's limit for the parts of one object."""
-
-SMALLEST_PART_BYTES: Final = 5 * 2**20
-"""S3's lower limit for all parts but the last."""
-
 _TOKEN: Final = "fanout-upload"  # noqa: S105 - the name of a header
 # Ceph says NoSuchKey of an upload that another process is just completing.
 _GONE: Final = frozenset({"NoSuchUpload", "NoSuchKey"})
 
 
-@dataclass(frozen=True, slots=True)
-class UnfinishedUpload:
-    """An upload that is neither completed nor aborted.
+class S3UploadStore(S3Store, UploadStore):
+    """Objects in a bucket, below a prefix, and the uploads that will become such objects.
 
-    Attributes:
-        key: The key of the object that it would make.
-        upload_id: Its id.
-        started_at: When it was started, by the store's clock.
+    An object carries the token of its upload as metadata.
     """
 
-    key: str
-    upload_id: str
-    started_at: datetime
-
-
-class S3UploadStore(S3Store):
-    """Objects in a bucket, below a prefix, and the uploads that will become such objects."""
-
     def start_upload(self, key: str, *, token: str) -> str:
-        """Start an upload and return its id. One request. A repeated request leaves an upload without parts.
-
-        Args:
-            key: Key of the object.
-            token: Name of the upload, which no other upload has.
-        """
         name = self._name(key)
 
         def request(client: S3Client) -> str:
@@ -65,17 +37,6 @@ class S3UploadStore(S3Store):
         return self._calls.call("starting the upload of", key, "PutObject", request)
 
     def upload_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> str:
-        """Upload a part and return its entity tag, without quotes. One request; idempotent.
-
-        Args:
-            key: Key of the object.
-            upload_id: The upload.
-            number: Number of the part, from 1.
-            body: At least `SMALLEST_PART_BYTES`, unless it is the last part.
-
-        Raises:
-            UploadGone: The upload was aborted.
-        """
         name = self._name(key)
         content: Any = body
 
@@ -93,17 +54,6 @@ class S3UploadStore(S3Store):
         return self._calls.call("uploading", key, "PutObject", request, size_bytes=len(body))
 
     def complete_upload(self, key: str, upload_id: str, entity_tags: Sequence[str], *, token: str) -> None:
-        """Let the object of an upload appear. Idempotent, also between processes. One request, or two at a repetition.
-
-        Args:
-            key: Key of the object.
-            upload_id: The upload.
-            entity_tags: Those of its parts, in order.
-            token: The name that it was started with.
-
-        Raises:
-            UploadGone: The upload was aborted.
-        """
         name = self._name(key)
         parts: Any = [{"ETag": f'"{tag}"', "PartNumber": number} for number, tag in enumerate(entity_tags, 1)]
 
@@ -124,7 +74,6 @@ class S3UploadStore(S3Store):
         self._calls.call("completing the upload of", key, "PutObject", request)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give up an upload, and free the space of its parts. One request; idempotent."""
         name = self._name(key)
 
         def request(client: S3Client) -> None:
@@ -137,7 +86,6 @@ class S3UploadStore(S3Store):
         self._calls.call("aborting the upload of", key, "AbortMultipartUpload", request)
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """Yield the uploads below a prefix that are neither completed nor aborted. One request per 1,000."""
         wanted: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
 
         def request(client: S3Client) -> Any:
