@@ -47,7 +47,11 @@ def check_vacant(staging: Staging, context: StepContext) -> None:
         _check_owner(staging, manifest, context)
         return
     name = staging.find_visible()
-    if name is not None:
+    # Another join may have begun to publish meanwhile.
+    manifest = staging.get(MANIFEST) if name is not None else None
+    if manifest is not None:
+        _check_owner(staging, manifest, context)
+    elif name is not None:
         raise SinkConflict(
             staging.url,
             f"it holds {name!r} already, which readers would see beside the job's data: give an empty folder, or "
@@ -70,8 +74,15 @@ def publish(staging: Staging, context: StepContext, results: Iterable[Any]) -> P
     existing = staging.get(MANIFEST)
     if existing is None:
         check_vacant(staging, context)
-        _check_staged(staging, objects)
-        existing = staging.put_once(MANIFEST, body) or body
+        try:
+            _check_staged(staging, objects)
+        except UploadGone:
+            # Another join may have begun to publish meanwhile.
+            existing = staging.get(MANIFEST)
+            if existing is None:
+                raise
+        else:
+            existing = staging.put_once(MANIFEST, body) or body
     if existing != body:
         _check_owner(staging, existing, context)
         raise SinkConflict(

@@ -124,8 +124,8 @@ class LocalStaging:
     def _written(self, name: str, body: bytes) -> Iterator[Path]:
         self._check(self._root / name)
         with _translate(self._root / name):
-            self._root.mkdir(parents=True, exist_ok=True)
-            path = self._root / f".{name}.{new_token()}"
+            path = self._staged(new_token(), "put")
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 path.write_bytes(body)
                 yield path
