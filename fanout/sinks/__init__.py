@@ -84,7 +84,7 @@ def csv(
     delimiter: str | None = None,
     compression: str = "none",
 ) -> RowSink:
-    """Return a sink for CSV in UTF-8, as the standard library's `csv` writes it, with `\\n` at the end of a row.
+    """Return a sink for CSV in UTF-8, as the standard library's `csv` writes it.
 
     Args:
         url: The folder: `s3://bucket/folder`, `file:///folder` or a path. It must be empty.

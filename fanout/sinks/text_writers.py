@@ -65,9 +65,8 @@ def write_csv(
     if columns is None and isinstance(first[1], Mapping):
         columns = list(first[1])
     with _text_file(open_object(""), compression) as (file, stream):
-        options: dict[str, Any] = (
-            {"lineterminator": "\n"} if delimiter is None else {"lineterminator": "\n", "delimiter": delimiter}
-        )
+        # The dialect's own end of a row: before Python 3.13, csv quotes no "\r" where that is "\n" alone.
+        options: dict[str, Any] = {} if delimiter is None else {"delimiter": delimiter}
         writer = csv.writer(file, dialect, **options)
         if header:
             if columns is None:

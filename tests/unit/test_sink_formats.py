@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import tracemalloc
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
