@@ -21,7 +21,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
         "Rename that module, or put it behind fanout's on sys.path."
     )
 
-from . import sinks
+from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
 from .errors import (
     BrokerUnavailable,
@@ -92,6 +92,7 @@ __all__ = [
     "register_type",
     "resolve",
     "sinks",
+    "sources",
 ]
 
 

@@ -154,8 +154,8 @@ class SourceDamaged(FanoutError, ValueError):
 
     Attributes:
         url: The object.
-        offset: The byte at which the flaw lies or its record begins; in compressed objects, of the content. None if
-            it is not known.
+        offset: The byte at which the flaw lies or its record begins; in a compressed object, of its content, unless the
+            flaw is one of the compression. None if it is not known.
         flaw: What is wrong.
     """
 

@@ -16,6 +16,7 @@ import cerberus
 
 from ..errors import DeclarationError, InvalidInput
 from ..sinks import Sink
+from ..sources import Source
 from .elements import (
     COUNTED,
     EACH,
@@ -34,8 +35,12 @@ _BETWEEN_FIELDS: Final = frozenset({"dependencies", "excludes", "default_setter"
 """Rules that make one field depend on another."""
 _VALUES: Final = frozenset({"allowed", "forbidden", "contains", "default", "meta", "regex", "type"})
 """Rules whose constraints contain no rules."""
-_TYPES: Final = {"sink": cerberus.TypeDefinition("sink", (Sink,), ())}
 _RENAMING: Final = frozenset({"rename", "rename_handler"})
+_TYPES: Final = {
+    "sink": cerberus.TypeDefinition("sink", (Sink,), ()),
+    "source": cerberus.TypeDefinition("source", (Source,), ()),
+}
+"""Types of fanout's own values, as a schema names them."""
 
 
 class InputSchema:
@@ -326,17 +331,22 @@ class InputSchema:
         return InvalidInput(self._owner, {"input": [f"can't be checked: {type(error).__name__}: {text}"]})
 
 
+class _Validator(cerberus.Validator):  # type: ignore[misc]
+    """Cerberus' validator, with the types of fanout's own values."""
+
+    types_mapping = {**cerberus.Validator.types_mapping, **_TYPES}
+
+
 def _check_class(owner: str, validator: object) -> Any:
     if validator is None:
-        return _add_types(cerberus.Validator)
+        return _Validator
     if not isinstance(validator, type) or not issubclass(validator, cerberus.Validator):
         raise DeclarationError(f"{owner}: validator must be a subclass of cerberus.Validator, not {validator!r:.80}")
-    return _add_types(validator)
-
-
-def _add_types(validator: Any) -> Any:
-    """Return a validator that knows the types of fanout's own values besides its own types."""
-    return type(validator.__name__, (validator,), {"types_mapping": {**_TYPES, **validator.types_mapping}})
+    known: Mapping[str, Any] = getattr(validator, "types_mapping", {})
+    if _TYPES.keys() <= known.keys():
+        return validator
+    types = {**_TYPES, **known}
+    return type(validator.__name__, (validator,), {"types_mapping": types, "__module__": validator.__module__})
 
 
 def _copy(value: Any) -> Any:

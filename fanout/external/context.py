@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .access import Access
 
@@ -74,3 +76,28 @@ def current_access() -> Access | None:
     """Return what the step around this call may read and write; None outside a step."""
     context = _CURRENT.get()
     return context.access if context is not None else None
+
+
+def find_access(captured: Access | None = None) -> Access:
+    """Return what a value may read or write.
+
+    Args:
+        captured: The access of the step in which the value was decoded, if there was one.
+
+    Returns:
+        That, or the access of the step around this call, or outside a step the access of this process as a caller.
+
+    Raises:
+        ConfigError: A setting of the environment is wrong.
+    """
+    return captured or current_access() or _access_of_caller(_read_environment())
+
+
+def _read_environment() -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(item for item in os.environ.items() if item[0].startswith(("FANOUT_", "AWS_"))))
+
+
+@lru_cache(maxsize=1)
+def _access_of_caller(environment: tuple[tuple[str, str], ...]) -> Access:
+    """Return the access of this process as a caller; the same, with its clients, while the environment is the same."""
+    return Access.of_caller()

@@ -15,7 +15,7 @@ FILES: Final = ""
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_SAFE: Final = "/~!$&'()*+,;=:@"
+_SAFE: Final = "/~!$&'()+,;=:@"
 _SHOWN_CHARACTERS: Final = 120
 
 
@@ -35,7 +35,7 @@ class Location:
     @property
     def url(self) -> str:
         """The URL, with characters that mean something else in a URL percent-encoded."""
-        key = quote(self.key, safe=_SAFE)
+        key = quote_key(self.key)
         return f"s3://{self.bucket}/{key}" if self.bucket else f"file:///{key}"
 
     @property
@@ -96,6 +96,11 @@ def parse_location(where: str | os.PathLike[str]) -> Location:
     if not _BUCKET.fullmatch(host):
         raise InvalidLocation(_shown(text), f"{host!r} is no bucket name that S3 would allow", "Write s3://bucket/key.")
     return Location(host, _check_key(unquote(path).rstrip("/"), text))
+
+
+def quote_key(key: str) -> str:
+    """Return a key as it is written in a URL. A "*" is quoted, too: in the URL of a source it is a pattern."""
+    return quote(key, safe=_SAFE)
 
 
 def _check_key(key: str, text: str) -> str:

@@ -11,7 +11,7 @@ from storage import register_type
 
 from ..errors import FanoutError, UnwritableRow
 from ..external.access import Access
-from ..external.context import StepContext, current_access, current_step
+from ..external.context import StepContext, current_access, current_step, find_access
 from ..external.location import Location, parse_location
 from .commit import check_vacant, publish
 from .formats import Format, decode_format, encode_format
@@ -169,7 +169,7 @@ def open_staging(location: Location, endpoint: str | None, access: Access | None
     Raises:
         NotAllowed: The location does not lie below a root of this process.
     """
-    own = access or current_access() or Access.of_caller()
+    own = find_access(access)
     if not location.is_local:
         return S3Staging(location.url, location.key, own.open_uploads(location, endpoint=endpoint))
     own.check(location, purpose="writing")

@@ -22,6 +22,7 @@ from celery.result import allow_join_result
 
 import fanout
 from fanout import ForkJoinTask
+from storage import open_bucket
 from tests.tasks import SumTask
 from tests.traces import record_run
 
@@ -288,3 +289,25 @@ class WriteTask(ForkJoinTask):
 def resolve_values(values: list[Any]) -> list[Any]:
     """Return the resolved values, as a chord's body."""
     return fanout.resolve(values)
+
+
+class CountWordsInPlaceTask(ForkJoinTask[Counter[str]]):
+    """Counts the words of objects that lie outside fanout's store; setup may replace one after it has listed all."""
+
+    input_schema = {"text": {"type": "source", "required": True}, "replaced": {"type": "string"}}
+
+    @staticmethod
+    def setup(text, replaced=None):
+        parts = [{"part": part} for part in text.parts(part_bytes=4096)]
+        if replaced is not None:
+            bucket, _, key = replaced.removeprefix("s3://").partition("/")
+            open_bucket(bucket).put(key, b"other words\n" * 1000)
+        return parts
+
+    @staticmethod
+    def process(part):
+        return Counter(word for line in part for word in line.split())
+
+    @staticmethod
+    def join(counters):
+        return sum(counters, Counter())

@@ -1,0 +1,82 @@
+"""A range of one external object, whose every read asks for the entity tag that was listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from storage import Bucket
+
+from ..errors import SourceDamaged
+from ..external.location import Location
+from ..external.reading import read_pinned
+
+BLOCK_BYTES: Final = 4 * 2**20
+"""Size of a read. A reader holds two blocks: one at work, and the next one on its way."""
+
+_FIRST_TAIL_BYTES: Final = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedRange:
+    """A range of an object as it was when it was listed.
+
+    Attributes:
+        bucket: The bucket of the object.
+        location: The object.
+        size_bytes: Size of the object.
+        tag: Its entity tag.
+        start: First byte; the first row group in Parquet.
+        end: End of the range, exclusive; the row group after the last one in Parquet.
+    """
+
+    bucket: Bucket
+    location: Location
+    size_bytes: int
+    tag: str
+    start: int
+    end: int
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return bytes of the object, in or beyond the range. One request.
+
+        Raises:
+            SourceMissing: The object does not exist any more.
+            SourceChanged: The object is another one by now.
+        """
+        return read_pinned(self.bucket, self.location, start, end, tag=self.tag)
+
+    def blocks(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` to `end` in blocks, each fetched while the caller works on the one before."""
+        ranges = ((at, min(at + BLOCK_BYTES, end)) for at in range(start, end, BLOCK_BYTES))
+        return _read_ahead(self.read, ranges) if end - start > BLOCK_BYTES else (self.read(*one) for one in ranges)
+
+    def tail_blocks(self, start: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` to the object's end, in blocks that begin small and grow."""
+        size_bytes = _FIRST_TAIL_BYTES
+        while start < self.size_bytes:
+            end = min(start + size_bytes, self.size_bytes)
+            yield self.read(start, end)
+            start, size_bytes = end, min(2 * size_bytes, BLOCK_BYTES)
+
+    def damaged(self, offset: int | None, flaw: str) -> SourceDamaged:
+        """Return the error for a flaw of the object."""
+        return SourceDamaged(self.location.url, offset, flaw)
+
+
+def _read_ahead(read: Callable[[int, int], bytes], ranges: Iterator[tuple[int, int]]) -> Iterator[bytes]:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="fanout-read")
+    try:
+        ahead: Future[bytes] | None = None
+        for one in ranges:
+            following = pool.submit(read, *one)
+            if ahead is not None:
+                yield ahead.result()  # no limit: each request ends with the limits of its client
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()  # no limit: each request ends with the limits of its client
+    finally:
+        # no limit: it does not wait
+        pool.shutdown(wait=False, cancel_futures=True)
