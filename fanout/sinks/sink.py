@@ -95,7 +95,7 @@ class RowSink(Sink):
         """Write rows, which readers see once join has committed them. Called in process, or in join.
 
         The rows become one object, or one per partition; no object if there are none. They are written as they come:
-        memory is bounded by a row group for Parquet, and by 8 MiB beside that. A run that is repeated writes the same
+        for Parquet a row group is held, of at most 64 MiB in memory, and 40 MiB of what is written. A run that is repeated writes the same
         names, and readers see one of them. On S3 two requests per object, one more per 8 MiB, and two for the first
         write of a job in a process.
 
@@ -133,7 +133,7 @@ class ObjectSink(Sink):
     def write(self, body: bytes | bytearray | memoryview | Iterable[bytes], *, name: str | None = None) -> Written:
         """Write an object, which readers see once join has committed it. Called in process, or in join.
 
-        Holds 8 MiB beside what it is given. Requests as for rows.
+        Holds 40 MiB beside what it is given. Requests as for rows.
 
         Args:
             body: Its bytes, or an iterable of blocks of bytes, such as a file opened for binary reading.
