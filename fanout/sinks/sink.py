@@ -95,9 +95,9 @@ class RowSink(Sink):
         """Write rows, which readers see once join has committed them. Called in process, or in join.
 
         The rows become one object, or one per partition; no object if there are none. They are written as they come:
-        for Parquet a row group is held, of at most 64 MiB in memory, and 40 MiB of what is written. A run that is repeated writes the same
-        names, and readers see one of them. On S3 two requests per object, one more per 8 MiB, and two for the first
-        write of a job in a process.
+        for Parquet a row group is held, of at most 64 MiB in memory, and 40 MiB of what is written. A run that is
+        repeated writes the same names, and readers see one of them. On S3 two requests per object, one more per 8 MiB,
+        and two for the first write of a job in a process.
 
         Args:
             rows: An iterable of mappings, a table, record batch or reader of Arrow, a frame of pandas, or an iterable
