@@ -18,7 +18,6 @@ from .config.settings import Config, Options
 from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound, is_transient
 from .external.access import Access
-from .external.context import StepContext, running
 from .records.chunk_ref import ChunkRef
 from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
@@ -249,7 +248,7 @@ class Runtime:
         listener: Returns, for a job id, the completion listener of a waiting caller.
         debouncer: Runs deferred work when this process is idle. Without it, work is not deferred.
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
-        access: What steps may read and write outside the store; if not given, what the settings allow a worker.
+        access: The access of steps to external objects; if not given, that of a worker with these settings.
     """
 
     def __init__(
@@ -286,14 +285,6 @@ class Runtime:
     def is_interruption(self, error: BaseException) -> bool:
         """Return whether an error interrupted a stage without being a failure of its step, so that it may run again."""
         return self._is_stop(error) or is_transient(error)
-
-    def step(self, job: CachedJob, step: str) -> AbstractContextManager[None]:
-        """Let the block inside run as part of a step of a job."""
-        return running(
-            StepContext(
-                access=self.access, job_id=job.id, launch_id=job.launch_id, generation=job.generation, step=step
-            )
-        )
 
     def now(self) -> float:
         """Return the store's time, in seconds since the epoch; see `StoreClock.now`."""

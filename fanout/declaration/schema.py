@@ -1,4 +1,4 @@
-"""Schemas of tasks' input. The only module that imports Cerberus.
+"""Schemas of tasks' input. Only this module and `validators` import Cerberus.
 
 The same input gives the same normalised document, or the same refusal, in every way of launching: `run`, `submit`, a
 signature, a chain, a list or a stream. Therefore a document is normalised once, when it is complete. Until then the
@@ -15,8 +15,6 @@ from typing import Any, Final
 import cerberus
 
 from ..errors import DeclarationError, InvalidInput
-from ..sinks import Sink
-from ..sources import Source
 from .elements import (
     COUNTED,
     EACH,
@@ -29,6 +27,7 @@ from .elements import (
     split_into_batches,
 )
 from .refusals import collect, lighten, sort_paths
+from .validators import check_class
 
 _HANDLERS: Final = ("_validate_", "_check_with_", "_normalize_", "_validator_")
 _BETWEEN_FIELDS: Final = frozenset({"dependencies", "excludes", "default_setter"})
@@ -36,11 +35,6 @@ _BETWEEN_FIELDS: Final = frozenset({"dependencies", "excludes", "default_setter"
 _VALUES: Final = frozenset({"allowed", "forbidden", "contains", "default", "meta", "regex", "type"})
 """Rules whose constraints contain no rules."""
 _RENAMING: Final = frozenset({"rename", "rename_handler"})
-_TYPES: Final = {
-    "sink": cerberus.TypeDefinition("sink", (Sink,), ()),
-    "source": cerberus.TypeDefinition("source", (Source,), ()),
-}
-"""Types of fanout's own values, as a schema names them."""
 
 
 class InputSchema:
@@ -63,7 +57,7 @@ class InputSchema:
                 subclass of `cerberus.Validator`.
         """
         self._owner = owner
-        self._class = _check_class(owner, validator)
+        self._class = check_class(owner, validator)
         bad = [name for name in schema if not isinstance(name, str) or not name.isidentifier()]
         if bad:
             raise DeclarationError(
@@ -329,24 +323,6 @@ class InputSchema:
         except Exception:
             text = "(it can't be described)"
         return InvalidInput(self._owner, {"input": [f"can't be checked: {type(error).__name__}: {text}"]})
-
-
-class _Validator(cerberus.Validator):  # type: ignore[misc]
-    """Cerberus' validator, with the types of fanout's own values."""
-
-    types_mapping = {**cerberus.Validator.types_mapping, **_TYPES}
-
-
-def _check_class(owner: str, validator: object) -> Any:
-    if validator is None:
-        return _Validator
-    if not isinstance(validator, type) or not issubclass(validator, cerberus.Validator):
-        raise DeclarationError(f"{owner}: validator must be a subclass of cerberus.Validator, not {validator!r:.80}")
-    known: Mapping[str, Any] = getattr(validator, "types_mapping", {})
-    if _TYPES.keys() <= known.keys():
-        return validator
-    types = {**_TYPES, **known}
-    return type(validator.__name__, (validator,), {"types_mapping": types, "__module__": validator.__module__})
 
 
 def _copy(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Objects of the user's, outside fanout's own store: where they lie, and what a process may read and write of them."""
+"""External objects: objects of the user's outside fanout's own store, and the access of a process to them."""

@@ -1,4 +1,4 @@
-"""What this process may read and write outside fanout's own store, and the clients for it."""
+"""The access of a process to external objects: roots, endpoints and clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import ConfigError, InvalidLocation, NotAllowed
 from .location import Location, parse_location
 
 Purpose = Literal["reading", "writing"]
-"""What a location is opened for."""
+"""The purpose for which a location is opened."""
 
 _SETTINGS: Final[dict[Purpose, str]] = {"reading": "source_roots", "writing": "sink_roots"}
 _NAMED_ROOT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(s3://.*)", re.DOTALL)
@@ -53,7 +53,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a process may read and write outside fanout's own store.
+    """The access of a process to external objects.
 
     Attributes:
         source_roots: Roots for reading; None for no limit.
@@ -102,7 +102,7 @@ class Access:
         Args:
             location: An object, or a folder with all that lies below it.
             endpoint: Name of the endpoint; None for the one of the environment.
-            purpose: What for.
+            purpose: Reading or writing, which have roots of their own.
 
         Raises:
             NotAllowed: The location does not lie below a root of this process.

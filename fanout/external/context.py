@@ -1,4 +1,4 @@
-"""What a user's step runs in: its job, its chunk, and what it may read and write."""
+"""The context of a user's step: its job, and its access to external objects."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """What a user's step runs in.
+    """The context of a user's step.
 
     Attributes:
-        access: What it may read and write outside fanout's own store.
+        access: Its access to external objects.
         job_id: The job.
         launch_id: Its launch.
         generation: Its generation.
@@ -68,18 +68,18 @@ def running(context: StepContext) -> Iterator[None]:
 
 
 def current_step() -> StepContext | None:
-    """Return what the step around this call runs in; None outside a step."""
+    """Return the context of the step around this call; None outside a step."""
     return _CURRENT.get()
 
 
 def current_access() -> Access | None:
-    """Return what the step around this call may read and write; None outside a step."""
+    """Return the access of the step around this call; None outside a step."""
     context = _CURRENT.get()
     return context.access if context is not None else None
 
 
 def find_access(captured: Access | None = None) -> Access:
-    """Return what a value may read or write.
+    """Return the access that a value uses.
 
     Args:
         captured: The access of the step in which the value was decoded, if there was one.

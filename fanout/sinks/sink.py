@@ -43,7 +43,7 @@ class Sink:
         """Let readers see what process has written: all of it or nothing. Called in join, once.
 
         The manifest comes first and `_SUCCESS` last. A join that runs again, also at the same time, publishes the same.
-        Two requests per 1,000 objects and one per object, 16 at a time, and six more. Holds about 1 kB per object.
+        One request per object, 16 at a time, two per 1,000 objects, and seven. Holds about 1 kB per object.
 
         Args:
             results: What `write` has returned, in any order of lists and tuples, and the failed items of a job that

@@ -54,7 +54,7 @@ def lines(
         where: URLs, paths or patterns.
         endpoint: Name of an endpoint in the setting `external_endpoints`.
         encoding: Encoding of the text; None for lines of bytes. A byte order mark of UTF-8 is dropped.
-        errors: What to do with bytes that are no text, as in `bytes.decode`.
+        errors: Treatment of bytes that are no text, as in `bytes.decode`.
         compression: `gzip` or `zstd` for all objects, `none`, or `infer` to tell it by .gz, .zst and .zstd. A
             compressed object is never split.
         max_record_bytes: Longest line. A longer one fails the job, because a worker holds it in full.

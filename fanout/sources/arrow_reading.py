@@ -100,10 +100,15 @@ def scan(content: PinnedRange, columns: list[str] | None, filters: list[Any] | N
         try:
             fragment = format_.make_fragment(pa.PythonFile(_PinnedFile(content), mode="r"), row_groups=[group])
             scanner = fragment.scanner(
-                columns=columns, filter=condition, batch_size=2**16, batch_readahead=2, fragment_readahead=1
+                schema=_without_views(fragment.physical_schema),
+                columns=columns,
+                filter=condition,
+                batch_size=2**16,
+                batch_readahead=2,
+                fragment_readahead=1,
             )
             yield from (batch for batch in scanner.to_batches() if batch.num_rows)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowInvalid, OSError) as error:
             offset = _group_offset(file.metadata.row_group(group))
             raise content.damaged(offset, f"row group {group} of its Parquet is damaged: {error}") from error
 
@@ -113,7 +118,7 @@ def scan_table(content: PinnedRange, columns: list[str] | None, filters: list[An
     batches = list(scan(content, columns, filters))
     if batches:
         return pa.Table.from_batches(batches)
-    schema = _open(content).schema_arrow
+    schema = _without_views(_open(content).schema_arrow)
     return schema.empty_table().select(columns) if columns is not None else schema.empty_table()
 
 
@@ -168,8 +173,14 @@ def concatenate(tables: list[Any]) -> Any:
 def _open(content: PinnedRange) -> Any:
     try:
         return pa.parquet.ParquetFile(pa.PythonFile(_PinnedFile(content), mode="r"))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise content.damaged(max(content.size_bytes - 8, 0), f"it is no Parquet: {error}") from error
+
+
+def _without_views(schema: Any) -> Any:
+    """Return a schema with texts instead of views of texts: pyarrow has no filter for these."""
+    plain = {"string_view": pa.string(), "binary_view": pa.binary()}
+    return pa.schema([field.with_type(plain.get(str(field.type), field.type)) for field in schema], schema.metadata)
 
 
 def _group_offset(group: Any) -> int:

@@ -13,7 +13,7 @@ MAX_OBJECTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What one part holds: several whole objects of a bucket, or a range of one.
+    """The content of one part: several whole objects of a bucket, or a range of one.
 
     Attributes:
         objects: The objects.

@@ -89,7 +89,7 @@ class Lines(Text):
 
     Attributes:
         encoding: Encoding of the text; None for lines of bytes.
-        errors: What to do with bytes that are no text, as in `bytes.decode`.
+        errors: Treatment of bytes that are no text, as in `bytes.decode`.
         compression: How the objects are compressed.
         max_record_bytes: Longest line.
     """

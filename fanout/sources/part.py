@@ -1,4 +1,4 @@
-"""The source part: what one item reads of a source."""
+"""The source part, which one item reads."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Part:
         return self.arrow().to_pandas()
 
     def to_plain(self) -> list[Any]:
-        """Return the part as plain values, without what it may read."""
+        """Return the part as plain values, without its access."""
         keys = [one.key for one in self.objects]
         # By characters, since it only saves bytes.
         prefix = os.path.commonprefix(keys)  # noqa: RUF071
@@ -119,7 +119,7 @@ class Part:
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> Part:
-        """Return the part that `to_plain` took apart, which may read what the step around this call may read.
+        """Return the part that `to_plain` took apart, with the access of the step around this call.
 
         Raises:
             ValueError: It is none, or names a key that could lead elsewhere.

@@ -33,8 +33,8 @@ class Pattern:
 
     Attributes:
         folder: The folder.
-        regex: What a whole key matches; None for every key.
-        start: What every key that matches begins with.
+        regex: Matches whole keys; None for every key.
+        start: The beginning of every key that matches.
     """
 
     folder: Location
@@ -87,7 +87,7 @@ def select(urls: Iterable[str], access: Access, endpoint: str | None, *, skips_h
 
     Args:
         urls: Normalised URLs.
-        access: What may be read.
+        access: The access of this process.
         endpoint: Name of the endpoint.
         skips_hidden: Whether objects are left out whose name, or a folder of it, begins with "_" or ".".
 

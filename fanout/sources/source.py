@@ -69,14 +69,14 @@ class Source:
             yield from part
 
     def to_plain(self) -> list[Any]:
-        """Return the source as plain values, without what it may read."""
+        """Return the source as plain values, without its access."""
         manifest = self.manifest
         rows = [manifest.url, manifest.column, manifest.bucket] if manifest is not None else None
         return [format_to_plain(self.format), list(self.urls), self.endpoint, rows]
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> Source:
-        """Return the source that `to_plain` took apart, which may read what the step around this call may read.
+        """Return the source that `to_plain` took apart, with the access of the step around this call.
 
         Raises:
             ValueError: It is none, or a URL names no place for external objects.

@@ -23,6 +23,7 @@ from .delivery import FIRST, Delivery
 from .failure_summary import FailureSummary, too_many_failed
 from .heartbeat import Heartbeat
 from .result_reader import ChunkFailed, join_results
+from .step import in_step
 
 _LOG = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class _JoinRun:
             raise ChunkFailed(failure if job.options.policy.tolerant else summary.first or failure)
         stall_s = self._runtime.config.stall_s
         with (
-            self._runtime.step(job, "join"),
+            in_step(self._runtime, job, "join"),
             Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token),
         ):
             parameters = job.parameter_values(binding.parameters_for(binding.join))

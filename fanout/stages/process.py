@@ -12,6 +12,7 @@ from .batch_run import BatchRun
 from .chunk_run import ChunkRun, is_superseded
 from .delivery import FIRST, Delivery
 from .outcome import fail_if_overdue
+from .step import in_step
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,5 +42,5 @@ def run_process(runtime: Runtime, ref: ChunkRef, delivery: Delivery = FIRST) -> 
     if job.has_ended() or is_superseded(ref, job.cached_manifest()) or fail_if_overdue(runtime, job):
         return
     run = ChunkRun(runtime, job, ref, delivery) if ref.count == 1 else BatchRun(runtime, job, ref, delivery)
-    with runtime.debouncer.work() if runtime.debouncer else nullcontext(), runtime.step(job, "process"):
+    with runtime.debouncer.work() if runtime.debouncer else nullcontext(), in_step(runtime, job, "process"):
         run.run()

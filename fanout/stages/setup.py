@@ -26,6 +26,7 @@ from .delivery import FIRST, Delivery
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again
+from .step import in_step
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _run_attempt(
             Heartbeat(runtime.timers, job.ledger, "setup", stall_s=stall_s, by=token, at_once=at_once) as heartbeat,
         ):
             run = _SetupRun(runtime, job, token, heartbeat)
-            with runtime.step(job, "setup"):
+            with in_step(runtime, job, "setup"):
                 run.run(caller_parameters or {})
     except BaseException as error:
         if runtime.is_interruption(error):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -127,6 +128,8 @@ def test_partitions_become_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(found) == 7
     assert any(name.startswith("year=2026/k=__HIVE_DEFAULT_PARTITION__/part-00000000-000-") for name in found)
     partitioning = ds.partitioning(pa.schema({"year": pa.int64(), "k": pa.string()}), flavor="hive")
+    query = f"select count(*), sum(n) from read_parquet('{place.root}/**/*.parquet', hive_partitioning = true) where k = 'a'"
+    assert duckdb.sql(query).fetchall() == [(2, 5)]
     read = ds.dataset(place.root, partitioning=partitioning).to_table().to_pylist()
     assert sorted(read, key=lambda row: row["n"]) == rows
 

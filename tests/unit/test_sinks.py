@@ -169,6 +169,19 @@ def test_a_commit_survives_a_crash_at_any_request() -> None:
     assert crashes > 8
 
 
+def test_the_price_of_a_sink_in_requests() -> None:
+    """A small object costs two requests, the first of a process two more, and a commit one per object and eight."""
+    place = Place(None)
+    sink = sinks.jsonl(place.url)
+    first = place.write(sink, 0, [{"n": 0}])
+    assert [verb for verb, _ in place.store.log] == ["get", "list", "start_upload", "upload_part"]
+    with place.step("process", 1):
+        second = sink.write([{"n": 1}])
+    assert len(place.store.log) == 6
+    place.commit(sink, [first, second])
+    assert len(place.store.log) == 6 + 2 + 2 + 6
+
+
 def test_two_joins_at_once_agree(place: Place) -> None:
     """Joins of one job that commit at the same time both succeed, and publish each object once."""
     sink = sinks.jsonl(place.url)
