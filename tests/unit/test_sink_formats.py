@@ -128,8 +128,8 @@ def test_partitions_become_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(found) == 7
     assert any(name.startswith("year=2026/k=__HIVE_DEFAULT_PARTITION__/part-00000000-000-") for name in found)
     partitioning = ds.partitioning(pa.schema({"year": pa.int64(), "k": pa.string()}), flavor="hive")
-    query = f"select count(*), sum(n) from read_parquet('{place.root}/**/*.parquet', hive_partitioning = true) where k = 'a'"
-    assert duckdb.sql(query).fetchall() == [(2, 5)]
+    rows_of_a = f"from read_parquet('{place.root}/**/*.parquet', hive_partitioning = true) where k = 'a'"
+    assert duckdb.sql(f"select count(*), sum(n) {rows_of_a}").fetchall() == [(2, 5)]
     read = ds.dataset(place.root, partitioning=partitioning).to_table().to_pylist()
     assert sorted(read, key=lambda row: row["n"]) == rows
 
