@@ -13,6 +13,7 @@
     ├── SourceDamaged      (ValueError)       an object of a source can't be read as what it should be
     ├── SinkConflict       (RuntimeError)     a sink holds other data than what is to be committed
     ├── UnwritableRow      (ValueError)       a row or an object can't be written to a sink
+    ├── NotInStep          (RuntimeError)     a call that belongs into a step was made outside of it
     ├── BrokerUnavailable  (ConnectionError)  the broker takes no messages
     ├── JobNotFound        (LookupError)      the store holds no job of that id
     ├── JobConflict        (ValueError)       another job has that id already
@@ -202,6 +203,10 @@ class UnwritableRow(FanoutError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.url}: {self.flaw}"
+
+
+class NotInStep(FanoutError, RuntimeError):
+    """A call that belongs into a step was made outside of it, or in a thread that does not know of the step."""
 
 
 class BrokerUnavailable(FanoutError, ConnectionError):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from storage import Digester, StorageDenied, StorageUnavailable, UploadGone
+from storage import Digester, InvalidKey, StorageDenied, StorageUnavailable, UploadGone
 
 from ..records.keys import new_token
 from .staging import Orphan
@@ -167,9 +167,15 @@ def _translate(path: Path) -> Iterator[None]:
             key=str(path),
             remedy="Check the owner and mode of the sink's directory.",
         ) from error
+    except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        raise InvalidKey(
+            f"{str(path)!r} can't be written: {error.strerror}",
+            key=str(path),
+            remedy="Give no object the name of a folder that holds others.",
+        ) from error
     except OSError as error:
         raise StorageUnavailable(
             f"the file system failed at {str(path)!r}: {error.strerror}",
             key=str(path),
-            remedy="Check that the disk is mounted and has room, and that no directory has the name of a file.",
+            remedy="Check that the disk is mounted and has room.",
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from storage import register_type
 
-from ..errors import FanoutError, UnwritableRow
+from ..errors import NotInStep, UnwritableRow
 from ..external.access import Access
 from ..external.context import StepContext, current_access, current_step, find_access
 from ..external.location import Location, parse_location
@@ -57,6 +57,7 @@ class Sink:
             UploadGone: An object was removed before it was published. Nothing was published, unless another run of
                 this join had begun to.
             NotAllowed: The place does not lie below a root of this process.
+            NotInStep: The call is made elsewhere.
             TypeError: A result is not one of `write`.
         """
         context = _require_step("commit", self.url, "join")
@@ -110,6 +111,7 @@ class RowSink(Sink):
             UnwritableRow: A row does not fit the format. Nothing is written.
             SinkConflict: The place holds something else.
             NotAllowed: The place does not lie below a root of this process.
+            NotInStep: The call is made elsewhere.
             MissingPackage: The format needs a package that is not installed.
         """
         with self._begin(self.format.suffix) as batch:
@@ -144,6 +146,7 @@ class ObjectSink(Sink):
             UnwritableRow: It is not bytes, or the name is not one of an object.
             SinkConflict: The place holds something else.
             NotAllowed: The place does not lie below a root of this process.
+            NotInStep: The call is made elsewhere.
         """
         if name is not None:
             try:
@@ -185,7 +188,7 @@ def _require_step(action: str, url: str, *steps: str) -> StepContext:
     is_in = context is not None and context.step in steps
     if context is None or not is_in or (context.step == "process" and context.position.item is None):
         where = f"in {context.step}" if context is not None and not is_in else "outside them"
-        raise FanoutError(
+        raise NotInStep(
             f"{action} of the sink {url} was called {where}: call it in {' or '.join(steps)}, and in a thread of your "
             "own with contextvars.copy_context().run"
         )

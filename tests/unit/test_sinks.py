@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from fanout import Config, FailedItem, ForkJoinTask, InvalidInput, JobFailed, NotAllowed, SinkConflict, sinks
+from fanout import Config, FailedItem, ForkJoinTask, InvalidInput, JobFailed, NotAllowed, NotInStep, SinkConflict, sinks
 from fanout.errors import FanoutError
 from fanout.external.access import Access
 from fanout.external.context import StepContext, current_step, running
 from fanout.external.location import parse_location
 from fanout.sinks import ObjectSink, Published, RowSink, Written
 from fanout.sinks.sink import open_staging
-from storage import ChangedType, StorageUnavailable, UploadGone, decode, encode
+from storage import ChangedType, InvalidKey, StorageUnavailable, UploadGone, decode, encode
 
 from .uploads import ScriptedUploads
 
@@ -392,6 +392,16 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
         decode(encode(forged))
 
 
+def test_a_name_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
+    """In a directory one object can't have the name of another one's folder, and the error is not tried again."""
+    place = Place(tmp_path / "words")
+    sink = sinks.objects(place.url)
+    written = [place.write(sink, item, b"x", name=name) for item, name in enumerate(["a/b", "a"])]
+    with pytest.raises(InvalidKey, match="Give no object the name of a folder") as caught:
+        place.commit(sink, written)
+    assert not caught.value.transient
+
+
 def test_results_that_are_not_written_are_refused(place: Place) -> None:
     """A commit takes what write returned, of this sink, with one object of each name."""
     sink = sinks.objects(place.url)
@@ -424,7 +434,7 @@ def test_sinks_are_used_in_steps(act: Callable[[Place, ObjectSink], Any], text: 
     if not text:
         assert act(place, sinks.objects(place.url)).objects == 1
         return
-    with pytest.raises(FanoutError, match=text):
+    with pytest.raises(NotInStep, match=text):
         act(place, sinks.objects(place.url))
 
 
