@@ -24,7 +24,7 @@ from celery import Celery, chain
 
 import fanout
 
-from . import edit_design, sum_numbers, word_count
+from . import edit_design, sum_numbers, tpch, word_count  # noqa: F401 - tpch is run by its own command
 from .simulated_edits import simulate
 
 # Celery reads the first two variables itself, fanout reads the third.

@@ -179,4 +179,7 @@ def main(url: str | None, scale_factor: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Workers know the tasks by the name of this module, and not as __main__.
+    from examples.tpch import main as run_main
+
+    run_main()

@@ -96,6 +96,9 @@ class Config:
     external_endpoints: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("source_roots", "sink_roots"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ConfigError(f"{name} must be a tuple of URLs or paths, not {getattr(self, name)!r:.80}")
         _check_counts(self, "pack_bytes", "upload_concurrency")
         _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s")
 

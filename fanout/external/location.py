@@ -27,10 +27,19 @@ class Location:
         bucket: Name of the bucket; `FILES` for a file of this machine.
         key: The key in the bucket, or the absolute path of a file without its first "/". It has no empty, "." or ".."
             segment, and no "/" at its end.
+
+    Raises:
+        InvalidLocation: S3 would allow no such name of a bucket.
     """
 
     bucket: str
     key: str
+
+    def __post_init__(self) -> None:
+        # A name with other characters could lead to another server.
+        if self.bucket and not _BUCKET.fullmatch(self.bucket):
+            flaw = f"{_shown(self.bucket)!r} is no bucket name that S3 would allow"
+            raise InvalidLocation(_shown(f"s3://{self.bucket}"), flaw, "Write s3://bucket/key.")
 
     @property
     def url(self) -> str:
@@ -93,8 +102,8 @@ def parse_location(where: str | os.PathLike[str]) -> Location:
         if host not in ("", "localhost"):
             raise InvalidLocation(_shown(text), f"it names the host {host!r}", "Write file:///absolute/path.")
         return Location(FILES, _check_key(unquote(path).rstrip("/"), text))
-    if not _BUCKET.fullmatch(host):
-        raise InvalidLocation(_shown(text), f"{host!r} is no bucket name that S3 would allow", "Write s3://bucket/key.")
+    if not host:
+        raise InvalidLocation(_shown(text), "it names no bucket", "Write s3://bucket/key.")
     return Location(host, _check_key(unquote(path).rstrip("/"), text))
 
 

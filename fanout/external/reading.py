@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage import Bucket, ObjectChanged, ObjectNotFound, StorageError, TaggedObject
+from storage import Bucket, BucketNotFound, ObjectChanged, ObjectNotFound, StorageError, TaggedObject
 
 from ..errors import SourceChanged, SourceMissing
 from .location import Location
@@ -12,11 +12,11 @@ def look_up(bucket: Bucket, location: Location) -> TaggedObject:
     """Return size and entity tag of an external object. One request.
 
     Raises:
-        SourceMissing: There is none.
+        SourceMissing: There is none, or no such bucket.
     """
     try:
         return bucket.head(location.key)
-    except ObjectNotFound as error:
+    except (ObjectNotFound, BucketNotFound) as error:
         raise SourceMissing(location.url) from error
 
 
@@ -36,7 +36,7 @@ def read_pinned(bucket: Bucket, location: Location, start: int, end: int, *, tag
     """
     try:
         return bucket.read(location.key, start, end, tag=tag)
-    except ObjectNotFound as error:
+    except (ObjectNotFound, BucketNotFound) as error:
         raise SourceMissing(location.url) from error
     except ObjectChanged as error:
         raise SourceChanged(location.url, tag, _find_tag(bucket, location.key)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
@@ -105,7 +106,8 @@ class Lines(Text):
         text_records.check_encoding(self.encoding)
 
     def records(self, content: PinnedRange) -> Iterator[Any]:
-        return text_records.read_lines(content, self.line_blocks(content), self.encoding, self.errors)
+        lines = text_records.read_lines(content, self.line_blocks(content), self.encoding, self.errors)
+        return chain.from_iterable(lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from storage import Bucket
@@ -16,7 +17,11 @@ from ..external.reading import read_pinned
 BLOCK_BYTES: Final = 4 * 2**20
 """Size of a read. A reader holds two blocks: one at work, and the next one on its way."""
 
+SMALL_BYTES: Final = 2**20
+"""Size up to which whole objects of a part are fetched several at a time."""
+
 _FIRST_TAIL_BYTES: Final = 64 * 2**10
+_SMALL_READS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class PinnedRange:
         tag: Its entity tag.
         start: First byte; the first row group in Parquet.
         end: End of the range, exclusive; the row group after the last one in Parquet.
+        body: The bytes of the whole object, if they were fetched already.
     """
 
     bucket: Bucket
@@ -38,14 +44,17 @@ class PinnedRange:
     tag: str
     start: int
     end: int
+    body: bytes | None = field(default=None, repr=False)
 
     def read(self, start: int, end: int) -> bytes:
-        """Return bytes of the object, in or beyond the range. One request.
+        """Return bytes of the object, in or beyond the range. One request, or none if the body was fetched.
 
         Raises:
             SourceMissing: The object does not exist any more.
             SourceChanged: The object is another one by now.
         """
+        if self.body is not None:
+            return self.body[start:end]
         return read_pinned(self.bucket, self.location, start, end, tag=self.tag)
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
@@ -64,6 +73,31 @@ class PinnedRange:
     def damaged(self, offset: int | None, flaw: str) -> SourceDamaged:
         """Return the error for a flaw of the object."""
         return SourceDamaged(self.location.url, offset, flaw)
+
+
+def fetch_small(contents: Iterator[PinnedRange]) -> Iterator[PinnedRange]:
+    """Yield whole objects in order, the small ones with their bodies: eight are on their way at a time.
+
+    Memory: eight times `SMALL_BYTES`.
+    """
+    waiting: deque[tuple[PinnedRange, Future[bytes] | None]] = deque()
+    pool = ThreadPoolExecutor(_SMALL_READS, thread_name_prefix="fanout-read")
+    try:
+        for content in contents:
+            is_small = content.size_bytes <= SMALL_BYTES
+            waiting.append((content, pool.submit(content.read, 0, content.size_bytes) if is_small else None))
+            if len(waiting) == _SMALL_READS:
+                yield _with_body(*waiting.popleft())
+        while waiting:
+            yield _with_body(*waiting.popleft())
+    finally:
+        # no limit: it does not wait
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _with_body(content: PinnedRange, future: Future[bytes] | None) -> PinnedRange:
+    # no limit: each request ends with the limits of its client
+    return replace(content, body=future.result()) if future is not None else content
 
 
 def _read_ahead(read: Callable[[int, int], bytes], ranges: Iterator[tuple[int, int]]) -> Iterator[bytes]:

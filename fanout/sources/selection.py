@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from storage import ObjectNotFound, TaggedObject
+from storage import BucketNotFound, ObjectNotFound, TaggedObject
 
 from ..errors import SourceMissing
 from ..external.access import Access
@@ -152,7 +152,7 @@ def _list(url: str, pattern: Pattern, access: Access, endpoint: str | None, *, s
             else:
                 continue
             break
-    except ObjectNotFound as error:
+    except (ObjectNotFound, BucketNotFound) as error:
         raise SourceMissing(url) from error
     if not count:
         raise SourceMissing(url)

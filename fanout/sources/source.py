@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from storage import Bucket, ObjectNotFound, register_type
@@ -65,8 +66,7 @@ class Source:
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the records of all parts. For small sources, and for tests."""
-        for part in self.parts():
-            yield from part
+        return chain.from_iterable(self.parts())
 
     def to_plain(self) -> list[Any]:
         """Return the source as plain values, without its access."""

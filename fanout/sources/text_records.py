@@ -51,17 +51,17 @@ def decode_block(content: PinnedRange, offset: int, block: bytes, encoding: str,
 
 def read_lines(
     content: PinnedRange, blocks: Iterator[tuple[int, bytes]], encoding: str | None, errors: str
-) -> Iterator[Any]:
-    """Yield lines without their newlines: LF or CR LF.
+) -> Iterator[list[Any]]:
+    """Yield the lines of each block without their newlines: LF or CR LF.
 
     Raises:
         SourceDamaged: A line is no text of that encoding.
     """
     for offset, block in blocks:
         if encoding is None:
-            yield from _split(block, b"\n", b"\r\n")
+            yield _split(block, b"\n", b"\r\n")
         else:
-            yield from _split(decode_block(content, offset, block, encoding, errors), "\n", "\r\n")
+            yield _split(decode_block(content, offset, block, encoding, errors), "\n", "\r\n")
 
 
 def _split(block: Any, newline: Any, long_newline: Any) -> list[Any]:

@@ -120,13 +120,17 @@ class ObstoreBucket(Bucket):
             if make is None:
                 raise
             where = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
-            raise make(f"{where}: {str(error).partition(chr(10))[0][:_SHOWN_CHARACTERS]}", key=key) from error
+            remedy = "obstore names no key with an empty, '.' or '..' segment: rename it, or list another folder."
+            shown = str(error).partition("\n")[0][:_SHOWN_CHARACTERS]
+            raise make(f"{where}: {shown}", key=key, remedy=remedy if make is InvalidKey else None) from error
 
     def _find_error(self, error: BaseException) -> Callable[..., StorageError] | None:
         """Return the class of this package's error for one of obstore's; None for an error that is not obstore's."""
         text = str(error)
+        if "<Code>NoSuchBucket</Code>" in text:
+            return BucketNotFound
         if isinstance(error, FileNotFoundError):
-            return BucketNotFound if "NoSuchBucket" in text else ObjectNotFound
+            return ObjectNotFound
         if isinstance(error, PreconditionError) or "416 Range Not Satisfiable" in text or "InvalidRange" in text:
             return ObjectChanged
         if type(error).__name__ == "AlreadyExistsError":

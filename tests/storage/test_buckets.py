@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from storage import (
     Bucket,
+    BucketNotFound,
+    InvalidKey,
     InvalidStoreUrl,
     ObjectChanged,
     ObjectExists,
@@ -110,6 +113,23 @@ def test_a_listing_leaves_links_to_folders_and_pipes_alone(tmp_path: Path) -> No
     assert [entry.key for page in PlainFiles().list(root) for entry in page] == [f"{root}/folder/a"]
     with pytest.raises(ObjectNotFound, match="no regular file"):
         PlainFiles().head(f"{root}/pipe")
+
+
+def test_a_missing_bucket_is_told_apart(moto_url: str) -> None:
+    """A listing of a bucket that does not exist, and a read from it, say so."""
+    bucket = open_bucket("no-such-bucket")
+    with pytest.raises(BucketNotFound):
+        list(bucket.list("folder"))
+    with pytest.raises(BucketNotFound):
+        bucket.read("a", 0, 1)
+
+
+def test_a_key_that_obstore_cannot_name_is_told(moto_url: str) -> None:
+    """A folder with a key like "a//b" can't be listed, and the error names the remedy."""
+    name, _, folder = moto_url.removeprefix("s3://").partition("/")
+    boto3.client("s3").put_object(Bucket=name, Key=f"{folder}/a//b", Body=b"")
+    with pytest.raises(InvalidKey, match="list another folder"):
+        list(open_bucket(name).list(folder))
 
 
 def test_a_named_server_needs_a_url_and_credentials(no_aws_environment: None) -> None:

@@ -168,6 +168,20 @@ def test_a_wrong_setting_is_named(settings_: dict[str, object], named: str) -> N
     assert "geheim" not in str(caught.value)
 
 
+def test_a_single_root_is_a_tuple_of_one() -> None:
+    """Text where a tuple is meant is not taken for a tuple of letters, except where settings are text."""
+    with pytest.raises(ConfigError, match="source_roots must be a tuple"):
+        Config(store="memory://x", source_roots="s3://logs")  # type: ignore[arg-type]
+    assert Config.read({"store": "memory://x", "source_roots": "s3://logs"}).source_roots == ("s3://logs",)
+
+
+@pytest.mark.parametrize("bucket", ["evil.example/x", "b@host", "b:9", "a b", "..", "b?x"])
+def test_no_bucket_is_another_server(bucket: str) -> None:
+    """The name of a bucket becomes part of a host, so a value may hold none that S3 would refuse."""
+    with pytest.raises(InvalidLocation, match="no bucket name"):
+        Location(bucket, "key")
+
+
 @pytest.mark.parametrize(
     "error",
     [
