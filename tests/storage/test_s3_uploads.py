@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from storage import ObjectNotFound, UploadGone
-from storage.s3.boto3_uploads import SMALLEST_PART_BYTES, S3UploadStore
+from storage.s3.boto3_uploads import S3UploadStore
+
+SMALLEST_PART_BYTES = 5 * 2**20
 
 
 @pytest.fixture(params=["moto", "ceph"])
