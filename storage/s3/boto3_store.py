@@ -78,7 +78,7 @@ class S3Store(ObjectStore):
             try:
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
             except boto.ClientError as error:
-                if has_digest or not wants_digest(code_of(error), _message_of(error)):
+                if has_digest or not wants_digest(code_of(error), message_of(error)):
                     raise
                 self.wants_digest = True
                 client.put_object(
@@ -279,5 +279,6 @@ def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
             raise BodyError(str(error)) from error
 
 
-def _message_of(error: boto.ClientError) -> str:
+def message_of(error: boto.ClientError) -> str:
+    """Return the message of the server's answer."""
     return str(error.response.get("Error", {}).get("Message", ""))

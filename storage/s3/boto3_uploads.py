@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore import exceptions as boto
 
 from ..errors import UploadGone
+from ..hashing import content_md5
 from ..uploads import UnfinishedUpload, UploadStore
 from .boto3_errors import code_of, status_of
-from .boto3_store import S3Store
+from .boto3_store import S3Store, message_of
+from .error_codes import wants_digest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,15 +42,20 @@ class S3UploadStore(S3Store, UploadStore):
         name = self._name(key)
         content: Any = body
 
+        part: Any = {"Bucket": self._bucket, "Key": name, "UploadId": upload_id, "PartNumber": number}
+
         def request(client: S3Client) -> str:
+            had_digest = self.wants_digest
+            digest: Any = {"ContentMD5": content_md5(body)} if had_digest else {}
             try:
-                answer = client.upload_part(
-                    Bucket=self._bucket, Key=name, UploadId=upload_id, PartNumber=number, Body=content
-                )
+                answer = client.upload_part(**part, Body=content, **digest)
             except boto.ClientError as error:
                 if code_of(error) in _GONE:
                     raise self._upload_gone(key) from error
-                raise
+                if had_digest or not wants_digest(code_of(error), message_of(error)):
+                    raise
+                self.wants_digest = True
+                answer = client.upload_part(**part, Body=content, ContentMD5=content_md5(body))
             return answer["ETag"].strip('"')
 
         return self._calls.call("uploading", key, "PutObject", request, size_bytes=len(body))

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage import ObjectNotFound, UploadGone
+from storage import ObjectNotFound, S3Server, UploadGone, open_uploads
 from storage.s3.boto3_uploads import S3UploadStore
+
+from .scripted import Answer, Script
 
 SMALLEST_PART_BYTES = 5 * 2**20
 
@@ -63,3 +65,26 @@ def test_a_part_for_an_aborted_upload_is_refused(uploads: S3UploadStore) -> None
     uploads.abort_upload("key", upload_id)
     with pytest.raises(UploadGone, match="'key'"):
         uploads.upload_part("key", upload_id, 1, b"more")
+
+
+def test_a_server_that_is_named_gets_its_own_credentials(script: Script) -> None:
+    """Uploads go to the server that a setting names, signed with its keys, whatever the environment says."""
+    script(Answer(500))
+    other = script(Answer(200, body=b"<R><UploadId>id-1</UploadId></R>"))
+    script(Answer(500))
+    server = S3Server(other.endpoint, access_key_id="named-key", secret_access_key="named-secret")
+    assert open_uploads("lake", server).start_upload("a", token="t") == "id-1"
+    headers = {name.lower(): value for name, value in other.requests[0].headers.items()}
+    assert "Credential=named-key/" in headers["authorization"]
+    assert headers["x-amz-meta-fanout-upload"] == "t"
+
+
+def test_parts_for_a_locked_bucket_have_a_digest(script: Script) -> None:
+    """A bucket with object lock refuses a part without a digest. The repeated part and all later ones have one."""
+    words = "Content-MD5 OR x-amz-checksum- HTTP header is required for Upload Part requests"
+    refusal = f"<Error><Code>InvalidRequest</Code><Message>{words}</Message></Error>".encode()
+    server = script(Answer(400, body=refusal), Answer(200, headers={"ETag": '"tag"'}))
+    store = S3UploadStore("s3://bucket")
+    assert [store.upload_part("a", "id", number, b"x") for number in (1, 2)] == ["tag", "tag"]
+    digests = ["content-md5" in {name.lower() for name in request.headers} for request in server.requests]
+    assert digests == [False, True, True]

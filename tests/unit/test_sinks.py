@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fanout.external.context import StepContext, current_step, running
 from fanout.external.location import parse_location
 from fanout.sinks import ObjectSink, Published, RowSink, Written
 from fanout.sinks.sink import open_staging
-from storage import ChangedType, InvalidKey, StorageUnavailable, UploadGone, decode, encode
+from storage import ChangedType, InvalidKey, UploadGone, decode, encode
 
 from .uploads import ScriptedUploads
 
@@ -134,39 +135,52 @@ def test_several_writes_of_an_item_have_names_of_their_own(place: Place) -> None
     assert [*place.visible().values()] == [b"a", b"bc"]
 
 
-def test_a_commit_survives_a_crash_at_any_request() -> None:
-    """Whichever request join dies at, a reader who sees `_SUCCESS` sees everything, and the next run finishes."""
-    crashes = 0
-    while True:
-        place = Place(None)
+class Dying:
+    """The place of a sink at which a process dies after so many calls."""
+
+    def __init__(self, staging: Any, calls: int) -> None:
+        self.staging = staging
+        self.left = calls
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.staging, name)
+        return value if name == "url" else lambda *arguments: self.call(value, arguments)
+
+    def call(self, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        if not self.left:
+            raise WorkerDied
+        self.left -= 1
+        answer = method(*arguments)
+        return [*answer] if isinstance(answer, Iterator) else answer
+
+
+class WorkerDied(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("kind", ["directory", "bucket"])
+def test_a_commit_survives_a_crash_at_any_call(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever call join dies at, a reader who sees `_SUCCESS` sees everything, and the next run finishes."""
+    for calls in count():
+        place = Place(tmp_path / str(calls) if kind == "directory" else None)
         sink = sinks.jsonl(place.url)
-        orphan = place.write(sink, 0, [{"n": "lost"}])
+        place.write(sink, 0, [{"n": "lost"}])
         results = [*(place.write(sink, item, [{"n": item}]) for item in range(3)), FailedItem(3, 3, "ValueError", "no")]
-        left = crashes
-
-        def die(verb: str, key: str) -> None:
-            nonlocal left
-            if left == 0:
-                raise StorageUnavailable("the store is gone")
-            left -= 1
-
-        place.store.before = die
-        try:
-            published = place.commit(sink, results)
-        except StorageUnavailable:
-            published = None
-        place.store.before = lambda verb, key: None
-        if place.is_committed():
-            assert len(place.visible()) == 3
+        with monkeypatch.context() as patch:
+            dying = Dying(open_staging(parse_location(place.url), None, place.access), calls)
+            patch.setattr("fanout.sinks.sink.open_staging", lambda *_, dying=dying: dying)
+            try:
+                first = place.commit(sink, results)
+            except WorkerDied:
+                first = None
+        assert len(place.visible()) == 3 or not place.is_committed()
         again = place.commit(sink, results)
-        assert (published or again) == again == Published(place.url, 3, 3, 24, failed=1)
+        assert (first or again) == again == Published(place.url, 3, 3, 24, failed=1)
         assert len(place.visible()) == 3
-        assert orphan.objects[0].upload_id not in place.store.uploads
         assert place.staged() == 0
-        if published is not None and left:
+        if first is not None:
             break
-        crashes += 1
-    assert crashes > 8
+    assert calls > 8
 
 
 def test_the_price_of_a_sink_in_requests() -> None:
