@@ -191,14 +191,13 @@ def _publish_all(staging: Staging, objects: list[StagedObject], launch_id: str) 
 
 
 def _remove_own_orphans(staging: Staging, objects: list[StagedObject], launch_id: str) -> None:
-    """Remove what the launch has staged besides. The data is committed, so that a failure is only logged."""
-    wanted = {staged.id for staged in objects}
+    """Remove what the launch has staged besides its objects, which are published by now. Only log a failure."""
     names = {staged.name for staged in objects}
     own = re.compile(rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?")
     try:
         for orphan in [*staging.list_staged()]:
             is_own = orphan.name in names or own.fullmatch(orphan.name) or _is_in_folder(orphan, launch_id)
-            if is_own and orphan.id not in wanted:
+            if is_own:
                 staging.remove(orphan)
         staging.tidy()
     except StorageError as error:

@@ -21,12 +21,14 @@ from fanout.external.access import Access
 from fanout.external.context import StepContext, current_step, running
 from fanout.external.location import parse_location
 from fanout.sinks import ObjectSink, Published, RowSink, Written
+from fanout.sinks.commit import publish
 from fanout.sinks.sink import open_staging
 from storage import ChangedType, InvalidKey, UploadGone, decode, encode
 
 from .uploads import ScriptedUploads
 
 LAUNCH = "0123456789abcdef"
+LAUNCHES = {"first": LAUNCH, "second": "f" * 16}
 
 
 class Place:
@@ -135,52 +137,99 @@ def test_several_writes_of_an_item_have_names_of_their_own(place: Place) -> None
     assert [*place.visible().values()] == [b"a", b"bc"]
 
 
-class Dying:
-    """The place of a sink at which a process dies after so many calls."""
+class WorkerDied(BaseException):
+    """The process is gone."""
 
-    def __init__(self, staging: Any, calls: int) -> None:
+
+class Interrupted:
+    """The place of a sink at which something happens before one of its calls."""
+
+    def __init__(self, staging: Any, calls: int, event: Callable[[], object]) -> None:
         self.staging = staging
         self.left = calls
+        self.event = event
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.staging, name)
         return value if name == "url" else lambda *arguments: self.call(value, arguments)
 
     def call(self, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        if not self.left:
-            raise WorkerDied
         self.left -= 1
+        if self.left == -1:
+            self.event()
         answer = method(*arguments)
         return [*answer] if isinstance(answer, Iterator) else answer
 
 
-class WorkerDied(BaseException):
-    """The process is gone."""
+def die() -> None:
+    raise WorkerDied
 
 
+@pytest.mark.parametrize("event", ["death", "another join"])
 @pytest.mark.parametrize("kind", ["directory", "bucket"])
-def test_a_commit_survives_a_crash_at_any_call(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever call join dies at, a reader who sees `_SUCCESS` sees everything, and the next run finishes."""
+def test_a_commit_is_the_same_whatever_happens_in_it(
+    kind: str, event: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If join dies at any call, or another join runs there, a reader who sees `_SUCCESS` sees everything, once."""
     for calls in count():
         place = Place(tmp_path / str(calls) if kind == "directory" else None)
         sink = sinks.jsonl(place.url)
         place.write(sink, 0, [{"n": "lost"}])
         results = [*(place.write(sink, item, [{"n": item}]) for item in range(3)), FailedItem(3, 3, "ValueError", "no")]
-        with monkeypatch.context() as patch:
-            dying = Dying(open_staging(parse_location(place.url), None, place.access), calls)
-            patch.setattr("fanout.sinks.sink.open_staging", lambda *_, dying=dying: dying)
-            try:
-                first = place.commit(sink, results)
-            except WorkerDied:
-                first = None
+        staging = open_staging(parse_location(place.url), None, place.access)
+        with place.step("join"):
+            context = current_step()
+            assert context is not None
+
+        def join_as_well(staging: Any = staging, context: Any = context, results: Any = results) -> None:
+            publish(staging, context, results)
+
+        interrupted = Interrupted(staging, calls, die if event == "death" else join_as_well)
+        try:
+            first = publish(interrupted, context, results)  # type: ignore[arg-type]
+        except WorkerDied:
+            first = None
         assert len(place.visible()) == 3 or not place.is_committed()
         again = place.commit(sink, results)
         assert (first or again) == again == Published(place.url, 3, 3, 24, failed=1)
         assert len(place.visible()) == 3
         assert place.staged() == 0
-        if first is not None:
+        if interrupted.left >= 0:
             break
     assert calls > 8
+
+
+@pytest.mark.parametrize("kind", ["directory", "bucket"])
+def test_of_two_jobs_that_commit_at_once_one_wins(kind: str, tmp_path: Path) -> None:
+    """If another job commits to the folder at any moment, readers see the data of one job, and the other one fails."""
+    winners = set()
+    for calls in count():
+        place = Place(tmp_path / str(calls) if kind == "directory" else None)
+        written: dict[str, Written] = {}
+        for name, launch in LAUNCHES.items():
+            with place.step("process", 0, launch=launch):
+                written[name] = sinks.jsonl(place.url).write([{"job": name}])
+        staging = open_staging(parse_location(place.url), None, place.access)
+        outcomes: dict[str, object] = {}
+
+        def join(
+            name: str, staging: Any, place: Place = place, written: Any = written, outcomes: Any = outcomes
+        ) -> None:
+            context = StepContext(access=place.access, job_id=name, launch_id=LAUNCHES[name], generation=0, step="join")
+            try:
+                outcomes[name] = publish(staging, context, [written[name]])
+            except SinkConflict:
+                outcomes[name] = None
+
+        interrupted = Interrupted(staging, calls, lambda join=join, staging=staging: join("second", staging))
+        join("first", interrupted)
+        won = [name for name, outcome in outcomes.items() if outcome is not None]
+        assert len(won) == 1
+        assert [*place.visible().values()] == [b'{"job":"%s"}\n' % won[0].encode()]
+        winners.update(won)
+        if interrupted.left >= 0:
+            break
+    assert winners == {"first", "second"}
 
 
 def test_the_price_of_a_sink_in_requests() -> None:
