@@ -25,7 +25,7 @@ from hypothesis import strategies as some
 from fanout import ConfigError, UnwritableRow, sinks
 from fanout.sinks import parquet_writer
 
-from .test_sinks import Place
+from .sinks import Place
 
 OPENERS = {"none": lambda body: body, "gzip": gzip.decompress, "zstd": zstd.decompress}
 TEXT = some.text(some.characters(exclude_categories=["Cs"]), max_size=8)

@@ -3,90 +3,22 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fanout import Config, FailedItem, ForkJoinTask, InvalidInput, JobFailed, NotAllowed, NotInStep, SinkConflict, sinks
+from fanout import Config, ForkJoinTask, InvalidInput, JobFailed, NotAllowed, NotInStep, sinks
 from fanout.errors import FanoutError
 from fanout.external.access import Access
 from fanout.external.context import StepContext, current_step, running
-from fanout.external.location import parse_location
-from fanout.sinks import ObjectSink, Published, RowSink, Written
-from fanout.sinks.commit import publish
-from fanout.sinks.sink import open_staging
+from fanout.sinks import ObjectSink, Published, RowSink
 from storage import ChangedType, InvalidKey, UploadGone, decode, encode
 
-from .uploads import ScriptedUploads
-
-LAUNCH = "0123456789abcdef"
-LAUNCHES = {"first": LAUNCH, "second": "f" * 16}
-
-
-class Place:
-    """A folder for sinks, in a directory or in a bucket, as its readers see it."""
-
-    def __init__(self, root: Path | None) -> None:
-        self.access = Access(None, None)
-        self.store = ScriptedUploads()
-        self.root = root
-        self.url = root.as_uri() if root is not None else "s3://lake/words"
-        if root is None:
-            self.access._uploads["lake", None] = self.store
-
-    @contextmanager
-    def step(self, step: str, item: int | None = None, launch: str = LAUNCH) -> Iterator[None]:
-        """Let the block inside run as a step of a job."""
-        context = StepContext(access=self.access, job_id="job", launch_id=launch, generation=0, step=step)
-        context.position.move(item)
-        with running(context):
-            yield
-
-    def write(self, sink: Any, item: int, data: Any, **more: Any) -> Written:
-        """Run process for an item, and return what join gets of it."""
-        with self.step("process", item):
-            written: Written = decode(encode(sink.write(data, **more)))
-            return written
-
-    def commit(self, sink: Any, results: Any, launch: str = LAUNCH) -> Published:
-        """Run join."""
-        with self.step("join", launch=launch):
-            published: Published = sink.commit(results)
-            return published
-
-    def visible(self) -> dict[str, bytes]:
-        """Return what a reader finds who overlooks hidden names, as readers of datasets do."""
-        if self.root is None:
-            found = {key.removeprefix("words/"): self.store.get(key) for key in self.store.keys("words/")}
-        else:
-            paths = [path for path in self.root.rglob("*") if path.is_file()] if self.root.exists() else []
-            found = {str(path.relative_to(self.root)): path.read_bytes() for path in paths}
-        return {name: body for name, body in sorted(found.items()) if name[0] not in "._"}
-
-    def staged(self) -> int:
-        """Return the number of objects that are staged."""
-        with self.step("join"):
-            return len([*open_staging(parse_location(self.url), None, self.access).list_staged()])
-
-    def is_committed(self) -> bool:
-        """Return whether readers find `_SUCCESS`."""
-        if self.root is None:
-            return self.store.keys("words/_SUCCESS") != []
-        return (self.root / "_SUCCESS").exists()
-
-
-@pytest.fixture(params=["directory", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Return an empty folder, in a directory and in a bucket in turn."""
-    return Place(tmp_path / "words" if request.param == "directory" else None)
+from .sinks import Place
 
 
 def test_readers_see_nothing_until_the_commit(place: Place) -> None:
@@ -135,170 +67,6 @@ def test_several_writes_of_an_item_have_names_of_their_own(place: Place) -> None
         assert sink.write(b"a").names == written[0].names
     place.commit(sink, [written])
     assert [*place.visible().values()] == [b"a", b"bc"]
-
-
-class WorkerDied(BaseException):
-    """The process is gone."""
-
-
-class Interrupted:
-    """The place of a sink at which something happens before one of its calls."""
-
-    def __init__(self, staging: Any, calls: int, event: Callable[[], object]) -> None:
-        self.staging = staging
-        self.left = calls
-        self.event = event
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.staging, name)
-        return value if name == "url" else lambda *arguments: self.call(value, arguments)
-
-    def call(self, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        self.left -= 1
-        if self.left == -1:
-            self.event()
-        answer = method(*arguments)
-        return [*answer] if isinstance(answer, Iterator) else answer
-
-
-def die() -> None:
-    raise WorkerDied
-
-
-@pytest.mark.parametrize("event", ["death", "another join"])
-@pytest.mark.parametrize("kind", ["directory", "bucket"])
-def test_a_commit_is_the_same_whatever_happens_in_it(
-    kind: str, event: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If join dies at any call, or another join runs there, a reader who sees `_SUCCESS` sees everything, once."""
-    for calls in count():
-        place = Place(tmp_path / str(calls) if kind == "directory" else None)
-        sink = sinks.jsonl(place.url)
-        place.write(sink, 0, [{"n": "lost"}])
-        results = [*(place.write(sink, item, [{"n": item}]) for item in range(3)), FailedItem(3, 3, "ValueError", "no")]
-        staging = open_staging(parse_location(place.url), None, place.access)
-        with place.step("join"):
-            context = current_step()
-            assert context is not None
-
-        def join_as_well(staging: Any = staging, context: Any = context, results: Any = results) -> None:
-            publish(staging, context, results)
-
-        interrupted = Interrupted(staging, calls, die if event == "death" else join_as_well)
-        try:
-            first = publish(interrupted, context, results)  # type: ignore[arg-type]
-        except WorkerDied:
-            first = None
-        assert len(place.visible()) == 3 or not place.is_committed()
-        again = place.commit(sink, results)
-        assert (first or again) == again == Published(place.url, 3, 3, 24, failed=1)
-        assert len(place.visible()) == 3
-        assert place.staged() == 0
-        if interrupted.left >= 0:
-            break
-    assert calls > 8
-
-
-@pytest.mark.parametrize("kind", ["directory", "bucket"])
-def test_of_two_jobs_that_commit_at_once_one_wins(kind: str, tmp_path: Path) -> None:
-    """If another job commits to the folder at any moment, readers see the data of one job, and the other one fails."""
-    winners = set()
-    for calls in count():
-        place = Place(tmp_path / str(calls) if kind == "directory" else None)
-        written: dict[str, Written] = {}
-        for name, launch in LAUNCHES.items():
-            with place.step("process", 0, launch=launch):
-                written[name] = sinks.jsonl(place.url).write([{"job": name}])
-        staging = open_staging(parse_location(place.url), None, place.access)
-        outcomes: dict[str, object] = {}
-
-        def join(
-            name: str, staging: Any, place: Place = place, written: Any = written, outcomes: Any = outcomes
-        ) -> None:
-            context = StepContext(access=place.access, job_id=name, launch_id=LAUNCHES[name], generation=0, step="join")
-            try:
-                outcomes[name] = publish(staging, context, [written[name]])
-            except SinkConflict:
-                outcomes[name] = None
-
-        interrupted = Interrupted(staging, calls, lambda join=join, staging=staging: join("second", staging))
-        join("first", interrupted)
-        won = [name for name, outcome in outcomes.items() if outcome is not None]
-        assert len(won) == 1
-        assert [*place.visible().values()] == [b'{"job":"%s"}\n' % won[0].encode()]
-        winners.update(won)
-        if interrupted.left >= 0:
-            break
-    assert winners == {"first", "second"}
-
-
-def test_the_price_of_a_sink_in_requests() -> None:
-    """A small object costs two requests, the first of a process two more, and a commit one per object and eight."""
-    place = Place(None)
-    sink = sinks.jsonl(place.url)
-    first = place.write(sink, 0, [{"n": 0}])
-    assert [verb for verb, _ in place.store.log] == ["get", "list", "start_upload", "upload_part"]
-    with place.step("process", 1):
-        second = sink.write([{"n": 1}])
-    assert len(place.store.log) == 6
-    place.commit(sink, [first, second])
-    assert len(place.store.log) == 6 + 2 + 2 + 6
-
-
-def test_two_joins_at_once_agree(place: Place) -> None:
-    """Joins of one job that commit at the same time both succeed, and publish each object once."""
-    sink = sinks.jsonl(place.url)
-    written = [place.write(sink, item, [{"n": item}]) for item in range(20)]
-    start = threading.Barrier(2)
-
-    def join(_: int) -> Published:
-        start.wait(timeout=10)
-        return place.commit(sink, written)
-
-    with ThreadPoolExecutor(2) as pool:
-        assert len(set(pool.map(join, range(2)))) == 1
-    assert len(place.visible()) == 20
-
-
-def test_a_folder_belongs_to_one_job(place: Place) -> None:
-    """Neither process nor join of another job changes a folder that holds data."""
-    sink = sinks.jsonl(place.url)
-    written = place.write(sink, 0, [{"n": 0}])
-    other = replace(sink)
-    with place.step("process", 0, launch="f" * 16):
-        second = other.write([{"n": 1}])
-    place.commit(sink, [written])
-    before = place.visible()
-    with pytest.raises(SinkConflict, match="it holds the data of job job: give each job its own folder"):
-        place.commit(other, [second], launch="f" * 16)
-    with place.step("process", 0, launch="e" * 16), pytest.raises(SinkConflict, match="job job"):
-        replace(sink).write([{"n": 2}])
-    with pytest.raises(SinkConflict, match="let join commit the same results each time"):
-        place.commit(sink, [])
-    assert place.visible() == before
-
-
-def test_a_folder_that_holds_other_files_is_refused(place: Place) -> None:
-    """Readers of a folder would take what is there for data of the job, so the first write refuses it."""
-    if place.root is not None:
-        place.root.mkdir()
-        (place.root / "old.jsonl").write_text("{}")
-    else:
-        place.store.put("words/old.jsonl", b"{}")
-    with pytest.raises(SinkConflict, match=r"it holds 'old\.jsonl' already"):
-        place.write(sinks.jsonl(place.url), 0, [{"n": 0}])
-
-
-def test_a_staged_object_that_is_gone_fails_the_commit_before_it_begins(place: Place) -> None:
-    """If a rule of the bucket has removed an object, nothing appears, and the error names it."""
-    sink = sinks.jsonl(place.url)
-    written = [place.write(sink, item, [{"n": item}]) for item in range(2)]
-    with place.step("join"):
-        assert sinks.remove_orphans(place.url, older_than_s=-60) == 2
-    with pytest.raises(UploadGone, match=r"2 of 2 objects .* first 'part-00000000-000"):
-        place.commit(sink, written)
-    assert place.visible() == {}
-    assert not place.is_committed()
 
 
 def test_orphans_are_removed_by_their_age(place: Place) -> None:
