@@ -42,7 +42,7 @@ class StepContext:
         job_id: The job.
         launch_id: Its launch.
         generation: Its generation.
-        step: `setup`, `process` or `join`.
+        step: `setup`, `process` or `join`. Combine runs as part of `process`.
         position: How far the run is.
     """
 
