@@ -13,24 +13,30 @@ from functools import lru_cache
 from .access import Access
 
 
-@dataclass(slots=True)
 class Position:
-    """How far a run of process is. It changes while the run goes on.
+    """How far a run of process is, and how often it has written. The run sets the item as it goes on.
 
     Attributes:
         item: Index of the current item over the whole job; None between items, and in other steps.
-        writes: URL of a sink -> how often the step has written there, for the current item.
     """
 
-    item: int | None = None
-    writes: Counter[str] = field(default_factory=Counter)
+    __slots__ = ("_counted", "_writes", "item")
 
-    def move(self, item: int | None) -> None:
-        """Go on to another item, or to none."""
-        self.item = item
-        if self.writes:
-            # Not cleared: a thread that the last item left behind may still count there.
-            self.writes = Counter()
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, before another run of the same or of other items."""
+        self.item: int | None = None
+        self._counted: int | None = None
+        self._writes: Counter[str] = Counter()
+
+    def count_write(self, url: str) -> int:
+        """Count a write to a sink, and return how many the current item has made there before."""
+        if self._counted != self.item:
+            self._counted, self._writes = self.item, Counter()
+        self._writes[url] += 1
+        return self._writes[url] - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

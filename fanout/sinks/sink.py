@@ -70,8 +70,7 @@ class Sink:
             check_vacant(staging, context)
             self._vacant_for.add(context.launch_id)
         position = context.position
-        number = position.writes[self.url]
-        position.writes[self.url] += 1
+        number = position.count_write(self.url)
         place = "join" if context.step == "join" else f"{position.item:08d}"
         return ObjectBatch(staging, context.launch_id, stem or f"part-{place}-{number:03d}-{context.launch_id}", suffix)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from storage import SequenceEncoder, encode
 
-from ..external.context import current_step
+from ..external.context import Position, current_step
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
@@ -59,6 +59,7 @@ class ChunkRun:
         """The current item, for the error that names it; None while combine runs."""
         self._current_step = "process"
         """The current step: `process` or `combine`."""
+        self._position = Position()
         self._stopped = False
         """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
@@ -116,6 +117,10 @@ class ChunkRun:
             StorageError: The store does not answer.
             Exception: Whatever process or combine raises; see `fail`.
         """
+        context = current_step()
+        if context is not None:
+            self._position = context.position
+            self._position.restart()
         job = self._job
         binding, compression = job.declaration.binding, job.options.compression
         call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
@@ -143,9 +148,12 @@ class ChunkRun:
             except BaseException as error:
                 self._record_failed_item(error)
                 continue
-            self._begin("combine", None)
+            self._begin_combine()
             yield result
-        self._begin("combine", None)
+        self._begin_combine()
+
+    def _begin_combine(self) -> None:
+        self._current_step, self._item, self._position.item = "combine", None, None
 
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
@@ -156,15 +164,8 @@ class ChunkRun:
             if ended():
                 self._stopped = True
                 return
-            self._begin("process", index)
+            self._current_step, self._item, self._position.item = "process", index, index
             yield arguments
-
-    def _begin(self, step: str, item: int | None) -> None:
-        """Note the current step and item, for errors and for the names of what the step writes."""
-        self._current_step, self._item = step, item
-        context = current_step()
-        if context is not None:
-            context.position.move(item)
 
     def _heartbeat(self) -> Heartbeat:
         stall_s = self._runtime.config.stall_s

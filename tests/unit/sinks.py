@@ -34,7 +34,7 @@ class Place:
     def step(self, step: str, item: int | None = None, launch: str = LAUNCH) -> Iterator[None]:
         """Let the block inside run as a step of a job."""
         context = StepContext(access=self.access, job_id="job", launch_id=launch, generation=0, step=step)
-        context.position.move(item)
+        context.position.item = item
         with running(context):
             yield
 

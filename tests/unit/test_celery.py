@@ -503,7 +503,9 @@ def test_an_unconnected_app_names_connect() -> None:
 def test_an_unknown_setting_is_refused() -> None:
     """The error names a misspelt setting, and the app is not connected."""
     bare = Celery("bare", set_as_current=False)
-    with pytest.raises(ConfigError, match="no such setting: pack_byte; there are external_endpoints, inline_bytes, pack_bytes"):
+    with pytest.raises(
+        ConfigError, match="no such setting: pack_byte; there are external_endpoints, inline_bytes, pack_bytes"
+    ):
         fanout.connect(bare, store="memory://a", pack_byte=3)
     assert not hasattr(bare, ATTRIBUTE)
 
