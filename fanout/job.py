@@ -13,6 +13,7 @@ from storage import StorageUnavailable, within
 from . import retry as retrying
 from . import sweep
 from .errors import JobTimeout
+from .external.context import reading_as
 from .hints import NoWorkerHint
 from .progress import JobState, Progress
 from .records.batch import Landed, ResultEntry
@@ -96,7 +97,8 @@ class Job(Generic[R]):
                 if self._find_outcome() is None:
                     self._wait(timeout)
                 assert self._outcome is not None
-                return cast("R", self.ledger.value(self._outcome))
+                with reading_as(self._runtime.access.as_caller()):
+                    return cast("R", self.ledger.value(self._outcome))
         except StorageUnavailable as error:
             if timeout is None or time.monotonic() - started_at < timeout:
                 raise
@@ -200,7 +202,9 @@ class Job(Generic[R]):
                     break
                 try:
                     tolerant = self._open().options.policy.tolerant
-                    yield from entry_values(self.ledger, manifest.setup_id, entry, tolerant=tolerant)
+                    with reading_as(self._runtime.access.as_caller()):
+                        values = entry_values(self.ledger, manifest.setup_id, entry, tolerant=tolerant)
+                    yield from values
                 except ChunkFailed as error:
                     # The worker that gave the chunk up may not have written the outcome yet.
                     raise error.failure.to_error(self.id, self._open().intent.task) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from storage import Bucket, PlainFiles, S3Server, UploadStore, open_bucket, open_uploads
@@ -91,8 +91,11 @@ class Access:
             ConfigError: A root or an endpoint is malformed.
         """
         config = config or Config.read({"store": "-"}, from_environment(os.environ))
-        access = cls.of_worker(config)
-        return cls(access.source_roots or None, access.sink_roots or None, access.servers)
+        return cls.of_worker(config).as_caller()
+
+    def as_caller(self) -> Access:
+        """Return the same access, without a limit where no root is set, with the same clients."""
+        return replace(self, source_roots=self.source_roots or None, sink_roots=self.sink_roots or None)
 
     def open(self, location: Location, *, endpoint: str | None = None, purpose: Purpose = "reading") -> Bucket:
         """Return the bucket of a location, or the files of this machine. No request.

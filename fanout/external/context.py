@@ -61,6 +61,7 @@ class StepContext:
 
 
 _CURRENT: ContextVar[StepContext | None] = ContextVar("fanout_step", default=None)
+_ACCESS: ContextVar[Access | None] = ContextVar("fanout_access", default=None)
 
 
 @contextmanager
@@ -73,15 +74,25 @@ def running(context: StepContext) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
+@contextmanager
+def reading_as(access: Access) -> Iterator[None]:
+    """Let values that are decoded inside the block, outside a step, use this access. Holds in this thread."""
+    token = _ACCESS.set(access)
+    try:
+        yield
+    finally:
+        _ACCESS.reset(token)
+
+
 def current_step() -> StepContext | None:
     """Return the context of the step around this call; None outside a step."""
     return _CURRENT.get()
 
 
 def current_access() -> Access | None:
-    """Return the access of the step around this call; None outside a step."""
+    """Return the access of the step around this call, or else that of `reading_as`; None outside of both."""
     context = _CURRENT.get()
-    return context.access if context is not None else None
+    return context.access if context is not None else _ACCESS.get()
 
 
 def find_access(captured: Access | None = None) -> Access:

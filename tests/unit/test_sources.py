@@ -29,9 +29,12 @@ from fanout import (
 )
 from fanout.external.access import Access
 from fanout.external.context import StepContext, running
+from fanout.job import Job
+from fanout.runtime import Runtime
 from storage import TaggedObject, UnknownType, decode, encode
 
 from .buckets import MemoryBucket, in_memory, records_of, within
+from .world import World
 
 EVERY_FORMAT = [
     sources.lines("s3://bucket/2026/**/a b*.txt", encoding=None),
@@ -376,3 +379,32 @@ def test_what_makes_no_sense_is_refused_in_words() -> None:
         part.arrow()
     with pytest.raises(TypeError, match=r"sources\.lines: only parts of Parquet have batches"):
         next(part.batches())
+
+
+def test_a_value_that_a_caller_receives_is_limited_by_the_apps_settings(tmp_path: Path) -> None:
+    """A part in a job's value may be read where the settings of the caller allow it; without any, everywhere."""
+
+    class FirstPart(CountWords):
+        name = "first_part"
+
+        @staticmethod
+        def process(part: sources.Part) -> Any:
+            return part
+
+        @staticmethod
+        def join(counters: Any) -> Any:
+            return counters[0]
+
+    (tmp_path / "a.txt").write_text("word")
+    text = sources.lines(tmp_path / "a.txt")
+    for roots, allowed in (((str(tmp_path),), True), ((str(tmp_path / "other"),), False)):
+        world = World(source_roots=(str(tmp_path),))
+        ledger = world.launch(FirstPart, {"text": text})
+        world.dispatcher.drain(world.runtime)
+        caller = Runtime(world.store, Config(store=world.store.url, source_roots=roots), world.dispatcher)
+        part = Job(ledger.job_id, caller).get(timeout=10)
+        if allowed:
+            assert list(part) == ["word"]
+        else:
+            with pytest.raises(NotAllowed, match="other"):
+                list(part)

@@ -12,6 +12,7 @@ from kombu import serialization
 from kombu.utils.functional import maybe_list
 
 from ...errors import ConfigError
+from ...external.context import reading_as
 from ...records.ledger import Ledger
 from ...runtime import Runtime
 
@@ -147,5 +148,6 @@ def resolve(value: Any, runtime: Runtime) -> Any:
         outcome = ledger.outcome()
         if outcome is None:
             raise LookupError(f"the value of job {ledger.job_id} is no longer in the store")
-        return ledger.value(outcome)
+        with reading_as(runtime.access.as_caller()):
+            return ledger.value(outcome)
     return value
