@@ -21,7 +21,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
         "Rename that module, or put it behind fanout's on sys.path."
     )
 
-from . import sources
+from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
 from .declaration.value_types import register_type
 from .errors import (
@@ -38,11 +38,14 @@ from .errors import (
     JobNotFound,
     JobTimeout,
     NotAllowed,
+    NotInStep,
     RetryRefused,
+    SinkConflict,
     SourceChanged,
     SourceDamaged,
     SourceMissing,
     UnknownTask,
+    UnwritableRow,
 )
 from .job import Job
 from .progress import JobState, Progress
@@ -75,19 +78,23 @@ __all__ = [
     "JobState",
     "JobTimeout",
     "NotAllowed",
+    "NotInStep",
     "Options",
     "Progress",
     "Results",
     "RetryRefused",
+    "SinkConflict",
     "SourceChanged",
     "SourceDamaged",
     "SourceMissing",
     "UnknownTask",
+    "UnwritableRow",
     "attach",
     "connect",
     "fork_join",
     "register_type",
     "resolve",
+    "sinks",
     "sources",
 ]
 

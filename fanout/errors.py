@@ -11,6 +11,9 @@
     ├── SourceMissing      (LookupError)      an object of a source does not exist
     ├── SourceChanged      (RuntimeError)     an object of a source is not the one that setup saw
     ├── SourceDamaged      (ValueError)       an object of a source can't be read as what it should be
+    ├── SinkConflict       (RuntimeError)     a sink holds other data than what is to be committed
+    ├── UnwritableRow      (ValueError)       a row or an object can't be written to a sink
+    ├── NotInStep          (RuntimeError)     a call that belongs into a step was made outside of it
     ├── BrokerUnavailable  (ConnectionError)  the broker takes no messages
     ├── JobNotFound        (LookupError)      the store holds no job of that id
     ├── JobConflict        (ValueError)       another job has that id already
@@ -166,6 +169,44 @@ class SourceDamaged(FanoutError, ValueError):
     def __str__(self) -> str:
         place = f", byte {self.offset}" if self.offset is not None else ""
         return f"{self.url}{place}: {self.flaw}"
+
+
+class SinkConflict(FanoutError, RuntimeError):
+    """A sink holds other data than what is to be committed. Nothing of it was changed.
+
+    Attributes:
+        url: The sink.
+        reason: What it holds, and the remedy.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(url, reason)
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class UnwritableRow(FanoutError, ValueError):
+    """A row or an object can't be written to a sink. Nothing was written.
+
+    Attributes:
+        url: The sink.
+        flaw: What is wrong, with the index of the row, and the remedy.
+    """
+
+    def __init__(self, url: str, flaw: str) -> None:
+        self.url = url
+        self.flaw = flaw
+        super().__init__(url, flaw)
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.flaw}"
+
+
+class NotInStep(FanoutError, RuntimeError):
+    """A call that belongs into a step was made outside of it, or in a thread that does not know of the step."""
 
 
 class BrokerUnavailable(FanoutError, ConnectionError):

@@ -7,6 +7,7 @@ opened.
 from __future__ import annotations
 
 from .codec.adapters import is_registrable, register_type, travels
+from .codec.compression import open_zstd
 from .codec.envelope import COMPRESSIONS, Compression, is_encoded
 from .codec.msgpack_codec import decode, encode
 from .codec.references import Reference, ReferenceSource
@@ -32,17 +33,19 @@ from .errors import (
     Unencodable,
     UnknownType,
     Unregistrable,
+    UploadGone,
 )
 from .file import FileStore
-from .hashing import checksum, digest
+from .hashing import Digester, checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
-from .open import create_bucket, open_bucket, open_store, open_verified
+from .open import create_bucket, open_bucket, open_store, open_uploads, open_verified
 from .packs import PackReader, PackWriter, Slice
 from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
 from .s3.server import S3Server
+from .uploads import UnfinishedUpload, UploadStore
 from .verified import VerifiedStore
 from .write_once import put_once
 
@@ -58,6 +61,7 @@ __all__ = [
     "Content",
     "CorruptObject",
     "CountingStore",
+    "Digester",
     "FileStore",
     "Guarantee",
     "GuaranteeBroken",
@@ -86,8 +90,11 @@ __all__ = [
     "StorageUnusable",
     "TaggedObject",
     "Unencodable",
+    "UnfinishedUpload",
     "UnknownType",
     "Unregistrable",
+    "UploadGone",
+    "UploadStore",
     "VerifiedStore",
     "check_key",
     "checksum",
@@ -99,7 +106,9 @@ __all__ = [
     "is_registrable",
     "open_bucket",
     "open_store",
+    "open_uploads",
     "open_verified",
+    "open_zstd",
     "probe_store",
     "put_once",
     "register_type",

@@ -2,6 +2,7 @@
 
     StorageError
     ├── ObjectNotFound               (FileNotFoundError)    no object under this key
+    │   └── UploadGone                                      an upload was aborted before it was completed
     ├── ObjectExists                 (FileExistsError)      a write-once put came second
     ├── ObjectChanged                (ValueError)           an object is not the one that was meant
     ├── BucketNotFound               (FileNotFoundError)    the bucket itself is missing
@@ -67,6 +68,12 @@ class ObjectNotFound(StorageError, FileNotFoundError):
 
     remedy = "It was never written, or it has been deleted: check the key and the root of the store."
     transient = False
+
+
+class UploadGone(ObjectNotFound, FileNotFoundError):
+    """An upload was aborted, by a rule of the bucket or by another process, so its object can't appear."""
+
+    remedy = "Write it again. A rule that aborts uploads must leave a job the time from its writes to its commit."
 
 
 class ObjectExists(StorageError, FileExistsError):

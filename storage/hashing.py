@@ -21,6 +21,21 @@ def digest(data: bytes | bytearray | memoryview) -> str:
     return blake3(data).hexdigest(length=CHECKSUM_BYTES)
 
 
+class Digester:
+    """The digest of content that comes in blocks: `digest` of all of them joined."""
+
+    def __init__(self) -> None:
+        self._hash = blake3()
+
+    def update(self, block: bytes | bytearray | memoryview) -> None:
+        """Add a block."""
+        self._hash.update(block)
+
+    def hexdigest(self) -> str:
+        """Return the digest of the blocks so far, as 32 hex digits."""
+        return self._hash.hexdigest(length=CHECKSUM_BYTES)
+
+
 def checksum(data: bytes | bytearray | memoryview) -> str:
     """Return the checksum that tells damaged bytes from those that were written: XXH3 of 128 bits, as 32 hex digits.
 

@@ -12,6 +12,7 @@ from .memory import MemoryStore
 from .object_store import Bucket, ObjectStore
 from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
 from .s3.server import S3Server
+from .uploads import UploadStore
 from .urls import split_url, unknown_scheme
 from .verified import VerifiedStore
 
@@ -93,6 +94,26 @@ def open_bucket(bucket: str, server: S3Server | None = None) -> Bucket:
     from .s3.obstore_bucket import ObstoreBucket
 
     return ObstoreBucket(bucket, server)
+
+
+def open_uploads(bucket: str, server: S3Server | None = None) -> UploadStore:
+    """Open a bucket for objects that one process uploads and another one lets appear. Makes no request.
+
+    Args:
+        bucket: Name of the bucket.
+        server: The server. The default is what boto3's chain and AWS_ENDPOINT_URL_S3 say.
+
+    Raises:
+        InvalidStoreUrl: The server's endpoint is no URL.
+        StorageDenied: There are no credentials for the server.
+    """
+    from .s3.boto3_client import Server
+    from .s3.boto3_uploads import S3UploadStore
+
+    if server is None:
+        return S3UploadStore(S3Location(bucket))
+    access = server.access(bucket)
+    return S3UploadStore(S3Location(bucket), server=Server(access.endpoint, access.region), keys=access.keys)
 
 
 def create_bucket(url: str) -> None:

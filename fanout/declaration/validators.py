@@ -8,9 +8,13 @@ from typing import Any, Final
 import cerberus
 
 from ..errors import DeclarationError
+from ..sinks import Sink
 from ..sources import Source
 
-_TYPES: Final = {"source": cerberus.TypeDefinition("source", (Source,), ())}
+_TYPES: Final = {
+    "sink": cerberus.TypeDefinition("sink", (Sink,), ()),
+    "source": cerberus.TypeDefinition("source", (Source,), ()),
+}
 """Types of fanout's own values, as a schema names them."""
 
 

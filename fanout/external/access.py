@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from storage import Bucket, PlainFiles, S3Server, open_bucket
+from storage import Bucket, PlainFiles, S3Server, UploadStore, open_bucket, open_uploads
 
 from ..config.settings import Config, from_environment
 from ..errors import ConfigError, InvalidLocation, NotAllowed
@@ -65,6 +65,7 @@ class Access:
     sink_roots: tuple[Root, ...] | None = ()
     servers: Mapping[str, S3Server] = field(default_factory=dict)
     _buckets: dict[tuple[str, str | None], Bucket] = field(default_factory=dict, repr=False, compare=False)
+    _uploads: dict[tuple[str, str | None], UploadStore] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of_worker(cls, config: Config) -> Access:
@@ -121,6 +122,27 @@ class Access:
             # Of two threads that make one each, both use the first.
             bucket = self._buckets.setdefault(key, open_bucket(location.bucket, server))
         return bucket
+
+    def open_uploads(self, location: Location, *, endpoint: str | None = None) -> UploadStore:
+        """Return the bucket of a location, for uploads. No request.
+
+        One client per bucket and endpoint, which the threads of this process share. It is boto3's.
+
+        Args:
+            location: The folder of a sink in a bucket.
+            endpoint: Name of the endpoint; None for the one of the environment.
+
+        Raises:
+            NotAllowed: The location does not lie below a root of this process.
+            ConfigError: This process has no endpoint of that name.
+        """
+        self.check(location, endpoint=endpoint, purpose="writing")
+        key = (location.bucket, endpoint)
+        store = self._uploads.get(key)
+        if store is None:
+            server = self._server(endpoint) if endpoint is not None else None
+            store = self._uploads.setdefault(key, open_uploads(location.bucket, server))
+        return store
 
     def check(self, location: Location, *, endpoint: str | None = None, purpose: Purpose = "reading") -> None:
         """Check that this process may use a location. No request; for a file, its links are followed.

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .access import Access
+
+
+class Position:
+    """How far a run of process is, and how often it has written. The run sets the item as it goes on.
+
+    Attributes:
+        item: Index of the current item over the whole job; None between items, and in other steps.
+    """
+
+    __slots__ = ("_counted", "_writes", "item")
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, before another run of the same or of other items."""
+        self.item: int | None = None
+        self._counted: int | None = None
+        self._writes: Counter[str] = Counter()
+
+    def count_write(self, url: str) -> int:
+        """Count a write to a sink, and return how many the current item has made there before."""
+        if self._counted != self.item:
+            self._counted, self._writes = self.item, Counter()
+        self._writes[url] += 1
+        return self._writes[url] - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +49,7 @@ class StepContext:
         launch_id: Its launch.
         generation: Its generation.
         step: `setup`, `process` or `join`. Combine runs as part of `process`.
+        position: How far the run is.
     """
 
     access: Access
@@ -29,6 +57,7 @@ class StepContext:
     launch_id: str
     generation: int
     step: str
+    position: Position = field(default_factory=Position, compare=False)
 
 
 _CURRENT: ContextVar[StepContext | None] = ContextVar("fanout_step", default=None)

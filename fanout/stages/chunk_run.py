@@ -10,6 +10,7 @@ from typing import Any
 from storage import SequenceEncoder, encode
 
 from ..abc import FIRST, Delivery
+from ..external.context import Position, current_step
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
@@ -60,6 +61,7 @@ class ChunkRun:
         """The current item, for the error that names it; None while combine runs."""
         self._current_step = "process"
         """The current step: `process` or `combine`."""
+        self._position = Position()
         self._stopped = False
         """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
@@ -117,6 +119,10 @@ class ChunkRun:
             StorageError: The store does not answer.
             Exception: Whatever process or combine raises; see `fail`.
         """
+        context = current_step()
+        if context is not None:
+            self._position = context.position
+            self._position.restart()
         job = self._job
         binding, compression = job.declaration.binding, job.options.compression
         call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
@@ -144,9 +150,12 @@ class ChunkRun:
             except BaseException as error:
                 self._record_failed_item(error)
                 continue
-            self._current_step, self._item = "combine", None
+            self._begin_combine()
             yield result
-        self._current_step, self._item = "combine", None
+        self._begin_combine()
+
+    def _begin_combine(self) -> None:
+        self._current_step, self._item, self._position.item = "combine", None, None
 
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
@@ -157,7 +166,7 @@ class ChunkRun:
             if ended():
                 self._stopped = True
                 return
-            self._current_step, self._item = "process", index
+            self._current_step, self._item, self._position.item = "process", index, index
             yield arguments
 
     def _heartbeat(self) -> Heartbeat:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 from functools import cache
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from ..errors import MissingPackage
 
@@ -54,6 +55,16 @@ def decompress(frame: memoryview, *, length: int, reserve_bytes: int) -> bytearr
     except zstd.ZstdError as error:
         raise DecompressionError(str(error)) from error
     return content
+
+
+def open_zstd(file: io.RawIOBase) -> IO[bytes]:
+    """Return a file for writing whose content is compressed into another one, which stays open when it is closed.
+
+    Raises:
+        MissingPackage: zstd is not installed.
+    """
+    compressor: IO[bytes] = _zstd().ZstdFile(file, "wb")
+    return compressor
 
 
 @cache

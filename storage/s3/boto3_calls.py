@@ -18,7 +18,7 @@ from ..errors import StorageDenied, StorageError, StorageUnavailable
 from ..waiting import Late, call_within
 from .boto3_client import ProcessClient, Server, new_client
 from .boto3_errors import BodyError, code_of, is_unreachable, translate_error
-from .endpoint import check_endpoint
+from .endpoint import Keys, check_endpoint
 from .error_codes import CONFLICTS
 
 if TYPE_CHECKING:
@@ -46,12 +46,22 @@ class S3Calls:
         checksums: boto3's checksum mode.
         server: Where the bucket is, if that is decided already. The default is what boto3's chain says at first use.
         pause: Waits so many seconds between two attempts.
+        keys: Credentials that a setting names. The default is what boto3's chain says.
     """
 
-    def __init__(self, url: str, *, checksums: str, server: Server | None, pause: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        checksums: str,
+        server: Server | None,
+        pause: Callable[[float], object],
+        keys: Keys | None = None,
+    ) -> None:
         self.url = url
         self._checksums = checksums
         self._server = server
+        self._keys = keys
         self._pause = pause
         self._clients: dict[int, ProcessClient] = {}
         self._locks: dict[int, threading.Lock] = {}
@@ -70,7 +80,7 @@ class S3Calls:
                 if current is None:
                     if self._server is None:
                         check_endpoint(os.environ)
-                    current = new_client(self._checksums, self._server)
+                    current = new_client(self._checksums, self._server, self._keys)
                     self._server = self._server or current.server
                     self._clients[process] = current
             finally:

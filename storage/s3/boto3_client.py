@@ -65,17 +65,20 @@ class ProcessClient:
         return None if is_of_aws(endpoint) else Server(endpoint, self.client.meta.region_name)
 
 
-def new_client(checksums: str, server: Server | None = None) -> ProcessClient:
+def new_client(checksums: str, server: Server | None = None, keys: Keys | None = None) -> ProcessClient:
     """Return a new client. May ask a credential helper or a server of credentials, as boto3's chain says.
 
     Args:
         checksums: boto3's checksum mode.
-        server: The server of an earlier client of the same store.
+        server: The server of an earlier client of the same store, or the one that a setting names.
+        keys: Credentials that a setting names. The default is what boto3's chain says.
     """
     session = botocore.session.get_session()
     arguments: dict[str, Any] = {"region_name": server.region} if server is not None else {}
     if server is not None and server.endpoint is not None:
         arguments["endpoint_url"] = server.endpoint
+    if keys is not None:
+        session.set_credentials(keys.access_key, keys.secret_key, keys.token)
     mode = cast(Any, checksums)
     config = Config(
         # The store does all retrying, within one limit.

@@ -22,7 +22,7 @@ from ..object_store import Body, ObjectInfo, ObjectStore, Retention
 from .boto3_calls import NoBatchesError, S3Calls
 from .boto3_client import Server, find_access
 from .boto3_errors import BodyError, code_of, status_of
-from .endpoint import S3Access
+from .endpoint import Keys, S3Access
 from .error_codes import MISSING_RANGE, error_of, lacks_batches, wants_digest
 from .location import S3Location, parse_s3_url
 
@@ -45,6 +45,7 @@ class S3Store(ObjectStore):
     Args:
         location: The location that an s3:// URL names, or the URL itself.
         server: Where the bucket is, if that is decided already. The default is what boto3's chain says at first use.
+        keys: Credentials that a setting names. The default is what boto3's chain says.
         pause: Waits so many seconds between two attempts.
     """
 
@@ -53,13 +54,14 @@ class S3Store(ObjectStore):
         location: S3Location | str,
         *,
         server: Server | None = None,
+        keys: Keys | None = None,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._location = parse_s3_url(location) if isinstance(location, str) else location
         self.url = self._location.url
         self._bucket = self._location.bucket
         self._prefix = self._location.prefix
-        self._calls = S3Calls(self.url, checksums=self._location.checksums, server=server, pause=pause)
+        self._calls = S3Calls(self.url, checksums=self._location.checksums, server=server, pause=pause, keys=keys)
         self._deletes_singly = False
         self.wants_digest = False
         """Whether the bucket has refused a write without a digest, as one with object lock does."""
@@ -76,7 +78,7 @@ class S3Store(ObjectStore):
             try:
                 client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
             except boto.ClientError as error:
-                if has_digest or not wants_digest(code_of(error), _message_of(error)):
+                if has_digest or not wants_digest(code_of(error), message_of(error)):
                     raise
                 self.wants_digest = True
                 client.put_object(
@@ -277,5 +279,6 @@ def _content_of(answer: GetObjectOutputTypeDef) -> bytes:
             raise BodyError(str(error)) from error
 
 
-def _message_of(error: boto.ClientError) -> str:
+def message_of(error: boto.ClientError) -> str:
+    """Return the message of the server's answer."""
     return str(error.response.get("Error", {}).get("Message", ""))

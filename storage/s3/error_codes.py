@@ -83,6 +83,8 @@ _RIGHTS: Final[dict[str, str]] = {
     "DeleteObject": "s3:DeleteObject",
     "CreateBucket": "s3:CreateBucket",
     "GetBucketVersioning": "s3:GetBucketVersioning",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads on the bucket itself (arn:aws:s3:::bucket, without /*)",
 }
 _SHOWN_CHARACTERS: Final = 300
 

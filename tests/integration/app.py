@@ -258,6 +258,33 @@ class FailOnFileTask(ForkJoinTask):
         return {"sum": sum(results.good()), "failed": [failed.item for failed in results.failures()]}
 
 
+class WriteTask(ForkJoinTask):
+    """A task that writes a table per number to a sink, and lets a test kill its process after that."""
+
+    input_schema = {
+        "numbers": {"type": "list"},
+        "out": {"type": "sink", "required": True},
+        "trace": {"type": "string"},
+        "pause_s": {"type": "float", "default": 0.0},
+    }
+    chunk_items = 1
+
+    def setup(numbers):
+        return [{"number": number} for number in numbers]
+
+    def process(number, out, trace, pause_s):
+        written = out.write({"number": number, "row": row} for row in range(1000))
+        record_run(trace, f"written-{number}")
+        time.sleep(pause_s)
+        return written
+
+    def join(results, out, trace, pause_s):
+        published = out.commit(results)
+        record_run(trace, "committed")
+        time.sleep(pause_s)
+        return published
+
+
 @shared_task
 def resolve_values(values: list[Any]) -> list[Any]:
     """Return the resolved values, as a chord's body."""

@@ -1,0 +1,129 @@
+"""Sinks in a bucket: an object is staged as an upload, and appears when a commit completes the upload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from threading import BoundedSemaphore
+
+from storage import ObjectNotFound, UploadStore, put_once
+
+from .staging import BLOCK_BYTES, Orphan
+from .written import StagedObject
+
+MAX_PARTS = 10_000
+"""S3's limit for the parts of one object."""
+
+_BLOCKS_AT_ONCE = 4
+"""Blocks that one call of `write` uploads at the same time. Each is held until it is uploaded."""
+
+
+class S3Staging:
+    """A sink in a bucket.
+
+    Args:
+        url: URL of the sink.
+        folder: Its folder in the bucket; "" for the whole bucket.
+        store: The bucket.
+    """
+
+    def __init__(self, url: str, folder: str, store: UploadStore) -> None:
+        self.url = url
+        self._prefix = f"{folder}/" if folder else ""
+        self._store = store
+        self._slots = BoundedSemaphore(_BLOCKS_AT_ONCE)
+
+    def begin(self, name: str, token: str, launch_id: str) -> _Upload:
+        key = self._prefix + name
+        return _Upload(self._store, key, self._store.start_upload(key, token=token), self._slots)
+
+    def publish(self, staged: StagedObject, launch_id: str) -> None:
+        key = self._prefix + staged.name
+        self._store.complete_upload(key, staged.upload_id, staged.entity_tags, token=staged.token)
+
+    def find_visible(self) -> str | None:
+        names = (info.key.removeprefix(self._prefix) for info in self._store.list(self._prefix))
+        return next((name for name in names if not name.startswith("_") and name), None)
+
+    def get(self, name: str) -> bytes | None:
+        try:
+            return bytes(self._store.get(self._prefix + name))
+        except ObjectNotFound:
+            return None
+
+    def put(self, name: str, body: bytes) -> None:
+        self._store.put(self._prefix + name, body)
+
+    def put_once(self, name: str, body: bytes) -> bytes | None:
+        existing = put_once(self._store, self._prefix + name, body)
+        return None if existing is None else bytes(existing)
+
+    def list_staged(self) -> Iterator[Orphan]:
+        for upload in self._store.list_uploads(self._prefix):
+            yield Orphan(upload.key.removeprefix(self._prefix), upload.upload_id, "", upload.started_at)
+
+    def remove(self, orphan: Orphan) -> None:
+        self._store.abort_upload(self._prefix + orphan.name, orphan.id)
+
+    def tidy(self) -> None:
+        return
+
+
+class _Upload:
+    """One upload that is being written: full blocks in threads, while the writer makes the next."""
+
+    def __init__(self, store: UploadStore, key: str, upload_id: str, slots: BoundedSemaphore) -> None:
+        self._store = store
+        self._key = key
+        self._id = upload_id
+        self._slots = slots
+        self._pool: ThreadPoolExecutor | None = None
+        self._parts: list[Future[str]] = []
+
+    def add(self, block: bytes | bytearray) -> None:
+        number = len(self._parts) + 1
+        if number > MAX_PARTS:
+            raise ValueError(
+                f"{self._key!r} has more than {MAX_PARTS * BLOCK_BYTES // 2**30} GiB, which is more than one upload "
+                "takes: call write several times, each with a part of the rows"
+            )
+        if len(block) < BLOCK_BYTES and self._pool is None:
+            # The only block: a thread would cost more than it gains.
+            only: Future[str] = Future()
+            only.set_result(self._store.upload_part(self._key, self._id, number, block))
+            self._parts.append(only)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_BLOCKS_AT_ONCE, thread_name_prefix="fanout-sink")
+        failed = next((part for part in self._parts[-_BLOCKS_AT_ONCE:] if part.done() and part.exception()), None)
+        if failed is not None:
+            # no limit: it is done
+            failed.result()
+        # no limit: each upload of a block ends with the limits of the store
+        self._slots.acquire()
+        try:
+            part = self._pool.submit(copy_context().run, self._store.upload_part, self._key, self._id, number, block)
+        except BaseException:
+            self._slots.release()
+            raise
+        part.add_done_callback(lambda _: self._slots.release())
+        self._parts.append(part)
+
+    def finish(self) -> tuple[str, tuple[str, ...]]:
+        if not self._parts:
+            # An upload has at least one part.
+            self.add(b"")
+        # no limit: each upload of a block ends with the limits of the store
+        entity_tags = tuple(part.result() for part in self._parts)
+        self._close()
+        return self._id, entity_tags
+
+    def abort(self) -> None:
+        self._close()
+        self._store.abort_upload(self._key, self._id)
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            # no limit: each upload of a block ends with the limits of the store
+            self._pool.shutdown(cancel_futures=True)
