@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from celery import Celery
 
 from fanout.engines.celery.current_app import ConnectedApps
@@ -25,6 +27,15 @@ def _isolate_environment() -> Iterator[None]:
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     yield
     os.environ.update(saved)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keep_models_of_services() -> Iterator[None]:
+    """Read each of botocore's models once a process. Many tests make a client, which reads two megabytes of JSON."""
+    load_once = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load_once(path))
+        yield
 
 
 _APPS: list[Celery] = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fanout.records.keys import JOBS_PREFIX, launch_of
 from storage import Body, Content, MemoryStore, ObjectInfo, ObjectStore, Retention, StorageError, StorageUnavailable
@@ -129,7 +129,8 @@ class ScriptedStore(InterceptedStore):
     """
 
     def __init__(self) -> None:
-        super().__init__(MemoryStore())
+        self._memory = MemoryStore()
+        super().__init__(self._memory)
         self.log: list[tuple[str, str]] = []
         self.before: Hook = ignore
         self.after: Hook = ignore
@@ -180,6 +181,15 @@ class ScriptedStore(InterceptedStore):
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys under `prefix`, in order, without an entry in the log."""
         return [info.key for info in self.inner.list(prefix)]
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Return the objects as they are, for `restore`."""
+        return dict(self._memory._objects)
+
+    def restore(self, objects: Mapping[str, Any]) -> None:
+        """Go back to the objects of a snapshot, and to their ages without `age`."""
+        self._memory._objects = dict(objects)
+        self._older_s.clear()
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
         super().put(key, body, if_absent=if_absent)

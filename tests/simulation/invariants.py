@@ -134,7 +134,7 @@ class Invariants:
         """Handle an exception of a step."""
         assert worker.message is not None
         ref = worker.message.ref
-        if ref is not None and worker.chunk in ref.chunks:
+        if ref is not None and worker.chunk is not None and worker.chunk in ref.chunks:
             self.failed_runs[worker.message.works[worker.chunk - ref.chunk]] += 1
         else:
             self._count(self.failed_runs, worker.message)

@@ -17,7 +17,7 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Attempt, ChunkResult, Manifest, Note
 from fanout.records.run_ledger import LastClaim
 from fanout.runtime import CachedJob, Runtime
-from fanout.stages import barrier, join, outcome, setup
+from fanout.stages import barrier, join, outcome, run_setup, setup
 from fanout.stages.attempts import Admission, Attempts
 from fanout.stages.batch_run import BatchRun
 from fanout.stages.chunk_run import ChunkRun
@@ -287,13 +287,13 @@ def check_for_ended_job() -> Any:
 @mutation(skew_s=100 * STALL_S, setup="slow", items=("slow", "good"), rates={})
 def store_clock() -> Any:
     """Measure ages and deadlines with each process's own clock."""
-    return patch.object(StoreClock, "now", lambda self: clock_module.time.time())
+    # The schedule replaces the name `time` in the library's modules.
+    return patch.object(StoreClock, "now", lambda self: vars(clock_module)["time"].time())
 
 
 @mutation(max_attempts=3, setup="poison", rates={"message lost with its worker": 1.0})
 def count_of_resent_setups() -> Any:
     """Do not count the attempts of a resent setup."""
-    run_setup = engine.run_setup
     return patch.object(
         engine,
         "run_setup",

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from .faults import FAULTS
 
@@ -142,10 +143,13 @@ class Shape:
     @classmethod
     def read(cls, text: str) -> Shape:
         """Return the shape that `str` wrote, or the shape of a plain seed."""
-        values = json.loads(text)
+        values: int | dict[str, Any] = json.loads(text)
         if isinstance(values, int):
             return cls.draw(values)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**given)
 
     def __str__(self) -> str:
         plain = asdict(Shape())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fanout import ForkJoinTask
 
@@ -13,6 +13,7 @@ from .shape import COMBINE_FORMS, STALL_S, Shape
 if TYPE_CHECKING:
     from .world import World
 
+T = TypeVar("T")
 SLOW_S = 2.5 * STALL_S
 QUICK_S = 0.2
 
@@ -65,7 +66,7 @@ class Script:
         self._act(self._shape.combine, "combine")
         return [row for rows in inputs for row in rows]
 
-    def join(self, results: Sequence[list[int]]) -> list[list[int]]:
+    def join(self, results: Sequence[T]) -> list[T]:
         self.runs["join"] += 1
         self._world.invariants.on_join(self._world.loop.current().process)
         values = list(results)

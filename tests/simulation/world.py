@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fanout import Config
 from fanout.background.debouncer import Debouncer
@@ -198,12 +199,12 @@ class World:
             self._start("sweeper", self._sweep)
         for job_id in self.job_ids:
             for _ in range(shape.callers):
-                self._start("caller", lambda runtime, job_id=job_id: self._wait(runtime, job_id))
+                self._start("caller", partial(self._wait, job_id=job_id))
             if shape.retry_s is not None:
                 self._retriers += 1
-                self._start("retrier", lambda runtime, job_id=job_id: self._retry(runtime, job_id))
+                self._start("retrier", partial(self._retry, job_id=job_id))
             if shape.cancel_s is not None:
-                self._start("canceller", lambda runtime, job_id=job_id: self._cancel(runtime, job_id))
+                self._start("canceller", partial(self._cancel, job_id=job_id))
         if self.faults.occurs("queue purged"):
             self.faults.record("queue purged")
             self.loop.at(EPOCH + self.rng.random() * shape.faults_s, self._purge)

@@ -117,7 +117,7 @@ def test_the_default_limit_holds_for_all_requests(
     client: str,
 ) -> None:
     """All requests of both clients together end at the default limit, and the error names the server."""
-    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=1.0, answer_s=0.4, pause_s=0.01))
+    monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=0.5, answer_s=0.2, pause_s=0.01))
     with behaving(act) as host:
         aws_environment(f"http://{host}")
         store = open_store(f"s3://bucket?client={client}")
@@ -176,9 +176,9 @@ def test_a_slow_body_may_take_longer(aws_environment: Callable[[str], None], mon
     def slowly(connection: socket.socket, over: threading.Event) -> None:
         connection.recv(65536)
         connection.sendall(HEAD)
-        for at in range(0, 900, 50):
+        for at in range(0, 900, 100):
             over.wait(0.15)
-            connection.sendall(body[at : at + 50])
+            connection.sendall(body[at : at + 100])
 
     monkeypatch.setattr(deadline, "LIMITS", replace(deadline.LIMITS, call_s=10.0, answer_s=0.5, mib_s=100000.0))
     with behaving(slowly) as host:

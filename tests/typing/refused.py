@@ -11,7 +11,10 @@ from .accepted import Squares, WordCount
 WordCount.run()  # refused
 WordCount.run(["a b"])  # refused
 WordCount.run({"documents": []}, executor="fibers")  # refused
+WordCount.run(values=3)  # refused
+WordCount.submit()  # refused
 WordCount.submit({"documents": []}, job_id=7)  # refused
+WordCount.signature({}, receives=3)  # refused
 text: str = WordCount.run({"documents": []})  # refused
 number: int = WordCount.submit({"documents": []}).get()  # refused
 counter: Counter[str] = Squares.run({"numbers": [1]})  # refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -60,5 +61,5 @@ class Clock:
 
     def replace_in(self, monkeypatch: Any) -> None:
         """Make this the clock of batches. Their stats have the real time."""
-        clock = SimpleNamespace(monotonic=lambda: self.now, time=batch_run.time.time)
+        clock = SimpleNamespace(monotonic=lambda: self.now, time=time.time)
         monkeypatch.setattr(batch_run, "time", clock)

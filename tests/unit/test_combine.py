@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -608,42 +608,49 @@ def test_the_first_value_of_a_node_counts(world: World, recorder: Recorder, capl
 
 
 MISSING = [(1, 0), (1, 5), (1, 33), (2, 0), (2, 1)]
+"""Level and index of a node that is missing, with all nodes above it."""
 
 
-@pytest.mark.parametrize(("level", "index"), MISSING)
-def test_a_sweep_repairs_a_missing_node_at_each_level(world: World, level: int, index: int) -> None:
+def nodes_above(level: int, index: int) -> Iterator[tuple[int, int]]:
+    """Yield a node of a tree of two levels, and each node above it."""
+    while level < 3:
+        yield level, index
+        level, index = level + 1, index // 32
+
+
+def test_a_sweep_repairs_a_missing_node_at_each_level(world: World) -> None:
     """A sweep sends one message for a missing node. The worker that gets it makes that node and all above it."""
     chunks = 33 * 32 + 5
     ledger = processed(world, Pairs, chunks)
     manifest = ledger.manifest()
     assert manifest is not None
-    while level < 3:
-        world.store.delete([ledger.keys.node(manifest.setup_id, level, index)])
-        level, index = level + 1, index // 32
-    world.dispatcher.lose()
-    world.store.age(STALL_S + 1)
-    sweeper = Runtime(world.store, world.config, world.dispatcher, tasks=Registry())
-    assert sweep_job(sweeper, ledger.job_id) == Move.CHUNKS_SENT
-    assert len(world.dispatcher.waiting) == 1
-    world.dispatcher.drain(world.process())
-    assert serial(value_of(ledger)) == serial(range(chunks))
+    complete = world.store.snapshot()
+    for missing in MISSING:
+        world.store.restore(complete)
+        world.store.delete([ledger.keys.node(manifest.setup_id, *node) for node in nodes_above(*missing)])
+        world.dispatcher.lose()
+        world.store.age(STALL_S + 1)
+        sweeper = Runtime(world.store, world.config, world.dispatcher, tasks=Registry())
+        assert sweep_job(sweeper, ledger.job_id) == Move.CHUNKS_SENT, missing
+        assert len(world.dispatcher.waiting) == 1, missing
+        world.dispatcher.drain(world.process())
+        assert serial(value_of(ledger)) == serial(range(chunks)), missing
 
 
-@pytest.mark.parametrize(("level", "index"), MISSING)
-def test_a_sweep_leaves_a_node_with_a_heartbeat_alone(world: World, level: int, index: int) -> None:
+def test_a_sweep_leaves_a_node_with_a_heartbeat_alone(world: World) -> None:
     """While a worker writes heartbeats for a node, a sweep sends nothing, however old the other records are."""
     ledger = processed(world, Pairs, 33 * 32 + 5)
     manifest = ledger.manifest()
     assert manifest is not None
-    step = combine_step(manifest.setup_id, level, index)
-    while level < 3:
-        world.store.delete([ledger.keys.node(manifest.setup_id, level, index)])
-        level, index = level + 1, index // 32
-    world.dispatcher.lose()
-    world.store.age(STALL_S + 1)
-    ledger.write_heartbeat(step, Note(by="another worker"))
-    assert sweep_job(world.process(), ledger.job_id) == Move.NONE
-    assert world.dispatcher.waiting == []
+    complete = world.store.snapshot()
+    for missing in MISSING:
+        world.store.restore(complete)
+        world.store.delete([ledger.keys.node(manifest.setup_id, *node) for node in nodes_above(*missing)])
+        world.dispatcher.lose()
+        world.store.age(STALL_S + 1)
+        ledger.write_heartbeat(combine_step(manifest.setup_id, *missing), Note(by="another worker"))
+        assert sweep_job(world.process(), ledger.job_id) == Move.NONE, missing
+        assert world.dispatcher.waiting == [], missing
 
 
 def test_a_node_is_due_if_all_below_it_exists(world: World) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mypy import api as mypy
 
-import fanout
 from fanout import DeclarationError, ForkJoinTask, Options, fork_join
 from fanout.declaration.definition import TASKS
 
@@ -322,65 +320,3 @@ def test_a_task_of_a_script_has_one_name_in_every_process(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("__main__.Doubled [2, 4]\n", "")
-
-
-TYPED = """
-from collections import Counter
-from collections.abc import Iterator, Sequence
-
-from fanout import ForkJoinTask, Job
-
-
-class Words(ForkJoinTask):
-    input_schema = {"documents": {"type": "list", "required": True}}
-    chunk_items = 3
-
-    @staticmethod
-    def setup(documents: list[str]) -> Iterator[dict[str, str]]:
-        return ({"document": document} for document in documents)
-
-    @staticmethod
-    def process(document: str) -> Counter[str]:
-        return Counter(document.split())
-
-    @staticmethod
-    def join(counters: Sequence[Counter[str]]) -> Counter[str]:
-        return sum(counters, Counter())
-
-
-job: Job = Words.submit({"documents": []}, chunk_items=2)
-Words.run({"documents": ["a"]}, executor="threads")
-"""
-
-MISUSED = """
-from fanout import ForkJoinTask
-
-ForkJoinTask.run(values=3)
-ForkJoinTask.run({}, executor="thread")
-ForkJoinTask.submit()
-ForkJoinTask.signature({}, receives=3)
-"""
-
-
-def test_types_accept_a_task_and_reject_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task with static methods passes mypy --strict, and each wrong call is an error."""
-    monkeypatch.setenv("MYPYPATH", str(Path(fanout.__file__).parents[1]))
-    for name, text in (("typed", TYPED), ("misused", MISUSED)):
-        (tmp_path / f"{name}.py").write_text(text)
-    report, errors, _ = mypy.run(
-        [
-            "--strict",
-            "--follow-imports=silent",
-            "--ignore-missing-imports",
-            "--no-error-summary",
-            "--config-file=",
-            f"--cache-dir={tmp_path / 'cache'}",
-            str(tmp_path / "typed.py"),
-            str(tmp_path / "misused.py"),
-        ]
-    )
-    assert errors == ""
-    lines = report.splitlines()
-    assert [line for line in lines if "misused.py" not in line] == []
-    wrong = {int(line.split("misused.py:")[1].split(":")[0]) for line in lines if ": error:" in line}
-    assert wrong == {4, 5, 6, 7}
