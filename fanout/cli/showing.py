@@ -110,8 +110,11 @@ def list_jobs(extension: Extension, /, states: tuple[str, ...], limit: int, afte
     runtime = extension.runtime
     with status_line("reading jobs"):
         ids = list(islice(job_ids(runtime.store, after=after), limit + 1))
+        # no limit: its reads end with the limits of the store
         with ThreadPoolExecutor(READERS) as pool:
-            found = list(pool.map(lambda job_id: _Row.read(runtime, job_id), ids[:limit]))
+            # no limit: each read ends with the limits of the store
+            reads = pool.map(lambda job_id: _Row.read(runtime, job_id), ids[:limit])
+            found = list(reads)
     following = ids[limit - 1] if len(ids) > limit else None
     rows = [row for row in found if row is not None and (not states or row.state in states)]
     rows.sort(key=lambda row: row.launched_at or 0.0, reverse=True)

@@ -96,6 +96,7 @@ class _Upload:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_BLOCKS_AT_ONCE, thread_name_prefix="fanout-sink")
+        # no limit: it is done
         failed = next((part for part in self._parts[-_BLOCKS_AT_ONCE:] if part.done() and part.exception()), None)
         if failed is not None:
             # no limit: it is done
