@@ -18,6 +18,8 @@ SIZES_CHUNKS = 32
 CHUNKS_SIZE = 10 * MB
 """Size of the input of the numbers of chunks of `memory`."""
 SCALE_SIZES = (100 * MB, 1000 * MB, 10_000 * MB)
+MILLIONS = (10_000, 100_000, 1_000_000)
+"""Numbers of chunks of `million`."""
 SCALE_DOCUMENTS = 4
 """Documents in a chunk of `scale`."""
 CANVASES = ("canvas", "canvas-zstd", "canvas-keys", "canvas-16mib", "canvas-redis")
@@ -169,6 +171,17 @@ def compare_scales(*, quick: bool, sizes: Sequence[int] = SCALE_SIZES, chunks: i
     return replace(made, repeat=1, timeout_s=3600.0, on_disk=True)
 
 
+def compare_millions(*, quick: bool) -> Comparison:
+    """Run up to a million empty chunks end to end: time, memory of each step, requests and their price."""
+    cases = [("fanout", Workload("empty", chunks=number)) for number in MILLIONS[: 1 if quick else None]]
+    tables = (
+        ("Time and requests", [figures.CHUNK_MS, figures.WALL, figures.REQUESTS, figures.PRICE, figures.MESSAGES]),
+        ("Peak memory of a single process", figures.LARGEST),
+    )
+    made = _weigh("million", cases, tables, ("broker", "caller", "setup", "join"))
+    return replace(made, figure=figures.CHUNK_MS, repeat=1, timeout_s=3600.0)
+
+
 COMPARISONS: dict[str, Callable[..., Comparison]] = {
     "memory": compare_memory,
     "scale": compare_scales,
@@ -179,6 +192,7 @@ COMPARISONS: dict[str, Callable[..., Comparison]] = {
     "shape": compare_shapes,
     "tiny": compare_tiny_items,
     "tail": compare_tails,
+    "million": compare_millions,
 }
 """By the name of the command."""
 

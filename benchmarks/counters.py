@@ -11,6 +11,8 @@ from pathlib import Path
 
 from devstack import RabbitMQ, ServerFailed
 
+from .prices import DOLLARS_A_READ, DOLLARS_A_WRITE
+
 # A tuple, since Erlang prints a list of small numbers as text.
 _EXPRESSION = """
 Open = rabbit_networking:connection_info_all([recv_oct, send_oct]),
@@ -76,6 +78,13 @@ class Requests:
     def total(self) -> float:
         """All requests."""
         return sum(self.by_kind.values())
+
+    @property
+    def dollars(self) -> float:
+        """What S3 would take for them."""
+        priced = {kind: count for kind, count in self.by_kind.items() if "delete" not in kind}
+        reads = priced.pop("get_obj", 0.0)
+        return reads * DOLLARS_A_READ + sum(priced.values()) * DOLLARS_A_WRITE
 
     @classmethod
     def of(cls, configuration: Path) -> Requests:

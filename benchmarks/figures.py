@@ -186,5 +186,6 @@ LARGEST = [_memory(name, "process_bytes", *roles) for name, roles in _ROLES.item
 RESULTS_PEAK = _memory("Redis", "peak_bytes", "results")
 CPU = [_cpu(role) for role in ("caller", "workers", "store", "broker", "results")]
 REQUESTS = Figure("S3 requests", lambda run: [run.requests.total if run.requests else None], "{:,.0f}".format)
+PRICE = Figure("at S3's prices, $", lambda run: [run.requests.dollars if run.requests else None], "{:,.3f}".format)
 UPLOADED = _size("S3 up", lambda run: run.requests.uploaded_bytes if run.requests else None)
 DOWNLOADED = _size("S3 down", lambda run: run.requests.downloaded_bytes if run.requests else None)

@@ -17,8 +17,9 @@ from fanout.background.debouncer import LONGEST_S, PAUSE_S
 from fanout.records.keys import GROUP_WIDTH
 from fanout.runtime import ENDED_CHECK_S, MANIFEST_CHECK_S
 
+from ..prices import DOLLARS_A_READ, DOLLARS_A_WRITE
 from .limits import READS_A_SECOND, WRITES_A_SECOND, TokenBucket, backoff_s
-from .plan import DOLLARS_A_READ, DOLLARS_A_WRITE, PAGE_KEYS, SHARE_AFTER_S, TICK_S, Plan
+from .plan import PAGE_KEYS, SHARE_AFTER_S, TICK_S, Plan
 from .queue import Queue
 
 _PLANNED, _LISTED, _AGAIN = 1, 2, 3

@@ -13,10 +13,6 @@ PAGE_KEYS = 1000
 """Keys in a page of a listing."""
 Message = tuple[int, int]
 """First chunk, and number of chunks."""
-DOLLARS_A_WRITE = 0.005 / 1000
-"""PUT and LIST in us-east-1, 2026."""
-DOLLARS_A_READ = 0.0004 / 1000
-"""GET and HEAD in us-east-1, 2026."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
