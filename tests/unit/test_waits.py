@@ -143,7 +143,7 @@ def test_a_wait_without_a_limit_is_found(code: str) -> None:
         "for attempt in range(8): time.sleep(1)",
         "LIMIT = ContextVar('limit')\nLIMIT.get()",
         "with lock: pass",
-        "# no limit: whoever started it ends it\nqueue.get()",
+        "# no limit: its starter ends it\nqueue.get()",
         "queue.get()  # no limit: this thread is its only user",
         "queue.get(\n)  # no limit: this thread is its only user",
     ],
