@@ -77,12 +77,13 @@ def test_a_job_continues_with_a_new_worker_after_all_died(cluster: Cluster) -> N
 
 
 def test_a_chunk_that_kills_its_worker_is_given_up(cluster: Cluster) -> None:
-    """A poison chunk runs `max_attempts` times by itself, after a run in its batch, and the error names the chunk."""
+    """A poison chunk runs `max_attempts` times, and maybe once in a batch before that. The error names the chunk."""
     job = PoisonTask.submit({"numbers": NUMBERS, "poison": 5, "trace": str(cluster.trace)})
     with pytest.raises(JobFailed, match="WorkerLost") as caught:
         job.get(120)
     assert (caught.value.step, caught.value.chunk, caught.value.attempts) == ("process", 5, 3)
-    assert len(cluster.runs("process-5")) == 1 + 3
+    # A batch that lasted is shared out before its worker dies, and then the chunk's run in it counts.
+    assert len(cluster.runs("process-5")) in (3, 1 + 3)
 
 
 @pytest.mark.slow
