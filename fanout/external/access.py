@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from storage import Bucket, PlainFiles, S3Server, UploadStore, open_bucket, open_uploads
 
 from ..config.settings import Config, from_environment
 from ..errors import ConfigError, InvalidLocation, NotAllowed
 from .location import Location, parse_location
+
+T = TypeVar("T")
 
 Purpose = Literal["reading", "writing"]
 """The purpose for which a location is opened."""
@@ -97,31 +99,22 @@ class Access:
         """Return the same access, without a limit where no root is set, with the same clients."""
         return replace(self, source_roots=self.source_roots or None, sink_roots=self.sink_roots or None)
 
-    def open(self, location: Location, *, endpoint: str | None = None, purpose: Purpose = "reading") -> Bucket:
-        """Return the bucket of a location, or the files of this machine. No request.
+    def open(self, location: Location, *, endpoint: str | None = None) -> Bucket:
+        """Return the bucket of a location for reading, or the files of this machine. No request.
 
         One client per bucket and endpoint, which the threads of this process share.
 
         Args:
             location: An object, or a folder with all that lies below it.
             endpoint: Name of the endpoint; None for the one of the environment.
-            purpose: Reading or writing, which have roots of their own.
 
         Raises:
             NotAllowed: The location does not lie below a root of this process.
             ConfigError: This process has no endpoint of that name.
             MissingPackage: obstore is not installed.
         """
-        self.check(location, endpoint=endpoint, purpose=purpose)
-        if location.is_local:
-            return _FILES
-        key = (location.bucket, endpoint)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            server = self._server(endpoint) if endpoint is not None else None
-            # Of two threads that make one each, both use the first.
-            bucket = self._buckets.setdefault(key, open_bucket(location.bucket, server))
-        return bucket
+        self.check(location, endpoint=endpoint)
+        return _FILES if location.is_local else self._client(self._buckets, open_bucket, location.bucket, endpoint)
 
     def open_uploads(self, location: Location, *, endpoint: str | None = None) -> UploadStore:
         """Return the bucket of a location, for uploads. No request.
@@ -137,12 +130,7 @@ class Access:
             ConfigError: This process has no endpoint of that name.
         """
         self.check(location, endpoint=endpoint, purpose="writing")
-        key = (location.bucket, endpoint)
-        store = self._uploads.get(key)
-        if store is None:
-            server = self._server(endpoint) if endpoint is not None else None
-            store = self._uploads.setdefault(key, open_uploads(location.bucket, server))
-        return store
+        return self._client(self._uploads, open_uploads, location.bucket, endpoint)
 
     def check(self, location: Location, *, endpoint: str | None = None, purpose: Purpose = "reading") -> None:
         """Check that this process may use a location. No request; for a file, its links are followed.
@@ -156,6 +144,22 @@ class Access:
         named = [f"{root.endpoint}={root.location.url}" if root.endpoint else root.location.url for root in roots]
         url = f"{endpoint}={location.url}" if endpoint else location.url
         raise NotAllowed(url, _SETTINGS[purpose], named)
+
+    def _client(
+        self,
+        cached: dict[tuple[str, str | None], T],
+        connect: Callable[[str, S3Server | None], T],
+        bucket: str,
+        endpoint: str | None,
+    ) -> T:
+        """Return the client of a bucket on an endpoint, made at first use."""
+        key = (bucket, endpoint)
+        client = cached.get(key)
+        if client is None:
+            server = self._server(endpoint) if endpoint is not None else None
+            # Of two threads that make one each, both use the first.
+            client = cached.setdefault(key, connect(bucket, server))
+        return client
 
     def _server(self, endpoint: str) -> S3Server:
         if endpoint not in self.servers:
