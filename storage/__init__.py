@@ -7,7 +7,7 @@ opened.
 from __future__ import annotations
 
 from .codec.adapters import is_registrable, register_type, travels
-from .codec.compression import open_zstd
+from .codec.compression import load_zstd, open_zstd
 from .codec.envelope import COMPRESSIONS, Compression, is_encoded
 from .codec.msgpack_codec import decode, encode
 from .codec.references import Reference, ReferenceSource
@@ -104,6 +104,7 @@ __all__ = [
     "encode",
     "is_encoded",
     "is_registrable",
+    "load_zstd",
     "open_bucket",
     "open_store",
     "open_uploads",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from storage import MissingPackage
+from storage import load_zstd
 
 from ..errors import ConfigError
 from .pinned import PinnedRange
@@ -44,8 +43,11 @@ def decompress(content: PinnedRange, compression: str) -> Iterator[bytes]:
         SourceDamaged: The object is damaged or ends too soon. Its offset is one of the compressed object.
         MissingPackage: zstd is not installed.
     """
-    new = _new_gzip if compression == "gzip" else _find_zstd().ZstdDecompressor
-    failure: Any = zlib.error if compression == "gzip" else _find_zstd().ZstdError
+    if compression == "gzip":
+        new, failure = _new_gzip, zlib.error
+    else:
+        zstd = load_zstd("in which the object is compressed")
+        new, failure = zstd.ZstdDecompressor, zstd.ZstdError
     decoder, offset = None, 0
     for block in content.blocks(0, content.size_bytes):
         rest = block
@@ -81,12 +83,3 @@ def _feed(decoder: Any, data: bytes) -> Iterator[bytes]:
 
 def _new_gzip() -> Any:
     return zlib.decompressobj(wbits=31)
-
-
-def _find_zstd() -> Any:
-    for module in ("compression.zstd", "backports.zstd"):
-        try:
-            return importlib.import_module(module)
-        except ImportError:
-            continue
-    raise MissingPackage("the object is compressed with zstd, which is not installed", extra="zstd")

@@ -23,7 +23,7 @@ def compress(data: memoryview) -> bytes:
     Raises:
         MissingPackage: zstd is not installed.
     """
-    frame: bytes = _zstd().compress(data, level=_LEVEL)
+    frame: bytes = load_zstd().compress(data, level=_LEVEL)
     return frame
 
 
@@ -37,7 +37,7 @@ def decompress(frame: memoryview, *, length: int, reserve_bytes: int) -> bytearr
         DecompressionError: It is no frame, or not of that length.
         MissingPackage: zstd is not installed.
     """
-    zstd = _zstd()
+    zstd = load_zstd()
     try:
         announced_bytes = zstd.get_frame_info(frame).decompressed_size
         if announced_bytes != length:
@@ -63,15 +63,23 @@ def open_zstd(file: io.RawIOBase) -> IO[bytes]:
     Raises:
         MissingPackage: zstd is not installed.
     """
-    compressor: IO[bytes] = _zstd().ZstdFile(file, "wb")
+    compressor: IO[bytes] = load_zstd().ZstdFile(file, "wb")
     return compressor
 
 
 @cache
-def _zstd() -> Any:
+def load_zstd(purpose: str = "in which values are compressed") -> Any:
+    """Return Python's module for zstd, or its backport.
+
+    Args:
+        purpose: What it is needed for, as a clause for the error.
+
+    Raises:
+        MissingPackage: Neither is installed.
+    """
     for module in ("compression.zstd", "backports.zstd"):
         try:
             return importlib.import_module(module)
         except ImportError:
             continue
-    raise MissingPackage("zstd, in which values are compressed, is not installed here", extra="zstd")
+    raise MissingPackage(f"zstd, {purpose}, is not installed here", extra="zstd")
