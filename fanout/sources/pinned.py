@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from storage import Bucket
@@ -13,6 +12,7 @@ from storage import Bucket
 from ..errors import SourceDamaged
 from ..external.location import Location
 from ..external.reading import read_pinned
+from .ahead import call_ahead
 
 BLOCK_BYTES: Final = 4 * 2**20
 """Size of a read. A reader holds two blocks: one at work, and the next one on its way."""
@@ -59,8 +59,8 @@ class PinnedRange:
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to `end` in blocks, each fetched while the caller works on the one before."""
-        ranges = ((at, min(at + BLOCK_BYTES, end)) for at in range(start, end, BLOCK_BYTES))
-        return _read_ahead(self.read, ranges) if end - start > BLOCK_BYTES else (self.read(*one) for one in ranges)
+        reads = (partial(self.read, at, min(at + BLOCK_BYTES, end)) for at in range(start, end, BLOCK_BYTES))
+        return call_ahead(reads, threads=1, ahead=2) if end - start > BLOCK_BYTES else (read() for read in reads)
 
     def tail_blocks(self, start: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to the object's end, in blocks that begin small and grow."""
@@ -80,37 +80,10 @@ def fetch_small(contents: Iterator[PinnedRange]) -> Iterator[PinnedRange]:
 
     Memory: eight times `SMALL_BYTES`.
     """
-    waiting: deque[tuple[PinnedRange, Future[bytes] | None]] = deque()
-    pool = ThreadPoolExecutor(_SMALL_READS, thread_name_prefix="fanout-read")
-    try:
-        for content in contents:
-            is_small = content.size_bytes <= SMALL_BYTES
-            waiting.append((content, pool.submit(content.read, 0, content.size_bytes) if is_small else None))
-            if len(waiting) == _SMALL_READS:
-                yield _with_body(*waiting.popleft())
-        while waiting:
-            yield _with_body(*waiting.popleft())
-    finally:
-        # no limit: it does not wait
-        pool.shutdown(wait=False, cancel_futures=True)
+    fetches = (partial(_fetch_if_small, content) for content in contents)
+    return call_ahead(fetches, threads=_SMALL_READS, ahead=_SMALL_READS)
 
 
-def _with_body(content: PinnedRange, future: Future[bytes] | None) -> PinnedRange:
-    # no limit: each request ends with the limits of its client
-    return replace(content, body=future.result()) if future is not None else content
-
-
-def _read_ahead(read: Callable[[int, int], bytes], ranges: Iterator[tuple[int, int]]) -> Iterator[bytes]:
-    pool = ThreadPoolExecutor(1, thread_name_prefix="fanout-read")
-    try:
-        ahead: Future[bytes] | None = None
-        for one in ranges:
-            following = pool.submit(read, *one)
-            if ahead is not None:
-                yield ahead.result()  # no limit: each request ends with the limits of its client
-            ahead = following
-        if ahead is not None:
-            yield ahead.result()  # no limit: each request ends with the limits of its client
-    finally:
-        # no limit: it does not wait
-        pool.shutdown(wait=False, cancel_futures=True)
+def _fetch_if_small(content: PinnedRange) -> PinnedRange:
+    is_small = content.size_bytes <= SMALL_BYTES
+    return replace(content, body=content.read(0, content.size_bytes)) if is_small else content

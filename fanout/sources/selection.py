@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
-from storage import BucketNotFound, ObjectNotFound, TaggedObject
+from storage import Bucket, BucketNotFound, ObjectNotFound, TaggedObject
 
 from ..errors import SourceMissing
 from ..external.access import Access
 from ..external.location import Location, parse_location, quote_key
 from ..external.reading import look_up
+from .ahead import call_ahead
 
 _LOOKUPS: Final = 16
 """Objects of a list that are looked up at a time."""
@@ -117,20 +117,12 @@ def look_up_all(locations: Iterable[Location], access: Access, endpoint: str | N
     Raises:
         SourceMissing: One does not exist.
     """
-    waiting: deque[tuple[Location, Future[TaggedObject]]] = deque()
-    pool = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="fanout-look-up")
-    try:
-        for location in locations:
-            bucket = access.open(location, endpoint=endpoint)
-            waiting.append((location, pool.submit(look_up, bucket, location)))
-            if len(waiting) >= _LOOKUPS:
-                oldest, future = waiting.popleft()
-                yield oldest, future.result()  # no limit: each request ends with the limits of its client
-        for oldest, future in waiting:
-            yield oldest, future.result()  # no limit: each request ends with the limits of its client
-    finally:
-        # no limit: it does not wait
-        pool.shutdown(wait=False, cancel_futures=True)
+    calls = (partial(_look_up, access.open(location, endpoint=endpoint), location) for location in locations)
+    return call_ahead(calls, threads=_LOOKUPS, ahead=_LOOKUPS)
+
+
+def _look_up(bucket: Bucket, location: Location) -> Found:
+    return location, look_up(bucket, location)
 
 
 def _list(url: str, pattern: Pattern, access: Access, endpoint: str | None, *, skips_hidden: bool) -> Iterator[Found]:
