@@ -11,7 +11,6 @@ from urllib.parse import unquote_plus
 
 from storage import TaggedObject
 
-from ..errors import SourceDamaged
 from ..external.access import Access
 from ..external.location import Location, parse_location
 from ..external.reading import look_up
@@ -112,11 +111,8 @@ def _read_inventory(content: PinnedRange) -> dict[str, Any]:
         is_csv = inventory["fileFormat"] == "CSV" and isinstance(inventory["fileSchema"], str)
         is_listed = all(isinstance(file["key"], str) for file in inventory["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _refuse(content, f"it is no manifest of an S3 inventory: {error!r}") from error
+        raise content.damaged(None, f"it is no manifest of an S3 inventory: {error!r}") from error
     if not is_csv or not is_listed:
-        raise _refuse(content, f"only inventories in CSV are read, and this one is in {inventory['fileFormat']!r}")
+        flaw = f"only inventories in CSV are read, and this one is in {inventory['fileFormat']!r}"
+        raise content.damaged(None, flaw)
     return inventory
-
-
-def _refuse(content: PinnedRange, flaw: str) -> SourceDamaged:
-    return content.damaged(None, flaw)

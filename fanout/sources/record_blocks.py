@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 from .compression import decompress, find_compression
 from .pinned import PinnedRange
-
-
-def stream(content: PinnedRange, compression: str) -> tuple[Iterator[bytes], int]:
-    """Return the bytes from shortly before a range up to its end, and the offset of the first of them.
-
-    A compressed object is always read from its beginning to its end.
-    """
-    found = find_compression(compression, content.location.key)
-    if found != "none":
-        return decompress(content, found), 0
-    # The byte before tells whether a record begins with the range.
-    first = max(content.start - 1, 0)
-    return content.blocks(first, content.end), first
 
 
 def line_blocks(content: PinnedRange, compression: str, *, max_record_bytes: int) -> Iterator[tuple[int, bytes]]:
@@ -36,8 +22,11 @@ def line_blocks(content: PinnedRange, compression: str, *, max_record_bytes: int
     Raises:
         SourceDamaged: A line is longer.
     """
-    blocks, position = stream(content, compression)
-    is_whole = find_compression(compression, content.location.key) != "none"
+    found = find_compression(compression, content.location.key)
+    is_whole = found != "none"
+    # The byte before the range tells whether a line begins with it. A compressed object is read as a whole.
+    position = 0 if is_whole else max(content.start - 1, 0)
+    blocks = decompress(content, found) if is_whole else content.blocks(position, content.end)
     offset, started = 0, [] if content.start == 0 or is_whole else None  # type: tuple[int, list[bytes] | None]
     carried_bytes = 0
     for block in blocks:
@@ -78,14 +67,14 @@ def fixed_blocks(content: PinnedRange, compression: str, *, size: int) -> Iterat
     Raises:
         SourceDamaged: The object's length is no multiple of `size`.
     """
-    is_whole = find_compression(compression, content.location.key) != "none"
-    if is_whole:
-        blocks, offset = stream(content, compression)[0], 0
+    found = find_compression(compression, content.location.key)
+    if found != "none":
+        blocks, offset = decompress(content, found), 0
     else:
         offset, end = (-(-at // size) * size for at in (content.start, content.end))
         blocks = content.blocks(offset, min(end, content.size_bytes))
     rest = b""
-    for block in chain(blocks, ()):
+    for block in blocks:
         rest += block
         end = len(rest) // size * size
         if end:
