@@ -201,8 +201,18 @@ class Options:
 def _check_counts(settings: Config | Options, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        if value is not None and (type(value) is not int or value < 1):
-            raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")
+        if value is not None:
+            check_count(name, value)
+
+
+def check_count(name: str, value: object) -> None:
+    """Check that a setting or an option is a whole number from 1.
+
+    Raises:
+        ConfigError: It is not; names it.
+    """
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"{name} must be a whole number from 1, not {value!r:.80}")
 
 
 def _check_positive(settings: Config | Options, *names: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
+from ..config.settings import check_count
 from ..errors import ConfigError
 from .stream import OpenObject
 
@@ -125,8 +126,7 @@ class ParquetFormat:
     def __post_init__(self) -> None:
         _check_choice("compression", self.compression, PARQUET_COMPRESSIONS)
         object.__setattr__(self, "partition_by", _check_names("partition_by", self.partition_by))
-        if type(self.row_group_rows) is not int or self.row_group_rows < 1:
-            raise ConfigError(f"row_group_rows must be a whole number from 1, not {self.row_group_rows!r:.80}")
+        check_count("row_group_rows", self.row_group_rows)
         if self.schema is not None and not isinstance(self.schema, bytes):
             raise ConfigError(f"schema must be an Arrow schema, not {type(self.schema).__name__}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
+from ..config.settings import check_count
 from ..errors import ConfigError
 from . import csv_records, text_records
 from .compression import check_compression, decompress, find_compression
@@ -81,7 +82,7 @@ class Text(Format):
 
     def _check(self) -> None:
         check_compression(self.compression)
-        _check_count(self.name, "max_record_bytes", self.max_record_bytes)
+        check_count(f"sources.{self.name}: max_record_bytes", self.max_record_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class Records(Format):
 
     def __post_init__(self) -> None:
         check_compression(self.compression)
-        _check_count(self.name, "size", self.size)
+        check_count(f"sources.{self.name}: size", self.size)
 
     def can_split(self, key: str) -> bool:
         return find_compression(self.compression, key) == "none"
@@ -272,8 +273,3 @@ FORMATS: dict[str, type[Any]] = {
     format_.name: format_ for format_ in (Lines, Csv, JsonLines, Records, Objects, Parquet)
 }
 """Name of a format -> its class."""
-
-
-def _check_count(format_: str, name: str, value: object) -> None:
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"sources.{format_}: {name} must be a whole number from 1, not {value!r}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from storage import Bucket, ObjectNotFound, register_type
 
-from ..errors import ConfigError
+from ..config.settings import check_count
 from ..external.access import Access
 from ..external.context import current_access, find_access
 from ..external.location import Location
@@ -60,8 +60,8 @@ class Source:
             NotAllowed: This process may not read there.
             ConfigError: `part_bytes` is no whole number from 1.
         """
-        if part_bytes is not None and (type(part_bytes) is not int or part_bytes < 1):
-            raise ConfigError(f"part_bytes must be a whole number from 1, not {part_bytes!r}")
+        if part_bytes is not None:
+            check_count("part_bytes", part_bytes)
         return self._cut(self.format.part_bytes if part_bytes is None else part_bytes)
 
     def __iter__(self) -> Iterator[Any]:
