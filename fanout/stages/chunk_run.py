@@ -57,11 +57,10 @@ class ChunkRun:
         self._attempts = Attempts(
             job.ledger, self._step, by=self._token, message=delivery.message, now=runtime.now, known=ref.attempts
         )
-        self._item: int | None = None
-        """The current item, for the error that names it; None while combine runs."""
         self._current_step = "process"
         """The current step: `process` or `combine`."""
         self._position = Position()
+        """It has the current item, for the error that names it; none while combine runs."""
         self._stopped = False
         """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
@@ -155,7 +154,7 @@ class ChunkRun:
         self._begin_combine()
 
     def _begin_combine(self) -> None:
-        self._current_step, self._item, self._position.item = "combine", None, None
+        self._current_step, self._position.item = "combine", None
 
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
@@ -166,7 +165,7 @@ class ChunkRun:
             if ended():
                 self._stopped = True
                 return
-            self._current_step, self._item, self._position.item = "process", index, index
+            self._current_step, self._position.item = "process", index
             yield arguments
 
     def _heartbeat(self) -> Heartbeat:
@@ -192,12 +191,12 @@ class ChunkRun:
             self._runtime.on_error(error)
         failure = self._make_failure(error)
         self._traceback_text = self._traceback_text or failure.traceback_text
-        assert self._item is not None
-        self._failures.append(FailedItem.of(failure, item=self._item))
+        assert self._position.item is not None
+        self._failures.append(FailedItem.of(failure, item=self._position.item))
 
     def _make_failure(self, error: BaseException) -> Failure:
         return Failure.of(
-            self._current_step, error, chunk=self._ref.chunk, item=self._item, attempts=self._attempts.count
+            self._current_step, error, chunk=self._ref.chunk, item=self._position.item, attempts=self._attempts.count
         )
 
     def _write(self, values: bytes, stats: RunStats, failure: Failure | None = None) -> ChunkResult:
