@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 from storage import register_type
 
 from ..errors import InvalidLocation
+from ..external.location import quote_key
 from ..records.failure import FailedItem
 
 MAX_NAME_BYTES: Final = 600
@@ -18,7 +18,6 @@ MAX_NAME_BYTES: Final = 600
 
 _TOKEN: Final = re.compile(r"[0-9a-f]{16}")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
-_SAFE: Final = "/~!$&'()*+,;=:@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,7 @@ def check_name(name: object) -> str:
 
 def join_url(url: str, name: str) -> str:
     """Return the URL of an object of a sink."""
-    return f"{url.rstrip('/')}/{quote(name, safe=_SAFE)}"
+    return f"{url.rstrip('/')}/{quote_key(name)}"
 
 
 def sort_results(results: Iterable[Any], url: str) -> tuple[list[StagedObject], list[FailedItem]]:
