@@ -190,9 +190,9 @@ def _cost_fields(report: JobReport) -> dict[str, Any]:
 @json_option
 @with_extension
 def watch(extension: Extension, /, job_id: str, timeout_s: float | None, as_json: bool) -> None:
-    """Show the progress of a job, once a second, until it has ended.
+    """Show the progress of a job until it has ended. Asks the store once a second.
 
-    The exit status is 1 if the job failed or was cancelled. With --json, prints a line a second.
+    The exit status is 1 if the job failed or was cancelled. With --json, prints a line per change.
     """
     job = extension.job(job_id)
     shown = ""

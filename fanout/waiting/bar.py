@@ -56,7 +56,7 @@ class Lines:
 @contextmanager
 def open_display(label: str, file: TextIO | None) -> Iterator[Display]:
     """Yield a bar that rich draws, or lines where it has no terminal and no notebook."""
-    # A worker needs no rich: it takes 50 ms to import.
+    # Imported here, because rich is slow to import and a worker needs none of it.
     from .drawing import draw
 
     file = file or sys.stderr
