@@ -106,7 +106,7 @@ def test_missing_zstd_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     compressed, plain = encode(WORDS, compression="zstd"), encode(WORDS)
     for module in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, module, None)
-    compression._zstd.cache_clear()
+    compression.load_zstd.cache_clear()
     try:
         with pytest.raises(MissingPackage, match=r"fanout\[zstd\]"):
             encode(WORDS, compression="zstd")
@@ -114,5 +114,5 @@ def test_missing_zstd_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             decode(compressed)
         assert decode(plain) == WORDS
     finally:
-        compression._zstd.cache_clear()
+        compression.load_zstd.cache_clear()
         importlib.invalidate_caches()
