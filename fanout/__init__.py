@@ -23,6 +23,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
 
 from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
+from .current_step import CurrentStep, current
 from .declaration.value_types import register_type
 from .errors import (
     BrokerUnavailable,
@@ -63,6 +64,7 @@ __all__ = [
     "BrokerUnavailable",
     "Config",
     "ConfigError",
+    "CurrentStep",
     "DeclarationError",
     "FailedItem",
     "FanoutError",
@@ -91,6 +93,7 @@ __all__ = [
     "UnwritableRow",
     "attach",
     "connect",
+    "current",
     "fork_join",
     "register_type",
     "resolve",

@@ -295,12 +295,15 @@ class Note(Record):
         by: Token of its writer.
         message: Id of the message for which it was written, in a claim; empty if unknown.
         at: When it was written.
+        text: In a heartbeat, what the step says to the watchers of its job; empty for nothing.
     """
 
     kind: ClassVar[str] = "note"
+    added: ClassVar[frozenset[str]] = frozenset({"text"})
     by: str
     message: str = ""
     at: float = field(default_factory=time.time)
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,6 +140,11 @@ class RunLedger:
         """Record that a worker is running a step. Overwrites the step's last heartbeat."""
         self.store.put(self.keys.heartbeat(step), note.to_bytes())
 
+    def heartbeat_text(self, step: str) -> str:
+        """Return what the step said in its last heartbeat; empty if it said nothing, or wrote none."""
+        note = read_record(self.store, self.keys.heartbeat(step), Note)
+        return note.text if note is not None else ""
+
     def last_heartbeat(self, step: str) -> float | None:
         """Return when the step's last heartbeat was written, by the store's clock; None if there was none."""
         try:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from storage import decode, encode
 
 from ..abc import Delivery
+from ..external.context import current_step
 from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_token, process_step
@@ -27,6 +28,7 @@ from .combine import fail_to_combine
 from .completion import check_completion
 from .heartbeat import Heartbeat
 from .resend import find_parts
+from .step import begin_run
 
 SHARE_AFTER_S = 0.02
 """Seconds after which a run looks whether its batch lasts. A message with a chunk costs a tenth of that."""
@@ -67,6 +69,8 @@ class BatchRun:
         self._token = new_token()
         self._started_at = time.time()
         self._began = time.monotonic()
+        context = current_step()
+        self._signs = context.signs if context is not None else None
         self._lock = threading.Lock()
         self._values: list[bytes] = []
         """The encoded results of the chunks that are done."""
@@ -227,7 +231,9 @@ class BatchRun:
         """Begin the heartbeat of the chunk that this run is at."""
         step = process_step(self._ref.setup_id, self._ref.chunk + len(self._values))
         stall_s = self._runtime.config.stall_s
-        return Heartbeat(self._runtime.timers, self._job.ledger, step, stall_s=stall_s, by=self._token).__enter__()
+        return Heartbeat(
+            self._runtime.timers, self._job.ledger, step, stall_s=stall_s, by=self._token, signs=self._signs
+        ).__enter__()
 
     def _remaining_s(self) -> float:
         """Return how long the other chunks will take, if they take as long as those that are done."""
@@ -278,6 +284,7 @@ class BatchRun:
         job = self._job
         if not job.intent.combines:
             return self._values
+        begin_run(step="combine")
         binding = job.declaration.binding
         values = (value for encoded in self._values for value in decode(encoded))
         try:

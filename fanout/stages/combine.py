@@ -28,6 +28,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
+from .step import begin_run
 
 
 def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
@@ -172,6 +173,7 @@ class _Node:
 
     def _combine(self, ended: Callable[[], bool]) -> bytes | None:
         """Return the encoded list of the one value, or of none if all items failed; None if the job has ended."""
+        begin_run(step="combine", attempt=self._attempts.count)
         job = self._job
         binding = job.declaration.binding
         values = combined_values(job.ledger, self._setup_id, self._level - 1, self._entries)

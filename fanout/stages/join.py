@@ -203,7 +203,7 @@ class _JoinRun:
             raise ChunkFailed(failure if job.options.policy.tolerant else summary.first or failure)
         stall_s = self._runtime.config.stall_s
         with (
-            in_step(self._runtime, job, "join"),
+            in_step(self._runtime, job, "join", attempt=self._attempts.count),
             Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token),
         ):
             parameters = job.parameter_values(binding.parameters_for(binding.join))

@@ -104,11 +104,11 @@ def _run_attempt(
     try:
         with (
             attempts.record_if_interrupted(),
+            in_step(runtime, job, "setup", attempt=attempts.count),
             Heartbeat(runtime.timers, job.ledger, "setup", stall_s=stall_s, by=token, at_once=at_once) as heartbeat,
         ):
             run = _SetupRun(runtime, job, token, heartbeat)
-            with in_step(runtime, job, "setup"):
-                run.run(caller_parameters or {})
+            run.run(caller_parameters or {})
     except BaseException as error:
         if runtime.is_interruption(error):
             raise
