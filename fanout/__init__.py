@@ -49,6 +49,7 @@ from .errors import (
     UnwritableRow,
 )
 from .job import Job
+from .logs import StepFilter
 from .progress import JobState, Progress
 from .records.failure import FailedItem
 from .results import Results
@@ -89,6 +90,7 @@ __all__ = [
     "SourceChanged",
     "SourceDamaged",
     "SourceMissing",
+    "StepFilter",
     "UnknownTask",
     "UnwritableRow",
     "attach",

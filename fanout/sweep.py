@@ -17,6 +17,7 @@ from storage import CorruptObject, ObjectInfo, ObjectNotFound
 
 from . import removal
 from .errors import BrokerUnavailable, JobNotFound
+from .logs import fields_of
 from .records.failure import Failure
 from .records.keys import job_prefix, launch_of, new_token, split_generation
 from .records.ledger import job_ids, read_intent
@@ -242,7 +243,7 @@ def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
             yield job_id, Move.NONE
         except (CorruptObject, ObjectNotFound, ValueError) as error:
             unreadable = True
-            _LOG.warning("job %s: could not be swept: %s", job_id, error)
+            _LOG.warning("job %s: could not be swept: %s", job_id, error, extra=fields_of(job_id))
             yield job_id, Move.UNREADABLE
     if not unreadable:
         # Jobs share parameters by content, and a caller stores them before its intent. So only old ones are removed.
@@ -303,7 +304,7 @@ class BackgroundSweep:
             sweep_job(self._runtime, self._job_id)
         except BrokerUnavailable as error:
             # The job may still end. A later sweep sends the messages that this one could not.
-            _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
+            _LOG.warning("job %s: could not be moved: %s", self._job_id, error, extra=fields_of(self._job_id))
         except Exception as error:
             self._error = error
         finally:

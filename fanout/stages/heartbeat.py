@@ -11,6 +11,7 @@ from storage import StorageError
 
 from ..background.timers import Timers
 from ..external.context import Signs, current_step
+from ..logs import fields_of
 from ..records.ledger import Ledger
 from ..records.models import Note
 
@@ -117,7 +118,9 @@ class Heartbeat:
             self.ended = self.ended or (look and self._ledger.has_outcome())
         except StorageError as error:
             # The step itself will meet the store's error, and handles it.
-            _LOG.warning("job %s: %s: could not write its heartbeat: %s", self._ledger.job_id, self._step, error)
+            job_id = self._ledger.job_id
+            text = "job %s: %s: could not write its heartbeat: %s"
+            _LOG.warning(text, job_id, self._step, error, extra=fields_of(job_id))
 
     def _write(self) -> None:
         # Before the request, so that a silent store is not asked by the step and the thread in turn.

@@ -11,6 +11,7 @@ from storage import encode
 
 from ..abc import FIRST, Delivery
 from ..errors import JobNotFound
+from ..logs import fields_of
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
 from ..records.models import Manifest, Outcome, OutcomeStatus
@@ -58,7 +59,7 @@ def run_join(
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
-        _LOG.info("job %s does not exist any more; its join dropped", job_id)
+        _LOG.info("job %s does not exist any more; its join dropped", job_id, extra=fields_of(job_id, step="join"))
         return None
     ledger, token = job.ledger, token or new_token()
     outcome = ledger.outcome()
@@ -66,7 +67,9 @@ def run_join(
         return None
     complete = _read_if_complete(job) if outcome is None else None
     if outcome is None and complete is None:
-        _LOG.warning("job %s: received a join, but chunks are missing; ignored", job_id)
+        _LOG.warning(
+            "job %s: received a join, but chunks are missing; ignored", job_id, extra=fields_of(job_id, step="join")
+        )
         return None
     claim = claim_join(
         ledger,
@@ -107,7 +110,9 @@ def _exists(job: CachedJob) -> bool:
     try:
         job.ledger.intent()
     except JobNotFound:
-        _LOG.info("job %s was removed while its join ran; nothing is delivered", job.id)
+        _LOG.info(
+            "job %s was removed while its join ran; nothing is delivered", job.id, extra=fields_of(job.id, step="join")
+        )
         return False
     return True
 
@@ -153,7 +158,8 @@ class _JoinRun:
             if not _exists(self._job):
                 return None
         if outcome.stats != made.stats and (ledger.is_delivered() or ledger.is_superseded()):
-            _LOG.info("job %s: its join took so long that another worker has delivered the outcome", self._job.id)
+            text = "job %s: its join took so long that another worker has delivered the outcome"
+            _LOG.info(text, self._job.id, extra=fields_of(self._job.id, step="join"))
             return None
         return outcome
 

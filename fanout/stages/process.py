@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 from ..abc import FIRST, Delivery
 from ..errors import JobNotFound
+from ..logs import fields_of
 from ..records.chunk_ref import ChunkRef
 from ..runtime import Runtime
 from .batch_run import BatchRun
@@ -37,7 +38,8 @@ def run_process(runtime: Runtime, ref: ChunkRef, delivery: Delivery = FIRST) -> 
     try:
         job = runtime.job(ref.job_id, ref.launch_id, ref.generation)
     except JobNotFound:
-        _LOG.info("job %s does not exist any more; chunk %d dropped", ref.job_id, ref.chunk)
+        extra = fields_of(ref.job_id, step="process", chunk=ref.chunk)
+        _LOG.info("job %s does not exist any more; chunk %d dropped", ref.job_id, ref.chunk, extra=extra)
         return
     if job.has_ended() or is_superseded(ref, job.cached_manifest()) or fail_if_overdue(runtime, job):
         return

@@ -12,6 +12,7 @@ from storage import PackWriter, ReferenceSource
 
 from ..abc import FIRST, Delivery
 from ..errors import InvalidItem, JobNotFound
+from ..logs import fields_of
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
@@ -67,7 +68,7 @@ def run_setup(
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
-        _LOG.info("job %s does not exist any more; its setup dropped", job_id)
+        _LOG.info("job %s does not exist any more; its setup dropped", job_id, extra=fields_of(job_id, step="setup"))
         return
     if (not fresh and job.ledger.has_outcome()) or fail_if_overdue(runtime, job):
         # The outcome of a job that was cancelled before its setup began is delivered by setup.
@@ -213,7 +214,8 @@ class _SetupRun:
             return
         manifest = self._make_manifest(writer, started_at)
         if job.write_manifest(manifest).setup_id != self._setup_id:
-            _LOG.info("job %s: setup %s was not the first to finish; dropped", job.id, self._setup_id)
+            text = "job %s: setup %s was not the first to finish; dropped"
+            _LOG.info(text, job.id, self._setup_id, extra=fields_of(job.id, step="setup"))
         elif is_all and rest:
             self._send(rest)
             self.sent_after_manifest = True

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from storage import StorageError
 
 from ..external.context import Position, Signs, StepContext, current_step, running
+from ..logs import fields_of
 from ..runtime import ENDED_CHECK_S, CachedJob, Runtime
 
 _LOG = logging.getLogger(__name__)
@@ -83,5 +84,5 @@ class _EndCheck:
         try:
             return job.has_ended()
         except StorageError as error:
-            _LOG.warning("job %s: could not check whether it has ended: %s", job.id, error)
+            _LOG.warning("job %s: could not check whether it has ended: %s", job.id, error, extra=fields_of(job.id))
             return False

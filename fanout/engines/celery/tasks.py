@@ -23,6 +23,7 @@ from kombu.utils.uuid import uuid
 from storage import Unencodable
 
 from ...errors import InvalidInput, JobConflict, JobNotFound, is_transient
+from ...logs import fields_of
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
 from ...records.keys import new_id, new_token
@@ -177,6 +178,7 @@ class SetupTask(StageTask):
                 self.name,
                 message.job_id,
                 self.runtime.store.url,
+                extra=fields_of(message.job_id, step="setup"),
             )
             return None
         if message.launch_id is None:
