@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from storage import ObjectStore, PackReader, ReferenceSource, Slice, decode
@@ -23,6 +24,7 @@ from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
 from .removal import remove_job
+from .telemetry import Telemetry, load_telemetry
 
 CACHED_JOBS = 8
 """Most jobs that a process caches, each with its intent and parameters."""
@@ -182,6 +184,7 @@ class Runtime:
         debouncer: Runs deferred work when this process is idle. Without it, work is not deferred.
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
         access: The access of steps to external objects; if not given, that of a worker with these settings.
+        telemetry: The observer of stages; if not given, that of this process.
     """
 
     def __init__(
@@ -198,6 +201,7 @@ class Runtime:
         debouncer: Debouncer | None = None,
         check_wait: Callable[[str], None] | None = None,
         access: Access | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -210,6 +214,7 @@ class Runtime:
         self.debouncer = debouncer
         self.check_wait = check_wait or (lambda job_id: None)
         self.access = access if access is not None else Access.of_worker(config)
+        self.telemetry = telemetry if telemetry is not None else load_telemetry()
         self.timers = Timers()
         self._clock = StoreClock(store)
         self._jobs: OrderedDict[tuple[str, str, int], CachedJob] = OrderedDict()
@@ -253,7 +258,8 @@ class Runtime:
 
     def launch(self, job_id: str, intent: Intent) -> CachedJob:
         """Write a job's intent, and return the launch that counts, cached. One request."""
-        return self.open(job_id, write_intent(self.store, job_id, intent))
+        traced = replace(intent, trace=self.telemetry.current_trace(job_id))
+        return self.open(job_id, write_intent(self.store, job_id, traced))
 
     def remove(self, job_id: str, launch_id: str | None = None) -> int:
         """Delete a job from the store and the engine; see `removal.remove_job`."""

@@ -104,11 +104,19 @@ def make_inline_runtime(runtime: Runtime) -> Runtime:
 
 def _derive(runtime: Runtime, dispatcher: LocalDispatcher) -> Runtime:
     """Return a runtime like another one, with a dispatcher of this machine."""
-    return Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks, access=runtime.access)
+    return Runtime(
+        runtime.store,
+        runtime.config,
+        dispatcher,
+        tasks=runtime.tasks,
+        access=runtime.access,
+        telemetry=runtime.telemetry,
+    )
 
 
 def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str) -> Outcome:
-    job, is_new = create_job(runtime, job_id, submission.intent(now=runtime.now))
+    with runtime.telemetry.launching(job_id, submission.task.name):
+        job, is_new = create_job(runtime, job_id, submission.intent(now=runtime.now))
     if not is_new:
         latest = runtime.open(job_id, job.intent, job.ledger.latest_generation())
         current = latest.ledger.outcome()

@@ -75,6 +75,28 @@ class Signs:
         self.pulse: Pulse | None = None
 
 
+class Tally:
+    """The counts of a run, for telemetry.
+
+    Attributes:
+        chunks: Number of chunks whose results were written.
+        chunks_failed: Number of chunks that failed for good.
+        items: Number of items that have a result, or that setup yielded.
+        items_failed: Number of items that failed for good.
+        failures: Number of exceptions of the step by the name of their type.
+    """
+
+    __slots__ = ("chunks", "chunks_failed", "failures", "items", "items_failed")
+
+    def __init__(self) -> None:
+        self.chunks = self.chunks_failed = self.items = self.items_failed = 0
+        self.failures: Counter[str] = Counter()
+
+    def note_failure(self, error: BaseException) -> None:
+        """Count an exception of the step."""
+        self.failures[type(error).__name__] += 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """The context of a user's step.
@@ -90,6 +112,7 @@ class StepContext:
         has_ended: Returns whether the job had ended at the last check. Its requests are bounded.
         position: How far the run is.
         signs: What it tells the watchers of its job.
+        tally: What it has done.
     """
 
     access: Access
@@ -102,6 +125,7 @@ class StepContext:
     has_ended: Callable[[], bool] = field(default=lambda: False, compare=False)
     position: Position = field(default_factory=Position, compare=False)
     signs: Signs = field(default_factory=Signs, compare=False)
+    tally: Tally = field(default_factory=Tally, compare=False)
 
 
 _CURRENT: ContextVar[StepContext | None] = ContextVar("fanout_step", default=None)

@@ -21,7 +21,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_too_many_failed
-from .step import begin_run
+from .step import begin_run, current_tally
 
 
 def is_superseded(ref: ChunkRef, manifest: Manifest | None) -> bool:
@@ -191,6 +191,7 @@ class ChunkRun:
             self._runtime.on_error(error)
         failure = self._make_failure(error)
         self._traceback_text = self._traceback_text or failure.traceback_text
+        current_tally().note_failure(error)
         assert self._position.item is not None
         self._failures.append(FailedItem.of(failure, item=self._position.item))
 
@@ -212,11 +213,17 @@ class ChunkRun:
             traceback_text=self._traceback_text,
             combined=self._job.intent.combines,
         )
-        return self._job.ledger.write_result(self._ref.setup_id, result)
+        current, tally = self._job.ledger.write_result(self._ref.setup_id, result), current_tally()
+        tally.chunks += failure is None
+        tally.chunks_failed += failure is not None
+        tally.items += result.items - result.failed_count
+        tally.items_failed += result.failed_count
+        return current
 
     def fail(self, error: BaseException) -> None:
         """Record the error of process or combine. Have the chunk run again, or give it up after its last attempt."""
         self._runtime.on_error(error)
+        current_tally().note_failure(error)
         failure = self._make_failure(error)
         self._attempts.record_failure(failure)
         if self._is_last_attempt:

@@ -16,6 +16,7 @@ from typing import Any
 from storage import encode
 
 from ..abc import Delivery
+from ..external.context import Tally
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure, add_note
@@ -28,7 +29,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
-from .step import begin_run
+from .step import begin_run, current_tally, describe_stage
 
 
 def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
@@ -77,6 +78,7 @@ def fail_to_combine(
 ) -> None:
     """End the job, because combine has raised over the results of several chunks. The failure names the chunks."""
     add_note(error, _describe(chunks))
+    current_tally().note_failure(error)
     runtime.on_error(error)
     conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("combine", error, attempts=attempts))
 
@@ -127,10 +129,12 @@ class _Node:
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
             return False
         started_at = time.time()
+        stage = describe_stage(self._job, "combine", attempt=self._attempts.count, delivery=self._delivery)
         try:
             stall_s = self._runtime.config.stall_s
             with (
                 self._attempts.record_if_interrupted(),
+                self._runtime.telemetry.running(stage, Tally()),
                 Heartbeat(
                     self._runtime.timers, self._job.ledger, self._step, stall_s=stall_s, by=self._by
                 ) as heartbeat,

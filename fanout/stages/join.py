@@ -155,6 +155,8 @@ class _JoinRun:
         with replace(self._claim, lost=False).record_if_interrupted(ledger, by=self._token):
             made = self._make_outcome(failure)
             outcome = ledger.write_outcome(made)
+            if outcome.stats == made.stats:
+                self._runtime.telemetry.count_job(made.task, made.status)
             if not _exists(self._job):
                 return None
         if outcome.stats != made.stats and (ledger.is_delivered() or ledger.is_superseded()):
@@ -209,7 +211,7 @@ class _JoinRun:
             raise ChunkFailed(failure if job.options.policy.tolerant else summary.first or failure)
         stall_s = self._runtime.config.stall_s
         with (
-            in_step(self._runtime, job, "join", attempt=self._attempts.count),
+            in_step(self._runtime, job, "join", attempt=self._attempts.count, delivery=self._delivery),
             Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token),
         ):
             parameters = job.parameter_values(binding.parameters_for(binding.join))

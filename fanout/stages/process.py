@@ -44,5 +44,6 @@ def run_process(runtime: Runtime, ref: ChunkRef, delivery: Delivery = FIRST) -> 
     if job.has_ended() or is_superseded(ref, job.cached_manifest()) or fail_if_overdue(runtime, job):
         return
     run = ChunkRun(runtime, job, ref, delivery) if ref.count == 1 else BatchRun(runtime, job, ref, delivery)
-    with runtime.debouncer.work() if runtime.debouncer else nullcontext(), in_step(runtime, job, "process"):
+    observed = in_step(runtime, job, "process", delivery=delivery, ref=ref)
+    with runtime.debouncer.work() if runtime.debouncer else nullcontext(), observed:
         run.run()

@@ -27,7 +27,7 @@ from .chunking import chunk_sizes
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again
-from .step import in_step
+from .step import current_tally, in_step
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _run_attempt(
     try:
         with (
             attempts.record_if_interrupted(),
-            in_step(runtime, job, "setup", attempt=attempts.count),
+            in_step(runtime, job, "setup", attempt=attempts.count, delivery=delivery),
             Heartbeat(runtime.timers, job.ledger, "setup", stall_s=stall_s, by=token, at_once=at_once) as heartbeat,
         ):
             run = _SetupRun(runtime, job, token, heartbeat)
@@ -213,6 +213,7 @@ class _SetupRun:
         if self._has_ended():
             return
         manifest = self._make_manifest(writer, started_at)
+        current_tally().items = manifest.items
         if job.write_manifest(manifest).setup_id != self._setup_id:
             text = "job %s: setup %s was not the first to finish; dropped"
             _LOG.info(text, job.id, self._setup_id, extra=fields_of(job.id, step="setup"))

@@ -10,22 +10,37 @@ from contextlib import contextmanager
 
 from storage import StorageError
 
-from ..external.context import Position, Signs, StepContext, current_step, running
+from ..abc import FIRST, Delivery
+from ..external.context import Position, Signs, StepContext, Tally, current_step, running
 from ..logs import fields_of
+from ..records.chunk_ref import ChunkRef
 from ..runtime import ENDED_CHECK_S, CachedJob, Runtime
+from ..telemetry import Stage
 
 _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def in_step(runtime: Runtime, job: CachedJob, step: str, *, attempt: int = 1) -> Iterator[StepContext]:
-    """Let a block decode values and run a step of a job's task, with the access of this process. No request.
+def in_step(
+    runtime: Runtime,
+    job: CachedJob,
+    step: str,
+    *,
+    attempt: int = 1,
+    delivery: Delivery = FIRST,
+    ref: ChunkRef | None = None,
+) -> Iterator[StepContext]:
+    """Let a block decode values and run a step of a job's task, with the access of this process, and observe it.
+
+    No request.
 
     Args:
-        runtime: Its access.
+        runtime: Its access and telemetry.
         job: The job.
         step: `setup`, `process` or `join`.
         attempt: Number of the attempt, from 1. For process, each chunk says it by `begin_run`.
+        delivery: How the step's message came.
+        ref: The chunks, for process.
     """
     signs = Signs()
     context = StepContext(
@@ -40,8 +55,41 @@ def in_step(runtime: Runtime, job: CachedJob, step: str, *, attempt: int = 1) ->
         position=Position(attempt=attempt),
         signs=signs,
     )
-    with running(context):
+    if ref is not None:
+        attempt = ref.attempts + 1
+    stage = describe_stage(job, step, attempt=attempt, delivery=delivery, ref=ref)
+    with running(context), runtime.telemetry.running(stage, context.tally):
         yield context
+
+
+def describe_stage(
+    job: CachedJob, step: str, *, attempt: int, delivery: Delivery = FIRST, ref: ChunkRef | None = None
+) -> Stage:
+    """Return a run of a stage as telemetry takes it; see `in_step`."""
+    arrivals = {
+        "redelivered": delivery.redelivered,
+        "resent": delivery.resent or (ref is not None and ref.resent),
+        "resumed": delivery.resumed,
+        "requeued": delivery.requeued,
+    }
+    return Stage(
+        job_id=job.id,
+        task=job.intent.task,
+        step=step,
+        generation=job.generation,
+        attempt=attempt,
+        trace=job.intent.trace,
+        chunk=ref.chunk if ref is not None else None,
+        chunks=ref.count if ref is not None else 1,
+        message=delivery.message,
+        arrivals=tuple(name for name, has_come in arrivals.items() if has_come),
+    )
+
+
+def current_tally() -> Tally:
+    """Return the tally of the step around this call; outside a step, one that nothing reads."""
+    context = current_step()
+    return context.tally if context is not None else Tally()
 
 
 def begin_run(*, step: str | None = None, chunk: int | None = None, attempt: int = 1) -> Position:

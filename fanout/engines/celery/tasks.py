@@ -78,6 +78,13 @@ class SetupTask(StageTask):
         if self.app.conf.task_always_eager or "submission" not in kwargs:
             return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
         task_id = task_id or uuid()
+        with self.runtime.telemetry.launching(task_id, self.fanout_task):
+            return self._launch(args, kwargs, task_id, producer, options)
+
+    def _launch(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: str, producer: Any, options: dict[str, Any]
+    ) -> Any:
+        """Write the job's intent and send setup's message; see `apply_async`."""
         options["reply_to"] = options.get("reply_to") or self.app.thread_oid
         options = {name: value for name, value in options.items() if value is not None}
         # A worker that has ended the previous step launches this job, and may do so twice.
