@@ -50,10 +50,14 @@ from .errors import (
 )
 from .job import Job
 from .logs import StepFilter
+from .loose_functions import fork_join
+from .memory import MemoryLimitExceeded
+from .plan import Plan
+from .prices import Prices
 from .progress import JobState, Progress
 from .records.failure import FailedItem
 from .results import Results
-from .task import ForkJoinTask, fork_join
+from .task import ForkJoinTask
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -80,9 +84,12 @@ __all__ = [
     "JobNotFound",
     "JobState",
     "JobTimeout",
+    "MemoryLimitExceeded",
     "NotAllowed",
     "NotInStep",
     "Options",
+    "Plan",
+    "Prices",
     "Progress",
     "Results",
     "RetryRefused",

@@ -13,6 +13,7 @@ from storage import PackWriter, ReferenceSource
 from ..abc import FIRST, Delivery
 from ..errors import InvalidItem, JobNotFound
 from ..logs import fields_of
+from ..memory import COPIES, REMEDIES, MemoryLimitExceeded
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
@@ -247,7 +248,11 @@ class _SetupRun:
     def _take_refs(self, locations: Iterable[ChunkLocation]) -> list[ChunkRef]:
         """Return the references to batches that were stored, in order, and add them to the index."""
         refs, job = [], self._job
+        limit_bytes = job.options.memory_limit_bytes
         for location in locations:
+            needed_bytes = COPIES * location.slice_.length
+            if limit_bytes is not None and needed_bytes > limit_bytes:
+                raise MemoryLimitExceeded(self._binding.owner, "worker", needed_bytes, limit_bytes, REMEDIES["worker"])
             refs.append(
                 ChunkRef(job.id, job.launch_id, self._setup_id, self._chunks, location, generation=job.generation)
             )
