@@ -26,6 +26,9 @@ from .tracing import TraceParent, parent_of
 SCOPE = "fanout"
 """Name of the tracer and the meter."""
 
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+"""Boundaries of the histogram of seconds, unless a view of the app's gives others."""
+
 
 class OpenTelemetry:
     """The telemetry of a process with OpenTelemetry's API.
@@ -38,6 +41,7 @@ class OpenTelemetry:
     def __init__(
         self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
+        self._is_own = tracer_provider is not None or meter_provider is not None
         self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
         self._jobs = meter.create_counter("fanout.jobs", "{job}", "Jobs that this process has ended")
@@ -48,7 +52,12 @@ class OpenTelemetry:
         create("fanout.store.requests", [self._observe_requests], "{request}", "Requests to the store")
         create("fanout.store.bytes", [self._observe_bytes], "By", "Bytes of objects written and read")
         self._stores: weakref.WeakSet[CountingStore] = weakref.WeakSet()
-        self._duration = meter.create_histogram("fanout.stage.duration", "s", "Seconds of a stage for one message")
+        self._duration = meter.create_histogram(
+            "fanout.stage.duration",
+            "s",
+            "Seconds of a stage for one message",
+            explicit_bucket_boundaries_advisory=BUCKETS_S,
+        )
 
     @contextmanager
     def launching(self, job_id: str, task: str) -> Iterator[None]:
@@ -75,6 +84,9 @@ class OpenTelemetry:
     @contextmanager
     def running(self, stage: Stage, tally: Tally) -> Iterator[None]:
         """Make a span around a run, and count what it has done."""
+        if self._is_idle:
+            yield
+            return
         around = trace.get_current_span().get_span_context()
         labels = {"fanout.task": stage.task, "fanout.step": stage.step}
         began_s = time.monotonic()
@@ -126,6 +138,12 @@ class OpenTelemetry:
         yield Observation(sum(store.bytes_in for store in stores), {"fanout.direction": "written"})
         yield Observation(sum(store.bytes_out for store in stores), {"fanout.direction": "read"})
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether the process has set up no SDK, so that nothing would come of spans and metrics."""
+        providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+        return not self._is_own and all(type(each).__module__.startswith(_API) for each in providers)
+
     def _count(self, stage: Stage, tally: Tally, labels: Mapping[str, str]) -> None:
         task = {"fanout.task": stage.task}
         if stage.step == "process":
@@ -138,6 +156,10 @@ class OpenTelemetry:
                         counter.add(count, {**task, "fanout.status": status})
         for kind, count in tally.failures.items():
             self._failures.add(count, {**labels, "error.type": kind})
+
+
+_API = ("opentelemetry.trace", "opentelemetry.metrics")
+"""Modules of the API, whose own providers do nothing."""
 
 
 def _remote(parent: TraceParent) -> NonRecordingSpan:
