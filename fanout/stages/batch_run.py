@@ -28,7 +28,7 @@ from .combine import fail_to_combine
 from .completion import check_completion
 from .heartbeat import Heartbeat
 from .resend import find_parts
-from .step import begin_run
+from .step import begin_run, current_tally
 
 SHARE_AFTER_S = 0.02
 """Seconds after which a run looks whether its batch lasts. A message with a chunk costs a tenth of that."""
@@ -302,6 +302,7 @@ class BatchRun:
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
+            current_tally().note_failure(error)
             fail_to_combine(self._runtime, job, error, self._ref.chunks)
             return None
 

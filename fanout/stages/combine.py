@@ -29,7 +29,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
-from .step import begin_run, current_tally, describe_stage
+from .step import begin_run, describe_stage
 
 
 def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
@@ -78,7 +78,6 @@ def fail_to_combine(
 ) -> None:
     """End the job, because combine has raised over the results of several chunks. The failure names the chunks."""
     add_note(error, _describe(chunks))
-    current_tally().note_failure(error)
     runtime.on_error(error)
     conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("combine", error, attempts=attempts))
 

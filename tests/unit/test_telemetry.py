@@ -70,6 +70,8 @@ class SummedHalves(ForkJoinTask):
         return number
 
     def combine(sums):
+        if DIES and len(sums) > 1:
+            raise ValueError(len(sums))
         return sum(sums)
 
     def join(sums):
@@ -250,6 +252,15 @@ def test_a_combined_node_has_a_span(recorder: Recorder) -> None:
     assert job.get(timeout=5) == sum(range(40))
     assert len(recorder.spans("combine")) == 2
     assert traces_of(recorder) == {trace_id_of(job.id)}
+
+
+def test_an_error_of_a_node_is_counted_once(recorder: Recorder) -> None:
+    """An exception of combine above the chunks is one failure, of combine."""
+    engine = StubEngine(telemetry=recorder.telemetry)
+    engine.submit(SummedHalves.declaration, {"numbers": list(range(40))})
+    DIES.append(0)
+    engine.drain()
+    assert recorder.metric("fanout.failures") == {("tests.SummedHalves", "combine", "ValueError"): 1}
 
 
 def test_without_the_api_there_is_no_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
