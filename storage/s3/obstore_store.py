@@ -34,10 +34,9 @@ _T = TypeVar("_T")
 
 _LOG = logging.getLogger(__name__)
 
-# Keys that S3 and obstore's paths spell alike. Any other key goes through boto3.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._+=@,:/ -]+")
 # Prefixes that obstore can list. It takes a prefix for a folder, and knows no folder with an empty name, "." or "..".
-_FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._-]+/)+")
+_FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._+=@,: -]+/)+")
 _PAGE: Final = 1000
 # A larger body of known size has a client of its own, without a limit for the whole of a request, and a helper thread
 # waits for it. So it is with any call under a caller's limit. A small request is made at once: the thread would add a
@@ -53,6 +52,11 @@ _SMALLEST_PART_BYTES: Final = 5 * 2**20
 _MAX_FAILURES: Final = 10
 # A client whose credentials were refused is made anew, but not more often than this.
 _CLIENT_REST_S: Final = 1.0
+
+
+def is_plain(key: str) -> bool:
+    """Return whether S3 and obstore's paths spell a key alike. Requests for any other key go through boto3."""
+    return _PLAIN.fullmatch(key) is not None
 
 
 class _Runtime:
@@ -75,9 +79,9 @@ _RUNTIME = _Runtime()
 class ObstoreS3Store(ObjectStore):
     """Objects in a bucket, below a prefix; small requests cost a fifth of the CPU that `S3Store` needs for them.
 
-    obstore writes, reads, looks up and lists under plain keys. All other requests go through an `S3Store`, and so does
-    every request that failed with obstore: boto3 tries it again, more patiently, and its answer counts. So both stores
-    give the same results and the same errors, within one limit.
+    obstore writes, reads, looks up and lists under plain keys; see `is_plain`. All other requests go through an
+    `S3Store`, and so does every request that failed with obstore: boto3 tries it again, more patiently, and its answer
+    counts. So both stores give the same results and the same errors, within one limit.
 
     boto3's chain decides once how to reach the store, and obstore is given all of it: by itself it would heed other
     variables. If the environment alone decides, boto3 is not imported until a request needs it.
@@ -297,7 +301,7 @@ class ObstoreS3Store(ObjectStore):
 
     def _clients_for(self, name: str) -> Clients | None:
         """Return obstore's clients, or None where boto3 must make the request."""
-        if not _PLAIN.fullmatch(name) or self._failures >= _MAX_FAILURES or not _RUNTIME.is_usable():
+        if not is_plain(name) or self._failures >= _MAX_FAILURES or not _RUNTIME.is_usable():
             return None
         cached = self._cached
         if cached is None or cached[0] != os.getpid():
