@@ -144,7 +144,7 @@ class InvalidKey(StorageError, ValueError):
 class InvalidStoreUrl(StorageError, ValueError):
     """The URL names no store."""
 
-    remedy = "Use s3://bucket/prefix, file:///absolute/directory or memory://name."
+    remedy = "Use s3://bucket/prefix, az://container/prefix, gs://bucket/prefix, file:///absolute/directory or memory://name."
     transient = False
 
 

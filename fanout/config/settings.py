@@ -66,7 +66,8 @@ class Config:
     """Settings of one process. The workers and callers of a job must agree on `store`.
 
     Attributes:
-        store: URL of the object store: `s3://bucket/prefix`, `file:///directory` or `memory://name`.
+        store: URL of the object store: `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`,
+            `file:///directory` or `memory://name`.
         inline_bytes: Largest encoded size of a parameter that a message carries. A larger one goes to the store.
         pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (upload_concurrency + 1)` and
             one chunk in memory.

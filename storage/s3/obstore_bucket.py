@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import obstore
-from obstore.exceptions import InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import S3Store as Client
 
 from ..errors import (
-    BucketNotFound,
-    InvalidKey,
     ObjectChanged,
     ObjectExists,
-    ObjectNotFound,
     StorageDenied,
     StorageError,
     StorageUnavailable,
     StorageUnusable,
 )
 from ..object_store import Body, Bucket, TaggedObject
+from ..obstore_errors import find_error, make_error
+from ..obstore_process import LARGE_BYTES
 from .location import S3Location
-from .obstore_clients import is_panic
 from .obstore_store import ObstoreS3Store
 from .server import S3Server
 
-LARGE_BYTES: Final = 16 * 2**20
-"""Size over which a read has no limit for the whole of its request."""
-
 _PAGE: Final = 1000
 _PART_BYTES: Final = 8 * 2**20
-_SHOWN_CHARACTERS: Final = 300
 
 
 class ObstoreBucket(Bucket):
@@ -116,33 +109,18 @@ class ObstoreBucket(Bucket):
         except StorageError:
             raise
         except BaseException as error:
-            make = self._find_error(error)
-            if make is None:
+            kind = self._find_error(error)
+            if kind is None:
                 raise
             where = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
-            remedy = "obstore names no key with an empty, '.' or '..' segment: rename it, or list another folder."
-            shown = str(error).partition("\n")[0][:_SHOWN_CHARACTERS]
-            raise make(f"{where}: {shown}", key=key, remedy=remedy if make is InvalidKey else None) from error
+            raise make_error(kind, error, where, key) from error
 
-    def _find_error(self, error: BaseException) -> Callable[..., StorageError] | None:
-        """Return the class of this package's error for one of obstore's; None for an error that is not obstore's."""
-        text = str(error)
-        if "<Code>NoSuchBucket</Code>" in text:
-            return BucketNotFound
-        if isinstance(error, FileNotFoundError):
-            return ObjectNotFound
-        if isinstance(error, PreconditionError) or "416 Range Not Satisfiable" in text or "InvalidRange" in text:
-            return ObjectChanged
-        if type(error).__name__ == "AlreadyExistsError":
-            return StorageUnavailable if "status code: 409" in text else ObjectExists
-        if isinstance(error, InvalidPathError):
-            return InvalidKey
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in text:
+    def _find_error(self, error: BaseException) -> type[StorageError] | None:
+        kind = find_error(error)
+        if kind is StorageDenied:
             self._store.forget_credentials()
-            return StorageDenied
-        if is_panic(error) or type(error).__module__.partition(".")[0] == "obstore":
-            return StorageUnavailable
-        return None
+        # S3 reports a conflict of two writers in the same way as an object that exists.
+        return StorageUnavailable if kind is ObjectExists and "status code: 409" in str(error) else kind
 
 
 def _entry(meta: Any) -> TaggedObject:
