@@ -120,8 +120,7 @@ def estimate_shape(
         slice_bytes = max(slice_bytes, round(largest * size * item_bytes))
         slice_items = max(slice_items, largest * size)
     input_bytes = round(items * item_bytes)
-    first_bytes = max(1, config.pack_bytes // FIRST_PART)
-    packs = (input_bytes > 0) + -(-max(0, input_bytes - first_bytes) // config.pack_bytes)
+    packs = _count_packs(input_bytes, slice_bytes, config.pack_bytes)
     return Shape(
         items=items,
         chunks=chunks,
@@ -132,6 +131,17 @@ def estimate_shape(
         packs=packs,
         sends_last=packs <= 1,
     )
+
+
+def _count_packs(input_bytes: int, slice_bytes: int, pack_bytes: int) -> int:
+    """Return the number of packs. Each is twice as large as the last, up to `pack_bytes`, and half a slice short."""
+    packs, left_bytes, size_bytes = 0, input_bytes, max(1, pack_bytes // FIRST_PART)
+    while left_bytes > 0:
+        held_bytes = max(1, slice_bytes, size_bytes - slice_bytes // 2)
+        if size_bytes == pack_bytes:
+            return packs - (-left_bytes // held_bytes)
+        packs, left_bytes, size_bytes = packs + 1, left_bytes - held_bytes, min(2 * size_bytes, pack_bytes)
+    return packs
 
 
 def _chunk_runs(
