@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from .errors import ObjectChanged, ObjectNotFound, StorageDenied, StorageUnavailable
+from .errors import ObjectChanged, ObjectNotFound, from_os_error
 from .object_store import Bucket, TaggedObject
 
 _PAGE: Final = 1000
@@ -67,12 +67,9 @@ class PlainFiles(Bucket):
         try:
             yield
         except OSError as error:
-            text = f"{doing} {key!r} in {self.url}: {error.strerror or error}"
             if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-                raise ObjectNotFound(text, key=key) from error
-            if isinstance(error, PermissionError):
-                raise StorageDenied(text, key=key, remedy="Check the rights of the file and its directory.") from error
-            raise StorageUnavailable(text, key=key) from error
+                raise ObjectNotFound(f"{doing} {key!r} in {self.url}: {error.strerror}", key=key) from error
+            raise from_os_error(error, key) from error
 
 
 def _path(key: str) -> str:
