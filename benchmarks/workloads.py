@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from .text import count_text, text_lines
+from .text import count_lines, count_text, text_lines
 
 DOCUMENT_BYTES = 10_000
 BLOCKS = 16
@@ -217,7 +217,7 @@ WORKS = {
     ),
     "text": Work(
         whole=lambda workload: text_lines(workload.size_bytes),
-        step=count_words,
+        step=count_lines,
         total=sum_words,
         expected=lambda workload: fingerprint(count_text(workload.size_bytes)),
         tiny=Workload("text", chunks=4, size_bytes=4_000_000),
