@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from fanout import ForkJoinTask
 
 from .trace import record_run
 
-SCHEMA = pa.schema({"number": pa.int64(), "row": pa.int64(), "body": pa.binary()})
 BODY_BYTES = 64 * 1024
 """Size of the body of a row. No compression makes it smaller."""
 

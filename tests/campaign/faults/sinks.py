@@ -7,6 +7,7 @@ import threading
 import time
 from itertools import product
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
@@ -20,6 +21,8 @@ from ..kill_point import SINK_POINTS, KillPoint, Victim, was_reached
 from ..site import LAKE, Site
 from ..trial_job import BOUND_S, TrialJob, TrialResult
 
+# Not beside the task: every worker of the campaign would import Arrow.
+SCHEMA = pa.schema({"number": pa.int64(), "row": pa.int64(), "body": pa.binary()})
 CASES = [*product(dict.fromkeys(SINK_POINTS.values()), ("before", "after"), Victim)]
 CANCELLED_EACH = 5
 """Of so many jobs one is cancelled when its worker was killed, and never commits."""
@@ -143,7 +146,7 @@ class SinkTrial:
         self.prefix = f"{LAKE}/{self.trial_job.job_id}/"
         self.size_bytes = 0
         url = f"s3://{site.bucket}/{self.prefix}"
-        self.trial_job.values["out"] = sinks.parquet(url, schema=tasks.SCHEMA)
+        self.trial_job.values["out"] = sinks.parquet(url, schema=SCHEMA)
         self.reader = Reader(url)
         counts = [FIRST_ROWS] + [other_rows] * (CHUNKS - 1)
         numbered = zip(self.trial_job.numbers, counts, strict=True)
