@@ -30,7 +30,7 @@ campaign: $(VENV)/dev
 storm: $(VENV)/dev
 	$(BIN)/python -m tests.storm $(ARGS)
 
-# bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
+# bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-sources, bench-tiny
 bench-memory bench-scale bench-tail bench-million: bench-%: $(VENV)/bench
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 

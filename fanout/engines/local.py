@@ -17,6 +17,7 @@ from ..external.access import Access
 from ..records.failure import Failure
 from ..records.keys import new_id
 from ..records.models import Outcome
+from ..removal import discard_staged
 from ..runtime import Runtime
 from ..stages import run_join, run_setup
 from .job_creation import create_job
@@ -69,6 +70,7 @@ def run(
             stack.callback(runtime.remove, job_id)
         outcome = _run_job(runtime, dispatcher, submission, job_id)
         if outcome.failure is not None:
+            discard_staged(opened, job_id, runtime.job(job_id).intent, runtime.access)
             raise outcome.error(job_id) from _find_cause(outcome, errors)
         return runtime.ledger(job_id).value(outcome)
 

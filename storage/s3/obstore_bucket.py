@@ -1,9 +1,9 @@
-"""Objects of a bucket as they are, with obstore: under any key, with entity tags, conditions and streamed writes."""
+"""Objects of a bucket as they are, read with obstore: under any key, with entity tags and conditions."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,13 +12,11 @@ from obstore.store import S3Store as Client
 
 from ..errors import (
     ObjectChanged,
-    ObjectExists,
     StorageDenied,
     StorageError,
-    StorageUnavailable,
     StorageUnusable,
 )
-from ..object_store import Body, Bucket, TaggedObject
+from ..object_store import Bucket, TaggedObject
 from ..obstore_errors import find_error, make_error
 from ..obstore_process import LARGE_BYTES
 from .location import S3Location
@@ -26,17 +24,13 @@ from .obstore_store import ObstoreS3Store
 from .server import S3Server
 
 _PAGE: Final = 1000
-_PART_BYTES: Final = 8 * 2**20
 
 
 class ObstoreBucket(Bucket):
     """The objects of a bucket, under any key. Safe for threads.
 
     A request that fails for a moment is tried three times, and ends within its own limits: 25 s an attempt, or an hour
-    for a read of more than `LARGE_BYTES` and for a part of an upload.
-
-    `put_stream` holds four parts of 8 MiB. The bucket removes the parts of an upload that was interrupted if it has a
-    rule for it (AbortIncompleteMultipartUpload).
+    for a read of more than `LARGE_BYTES`.
 
     Args:
         bucket: Name of the bucket.
@@ -73,26 +67,6 @@ class ObstoreBucket(Bucket):
             raise ObjectChanged(f"reading {key!r} in {self.url}: it ends before byte {end:,}", key=key)
         return body
 
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
-        mode: Any = "create" if if_absent else "overwrite"
-        with self._translate("writing", key):
-            large = memoryview(body).nbytes > LARGE_BYTES
-            result = obstore.put(self._client(large=large), key, body, mode=mode, use_multipart=False)
-        return result["e_tag"] or ""
-
-    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
-        with self._translate("writing", key):
-            result = obstore.put(
-                self._client(large=True), key, blocks, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=4
-            )
-        return result["e_tag"] or ""
-
-    def delete(self, keys: Iterable[str]) -> None:
-        listed = [*keys]
-        if listed:
-            with self._translate("deleting", None):
-                obstore.delete(self._client(), listed)
-
     def _client(self, *, large: bool = False) -> Client:
         clients = self._store.own_clients()
         if clients is None:
@@ -109,18 +83,13 @@ class ObstoreBucket(Bucket):
         except StorageError:
             raise
         except BaseException as error:
-            kind = self._find_error(error)
+            kind = find_error(error)
             if kind is None:
                 raise
+            if kind is StorageDenied:
+                self._store.forget_credentials()
             where = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
             raise make_error(kind, error, where, key) from error
-
-    def _find_error(self, error: BaseException) -> type[StorageError] | None:
-        kind = find_error(error)
-        if kind is StorageDenied:
-            self._store.forget_credentials()
-        # S3 reports a conflict of two writers in the same way as an object that exists.
-        return StorageUnavailable if kind is ObjectExists and "status code: 409" in str(error) else kind
 
 
 def _entry(meta: Any) -> TaggedObject:
