@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +19,7 @@ from storage import CorruptObject, ObjectInfo, ObjectNotFound
 from . import removal
 from .errors import BrokerUnavailable, JobNotFound
 from .records.failure import Failure
-from .records.keys import job_prefix, launch_of, new_token, split_generation
+from .records.keys import job_prefix, launch_of, new_token, process_step, split_generation
 from .records.ledger import job_ids, read_intent
 from .records.models import Intent, Manifest, Note, OutcomeStatus
 from .runtime import CachedJob, Runtime
@@ -203,7 +204,9 @@ class _StalledJob:
         return Move.NONE
 
     def _move_chunks(self, manifest: Manifest, completion: Completion) -> Move:
-        idle = [chunk for chunk, step in completion.due.items() if not self._is_running(step)]
+        setup_id, combined = manifest.setup_id, completion.uncombined
+        steps = ((chunk, combined.get(chunk) or process_step(setup_id, chunk)) for chunk in completion.due)
+        idle = array("I", (chunk for chunk, step in steps if not self._is_running(step)))
         if not idle or not self._take_resend():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)

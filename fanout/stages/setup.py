@@ -147,7 +147,7 @@ def _continue_from_manifest(runtime: Runtime, job: CachedJob, token: str, *, res
         return
     # The messages of an earlier generation's setup belong to that generation, in which no worker runs them any more.
     resend_all = resend or (job.generation and manifest.setup_id != token)
-    chunks = completion.due if resend_all else completion.uncombined
+    chunks = completion.due if resend_all else list(completion.uncombined)
     if not completion.due:
         start_join(runtime, job)
     elif chunks:
