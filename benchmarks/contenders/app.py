@@ -12,7 +12,7 @@ from celery import Celery
 import fanout
 
 from .. import stages
-from ..workloads import WORKS, cut, documents, wait_once
+from ..workloads import WORKS, cut, documents, iterate_parts, wait_once
 from . import CONTENDER, CONTENDERS, QUEUES
 from .objects import get_object, put_object
 
@@ -105,8 +105,8 @@ class Whole(Steps):
     input_schema = _require(work="string", whole="list", chunks="integer")
 
     @staticmethod
-    def setup(whole: list[Any], chunks: int) -> list[dict[str, Any]]:
-        return [{"part": part} for part in cut(whole, chunks)]
+    def setup(whole: list[Any], chunks: int) -> Iterator[dict[str, Any]]:
+        return ({"part": part} for part in iterate_parts(whole, chunks))
 
 
 class Parts(Steps):
