@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -408,6 +409,19 @@ def test_the_first_missing_chunk_is_found_from_every_cursor(data: st.DataObject)
     for cursor in {0, first if first < 100 else 0, *earlier}:
         assert find_first_missing(workers.ledger, "a", 100, done=cursor) == first
     assert [*check_completion(workers.ledger, manifest_of(100)).missing] == sorted(set(range(100)) - done)
+
+
+def test_a_missing_chunk_takes_few_bytes() -> None:
+    """The completion of a job without results has less than a word for each chunk."""
+    ledger, chunks = Workers(0).ledger, 50_000
+    tracemalloc.start()
+    try:
+        completion = check_completion(ledger, manifest_of(chunks))
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(completion.due), completion.due[0], completion.due[-1]) == (chunks, 0, chunks - 1)
+    assert held_bytes < 8 * chunks
 
 
 def test_a_process_remembers_how_far_its_job_is(world: World) -> None:

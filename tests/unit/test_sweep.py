@@ -126,6 +126,22 @@ def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
     assert value_of(ledger) == list(range(1030))
 
 
+def test_messages_of_one_index_object_are_sent_before_the_next_is_read(world: World) -> None:
+    """A sweep of many missing chunks holds the messages of one index object at a time."""
+    ledger = world.prepare(Numbers, {"numbers": list(range(1030))})
+    world.dispatcher.lose()
+    world.store.age(STALL_S + 1)
+    sent_before: list[int] = []
+
+    def note(verb: str, key: str) -> None:
+        if verb == "get" and "/index/" in key:
+            sent_before.append(len(world.dispatcher.waiting))
+
+    world.store.before = note
+    assert sweep_one(world, ledger) == Move.CHUNKS_SENT
+    assert (sent_before, len(world.dispatcher.waiting)) == ([0, 1024], 1030)
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_missing_chunks_of_a_damaged_index_fail_the_job(world: World, gone: bool) -> None:
     """If the index with the locations of missing chunks can't be read, the job fails with the key of the index."""
