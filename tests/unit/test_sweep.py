@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_a_healthy_job_is_left_alone(world: World) -> None:
         world.dispatcher.deliver(world.runtime)
     world.store.age(10 * STALL_S)
     assert sweep_one(world, ledger) == Move.NONE
+
+
+def test_a_sweep_does_not_hold_the_listing_of_a_job(world: World) -> None:
+    """A sweep of a running job holds less than the keys of its objects."""
+    ledger = launch_job(world)
+    for number in range(5000):
+        world.store.inner.put(ledger.keys.result("a", number), b"")
+    tracemalloc.start()
+    try:
+        assert sweep_one(world, ledger) == Move.NONE
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 5000 * 100
 
 
 def test_a_lost_setup_is_sent_again(world: World) -> None:
