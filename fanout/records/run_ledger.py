@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass
 
 from storage import ObjectNotFound, ObjectStore
@@ -95,9 +95,10 @@ class RunLedger:
             frozenset(key.number for key, _ in listing if key.interrupted),
         )
 
-    def last_attempts(self, setup_id: str) -> defaultdict[int, int]:
+    def last_attempts(self, setup_id: str) -> Counter[int]:
         """Return chunk -> number of its last recorded attempt of process; 0 for a chunk without one."""
-        last: defaultdict[int, int] = defaultdict(int)
+        # Unlike a defaultdict, a counter does not grow when it is asked.
+        last: Counter[int] = Counter()
         for info in self.store.list(self.keys.attempts(setup_id)):
             chunk = int(info.key.split("/")[-2])
             last[chunk] = max(last[chunk], RunKey.read(info.key).number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from storage import encode
@@ -14,6 +14,7 @@ from ..errors import JobNotFound
 from ..logs import fields_of
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
+from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome, OutcomeStatus
 from ..records.run_stats import RunStats
 from ..results import Results
@@ -56,16 +57,20 @@ def run_join(
     Raises:
         StorageError: The store does not answer. The join may safely run again, with the token among those `held`.
     """
+    cached = runtime.cached(job_id, launch_id, generation)
+    lacks_manifest = cached is None or cached.cached_manifest() is None
+    read_outcome = runtime.begin(Ledger.outcome, job_id, launch_id, generation, early=lacks_manifest)
+    read_manifest = runtime.begin(Ledger.manifest, job_id, launch_id, generation, early=lacks_manifest)
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
         _LOG.info("job %s does not exist any more; its join dropped", job_id, extra=fields_of(job_id, step="join"))
         return None
     ledger, token = job.ledger, token or new_token()
-    outcome = ledger.outcome()
+    outcome = read_outcome(ledger)
     if outcome is not None and ledger.is_superseded():
         return None
-    complete = _read_if_complete(job) if outcome is None else None
+    complete = _read_if_complete(job, read_manifest) if outcome is None else None
     if outcome is None and complete is None:
         _LOG.warning(
             "job %s: received a join, but chunks are missing; ignored", job_id, extra=fields_of(job_id, step="join")
@@ -92,9 +97,11 @@ def run_join(
     return _JoinRun(runtime, job, *complete, claim, token, delivery).run()
 
 
-def _read_if_complete(job: CachedJob) -> tuple[Manifest, Completion] | None:
+def _read_if_complete(
+    job: CachedJob, read_manifest: Callable[[Ledger], Manifest | None]
+) -> tuple[Manifest, Completion] | None:
     """Return what the store holds of a complete job; None if chunks or nodes are missing."""
-    manifest = job.manifest()
+    manifest = job.manifest(read_manifest)
     if manifest is None:
         return None
     completion = completion_of(job.ledger, manifest, combines=job.intent.combines)

@@ -18,6 +18,7 @@ from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
 from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
+from ..records.ledger import Ledger
 from ..records.models import IndexShard, Manifest, OutcomeStatus
 from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
@@ -66,17 +67,28 @@ def run_setup(
         StorageError: The store does not answer. Setup may safely run again, as a resumed delivery.
         BrokerUnavailable: The broker takes no message. Setup may safely run again, as a resumed delivery.
     """
+    asked_at = time.monotonic()
+    has_outcome = runtime.begin(Ledger.has_outcome, job_id, launch_id, generation, early=not fresh)
+    read_manifest = runtime.begin(Ledger.manifest, job_id, launch_id, generation, early=not fresh)
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
-        _LOG.info("job %s does not exist any more; its setup dropped", job_id, extra=fields_of(job_id, step="setup"))
+        _LOG.error(
+            "job %s: dropped its setup, because the job is not in this worker's store %s: it was removed, or its "
+            "caller uses another store than this worker",
+            job_id,
+            runtime.store.url,
+            extra=fields_of(job_id, step="setup"),
+        )
         return
-    if (not fresh and job.ledger.has_outcome()) or fail_if_overdue(runtime, job):
+    if not fresh:
+        job.remember_ended(has_outcome(job.ledger), asked_at=asked_at)
+    if job.cached_ended or fail_if_overdue(runtime, job):
         # The outcome of a job that was cancelled before its setup began is delivered by setup.
         start_join(runtime, job)
         return
     token = new_token()
-    if not fresh and job.manifest() is not None:
+    if not fresh and job.manifest(read_manifest) is not None:
         _continue_from_manifest(runtime, job, token, resend=not delivery.is_first)
     else:
         _run_attempt(runtime, job, token, caller_parameters, fresh=fresh, delivery=delivery)
@@ -149,7 +161,7 @@ def _continue_from_manifest(runtime: Runtime, job: CachedJob, token: str, *, res
         return
     # The messages of an earlier generation's setup belong to that generation, in which no worker runs them any more.
     resend_all = resend or (job.generation and manifest.setup_id != token)
-    chunks = completion.due if resend_all else completion.uncombined
+    chunks = completion.due if resend_all else list(completion.uncombined)
     if not completion.due:
         start_join(runtime, job)
     elif chunks:
