@@ -17,7 +17,7 @@ from storage import FileStore, MemoryStore, ObjectStore, create_bucket, deadline
 
 from .scripted import Answer, Script, ScriptedServer, serving
 
-_BUCKET = "contract"
+_BUCKET = f"contract-{os.getpid()}"
 _prefixes = count(1)
 
 
