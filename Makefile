@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Compiled modules and tests are kept: a run of the tests starts some hundred processes that would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow test-all campaign storm docs check format clean
 
 demo: $(VENV)/demo
