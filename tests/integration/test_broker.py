@@ -19,14 +19,6 @@ MB = 1_000_000
 
 
 @pytest.fixture
-def cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
-    """Two workers, no result backend."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
-    with running_cluster(tmp_path, environment, concurrency=1) as cluster:
-        yield cluster
-
-
-@pytest.fixture
 def idle_cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
     """No worker, so that each message stays in its queue and can be counted."""
     environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
@@ -64,7 +56,7 @@ def test_a_signature_is_small_for_any_input(idle_cluster: Cluster, rabbitmq: Rab
     assert size < 2000
 
 
-def test_setup_in_the_caller(cluster: Cluster) -> None:
+def test_setup_in_the_caller(redis_cluster: Cluster) -> None:
     """With `setup_in_caller` setup is done when `submit` returns, the list is not stored, and the value is the same."""
     texts = make_documents(4 * MB, 32)
     job = WordCounterTask.submit({"documents": texts}, setup_in_caller=True, chunk_count=8)
