@@ -4,24 +4,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Compiled modules and tests are kept: a run of the tests starts some hundred processes that would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow campaign storm docs check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m examples.demo $(ARGS)
 
-# Four processes for two cores: tests with servers mostly wait. A file's tests share their servers.
-PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile
+# Four processes for two cores: tests with servers mostly wait. A file's tests share their workers. The files run in
+# the order of their paths, so that the short ones of tests/unit come last and fill the processes to the end.
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# `make test MARKS=` runs all tests in one go: while the slow ones wait, others use the processors.
+MARKS ?= not slow
 
 test: $(VENV)/dev
 ifeq ($(ARGS),)
-	$(PYTEST) -m "not slow" tests
+	$(PYTEST) $(if $(MARKS),-m "$(MARKS)") tests
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
 # Tests of more than ten seconds: limits that run out, servers that are killed, benchmarks in small, the storm's diagonal.
-test-slow: $(VENV)/dev
-	$(PYTEST) -m slow tests
+test-slow: MARKS := slow
+test-slow: test
 
 campaign: $(VENV)/dev
 	$(BIN)/python -m tests.campaign $(ARGS)
@@ -46,11 +53,20 @@ bench-%: $(VENV)/compare
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-check: $(VENV)/dev
+# Targets of their own, so that `make --jobs` runs them at once.
+CHECKS := check-format check-lint check-words check-types check-imports
+.PHONY: $(CHECKS)
+check: $(CHECKS)
+$(CHECKS): $(VENV)/dev
+check-format:
 	$(BIN)/ruff format --check .
+check-lint:
 	$(BIN)/ruff check .
+check-words:
 	$(BIN)/codespell
+check-types:
 	$(BIN)/mypy
+check-imports:
 	$(BIN)/lint-imports
 
 format: $(VENV)/dev

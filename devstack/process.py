@@ -28,6 +28,8 @@ class Process:
     run at SIGKILL. A child that this process *forks* without exec keeps the pipe open, and the group then lives until
     that child ends, too.
 
+    A pickled copy is for another process, which can read the log, measure, and signal the group, but not end it.
+
     Attributes:
         name: Its name in errors.
         pid: Its process id, which is also the id of its process group.
@@ -38,9 +40,11 @@ class Process:
         self.name = name
         self.pid = popen.pid
         self.log_path = log_path
-        self._popen = popen
         self._log_start = log_start
-        self._guard = _start_guard(popen.pid)
+        self._owned: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]] | None = (popen, _start_guard(popen.pid))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_owned": None}
 
     @classmethod
     def start(
@@ -85,7 +89,11 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether the process itself still runs."""
+        """Whether the process itself still runs.
+
+        Raises:
+            ServerFailed: This is a copy.
+        """
         return self._popen.poll() is None
 
     def log(self) -> str:
@@ -151,7 +159,11 @@ class Process:
 
         Args:
             timeout_s: Time for a graceful end, in seconds. 0 kills at once.
+
+        Raises:
+            ServerFailed: This is a copy.
         """
+        self._require_owned()
         if timeout_s > 0:
             self.signal(signal.SIGTERM)
             self.signal(signal.SIGCONT, group=True)
@@ -168,6 +180,19 @@ class Process:
             self._guard.wait()
             if self._guard.stdin is not None:
                 self._guard.stdin.close()
+
+    @property
+    def _popen(self) -> subprocess.Popen[bytes]:
+        return self._require_owned()[0]
+
+    @property
+    def _guard(self) -> subprocess.Popen[bytes]:
+        return self._require_owned()[1]
+
+    def _require_owned(self) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+        if self._owned is None:
+            raise ServerFailed(self.name, "belongs to another process, which alone can end it", "")
+        return self._owned
 
     def _wait_for_group(self) -> None:
         # Without `/proc` the rest of the group may be zombies only, so the wait has a limit.

@@ -9,10 +9,15 @@ from collections.abc import Iterator
 import pytest
 from botocore.loaders import JSONFileLoader
 from celery import Celery
+from hypothesis import settings
 
 from fanout.engines.celery.current_app import ConnectedApps
 
 pytest_plugins = ["tests.services"]
+
+# A busy machine is no failure.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 REMOVED_PREFIXES = ("AWS_", "FANOUT_", "CELERY_", "TEST_")
 

@@ -15,6 +15,8 @@ from fanout import ForkJoinTask
 
 from .traces import record_line, record_run
 
+_LINE = "the quick brown fox jumps over the lazy dog and the small grey cat sleeps on\n"
+
 
 class WordCounterTask(ForkJoinTask):
     """The task of the article, as printed."""
@@ -139,3 +141,9 @@ def record_call(value: Any, path: str) -> Any:
 def record_error(request: Any, error: Any, trace: Any, path: str) -> None:
     """Append the error to a file, as an errback."""
     record_line(path, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+
+
+def make_documents(size_bytes: int, count: int) -> list[str]:
+    """Return `count` documents of `size_bytes` in total."""
+    lines = size_bytes // count // len(_LINE)
+    return [_LINE * lines] * count

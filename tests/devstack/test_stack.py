@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -135,6 +136,34 @@ def test_two_rabbitmq_nodes_do_not_meet(rabbitmq: RabbitMQ, tmp_path: Path) -> N
         assert "apart" not in rabbitmq.messages()
 
 
+def test_a_virtual_host_has_queues_of_its_own(rabbitmq: RabbitMQ) -> None:
+    """A new virtual host can be used by its URL, and neither it nor the other has the other's queues."""
+    host = rabbitmq.add_host()
+    with kombu.Connection(host.url) as connection:
+        connection.SimpleQueue("at-home").close()
+    assert host.messages() == {"at-home": 0}
+    assert "at-home" not in rabbitmq.messages()
+
+
+def test_an_expression_that_fails_raises_its_reason(rabbitmq: RabbitMQ) -> None:
+    """The value of the last expression is returned as text, and an error of Erlang's is raised with its reason."""
+    assert rabbitmq.evaluate("Two = 2, {ok, Two * 3}") == "{ok,6}"
+    with pytest.raises(ServerFailed, match="badarith"):
+        rabbitmq.evaluate("1 / 0")
+
+
+def test_a_copy_of_a_process_cannot_end_it(tmp_path: Path) -> None:
+    """A pickled copy reads the log and measures the process. Only the one that started it can stop it."""
+    process = Process.start(["/bin/sh", "-c", "echo up; exec sleep 60"], name="original", directory=tmp_path)
+    process.wait_for_log("up")
+    copy: Process = pickle.loads(pickle.dumps(process))
+    assert (copy.log(), copy.rss_bytes() > 0) == ("up\n", True)
+    with pytest.raises(ServerFailed, match="original belongs to another process"):
+        copy.stop()
+    assert lives(process.pid)
+    process.stop()
+
+
 def test_redis_answers(redis_server: Redis) -> None:
     """Redis answers a ping and keeps a value."""
     with redis.Redis.from_url(redis_server.url) as client:
@@ -166,34 +195,44 @@ def test_a_conditional_write_has_one_winner(name: str, request: pytest.FixtureRe
     assert client.get_object(Bucket="one-winner", Key="key")["Body"].read() == str(winners[0]).encode()
 
 
-def test_a_suspended_gateway_answers_when_resumed(ceph_gateway: CephGateway) -> None:
+@pytest.fixture(scope="module")
+def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CephGateway, Path]]:
+    """A gateway on disk that these tests may suspend, and its directory."""
+    directory = tmp_path_factory.mktemp("own-gateway")
+    for gateway in running(lambda path: CephGateway.start(path, capacity_bytes=4 << 30, on_disk=True), directory):
+        yield gateway, directory
+
+
+@pytest.mark.slow
+def test_a_suspended_gateway_answers_when_resumed(own_gateway: tuple[CephGateway, Path]) -> None:
     """A request to a suspended gateway gets a response only after the gateway is resumed."""
-    client = s3_client(ceph_gateway.environment)
+    gateway, _ = own_gateway
+    client = s3_client(gateway.environment)
     client.list_buckets()
     with ThreadPoolExecutor(1) as pool:
-        ceph_gateway.suspend()
+        gateway.suspend()
         try:
             answer = pool.submit(client.list_buckets)
             with pytest.raises(TimeoutError):
                 answer.result(timeout=1.0)
         finally:
-            ceph_gateway.resume()
+            gateway.resume()
         assert answer.result(timeout=30)["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 @pytest.mark.slow
-def test_a_gateway_on_disk_keeps_objects_in_a_file(ceph_gateway: CephGateway, tmp_path: Path) -> None:
+def test_a_gateway_on_disk_keeps_objects_in_a_file(own_gateway: tuple[CephGateway, Path]) -> None:
     """A gateway on disk works like one in memory, and its file grows with the objects."""
-    with CephGateway.start(tmp_path, capacity_bytes=4 << 30, on_disk=True) as gateway:
-        client = s3_client(gateway.environment)
-        client.create_bucket(Bucket="on-disk")
-        (file,) = tmp_path.rglob("block")
-        before = file.stat().st_blocks
-        body = os.urandom(8_000_000)
-        client.put_object(Bucket="on-disk", Key="large", Body=body)
-        assert client.get_object(Bucket="on-disk", Key="large")["Body"].read() == body
-        assert (file.stat().st_blocks - before) * 512 >= len(body)
-        assert len(race(client, bucket="on-disk", key="small", writers=8)) == 1
+    gateway, directory = own_gateway
+    client = s3_client(gateway.environment)
+    client.create_bucket(Bucket="on-disk")
+    (file,) = directory.rglob("block")
+    before = file.stat().st_blocks
+    body = os.urandom(8_000_000)
+    client.put_object(Bucket="on-disk", Key="large", Body=body)
+    assert client.get_object(Bucket="on-disk", Key="large")["Body"].read() == body
+    assert (file.stat().st_blocks - before) * 512 >= len(body)
+    assert len(race(client, bucket="on-disk", key="small", writers=8)) == 1
 
 
 def test_ceph_refuses_a_wrong_signature(ceph_gateway: CephGateway) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
 
-from devstack import CeleryWorker
+from devstack import CeleryWorker, RabbitMQ
 from storage import create_bucket
 from tests.traces import find_runs, wait_for_pid
 
@@ -107,3 +109,16 @@ def running_cluster(
             for starting in [pool.submit(start_worker) for _ in range(workers)]:
                 starting.result()
         yield Cluster(app, started, variables, trace, start_worker)
+
+
+def cluster_on(
+    broker: RabbitMQ, directory: Path, *, settings: Mapping[str, Any] | None = None, **options: Any
+) -> AbstractContextManager[Cluster]:
+    """Return a cluster without a result backend. Its store is a directory, because these tests do not depend on it."""
+    environment = {
+        "FANOUT_STORE": f"file://{directory}/store",
+        "TEST_BROKER": broker.url,
+        "TEST_BACKEND": "",
+        "TEST_SETTINGS": json.dumps(settings or {}),
+    }
+    return running_cluster(directory, environment, **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -33,7 +32,7 @@ def redis_cluster(
     """RabbitMQ, results in Redis, Ceph's gateway; workers that run only signed messages."""
     environment = {
         **ceph_gateway.environment,
-        "TEST_BROKER": create_host(rabbitmq),
+        "TEST_BROKER": rabbitmq.add_host().url,
         "TEST_BACKEND": redis_server.url,
         "FANOUT_SIGNING_KEYS": json.dumps({"new": "a" * 32, "old": "b" * 32}),
         "FANOUT_REQUIRE_SIGNATURES": "true",
@@ -48,7 +47,7 @@ def rpc_cluster(
     rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """RabbitMQ, results as messages to the caller (`rpc://`), Ceph's gateway."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": create_host(rabbitmq), "TEST_BACKEND": "rpc://"}
+    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.add_host().url, "TEST_BACKEND": "rpc://"}
     with running_cluster(tmp_path_factory.mktemp("rpc-cluster"), environment) as cluster:
         connect_store(cluster)
         yield cluster
@@ -59,17 +58,6 @@ def _use_app_of_cluster(request: pytest.FixtureRequest) -> None:
     """Make the app of the test's shared cluster the current one, whatever clusters ran in this process before."""
     for name in {"redis_cluster", "rpc_cluster"} & set(request.fixturenames):
         request.getfixturevalue(name).app.set_current()
-
-
-def create_host(rabbitmq: RabbitMQ) -> str:
-    """Create a virtual host, in which no other cluster's workers receive broadcasts, and return its URL."""
-    name = f"host-{uuid.uuid4().hex[:8]}"
-    rabbitmq.ctl(
-        "eval",
-        f'rabbit_vhost:add(<<"{name}">>, <<"tests">>), rabbit_auth_backend_internal:set_permissions('
-        f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).',
-    )
-    return f"{rabbitmq.url.rstrip('/')}/{name}"
 
 
 def connect_store(cluster: Cluster) -> None:

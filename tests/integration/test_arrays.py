@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from devstack import CephGateway, RabbitMQ
-
 from .app import BlocksTask
-from .cluster import Cluster, running_cluster
+from .cluster import Cluster
 
 MATRIX = np.random.default_rng(1).normal(size=(4000, 25)).astype(">f8")
 WEIGHTS = np.arange(25, dtype=np.float64)
 COLUMNS = pa.table({"name": [f"block {row}" for row in range(8)]})
 
 
-@pytest.fixture(scope="module")
-def cluster(
-    rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    """Two workers, no result backend."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
-    with running_cluster(tmp_path_factory.mktemp("arrays"), environment, concurrency=1) as cluster:
-        yield cluster
+@pytest.fixture
+def cluster(redis_cluster: Cluster) -> Cluster:
+    return redis_cluster
 
 
 def check(value: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ DOCUMENTS = ["hi there you", "there you are", "please say hi"]
 COUNTS = {"there": 2, "please": 1, "say": 1, "hi": 2, "are": 1, "you": 2}
 
 
-@pytest.fixture(scope="module", params=["moto-none", "moto-redis", "ceph-none", "ceph-rpc"])
+@pytest.fixture(scope="module", params=["moto-none", "moto-redis", "ceph-rpc"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster on RabbitMQ with the named store and result backend."""
     store, backend = request.param.split("-")

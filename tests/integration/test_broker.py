@@ -9,23 +9,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.counters import Traffic
 from devstack import CephGateway, RabbitMQ
 from fanout.engines.celery.publishing.publisher import ConfirmingPublisher
 
-from ..tasks import SumTask, WordCounterTask
+from ..tasks import SumTask, WordCounterTask, make_documents
 from .cluster import Cluster, running_cluster
 
 MB = 1_000_000
-LINE = "the quick brown fox jumps over the lazy dog and the small grey cat sleeps on\n"
-
-
-@pytest.fixture
-def cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
-    """Two workers, no result backend."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
-    with running_cluster(tmp_path, environment, concurrency=1) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -34,12 +24,6 @@ def idle_cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) 
     environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": ""}
     with running_cluster(tmp_path, environment, workers=0) as cluster:
         yield cluster
-
-
-def documents(size_bytes: int, count: int) -> list[str]:
-    """Return `count` documents of `size_bytes` in total."""
-    lines = size_bytes // count // len(LINE)
-    return [LINE * lines] * count
 
 
 def measure_queue(rabbitmq: RabbitMQ, cluster: Cluster) -> tuple[int, int]:
@@ -54,7 +38,7 @@ def test_the_bytes_of_a_chunks_message_do_not_grow_with_the_data(idle_cluster: C
     sizes = []
     for size_bytes in (0.1 * MB, 1 * MB, 10 * MB):
         messages, before = measure_queue(rabbitmq, idle_cluster)
-        WordCounterTask.submit({"documents": iter(documents(int(size_bytes), 32))}, chunk_items=1, max_attempts=1)
+        WordCounterTask.submit({"documents": iter(make_documents(int(size_bytes), 32))}, chunk_items=1, max_attempts=1)
         now, after = measure_queue(rabbitmq, idle_cluster)
         assert now - messages == 32
         sizes.append((after - before) / 32)
@@ -64,7 +48,7 @@ def test_the_bytes_of_a_chunks_message_do_not_grow_with_the_data(idle_cluster: C
 
 def test_a_signature_is_small_for_any_input(idle_cluster: Cluster, rabbitmq: RabbitMQ) -> None:
     """The launch of a job with 10 MB of documents sends one small message, and its signature is small."""
-    signature = WordCounterTask.signature({"documents": documents(10 * MB, 32)})
+    signature = WordCounterTask.signature({"documents": make_documents(10 * MB, 32)})
     assert len(repr(dict(signature))) < 1000
     signature()
     messages, size = measure_queue(rabbitmq, idle_cluster)
@@ -72,33 +56,9 @@ def test_a_signature_is_small_for_any_input(idle_cluster: Cluster, rabbitmq: Rab
     assert size < 2000
 
 
-def test_40_mb_in_32_chunks_do_not_pass_through_the_broker(cluster: Cluster, rabbitmq: RabbitMQ) -> None:
-    """40 MB in 32 chunks give the right value while the broker grows by less than 20 MB. Plain Canvas takes 1.8 GB.
-
-    The broker receives less than 0.2 MB. The test measures memory in use, because the memory that Erlang's allocators
-    hold in reserve depends on earlier tests.
-    """
-    texts = documents(40 * MB, 32)
-    # Let the broker allocate its memory for this number of messages before the measurement.
-    WordCounterTask.submit({"documents": ["fox"] * 32}, chunk_count=32).get(timeout=60)
-    traffic, before = Traffic.of(rabbitmq), rabbitmq.memory_bytes()
-    job = WordCounterTask.submit({"documents": texts}, chunk_count=32)
-    peak = rabbitmq.memory_bytes()
-    while not job.ready:
-        peak = max(peak, rabbitmq.memory_bytes())
-    count = job.get()["word_count"]["fox"]
-    assert count == sum(document.count("fox") for document in texts)
-    assert job.progress().chunks == 32
-    assert peak - before < 20 * MB
-    delta = Traffic.of(rabbitmq) - traffic
-    assert delta.published >= 32, "at least the chunks were sent through this broker"
-    assert delta.lost == 0, "no connection closed before it was counted"
-    assert delta.published_bytes < 0.2 * MB
-
-
-def test_setup_in_the_caller(cluster: Cluster) -> None:
+def test_setup_in_the_caller(redis_cluster: Cluster) -> None:
     """With `setup_in_caller` setup is done when `submit` returns, the list is not stored, and the value is the same."""
-    texts = documents(4 * MB, 32)
+    texts = make_documents(4 * MB, 32)
     job = WordCounterTask.submit({"documents": texts}, setup_in_caller=True, chunk_count=8)
     assert job.progress().chunks == 8
     assert sum(info.size for info in job.ledger.objects()) > 4 * MB
@@ -140,6 +100,6 @@ def test_a_closed_connection_is_opened_again(idle_cluster: Cluster, rabbitmq: Ra
         closed = producer.connection
     closed._close()
     messages, _ = measure_queue(rabbitmq, idle_cluster)
-    WordCounterTask.submit({"documents": iter(documents(1000, 8))}, chunk_items=1, max_attempts=1)
+    WordCounterTask.submit({"documents": iter(make_documents(1000, 8))}, chunk_items=1, max_attempts=1)
     now, _ = measure_queue(rabbitmq, idle_cluster)
     assert now - messages == 8

@@ -147,7 +147,7 @@ def launch_slow(cluster: Cluster, step: str, **pauses: float) -> tuple[Any, Cele
 def start_impatient_broker(directory: Path, *, after_s: int) -> Iterator[RabbitMQ]:
     """Start a RabbitMQ with a short consumer timeout, checked twice a second instead of once a minute."""
     with RabbitMQ.start(directory, settings={"consumer_timeout": str(after_s * 1000)}) as broker:
-        broker.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
+        broker.evaluate("application:set_env(rabbit, channel_tick_interval, 500)")
         yield broker
 
 

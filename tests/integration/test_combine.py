@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from devstack import CephGateway, RabbitMQ
 from fanout import ForkJoinTask, JobFailed
 from fanout.report import JobReport
 
 from .app import ConcatenateTask, PairsTask
-from .cluster import Cluster, running_cluster
+from .cluster import Cluster
 
 NUMBERS = list(range(130))
 
 
 @pytest.fixture
-def cluster(rabbitmq: RabbitMQ, ceph_gateway: CephGateway, tmp_path: Path) -> Iterator[Cluster]:
-    """Workers that one test may kill."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url}
-    with running_cluster(tmp_path, environment, stall_s=5) as cluster:
-        yield cluster
+def cluster(redis_cluster: Cluster, tmp_path: Path) -> Cluster:
+    """The shared workers, whose children a test may kill, and the test's own directory for traces."""
+    return replace(redis_cluster, trace=tmp_path)
 
 
 def concatenate(numbers: list[int]) -> str:
@@ -32,19 +29,19 @@ def concatenate(numbers: list[int]) -> str:
 
 
 @pytest.mark.parametrize("task", [ConcatenateTask, PairsTask])
-def test_join_is_given_few_values_in_order(redis_cluster: Cluster, task: type[ForkJoinTask]) -> None:
+def test_join_is_given_few_values_in_order(cluster: Cluster, task: type[ForkJoinTask]) -> None:
     """Join receives the results of 130 chunks as five values of 32 consecutive results, without a resend."""
-    job = task.submit({"numbers": NUMBERS, "trace": str(redis_cluster.trace)})
+    job = task.submit({"numbers": NUMBERS, "trace": str(cluster.trace)})
     assert job.get(120) == [concatenate(NUMBERS[first : first + 32]) for first in range(0, 130, 32)]
     report = JobReport.of(job)
     assert (report.chunks, report.stages["combine"].runs) == (130, 5)
     assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
-def test_a_stream_is_combined_while_setup_reads_it(redis_cluster: Cluster) -> None:
+def test_a_stream_is_combined_while_setup_reads_it(cluster: Cluster) -> None:
     """1,100 chunks from a generator make a tree of two levels. Most of it exists before the manifest."""
     numbers = list(range(1100))
-    job = PairsTask.submit({"numbers": iter(numbers), "trace": str(redis_cluster.trace)})
+    job = PairsTask.submit({"numbers": iter(numbers), "trace": str(cluster.trace)})
     assert job.get(120) == [concatenate(numbers[:1024]), concatenate(numbers[1024:])]
     assert JobReport.of(job).stages["combine"].runs == 35 + 2
     assert not any("/resends/" in info.key for info in job.ledger.objects())

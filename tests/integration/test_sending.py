@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,28 +17,12 @@ from celery.signals import before_task_publish
 from kombu import Exchange, Queue
 
 from devstack import RabbitMQ
-from fanout import BrokerUnavailable, JobFailed, JobNotFound, JobState, attach
-from fanout.engines.celery import extension_of
+from fanout import BrokerUnavailable, JobState, attach
 from fanout.engines.celery.publishing import publish
-from fanout.sweep import sweep
 
-from ..services import running
 from ..tasks import SlowTask, SumTask
-from ..traces import wait_until
-from .cluster import Cluster, running_cluster
+from .cluster import Cluster, cluster_on
 from .events import EVENTS, WAYS
-
-
-def cluster_on(broker: RabbitMQ, directory: Path, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Any:
-    """Return a cluster without a result backend. Its store is a directory, because these tests do not depend on it."""
-    environment = {
-        "FANOUT_STORE": f"file://{directory}/store",
-        "TEST_BROKER": broker.url,
-        "TEST_BACKEND": "",
-        "TEST_SETTINGS": json.dumps(settings or {}),
-    }
-    return running_cluster(directory, environment, **options)
-
 
 # Events and messages of other code
 
@@ -123,7 +107,7 @@ def test_a_deleted_queue_is_declared_again(idle_cluster: Cluster, rabbitmq: Rabb
     queue = idle_cluster.environment["TEST_QUEUE"]
     SumTask.submit({"numbers": [1]})
     for launch, messages in ((lambda: SumTask.submit({"numbers": [1]}), 1), (lambda: WAYS["stream"]([1, 2, 3]), 3)):
-        rabbitmq.ctl("delete_queue", queue)
+        rabbitmq.ctl("delete_queue", "--vhost", rabbitmq.host, queue)
         launch()
         assert rabbitmq.messages()[queue] == messages
 
@@ -134,13 +118,14 @@ def test_a_deleted_queue_is_declared_again(idle_cluster: Cluster, rabbitmq: Rabb
 @contextmanager
 def limit_queue(broker: RabbitMQ, queue: str, *, messages: int) -> Iterator[None]:
     """Limit a queue to that number of messages within the context. RabbitMQ rejects further ones."""
-    policy = f"limit-{queue}"
     definition = json.dumps({"max-length": messages, "overflow": "reject-publish"})
-    broker.ctl("set_policy", "--apply-to", "queues", policy, f"^{queue}$", definition)
+    policy = f'<<"{broker.host}">>, <<"limit-{queue}">>'
+    rule = f'<<"^{queue}$">>, <<{json.dumps(definition)}>>, 0, <<"queues">>'
+    broker.evaluate(f'ok = rabbit_policy:parse_set({policy}, {rule}, <<"tests">>)')
     try:
         yield
     finally:
-        broker.ctl("clear_policy", policy)
+        broker.evaluate(f'ok = rabbit_policy:delete({policy}, <<"tests">>)')
 
 
 @pytest.mark.slow
@@ -188,75 +173,3 @@ def test_a_stream_stops_waiting_for_a_cancelled_job(
         job = SumTask.submit({"numbers": numbers()}, job_id="own", max_attempts=1)
         assert job.state == JobState.CANCELLED
         assert rabbitmq.messages()[queue] <= 10
-
-
-# A broker with an alarm, and one that is down
-
-
-@pytest.fixture(scope="module")
-def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """A node that these tests may block and kill."""
-    yield from running(RabbitMQ.start, tmp_path_factory.mktemp("own-broker"))
-
-
-@contextmanager
-def raise_alarm(broker: RabbitMQ) -> Iterator[None]:
-    """Raise RabbitMQ's memory alarm within the context."""
-    broker.ctl("set_vm_memory_high_watermark", "0.00001")
-    try:
-        yield
-    finally:
-        broker.ctl("set_vm_memory_high_watermark", "0.4")
-
-
-def is_blocked(broker: RabbitMQ) -> bool:
-    return "blocked" in broker.ctl("list_connections", "state").split()
-
-
-def test_a_launch_during_an_alarm_ends_in_time(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """The launch ends in time with the reason. Its job never runs, although RabbitMQ may read its messages later."""
-    with cluster_on(own_broker, tmp_path, workers=0) as cluster:
-        cluster.app.conf.fanout_publish_timeout_s = 1.0
-        with raise_alarm(own_broker):
-            for launch in WAYS.values():
-                started_at = time.monotonic()
-                with pytest.raises(BrokerUnavailable, match=r"blocked publishers.*memory or disk alarm") as caught:
-                    launch([1, 2, 3])
-                assert time.monotonic() - started_at < 10
-                job_id = str(caught.value).partition("job ")[2].split()[0]
-                with pytest.raises((JobNotFound, JobFailed)):
-                    attach(job_id, app=cluster.app).get(timeout=1)
-        for launch in WAYS.values():
-            launch([1, 2, 3])
-
-
-@pytest.mark.slow
-def test_a_setup_waits_for_the_end_of_an_alarm(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """Setup that RabbitMQ blocks in the middle continues after the alarm, and no step runs twice."""
-    with cluster_on(own_broker, tmp_path, workers=1) as cluster:
-        numbers = list(range(40))
-        job = SlowTask.submit(
-            {"numbers": numbers, "trace": str(cluster.trace), "pause_s": 0.0, "setup_pause_s": 0.05},
-        )
-        wait_until(lambda: len(cluster.runs("process-*")) > 3, "chunks run")
-        with raise_alarm(own_broker):
-            wait_until(lambda: is_blocked(own_broker), "setup is blocked")
-        assert job.get(timeout=60) == sum(numbers)
-        assert len(cluster.runs("process-*")) == len(numbers)
-        assert len(cluster.runs("setup")) == 1
-
-
-def test_a_failed_launch_may_be_repeated_after_a_restart(own_broker: RabbitMQ, tmp_path: Path) -> None:
-    """Launches under one id fail while the broker is down. After the restart there is one job with one message."""
-    with cluster_on(own_broker, tmp_path, workers=0) as cluster:
-        cluster.app.conf.fanout_publish_timeout_s = 0.5
-        SumTask.submit({"numbers": [1]})
-        own_broker.kill()
-        for _ in range(2):
-            with pytest.raises(BrokerUnavailable, match="job own was not launched, and never runs"):
-                SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
-        assert [job_id for job_id, _ in sweep(extension_of(cluster.app).runtime) if job_id == "own"] == []
-        own_broker.restart()
-        # The pool's open connection is broken now.
-        SumTask.submit({"numbers": [1, 2, 3]}, job_id="own")
-        assert own_broker.messages()[cluster.environment["TEST_QUEUE"]] == 2

@@ -312,7 +312,16 @@ def parts_for_all_chunks() -> Any:
     return patch.object(BatchRun, "_cut", lambda self, chunks: cut(self, chunks)[1:])
 
 
-@mutation(**BATCHES, share_s=0.3, latency_s=0.01, cancel_s=None, max_attempts=3, rates={"killed after a send": 0.3})
+@mutation(
+    **BATCHES,
+    share_s=0.3,
+    latency_s=0.01,
+    message_s=0.02,
+    workers=4,
+    cancel_s=None,
+    max_attempts=3,
+    rates={"killed after a send": 0.3},
+)
 def fate_before_messages() -> Any:
     """Send the messages of a batch's parts before its fate is decided."""
     decide = BatchRun._decide

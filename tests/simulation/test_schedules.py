@@ -81,7 +81,7 @@ def check(shape: Shape) -> Played:
     return played
 
 
-@use_settings(300)
+@use_settings(150)
 @given(shapes())
 def test_every_schedule_keeps_the_invariants(shape: Shape) -> None:
     """All invariants hold in hypothesis's schedules."""

@@ -18,7 +18,7 @@ from tests.services import AZURE_CONTAINER
 
 from .scripted import Answer, Script, ScriptedServer, serving
 
-_BUCKET = "contract"
+_BUCKET = f"contract-{os.getpid()}"
 _prefixes = count(1)
 
 

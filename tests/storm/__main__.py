@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,9 +38,7 @@ def run(
         concurrency: Number of configurations at a time.
         report: Called with each new result, from any thread.
     """
-    hosts = [f"storm-{uuid.uuid4().hex[:8]}" for _ in plan]
     with servers.set_environment(), ThreadPoolExecutor(concurrency) as pool:
-        servers.add_hosts(hosts)
 
         def run_configuration(position: int) -> list[Result]:
             configuration, cases = plan[position]
@@ -49,9 +46,7 @@ def run(
             own_directory = directory / "configurations" / re.sub(r"\W+", "-", configuration.name)
             # Configurations that run at the same time have different databases.
             database = position % REDIS_DATABASES
-            with Deployment(
-                servers, configuration, database=database, directory=own_directory, host=hosts[position]
-            ) as deployment:
+            with Deployment(servers, configuration, database=database, directory=own_directory) as deployment:
                 for case in cases:
                     results.append(deployment.run(case))
                     report(results[-1])

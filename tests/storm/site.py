@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -67,16 +67,6 @@ class Servers:
                 patch.setenv(name, value)
             yield
 
-    def add_hosts(self, names: Iterable[str]) -> None:
-        """Create virtual hosts with one call of `rabbitmqctl`, because each call takes a second."""
-        steps = [
-            f'rabbit_vhost:add(<<"{name}">>, <<"storm">>), '
-            f"rabbit_auth_backend_internal:set_permissions("
-            f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"storm">>)'
-            for name in names
-        ]
-        self.rabbitmq.ctl("eval", ", ".join(steps) + ".")
-
 
 def _start_store(directory: Path) -> Server:
     try:
@@ -93,21 +83,16 @@ class Deployment:
         configuration: The configuration.
         database: Number of its database in Redis.
         directory: A new directory for logs and traces.
-        host: Its virtual host.
     """
 
-    def __init__(
-        self, servers: Servers, configuration: Configuration, *, database: int, directory: Path, host: str
-    ) -> None:
-        self._servers = servers
+    def __init__(self, servers: Servers, configuration: Configuration, *, database: int, directory: Path) -> None:
         self._configuration = configuration
         self._directory = directory
-        self._host = host
+        self._rabbitmq = servers.rabbitmq.add_host()
         self._workers: list[CeleryWorker] = []
         self._caller: Process | None = None
         self._port = 0
         directory.mkdir(parents=True)
-        rabbitmq = servers.rabbitmq.url.rstrip("/") + f"/{host}"
         results = servers.redis.url.rpartition("/")[0] + f"/{database}"
         with redis.Redis.from_url(results, socket_timeout=10) as client:
             client.flushdb()
@@ -118,7 +103,7 @@ class Deployment:
         self._environment = {
             **servers.store.environment,
             "STORM_CONFIGURATION": configuration.name,
-            "STORM_BROKER": rabbitmq if configuration.on_rabbitmq else results,
+            "STORM_BROKER": self._rabbitmq.url if configuration.on_rabbitmq else results,
             "STORM_BACKEND": backends[configuration.backend],
             "STORM_STORE": store,
             "TMPDIR": str(directory),
@@ -239,7 +224,7 @@ class Deployment:
         def watch() -> None:
             while not done.wait(0.05):
                 if (case_directory / "close").exists():
-                    self._servers.rabbitmq.ctl("close_all_connections", "--vhost", self._host, "storm")
+                    self._rabbitmq.ctl("close_all_connections", "--vhost", self._rabbitmq.host, "storm")
                     (case_directory / "close.done").touch()
                     return
 
