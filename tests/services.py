@@ -98,7 +98,7 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """A private Azurite. Tests share it, so each uses its own prefix. Without `make .venv/azurite`, skip, also in CI."""
+    """A private Azurite. Tests share it, so each uses its own prefix. Without `make .venv/azurite`, skip, in CI too."""
     try:
         server = Azurite.start(tmp_path_factory.mktemp("azurite"))
     except ServerUnavailable as error:
