@@ -290,4 +290,4 @@ class StubEngine:
     def sweep(self) -> dict[str, Move]:
         """Sweep all jobs as if their last sign of progress were long ago; return what was done, by job id."""
         impatient = replace(self._config, stall_s=IMPATIENT_S)
-        return dict(sweep(Runtime(self._store, impatient, self.dispatcher)))
+        return dict(sweep(Runtime(self._store, impatient, self.dispatcher), everything=True))

@@ -38,6 +38,7 @@ class Intent(Record):
         launch: The engine's own form of the message that starts setup, for a sweep to resend.
         combines: Whether the task has a `combine`. A sweep reads it here, because it may not know the task.
         routing: The engine's own options for every message of the job, such as queue and priority.
+        tags: Names and values by which the job is found again; see `tags`.
     """
 
     kind: ClassVar[str] = "intent"
@@ -55,6 +56,7 @@ class Intent(Record):
     launch: str | None = None
     combines: bool = False
     routing: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

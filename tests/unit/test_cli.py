@@ -272,5 +272,5 @@ def test_sweep_every_continues_after_an_outage(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(upkeep.time, "sleep", pause)
     result = sweep("--every", "7")
     assert pauses == [7.0] * 3
-    assert result.output.count("could not sweep: list _jobs/: no answer") == 2
+    assert result.output.count("could not sweep: head _sweeps/all: no answer") == 2
     assert result.exit_code == 130
