@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import ClassVar
 
@@ -154,7 +154,7 @@ def _read(listing: Iterable[ObjectInfo]) -> Iterator[IndexEntry]:
 
 
 def _to_minute(at: float) -> str:
-    return time.strftime("%Y%m%dT%H%M", time.gmtime(at))
+    return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M}"
 
 
 def _try(action: Callable[[], object], key: str) -> None:
