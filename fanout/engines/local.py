@@ -14,8 +14,8 @@ from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
 from ..external.access import Access
 from ..records.failure import Failure
-from ..records.keys import new_id
-from ..records.models import Outcome
+from ..records.keys import new_id, new_token
+from ..records.models import Note, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_setup
 from .job_creation import create_job
@@ -89,7 +89,7 @@ def run_inline(runtime: Runtime, submission: Submission, job_id: str) -> Outcome
     """
     dispatcher = InlineDispatcher()
     dispatcher.runtime = _derive(runtime, dispatcher)
-    return _run_job(dispatcher.runtime, dispatcher, submission, job_id)
+    return _run_job(dispatcher.runtime, dispatcher, submission, job_id, is_kept=True)
 
 
 def make_inline_runtime(runtime: Runtime) -> Runtime:
@@ -107,7 +107,10 @@ def _derive(runtime: Runtime, dispatcher: LocalDispatcher) -> Runtime:
     return Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks, access=runtime.access)
 
 
-def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str) -> Outcome:
+def _run_job(
+    runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str, *, is_kept: bool = False
+) -> Outcome:
+    """Run a job to its end. With `is_kept`, record its delivery, so that no sweep delivers it again."""
     job, is_new = create_job(runtime, job_id, submission.intent(now=runtime.now))
     if not is_new:
         latest = runtime.open(job_id, job.intent, job.ledger.latest_generation())
@@ -119,6 +122,8 @@ def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submissi
     outcome = run_join(runtime, job_id, launch_id=job.launch_id)
     if outcome is None:
         raise FanoutError(f"job {job_id}: chunks are missing after all have run; please report this")
+    if is_kept:
+        job.ledger.write_delivered(Note(by=new_token()))
     return outcome
 
 

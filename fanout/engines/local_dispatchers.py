@@ -20,8 +20,8 @@ from ..config.settings import Config
 from ..declaration.definition import Declaration
 from ..external.access import Access
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import GROUP_WIDTH
-from ..records.models import Intent
+from ..records.keys import GROUP_WIDTH, new_token
+from ..records.models import Intent, Note
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
 
@@ -93,9 +93,12 @@ class EagerDispatcher(InlineDispatcher):
     def send_join(
         self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
-        run_join(
+        outcome = run_join(
             self.runtime, job_id, launch_id=intent.launch_id, generation=generation, delivery=Delivery(resent=resent)
         )
+        if outcome is not None:
+            ledger = self.runtime.job(job_id, intent.launch_id, generation).ledger
+            ledger.write_delivered(Note(by=new_token()))
 
 
 class _PoolDispatcher(LocalDispatcher):

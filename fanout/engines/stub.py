@@ -248,7 +248,13 @@ class StubEngine:
         )
 
     def submit(
-        self, task: Declaration, values: Mapping[str, Any], *, job_id: str | None = None, **options: Any
+        self,
+        task: Declaration,
+        values: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> Job[Any]:
         """Launch a job: write its intent and send the message of setup, or run setup here if a value is a stream.
 
@@ -256,6 +262,7 @@ class StubEngine:
             task: The task: `WordCount.declaration`.
             values: Its input by name.
             job_id: Its id; a new one if not given. A second submission under it gives the same job.
+            tags: Names and texts by which the job is found again.
             **options: See `Options`.
 
         Raises:
@@ -264,7 +271,7 @@ class StubEngine:
             JobFailed: The input is a stream, and setup raised.
         """
         submission = Submission.of(
-            task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options
+            task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options, tags=tags
         )
         job, is_new = create_job(self._caller, job_id or new_id(), submission.intent(now=self._caller.now))
         if submission.caller_parameters:
