@@ -183,6 +183,7 @@ class _Sweep:
         self._launches: set[str] = set()
         """Ids of the launches that were seen to count."""
         self._has_unreadable = False
+        self._began_at = runtime.now()
 
     def run(self, *, is_all: bool) -> Iterator[tuple[str, Move]]:
         for entry in open_entries(self._runtime.store):
@@ -245,9 +246,10 @@ class _Sweep:
 
     def _remove_unreferenced(self) -> None:
         """Remove parameters and tags of no job. A caller writes both before the intent, so only old ones go."""
-        store, now = self._runtime.store, self._runtime.now()
-        removal.remove_old_tags(store, launches=self._launches, before=now - index_upkeep.GRACE_S)
-        removal.remove_old_parameters(store, before=now - 2 * self._runtime.config.retention_s)
+        store, began_at = self._runtime.store, self._began_at
+        # By the beginning: this sweep may have passed the place of a job that was launched since.
+        removal.remove_old_tags(store, launches=self._launches, before=began_at - index_upkeep.GRACE_S)
+        removal.remove_old_parameters(store, before=began_at - 2 * self._runtime.config.retention_s)
 
 
 def start_thread(sweep: Callable[[], None]) -> None:

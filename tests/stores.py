@@ -240,8 +240,8 @@ class ScriptedStore(InterceptedStore):
 def _make_older(key: str, seconds: float) -> str:
     """Return the key of an ended job's entry as it would be if the job had ended that many seconds before."""
     minute, rest = key.removeprefix(ENDED_PREFIX).split("/", 1)
-    ended_at = datetime.strptime(minute, "%Y%m%dT%H%M") - timedelta(seconds=seconds)
-    return f"{ENDED_PREFIX}{ended_at:%Y%m%dT%H%M}/{rest}"
+    ended_at = datetime.strptime(minute, "%Y%m%dT%H%M%S") - timedelta(seconds=seconds)
+    return f"{ENDED_PREFIX}{ended_at:%Y%m%dT%H%M%S}/{rest}"
 
 
 def ignore(verb: str, key: str) -> None:

@@ -1,7 +1,7 @@
 """Indexes of jobs: empty objects whose keys say which jobs are open, which have ended when, and which have a tag.
 
     _open/<job_id>/<launch_id>/<generation>        from before the launch or retry until its outcome was delivered
-    _ended/<yyyymmddThhmm>/<job_id>/<launch_id>    from the delivery on, in UTC, so that the keys sort by time
+    _ended/<yyyymmddThhmmss>/<job_id>/<launch_id>    from the delivery on, in UTC, so that the keys sort by time
     _tags/<name>=<value>/<job_id>/<launch_id>      from before the launch until the removal of the job
     _sweeps/all                                    written when a sweep of all jobs begins
 
@@ -36,7 +36,7 @@ ALL_SWEPT_KEY = "_sweeps/all"
 
 _FORM = re.compile(
     r"(?:_open/(?P<open_job>[^/]+)/(?P<open_launch>[^/]+)/(?P<generation>\d{1,6})"
-    r"|(?:_ended/\d{8}T\d{4}|_tags/[^/=]+=[^/=]+)/(?P<job>[^/]+)/(?P<launch>[^/]+))"
+    r"|(?:_ended/\d{8}T\d{6}|_tags/[^/=]+=[^/=]+)/(?P<job>[^/]+)/(?P<launch>[^/]+))"
 )
 
 
@@ -84,9 +84,9 @@ def open_key(job_id: str, launch_id: str, generation: int) -> str:
 
 
 def ended_key(at: float, job_id: str, launch_id: str) -> str:
-    """Return the key of the entry of a job that ended at a time, to the minute."""
+    """Return the key of the entry of a job that ended at a time, to the second."""
     checked = keys.JobKeys(job_id, launch_id)
-    return f"{ENDED_PREFIX}{_to_minute(at)}/{checked.job_id}/{checked.launch_id}"
+    return f"{ENDED_PREFIX}{_to_second(at)}/{checked.job_id}/{checked.launch_id}"
 
 
 def launch_entries(job_id: str, launch_id: str, tags: Mapping[str, str]) -> list[str]:
@@ -122,9 +122,9 @@ def ended_entries(store: ObjectStore, *, before: float) -> Iterator[IndexEntry]:
 
     Args:
         store: The store.
-        before: The time, in seconds since the epoch. Entries of its minute are left out.
+        before: The time, in seconds since the epoch. Entries of its second are left out.
     """
-    end = f"{ENDED_PREFIX}{_to_minute(before)}"
+    end = f"{ENDED_PREFIX}{_to_second(before)}"
     for info in store.list(ENDED_PREFIX):
         if info.key >= end:
             return
@@ -153,8 +153,8 @@ def _read(listing: Iterable[ObjectInfo]) -> Iterator[IndexEntry]:
     return (entry for info in listing if (entry := IndexEntry.read(info)) is not None)
 
 
-def _to_minute(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M}"
+def _to_second(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}"
 
 
 def _try(action: Callable[[], object], key: str) -> None:
