@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from .text import count_lines, count_text, text_lines
+
 DOCUMENT_BYTES = 10_000
 BLOCKS = 16
 """Documents that differ; a text repeats them."""
@@ -212,6 +214,13 @@ WORKS = {
         total=sum_words,
         expected=lambda workload: fingerprint(serial_count(workload)),
         tiny=Workload("words", chunks=16, size_bytes=160_000),
+    ),
+    "text": Work(
+        whole=lambda workload: text_lines(workload.size_bytes),
+        step=count_lines,
+        total=sum_words,
+        expected=lambda workload: fingerprint(count_text(workload.size_bytes)),
+        tiny=Workload("text", chunks=4, size_bytes=4_000_000),
     ),
     "digits": Work(
         whole=lambda workload: [f"{index:020d}" for index in range(workload.items)],

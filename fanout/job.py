@@ -252,6 +252,8 @@ class Job(Generic[R]):
     def remove(self) -> int:
         """Delete everything the store holds of this job, and return the number of deleted objects.
 
+        What the job has staged in its sinks goes too, where the `sink_roots` of this process allow it.
+
         Only for a job that has ended: workers of a running job would write objects that only a sweep removes.
         """
         return self._runtime.remove(self.id, self._view.launch_id)

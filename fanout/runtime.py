@@ -266,8 +266,8 @@ class Runtime:
         return self.open(job_id, current)
 
     def remove(self, job_id: str, launch_id: str | None = None) -> int:
-        """Delete a job from the store and the engine; see `removal.remove_job`."""
-        removed = remove_job(self.store, job_id, launch_id)
+        """Delete a job from store, sinks and engine; see `removal.remove_job`."""
+        removed = remove_job(self.store, job_id, launch_id, access=self.access)
         if removed:
             self._on_removed(job_id)
         return removed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -143,23 +144,28 @@ class ForkJoinTask(Generic[R]):
         cls,
         values: Mapping[str, Any],
         *,
-        executor: local.ExecutorName = "inline",
+        executor: local.ExecutorName | Executor = "inline",
         workers: int | None = None,
+        store: str | None = None,
         **options: Any,
     ) -> R:
-        """Run the task in this process, without Celery and without a server, and return the join's value.
+        """Run the task without Celery and without a server, and return the join's value.
 
         Args:
             values: The input by name; an iterator or an open file is streamed.
-            executor: `inline` (for debugging), `threads` or `processes`.
+            executor: `inline` (for debugging), `threads`, `processes`, or any executor in the sense of
+                `concurrent.futures`, whose workers run the chunks.
             workers: Number of threads or processes; the machine's processors if not given.
+            store: URL of the store for the job's data, which must be one that the executor's workers reach. If not
+                given, memory or a temporary directory.
             **options: See `Options`.
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was run.
             JobFailed: A step raised, or an element of a stream does not fit; the exception is the `__cause__`.
+            FanoutError: The executor broke, or could not run a chunk.
         """
-        value: R = local.run(cls.declaration, values, executor=executor, workers=workers, options=options)
+        value: R = local.run(cls.declaration, values, executor=executor, workers=workers, store=store, options=options)
         return value
 
     @classmethod

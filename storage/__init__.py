@@ -34,6 +34,7 @@ from .errors import (
     UnknownType,
     Unregistrable,
     UploadGone,
+    from_os_error,
 )
 from .file import FileStore
 from .hashing import Digester, checksum, digest
@@ -102,6 +103,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "from_os_error",
     "is_encoded",
     "is_registrable",
     "load_zstd",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from storage import (
     ObjectStore,
     Reference,
     ReferenceSource,
+    StorageError,
     decode,
     digest,
     encode,
@@ -120,6 +122,20 @@ class Parameters:
                 if sources is not None and source is not None:
                     sources.append(source)
         return values
+
+    def small_values(self, store: ObjectStore, *, max_bytes: int) -> Iterator[Any]:
+        """Yield the values of at most `max_bytes`, as far as this process can decode them.
+
+        One request per stored parameter.
+        """
+        bodies = [*decode(self.inline).values()]
+        for content in self.references.values():
+            with suppress(ObjectNotFound):
+                body = store.get(parameter_key(content), length=max_bytes + 1)
+                bodies += [body] if len(body) <= max_bytes else []
+        for body in bodies:
+            with suppress(StorageError):
+                yield decode(body)
 
     def fetch_range(self, reference: Reference, store: ObjectStore) -> Content:
         """Return the byte range of a stored parameter that a chunk refers to. One ranged request.

@@ -73,6 +73,12 @@ class Extension:
         return from_celery(self.app.conf), from_environment(os.environ)
 
     @property
+    def signing_keys(self) -> Mapping[str, Any]:
+        """The keys by which this process signs messages. Opens no store."""
+        runtime = self._runtime
+        return (self.config if runtime is None else runtime.config).signing_keys
+
+    @property
     def runtime(self) -> Runtime:
         """The runtime of this app, made at first use: a store's client must be created in the process that uses it."""
         with self._lock:

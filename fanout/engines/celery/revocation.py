@@ -28,6 +28,7 @@ from ...runtime import CachedJob, Runtime
 from ...stages import conclude
 from .current_app import ATTRIBUTE
 from .messages import read_address
+from .signing import check_request
 
 _LOG = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ def _on_task_revoked(sender: Any = None, request: Any = None, expired: bool = Fa
         return
     why = "Expired" if expired else REVOKED
     try:
+        check_request(sender.name, request, getattr(sender.app, ATTRIBUTE).config)
         job_id, launch_id, generation = read_address(step, request.id, request.args, request.kwargs)
     except ValueError as error:
         _LOG.warning("%s: dropped a message that fanout did not send: %s", sender.name, error)

@@ -18,9 +18,11 @@ from ...records.models import OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude
 from .dispatcher import celery_name
+from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER
 from .publishing.requeue import requeue
-from .request import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
+from .request import StageRequest
 from .settings import default_limit_s
+from .signing import drop_unless_signed, sending
 from .store_mismatch import report_mismatch
 from .task_hooks import derive_request_class, find_guards
 
@@ -39,6 +41,7 @@ class StageTask(Task[Any, Any]):
     """A Celery task that runs one stage. It survives a killed worker, and is rescheduled if the store is silent."""
 
     abstract = True
+    is_of_fanout = True
     Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
@@ -95,6 +98,11 @@ class StageTask(Task[Any, Any]):
         if cls.time_limit is None:
             cls.time_limit = default_limit_s(app)
 
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a message of this task's, signed if the app has a key."""
+        with sending(self.app):
+            return super().apply_async(*args, **kwargs)
+
     @property
     def redelivered(self) -> bool:
         """Whether the broker has delivered the message before."""
@@ -113,7 +121,8 @@ class StageTask(Task[Any, Any]):
         )
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Report a sender with another store, then call the app's own hook."""
+        """Drop a message without a signature that it needs, report a sender with another store, call the app's hook."""
+        drop_unless_signed(self, self.runtime.config)
         report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 

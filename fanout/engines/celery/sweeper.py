@@ -10,6 +10,7 @@ from celery import Task
 
 from ...runtime import Runtime
 from ...sweep import Move, sweep
+from .signing import drop_unless_signed
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ class SweepTask(Task[Any, Any]):
     """
 
     abstract = True
+    is_of_fanout = True
     name = "fanout.sweep"
     ignore_result = True
     acks_late = False
@@ -32,6 +34,10 @@ class SweepTask(Task[Any, Any]):
         """Return the sweep task of an app whose runtime `runtime` returns."""
         made: type[SweepTask] = type("SweepTask", (cls,), {"_runtime": staticmethod(runtime)})
         return made()
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Drop a message that must be signed and is not."""
+        drop_unless_signed(self, self._runtime().config)
 
     def run(self) -> None:
         for job_id, move in sweep(self._runtime()):
