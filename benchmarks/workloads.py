@@ -91,8 +91,13 @@ class Work:
 
 def cut(whole: Sequence[Any], chunks: int) -> list[list[Any]]:
     """Return consecutive items in `chunks` parts that differ in length by at most one."""
-    bounds = [len(whole) * index // chunks for index in range(chunks + 1)]
-    return [list(whole[start:end]) for start, end in pairwise(bounds)]
+    return list(iterate_parts(whole, chunks))
+
+
+def iterate_parts(whole: Sequence[Any], chunks: int) -> Iterator[list[Any]]:
+    """Yield the parts of `cut` one by one."""
+    bounds = (len(whole) * index // chunks for index in range(chunks + 1))
+    return (list(whole[start:end]) for start, end in pairwise(bounds))
 
 
 def documents(size_bytes: int, document_bytes: int = DOCUMENT_BYTES) -> Iterator[str]:

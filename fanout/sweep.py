@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -21,9 +22,10 @@ from storage import CorruptObject, ObjectNotFound
 
 from . import index_upkeep, removal
 from .errors import BrokerUnavailable, JobNotFound
+from .logs import fields_of
 from .records.failure import Failure
 from .records.index import ALL_SWEPT_KEY, IndexEntry, all_swept_at, ended_entries, open_entries, write_entries
-from .records.keys import new_token
+from .records.keys import new_token, process_step
 from .records.ledger import job_ids
 from .records.models import Manifest, Note, OutcomeStatus
 from .records.stored_job import LaunchListing, StoredJob
@@ -125,7 +127,9 @@ class _StalledJob:
         return Move.NONE
 
     def _move_chunks(self, manifest: Manifest, completion: Completion) -> Move:
-        idle = [chunk for chunk, step in completion.due.items() if not self._is_running(step)]
+        setup_id, combined = manifest.setup_id, completion.uncombined
+        steps = ((chunk, combined.get(chunk) or process_step(setup_id, chunk)) for chunk in completion.due)
+        idle = array("I", (chunk for chunk, step in steps if not self._is_running(step)))
         if not idle or not self._take_resend():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)
@@ -209,7 +213,7 @@ class _Sweep:
             move = Move.NONE
         except (CorruptObject, ObjectNotFound, ValueError) as error:
             self._has_unreadable = True
-            _LOG.warning("job %s: could not be swept: %s", job_id, error)
+            _LOG.warning("job %s: could not be swept: %s", job_id, error, extra=fields_of(job_id))
             move = Move.UNREADABLE
         if move is not None:
             yield job_id, move
@@ -291,7 +295,7 @@ class BackgroundSweep:
             sweep_job(self._runtime, self._job_id)
         except BrokerUnavailable as error:
             # The job may still end. A later sweep sends the messages that this one could not.
-            _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
+            _LOG.warning("job %s: could not be moved: %s", self._job_id, error, extra=fields_of(self._job_id))
         except Exception as error:
             self._error = error
         finally:

@@ -52,6 +52,8 @@ class FileStore(ObjectStore):
         root: An absolute directory, made at the first put.
     """
 
+    is_local = True
+
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root).absolute()
         self.url = f"file://{quote(str(self._root), safe='/~')}"

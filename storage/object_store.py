@@ -74,9 +74,11 @@ class ObjectStore(abc.ABC):
 
     Attributes:
         url: The URL with which `open_store` opens this store again, free of credentials.
+        is_local: Whether its requests go to no server, so that several at once take as long as one after the other.
     """
 
     url: str
+    is_local: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

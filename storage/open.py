@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from urllib.parse import unquote
 
@@ -54,19 +55,23 @@ def open_store(url: str) -> ObjectStore:
     raise unknown_scheme(url)
 
 
-def open_verified(url: str) -> ObjectStore:
+def open_verified(url: str, *, observe: Callable[[ObjectStore], ObjectStore] | None = None) -> ObjectStore:
     """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
 
     Stores in memory and in a directory hold their guarantees by construction and are returned as they are.
 
     Args:
         url: As for `open_store`.
+        observe: Wraps the store that makes the requests, those of the probe included, to count them.
 
     Raises:
         InvalidStoreUrl: The URL names no store.
     """
     store = open_store(url)
-    return store if isinstance(store, MemoryStore | FileStore) else VerifiedStore(store)
+    is_sure = isinstance(store, MemoryStore | FileStore)
+    if observe is not None:
+        store = observe(store)
+    return store if is_sure else VerifiedStore(store)
 
 
 def _s3_store(location: S3Location) -> ObjectStore:

@@ -15,7 +15,7 @@ from fanout import sources
 
 from .. import stages
 from ..text import PartCount
-from ..workloads import WORKS, cut, documents, sum_words, wait_once
+from ..workloads import WORKS, cut, documents, iterate_parts, sum_words, wait_once
 from . import CONTENDER, CONTENDERS, QUEUES
 from .objects import get_object, put_object
 
@@ -108,8 +108,8 @@ class Whole(Steps):
     input_schema = _require(work="string", whole="list", chunks="integer")
 
     @staticmethod
-    def setup(whole: list[Any], chunks: int) -> list[dict[str, Any]]:
-        return [{"part": part} for part in cut(whole, chunks)]
+    def setup(whole: list[Any], chunks: int) -> Iterator[dict[str, Any]]:
+        return ({"part": part} for part in iterate_parts(whole, chunks))
 
 
 class Parts(Steps):

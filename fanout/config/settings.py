@@ -182,6 +182,8 @@ class Options:
         min_success: Items that must succeed, instead of `tolerate`. Give one of the two.
         compression: "zstd" compresses parameters, chunks and results, each if that saves an eighth of it. It pays if
             the network between store and workers is slower than about 150 MB/s.
+        memory_limit_bytes: Most bytes that the job's data may take in one process; None for no limit. A plan, a launch
+            and setup refuse a job that would take more, and name the process.
     """
 
     chunk_items: int | None = None
@@ -193,9 +195,11 @@ class Options:
     tolerate: Share | None = None
     min_success: Share | None = None
     compression: Compression = "none"
+    memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
         _check_counts(self, "chunk_items", "chunk_count", "max_attempts", "chunk_bytes", "max_item_bytes")
+        _check_counts(self, "memory_limit_bytes")
         _check_positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")

@@ -133,14 +133,22 @@ def make_inline_runtime(runtime: Runtime) -> Runtime:
 
 def _derive(runtime: Runtime, dispatcher: LocalDispatcher) -> Runtime:
     """Return a runtime like another one, with a dispatcher of this machine."""
-    return Runtime(runtime.store, runtime.config, dispatcher, tasks=runtime.tasks, access=runtime.access)
+    return Runtime(
+        runtime.store,
+        runtime.config,
+        dispatcher,
+        tasks=runtime.tasks,
+        access=runtime.access,
+        telemetry=runtime.telemetry,
+    )
 
 
 def _run_job(
     runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str, *, is_kept: bool = False
 ) -> Outcome:
     """Run a job to its end. With `is_kept`, record its delivery, so that no sweep delivers it again."""
-    job, is_new = create_job(runtime, job_id, submission.intent(now=runtime.now))
+    with runtime.telemetry.launching(job_id, submission.task.name):
+        job, is_new = create_job(runtime, job_id, submission.intent(now=runtime.now))
     if not is_new:
         latest = runtime.open(job_id, job.intent, job.ledger.latest_generation())
         current = latest.ledger.outcome()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,13 @@ class Parameters:
 
     @classmethod
     def write(
-        cls, values: Mapping[str, Any], store: ObjectStore, *, inline_bytes: int, compression: Compression = "none"
+        cls,
+        values: Mapping[str, Any],
+        store: ObjectStore,
+        *,
+        inline_bytes: int,
+        compression: Compression = "none",
+        check: Callable[[Mapping[str, int]], None] | None = None,
     ) -> Parameters:
         """Encode `values`, and write those larger than `inline_bytes` to the store. One request per large value.
 
@@ -49,11 +55,14 @@ class Parameters:
             store: The store.
             inline_bytes: Largest encoded size of an inline parameter.
             compression: How to compress them.
+            check: Called with the encoded size of each, by name, before anything is stored. It may raise.
 
         Raises:
             Unencodable: A value can't be encoded. Names its path, such as `documents[3].meta`.
         """
         encoded = {name: encode(value, path=name, compression=compression) for name, value in values.items()}
+        if check is not None:
+            check({name: len(body) for name, body in encoded.items()})
         references: dict[str, str] = {}
         inline: dict[str, bytes] = {}
         for name, body in encoded.items():

@@ -336,3 +336,10 @@ def test_a_url_opens_the_same_objects(store: ObjectStore, request: pytest.Fixtur
     assert open_store(store.url).get("a b/c") == b"x"
     assert open_store(store.url).url == store.url
     assert store.url in repr(store)
+
+
+@pytest.mark.parametrize("wrap", [CountingStore, VerifiedStore])
+def test_a_wrapper_is_as_local_as_its_store(wrap: Callable[[ObjectStore], ObjectStore]) -> None:
+    """Requests go to a server only where the wrapped store is on S3."""
+    urls = {"memory://local": True, "file:///nowhere": True, "s3://bucket": False}
+    assert {url: wrap(open_store(url)).is_local for url in urls} == urls

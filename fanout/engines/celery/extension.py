@@ -23,6 +23,7 @@ from ...listing import find_jobs
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
 from ...runtime import Runtime
+from ...telemetry import load_telemetry
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
@@ -87,7 +88,8 @@ class Extension:
                 debouncer = Debouncer()
                 for signal in (worker_process_shutdown, worker_shutdown):
                     signal.connect(lambda **_: debouncer.flush(), weak=False)
-                store = open_verified(config.store)
+                telemetry = load_telemetry()
+                store = open_verified(config.store, observe=telemetry.observe_store)
                 self._runtime = Runtime(
                     store,
                     config,
@@ -104,6 +106,7 @@ class Extension:
                     listener=lambda job_id: listener_for(self.app, job_id),
                     debouncer=debouncer,
                     check_wait=refuse_to_block,
+                    telemetry=telemetry,
                 )
             return self._runtime
 

@@ -13,6 +13,7 @@ from celery.utils.time import get_exponential_backoff_interval
 
 from ...abc import Delivery
 from ...errors import BrokerUnavailable, JobFailed, is_transient
+from ...logs import fields_of
 from ...records.failure import Failure
 from ...records.models import OutcomeStatus
 from ...runtime import Runtime
@@ -158,7 +159,9 @@ class StageTask(Task[Any, Any]):
                 raise
             if is_transient(error):
                 self._reschedule_or_leave(error, kwargs)
-            _LOG.exception("%s: job %s: failed outside of the task's own code", self.name, job_id)
+            _LOG.exception(
+                "%s: job %s: failed outside of the task's own code", self.name, job_id, extra=fields_of(job_id)
+            )
             with suppress(Exception):
                 job = self.runtime.job(job_id, launch_id, generation)
                 conclude(self.runtime, job, OutcomeStatus.FAILED, Failure.of(self.step, error))

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Task
 
+from ...logs import fields_of
 from ...runtime import Runtime
 from ...sweep import Move, sweep
 from .signing import drop_unless_signed
@@ -42,4 +43,4 @@ class SweepTask(Task[Any, Any]):
     def run(self) -> None:
         for job_id, move in sweep(self._runtime()):
             if move is not Move.NONE:
-                _LOG.info("job %s: %s", job_id, move)
+                _LOG.info("job %s: %s", job_id, move, extra=fields_of(job_id))
