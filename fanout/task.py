@@ -330,16 +330,7 @@ class ForkJoinTask(Generic[R]):
 
         An async iterator streams as an iterator does. The loop reads at most 16 elements more than setup has taken.
         The cancellation of the waiting task cancels a job whose input still streams. It leaves any other job, which
-        may still be launched then.
-
-        Args:
-            values: The input by name.
-            job_id: An id of your own; see `submit`.
-            setup_in_caller: Run setup in this process although no value is an iterator.
-            app: The Celery app; if not given, the one that is connected, or of several the current one.
-            send_options: Options of all messages of the job; see `submit`.
-            tags: Names and texts by which the job is found again; see `submit`.
-            **options: See `Options`.
+        may still be launched then. The arguments are those of `submit`.
 
         Raises:
             InvalidInput: And all other errors of `submit`.
