@@ -60,6 +60,8 @@ from .results import Results
 from .task import ForkJoinTask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from celery import Celery
 
 __version__ = "0.1.0"
@@ -104,6 +106,7 @@ __all__ = [
     "connect",
     "current",
     "fork_join",
+    "jobs",
     "register_type",
     "resolve",
     "sinks",
@@ -144,6 +147,28 @@ def attach(job_id: str, *, app: Celery | None = None) -> Job[Any]:
     from .engines import celery
 
     return celery.attach(job_id, app=app)
+
+
+def jobs(
+    *, tags: Mapping[str, str] | None = None, ended: bool = False, app: Celery | None = None
+) -> Iterator[Job[Any]]:
+    """Yield the handles of the open jobs in the store, or of the jobs with some tags. The latest launch comes first.
+
+    A job is open from its launch, or its retry, until its outcome was delivered. Costs one request per 1,000 open
+    jobs, or per 1,000 jobs with a tag, and asks about no single job. So a job may have ended or been removed since.
+
+    Args:
+        tags: Names and texts: yield the jobs that were launched with all of these tags, open or ended.
+        ended: Whether to yield all jobs, in the order of their ids. One request per 1,000 objects, and at most two per
+            job.
+        app: The Celery app; if not given, the one that is connected, or of several the current one.
+
+    Raises:
+        ConfigError: The app is not connected, no store is configured, or a tag can't be one.
+    """
+    from .engines import celery
+
+    return celery.extension_of(app).jobs(tags=tags, ended=ended)
 
 
 def resolve(value: Any, *, app: Celery | None = None) -> Any:

@@ -26,7 +26,7 @@ from .finding import Finding, Verdict
 if TYPE_CHECKING:
     from .engines.celery import Extension
 
-OWN_SEGMENTS = frozenset({"_jobs", "_parameters", "_probe"})
+OWN_SEGMENTS = frozenset({"_ended", "_jobs", "_open", "_parameters", "_probe", "_sweeps", "_tags"})
 """First segments of all keys that fanout writes below a store's URL."""
 
 _MAX_NAMES = 5

@@ -57,6 +57,15 @@ class Job(Generic[R]):
         return self._view.job_id
 
     @property
+    def tags(self) -> dict[str, str]:
+        """The names and texts that the caller gave the job to find it again. One request the first time.
+
+        Raises:
+            JobNotFound: The store has no such job.
+        """
+        return dict(self._view.open().intent.tags)
+
+    @property
     def generation(self) -> int:
         """The number of retries that this handle has seen."""
         return self._view.generation

@@ -8,14 +8,15 @@ which late workers wrote, have no intent. Each of them must have a prefix, a nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
-from storage import ObjectInfo, ObjectNotFound, ObjectStore, is_encoded
+from storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore, is_encoded
 
 from .errors import JobNotFound
 from .external.access import Access
-from .records.keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of
-from .records.ledger import job_ids, read_intent
+from .records.index import IndexEntry, ended_key, launch_entries, open_key, tag_entries
+from .records.keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of, split_generation
+from .records.ledger import Ledger, job_ids, read_intent
 from .records.models import Intent
 from .records.parameters import Parameters
 from .sinks.discard import discard, find_sinks
@@ -37,8 +38,9 @@ SINK_BYTES = 64 * 1024
 def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *, access: Access | None = None) -> int:
     """Delete all objects of a job, its outcome last, so that a half-removed job never looks unfinished.
 
-    One request for the intent, one per 1,000 objects to list them, and as many to delete them, at least four. With
-    `access` also one per stored parameter, and those of `discard` for each sink.
+    Its entries in the indexes go with the outcome. One request for the intent, one for each delivery, one per 1,000
+    objects to list them, and as many to delete them, at least four. With `access` also one per stored parameter, and
+    those of `discard` for each sink.
 
     Args:
         store: The store.
@@ -47,7 +49,8 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *,
         access: The access of this process, to remove what the job has staged in its sinks; None to leave it.
 
     Returns:
-        The number of objects deleted; 0 if there is no such job, or its id has been used again.
+        The number of the job's objects deleted, without its entries in the indexes; 0 if there is no such job, or its
+        id has been used again.
 
     Raises:
         CorruptObject: The intent can't be decoded. Nothing was deleted.
@@ -65,10 +68,11 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *,
     doomed = [info.key for info in store.list(keys.prefix) if _is_named_like_ours(info.key)]
     # Without the starts of its generations, the job is one that ended in generation 0.
     starts = [key for key in doomed if key.startswith(keys.generations) and key.endswith("/start")]
+    entries = _find_entries(store, job_id, intent, doomed)
     store.delete(starts)
     store.delete([key for key in doomed if key not in last and key not in starts])
     store.delete([keys.intent])
-    store.delete([keys.outcome])
+    store.delete([keys.outcome, *entries])
     return len(doomed) + 1
 
 
@@ -104,6 +108,24 @@ def remove_leftovers(store: ObjectStore, objects: Iterable[ObjectInfo]) -> int:
     return len(doomed)
 
 
+def remove_entries(store: ObjectStore, entries: Iterable[IndexEntry]) -> None:
+    """Delete entries of indexes, unless another program wrote them. One request for each, and one for all."""
+    doomed = [entry.key for entry in entries if _is_ours(store, entry.key)]
+    store.delete(doomed)
+
+
+def remove_old_tags(store: ObjectStore, *, launches: Set[str], before: float) -> None:
+    """Delete old entries of tags whose launch has no intent. One request per 1,000 tags, and one per deleted one.
+
+    Args:
+        store: The store.
+        launches: Ids of the launches that count.
+        before: An entry is old if it was written before this time, by the store's clock.
+    """
+    entries = tag_entries(store)
+    remove_entries(store, [entry for entry in entries if entry.written_at < before and entry.launch_id not in launches])
+
+
 def remove_old_parameters(store: ObjectStore, *, before: float) -> int:
     """Delete stored parameters that are old and that no job in the store refers to.
 
@@ -130,6 +152,24 @@ def remove_old_parameters(store: ObjectStore, *, before: float) -> int:
     doomed = [key for key in old.values() if _is_ours(store, key)]
     store.delete(doomed)
     return len(doomed)
+
+
+def _find_entries(store: ObjectStore, job_id: str, intent: Intent, objects: Iterable[str]) -> list[str]:
+    """Return the keys of a job's entries in the indexes. One request for each delivery among its objects."""
+    entries = launch_entries(job_id, intent.launch_id, intent.tags)
+    for key in objects:
+        generation, name = split_generation(launch_of(key)[1])
+        if name == "start":
+            entries.append(open_key(job_id, intent.launch_id, generation))
+        elif name == "delivered":
+            try:
+                note = Ledger(store, job_id, intent.launch_id, generation).delivery()
+            except CorruptObject:
+                # A sweep removes the entry when it is old.
+                continue
+            if note is not None:
+                entries.append(ended_key(note.at, job_id, intent.launch_id))
+    return entries
 
 
 def _intents(store: ObjectStore) -> Iterator[Intent]:

@@ -23,6 +23,7 @@ from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound, is_transient
 from .external.access import Access
 from .records.chunk_ref import ChunkRef
+from .records.index import delete_hints, launch_entries, write_entries
 from .records.keys import JobKeys
 from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
@@ -310,9 +311,18 @@ class Runtime:
         return packs
 
     def launch(self, job_id: str, intent: Intent) -> CachedJob:
-        """Write a job's intent, and return the launch that counts, cached. One request."""
+        """Write a job's entries in the indexes, then its intent; return the launch that counts, cached.
+
+        Two requests. One more for each tag, at once with the first. One more if the id had been launched before.
+        """
+        entries = launch_entries(job_id, intent.launch_id, intent.tags)
+        # Before the intent: no job is without an entry, whenever this process dies.
+        write_entries(self.store, entries)
         traced = replace(intent, trace=self.telemetry.current_trace(job_id))
-        return self.open(job_id, write_intent(self.store, job_id, traced))
+        current = write_intent(self.store, job_id, traced)
+        if current.launch_id != intent.launch_id:
+            delete_hints(self.store, entries)
+        return self.open(job_id, current)
 
     def remove(self, job_id: str, launch_id: str | None = None) -> int:
         """Delete a job from store, sinks and engine; see `removal.remove_job`."""

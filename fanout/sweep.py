@@ -3,6 +3,9 @@
 To move a job is to resend its missing messages, or to end it. A job has stalled when none of its objects was written
 for `stall_s`, and the step that should be running has no heartbeat. Each resend doubles the time to the next one. So a
 job that only waits in a long queue is sent again a few times, not a thousand. All times are by the store's clock.
+
+A sweep finds the open jobs and the old ones in the indexes, so jobs that are only kept cost it nothing. Once a day a
+sweep looks at all jobs.
 """
 
 from __future__ import annotations
@@ -10,27 +13,30 @@ from __future__ import annotations
 import logging
 import threading
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
-from storage import CorruptObject, ObjectInfo, ObjectNotFound
+from storage import CorruptObject, ObjectNotFound
 
-from . import removal
+from . import index_upkeep, removal
 from .errors import BrokerUnavailable, JobNotFound
 from .logs import fields_of
 from .records.failure import Failure
-from .records.keys import job_prefix, launch_of, new_token, process_step, split_generation
-from .records.ledger import job_ids, read_intent
-from .records.models import Intent, Manifest, Note, OutcomeStatus
+from .records.index import ALL_SWEPT_KEY, IndexEntry, all_swept_at, ended_entries, open_entries, write_entries
+from .records.keys import new_token, process_step
+from .records.ledger import job_ids
+from .records.models import Manifest, Note, OutcomeStatus
+from .records.stored_job import LaunchListing, StoredJob
 from .runtime import CachedJob, Runtime
 from .stages import awaits_setup, conclude, fail_if_overdue, send_again, start_join
 from .stages.barrier import Completion, completion_of
 
 _LOG = logging.getLogger(__name__)
 
-SHARED = ("continuation", "manifest")
-"""Records that all generations of a launch share."""
+ALL_JOBS_S = 86_400.0
+"""Seconds from one sweep of all jobs to the next."""
 
 
 class Move(StrEnum):
@@ -46,99 +52,6 @@ class Move(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(slots=True)
-class _LaunchListing:
-    """The state of a launch, as one listing shows it. Times are in seconds since the epoch by the store's clock.
-
-    Attributes:
-        generation: The latest generation.
-        written_at: Name of each single record of it -> when it was written.
-        heartbeats: Step -> when its last heartbeat was written.
-        resends: Number of resends.
-        progress_at: When any object but a heartbeat was last written; 0 for never.
-    """
-
-    generation: int = 0
-    written_at: dict[str, float] = field(default_factory=dict)
-    heartbeats: dict[str, float] = field(default_factory=dict)
-    resends: int = 0
-    progress_at: float = 0.0
-
-    @classmethod
-    def of(cls, objects: Iterable[ObjectInfo]) -> _LaunchListing:
-        """Read the listing of a launch: its latest generation, and the records that all generations share."""
-        generations: dict[int, _LaunchListing] = {0: cls()}
-        for info in objects:
-            number, name = split_generation(launch_of(info.key)[1])
-            generations.setdefault(number, cls(number))._add(name, info)
-        first = generations[0]
-        # Objects of a generation without a start do not count: it never started, or its start was removed.
-        started = [number for number, listing in generations.items() if number == 0 or "start" in listing.written_at]
-        latest = generations[max(started)]
-        if latest is not first:
-            latest.written_at |= {name: first.written_at[name] for name in SHARED if name in first.written_at}
-            latest.progress_at = max(latest.progress_at, first.progress_at)
-        return latest
-
-    def _add(self, name: str, info: ObjectInfo) -> None:
-        at = info.modified.timestamp()
-        kind, _, rest = name.partition("/")
-        if kind == "heartbeats":
-            self.heartbeats[rest] = at
-            return
-        if kind == "resends":
-            self.resends += 1
-        elif not rest:
-            self.written_at[kind] = at
-        self.progress_at = max(self.progress_at, at)
-
-
-@dataclass(frozen=True, slots=True)
-class _StoredJob:
-    """The state of one job id in the store.
-
-    Attributes:
-        job_id: The id.
-        intent: The intent of the launch that counts; None if there is none.
-        listing: The listing of that launch.
-        leftovers: Objects of other launches, which were removed.
-    """
-
-    job_id: str
-    intent: Intent | None
-    listing: _LaunchListing
-    leftovers: list[ObjectInfo]
-
-    @classmethod
-    def of(cls, runtime: Runtime, job_id: str) -> _StoredJob:
-        """Read the intent and list the objects of a job id. One request, and one per 1,000 objects.
-
-        Memory: one page of the listing, and about 300 bytes for each heartbeat and each leftover.
-        """
-        # The intent first: else a launch that begins after the listing would count as removed.
-        try:
-            intent = read_intent(runtime.store, job_id)
-        except JobNotFound:
-            intent = None
-        launched_at = 0.0
-        leftovers: list[ObjectInfo] = []
-
-        def list_launch() -> Iterator[ObjectInfo]:
-            nonlocal launched_at
-            for info in runtime.store.list(job_prefix(job_id)):
-                launch_id, name = launch_of(info.key)
-                if intent is not None and launch_id == intent.launch_id:
-                    yield info
-                elif launch_id:
-                    leftovers.append(info)
-                elif name == "intent":
-                    launched_at = info.modified.timestamp()
-
-        listing = _LaunchListing.of(list_launch())
-        listing.progress_at = max(listing.progress_at, launched_at)
-        return cls(job_id, intent, listing, leftovers)
-
-
 def sweep_job(runtime: Runtime, job_id: str) -> Move:
     """Move one job if it has stalled; end it if its deadline has passed.
 
@@ -147,15 +60,15 @@ def sweep_job(runtime: Runtime, job_id: str) -> Move:
     Raises:
         JobNotFound: The store has no such job.
     """
-    return _move(runtime, _StoredJob.of(runtime, job_id))
+    return _move(runtime, StoredJob.of(runtime.store, job_id))
 
 
-def _move(runtime: Runtime, stored: _StoredJob) -> Move:
+def _move(runtime: Runtime, stored: StoredJob) -> Move:
     """Move or end a job, if it has stalled or is overdue."""
     listing, intent = stored.listing, stored.intent
     if intent is None:
         raise JobNotFound(stored.job_id, runtime.store.url)
-    if "delivered" in listing.written_at:
+    if stored.is_delivered:
         return Move.NONE
     job = runtime.open(stored.job_id, intent, listing.generation)
     if "outcome" not in listing.written_at and fail_if_overdue(runtime, job):
@@ -170,7 +83,7 @@ def _move(runtime: Runtime, stored: _StoredJob) -> Move:
 class _StalledJob:
     """A job without progress for its stall time."""
 
-    def __init__(self, runtime: Runtime, job: CachedJob, listing: _LaunchListing, now: float) -> None:
+    def __init__(self, runtime: Runtime, job: CachedJob, listing: LaunchListing, now: float) -> None:
         self._runtime = runtime
         self._job = job
         self._listing = listing
@@ -237,44 +150,110 @@ class _StalledJob:
         return self._job.ledger.write_resend(self._listing.resends, Note(by=self._token))
 
 
-def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
-    """Sweep every job in the store, and remove the jobs whose outcome is older than `retention_s`.
+def sweep(runtime: Runtime, *, everything: bool = False) -> Iterator[tuple[str, Move]]:
+    """Sweep the open jobs, and remove the jobs whose outcome is older than `retention_s`.
 
-    Two requests per job to read and list it, those of `job_ids` to find it, and those of `sweep_job`. Logs and skips a
-    job whose records can't be read. Leaves objects of others alone.
+    One request for the last sweep of all jobs, one per 1,000 open jobs, and one for the old jobs. For each open job
+    and each old one two requests, those of `sweep_job`, and those that mend its entries in the indexes. Once in
+    `ALL_JOBS_S` a sweep looks at all jobs instead, at two requests each and those of `job_ids`. Then it also removes
+    what late workers wrote for removed jobs, and old parameters and tags. Logs and skips a job whose records can't be
+    read. Leaves objects of others alone.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+        everything: Whether to look at all jobs in any case.
 
     Yields:
-        The id of each job, and the action on it.
+        The id of each job that this sweep looked at, and the action on it.
     """
-    unreadable = False
-    for job_id in job_ids(runtime.store):
+    is_all = everything or runtime.now() - all_swept_at(runtime.store) >= ALL_JOBS_S
+    if is_all:
+        # Before the sweep: of several that are due, or that end early, one a day is enough.
+        write_entries(runtime.store, [ALL_SWEPT_KEY])
+    yield from _Sweep(runtime).run(is_all=is_all)
+
+
+class _Sweep:
+    """One sweep.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._entries: defaultdict[str, list[IndexEntry]] = defaultdict(list)
+        """Entries of open jobs, by job id. Those of a job are taken out when the sweep comes to it."""
+        self._launches: set[str] = set()
+        """Ids of the launches that were seen to count."""
+        self._has_unreadable = False
+        self._began_at = runtime.now()
+
+    def run(self, *, is_all: bool) -> Iterator[tuple[str, Move]]:
+        for entry in open_entries(self._runtime.store):
+            self._entries[entry.job_id].append(entry)
+        if is_all:
+            yield from self._sweep_each(job_ids(self._runtime.store))
+        yield from self._sweep_each(list(self._entries))
+        limit = self._runtime.now() - self._runtime.config.retention_s
+        for old in ended_entries(self._runtime.store, before=limit):
+            yield from self._handle_errors(old.job_id, partial(self._remove_ended, old, limit))
+        if is_all and not self._has_unreadable:
+            self._remove_unreferenced()
+
+    def _sweep_each(self, found: Iterable[str]) -> Iterator[tuple[str, Move]]:
+        for job_id in found:
+            yield from self._handle_errors(job_id, partial(self._sweep_one, job_id))
+
+    def _handle_errors(self, job_id: str, action: Callable[[], Move | None]) -> Iterator[tuple[str, Move]]:
         try:
-            yield job_id, _remove_or_move(runtime, job_id)
+            move = action()
         except JobNotFound:
             # Another sweep has just removed it.
-            yield job_id, Move.NONE
+            move = Move.NONE
         except (CorruptObject, ObjectNotFound, ValueError) as error:
-            unreadable = True
+            self._has_unreadable = True
             _LOG.warning("job %s: could not be swept: %s", job_id, error, extra=fields_of(job_id))
-            yield job_id, Move.UNREADABLE
-    if not unreadable:
-        # Jobs share parameters by content, and a caller stores them before its intent. So only old ones are removed.
-        removal.remove_old_parameters(runtime.store, before=runtime.now() - 2 * runtime.config.retention_s)
+            move = Move.UNREADABLE
+        if move is not None:
+            yield job_id, move
 
+    def _sweep_one(self, job_id: str) -> Move | None:
+        """Remove a job or its leftovers if they are old, else move it. None for an entry without a job."""
+        runtime, entries = self._runtime, self._entries.pop(job_id, [])
+        stored = StoredJob.of(runtime.store, job_id)
+        limit = runtime.now() - runtime.config.retention_s
+        if stored.intent is not None and stored.ended_at is not None and stored.ended_at < limit:
+            runtime.remove(job_id, stored.intent.launch_id)
+            return Move.REMOVED
+        index_upkeep.mend_open_entries(runtime, stored, entries)
+        old = [info for info in stored.leftovers if info.modified.timestamp() < limit]
+        removed = removal.remove_leftovers(runtime.store, old) if old else 0
+        if stored.intent is not None:
+            self._launches.add(stored.intent.launch_id)
+            return _move(runtime, stored)
+        if removed:
+            return Move.REMOVED
+        return Move.NONE if stored.leftovers else None
 
-def _remove_or_move(runtime: Runtime, job_id: str) -> Move:
-    """Remove a job or its leftovers if they are old, else move it."""
-    stored = _StoredJob.of(runtime, job_id)
-    limit = runtime.now() - runtime.config.retention_s
-    old = [info for info in stored.leftovers if info.modified.timestamp() < limit]
-    removed = removal.remove_leftovers(runtime.store, old) if old else 0
-    ended_at = stored.listing.written_at.get("outcome")
-    if stored.intent is not None and ended_at is not None and ended_at < limit:
-        runtime.remove(job_id, stored.intent.launch_id)
-        return Move.REMOVED
-    if stored.intent is None:
-        return Move.REMOVED if removed else Move.NONE
-    return _move(runtime, stored)
+    def _remove_ended(self, entry: IndexEntry, limit: float) -> Move | None:
+        """Remove a job whose entry is old, if its outcome is old as well, or else only the entry."""
+        stored = StoredJob.of(self._runtime.store, entry.job_id)
+        is_same = stored.intent is not None and stored.intent.launch_id == entry.launch_id
+        is_old = is_same and stored.ended_at is not None and stored.ended_at < limit
+        if is_old:
+            self._runtime.remove(entry.job_id, entry.launch_id)
+        elif is_same:
+            index_upkeep.renew_ended_entry(self._runtime, stored)
+        removal.remove_entries(self._runtime.store, [entry])
+        return Move.REMOVED if is_old else None
+
+    def _remove_unreferenced(self) -> None:
+        """Remove parameters and tags of no job. A caller writes both before the intent, so only old ones go."""
+        store, began_at = self._runtime.store, self._began_at
+        # By the beginning: this sweep may have passed the place of a job that was launched since.
+        removal.remove_old_tags(store, launches=self._launches, before=began_at - index_upkeep.GRACE_S)
+        removal.remove_old_parameters(store, before=began_at - 2 * self._runtime.config.retention_s)
 
 
 def start_thread(sweep: Callable[[], None]) -> None:

@@ -234,6 +234,7 @@ class ForkJoinTask(Generic[R]):
         *,
         receives: str | None = None,
         app: Celery | None = None,
+        tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> ForkJoinSignature[R]:
         """Make a Celery signature of the task and its input, for any chain, group or chord.
@@ -246,17 +247,18 @@ class ForkJoinTask(Generic[R]):
             receives: Name of the parameter that takes the value of the previous task of a chain. The input then travels
                 as it is given, and setup validates it as a whole when that value has come.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
+            tags: Names and texts by which the job is found again; see `submit`.
             **options: See `Options`.
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
-            ConfigError: No store is configured.
+            ConfigError: No store is configured, or a tag can't be one.
             DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
         from .engines import celery
 
-        return celery.signature(cls.declaration, values or {}, receives=receives, app=app, options=options)
+        return celery.signature(cls.declaration, values or {}, receives=receives, app=app, tags=tags, options=options)
 
     @classmethod
     def submit(
@@ -267,6 +269,7 @@ class ForkJoinTask(Generic[R]):
         setup_in_caller: bool = False,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Job[R]:
         """Launch a job over Celery and return its handle.
@@ -285,13 +288,15 @@ class ForkJoinTask(Generic[R]):
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
                 `time_limit` and so on. Links and other options of a signature belong to `signature(…).set(…)`.
+            tags: Names and texts by which `fanout.jobs` finds the job again, such as `{"order": "4711"}`. At most 16;
+                a name has at most 64 and a text at most 180 ASCII characters. Each costs one request.
             **options: See `Options`.
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
             JobConflict: A job of that id exists, with another input or other options.
             JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
-            ConfigError: No store is configured.
+            ConfigError: No store is configured, or a tag can't be one.
             DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
@@ -304,6 +309,7 @@ class ForkJoinTask(Generic[R]):
             setup_in_caller=setup_in_caller,
             app=app,
             send_options=send_options,
+            tags=tags,
             options=options,
         )
         return job
@@ -317,21 +323,14 @@ class ForkJoinTask(Generic[R]):
         setup_in_caller: bool = False,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Job[R]:
         """Launch a job from an event loop; see `submit`. A thread of the loop's executor makes the requests.
 
         An async iterator streams as an iterator does. The loop reads at most 16 elements more than setup has taken.
         The cancellation of the waiting task cancels a job whose input still streams. It leaves any other job, which
-        may still be launched then.
-
-        Args:
-            values: The input by name.
-            job_id: An id of your own; see `submit`.
-            setup_in_caller: Run setup in this process although no value is an iterator.
-            app: The Celery app; if not given, the one that is connected, or of several the current one.
-            send_options: Options of all messages of the job; see `submit`.
-            **options: See `Options`.
+        may still be launched then. The arguments are those of `submit`.
 
         Raises:
             InvalidInput: And all other errors of `submit`.
@@ -344,5 +343,6 @@ class ForkJoinTask(Generic[R]):
                 setup_in_caller=setup_in_caller,
                 app=app,
                 send_options=send_options,
+                tags=tags,
                 **options,
             )

@@ -7,12 +7,23 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
 
+from fanout.records.index import ENDED_PREFIX
 from fanout.records.keys import JOBS_PREFIX, launch_of
-from storage import Body, Content, MemoryStore, ObjectInfo, ObjectStore, Retention, StorageError, StorageUnavailable
+from storage import (
+    Body,
+    Content,
+    MemoryStore,
+    ObjectInfo,
+    ObjectStore,
+    Retention,
+    StorageError,
+    StorageUnavailable,
+    is_encoded,
+)
 
 T = TypeVar("T")
 Hook = Callable[[str, str], None]
@@ -168,9 +179,11 @@ class ScriptedStore(InterceptedStore):
         self.after = self._once("after", "put", part, action)
 
     def age(self, seconds: float, prefix: str = "") -> None:
-        """Make every object under `prefix` older."""
+        """Make every object under `prefix` older, and let entries of the index of ended jobs say so."""
         for key in self.keys(prefix):
             self._older_s[key] += seconds
+            if key.startswith(ENDED_PREFIX) and is_encoded(self.inner.get(key)):
+                self._move(key, _make_older(key, seconds))
 
     def flip(self, key: str, at: int = -1) -> None:
         """Damage one byte of an object."""
@@ -215,8 +228,20 @@ class ScriptedStore(InterceptedStore):
 
         return hook
 
+    def _move(self, key: str, target: str) -> None:
+        self._older_s[target] = self._older_s.pop(key)
+        self.inner.put(target, self.inner.get(key))
+        self.inner.delete([key])
+
     def _aged(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, modified=info.modified - timedelta(seconds=self._older_s.get(info.key, 0.0)))
+
+
+def _make_older(key: str, seconds: float) -> str:
+    """Return the key of an ended job's entry as it would be if the job had ended that many seconds before."""
+    minute, rest = key.removeprefix(ENDED_PREFIX).split("/", 1)
+    ended_at = datetime.strptime(minute, "%Y%m%dT%H%M%S") - timedelta(seconds=seconds)
+    return f"{ENDED_PREFIX}{ended_at:%Y%m%dT%H%M%S}/{rest}"
 
 
 def ignore(verb: str, key: str) -> None:

@@ -8,7 +8,8 @@ output.py          tables for people, JSON for programs
 following.py       the progress of a job while it runs
 launching.py       run, submit
 planning.py        plan
-showing.py         jobs list, show, watch
+listing.py         jobs list
+showing.py         jobs show, watch
 reading.py         jobs value, results, failures
 changing.py        jobs retry, cancel, remove
 upkeep.py          sweep, doctor
@@ -22,10 +23,11 @@ from .. import __version__
 from .changing import cancel, remove, retry
 from .command import Group, RootGroup
 from .launching import run, submit
+from .listing import list_jobs
 from .loading import app_option
 from .planning import plan
 from .reading import failures, results, value
-from .showing import list_jobs, show, watch
+from .showing import show, watch
 from .upkeep import doctor, sweep
 
 __all__ = ["main"]

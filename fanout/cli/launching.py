@@ -15,7 +15,7 @@ from .exit_codes import ExitCode
 from .following import follow
 from .loading import app_option, find_connected, load_extension, load_task
 from .output import json_option, note, print_document, print_value, status_line
-from .values import input_options, parse_job_id, read_input, read_options
+from .values import input_options, parse_job_id, read_input, read_options, read_tags, tag_option
 
 
 @click.command(cls=Command)
@@ -57,6 +57,7 @@ def run(
     metavar="ID",
     help="An id of your own. A second submission of the same makes no second job.",
 )
+@tag_option("A tag by which `jobs list --tag` finds the job again. May be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for the end, show the progress, and print the value.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), help="Seconds to wait at most. Implies --wait.")
 @json_option
@@ -67,6 +68,7 @@ def submit(
     parameter_words: tuple[str, ...],
     option_words: tuple[str, ...],
     job_id: str | None,
+    tag_words: tuple[str, ...],
     wait: bool,
     timeout_s: float | None,
     as_json: bool,
@@ -79,8 +81,9 @@ def submit(
     chosen = load_task(task)
     extension = named or find_connected()
     values, options = read_input(chosen, input_file, parameter_words), read_options(option_words)
+    tags = read_tags(tag_words)
     with status_line("sending the job"), explain_input(chosen):
-        job = chosen.submit(values, job_id=job_id, app=extension.app, **options)
+        job = chosen.submit(values, job_id=job_id, app=extension.app, tags=tags, **options)
     launched = {"job_id": job.id, "task": chosen.name}
     if not wait and timeout_s is None:
         if as_json:

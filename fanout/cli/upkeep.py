@@ -27,30 +27,36 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("job_id", required=False, type=parse_job_id)
+@click.option("--all", "is_all", is_flag=True, help="Look at every job that the store keeps, at two requests each.")
 @click.option("--every", "every_s", type=click.FloatRange(0, min_open=True), help="Repeat after so many seconds.")
 @json_option
 @with_extension
-def sweep(extension: Extension, /, job_id: str | None, every_s: float | None, as_json: bool) -> None:
+def sweep(extension: Extension, /, job_id: str | None, is_all: bool, every_s: float | None, as_json: bool) -> None:
     """Resend the messages of stalled jobs, fail overdue jobs, and remove jobs that ended more than retention_s ago.
 
     With JOB_ID, do so for that job alone, and remove nothing. Prints each job that the sweep changed; with --json, a
-    line for each.
+    line for each. Looks at open jobs and at old ones, at two requests each, and once a day at every job.
     """
-    _sweep(extension, job_id, as_json=as_json)
+    if job_id is not None and is_all:
+        raise CommandError("--all sweeps every job: leave out JOB_ID, or --all", ExitCode.USAGE)
+    _sweep(extension, job_id, is_all=is_all, as_json=as_json)
     while every_s is not None:
         # no limit: the command runs until a user ends it
         time.sleep(every_s)
         try:
-            _sweep(extension, job_id, as_json=as_json)
+            _sweep(extension, job_id, is_all=is_all, as_json=as_json)
         except (StorageUnavailable, BrokerUnavailable) as error:
             # Jobs stall during an outage, so the sweep after it matters most.
             click.echo(f"could not sweep: {error}", err=True)
 
 
-def _sweep(extension: Extension, job_id: str | None, *, as_json: bool) -> None:
-    """Sweep one job or all, and print each job that the sweep changed."""
+def _sweep(extension: Extension, job_id: str | None, *, is_all: bool, as_json: bool) -> None:
+    """Sweep one job or the store's, and print each job that the sweep changed."""
     runtime = extension.runtime
-    moves = sweeping.sweep(runtime) if job_id is None else [(job_id, sweeping.sweep_job(runtime, job_id))]
+    if job_id is None:
+        moves = sweeping.sweep(runtime, everything=is_all)
+    else:
+        moves = iter([(job_id, sweeping.sweep_job(runtime, job_id))])
     changed: list[tuple[str, sweeping.Move]] = []
     with status_line("sweeping") as status:
         for number, (swept_id, move) in enumerate(moves, start=1):

@@ -72,6 +72,24 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def tag_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option that names tags."""
+    return click.option("--tag", "tag_words", multiple=True, metavar="NAME=VALUE", help=help_text)
+
+
+def read_tags(tag_words: Iterable[str]) -> dict[str, str]:
+    """Return tags, from words such as `order=4711`.
+
+    Raises:
+        CommandError: A word has no name, or two give one name different values.
+    """
+    tags: dict[str, str] = {}
+    for name, text in _split(tag_words, option="--tag"):
+        if tags.setdefault(name, text) != text:
+            raise CommandError(f"--tag {name} is given twice, with {tags[name]!r} and {text!r}", ExitCode.USAGE)
+    return tags
+
+
 def read_input(task: type[ForkJoinTask[Any]], input_file: str | None, parameter_words: Iterable[str]) -> dict[str, Any]:
     """Return a job's input, from a file and from words such as `delimiter=;`.
 

@@ -9,6 +9,7 @@ from storage import decode, digest
 from ..config.settings import Options
 from ..errors import JobConflict
 from ..records.failure import Failure
+from ..records.index import delete_hints, launch_entries
 from ..records.ledger import Ledger, write_intent
 from ..records.models import Intent
 from ..runtime import CachedJob, Runtime
@@ -20,7 +21,8 @@ CALLER_STOPPED = "CallerStopped"
 def create_job(runtime: Runtime, job_id: str, intent: Intent) -> tuple[CachedJob, bool]:
     """Create a job by writing its intent. Idempotent: a second call with the same job returns the first one's.
 
-    One request. If the job of this id lost its caller before all its input was stored, a new job replaces it.
+    The requests of `Runtime.launch`. If the job of this id lost its caller before all its input was stored, a new job
+    replaces it.
 
     Args:
         runtime: The store. The runtime caches the job.
@@ -51,7 +53,7 @@ def has_begun(ledger: Ledger) -> bool:
 
 
 def withdraw(job: CachedJob) -> bool:
-    """Undo the launch of a job whose message was not sent, unless a worker has taken it up. Three requests.
+    """Undo the launch of a job whose message was not sent, unless a worker has taken it up. Four requests.
 
     A worker that has the message writes an object of the job before it reads the intent. If this call sees no such
     object after it has deleted the intent, the worker does not see the intent, and drops the message.
@@ -69,6 +71,7 @@ def withdraw(job: CachedJob) -> bool:
     if has_begun(job.ledger):
         write_intent(store, job.id, job.intent)
         return False
+    delete_hints(store, launch_entries(job.id, job.launch_id, job.intent.tags))
     return True
 
 
@@ -93,6 +96,8 @@ def _compare(existing: Intent, wanted: Intent) -> list[str]:
     for name in sorted(set(existing.caller_parameters) ^ set(wanted.caller_parameters)):
         holder = "is" if name in existing.caller_parameters else "is not"
         differences.append(f"its parameter {name!r} {holder} kept by the caller")
+    if existing.tags != wanted.tags:
+        differences.append(f"its tags are {existing.tags!r:.200}, not {wanted.tags!r:.200}")
     existing_options, wanted_options = (asdict(Options().replace(each.options)) for each in (existing, wanted))
     for name, value in wanted_options.items():
         existing_value = existing_options[name]

@@ -15,8 +15,8 @@ from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
 from ..external.access import Access
 from ..records.failure import Failure
-from ..records.keys import new_id
-from ..records.models import Outcome
+from ..records.keys import new_id, new_token
+from ..records.models import Note, Outcome
 from ..removal import discard_staged
 from ..runtime import Runtime
 from ..stages import run_join, run_setup
@@ -118,7 +118,7 @@ def run_inline(runtime: Runtime, submission: Submission, job_id: str) -> Outcome
     """
     dispatcher = InlineDispatcher()
     dispatcher.runtime = _derive(runtime, dispatcher)
-    return _run_job(dispatcher.runtime, dispatcher, submission, job_id)
+    return _run_job(dispatcher.runtime, dispatcher, submission, job_id, is_kept=True)
 
 
 def make_inline_runtime(runtime: Runtime) -> Runtime:
@@ -143,7 +143,10 @@ def _derive(runtime: Runtime, dispatcher: LocalDispatcher) -> Runtime:
     )
 
 
-def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str) -> Outcome:
+def _run_job(
+    runtime: Runtime, dispatcher: LocalDispatcher, submission: Submission, job_id: str, *, is_kept: bool = False
+) -> Outcome:
+    """Run a job to its end. With `is_kept`, record its delivery, so that no sweep delivers it again."""
     with runtime.telemetry.launching(job_id, submission.task.name):
         job, is_new = create_job(runtime, job_id, submission.intent(now=runtime.now))
     if not is_new:
@@ -156,6 +159,8 @@ def _run_job(runtime: Runtime, dispatcher: LocalDispatcher, submission: Submissi
     outcome = run_join(runtime, job_id, launch_id=job.launch_id)
     if outcome is None:
         raise FanoutError(f"job {job_id}: chunks are missing after all have run; please report this")
+    if is_kept:
+        job.ledger.write_delivered(Note(by=new_token()))
     return outcome
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from ..abc import Delivery
 from ..config.settings import Config
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import GROUP_WIDTH
-from ..records.models import Intent
+from ..records.keys import GROUP_WIDTH, new_token
+from ..records.models import Intent, Note
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
 
@@ -82,6 +82,9 @@ class EagerDispatcher(InlineDispatcher):
     def send_join(
         self, job_id: str, intent: Intent, continuation: str | None, *, resent: bool, generation: int = 0
     ) -> None:
-        run_join(
+        outcome = run_join(
             self.runtime, job_id, launch_id=intent.launch_id, generation=generation, delivery=Delivery(resent=resent)
         )
+        if outcome is not None:
+            ledger = self.runtime.job(job_id, intent.launch_id, generation).ledger
+            ledger.write_delivered(Note(by=new_token()))

@@ -253,7 +253,13 @@ class StubEngine:
         )
 
     def submit(
-        self, task: Declaration, values: Mapping[str, Any], *, job_id: str | None = None, **options: Any
+        self,
+        task: Declaration,
+        values: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> Job[Any]:
         """Launch a job: write its intent and send the message of setup, or run setup here if a value is a stream.
 
@@ -261,6 +267,7 @@ class StubEngine:
             task: The task: `WordCount.declaration`.
             values: Its input by name.
             job_id: Its id; a new one if not given. A second submission under it gives the same job.
+            tags: Names and texts by which the job is found again.
             **options: See `Options`.
 
         Raises:
@@ -269,7 +276,7 @@ class StubEngine:
             JobFailed: The input is a stream, and setup raised.
         """
         submission = Submission.of(
-            task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options
+            task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options, tags=tags
         )
         job_id = job_id or new_id()
         with self._caller.telemetry.launching(job_id, task.name):
@@ -297,4 +304,4 @@ class StubEngine:
     def sweep(self) -> dict[str, Move]:
         """Sweep all jobs as if their last sign of progress were long ago; return what was done, by job id."""
         impatient = replace(self._config, stall_s=IMPATIENT_S)
-        return dict(sweep(Runtime(self._store, impatient, self.dispatcher)))
+        return dict(sweep(Runtime(self._store, impatient, self.dispatcher), everything=True))

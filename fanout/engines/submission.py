@@ -18,6 +18,7 @@ from ..memory import estimate_memory
 from ..records.keys import new_token
 from ..records.models import Intent
 from ..records.parameters import Parameters
+from ..records.tags import check_tags
 from .input_values import check_receiver, check_stream_readers, is_stream, prepare_values
 
 
@@ -34,6 +35,7 @@ class Submission:
             declares.
         receives: Name of the parameter that receives the value of the previous step of a chain.
         routing: The engine's options for every message of the job.
+        tags: Names and values by which the job is found again.
     """
 
     task: Declaration
@@ -42,6 +44,7 @@ class Submission:
     caller_parameters: dict[str, Any]
     receives: str | None = None
     routing: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -55,16 +58,17 @@ class Submission:
         receives: str | None = None,
         may_stream: bool = True,
         setup_in_caller: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> Submission:
         """Validate an input, then store its large values. Stores nothing if it refuses anything.
 
         Raises:
             InvalidInput: Lists the path and the reason of every refused field.
-            ConfigError: An option is unknown or out of range.
+            ConfigError: An option is unknown or out of range, or a tag can't be one.
             MemoryLimitExceeded: The parameters alone take more memory in a process than the job may.
             Unencodable: A value cannot be stored.
         """
-        job_options = task.options.replace(options)
+        job_options, job_tags = task.options.replace(options), check_tags(tags or {})
         if not isinstance(values, Mapping):
             raise InvalidInput(task.name, {"input": [f"must be a mapping of parameters, not {type(values).__name__}"]})
         stays_here = frozenset(task.binding.setup_only(values)) if setup_in_caller else frozenset[str]()
@@ -100,7 +104,7 @@ class Submission:
             if explained is None:
                 raise
             raise explained from error
-        return cls(task, parameters, job_options, caller_parameters, receives)
+        return cls(task, parameters, job_options, caller_parameters, receives, tags=job_tags)
 
     def complete(self, received: Any, *, store: ObjectStore, inline_bytes: int) -> Submission:
         """Return the submission with the previous step's value, validated as a whole. Two requests per large value.
@@ -158,6 +162,7 @@ class Submission:
             launch=launch,
             combines=self.task.binding.combine is not None,
             routing=self.routing,
+            tags=self.tags,
         )
 
 

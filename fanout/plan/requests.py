@@ -97,11 +97,11 @@ def count_requests(binding: Binding, shape: Shape, work: Work, cadence: Cadence,
 
 
 def _count_setup(binding: Binding, shape: Shape, cadence: Cadence) -> Requests:
-    """Launch and setup: intent, parameters, packs, index, manifest, and a listing if workers began before that."""
+    """Launch and setup: entry, intent, parameters, packs, index, manifest, and a listing if workers began before."""
     own = _count_large(binding.parameters_for(binding.setup), shape)
     extra = int(cadence.is_over_broker)
     return Requests(
-        put=1 + len(shape.large_parameters) + shape.packs + shape.shards + 1 + extra,
+        put=2 + len(shape.large_parameters) + shape.packs + shape.shards + 1 + extra,
         get=2 + own + extra,
         head=1,
         list=int(not shape.sends_last),
@@ -150,13 +150,13 @@ def _count_nodes(levels: list[int], work: Work) -> Requests:
 
 
 def _count_join(binding: Binding, shape: Shape, work: Work, levels: list[int], *, value_bytes: int) -> Requests:
-    """Join: continuation, outcome, intent, its reads, the caller's read; claim, outcome, delivery; its listings."""
+    """Join: continuation, outcome, intent, its reads, the caller's; claim, outcome, delivery, entry; its listings."""
     nodes = sum(levels[1:])
     large = int(value_bytes > INLINE_VALUE_BYTES)
     reads = levels[-1] if nodes else work.results
     pages = _pages(work.results + work.marked) + (_pages(nodes) if nodes else 0)
     own = _count_large(binding.parameters_for(binding.join), shape)
-    return Requests(put=3 + large, get=3 + own + reads + 1 + large, list=pages)
+    return Requests(put=4 + large, get=3 + own + reads + 1 + large, list=pages)
 
 
 def _pages(objects: int) -> int:

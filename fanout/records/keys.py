@@ -19,6 +19,8 @@ made here can name an object of another job.
              generations/<n>/…                              the records of that generation alone
     _parameters/<digest>                 a parameter too large for a message, shared by content
 
+`index` has the keys by which open, ended and tagged jobs are found.
+
 A job id may be used again once its job is removed. A launch id is never used again. So the late writes of a worker of a
 removed job can't mix with the job that has its id now.
 

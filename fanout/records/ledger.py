@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 from storage import CorruptObject, ObjectInfo, ObjectStore, decode, digest
 
+from ..background.at_once import run_at_once
 from ..errors import JobNotFound
-from . import keys
+from . import index, keys
 from .models import Continuation, Generation, IndexShard, Intent, Manifest, Note, Outcome
 from .record_io import has_record, read_record, write_record
 from .result_ledger import ResultLedger
@@ -119,7 +121,8 @@ class Ledger(ResultLedger):
     # Generations
 
     def write_generation(self, number: int, record: Generation) -> bool:
-        """Start a generation; return whether `record` started it."""
+        """Start a generation; return whether `record` started it. Two requests, its entry among open jobs first."""
+        index.write_entries(self.store, [index.open_key(self.job_id, self.launch_id, number)])
         return write_record(self.store, self.keys.start_of(number), record).by == record.by
 
     def generation_start(self) -> Generation | None:
@@ -212,8 +215,20 @@ class Ledger(ResultLedger):
         return decode(self.store.get(key), key=key)
 
     def write_delivered(self, note: Note) -> None:
-        """Record that the outcome was delivered."""
-        write_record(self.store, self.keys.delivered, note)
+        """Record that the outcome was delivered now, and move the job from the open jobs to the ended ones.
+
+        Three requests, the first two at once. A store that does not change an index is logged: a sweep repairs that.
+        """
+        note = replace(note, at=time.time())
+        run_at_once(
+            lambda: index.write_hint(self.store, index.ended_key(note.at, self.job_id, self.launch_id)),
+            lambda: write_record(self.store, self.keys.delivered, note),
+        )
+        index.delete_hints(self.store, [index.open_key(self.job_id, self.launch_id, self.generation)])
+
+    def delivery(self) -> Note | None:
+        """Return the record of the delivery, if the outcome was delivered."""
+        return read_record(self.store, self.keys.delivered, Note)
 
     def is_delivered(self) -> bool:
         """Return whether the outcome was delivered."""

@@ -38,6 +38,7 @@ class Intent(Record):
         launch: The engine's own form of the message that starts setup, for a sweep to resend.
         combines: Whether the task has a `combine`. A sweep reads it here, because it may not know the task.
         routing: The engine's own options for every message of the job, such as queue and priority.
+        tags: Names and values by which the job is found again; see `tags`.
         trace: The span of the launch as W3C's `traceparent`; empty for the trace of the job's id.
     """
 
@@ -57,6 +58,7 @@ class Intent(Record):
     launch: str | None = None
     combines: bool = False
     routing: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
     trace: str = ""
 
 

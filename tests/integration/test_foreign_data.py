@@ -134,7 +134,7 @@ def run_job(app: Celery, job_id: str | None = None) -> str:
 
 
 def sweep_once(app: Celery) -> None:
-    list(sweep(app.fanout.runtime))  # type: ignore[attr-defined]
+    list(sweep(app.fanout.runtime, everything=True))  # type: ignore[attr-defined]
 
 
 def sweep_until_removed(container: Container, app: Celery, own_objects: set[str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from fanout.records.keys import JOBS_PREFIX, launch_of, split_generation
+from fanout.records.index import OPEN_PREFIX, open_key
+from fanout.records.keys import JOBS_PREFIX, JobKeys, launch_of, split_generation
 from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome
 from fanout.runtime import ENDED_CHECK_S
@@ -22,6 +24,10 @@ OVERWRITTEN = {"heartbeats", "attempts"}
 """Records that a job may overwrite. All others must stay as they were first written."""
 
 
+INDEXED = re.compile(r"(?:_open|_ended/[^/]+|_tags/[^/]+)/([^/]+)/")
+"""The beginning of the key of an entry of an index."""
+
+
 class Violation(Exception):
     """The violation of an invariant.
 
@@ -35,7 +41,10 @@ class Violation(Exception):
 
 
 def parse_job_id(key: str) -> str:
-    """Return the id of the job that an object belongs to."""
+    """Return the id of the job that an object belongs to, also if it is an entry of an index."""
+    indexed = INDEXED.match(key)
+    if indexed is not None:
+        return indexed[1]
     return key.removeprefix(JOBS_PREFIX).partition("/")[0]
 
 
@@ -85,9 +94,20 @@ class Invariants:
             self.violate("a record that is written once stays unchanged", key)
         if kind == "start":
             self._world.generations[job_id] = max(self._world.generations[job_id], number)
+            if open_key(job_id, launch_of(key)[0], number) not in self._world.objects:
+                self.violate("an open job is in the index of open jobs", f"{key} begins without an entry")
         fiber = self._world.loop.current()
         if key.endswith(".interrupted") and isinstance(fiber, Fiber) and isinstance(fiber.process, Worker):
             fiber.process.has_recorded_interruption = True
+
+    def on_delete(self, key: str) -> None:
+        """Handle the deletion of an object."""
+        if not key.startswith(OPEN_PREFIX):
+            return
+        job_id, launch_id, generation = key.removeprefix(OPEN_PREFIX).split("/")
+        is_latest = int(generation) == self._world.generations[job_id]
+        if is_latest and JobKeys(job_id, launch_id, int(generation)).delivered not in self._world.objects:
+            self.violate("an open job is in the index of open jobs", f"{key} is deleted before the delivery")
 
     def on_take(self, worker: Worker, message: Message) -> None:
         """Handle the start of a worker on a message."""

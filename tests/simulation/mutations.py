@@ -12,9 +12,11 @@ from fanout import clock as clock_module
 from fanout.abc import Delivery
 from fanout.background.debouncer import Debouncer
 from fanout.clock import StoreClock
+from fanout.records import index
 from fanout.records.batch import BatchResult, Landed
 from fanout.records.ledger import Ledger
-from fanout.records.models import Attempt, ChunkResult, Manifest, Note
+from fanout.records.models import Attempt, ChunkResult, Generation, Manifest, Note, Outcome
+from fanout.records.record_io import write_record
 from fanout.records.run_ledger import LastClaim
 from fanout.runtime import CachedJob, Runtime
 from fanout.stages import barrier, join, outcome, run_setup, setup
@@ -120,7 +122,7 @@ def sweeps() -> Any:
     return combine_patches(
         patch("fanout.sweep.sweep_job", idle),
         patch("tests.simulation.world.sweep_job", idle),
-        patch("tests.simulation.world.sweep", lambda runtime: iter(())),
+        patch("tests.simulation.world.sweep", lambda runtime, **_: iter(())),
     )
 
 
@@ -299,6 +301,35 @@ def count_of_resent_setups() -> Any:
         "run_setup",
         lambda *args, delivery, **options: run_setup(*args, delivery=replace(delivery, resent=False), **options),
     )
+
+
+@mutation(callers=0)
+def entry_until_delivery() -> Any:
+    """Take a job out of the index of open jobs when it has an outcome, before that is delivered."""
+    write_outcome = Ledger.write_outcome
+
+    def write_and_close(self: Ledger, made: Outcome) -> Outcome:
+        current = write_outcome(self, made)
+        self.store.delete([index.open_key(self.job_id, self.launch_id, self.generation)])
+        return current
+
+    return patch.object(Ledger, "write_outcome", write_and_close)
+
+
+@mutation(callers=0, retry_s=0.5, items=("broken", "good"))
+def entry_of_a_retry() -> Any:
+    """Write no entry for a retry."""
+
+    def write_generation(self: Ledger, number: int, record: Generation) -> bool:
+        return write_record(self.store, self.keys.start_of(number), record).by == record.by
+
+    return patch.object(Ledger, "write_generation", write_generation)
+
+
+@mutation(callers=0, rates={"killed after a call": 0.1})
+def removal_of_entries_by_sweeps() -> Any:
+    """Let sweeps leave the entries of jobs whose worker died after the delivery."""
+    return patch("fanout.index_upkeep.removal.remove_entries", lambda store, entries: None)
 
 
 BATCHES: dict[str, Any] = {"batch_chunks": 5, "group_width": 5, "items": ("good",) * 5, "chunk_items": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -32,6 +32,11 @@ class TimedStore(MemoryStore):
         super().put(key, body, if_absent=if_absent)
         self._dates[key] = datetime.fromtimestamp(self._world.loop.now, UTC)
         self._world.invariants.on_write(key, None if before is None else before[0], bytes(body))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            super().delete([key])
+            self._world.invariants.on_delete(key)
 
     def head(self, key: str) -> ObjectInfo:
         return self._dated(super().head(key))

@@ -14,6 +14,7 @@ from fanout.background.debouncer import Debouncer
 from fanout.engines.submission import Submission
 from fanout.errors import BrokerUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused, is_transient
 from fanout.job import Job
+from fanout.records.index import ALL_SWEPT_KEY, launch_entries, open_entries, write_entries
 from fanout.records.keys import ResultKey, level_of, new_id
 from fanout.records.ledger import Ledger, write_intent
 from fanout.records.models import OutcomeStatus
@@ -190,6 +191,8 @@ class World:
     def _begin(self) -> None:
         shape = self.shape
         self.loop.at(self.faults_end_at, self._stop_faults)
+        # No sweep of all jobs is due, so that the others must find each job by its entry.
+        write_entries(self.objects, [ALL_SWEPT_KEY])
         for number in range(shape.jobs):
             SCRIPTS[number] = Script(self, shape)
             self._launch(number)
@@ -230,6 +233,7 @@ class World:
         intent = submission.intent(
             launch="{}" if shape.launched else None, expires_at=expires_at, now=lambda: self.loop.now
         )
+        write_entries(self.objects, launch_entries(job_id, intent.launch_id, intent.tags))
         write_intent(self.objects, job_id, intent)
         message = Message("setup", job_id, intent.launch_id, expires_at=expires_at, id=job_id)
         self._start("launcher", lambda runtime: self.broker.send(message), once=True)
@@ -265,6 +269,10 @@ class World:
         if self.invariants.violation is not None:
             return
         runtime = Runtime(self.objects, self._config(), WorldDispatcher(self))
+        list(sweep(runtime))
+        for entry in open_entries(self.objects):
+            if entry.generation <= self.latest(entry.job_id).generation:
+                self.invariants.violate("a delivered job leaves the index of open jobs", entry.key)
         for job_id in self.job_ids:
             if (move := sweep_job(runtime, job_id)) != Move.NONE:
                 self.invariants.violate("a sweep does nothing for a delivered job", f"{job_id}: {move}")
@@ -332,12 +340,8 @@ class World:
             quiet_s = max(STALL_S, (self.loop.now - self.faults_end_at) / 4)
             self.loop.sleep(quiet_s * self.rng.random())
             with self._ignore_outages():
-                if self.rng.random() < 0.3:
-                    for job_id, move in sweep(runtime):
-                        self.note("swept", job_id, move)
-                else:
-                    for job_id in self.job_ids:
-                        self.note("swept", job_id, sweep_job(runtime, job_id))
+                for job_id, move in sweep(runtime, everything=not self.faults.over and self.rng.random() < 0.2):
+                    self.note("swept", job_id, move)
 
     def _wait(self, runtime: Runtime, job_id: str) -> None:
         """Wait for the job as a caller, and repeat after timeouts."""

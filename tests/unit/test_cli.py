@@ -66,7 +66,8 @@ def test_list_shows_jobs_and_picks_states() -> None:
     run(["1", "2"], "order-1")
     run(["1", "two"], "order-2")
     launch("order-3")
-    lines = command("list").stdout.splitlines()
+    assert [line.split()[0] for line in command("list").stdout.splitlines()[1:]] == ["order-3"]
+    lines = command("list", "--all").stdout.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
         ["order-3", "launched"],
         ["order-2", "failed"],
@@ -75,7 +76,7 @@ def test_list_shows_jobs_and_picks_states() -> None:
     assert all(len(line) <= 80 for line in lines)
     store = extension_of(cli_app.app).runtime.store
     store.put("_jobs/order-0/intent", b"not an intent")
-    document = json.loads(command("list", "--state", "failed", "--state", "unreadable", "--json").stdout)
+    document = json.loads(command("list", "--all", "--state", "failed", "--state", "unreadable", "--json").stdout)
     failed, unreadable = document["jobs"]
     assert (failed["job_id"], failed["task"], failed["items_failed"]) == ("order-2", "tests.unit.cli_app.Fragile", 1)
     assert (unreadable["job_id"], unreadable["state"], unreadable["task"]) == ("order-0", "unreadable", None)
@@ -88,14 +89,44 @@ def test_list_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "store", counting)
     ids = [launch(f"order-{number:02}") for number in range(12)]
     counting.reset()
-    first = json.loads(command("list", "--limit", "5", "--json").stdout)
+    first = json.loads(command("list", "--all", "--limit", "5", "--json").stdout)
     assert counting.requests.total() <= 6 + 5 * 6
     assert {row["job_id"] for row in first["jobs"]} == set(ids[:5])
-    rest = json.loads(command("list", "--after", first["after"], "--json").stdout)
+    rest = json.loads(command("list", "--all", "--after", first["after"], "--json").stdout)
     assert {row["job_id"] for row in rest["jobs"]} == set(ids[5:])
     assert rest["after"] is None
-    assert "Go on with --after order-04" in command("list", "--limit", "5").stderr
+    assert "Go on with --after order-04" in command("list", "--all", "--limit", "5").stderr
     assert list(job_ids(counting, after="order-0")) == ids
+
+
+def test_list_of_open_jobs_costs_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`list` reads one listing of the open jobs, and a bounded number of records of the latest ones."""
+    counting = CountingStore(MemoryStore("open"))
+    monkeypatch.setattr(extension_of(cli_app.app).runtime, "store", counting)
+    for number in range(30):
+        run(["1"], f"ended-{number:02}")
+    for number in range(5):
+        launch(f"open-{number}")
+    counting.reset()
+    result = command("list", "--limit", "2")
+    assert counting.requests.total() <= 1 + 2 * 6
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == ["open-4", "open-3"]
+    assert result.stderr == "There are 3 more. --limit shows more.\n"
+
+
+def test_a_job_is_found_by_its_tags() -> None:
+    """`list --tag` shows open and ended jobs that have all the tags, and `show` prints the tags."""
+    tags = {"order": "47/11", "customer": "Jürgen"}
+    done = run(["1"], "done", tags=tags)
+    job = Numbers.submit({"numbers": [1]}, app=cli_app.app, job_id="open", tags={"order": "47/11"})
+    assert (done.tags, job.tags) == (tags, {"order": "47/11"})
+    found = json.loads(command("list", "--tag", "order=47/11", "--json").stdout)["jobs"]
+    assert {row["job_id"] for row in found} == {"done", "open"}
+    both = command("list", "--tag", "order=47/11", "--tag", "customer=Jürgen").stdout
+    assert [line.split()[0] for line in both.splitlines()[1:]] == ["done"]
+    assert "customer=Jürgen, order=47/11" in command("show", "done").stdout
+    refused = command("list", "--tag", "order=" + "x" * 181)
+    assert (refused.exit_code, "tag 'order': its value has 181 bytes" in refused.stderr) == (2, True)
 
 
 def test_an_id_of_any_length_is_shown_in_full() -> None:
@@ -108,15 +139,15 @@ def test_an_id_of_any_length_is_shown_in_full() -> None:
 
 
 def test_show_a_job() -> None:
-    """`show` prints the state of a job, and with `--json` its fields; without cost it reads no results."""
+    """`show` prints the state of a job, and with `--json` its fields; it reads no results without `--cost`."""
     job_id = launch()
     result = command("show", job_id)
     assert result.exit_code == 0, result.output
     assert "launched" in result.output
-    fields = json.loads(command("show", job_id, "--json", "--no-cost").stdout)
+    fields = json.loads(command("show", job_id, "--json").stdout)
     assert (fields["job_id"], fields["state"], fields["chunks"], fields["cost"]) == (job_id, "launched", None, None)
     run(["1", "2"], "order-1")
-    cost = json.loads(command("show", "order-1", "--json").stdout)["cost"]
+    cost = json.loads(command("show", "order-1", "--json", "--cost").stdout)["cost"]
     assert cost["stages"]["join"]["runs"] == 1
 
 
@@ -152,7 +183,8 @@ def test_show_failed_items() -> None:
     finally:
         cli_app.app.conf.task_always_eager = False
     lines = [line.rstrip() for line in command("show", job.id).output.splitlines()]
-    assert "chunks        13 of 25 items, 25 of which failed" in lines
+    assert "state     succeeded, 25 of 25 items (100 %), 25 failed" in lines
+    assert "chunks    13 of 13 are done" in lines
     assert "  item 0: ValueError: 1 is odd" in lines
     assert "  and 5 more" in lines
 
@@ -272,5 +304,5 @@ def test_sweep_every_continues_after_an_outage(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(upkeep.time, "sleep", pause)
     result = sweep("--every", "7")
     assert pauses == [7.0] * 3
-    assert result.output.count("could not sweep: list _jobs/: no answer") == 2
+    assert result.output.count("could not sweep: head _sweeps/all: no answer") == 2
     assert result.exit_code == 130

@@ -11,6 +11,7 @@ from fanout import ForkJoinTask, Results
 from fanout.abc import Delivery
 from fanout.engines.stub import WorkerDied
 from fanout.records.failure import Failure
+from fanout.records.keys import JOBS_PREFIX
 from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.stages import run_join, run_process
@@ -451,8 +452,8 @@ def test_a_missing_index_or_parameter_fails_the_job(kind: str) -> None:
 
 
 def test_a_store_error_at_any_request_reaches_the_engine() -> None:
-    """Whichever request of join fails, the error reaches the engine, and the redelivered message succeeds."""
-    for fault in fail_each_request():
+    """Whichever request for its records fails, the error reaches the engine, and the redelivered message succeeds."""
+    for fault in fail_each_request("", JOBS_PREFIX):
         world = World()
         ledger = processed(world)
         world.store.log.clear()

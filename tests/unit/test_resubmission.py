@@ -227,10 +227,11 @@ def test_the_second_stream_of_a_job_is_not_read(app: Celery, dispatcher: StubDis
     assert job.get(5) == [1, 2]
 
 
-def test_a_new_stream_costs_three_requests(app: Celery, dispatcher: StubDispatcher) -> None:
+def test_a_new_stream_costs_four_requests(app: Celery, dispatcher: StubDispatcher) -> None:
     """The caller that creates a job checks no progress and writes no heartbeat, because the intent is new."""
     Numbers.submit({"numbers": iter([1, 2])}, app=app)
     assert [(verb, kind_of(key)) for verb, key in store_of(app).log] == [
+        ("put", "_open"),
         ("put", "intent"),
         ("put", "input"),
         ("put", "manifest"),

@@ -545,12 +545,14 @@ def test_a_failure_before_the_manifest_stops_setup() -> None:
 
 
 def test_nothing_is_written_outside_the_job(world: World) -> None:
-    """Every key that a job writes lies under the prefix of its launch, is its intent or holds a parameter."""
+    """Each key that a job writes is under the prefix of its launch, its intent, a parameter or an entry of an index."""
     ledger = world.launch(Words, {"documents": ["a b" * 5000, "c"]})
     world.dispatcher.drain(world.runtime)
     prefix = ledger.keys.prefix
     written = {key for verb, key in world.store.log if verb == "put"}
-    assert {key for key in written if not key.startswith((prefix, "_parameters/"))} == {ledger.keys.intent}
+    assert {key for key in written if not key.startswith((prefix, "_parameters/", "_open/", "_ended/"))} == {
+        ledger.keys.intent
+    }
 
 
 def test_setup_in_caller_does_not_store_parameters_of_setup_alone(world: World) -> None:

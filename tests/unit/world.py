@@ -54,9 +54,21 @@ class World:
         runtime.timers = self.timers
         return runtime
 
-    def submission(self, task: type[ForkJoinTask], values: Mapping[str, Any], **options: Any) -> Submission:
+    def submission(
+        self,
+        task: type[ForkJoinTask],
+        values: Mapping[str, Any],
+        *,
+        tags: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Submission:
         return Submission.of(
-            task.declaration, values, store=self.store, inline_bytes=self.config.inline_bytes, options=options
+            task.declaration,
+            values,
+            store=self.store,
+            inline_bytes=self.config.inline_bytes,
+            options=options,
+            tags=tags,
         )
 
     def launch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery, current_task
@@ -19,6 +19,7 @@ from ...config.settings import Config, from_celery, from_environment
 from ...declaration.definition import TASKS, Declaration, Registry
 from ...errors import ConfigError, JobNotFound
 from ...job import Job
+from ...listing import find_jobs
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
 from ...runtime import Runtime
@@ -113,6 +114,10 @@ class Extension:
         """Return a `Job`. In eager mode, a retry of it runs in this process."""
         eager = self.app.conf.task_always_eager
         return Job(job_id, local.make_inline_runtime(self.runtime) if eager else self.runtime, launch_id=launch_id)
+
+    def jobs(self, *, tags: Mapping[str, str] | None = None, ended: bool = False) -> Iterator[Job]:
+        """Yield the jobs of the store; see `fanout.jobs`."""
+        return find_jobs(self.runtime, tags=tags, ended=ended)
 
     def _has_ended(self, ref: ChunkRef) -> bool:
         """Return whether the job of a chunk is known to have ended. One request."""

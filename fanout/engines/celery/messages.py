@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from ...errors import ConfigError
 from ...records.chunk_ref import ChunkRef
 from ...records.keys import check_digest, check_id
+from ...records.tags import check_tags
 
 EXCERPT = 80
 """Longest part of a foreign value that an error shows, in characters."""
@@ -159,6 +161,10 @@ def check_submission(submission: object) -> None:
             raise ValueError(f"options[{_abbreviate(name)}] is {_abbreviate(option)}, and no plain value")
     _check_mapping(body.get("routing", {}), "routing")
     _check_type(int, body.get("made_at", 0), "made_at", "a number of seconds")
+    try:
+        check_tags(_check_mapping(body.get("tags", {}), "tags"))
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
     if body["receives"] is not None:
         _check_type(str, body["receives"], "receives", "the name of a parameter")
 

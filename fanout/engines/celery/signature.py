@@ -75,12 +75,13 @@ def signature(
     *,
     receives: str | None = None,
     app: Celery | None = None,
+    tags: Mapping[str, str] | None = None,
     options: Mapping[str, Any],
 ) -> ForkJoinSignature:
     """Return the signature of a job; see `ForkJoinTask.signature`."""
     extension = extension_of(app)
     check_workers(extension, task)
-    submission = _submission(extension, task, values, options=options, receives=receives, may_stream=False)
+    submission = _submission(extension, task, values, options=options, receives=receives, may_stream=False, tags=tags)
     return _signature_of(extension, submission)
 
 
@@ -92,6 +93,7 @@ def submit(
     setup_in_caller: bool = False,
     app: Celery | None = None,
     send_options: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
     options: Mapping[str, Any],
 ) -> Job:
     """Launch a job; see `ForkJoinTask.submit`."""
@@ -106,7 +108,8 @@ def submit(
     job_id = job_id or new_id()
     routing = extract_routing(send_options or {}, extension.app, task=celery_name(task.name, "process"))
     submission = replace(
-        _submission(extension, task, values, options=options, setup_in_caller=setup_in_caller), routing=routing
+        _submission(extension, task, values, options=options, setup_in_caller=setup_in_caller, tags=tags),
+        routing=routing,
     )
     if extension.app.conf.task_always_eager:
         local.run_inline(extension.runtime, submission, job_id)
@@ -128,6 +131,7 @@ def _submission(
     receives: str | None = None,
     may_stream: bool = True,
     setup_in_caller: bool = False,
+    tags: Mapping[str, str] | None = None,
 ) -> Submission:
     runtime = extension.runtime
     return Submission.of(
@@ -139,6 +143,7 @@ def _submission(
         receives=receives,
         may_stream=may_stream,
         setup_in_caller=setup_in_caller,
+        tags=tags,
     )
 
 

@@ -32,6 +32,7 @@ def encode(submission: Submission) -> dict[str, Any]:
         "options": options,
         "receives": submission.receives,
         "made_at": int(time.time()),
+        **({"tags": submission.tags} if submission.tags else {}),
     }
 
 
@@ -47,7 +48,13 @@ def decode(body: Any, task: Declaration) -> Submission:
         known = {field.name for field in fields(Options)}
         options = {name: value for name, value in body["options"].items() if name in known}
         return Submission(
-            task, parameters, task.options.replace(options), {}, body["receives"], body.get("routing", {})
+            task,
+            parameters,
+            task.options.replace(options),
+            {},
+            body["receives"],
+            body.get("routing", {}),
+            body.get("tags", {}),
         )
     except (ArithmeticError, TypeError, ValueError) as error:
         raise InvalidInput(
