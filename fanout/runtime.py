@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from storage import ObjectStore, PackReader, ReferenceSource, Slice, decode
+from storage import CountingStore, ObjectStore, PackReader, ReferenceSource, Slice, decode
 
 from .abc import CompletionListener, Dispatcher, PollingOnly
 from .background.debouncer import Debouncer
@@ -22,6 +22,7 @@ from .external.access import Access
 from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
+from .records.run_stats import RunStats, StoreUsage
 from .removal import remove_job
 
 CACHED_JOBS = 8
@@ -45,6 +46,7 @@ class CachedJob:
         intent: Its intent.
         tasks: The declared tasks.
         start: The start of the generation; None for generation 0.
+        counting: The store of the ledger, if it counts this process's requests for the job.
 
     Attributes:
         ledger: Its records.
@@ -56,9 +58,17 @@ class CachedJob:
         cached_ended: Whether this process has seen that the job ended. Reading it makes no request.
         done: A chunk before which this process has seen every chunk of the manifest's setup done, in this generation.
         verified_at: Monotonic time at which this process last saw that the job was not removed.
+        stored_us: Microseconds that this process's last write of a result took; None if there was none.
     """
 
-    def __init__(self, ledger: Ledger, intent: Intent, tasks: Registry, start: Generation | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        intent: Intent,
+        tasks: Registry,
+        start: Generation | None = None,
+        counting: CountingStore | None = None,
+    ) -> None:
         self.ledger = ledger
         self.intent = intent
         self._tasks = tasks
@@ -76,6 +86,9 @@ class CachedJob:
         self.done = 0
         self._ended_checked_at = float("-inf")
         self.verified_at = time.monotonic()
+        self.stored_us: int | None = None
+        self._counting = counting
+        self._counted_since = time.time()
         self._lock = threading.Lock()
 
     @property
@@ -132,6 +145,25 @@ class CachedJob:
             body, key=key, fetch_range=lambda reference: self.parameters.fetch_range(reference, self.ledger.store)
         )
         return items
+
+    def stats(self, started_at: float, *, fetched_us: int = 0, took_us: Sequence[int] = ()) -> RunStats:
+        """Return the cost of a run of this process that ends now; see `RunStats`. No request."""
+        usage = None
+        if (counting := self._counting) is not None:
+            usage = StoreUsage(
+                self._counted_since,
+                **counting.requests,
+                uploaded_bytes=counting.bytes_in,
+                downloaded_bytes=counting.bytes_out,
+            )
+        return RunStats.since(started_at, fetched_us=fetched_us, stored_us=self.stored_us, usage=usage, took_us=took_us)
+
+    @contextmanager
+    def time_write(self) -> Iterator[None]:
+        """Remember how long the write of a result within the block takes, for the stats of the next run."""
+        began = time.monotonic()
+        yield
+        self.stored_us = int(1e6 * (time.monotonic() - began))
 
     def cached_manifest(self) -> Manifest | None:
         """Return the manifest if this process has seen it. No request."""
@@ -246,14 +278,16 @@ class Runtime:
                 if cached is not None and time.monotonic() - cached.verified_at < REMOVAL_CHECK_S:
                     self._jobs.move_to_end(key)
                     return cached
-        intent = read_intent(self.store, job_id)
+        counting = CountingStore(self.store)
+        intent = read_intent(counting, job_id)
         if launch_id not in (None, intent.launch_id):
             raise JobNotFound(job_id, self.store.url)
-        return self.open(job_id, intent, generation)
+        return self.open(job_id, intent, generation, counting=counting)
 
     def launch(self, job_id: str, intent: Intent) -> CachedJob:
         """Write a job's intent, and return the launch that counts, cached. One request."""
-        return self.open(job_id, write_intent(self.store, job_id, intent))
+        counting = CountingStore(self.store)
+        return self.open(job_id, write_intent(counting, job_id, intent), counting=counting)
 
     def remove(self, job_id: str, launch_id: str | None = None) -> int:
         """Delete a job from the store and the engine; see `removal.remove_job`."""
@@ -262,16 +296,26 @@ class Runtime:
             self._on_removed(job_id)
         return removed
 
-    def open(self, job_id: str, intent: Intent, generation: int = 0) -> CachedJob:
-        """Return the launch with an intent that was just read. No request; one for a generation after 0."""
+    def open(
+        self, job_id: str, intent: Intent, generation: int = 0, *, counting: CountingStore | None = None
+    ) -> CachedJob:
+        """Return the launch with an intent that was just read. No request; one for a generation after 0.
+
+        Args:
+            job_id: The job.
+            intent: The intent.
+            generation: The generation.
+            counting: The store with which it was read, to count on from there; None to count from now on.
+        """
         key = (job_id, intent.launch_id, generation)
         with self._lock:
             cached = self._jobs.get(key)
             if cached is not None:
                 cached.verified_at = time.monotonic()
                 return cached
-        ledger = Ledger(self.store, job_id, intent.launch_id, generation)
-        job = CachedJob(ledger, intent, self.tasks, ledger.generation_start())
+        counting = counting or CountingStore(self.store)
+        ledger = Ledger(counting, job_id, intent.launch_id, generation)
+        job = CachedJob(ledger, intent, self.tasks, ledger.generation_start(), counting)
         with self._lock:
             current = self._jobs.setdefault(key, job)
             self._jobs.move_to_end(key)

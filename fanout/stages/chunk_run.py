@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,6 @@ from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
 from ..records.models import ChunkResult, Manifest, OutcomeStatus
-from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
@@ -65,6 +65,9 @@ class ChunkRun:
         """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
         self._traceback_text = ""
+        self._started_at = time.time()
+        self.fetched_us = 0
+        """Microseconds in which this run has fetched parameters and items."""
 
     def run(self) -> None:
         """Run process on the chunk, unless it has a result or another worker runs it, and go on from its result."""
@@ -87,7 +90,6 @@ class ChunkRun:
             silent_s = None if delivery.is_lost else self._runtime.config.stall_s
             self._give_up(self._attempts.find_failure(step="process", chunk=ref.chunk, silent_s=silent_s))
             return
-        started_at = time.time()
         try:
             with self._attempts.record_if_interrupted(), self._heartbeat() as heartbeat:
                 values = self.compute(lambda: heartbeat.ended)
@@ -97,12 +99,12 @@ class ChunkRun:
             self.fail(error)
         else:
             if values is not None:
-                self.finish(values, started_at)
+                self.finish(values)
 
-    def finish(self, values: bytes, started_at: float) -> None:
+    def finish(self, values: bytes) -> None:
         """Write the chunk's results, and go on from its current result."""
         with self._attempts.record_if_interrupted():
-            current = self._write(values, RunStats.since(started_at))
+            current = self._write(values)
         self._follow(current)
 
     def compute(self, ended: Callable[[], bool]) -> bytes | None:
@@ -124,7 +126,9 @@ class ChunkRun:
             self._position.restart()
         job = self._job
         binding, compression = job.declaration.binding, job.options.compression
-        call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
+        self._started_at = time.time()
+        with self._time_fetch():
+            call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
         items = self._iterate_items(ended)
         if job.intent.combines:
             results = self._iterate_good_results(call, items)
@@ -159,7 +163,10 @@ class ChunkRun:
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
         location = self._ref.location
-        items = self._items if self._items is not None else self._job.items(self._ref.setup_id, location.slice_)
+        items = self._items
+        if items is None:
+            with self._time_fetch():
+                items = self._job.items(self._ref.setup_id, location.slice_)
         items = items[location.skip : location.skip + location.items]
         for index, arguments in enumerate(items, start=location.first_item):
             if ended():
@@ -167,6 +174,12 @@ class ChunkRun:
                 return
             self._current_step, self._position.item = "process", index
             yield arguments
+
+    @contextmanager
+    def _time_fetch(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.fetched_us += int(1e6 * (time.monotonic() - began))
 
     def _heartbeat(self) -> Heartbeat:
         stall_s = self._runtime.config.stall_s
@@ -199,20 +212,21 @@ class ChunkRun:
             self._current_step, error, chunk=self._ref.chunk, item=self._position.item, attempts=self._attempts.count
         )
 
-    def _write(self, values: bytes, stats: RunStats, failure: Failure | None = None) -> ChunkResult:
+    def _write(self, values: bytes, failure: Failure | None = None) -> ChunkResult:
         location = self._ref.location
         result = ChunkResult(
             chunk=self._ref.chunk,
             first_item=location.first_item,
             items=location.items,
             values=values,
-            stats=stats.to_row(),
+            stats=self._job.stats(self._started_at, fetched_us=self.fetched_us).to_row(),
             failure=failure,
             failures=list(self._failures) if failure is None else [],
             traceback_text=self._traceback_text,
             combined=self._job.intent.combines,
         )
-        return self._job.ledger.write_result(self._ref.setup_id, result)
+        with self._job.time_write():
+            return self._job.ledger.write_result(self._ref.setup_id, result)
 
     def fail(self, error: BaseException) -> None:
         """Record the error of process or combine. Have the chunk run again, or give it up after its last attempt."""
@@ -227,7 +241,7 @@ class ChunkRun:
 
     def _give_up(self, failure: Failure) -> None:
         """Write that the chunk failed, and go on from that or from a result that another run has written meanwhile."""
-        self._follow(self._write(b"", RunStats.since(time.time()), failure))
+        self._follow(self._write(b"", failure))
 
     def _follow(self, current: ChunkResult) -> None:
         """Go on from the chunk's current result: fail the job, or check whether the job is complete."""

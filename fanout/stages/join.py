@@ -14,7 +14,6 @@ from ..errors import JobNotFound
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
 from ..records.models import Manifest, Outcome, OutcomeStatus
-from ..records.run_stats import RunStats
 from ..results import Results
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
@@ -183,7 +182,7 @@ class _JoinRun:
         return Outcome(
             status=OutcomeStatus.SUCCEEDED if failure is None else OutcomeStatus.FAILED,
             task=self._job.intent.task,
-            stats=RunStats.since(started_at).to_row(),
+            stats=self._job.stats(started_at).to_row(),
             value=value,
             failure=failure,
             failed=summary.failed,

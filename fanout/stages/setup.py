@@ -17,7 +17,6 @@ from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
 from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
 from ..records.models import IndexShard, Manifest, OutcomeStatus
-from ..records.run_stats import RunStats
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .barrier import completion_of
@@ -229,7 +228,7 @@ class _SetupRun:
             items=writer.items,
             input_bytes=writer.input_bytes,
             shards=self._shards,
-            stats=RunStats.since(started_at).to_row(),
+            stats=self._job.stats(started_at).to_row(),
             rows=rows,
         )
 
