@@ -1,0 +1,38 @@
+"""The report of a job, from its records: where its time went, what it cost, and what to change.
+
+reading.py         reads the records
+runs.py            the runs of steps that they tell of, and the lanes in which runs follow each other
+attempts.py        the attempts that gave no result
+measures.py        workers, stragglers, requests
+critical_path.py   the chain of waits and runs from launch to end
+prices.py          the table of prices
+advice.py          rules over the figures, in words
+report.py          all of it as one value
+formats.py         numbers as text
+texts.py           the value as lines, as fields, and as HTML for a notebook
+timeline.py        the bars of the timeline: of each chunk, or of many chunks together
+drawing.py         the charts
+page.py            the page
+costs.py           the few figures that `fanout jobs show` prints
+"""
+
+from __future__ import annotations
+
+from .advice import Advice
+from .costs import JobReport, StageCost, chunk_results, format_size
+from .prices import Prices
+from .reading import READ_BYTES, OnProgress, read_records
+from .report import Report
+
+__all__ = [
+    "READ_BYTES",
+    "Advice",
+    "JobReport",
+    "OnProgress",
+    "Prices",
+    "Report",
+    "StageCost",
+    "chunk_results",
+    "format_size",
+    "read_records",
+]

@@ -1,0 +1,196 @@
+"""The charts of a report, drawn by Bokeh on canvases of the reader's browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from storage import MissingPackage
+
+from .formats import format_bytes, format_duration
+from .histograms import POINTS, Histogram, count_until, make_histogram
+from .timeline import Timeline, make_timeline
+
+if TYPE_CHECKING:
+    from .report import Report
+
+COLOURS = {
+    "fetched": "#3d9fd9",
+    "ran": "#1fa37a",
+    "stored": "#e39a1c",
+    "straggler": "#c45ab3",
+    "failed": "#d62839",
+    "combined": "#8a6fd1",
+    "setup": "#4c7fd6",
+    "join": "#7a8794",
+}
+"""Kind of a bar -> its colour, which a reader can tell from the others on a light and on a dark page."""
+
+STROKES = {"ran": 0.5, "straggler": 1.0, "failed": 1.0, "combined": 0.5, "setup": 1.0, "join": 1.0}
+"""Kind of a bar -> width of its edge, in pixels, which keeps a short bar visible."""
+
+ROW_PIXELS, LEAST_PIXELS, MOST_PIXELS = 26, 170, 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The charts of a page.
+
+    Attributes:
+        library: The script that draws them: Bokeh's own.
+        script: The script that holds their data.
+        places: Name of each chart -> the element in which it appears.
+        timeline: The timeline that was drawn.
+    """
+
+    library: str
+    script: str
+    places: dict[str, str]
+    timeline: Timeline
+
+
+def draw_charts(report: Report) -> Charts:
+    """Draw the charts of a report.
+
+    Raises:
+        MissingPackage: Bokeh is not installed.
+    """
+    try:
+        from bokeh.embed import components
+        from bokeh.resources import Resources
+    except ImportError as error:
+        raise MissingPackage("the page of a report needs Bokeh", extra="report") from error
+    timeline = make_timeline(
+        report.lanes,
+        setup=report.recorded.setup,
+        join=report.recorded.join,
+        launched_at=report.launched_at,
+        wall_s=report.wall_s,
+        stragglers=frozenset(one.chunk for one in report.stragglers),
+    )
+    figures = {"timeline": _draw_timeline(timeline, report.wall_s)}
+    if report.spans:
+        runs = report.recorded.runs
+        sizes = [run.input_bytes / run.chunks for run in runs for _ in range(run.chunks)]
+        figures["progress"] = _draw_progress(report)
+        figures["durations"] = _draw_histogram(
+            make_histogram([span.took_s for span in report.spans], least=1e-6),
+            "seconds of a chunk",
+            format_duration,
+            ticks="0.[000000]",
+        )
+        figures["sizes"] = _draw_histogram(
+            make_histogram(sizes, least=1.0), "size of a chunk's items", _format_bytes, ticks="0.[0] b"
+        )
+        peaks = [worker.peak_bytes for worker in report.workers]
+        figures["memory"] = _draw_histogram(
+            make_histogram(peaks, least=1.0), "peak memory of a process", _format_bytes, ticks="0.[0] b"
+        )
+    script, places = components(figures, wrap_script=False)
+    library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
+    return Charts(library, script, dict(places), timeline)
+
+
+def _figure(**options: Any) -> Any:
+    from bokeh.plotting import figure
+
+    plot = figure(
+        sizing_mode="stretch_width",
+        tools="xpan,xbox_zoom,xzoom_in,xzoom_out,reset",
+        active_drag="xbox_zoom",
+        toolbar_location="above",
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        **options,
+    )
+    plot.toolbar.logo = None
+    plot.toolbar.autohide = True
+    plot.grid.grid_line_alpha = 0.4
+    plot.axis.minor_tick_line_color = None
+    plot.axis.axis_label_text_font_style = "normal"
+    return plot
+
+
+def _draw_timeline(timeline: Timeline, wall_s: float) -> Any:
+    from bokeh.models import HoverTool
+
+    rows = len(timeline.rows)
+    height = min(MOST_PIXELS, max(LEAST_PIXELS, 90 + ROW_PIXELS * rows))
+    plot = _figure(height=height, x_range=(-0.01 * wall_s, 1.02 * wall_s or 1), y_range=(0, max(1, rows)))
+    for kind, colour in COLOURS.items():
+        bars = [bar for bar in timeline.bars if bar.kind == kind]
+        if not bars:
+            continue
+        columns = {name: [getattr(bar, name) for bar in bars] for name in ("left", "right", "bottom", "top")}
+        labels = [bar.label for bar in bars]
+        if any(labels):
+            columns["label"] = labels
+        drawn = plot.quad(
+            "left", "right", "top", "bottom", source=_source(columns), color=colour, line_width=STROKES.get(kind, 0)
+        )
+        if any(labels):
+            plot.add_tools(HoverTool(renderers=[drawn], tooltips="@label", visible=False))
+    plot.xaxis.axis_label = "seconds since the launch"
+    plot.yaxis.ticker = [row + 0.5 for row in range(rows)]
+    plot.yaxis.major_label_overrides = {row + 0.5: name for row, name in enumerate(timeline.rows)}
+    plot.yaxis.major_tick_line_color = None
+    plot.ygrid.grid_line_color = None
+    return plot
+
+
+def _draw_progress(report: Report) -> Any:
+    runs = report.recorded.runs
+    until = [report.wall_s * point / POINTS for point in range(POINTS + 1)]
+    curves = [
+        ("fetched", "done", [(run.ended_at - report.launched_at, run.chunks) for run in runs]),
+        ("setup", "begun", [(run.started_at - report.launched_at, run.chunks) for run in runs]),
+    ]
+    if all(run.ready_at is not None for run in runs):
+        ready = [(min(run.ready_at or 0, run.started_at) - report.launched_at, run.chunks) for run in runs]
+        curves.append(("join", "in the store", ready))
+    plot = _figure(height=230, x_range=(-0.01 * report.wall_s, 1.02 * report.wall_s or 1))
+    for colour, name, moments in curves:
+        width = 3 if name == "done" else 1.5
+        plot.line(until, count_until(moments, until), color=COLOURS[colour], line_width=width, legend_label=name)
+    plot.legend.location = "top_left"
+    plot.legend.background_fill_alpha = 0
+    plot.legend.border_line_alpha = 0
+    plot.xaxis.axis_label = "seconds since the launch"
+    plot.yaxis.axis_label = "chunks"
+    plot.y_range.start = 0
+    return plot
+
+
+def _draw_histogram(histogram: Histogram, label: str, describe: Callable[[float], str], *, ticks: str) -> Any:
+    from bokeh.models import HoverTool, NumeralTickFormatter
+
+    plot = _figure(height=200, x_axis_type="log", x_range=(histogram.edges[0], histogram.edges[-1]))
+    texts = [
+        f"{count:,} of {describe(low)} to {describe(high)}"
+        for count, low, high in zip(histogram.counts, histogram.edges[:-1], histogram.edges[1:], strict=True)
+    ]
+    columns = {
+        "left": histogram.edges[:-1],
+        "right": histogram.edges[1:],
+        "top": histogram.counts,
+        "label": texts,
+    }
+    drawn = plot.quad("left", "right", "top", 0, source=_source(columns), color=COLOURS["setup"], line_color=None)
+    plot.add_tools(HoverTool(renderers=[drawn], tooltips="@label", visible=False))
+    plot.xaxis.axis_label = label
+    plot.xaxis.formatter = NumeralTickFormatter(format=ticks)
+    plot.xaxis.ticker.desired_num_ticks = 4
+    plot.y_range.start = 0
+    return plot
+
+
+def _format_bytes(size: float) -> str:
+    return format_bytes(round(size))
+
+
+def _source(columns: Mapping[str, Sequence[Any]]) -> Any:
+    from bokeh.models import ColumnDataSource
+
+    return ColumnDataSource({name: list(values) for name, values in columns.items()})
