@@ -9,6 +9,7 @@ following.py       the progress of a job while it runs
 launching.py       run, submit
 showing.py         jobs list, show, watch
 reading.py         jobs value, results, failures
+reporting.py       jobs report
 changing.py        jobs retry, cancel, remove
 upkeep.py          sweep, doctor
 """
@@ -23,6 +24,7 @@ from .command import Group, RootGroup
 from .launching import run, submit
 from .loading import app_option
 from .reading import failures, results, value
+from .reporting import report
 from .showing import list_jobs, show, watch
 from .upkeep import doctor, sweep
 
@@ -49,7 +51,7 @@ def jobs(app: str | None) -> None:
     """
 
 
-for subcommand in (list_jobs, show, watch, value, results, failures, retry, cancel, remove):
+for subcommand in (list_jobs, show, watch, value, results, failures, report, retry, cancel, remove):
     jobs.add_command(subcommand)
 for command in (run, submit, jobs, sweep, doctor):
     main.add_command(command)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 FAIR_SHARE: Final = 0.3
 """Share of the time from which a part of the job is worth a change."""
 
+STRAGGLING_SHARE: Final = 0.1
+"""Share of the work in stragglers, or of the time of process in the longest, from which they are worth a change."""
+
 LARGE_BYTES: Final = 2e9
 """Memory of a process from which it is worth a remark."""
 
@@ -79,6 +82,8 @@ def _advise_stragglers(report: Report) -> Iterator[Advice]:
     if not stragglers or len(stragglers) > max(1, chunks // 10):
         return
     longest = stragglers[0]
+    if share < STRAGGLING_SHARE and longest.took_s < STRAGGLING_SHARE * report.process_s:
+        return
     figure = (
         f"{format_share(share)} of the time in {len(stragglers):,} of {chunks:,} chunks; chunk {longest.chunk:,} took "
         f"{format_duration(longest.took_s)}, {longest.times:,.0f} times the median"
@@ -89,6 +94,8 @@ def _advise_stragglers(report: Report) -> Iterator[Advice]:
 
 def _advise_tail(report: Report) -> Iterator[Advice]:
     lanes = len(report.lanes)
+    if report.stragglers and report.stragglers[0].took_s > report.tail_s / 2:
+        return
     if lanes > 1 and report.tail_s > FAIR_SHARE * report.process_s:
         yield Advice(
             "tail",
@@ -140,8 +147,8 @@ def _advise_step(
 
 def _setup_alone_s(report: Report) -> float | None:
     """Return the seconds of setup before the first chunk began; None without either."""
-    setup, runs = report.recorded.setup, report.recorded.runs
-    if setup is None:
+    setup, runs = report.recorded.setup, report.runs
+    if setup is None or setup.ended_at < report.began_at:
         return None
     first_at = min((run.started_at for run in runs), default=setup.ended_at)
     return min(first_at, setup.ended_at) - setup.started_at

@@ -35,20 +35,20 @@ class Segment:
 
 
 def find_critical_path(recorded: Recorded, lanes: Mapping[str, Sequence[Run]], ended_at: float) -> list[Segment]:
-    """Return the critical path, in order of time.
+    """Return the critical path of the latest generation, in order of time.
 
     It goes back from the end: from the join to the last run before it, to the run before that of the same worker while
-    that kept the worker from starting sooner, to setup, to the launch.
+    that kept the worker from starting sooner, to setup, to the launch or the retry.
 
     Args:
         recorded: The job's records.
         lanes: Lane -> its runs of process and combine, by start.
         ended_at: The end of the path: of the job, or now.
     """
-    launched_at = recorded.intent.created_at
+    launched_at = recorded.began_at
     runs = _walk_back(lanes)
     segments = []
-    setup = recorded.setup
+    setup = recorded.setup if recorded.setup is None or recorded.setup.ended_at > launched_at else None
     first_at = runs[0].started_at if runs else None
     if setup is not None:
         segments.append(Segment("queue of setup", launched_at, setup.started_at))

@@ -19,6 +19,9 @@ STRAGGLER_TIMES = 5.0
 STRAGGLER_SHARE = 0.02
 """… and more than this share of the job's time."""
 
+LEAST_S = 1e-6
+"""Shortest time that a run records for a chunk, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
@@ -101,28 +104,25 @@ def _measure(name: str, runs: Sequence[Run]) -> WorkerFacts:
 
 
 def find_stragglers(runs: Iterable[Run], spans: Sequence[ChunkSpan], *, wall_s: float) -> list[Straggler]:
-    """Return the chunks that took far longer than the others, the longest first.
+    """Return the chunks of some runs that took far longer than others, the longest first.
 
     Args:
         runs: The runs of process.
-        spans: When each chunk ran.
+        spans: When each chunk of the job ran.
         wall_s: Seconds of the whole job.
     """
     if len(spans) < 3:
         return []
     middle_s = median(span.took_s for span in spans)
     limit_s = max(STRAGGLER_TIMES * middle_s, STRAGGLER_SHARE * wall_s)
-    found = [span for span in spans if span.took_s > limit_s]
-    wanted = {span.chunk for span in found}
-    worker_of = {
-        chunk: run.worker for run in runs for chunk in range(run.chunk, run.chunk + run.chunks) if chunk in wanted
-    }
-    return [
-        Straggler(
-            span.chunk, worker_of[span.chunk], span.began_at, span.took_s, span.took_s / middle_s if middle_s else 0.0
-        )
-        for span in sorted(found, key=lambda span: -span.took_s)
+    found = [
+        Straggler(span.chunk, run.worker, span.began_at, span.took_s, span.took_s / max(middle_s, LEAST_S))
+        for run in runs
+        if run.ran_s > limit_s
+        for span in run.chunk_spans()
+        if span.took_s > limit_s
     ]
+    return sorted(found, key=lambda one: -one.took_s)
 
 
 def sum_usage(recorded: Recorded) -> StoreUsage | None:

@@ -14,6 +14,7 @@ from .tables import show_attempts, show_costs, show_critical_path, show_straggle
 
 if TYPE_CHECKING:
     from .report import Report
+    from .timeline import Timeline
 
 
 def make_page(report: Report) -> str:
@@ -27,7 +28,7 @@ def make_page(report: Report) -> str:
     sections = [
         _show_head(report),
         _show_advice(report),
-        _show_timeline(report, charts),
+        _show_timelines(report, charts),
         show_critical_path(report),
         _show_chart("Progress", charts, "progress", "Chunks whose items were in the store, that had begun, and done."),
         show_stragglers(report),
@@ -50,7 +51,7 @@ def _show_head(report: Report) -> str:
     tone = {"succeeded": "good", "failed": "bad", "cancelled": "bad"}.get(str(report.state), "soft")
     again = f" in generation {report.generation}" if report.generation else ""
     progress = report.progress
-    tiles = [(format_duration(report.wall_s), "from launch to end" if report.ended_at else "since the launch")]
+    tiles = [(format_duration(report.wall_s), _name_span(report))]
     failed = f", {progress.items_failed:,} failed" if progress.items_failed else ""
     tiles.append(
         (f"{progress.chunks_done:,}", f"of {progress.chunks or 0:,} chunks; {progress.items or 0:,} items{failed}")
@@ -71,6 +72,11 @@ def _show_head(report: Report) -> str:
     )
 
 
+def _name_span(report: Report) -> str:
+    begin = f"retry {report.generation}" if report.generation else "launch"
+    return f"from {begin} to {'end' if report.ended_at else 'now'}"
+
+
 def _show_advice(report: Report) -> str:
     if not report.advice:
         return "<h2>Advice</h2><p>The figures give no reason for a change.</p>"
@@ -78,21 +84,26 @@ def _show_advice(report: Report) -> str:
     return f'<h2>Advice</h2><ol class="advice">{entries}</ol>'
 
 
-def _show_timeline(report: Report, charts: Charts) -> str:
-    timeline = charts.timeline
-    kinds = dict.fromkeys(bar.kind for bar in timeline.bars)
+def _show_timelines(report: Report, charts: Charts) -> str:
+    kinds = {bar.kind for timeline in charts.timelines.values() for bar in timeline.bars}
     legend = "".join(
-        f'<span><i style="background: {COLOURS[kind]}"></i>{kind}</span>' for kind in COLOURS if kind in kinds
+        f'<span><i style="background: {colour}"></i>{kind}</span>' for kind, colour in COLOURS.items() if kind in kinds
     )
-    scale = "Each chunk has a bar; an empty place is a worker that waited."
-    if not timeline.is_exact:
-        scale = (
-            f"A cell is {format_duration(timeline.cell_s)}; its height is the share of the time in which the row's "
-            f"{'workers were' if len(report.lanes) > len(timeline.rows) else 'worker was'} busy."
-        )
+    shown = [f'<h2>Timeline</h2><p class="legend">{legend}</p>']
+    for name, timeline in charts.timelines.items():
+        since = "the launch"
+        if report.generation and name == "timeline":
+            since = f"the begin of generation {report.generation}"
+        shown.append(f'<p class="soft">Seconds since {since}. {_explain(timeline)}</p>{charts.places[name]}')
+    return "".join(shown)
+
+
+def _explain(timeline: Timeline) -> str:
+    if timeline.is_exact:
+        return "Each chunk has a bar; an empty place is a worker that waited. Drag to zoom."
     return (
-        f'<h2>Timeline</h2><p class="soft">{scale} Drag to zoom.</p><p class="legend">{legend}</p>'
-        f"{charts.places['timeline']}"
+        f"A cell is {format_duration(timeline.cell_s)}; its height is the share of the time in which the row's "
+        "workers were busy. Drag to zoom."
     )
 
 
@@ -136,4 +147,4 @@ def _notes(report: Report) -> Iterator[str]:
         )
     earlier = len(recorded.earlier)
     if earlier:
-        yield f"{earlier:,} generations came before this one. Good results of all generations are shown."
+        yield f"{earlier:,} generations came before this one. Time, efficiency and critical path are those of this one."

@@ -33,6 +33,7 @@ class Recorded:
 
     Attributes:
         intent: The job's intent.
+        began_at: When the latest generation began: at the launch, or at its retry.
         manifest: The manifest, if setup has written it.
         outcome: The outcome, if the job has ended.
         earlier: The outcomes of the generations before, oldest first.
@@ -50,6 +51,7 @@ class Recorded:
     """
 
     intent: Intent
+    began_at: float
     manifest: Manifest | None = None
     outcome: Outcome | None = None
     earlier: Sequence[Outcome] = ()
@@ -106,8 +108,10 @@ def read_records(
     """
     manifest, outcome = ledger.manifest(), ledger.outcome()
     names, written_at, sizes = _list_objects(ledger)
+    start = ledger.generation_start()
     found = Recorded(
         intent=intent,
+        began_at=start.at if start is not None else intent.created_at,
         manifest=manifest,
         outcome=outcome,
         earlier=_read_earlier(ledger),

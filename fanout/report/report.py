@@ -20,6 +20,9 @@ from .reading import Recorded
 from .runs import ChunkSpan, Run, split_into_lanes
 from .texts import describe_facts, describe_fields, summarize_as_html
 
+CLOCKS_S = 1.0
+"""Seconds by which the clocks of a caller and a worker may differ."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -61,10 +64,15 @@ class Report:
         """When it ended; None if it has not."""
         return self.recorded.join.ended_at if self.recorded.join is not None else None
 
+    @property
+    def began_at(self) -> float:
+        """When its latest generation began: at the launch, or at its retry."""
+        return self.recorded.began_at
+
     @cached_property
     def wall_s(self) -> float:
-        """Seconds from the launch to the end, or to now."""
-        return max(0.0, (self.ended_at or self.read_at) - self.launched_at)
+        """Seconds from the begin of its latest generation to the end, or to now."""
+        return max(0.0, (self.ended_at or self.read_at) - self.began_at)
 
     @property
     def failure(self) -> Failure | None:
@@ -78,7 +86,7 @@ class Report:
 
     @cached_property
     def spans(self) -> Sequence[ChunkSpan]:
-        """When the user's step ran on each chunk, in chunk order."""
+        """When the user's step ran on each chunk, in chunk order, in any generation."""
         return [span for run in self.recorded.runs for span in run.chunk_spans()]
 
     @cached_property
@@ -87,32 +95,38 @@ class Report:
         return median(span.took_s for span in self.spans) if self.spans else 0.0
 
     @cached_property
+    def runs(self) -> Sequence[Run]:
+        """The runs of process in its latest generation, in chunk order. Others gave their results before."""
+        return [run for run in self.recorded.runs if run.started_at >= self.began_at - CLOCKS_S]
+
+    @cached_property
     def work_s(self) -> float:
-        """Seconds of all chunks together."""
-        return sum(span.took_s for span in self.spans)
+        """Seconds of these chunks together."""
+        return sum(span.took_s for run in self.runs for span in run.chunk_spans())
 
     @cached_property
     def fetched_s(self) -> float:
-        """Seconds of all runs of process together in which they fetched parameters and items."""
-        return sum(run.fetched_s for run in self.recorded.runs)
+        """Seconds of these runs together in which they fetched parameters and items."""
+        return sum(run.fetched_s for run in self.runs)
 
     @cached_property
     def stored_s(self) -> float:
-        """Seconds of all runs of process together in which they wrote results, as far as that is known."""
-        return sum(run.stored_s or 0.0 for run in self.recorded.runs)
+        """Seconds of these runs together in which they wrote results, as far as that is known."""
+        return sum(run.stored_s or 0.0 for run in self.runs)
 
     @cached_property
     def lanes(self) -> Mapping[str, Sequence[Run]]:
-        """Lane -> its runs of process and combine, by start.
+        """Lane -> its runs of process and combine in the latest generation, by start.
 
         A lane is a process, or one of its threads where its runs overlap.
         """
-        return split_into_lanes([*self.recorded.runs, *self.recorded.nodes])
+        nodes = [run for run in self.recorded.nodes if run.started_at >= self.began_at - CLOCKS_S]
+        return split_into_lanes([*self.runs, *nodes])
 
     @cached_property
     def process_s(self) -> float:
-        """Seconds from the start of the first chunk to the end of the last."""
-        runs = self.recorded.runs
+        """Seconds from the start of the first of these runs to the end of the last."""
+        runs = self.runs
         return max(run.ended_at for run in runs) - min(run.started_at for run in runs) if runs else 0.0
 
     @property
@@ -139,7 +153,7 @@ class Report:
     @cached_property
     def stragglers(self) -> Sequence[Straggler]:
         """The chunks that took far longer than the others, the longest first."""
-        return find_stragglers(self.recorded.runs, self.spans, wall_s=self.wall_s)
+        return find_stragglers(self.runs, self.spans, wall_s=self.wall_s)
 
     @cached_property
     def critical_path(self) -> Sequence[Segment]:

@@ -61,6 +61,7 @@ def describe_fields(report: Report) -> dict[str, Any]:
         "state": str(report.state),
         "generation": report.generation,
         "launched_at": report.launched_at,
+        "began_at": report.began_at,
         "ended_at": report.ended_at,
         "wall_s": report.wall_s,
         "chunks_done": progress.chunks_done,
