@@ -117,7 +117,7 @@ class BatchRun:
         job, ref = self._job, self._ref
         try:
             items = job.items(ref.setup_id, ref.location.slice_)
-            self._fetched_us = self._elapsed_us()
+            self._fetched_us = done_us = self._elapsed_us()
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
@@ -126,7 +126,6 @@ class BatchRun:
         size_bytes = 0
         for position in range(ref.count):
             run = ChunkRun(self._runtime, job, ref.part(position), items=items)
-            began_us = self._elapsed_us()
             try:
                 values = run.compute(self._has_ended)
             except BaseException as error:
@@ -136,11 +135,12 @@ class BatchRun:
                 return
             if values is None:
                 return
+            before_us, done_us = done_us, self._elapsed_us()
             with self._lock:
                 is_shared = self._is_closed
                 if not is_shared:
                     self._values.append(values)
-                    self._took_us.append(self._elapsed_us() - began_us - run.fetched_us)
+                    self._took_us.append(done_us - before_us - run.fetched_us)
                     self._fetched_us += run.fetched_us
             if is_shared:
                 if self._own_fate() is not None:

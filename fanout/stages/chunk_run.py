@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -65,7 +64,7 @@ class ChunkRun:
         """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
         self._traceback_text = ""
-        self._started_at = time.time()
+        self._started_at: float | None = None
         self.fetched_us = 0
         """Microseconds in which this run has fetched parameters and items."""
 
@@ -127,8 +126,9 @@ class ChunkRun:
         job = self._job
         binding, compression = job.declaration.binding, job.options.compression
         self._started_at = time.time()
-        with self._time_fetch():
-            call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
+        began = time.monotonic()
+        call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
+        self.fetched_us = _microseconds_since(began)
         items = self._iterate_items(ended)
         if job.intent.combines:
             results = self._iterate_good_results(call, items)
@@ -165,8 +165,9 @@ class ChunkRun:
         location = self._ref.location
         items = self._items
         if items is None:
-            with self._time_fetch():
-                items = self._job.items(self._ref.setup_id, location.slice_)
+            began = time.monotonic()
+            items = self._job.items(self._ref.setup_id, location.slice_)
+            self.fetched_us += _microseconds_since(began)
         items = items[location.skip : location.skip + location.items]
         for index, arguments in enumerate(items, start=location.first_item):
             if ended():
@@ -174,12 +175,6 @@ class ChunkRun:
                 return
             self._current_step, self._position.item = "process", index
             yield arguments
-
-    @contextmanager
-    def _time_fetch(self) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.fetched_us += int(1e6 * (time.monotonic() - began))
 
     def _heartbeat(self) -> Heartbeat:
         stall_s = self._runtime.config.stall_s
@@ -214,12 +209,13 @@ class ChunkRun:
 
     def _write(self, values: bytes, failure: Failure | None = None) -> ChunkResult:
         location = self._ref.location
+        started_at = self._started_at if self._started_at is not None else time.time()
         result = ChunkResult(
             chunk=self._ref.chunk,
             first_item=location.first_item,
             items=location.items,
             values=values,
-            stats=self._job.stats(self._started_at, fetched_us=self.fetched_us).to_row(),
+            stats=self._job.stats(started_at, fetched_us=self.fetched_us).to_row(),
             failure=failure,
             failures=list(self._failures) if failure is None else [],
             traceback_text=self._traceback_text,
@@ -261,3 +257,7 @@ class ChunkRun:
         assert failure is not None
         conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
         return True
+
+
+def _microseconds_since(began: float) -> int:
+    return int(1e6 * (time.monotonic() - began))
