@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import pairwise
 
 from ..records.batch import BatchResult, ResultEntry
 from ..records.keys import launch_of, split_generation
@@ -15,6 +13,7 @@ from ..records.ledger import Ledger
 from ..records.models import ChunkResult, Intent, Manifest, Outcome
 from ..results import read_ahead
 from .attempts import AttemptList, read_attempts
+from .inputs import Inputs
 from .runs import Run, make_run
 
 OnProgress = Callable[[int, int], object]
@@ -68,30 +67,6 @@ class Recorded:
     batches: int = 0
 
 
-class _Inputs:
-    """Where the items of each chunk lie, from the index of setup."""
-
-    def __init__(self, ledger: Ledger, manifest: Manifest, written_at: dict[str, float]) -> None:
-        self._first_chunks, self._bytes, self._ready_at = array("q"), array("d"), array("d")
-        shards = [partial(ledger.shard, manifest, shard) for shard in range(len(manifest.shards) or 1)]
-        for first, at in chain.from_iterable(shard.batches.items() for shard in read_ahead(shards)):
-            self._first_chunks.append(first)
-            self._bytes.append(at.slice_.length / len(at.sizes))
-            self._ready_at.append(written_at.get(ledger.keys.pack(manifest.setup_id, at.slice_.pack), 0.0))
-
-    def __len__(self) -> int:
-        return len(self._first_chunks)
-
-    def bytes_of(self, entry: ResultEntry) -> int:
-        return round(self._bytes[self._find(entry)] * entry.count)
-
-    def ready_at(self, entry: ResultEntry) -> float | None:
-        return self._ready_at[self._find(entry)] or None
-
-    def _find(self, entry: ResultEntry) -> int:
-        return bisect_right(self._first_chunks, entry.index) - 1
-
-
 def read_records(
     ledger: Ledger, intent: Intent, *, read_bytes: int = READ_BYTES, on_progress: OnProgress | None = None
 ) -> Recorded:
@@ -115,7 +90,7 @@ def read_records(
         manifest=manifest,
         outcome=outcome,
         earlier=_read_earlier(ledger),
-        join=make_run("join", outcome.stats)[0] if outcome is not None else None,
+        join=_read_join(ledger, outcome, sizes) if outcome is not None else None,
         attempts=read_attempts(ledger, names),
         objects=len(sizes),
         stored_bytes=sum(sizes.values()),
@@ -123,7 +98,7 @@ def read_records(
     )
     if manifest is None:
         return found
-    inputs = _Inputs(ledger, manifest, written_at)
+    inputs = Inputs(ledger, manifest, written_at)
     entries = list(ledger.result_entries(manifest.setup_id))
     bytes_of = {entry.index: sizes.get(_key_of(ledger, manifest.setup_id, entry), 0) for entry in entries}
     result_bytes = sum(bytes_of.values())
@@ -133,11 +108,11 @@ def read_records(
         partial(_read_result, ledger, manifest.setup_id, entry, inputs, bytes_of[entry.index]) for entry in chosen
     ]
     reads += [
-        partial(_read_node, ledger, manifest.setup_id, level, entry)
+        partial(_read_node, ledger, manifest.setup_id, level, entry, sizes)
         for level, nodes in ledger.tree(manifest.setup_id).items()
         for entry in nodes.entries
     ]
-    setup = make_run("setup", manifest.stats)[0]
+    setup = make_run("setup", manifest.stats, object_bytes=sizes.get(ledger.keys.manifest, 0))[0]
     runs = _attach_writes(_follow(read_ahead(reads), len(reads), on_progress))
     return replace(
         found,
@@ -183,7 +158,7 @@ def _key_of(ledger: Ledger, setup_id: str, entry: ResultEntry) -> str:
 
 
 def _read_result(
-    ledger: Ledger, setup_id: str, entry: ResultEntry, inputs: _Inputs, object_bytes: int
+    ledger: Ledger, setup_id: str, entry: ResultEntry, inputs: Inputs, object_bytes: int
 ) -> tuple[Run, float | None] | None:
     result: ChunkResult | BatchResult | None
     if entry.width > 1:
@@ -206,9 +181,20 @@ def _read_result(
     )
 
 
-def _read_node(ledger: Ledger, setup_id: str, level: int, entry: ResultEntry) -> tuple[Run, float | None] | None:
+def _read_node(
+    ledger: Ledger, setup_id: str, level: int, entry: ResultEntry, sizes: dict[str, int]
+) -> tuple[Run, float | None] | None:
     node = ledger.node(setup_id, level, entry.index, entry.failed)
-    return make_run("combine", node.stats, failed=entry.failed) if node is not None else None
+    keys = ledger.keys
+    key = keys.node(setup_id, level, entry.index)
+    if entry.failed:
+        key = keys.bad_node(setup_id, level, entry.index, entry.failed)
+    return make_run("combine", node.stats, object_bytes=sizes.get(key, 0)) if node is not None else None
+
+
+def _read_join(ledger: Ledger, outcome: Outcome, sizes: dict[str, int]) -> Run:
+    value = 0 if outcome.value_digest is None else sizes.get(ledger.keys.value(outcome.value_digest), 0)
+    return make_run("join", outcome.stats, object_bytes=sizes.get(ledger.keys.outcome, 0) + value)[0]
 
 
 def _follow(
