@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..report.drawing import check_package
 from .command import Command, CommandError
 from .exit_codes import ExitCode
 from .loading import with_extension
@@ -49,6 +50,9 @@ def report(
     prices = dict(_parse_price(word) for word in price_words)
     if path is not None and not path.parent.is_dir():
         raise CommandError(f"--output {path}: there is no directory {path.parent}", ExitCode.USAGE)
+    if path is not None:
+        # Before the reading, which may take minutes.
+        check_package()
     with status_line("reading the job") as status:
         found = extension.job(job_id).report(prices=prices or None, on_progress=_Reading(status).show)
         if path is not None:

@@ -55,6 +55,16 @@ def _advise_failure(report: Report) -> Iterator[Advice]:
         )
 
 
+def _advise_failed_items(report: Report) -> Iterator[Advice]:
+    failed, first = report.progress.items_failed, next(iter(report.failed_items), None)
+    if failed and first is not None and report.failure is None:
+        yield Advice(
+            "failed-items",
+            f"{failed:,} of {report.progress.items or 0:,} items failed, the first with {first.error}: {first.reason}",
+            "Repair the cause and run `fanout jobs retry`, which runs their chunks again.",
+        )
+
+
 def _advise_attempts(report: Report) -> Iterator[Advice]:
     attempts = report.recorded.attempts
     lost = attempts.by_state()["lost"]
@@ -181,6 +191,7 @@ def _advise_resends(report: Report) -> Iterator[Advice]:
 
 RULES: Final = (
     _advise_failure,
+    _advise_failed_items,
     _advise_attempts,
     _advise_stragglers,
     _advise_tail,

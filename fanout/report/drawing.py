@@ -60,11 +60,10 @@ def draw_charts(report: Report) -> Charts:
     Raises:
         MissingPackage: Bokeh is not installed.
     """
-    try:
-        from bokeh.embed import components
-        from bokeh.resources import Resources
-    except ImportError as error:
-        raise MissingPackage("the page of a report needs Bokeh", extra="report") from error
+    check_package()
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
     timelines = _make_timelines(report)
     figures = {name: _draw_timeline(timeline) for name, timeline in timelines.items()}
     if report.spans:
@@ -83,6 +82,18 @@ def draw_charts(report: Report) -> Charts:
     script, places = components(figures, wrap_script=False)
     library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
     return Charts(library, script, dict(places), timelines)
+
+
+def check_package() -> None:
+    """Check that pages can be drawn here.
+
+    Raises:
+        MissingPackage: Bokeh is not installed.
+    """
+    try:
+        import bokeh.embed  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage("the page of a report needs Bokeh", extra="report") from error
 
 
 def _make_timelines(report: Report) -> dict[str, Timeline]:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fanout.progress import JobState
+from fanout.records.failure import FailedItem
+from fanout.records.models import Outcome
 from fanout.report.attempts import AttemptList, RecordedAttempt
 
 from .reports import failed_outcome, make_report
@@ -22,8 +24,23 @@ GOOD = [0.5] * 40
 
 FAILED = make_report(GOOD, outcome=failed_outcome(error="ValueError", reason="no barcode", chunk=7))
 
+TOLERANT = make_report(
+    GOOD,
+    outcome=Outcome(
+        status="succeeded",
+        task="shop.Count",
+        stats=[],
+        failed=3,
+        failures=[FailedItem(7, 7, "ValueError", "no barcode")],
+    ),
+)
+
 CASES = {
     "failure": (replace(FAILED, progress=replace(FAILED.progress, state=JobState.FAILED)), "no barcode"),
+    "failed-items": (
+        replace(TOLERANT, progress=replace(TOLERANT.progress, items_failed=3)),
+        "3 of 40 items failed, the first with ValueError: no barcode",
+    ),
     "lost-workers": (make_report(GOOD, peak_bytes=1_500_000_000, attempts=_attempts("lost")), "1.5 GB"),
     "raised": (make_report(GOOD, attempts=_attempts("raised", "TimeoutError")), "2 of them with TimeoutError"),
     "stragglers": (make_report([0.01] * 597 + [60.0] * 3), "97 % of the time in 3 of 600 chunks"),
