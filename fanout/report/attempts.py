@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class RecordedAttempt:
         chunk: Index of the chunk, for process; else None.
         generation: The generation that it belongs to.
         number: Its number, from 1.
-        state: `started`, `lost`, `raised` or `interrupted`.
+        state: `lost`, `raised` or `interrupted`.
         at: When it was recorded, in seconds since the epoch; None if it was interrupted.
         error: Name of the exception's type; empty if none is on record.
         reason: Its message.
@@ -69,21 +70,37 @@ class AttemptList:
 
 
 def read_attempts(ledger: Ledger, names: Iterable[str]) -> AttemptList:
-    """Return the attempts of a job, in all generations. One request for each, at most `LISTED`.
+    """Return the attempts of a job that gave no result, in all generations. One request for each, at most `LISTED`.
+
+    Some attempts have a record of their start alone: those after another one, and all of combine. They may have given a
+    result, or may be running. So they do not count, as far as they were read.
 
     Args:
         ledger: The job's records.
         names: Names of the objects of its launch.
     """
-    found = sorted(name for name in names if "attempts/" in name)
+    recorded = sorted(name for name in names if "attempts/" in name)
+    found = [name for name in recorded if not _is_first_of_node(name, recorded)]
     reads = [partial(_read, ledger, name) for name in found[:LISTED]]
-    steps = [_parse(name) for name in found]
+    listed = [attempt for attempt in read_ahead(reads) if attempt is not None]
+    ended = [attempt for attempt in listed if attempt.state != AttemptState.STARTED]
+    chunks = {chunk for _, chunk in map(_parse, found[LISTED:])} | {attempt.chunk for attempt in ended}
     return AttemptList(
-        count=len(found),
+        count=len(found) - (len(listed) - len(ended)),
         interrupted=sum(name.endswith(".interrupted") for name in found),
-        retried_chunks=len({chunk for _, chunk in steps if chunk is not None}),
-        listed=[attempt for attempt in read_ahead(reads) if attempt is not None],
+        retried_chunks=len(chunks - {None}),
+        listed=ended,
     )
+
+
+def _is_first_of_node(name: str, recorded: Sequence[str]) -> bool:
+    """Return whether a name is that of the only attempt of a node, which every node has."""
+    if "attempts/combine/" not in name:
+        return False
+    position = bisect_left(recorded, name)
+    around = recorded[max(0, position - 1) : position + 2]
+    prefix = name.rpartition("/")[0]
+    return sum(other.rpartition("/")[0] == prefix for other in around) == 1
 
 
 def _parse(name: str) -> tuple[str, int | None]:
