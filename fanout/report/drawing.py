@@ -193,6 +193,7 @@ def _draw_progress(report: Report) -> Any:
     plot.legend.border_line_alpha = 0
     plot.xaxis.axis_label = "seconds"
     plot.yaxis.axis_label = "chunks"
+    plot.yaxis.ticker.min_interval = 1
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
     plot.y_range.start = 0
     return plot

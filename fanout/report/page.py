@@ -51,7 +51,7 @@ def _show_head(report: Report) -> str:
     tone = {"succeeded": "good", "failed": "bad", "cancelled": "bad"}.get(str(report.state), "soft")
     again = f" in generation {report.generation}" if report.generation else ""
     progress = report.progress
-    tiles = [(format_duration(report.wall_s), _name_span(report))]
+    tiles = [(format_duration(report.wall_s), report.stretch)]
     failed = f", {progress.items_failed:,} failed" if progress.items_failed else ""
     tiles.append(
         (f"{progress.chunks_done:,}", f"of {progress.chunks or 0:,} chunks; {progress.items or 0:,} items{failed}")
@@ -70,11 +70,6 @@ def _show_head(report: Report) -> str:
         f'<h1>{escape(report.task)}</h1><p class="soft">job {escape(report.job_id)}, launched {launched}</p>'
         f'<p><b class="{tone}">{escape(str(report.state) + again)}</b></p><div class="tiles">{shown}</div>'
     )
-
-
-def _name_span(report: Report) -> str:
-    begin = f"retry {report.generation}" if report.generation else "launch"
-    return f"from {begin} to {'end' if report.ended_at else 'now'}"
 
 
 def _show_advice(report: Report) -> str:
@@ -132,6 +127,8 @@ def _notes(report: Report) -> Iterator[str]:
     recorded = report.recorded
     yield "Each run records its begin and end by the clock of its own machine, its memory, and its fetches."
     yield "The time of a write is known from the process's next run, so that of its last write is missing."
+    if recorded.attempts.count:
+        yield "An attempt without a result has left no times, so its place in the timeline is empty."
     if report.usage is not None:
         yield (
             "Each process counts its requests for the job, and records them with each result. Requests after its last "

@@ -75,6 +75,12 @@ class Report:
         return max(0.0, (self.ended_at or self.read_at) - self.began_at)
 
     @property
+    def stretch(self) -> str:
+        """The time that `wall_s` is of, in words: `from launch to end`."""
+        begin = f"retry {self.generation}" if self.generation else "launch"
+        return f"from {begin} to {'end' if self.ended_at else 'now'}"
+
+    @property
     def failure(self) -> Failure | None:
         """The failure that ended the job, if one did."""
         return Failure.read(self.recorded.outcome.failure) if self.recorded.outcome is not None else None

@@ -32,7 +32,7 @@ def show_critical_path(report: Report) -> str:
         (segment.name, segment.worker, format_duration(segment.took_s), format_share(share))
         for segment, share in zip(path, shares, strict=True)
     ]
-    text = "The waits and runs that the job's time consists of, from launch to end."
+    text = f"The waits and runs that the job's time consists of, {report.stretch}."
     return _section("Critical path", text, _table(["part", "worker", "#time", "#share"], rows, bars=shares))
 
 
