@@ -35,7 +35,7 @@ class Prices:
     per_gb_up: float = 0.0
     per_gb_down: float = 0.0
     per_worker_hour: float = 0.0
-    source: str = "AWS S3 Standard, us-east-1, price list of 2026"
+    source: str = "AWS S3 Standard, us-east-1, aws.amazon.com/s3/pricing of 2026"
 
     def __post_init__(self) -> None:
         for entry in fields(self):
