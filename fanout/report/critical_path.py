@@ -46,7 +46,7 @@ def find_critical_path(recorded: Recorded, lanes: Mapping[str, Sequence[Run]], e
         ended_at: The end of the path: of the job, or now.
     """
     launched_at = recorded.began_at
-    runs = _walk_back(lanes)
+    runs = _walk_back(_leave_out_later(lanes, recorded.join))
     segments = []
     setup = recorded.setup if recorded.setup is None or recorded.setup.ended_at > launched_at else None
     first_at = runs[0].started_at if runs else None
@@ -63,6 +63,14 @@ def find_critical_path(recorded: Recorded, lanes: Mapping[str, Sequence[Run]], e
         segments.append(Segment("queue of join", after, recorded.join.started_at))
         segments.append(Segment("join", recorded.join.started_at, recorded.join.ended_at, recorded.join.worker))
     return [segment for segment in segments if segment.took_s > 0]
+
+
+def _leave_out_later(lanes: Mapping[str, Sequence[Run]], join: Run | None) -> Mapping[str, Sequence[Run]]:
+    """Return the lanes without the runs that were still at work when the outcome was made, as in a job that failed."""
+    if join is None:
+        return lanes
+    before = {name: [run for run in lane if run.ended_at <= join.started_at] for name, lane in lanes.items()}
+    return before if any(before.values()) else lanes
 
 
 def _walk_back(lanes: Mapping[str, Sequence[Run]]) -> list[Run]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -19,7 +20,7 @@ from fanout.report.runs import split_into_lanes
 from fanout.report.timeline import EXACT_BARS, MOST_ROWS, make_timeline
 from tests.tasks import FailingTask
 
-from .reports import FETCH_S, LAUNCHED_AT, STORE_S, make_report
+from .reports import FETCH_S, STORE_S, make_report
 from .tasks import Numbers
 from .world import World
 
@@ -179,15 +180,25 @@ def test_the_critical_path_begins_where_the_worker_waited_for_setup() -> None:
     report = make_report([0.1, 0.1], workers=1, setup_s=0.1)
     first, second = report.recorded.runs
     late = second.ended_at + 10
-    runs = [first, type(second)(**{**_fields(second), "started_at": late, "ended_at": late + 1, "ready_at": late})]
-    setup = type(first)(step="setup", worker="host:s", started_at=LAUNCHED_AT, ended_at=late + 0.5)
-    report = make_report([0.1, 0.1], runs=runs, setup=setup)
+    assert (setup := report.recorded.setup) is not None
+    report = make_report(
+        [0.1, 0.1],
+        runs=[first, replace(second, started_at=late, ended_at=late + 1, ready_at=late)],
+        setup=replace(setup, ended_at=late + 0.5),
+        join=replace(setup, step="join", started_at=late + 2, ended_at=late + 3),
+    )
     assert [segment.name for segment in report.critical_path][:2] == ["setup", "chunk 1"]
     assert report.critical_path[0].ended_at == late
 
 
-def _fields(run: object) -> dict[str, object]:
-    return {name: getattr(run, name) for name in type(run).__dataclass_fields__}  # type: ignore[attr-defined]
+def test_the_critical_path_of_a_failed_job_ends_with_it() -> None:
+    """Runs that go on after the outcome are no part of the path."""
+    report = make_report([0.1] * 10, workers=1)
+    join = report.recorded.join
+    assert join is not None
+    early = make_report([0.1] * 10, workers=1, join=replace(join, started_at=join.started_at - 0.3))
+    assert [segment.name for segment in early.critical_path][-3:] == ["7 chunks", "queue of join", "join"]
+    assert sum(segment.took_s for segment in early.critical_path) == pytest.approx(early.wall_s)
 
 
 def test_stragglers_are_listed_by_their_time() -> None:
