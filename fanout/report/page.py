@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from html import escape
@@ -75,8 +76,13 @@ def _show_head(report: Report) -> str:
 def _show_advice(report: Report) -> str:
     if not report.advice:
         return "<h2>Advice</h2><p>The figures give no reason for a change.</p>"
-    entries = "".join(f"<li><b>{escape(one.figure)}.</b> {escape(one.remedy)}</li>" for one in report.advice)
+    entries = "".join(f"<li><b>{escape(one.figure)}.</b> {_mark_code(one.remedy)}</li>" for one in report.advice)
     return f'<h2>Advice</h2><ol class="advice">{entries}</ol>'
+
+
+def _mark_code(text: str) -> str:
+    """Return a text as HTML, with what is between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _show_timelines(report: Report, charts: Charts) -> str:

@@ -180,7 +180,8 @@ def test_the_critical_path_begins_where_the_worker_waited_for_setup() -> None:
     report = make_report([0.1, 0.1], workers=1, setup_s=0.1)
     first, second = report.recorded.runs
     late = second.ended_at + 10
-    assert (setup := report.recorded.setup) is not None
+    setup = report.recorded.setup
+    assert setup is not None
     report = make_report(
         [0.1, 0.1],
         runs=[first, replace(second, started_at=late, ended_at=late + 1, ready_at=late)],
