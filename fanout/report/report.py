@@ -121,6 +121,12 @@ class Report:
         return sum(run.stored_s or 0.0 for run in self.runs)
 
     @cached_property
+    def waited_s(self) -> float | None:
+        """Median of the seconds that items lay in the store before their run began; None if no run knows them."""
+        waited = [run.waited_s for run in self.runs if run.waited_s is not None]
+        return median(waited) if waited else None
+
+    @cached_property
     def lanes(self) -> Mapping[str, Sequence[Run]]:
         """Lane -> its runs of process and combine in the latest generation, by start.
 

@@ -36,6 +36,8 @@ def describe_facts(report: Report) -> list[tuple[str, str]]:
                 f"{format_duration(max(span.took_s for span in report.spans))}",
             ),
         ]
+    if report.waited_s is not None:
+        facts.append(("waiting", f"median {format_duration(report.waited_s)} from the store to a worker"))
     peak = max((worker.peak_bytes for worker in report.workers), default=0)
     facts.append(("memory", f"at most {format_bytes(peak)} in a process"))
     facts.append(("store", f"{format_bytes(recorded.stored_bytes)} in {recorded.objects:,} objects"))
@@ -76,6 +78,7 @@ def describe_fields(report: Report) -> dict[str, Any]:
         "efficiency": report.efficiency,
         "tail_s": report.tail_s,
         "median_s": report.median_s,
+        "waited_s": report.waited_s,
         "lanes": len(report.lanes),
         "objects": recorded.objects,
         "stored_bytes": recorded.stored_bytes,

@@ -20,7 +20,7 @@ from fanout.report.runs import split_into_lanes
 from fanout.report.timeline import EXACT_BARS, MOST_ROWS, make_timeline
 from tests.tasks import FailingTask
 
-from .reports import FETCH_S, STORE_S, make_report
+from .reports import FETCH_S, QUEUE_S, STORE_S, make_report
 from .tasks import Numbers
 from .world import World
 
@@ -164,6 +164,8 @@ def test_the_efficiency_is_that_of_the_ideal() -> None:
     assert report.process_s == pytest.approx(2 * (1 + FETCH_S) + STORE_S)
     assert report.efficiency == pytest.approx(2.0 / report.wall_s)
     assert report.tail_s == 0.0
+    # The first of each worker's two chunks has waited for the queue alone.
+    assert report.waited_s == pytest.approx(QUEUE_S + (1 + FETCH_S + STORE_S) / 2, abs=1e-6)
 
 
 def test_the_critical_path_has_no_gap() -> None:
