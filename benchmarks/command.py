@@ -42,6 +42,7 @@ _OUT = click.Path(file_okay=False, path_type=Path)
 _OPTIONS: dict[str, list[Callable[..., Any]]] = {
     "memory": [_SIZES, click.option("--chunks", callback=_CHUNKS, help="Numbers of chunks at 10 MB, such as 8,32.")],
     "scale": [_SIZES, click.option("--chunks", type=click.IntRange(1), help="For each GB; 256 if not given.")],
+    "sources": [_SIZES],
     "job": [click.option("--profile", is_flag=True, help="Record where the time goes as well.")],
 }
 """Options that one command has alone."""

@@ -18,6 +18,9 @@ SIZES_CHUNKS = 32
 CHUNKS_SIZE = 10 * MB
 """Size of the input of the numbers of chunks of `memory`."""
 SCALE_SIZES = (100 * MB, 1000 * MB, 10_000 * MB)
+SOURCE_SIZES = (100 * MB, 1000 * MB)
+IN_MEMORY_BYTES = 2000 * MB
+"""Size of a text up to which the store has its objects in memory."""
 MILLIONS = (10_000, 100_000, 1_000_000)
 """Numbers of chunks of `million`."""
 SCALE_DOCUMENTS = 4
@@ -171,6 +174,26 @@ def compare_scales(*, quick: bool, sizes: Sequence[int] = SCALE_SIZES, chunks: i
     return replace(made, repeat=1, timeout_s=3600.0, on_disk=True)
 
 
+def compare_sources(*, quick: bool, sizes: Sequence[int] = SOURCE_SIZES) -> Comparison:
+    """Count the words of text that lies in the bucket, with two processes: fanout, Dask, Ray Data, Lithops, obstore."""
+    names = ("raw-lines", "lines", "dask-bag", "dask-frame", "ray-data", "lithops-text")
+    chosen = sorted(sizes)[: 1 if quick else None]
+    cases = [(name, Workload("text", size_bytes=size)) for size in chosen for name in names]
+    tables = (
+        ("Time", [figures.SECONDS, figures.THROUGHPUT, figures.FIRST_CHUNK]),
+        ("Peak memory of a single process", [figures.LARGEST_SETUP, figures.LARGEST_WORKER]),
+        ("In the store and the broker", [figures.SETUP_BYTES, figures.REQUESTS, figures.DOWNLOADED, figures.PUBLISHED]),
+    )
+    made = _weigh("sources", cases, tables, ("setup",))
+    return replace(
+        made,
+        warm_up=None,
+        repeat=1 if quick else 3,
+        timeout_s=3600.0,
+        on_disk=max(chosen) > IN_MEMORY_BYTES,
+    )
+
+
 def compare_millions(*, quick: bool) -> Comparison:
     """Run up to a million empty chunks end to end: time, memory of each step, requests and their price."""
     cases = [("fanout", Workload("empty", chunks=number)) for number in MILLIONS[: 1 if quick else None]]
@@ -192,6 +215,7 @@ COMPARISONS: dict[str, Callable[..., Comparison]] = {
     "shape": compare_shapes,
     "tiny": compare_tiny_items,
     "tail": compare_tails,
+    "sources": compare_sources,
     "million": compare_millions,
 }
 """By the name of the command."""

@@ -180,9 +180,22 @@ CHUNK_BYTES = Figure(
     "{:,.0f}".format,
 )
 MESSAGES = Figure("messages", lambda run: [run.traffic.published if run.traffic else None], "{:,.0f}".format)
+_WORKERS = ("process-1", "process-2")
 _ROLES = {"caller": ["caller"], "setup": ["setup"], "process": ["process-1", "process-2"], "join": ["join"]}
 PEAKS = {name: _memory(name, "peak_bytes", *roles) for name, roles in _ROLES.items()}
 LARGEST = [_memory(name, "process_bytes", *roles) for name, roles in _ROLES.items()]
+LARGEST_SETUP = replace(LARGEST[1], heading="setup")
+LARGEST_WORKER = Figure(
+    "largest worker",
+    lambda run: (
+        [max((one.process_bytes for role, one in run.memory.items() if role in _WORKERS), default=None)]
+        if len(run.memory) > 1
+        else [one.process_bytes for one in run.memory.values()]
+    ),
+    show_size,
+)
+FIRST_CHUNK = Figure("first part after, s", lambda run: [run.noted.get("first_chunk_s")], "{:,.2f}".format)
+SETUP_BYTES = _size("setup wrote", lambda run: run.noted.get("setup_bytes"))
 RESULTS_PEAK = _memory("Redis", "peak_bytes", "results")
 CPU = [_cpu(role) for role in ("caller", "workers", "store", "broker", "results")]
 REQUESTS = Figure("S3 requests", lambda run: [run.requests.total if run.requests else None], "{:,.0f}".format)

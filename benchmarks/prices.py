@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.report.prices import Prices
+from fanout.prices import Prices
 
 DOLLARS_A_WRITE = Prices().per_put
 """PUT and LIST. A DELETE costs nothing."""

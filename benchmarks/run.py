@@ -46,6 +46,7 @@ class Run:
         memory: By role: `caller`, `setup`, `process-1`, `process-2`, `join`, `broker`, `results`.
         traffic: What RabbitMQ counted; None if it was not asked.
         requests: What the S3 gateway counted of a run; None if it was not asked.
+        noted: Further figures that the contender measured itself, by name: see `contenders.Measured`.
         recorded: Whether the stages were recorded, which takes time itself.
         stages: Where the time of a run went.
         context: What it was measured on.
@@ -64,6 +65,7 @@ class Run:
     memory: dict[str, Footprint] = field(default_factory=dict)
     traffic: Traffic | None = None
     requests: Requests | None = None
+    noted: dict[str, float] = field(default_factory=dict)
     recorded: bool = False
     stages: dict[str, Stage] = field(default_factory=dict)
     context: Context | None = None
@@ -74,6 +76,8 @@ class Run:
         if not self.workload.threads:
             # As in lines that are older than this number.
             del body["workload"]["threads"]
+        if not self.noted:
+            del body["noted"]
         return json.dumps({"format": FORMAT, **body})
 
     @classmethod

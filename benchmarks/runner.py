@@ -10,7 +10,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from .contenders import CONTENDERS, Prepare
+from .contenders import CONTENDERS, Measured, Prepare
 
 
 def main(contender: str, timeout_s: float, pipe: Connection) -> None:
@@ -35,7 +35,9 @@ def _serve(prepare: Prepare, timeout_s: float, pipe: Connection) -> None:
             values.append(job(timeout_s))
             walls_s.append(time.perf_counter() - started)
             spans.append((began_at, began_at + walls_s[-1]))
-        pipe.send((walls_s, values, spans))
+        noted = values[-1].find() if isinstance(values[-1], Measured) else {}
+        answers = [value.answer if isinstance(value, Measured) else value for value in values]
+        pipe.send((walls_s, answers, spans, noted))
 
 
 if __name__ == "__main__":

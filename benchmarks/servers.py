@@ -6,10 +6,10 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import CeleryWorker, CephGateway, RabbitMQ, Redis
@@ -17,6 +17,8 @@ from storage import create_bucket, open_store
 
 from .contenders import PROCESSES, QUEUES, Contender
 from .counters import CEPH_ARGS
+from .text import INPUTS, remove_text, upload_text
+from .workloads import Workload
 
 _BROKER_SETTINGS = {
     # RabbitMQ stops all publishers at 40 % of the machine's memory and writes queues to disk from half of that on. A
@@ -68,6 +70,8 @@ class Site:
     broker_url: str | None = None
     gateway: CephGateway | None = None
     gateway_conf: Path | None = None
+    texts: dict[int, str] = field(default_factory=dict)
+    """Size of each text that was uploaded -> its URL."""
 
     @classmethod
     @contextmanager
@@ -87,7 +91,9 @@ class Site:
         """
         with ThreadPoolExecutor(4) as reaper, ExitStack() as stack:
             if store_url is not None:
-                yield cls(directory, store_url.rstrip("/"), reaper, broker_url)
+                site = cls(directory, store_url.rstrip("/"), reaper, broker_url)
+                stack.callback(site.remove_texts)
+                yield site
                 return
             stack.callback(_restore_variables, dict(os.environ))
             os.environ["CEPH_ARGS"] = CEPH_ARGS
@@ -96,6 +102,23 @@ class Site:
             url = "s3://fanout-bench/cases"
             create_bucket(url)
             yield cls(directory, url, reaper, broker_url, gateway, next((directory / "ceph").glob("*/ceph.conf")))
+
+    def provide_texts(self, workloads: Sequence[Workload]) -> dict[str, str]:
+        """Upload the texts of workloads and of their warm-up, each once; return the variables of who reads them."""
+        wanted = [one for workload in workloads if workload.work == "text" for one in (workload, workload.tiny)]
+        if not wanted:
+            return {}
+        root = f"{self.store_url.partition('?')[0]}-texts"
+        for workload in wanted:
+            if workload.size_bytes not in self.texts:
+                url = self.texts[workload.size_bytes] = f"{root}/{workload.size_bytes}/"
+                upload_text(url, workload.size_bytes)
+        return {INPUTS: root, "FANOUT_SOURCE_ROOTS": root}
+
+    def remove_texts(self) -> None:
+        """Delete the texts that were uploaded."""
+        for url in self.texts.values():
+            remove_text(url)
 
     @contextmanager
     def make_place(self, name: str, contender: Contender) -> Iterator[str]:

@@ -95,7 +95,7 @@ def run_session(
     directory = site.directory / label
     with ExitStack() as stack:
         url = stack.enter_context(site.make_place(label, contender))
-        environment = {"FANOUT_STORE": url, CONTENDER: name}
+        environment = {"FANOUT_STORE": url, CONTENDER: name, **site.provide_texts(workloads)}
         if comparison.watched:
             environment[QUEUES] = "1"
         if recorded:
@@ -163,7 +163,9 @@ class _Session:
             traffic, requests = self._count(is_first)
             sampler = self.sampler = None if is_warm_up else self._start_sampler()
             cpu_before_s = self._cpu()
-            walls_s, answers, spans = self.caller.ask(times, self.comparison.timeout_s * times + GRACE_S, self._check)
+            walls_s, answers, spans, noted = self.caller.ask(
+                times, self.comparison.timeout_s * times + GRACE_S, self._check
+            )
             # What is written after the answer, such as the note that it was delivered, is part of the job.
             time.sleep(_SETTLE_S)
             cpu_s = {role: round((after_s - cpu_before_s[role]) / times, 4) for role, after_s in self._cpu().items()}
@@ -181,6 +183,7 @@ class _Session:
             right=all(map(workload.accepts, answers)),
             cpu_s=cpu_s,
             memory=memory,
+            noted=noted,
             traffic=traffic_after - traffic if traffic and traffic_after else None,
             requests=requests_after.since(requests, runs=times) if requests and requests_after else None,
             stages=stages.share_time(stages.read_spans(self.spans), spans) if run.recorded else {},
@@ -195,9 +198,9 @@ class _Session:
         return traffic, Requests.of(conf) if conf is not None and self.contender.store == "s3" else None
 
     def _start_sampler(self) -> Sampler | None:
-        if not self.comparison.watched or self.cluster is None:
+        if not self.comparison.watched:
             return None
-        pids = self.cluster.pids
+        pids = self.cluster.pids if self.cluster is not None else {}
 
         def stop(name: str, size: int) -> None:
             self.grown_to = size

@@ -15,8 +15,12 @@ from .figures import NOTHING, Case, Figure, Spread, compare_medians, group_runs,
 from .run import Run
 from .stages import STAGES
 
-LIMITS = {"packs": "raw-obstore", "packs-boto3": "raw-boto3"}
-"""Contenders of `store` -> the client alone that each is measured against."""
+LIMITS = {
+    "packs": "raw-obstore",
+    "packs-boto3": "raw-boto3",
+    **dict.fromkeys(("lines", "dask-bag", "dask-frame", "ray-data", "lithops-text"), "raw-lines"),
+}
+"""Contenders of `store` and `sources` -> the client alone that each is measured against."""
 
 
 def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:
@@ -64,7 +68,7 @@ def _table_of_ratios(cases: Sequence[Case], runs: Sequence[Run]) -> Table:
         for contender, limit in LIMITS.items():
             ratio = compare_medians(runs, limit, [contender], workload)
             if ratio is not None:
-                label = f"{CONTENDERS[contender].label}, {workload.work}"
+                label = f"{CONTENDERS[contender].label}, {name_workload(workload)}"
                 table.add_row(label, CONTENDERS[limit].label, show_spread(ratio, lambda value: f"{100 * value:.0f}"))
     return table
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from .text import count_lines, count_text, text_lines
+
 DOCUMENT_BYTES = 10_000
 BLOCKS = 16
 """Documents that differ; a text repeats them."""
@@ -89,8 +91,13 @@ class Work:
 
 def cut(whole: Sequence[Any], chunks: int) -> list[list[Any]]:
     """Return consecutive items in `chunks` parts that differ in length by at most one."""
-    bounds = [len(whole) * index // chunks for index in range(chunks + 1)]
-    return [list(whole[start:end]) for start, end in pairwise(bounds)]
+    return list(iterate_parts(whole, chunks))
+
+
+def iterate_parts(whole: Sequence[Any], chunks: int) -> Iterator[list[Any]]:
+    """Yield the parts of `cut` one by one."""
+    bounds = (len(whole) * index // chunks for index in range(chunks + 1))
+    return (list(whole[start:end]) for start, end in pairwise(bounds))
 
 
 def documents(size_bytes: int, document_bytes: int = DOCUMENT_BYTES) -> Iterator[str]:
@@ -212,6 +219,13 @@ WORKS = {
         total=sum_words,
         expected=lambda workload: fingerprint(serial_count(workload)),
         tiny=Workload("words", chunks=16, size_bytes=160_000),
+    ),
+    "text": Work(
+        whole=lambda workload: text_lines(workload.size_bytes),
+        step=count_lines,
+        total=sum_words,
+        expected=lambda workload: fingerprint(count_text(workload.size_bytes)),
+        tiny=Workload("text", chunks=4, size_bytes=4_000_000),
     ),
     "digits": Work(
         whole=lambda workload: [f"{index:020d}" for index in range(workload.items)],

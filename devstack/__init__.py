@@ -7,6 +7,7 @@ program raises `ServerUnavailable`, which says how to install it.
 
 from __future__ import annotations
 
+from .azurite import Azurite
 from .ceph import CephGateway
 from .errors import ServerFailed, ServerUnavailable, StackError
 from .filesystem_broker import FilesystemBroker, Traffic
@@ -20,6 +21,7 @@ from .server import Server
 from .worker import CeleryWorker
 
 __all__ = [
+    "Azurite",
     "CeleryWorker",
     "CephGateway",
     "FilesystemBroker",

@@ -24,7 +24,7 @@ from celery import Celery, chain
 
 import fanout
 
-from . import edit_design, sum_numbers, tpch, word_count  # noqa: F401 - tpch is run by its own command
+from . import digests, edit_design, sum_numbers, tpch, word_count  # noqa: F401 - two have commands of their own
 from .simulated_edits import simulate
 
 # Celery reads the first two variables itself, fanout reads the third.

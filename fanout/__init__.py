@@ -23,6 +23,7 @@ if not hasattr(storage, "ObjectStore") or not hasattr(storage, "PackWriter"):
 
 from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
+from .current_step import CurrentStep, current
 from .declaration.value_types import register_type
 from .errors import (
     BrokerUnavailable,
@@ -48,10 +49,15 @@ from .errors import (
     UnwritableRow,
 )
 from .job import Job
+from .logs import StepFilter
+from .loose_functions import fork_join
+from .memory import MemoryLimitExceeded
+from .plan import Plan
+from .prices import Prices
 from .progress import JobState, Progress
 from .records.failure import FailedItem
 from .results import Results
-from .task import ForkJoinTask, fork_join
+from .task import ForkJoinTask
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,6 +69,7 @@ __all__ = [
     "BrokerUnavailable",
     "Config",
     "ConfigError",
+    "CurrentStep",
     "DeclarationError",
     "FailedItem",
     "FanoutError",
@@ -77,9 +84,12 @@ __all__ = [
     "JobNotFound",
     "JobState",
     "JobTimeout",
+    "MemoryLimitExceeded",
     "NotAllowed",
     "NotInStep",
     "Options",
+    "Plan",
+    "Prices",
     "Progress",
     "Results",
     "RetryRefused",
@@ -87,10 +97,12 @@ __all__ = [
     "SourceChanged",
     "SourceDamaged",
     "SourceMissing",
+    "StepFilter",
     "UnknownTask",
     "UnwritableRow",
     "attach",
     "connect",
+    "current",
     "fork_join",
     "register_type",
     "resolve",

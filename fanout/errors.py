@@ -22,6 +22,8 @@
     └── JobFailed          (RuntimeError)     the job ended without a value
         └── JobCancelled                      the job was cancelled
 
+`MemoryLimitExceeded` (ValueError) is in `memory.py`.
+
 All of them survive pickling, and Celery's JSON form of an exception: their state is in `args`.
 """
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from .logs import fields_of
 from .runtime import CachedJob, Runtime
 
 _LOG = logging.getLogger(__name__)
@@ -67,4 +68,5 @@ class NoWorkerHint:
             intent.task,
             self._after_s,
             self._runtime.store.url,
+            extra=fields_of(self._job.id),
         )

@@ -8,13 +8,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
+from .prices import Prices
 from .progress import JobState, Progress
 from .records.batch import Landed
 from .records.failure import FailedItem, Failure
 from .records.keys import check_id
 from .records.ledger import Ledger
 from .records.models import OutcomeStatus
-from .report import READ_BYTES, OnProgress, Prices, Report, read_records
+from .report import READ_BYTES, OnProgress, Report, read_records
 from .runtime import Runtime
 from .stages import conclude
 from .waiting.aio import run_steps_async
@@ -278,6 +279,8 @@ class Job(Generic[R]):
 
     def remove(self) -> int:
         """Delete everything the store holds of this job, and return the number of deleted objects.
+
+        What the job has staged in its sinks goes too, where the `sink_roots` of this process allow it.
 
         Only for a job that has ended: workers of a running job would write objects that only a sweep removes.
         """

@@ -37,6 +37,7 @@ class Progress:
             None if it is not known.
         left_s: Seconds until all chunks are done at that rate; None if it is not known.
         is_partial: Whether a caller that watches the job has not listed all results yet, so that more may be done.
+        note: What a step at work says by `fanout.current().heartbeat`, after its name; empty for nothing.
     """
 
     state: JobState
@@ -47,6 +48,7 @@ class Progress:
     items_per_s: float | None = None
     left_s: float | None = None
     is_partial: bool = False
+    note: str = ""
 
     @property
     def fraction(self) -> float | None:
@@ -77,7 +79,7 @@ class Progress:
             parts.append(f"{format_rate(self.items_per_s)} items/s")
         if self.left_s is not None:
             parts.append(f"{format_seconds(self.left_s)} left")
-        return ", ".join(parts)
+        return ", ".join(parts) + (f" ({self.note})" if self.note else "")
 
     def _repr_html_(self) -> str:
         """Return a bar and the line of `str` for a notebook."""

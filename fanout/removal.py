@@ -13,9 +13,12 @@ from collections.abc import Iterable, Iterator
 from storage import ObjectInfo, ObjectNotFound, ObjectStore, is_encoded
 
 from .errors import JobNotFound
+from .external.access import Access
 from .records.keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of
 from .records.ledger import job_ids, read_intent
 from .records.models import Intent
+from .records.parameters import Parameters
+from .sinks.discard import discard, find_sinks
 
 _NAMES = re.compile(
     r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined)/.+|generations/\d+/start"
@@ -27,15 +30,21 @@ HEADER_BYTES = 32
 """Bytes that are read of an object, enough to tell whether fanout encoded it."""
 
 
-def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) -> int:
+SINK_BYTES = 64 * 1024
+"""Size of a parameter up to which it is searched for sinks."""
+
+
+def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *, access: Access | None = None) -> int:
     """Delete all objects of a job, its outcome last, so that a half-removed job never looks unfinished.
 
-    One request for the intent, one per 1,000 objects to list them, and as many to delete them, at least four.
+    One request for the intent, one per 1,000 objects to list them, and as many to delete them, at least four. With
+    `access` also one per stored parameter, and those of `discard` for each sink.
 
     Args:
         store: The store.
         job_id: The job.
         launch_id: The launch to remove; None for the one that counts now.
+        access: The access of this process, to remove what the job has staged in its sinks; None to leave it.
 
     Returns:
         The number of objects deleted; 0 if there is no such job, or its id has been used again.
@@ -49,6 +58,8 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) ->
         return 0
     if launch_id not in (None, intent.launch_id):
         return 0
+    if access is not None:
+        discard_staged(store, job_id, intent, access)
     keys = JobKeys(job_id, intent.launch_id)
     last = {keys.intent, keys.outcome}
     doomed = [info.key for info in store.list(keys.prefix) if _is_named_like_ours(info.key)]
@@ -59,6 +70,23 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None) ->
     store.delete([keys.intent])
     store.delete([keys.outcome])
     return len(doomed) + 1
+
+
+def discard_staged(store: ObjectStore, job_id: str, intent: Intent, access: Access) -> int:
+    """Remove what a job has staged in the sinks among its parameters, and not committed. Logs what it can't remove.
+
+    Sinks in parameters of over `SINK_BYTES` and in items are not found. The requests are those of `remove_job`.
+
+    Returns:
+        The number of staged objects removed.
+    """
+    parameters = Parameters(intent.inline, intent.references)
+    sinks = {
+        (sink.url, sink.endpoint): sink
+        for value in parameters.small_values(store, max_bytes=SINK_BYTES)
+        for sink in find_sinks(value)
+    }
+    return sum(discard(sink, access, job_id=job_id, launch_id=intent.launch_id) for sink in sinks.values())
 
 
 def remove_leftovers(store: ObjectStore, objects: Iterable[ObjectInfo]) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from .background.ahead import call_ahead
 from .records.failure import FailedItem
 
 T = TypeVar("T")
@@ -115,16 +114,4 @@ def read_ahead(reads: Sequence[Callable[[], T]]) -> Iterator[T]:
         for read in reads:
             yield read()
         return
-    # no limit: each read ends with the limits of the store
-    with ThreadPoolExecutor(min(WINDOW, len(reads)), thread_name_prefix="fanout-results") as pool:
-        ahead: deque[Future[T]] = deque()
-        try:
-            for read in reads:
-                ahead.append(pool.submit(read))
-                if len(ahead) >= WINDOW:
-                    yield ahead.popleft().result()  # no limit: each read ends with those of the store
-            while ahead:
-                yield ahead.popleft().result()  # no limit: each read ends with those of the store
-        finally:
-            for future in ahead:
-                future.cancel()
+    yield from call_ahead(reads, threads=min(WINDOW, len(reads)), ahead=WINDOW, name="fanout-results")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from heapq import merge
 from typing import Any
 
 from storage import ObjectNotFound
 
 from .config.settings import Options
 from .errors import ConfigError, JobNotFound, RetryRefused
-from .records.keys import SHARD_WIDTH, new_token, parameter_key
+from .records.keys import new_token, parameter_key
 from .records.models import Generation, Manifest
 from .runtime import CachedJob, Runtime
 from .stages import send_missing
 from .stages.barrier import completion_of
+from .stages.resend import by_shard
 
 CHANGEABLE = ("max_attempts", "tolerate", "min_success", "deadline_s")
 """Options that a retry may change. The others concern the chunks, which exist already."""
@@ -107,7 +109,7 @@ def _check_packs(job: CachedJob, manifest: Manifest) -> None:
     # A chunk with failed items in the ended generation runs again in the next one.
     ledger = job.ledger
     completion = completion_of(ledger, manifest, combines=job.intent.combines)
-    chunks = [*completion.missing, *completion.landed.failed]
+    chunks = merge(completion.missing, completion.landed.failed)
     stored = {info.key for info in ledger.store.list(ledger.keys.packs(manifest.setup_id))}
     for key in _packs(job, manifest, chunks):
         if key not in stored:
@@ -115,13 +117,12 @@ def _check_packs(job: CachedJob, manifest: Manifest) -> None:
 
 
 def _packs(job: CachedJob, manifest: Manifest, chunks: Iterable[int]) -> Iterable[str]:
-    """Yield the keys of the packs that hold these chunks.
+    """Yield the keys of the packs that hold these chunks, which ascend. Holds one index shard.
 
     Raises:
         RetryRefused: An index shard is gone.
     """
-    wanted = set(chunks)
-    for shard in sorted({chunk // SHARD_WIDTH for chunk in wanted}):
+    for shard, wanted in by_shard(chunks):
         key = job.ledger.keys.index(manifest.setup_id, shard)
         try:
             record = job.ledger.shard(manifest, shard)

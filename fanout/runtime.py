@@ -7,23 +7,31 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 from storage import CountingStore, ObjectStore, PackReader, ReferenceSource, Slice, decode
 
 from .abc import CompletionListener, Dispatcher, PollingOnly
 from .background.debouncer import Debouncer
+from .background.early_requests import EarlyRequests
 from .background.timers import Timers
 from .clock import StoreClock
 from .config.settings import Config, Options
 from .declaration.definition import TASKS, Declaration, Registry
 from .errors import JobNotFound, is_transient
 from .external.access import Access
+from .records.chunk_ref import ChunkRef
+from .records.keys import JobKeys
 from .records.ledger import Ledger, read_intent, write_intent
 from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
 from .records.run_stats import RunStats, StoreUsage
 from .removal import remove_job
+from .telemetry import Telemetry, load_telemetry
+
+T = TypeVar("T")
 
 CACHED_JOBS = 8
 """Most jobs that a process caches, each with its intent and parameters."""
@@ -115,6 +123,10 @@ class CachedJob:
         """
         return self._tasks.find(self.intent.task)
 
+    def use(self, packs: PackReader) -> None:
+        """Read items with a reader that may have a read under way."""
+        self._packs = packs
+
     def parameter_values(self, names: Sequence[str], *, sources: list[ReferenceSource] | None = None) -> dict[str, Any]:
         """Return the values of those of `names` that the job has. Fetches each at most once.
 
@@ -177,10 +189,10 @@ class CachedJob:
             return self.manifest()
         return self._manifest
 
-    def manifest(self) -> Manifest | None:
-        """Return the manifest if it exists. One request per call until it does."""
+    def manifest(self, read: Callable[[Ledger], Manifest | None] = lambda ledger: ledger.manifest()) -> Manifest | None:
+        """Return the manifest if it exists. One request per call until it does, made by `read`."""
         if self._manifest is None:
-            self._manifest = self.ledger.manifest()
+            self._manifest = read(self.ledger)
         return self._manifest
 
     def write_manifest(self, manifest: Manifest) -> Manifest:
@@ -192,10 +204,19 @@ class CachedJob:
         """Return whether the job had an outcome at the last check. At most one request per second."""
         now = time.monotonic()
         if not self.cached_ended and now - self._ended_checked_at >= ENDED_CHECK_S:
-            self.cached_ended = self.ledger.has_outcome()
             # After the request, so that the next call repeats one that failed.
-            self._ended_checked_at = now
+            self.remember_ended(self.ledger.has_outcome(), asked_at=now)
         return self.cached_ended
+
+    def remember_ended(self, ended: bool, *, asked_at: float) -> None:
+        """Remember the answer to a request whether the job has an outcome, so that `has_ended` need not repeat it.
+
+        Args:
+            ended: The answer.
+            asked_at: Monotonic time at which the request began.
+        """
+        self.cached_ended = self.cached_ended or ended
+        self._ended_checked_at = max(self._ended_checked_at, asked_at)
 
 
 class Runtime:
@@ -214,6 +235,7 @@ class Runtime:
         debouncer: Runs deferred work when this process is idle. Without it, work is not deferred.
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
         access: The access of steps to external objects; if not given, that of a worker with these settings.
+        telemetry: The observer of stages; if not given, that of this process.
     """
 
     def __init__(
@@ -230,6 +252,7 @@ class Runtime:
         debouncer: Debouncer | None = None,
         check_wait: Callable[[str], None] | None = None,
         access: Access | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.store = store
         self.config = config
@@ -242,9 +265,13 @@ class Runtime:
         self.debouncer = debouncer
         self.check_wait = check_wait or (lambda job_id: None)
         self.access = access if access is not None else Access.of_worker(config)
+        self.telemetry = telemetry if telemetry is not None else load_telemetry()
         self.timers = Timers()
+        self._early = EarlyRequests()
         self._clock = StoreClock(store)
         self._jobs: OrderedDict[tuple[str, str, int], CachedJob] = OrderedDict()
+        self._early_counts: dict[tuple[str, str, int], CountingStore] = {}
+        """Counts of requests for jobs that `job` has not returned yet; it takes them over."""
         self._lock = threading.Lock()
 
     def is_interruption(self, error: BaseException) -> bool:
@@ -278,20 +305,63 @@ class Runtime:
                 if cached is not None and time.monotonic() - cached.verified_at < REMOVAL_CHECK_S:
                     self._jobs.move_to_end(key)
                     return cached
-        counting = CountingStore(self.store)
+        counting = self._early_counts.pop((job_id, launch_id or "", generation), None) or CountingStore(self.store)
         intent = read_intent(counting, job_id)
         if launch_id not in (None, intent.launch_id):
             raise JobNotFound(job_id, self.store.url)
         return self.open(job_id, intent, generation, counting=counting)
 
+    def cached(self, job_id: str, launch_id: str | None, generation: int = 0) -> CachedJob | None:
+        """Return the job if it is cached, though it may have been removed. No request."""
+        return self._jobs.get((job_id, launch_id or "", generation))
+
+    def begin(
+        self, read: Callable[[Ledger], T], job_id: str, launch_id: str | None, generation: int, *, early: bool = True
+    ) -> Callable[[Ledger], T]:
+        """Begin to read one of a job's records before `job` has returned the job; see `EarlyRequests`.
+
+        Args:
+            read: Makes the request.
+            job_id: The job.
+            launch_id: The launch; None for the one that counts now.
+            generation: The generation.
+            early: Whether the answer will be needed in any case.
+
+        Returns:
+            A function that returns the answer. It is `read` itself, which has not begun, if the answer may not be
+            needed, if the launch is not known, or if the store is local: there a thread costs more than the request.
+        """
+        if not early or launch_id is None or self.store.is_local:
+            return read
+        counting = self._counting_for(job_id, launch_id, generation)
+        answer = self._early.begin(partial(read, Ledger(counting, job_id, launch_id, generation)))
+        return lambda ledger: answer()
+
+    def begin_slice(self, ref: ChunkRef) -> PackReader:
+        """Return a reader that has begun to read the slice of some chunks, unless it is large or the store is local."""
+        packs = PackReader(self._counting_for(ref.job_id, ref.launch_id, ref.generation))
+        if not self.store.is_local:
+            keys = JobKeys(ref.job_id, ref.launch_id)
+            packs.begin(keys.pack(ref.setup_id, ref.location.slice_.pack), ref.location.slice_, self._early.begin)
+        return packs
+
+    def _counting_for(self, job_id: str, launch_id: str, generation: int) -> ObjectStore:
+        """Return the store that counts this process's requests for a job, also before the job is cached."""
+        key = (job_id, launch_id, generation)
+        cached = self._jobs.get(key)
+        if cached is not None:
+            return cached.ledger.store
+        return self._early_counts.setdefault(key, CountingStore(self.store))
+
     def launch(self, job_id: str, intent: Intent) -> CachedJob:
         """Write a job's intent, and return the launch that counts, cached. One request."""
         counting = CountingStore(self.store)
-        return self.open(job_id, write_intent(counting, job_id, intent), counting=counting)
+        traced = replace(intent, trace=self.telemetry.current_trace(job_id))
+        return self.open(job_id, write_intent(counting, job_id, traced), counting=counting)
 
     def remove(self, job_id: str, launch_id: str | None = None) -> int:
-        """Delete a job from the store and the engine; see `removal.remove_job`."""
-        removed = remove_job(self.store, job_id, launch_id)
+        """Delete a job from store, sinks and engine; see `removal.remove_job`."""
+        removed = remove_job(self.store, job_id, launch_id, access=self.access)
         if removed:
             self._on_removed(job_id)
         return removed

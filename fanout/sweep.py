@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,8 +18,9 @@ from storage import CorruptObject, ObjectInfo, ObjectNotFound
 
 from . import removal
 from .errors import BrokerUnavailable, JobNotFound
+from .logs import fields_of
 from .records.failure import Failure
-from .records.keys import job_prefix, launch_of, new_token, split_generation
+from .records.keys import job_prefix, launch_of, new_token, process_step, split_generation
 from .records.ledger import job_ids, read_intent
 from .records.models import Intent, Manifest, Note, OutcomeStatus
 from .runtime import CachedJob, Runtime
@@ -63,7 +65,7 @@ class _LaunchListing:
     progress_at: float = 0.0
 
     @classmethod
-    def of(cls, objects: list[ObjectInfo]) -> _LaunchListing:
+    def of(cls, objects: Iterable[ObjectInfo]) -> _LaunchListing:
         """Read the listing of a launch: its latest generation, and the records that all generations share."""
         generations: dict[int, _LaunchListing] = {0: cls()}
         for info in objects:
@@ -109,23 +111,32 @@ class _StoredJob:
 
     @classmethod
     def of(cls, runtime: Runtime, job_id: str) -> _StoredJob:
-        """Read the intent and list the objects of a job id. One request, and one per 1,000 objects."""
-        launches: dict[str, list[ObjectInfo]] = {}
+        """Read the intent and list the objects of a job id. One request, and one per 1,000 objects.
+
+        Memory: one page of the listing, and about 300 bytes for each heartbeat and each leftover.
+        """
         # The intent first: else a launch that begins after the listing would count as removed.
         try:
             intent = read_intent(runtime.store, job_id)
         except JobNotFound:
             intent = None
         launched_at = 0.0
-        for info in runtime.store.list(job_prefix(job_id)):
-            launch_id, name = launch_of(info.key)
-            if launch_id:
-                launches.setdefault(launch_id, []).append(info)
-            elif name == "intent":
-                launched_at = info.modified.timestamp()
-        listing = _LaunchListing.of(launches.pop(intent.launch_id, []) if intent is not None else [])
+        leftovers: list[ObjectInfo] = []
+
+        def list_launch() -> Iterator[ObjectInfo]:
+            nonlocal launched_at
+            for info in runtime.store.list(job_prefix(job_id)):
+                launch_id, name = launch_of(info.key)
+                if intent is not None and launch_id == intent.launch_id:
+                    yield info
+                elif launch_id:
+                    leftovers.append(info)
+                elif name == "intent":
+                    launched_at = info.modified.timestamp()
+
+        listing = _LaunchListing.of(list_launch())
         listing.progress_at = max(listing.progress_at, launched_at)
-        return cls(job_id, intent, listing, [info for infos in launches.values() for info in infos])
+        return cls(job_id, intent, listing, leftovers)
 
 
 def sweep_job(runtime: Runtime, job_id: str) -> Move:
@@ -203,7 +214,9 @@ class _StalledJob:
         return Move.NONE
 
     def _move_chunks(self, manifest: Manifest, completion: Completion) -> Move:
-        idle = [chunk for chunk, step in completion.due.items() if not self._is_running(step)]
+        setup_id, combined = manifest.setup_id, completion.uncombined
+        steps = ((chunk, combined.get(chunk) or process_step(setup_id, chunk)) for chunk in completion.due)
+        idle = array("I", (chunk for chunk, step in steps if not self._is_running(step)))
         if not idle or not self._take_resend():
             return Move.NONE
         sent = send_again(self._runtime, self._job, manifest, idle)
@@ -242,7 +255,7 @@ def sweep(runtime: Runtime) -> Iterator[tuple[str, Move]]:
             yield job_id, Move.NONE
         except (CorruptObject, ObjectNotFound, ValueError) as error:
             unreadable = True
-            _LOG.warning("job %s: could not be swept: %s", job_id, error)
+            _LOG.warning("job %s: could not be swept: %s", job_id, error, extra=fields_of(job_id))
             yield job_id, Move.UNREADABLE
     if not unreadable:
         # Jobs share parameters by content, and a caller stores them before its intent. So only old ones are removed.
@@ -303,7 +316,7 @@ class BackgroundSweep:
             sweep_job(self._runtime, self._job_id)
         except BrokerUnavailable as error:
             # The job may still end. A later sweep sends the messages that this one could not.
-            _LOG.warning("job %s: could not be moved: %s", self._job_id, error)
+            _LOG.warning("job %s: could not be moved: %s", self._job_id, error, extra=fields_of(self._job_id))
         except Exception as error:
             self._error = error
         finally:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -18,6 +18,9 @@ from .engines import local
 from .engines.async_input import stream_async_input
 from .errors import DeclarationError
 from .job import Job, R
+from .plan import Assumptions, Plan, make_plan
+from .plan.plan import LIMIT_ITEMS, LIMIT_S
+from .prices import Prices
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -75,7 +78,7 @@ class ForkJoinTask(Generic[R]):
             named tuples, enums and Pydantic models. The task registers each, as `register_type` does.
         validator: A subclass of `cerberus.Validator` with rules, types or normalisation of its own.
         chunk_items, chunk_count, chunk_bytes, max_item_bytes, max_attempts, deadline_s, tolerate, min_success,
-            compression: See `Options`.
+            compression, memory_limit_bytes: See `Options`.
 
     Raises:
         DeclarationError: When the class is declared; names the class, the step and the argument.
@@ -94,6 +97,7 @@ class ForkJoinTask(Generic[R]):
     tolerate: ClassVar[int | float | None] = None
     min_success: ClassVar[int | float | None] = None
     compression: ClassVar[Compression] = "none"
+    memory_limit_bytes: ClassVar[int | None] = None
 
     declaration: ClassVar[Declaration]
 
@@ -143,24 +147,85 @@ class ForkJoinTask(Generic[R]):
         cls,
         values: Mapping[str, Any],
         *,
-        executor: local.ExecutorName = "inline",
+        executor: local.ExecutorName | Executor = "inline",
         workers: int | None = None,
+        store: str | None = None,
         **options: Any,
     ) -> R:
-        """Run the task in this process, without Celery and without a server, and return the join's value.
+        """Run the task without Celery and without a server, and return the join's value.
 
         Args:
             values: The input by name; an iterator or an open file is streamed.
-            executor: `inline` (for debugging), `threads` or `processes`.
+            executor: `inline` (for debugging), `threads`, `processes`, or any executor in the sense of
+                `concurrent.futures`, whose workers run the chunks.
             workers: Number of threads or processes; the machine's processors if not given.
+            store: URL of the store for the job's data, which must be one that the executor's workers reach. If not
+                given, memory or a temporary directory.
             **options: See `Options`.
 
         Raises:
             InvalidInput: The input does not fit the schema; nothing was run.
             JobFailed: A step raised, or an element of a stream does not fit; the exception is the `__cause__`.
+            FanoutError: The executor broke, or could not run a chunk.
         """
-        value: R = local.run(cls.declaration, values, executor=executor, workers=workers, options=options)
+        value: R = local.run(cls.declaration, values, executor=executor, workers=workers, store=store, options=options)
         return value
+
+    @classmethod
+    def plan(
+        cls,
+        values: Mapping[str, Any] | None = None,
+        *,
+        workers: int = 1,
+        item_s: float = 0.0,
+        items: int | None = None,
+        item_bytes: float | None = None,
+        result_bytes: int = 100,
+        limit_items: int = LIMIT_ITEMS,
+        limit_s: float = LIMIT_S,
+        assumptions: Assumptions | None = None,
+        prices: Prices | None = None,
+        **options: Any,
+    ) -> Plan:
+        """Return what a job over Celery will take, before anything is stored or sent.
+
+        Setup runs in this process, and its items are encoded, counted and forgotten. An iterator among the values is
+        used up by that. Without values, the plan is made of `items` and `item_bytes`. With values and one of these, the
+        plan takes what setup has shown for the other one.
+
+        Args:
+            values: The input by name.
+            workers: Number of worker processes that take the job's messages, and no others.
+            item_s: Seconds that process takes for an item.
+            items: Number of items.
+            item_bytes: Mean encoded size of an item.
+            result_bytes: Encoded size of the result of an item, of a combined value, and of join's value.
+            limit_items: Number of items after which setup is stopped; the plan then covers those that it has yielded.
+            limit_s: Seconds after which setup is stopped.
+            assumptions: The speed of store, broker and processes.
+            prices: The prices of requests; AWS's if not given.
+            **options: See `Options`.
+
+        Raises:
+            InvalidInput: The input does not fit the schema.
+            JobFailed: Setup raised; the exception is the `__cause__`.
+            MemoryLimitExceeded: A process would take more than `memory_limit_bytes`.
+            ConfigError: An argument is missing or out of range.
+        """
+        return make_plan(
+            cls.declaration,
+            values,
+            workers=workers,
+            item_s=item_s,
+            items=items,
+            item_bytes=item_bytes,
+            result_bytes=result_bytes,
+            limit_items=limit_items,
+            limit_s=limit_s,
+            assumptions=assumptions,
+            prices=prices,
+            options=options,
+        )
 
     @classmethod
     def signature(
@@ -281,42 +346,3 @@ class ForkJoinTask(Generic[R]):
                 send_options=send_options,
                 **options,
             )
-
-
-def fork_join(
-    name: str,
-    *,
-    setup: Callable[..., Any],
-    process: Callable[..., Any],
-    join: Callable[..., R],
-    input_schema: Mapping[str, Any],
-    combine: Callable[..., Any] | None = None,
-    types: Iterable[type[Any]] = (),
-    validator: type[Any] | None = None,
-    **options: Any,
-) -> type[ForkJoinTask[R]]:
-    """Make a task of loose functions; the returned class is used like one that was written out.
-
-    Args:
-        name: The task's name, unique in a process. Workers must import the module that calls this.
-        setup: Returns or yields one dict per item.
-        process: Runs once per item.
-        join: Runs once, with the results in item order.
-        input_schema: The input in Cerberus form.
-        combine: Makes one result of several, if given; see `ForkJoinTask`.
-        types: Classes whose values may travel; see `ForkJoinTask`.
-        validator: The subclass of `cerberus.Validator` that checks the input; see `ForkJoinTask`.
-        **options: See `Options`.
-
-    Raises:
-        DeclarationError: Names the task and the step.
-    """
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
-        raise DeclarationError(f"{name}: no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")
-    given = {"setup": setup, "process": process, "join": join, COMBINE: combine}
-    steps = {step: staticmethod(function) for step, function in given.items() if function is not None}
-    # The module that makes the task is the one to import for it, as for a class; a namedtuple looks there as well.
-    module = sys._getframe(1).f_globals.get("__name__", "__main__")
-    body = {"name": name, "input_schema": input_schema, "types": types, "validator": validator, "__module__": module}
-    return type(name, (ForkJoinTask,), {**body, **steps, **options})

@@ -34,6 +34,7 @@ from .errors import (
     UnknownType,
     Unregistrable,
     UploadGone,
+    from_os_error,
 )
 from .file import FileStore
 from .hashing import Digester, checksum, digest
@@ -41,7 +42,7 @@ from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
 from .open import create_bucket, open_bucket, open_store, open_uploads, open_verified
-from .packs import PackReader, PackWriter, Slice
+from .packs import READ_AHEAD_BYTES, PackReader, PackWriter, Slice
 from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
 from .s3.server import S3Server
@@ -52,6 +53,7 @@ from .write_once import put_once
 __all__ = [
     "COMPRESSIONS",
     "LARGE_BYTES",
+    "READ_AHEAD_BYTES",
     "Body",
     "Bucket",
     "BucketNotFound",
@@ -102,6 +104,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "from_os_error",
     "is_encoded",
     "is_registrable",
     "load_zstd",

@@ -24,7 +24,7 @@ class CountingStore(ObjectStore):
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        self.url = store.url
+        self.url, self.is_local = store.url, store.is_local
         self._store = store
         self._lock = threading.Lock()
         self.reset()

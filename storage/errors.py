@@ -144,7 +144,7 @@ class InvalidKey(StorageError, ValueError):
 class InvalidStoreUrl(StorageError, ValueError):
     """The URL names no store."""
 
-    remedy = "Use s3://bucket/prefix, file:///absolute/directory or memory://name."
+    remedy = "Use s3://bucket/prefix, az://container/prefix, gs://bucket/prefix, file:///absolute/directory or memory://name."
     transient = False
 
 
@@ -222,3 +222,18 @@ class Unencodable(StorageError, TypeError):
     def __init__(self, message: str, *, path: str = "value", key: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message, key=key, remedy=remedy)
         self.path = path
+
+
+def from_os_error(error: OSError, key: str) -> StorageDenied | StorageUnavailable:
+    """Return this package's error for one of the operating system's at a file, which says whether to try again.
+
+    Args:
+        error: An error that is neither of a missing nor of an existing file.
+        key: The key or path.
+    """
+    reason = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        remedy = "Check the owner and mode of the file and its directory."
+        return StorageDenied(f"the file system refuses access to {key!r}: {reason}", key=key, remedy=remedy)
+    remedy = "Check that the disk is mounted, has room and has file handles left."
+    return StorageUnavailable(f"the file system failed at {key!r}: {reason}", key=key, remedy=remedy)

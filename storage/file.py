@@ -23,9 +23,9 @@ from .errors import (
     InvalidKey,
     ObjectExists,
     ObjectNotFound,
-    StorageDenied,
     StorageError,
     StorageUnavailable,
+    from_os_error,
 )
 from .keys import check_key, check_range
 from .object_store import Body, ObjectInfo, ObjectStore
@@ -51,6 +51,8 @@ class FileStore(ObjectStore):
     Args:
         root: An absolute directory, made at the first put.
     """
+
+    is_local = True
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root).absolute()
@@ -218,15 +220,5 @@ def _translate_errors(key: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, StorageError):
         raise
-    except PermissionError as error:
-        raise StorageDenied(
-            f"the file system refuses access to {key!r}: {error.strerror}",
-            key=key,
-            remedy="Check the owner and mode of the store's directory.",
-        ) from error
     except OSError as error:
-        raise StorageUnavailable(
-            f"the file system failed at {key!r}: {error.strerror}",
-            key=key,
-            remedy="Check that the disk is mounted, has room and has file handles left.",
-        ) from error
+        raise from_os_error(error, key) from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
-from .errors import InvalidKey
+from .errors import InvalidKey, InvalidStoreUrl
 
 # S3 allows 1,024 bytes. The rest is left for the prefix in a store's URL.
 MAX_KEY_BYTES = 900
+MAX_PREFIX_BYTES = 1024 - MAX_KEY_BYTES
 
 # An XML listing cannot carry control characters, C1 included.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -27,6 +29,30 @@ def check_key(key: str) -> str:
     if flaw:
         raise InvalidKey(f"the key {key[:200]!a} {flaw}", key=key)
     return key
+
+
+def read_prefix(path: str, *, scheme: str) -> str:
+    """Return the prefix of keys that the path of a store's URL means: "" or segments that end in "/".
+
+    Raises:
+        InvalidStoreUrl: The path cannot be part of a key.
+    """
+    prefix = unquote(path).strip("/")
+    if not prefix:
+        return ""
+    try:
+        check_key(prefix)
+    except InvalidKey as flaw:
+        raise InvalidStoreUrl(
+            f"the {scheme}:// URL has a prefix that cannot be part of a key", remedy=str(flaw)
+        ) from flaw
+    prefix += "/"
+    if len(prefix.encode()) > MAX_PREFIX_BYTES:
+        raise InvalidStoreUrl(
+            f"the {scheme}:// URL has a prefix of more than {MAX_PREFIX_BYTES - 1} bytes",
+            remedy="Shorten it: keys have 1,024 bytes at most, and the keys below it need 900.",
+        )
+    return prefix
 
 
 def check_range(offset: int, length: int | None) -> None:

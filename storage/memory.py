@@ -25,6 +25,8 @@ class MemoryStore(ObjectStore):
             `open_store("memory://name")` shares one store per name.
     """
 
+    is_local = True
+
     def __init__(self, name: str | None = None) -> None:
         self.url = f"memory://{name if name is not None else f'unnamed-{next(_unnamed)}'}"
         self._objects: dict[str, tuple[bytes, datetime]] = {}

@@ -74,9 +74,11 @@ class ObjectStore(abc.ABC):
 
     Attributes:
         url: The URL with which `open_store` opens this store again, free of credentials.
+        is_local: Whether its requests go to no server, so that several at once take as long as one after the other.
     """
 
     url: str
+    is_local: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -172,7 +174,7 @@ class ObjectStore(abc.ABC):
 
 
 class Bucket(abc.ABC):
-    """Objects that other programs write and read too: under any key, with entity tags, and without fanout's guarantees.
+    """Objects that other programs write, for reading: under any key, with entity tags, and without fanout's guarantees.
 
     Attributes:
         url: URL of the bucket.
@@ -211,22 +213,3 @@ class Bucket(abc.ABC):
             ObjectNotFound: There is no such object.
             ObjectChanged: The object has another entity tag, or ends before the range does.
         """
-
-    @abc.abstractmethod
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
-        """Write an object, and return its entity tag. One request, atomic.
-
-        Raises:
-            ObjectExists: With `if_absent`, another object exists there.
-        """
-
-    @abc.abstractmethod
-    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
-        """Write an object from blocks as they come, and return its entity tag.
-
-        The object appears when the last block is written. No object appears if a block raises.
-        """
-
-    @abc.abstractmethod
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; keys without one are no error. One request for 1,000 keys."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from urllib.parse import unquote
 
+from .cloud.location import SCHEMES, CloudLocation, parse_cloud_url
 from .errors import InvalidStoreUrl, MissingPackage
 from .file import FileStore
 from .memory import MemoryStore
@@ -29,6 +31,8 @@ def open_store(url: str) -> ObjectStore:
       HTTPS. Nothing is lost: the request's signature covers the body, and `storage.decode` verifies a checksum of its
       own. Requests are made with obstore where the extra `fast` is installed. `?client=boto3` makes boto3 do all of
       them, which tests need that patch botocore, as moto's `mock_aws` does.
+    - `az://container/prefix`, `gs://bucket/prefix`: Azure and Google Cloud, with the extra `fast`. Account, credentials
+      and endpoint come from the environment, as obstore reads it; see `CloudStore`.
     - `file:///absolute/directory`: A directory, made when needed.
     - `memory://name`: Memory of this process. The same name gives the same store.
 
@@ -38,6 +42,8 @@ def open_store(url: str) -> ObjectStore:
     scheme = url.partition("://")[0]
     if scheme == "s3":
         return _s3_store(parse_s3_url(url))
+    if scheme in SCHEMES:
+        return _cloud_store(parse_cloud_url(url))
     if scheme == "file":
         return FileStore(_directory(url))
     if scheme == "memory":
@@ -49,19 +55,23 @@ def open_store(url: str) -> ObjectStore:
     raise unknown_scheme(url)
 
 
-def open_verified(url: str) -> ObjectStore:
+def open_verified(url: str, *, observe: Callable[[ObjectStore], ObjectStore] | None = None) -> ObjectStore:
     """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
 
     Stores in memory and in a directory hold their guarantees by construction and are returned as they are.
 
     Args:
         url: As for `open_store`.
+        observe: Wraps the store that makes the requests, those of the probe included, to count them.
 
     Raises:
         InvalidStoreUrl: The URL names no store.
     """
     store = open_store(url)
-    return VerifiedStore(store) if url.startswith("s3://") else store
+    is_sure = isinstance(store, MemoryStore | FileStore)
+    if observe is not None:
+        store = observe(store)
+    return store if is_sure else VerifiedStore(store)
 
 
 def _s3_store(location: S3Location) -> ObjectStore:
@@ -77,6 +87,14 @@ def _s3_store(location: S3Location) -> ObjectStore:
     from .s3.boto3_store import S3Store
 
     return S3Store(location)
+
+
+def _cloud_store(location: CloudLocation) -> ObjectStore:
+    if find_spec("obstore") is None:
+        raise MissingPackage(f"stores of {location.scheme}:// need obstore, which is not installed", extra="fast")
+    from .cloud.store import CloudStore
+
+    return CloudStore(location)
 
 
 def open_bucket(bucket: str, server: S3Server | None = None) -> Bucket:

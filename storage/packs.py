@@ -252,6 +252,19 @@ class PackReader:
         self._store = store
         # Key, offset and content of the last read-ahead; replaced as a whole, so that no lock is needed.
         self._read_ahead: tuple[str, int, Content] = ("", 0, b"")
+        # Key and offset of a read-ahead under way, and a function that returns its content.
+        self._under_way: tuple[str, int, Callable[[], Content]] | None = None
+
+    def begin(self, key: str, location: Slice, begin: Callable[[Callable[[], Content]], Callable[[], Content]]) -> None:
+        """Begin the request that `read` makes for a small slice. A large slice is left to `read`.
+
+        Args:
+            key: The key of the pack.
+            location: Where in the pack the chunk is.
+            begin: Begins a request in another thread, and returns a function that returns its answer.
+        """
+        if location.length <= READ_AHEAD_BYTES // 2:
+            self._under_way = (key, location.offset, begin(lambda: self._fetch_ahead(key, location.offset)))
 
     def read(self, key: str, location: Slice) -> Content:
         """Return one chunk of a pack; one ranged request, or none.
@@ -279,6 +292,17 @@ class PackReader:
             return self._store.get(key, offset=offset, length=length)
         read_key, start, content = self._read_ahead
         if read_key != key or not start <= offset <= offset + length <= start + len(content):
-            start, content = offset, self._store.get(key, offset=offset, length=READ_AHEAD_BYTES)
+            start, content = offset, self._take_begun(key, offset)
             self._read_ahead = (key, start, content)
         return content[offset - start : offset - start + length]
+
+    def _take_begun(self, key: str, offset: int) -> Content:
+        """Return the content from an offset on, of the request that was begun for it or of a new one."""
+        under_way = self._under_way
+        if under_way is None or under_way[:2] != (key, offset):
+            return self._fetch_ahead(key, offset)
+        self._under_way = None
+        return under_way[2]()
+
+    def _fetch_ahead(self, key: str, offset: int) -> Content:
+        return self._store.get(key, offset=offset, length=READ_AHEAD_BYTES)

@@ -1,17 +1,15 @@
-"""Files of this machine as other programs write and read them, with an entity tag made of length and time."""
+"""Files of this machine as other programs write them, with an entity tag made of length and time."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-from .errors import ObjectChanged, ObjectExists, ObjectNotFound, StorageDenied, StorageUnavailable
-from .object_store import Body, Bucket, TaggedObject
+from .errors import ObjectChanged, ObjectNotFound, from_os_error
+from .object_store import Bucket, TaggedObject
 
 _PAGE: Final = 1000
 
@@ -22,8 +20,7 @@ class PlainFiles(Bucket):
     An entity tag is a file's length and time of modification in nanoseconds. Programs that write a file twice within
     the clock tick of the file system, to the same length, leave the tag as it was.
 
-    A listing does not follow links to directories, and holds the names of one directory at a time. A new file is
-    written under another name, in the same directory, and then takes its place.
+    A listing does not follow links to directories, and holds the names of one directory at a time.
     """
 
     url = "file://"
@@ -65,51 +62,14 @@ class PlainFiles(Bucket):
             raise ObjectChanged(f"reading {key!r} in {self.url}: it ends before byte {end:,}", key=key)
         return body
 
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
-        return self._write(key, iter([body]), if_absent=if_absent)
-
-    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
-        return self._write(key, blocks, if_absent=False)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            with self._translate("deleting", key):
-                Path(_path(key)).unlink(missing_ok=True)
-
-    def _write(self, key: str, blocks: Iterator[Body], *, if_absent: bool) -> str:
-        path = Path(_path(key))
-        with self._translate("writing", key):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-            file = open(temporary, "xb")  # noqa: SIM115 - errors of the blocks are not errors of the file
-        try:
-            with file:
-                for block in blocks:
-                    with self._translate("writing", key):
-                        file.write(block)
-            with self._translate("writing", key):
-                tag = _look(os.stat(temporary))[1]
-                if if_absent:
-                    os.link(temporary, path)
-                else:
-                    os.replace(temporary, path)
-            return tag
-        finally:
-            temporary.unlink(missing_ok=True)
-
     @contextmanager
     def _translate(self, doing: str, key: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            text = f"{doing} {key!r} in {self.url}: {error.strerror or error}"
             if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-                raise ObjectNotFound(text, key=key) from error
-            if isinstance(error, FileExistsError):
-                raise ObjectExists(text, key=key) from error
-            if isinstance(error, PermissionError):
-                raise StorageDenied(text, key=key, remedy="Check the rights of the file and its directory.") from error
-            raise StorageUnavailable(text, key=key) from error
+                raise ObjectNotFound(f"{doing} {key!r} in {self.url}: {error.strerror}", key=key) from error
+            raise from_os_error(error, key) from error
 
 
 def _path(key: str) -> str:

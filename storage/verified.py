@@ -20,7 +20,7 @@ class VerifiedStore(ObjectStore):
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        self.url = store.url
+        self.url, self.is_local = store.url, store.is_local
         self._store = store
         self._is_verified = False
 

@@ -9,10 +9,13 @@ from typing import TypeVar
 
 import pytest
 
-from devstack import CephGateway, LocalStack, MotoServer, RabbitMQ, Rclone, Redis, Server, ServerUnavailable
+from devstack import Azurite, CephGateway, LocalStack, MotoServer, RabbitMQ, Rclone, Redis, Server, ServerUnavailable
 from devstack.localstack import PYTHON_VARIABLE
 
 S = TypeVar("S", bound=Server)
+
+AZURE_CONTAINER = "fanout"
+"""The container that Azurite has for tests."""
 
 # Read it before the tests remove variables from the environment.
 LOCALSTACK_PYTHON = os.environ.get(
@@ -42,6 +45,14 @@ def ceph_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephGatew
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
     """A private moto server. Tests share it, so each uses its own bucket and counts differences of requests."""
     yield from running(MotoServer.start, tmp_path_factory.mktemp("moto"))
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A private Azurite. Tests share it, so each uses its own prefix of a container."""
+    for server in running(Azurite.start, tmp_path_factory.mktemp("azurite")):
+        server.create_container(AZURE_CONTAINER)
+        yield server
 
 
 @pytest.fixture(scope="session")

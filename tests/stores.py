@@ -27,7 +27,7 @@ class InterceptedStore(ObjectStore):
     """
 
     def __init__(self, inner: ObjectStore) -> None:
-        self.url = inner.url
+        self.url, self.is_local = inner.url, inner.is_local
         self.inner = inner
 
     def intercept(self, verb: str, key: str, request: Callable[[], T]) -> T:

@@ -12,9 +12,23 @@ from typing import Any
 from ..workloads import Workload
 
 Job = Callable[[float], Any]
-"""Does the work within so many seconds, and returns the answer."""
+"""Does the work within so many seconds, and returns the answer, or it as `Measured`."""
 Prepare = Callable[[Workload], Job]
 """Makes what the caller has before the clock starts, and returns what is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An answer with figures that the contender measured itself.
+
+    Attributes:
+        answer: The answer.
+        find: Finds the figures by name, after the clock has stopped.
+    """
+
+    answer: Any
+    find: Callable[[], dict[str, float]]
+
 
 CONTENDER = "FANOUT_BENCH_CONTENDER"
 """Environment variable that names the contender."""
@@ -113,6 +127,12 @@ CONTENDERS = {
             for items, colour in CHUNK_ITEMS.items()
         ),
         _fanout("fanout-boto3", "fanout with boto3", _SKY, "v", store_options="client=boto3"),
+        _fanout("lines", "fanout, sources.lines", _BLUE, "D", package="obstore"),
+        Contender("raw-lines", "obstore alone", "raw_text", _DARK, "P", package="obstore"),
+        Contender("dask-bag", "Dask bag", "with_dask", _VIOLET, "*", package="s3fs"),
+        Contender("dask-frame", "Dask dataframe", "with_dask", _ORANGE, "*", package="s3fs"),
+        Contender("ray-data", "Ray Data", "with_ray", _PINK, "v", package="ray"),
+        Contender("lithops-text", "Lithops", "with_lithops", _GREY, "X", store="s3", package="lithops"),
         Contender("serial", "plain Python", "pools", _GREY, "x"),
         Contender("pool", "multiprocessing.Pool", "pools", _DARK, "P"),
         Contender("threads", "threads of one process", "pools", _DARK, "P"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from celery import Celery
 
 import fanout
+from fanout import sources
 
 from .. import stages
-from ..workloads import WORKS, cut, documents, wait_once
+from ..text import PartCount
+from ..workloads import WORKS, cut, documents, iterate_parts, sum_words, wait_once
 from . import CONTENDER, CONTENDERS, QUEUES
 from .objects import get_object, put_object
 
@@ -105,8 +108,8 @@ class Whole(Steps):
     input_schema = _require(work="string", whole="list", chunks="integer")
 
     @staticmethod
-    def setup(whole: list[Any], chunks: int) -> list[dict[str, Any]]:
-        return [{"part": part} for part in cut(whole, chunks)]
+    def setup(whole: list[Any], chunks: int) -> Iterator[dict[str, Any]]:
+        return ({"part": part} for part in iterate_parts(whole, chunks))
 
 
 class Parts(Steps):
@@ -129,6 +132,33 @@ class Generated(Steps):
     @staticmethod
     def setup(size_bytes: int, document_bytes: int) -> Iterator[dict[str, Any]]:
         return ({"part": [text]} for text in documents(size_bytes, document_bytes))
+
+
+class CountInPlace(fanout.ForkJoinTask):
+    """Counts the words of a text where it lies; the answer says when the first part was begun."""
+
+    name = "bench.text"
+    input_schema = _require(text="source", part_bytes="integer")
+
+    @staticmethod
+    def setup(text: sources.Source, part_bytes: int) -> Iterator[dict[str, Any]]:
+        return ({"part": part} for part in text.parts(part_bytes))
+
+    @staticmethod
+    def process(part: sources.Part) -> tuple[float, Counter[str]]:
+        count = PartCount.of(part)
+        return count.began_at, count.counts
+
+    @staticmethod
+    def join(results: Iterable[tuple[float, Counter[str]]]) -> tuple[str, float]:
+        begun_at: list[float] = []
+
+        def counters() -> Iterator[Counter[str]]:
+            for began_at, counts in results:
+                begun_at.append(began_at)
+                yield counts
+
+        return sum_words(counters()), min(begun_at)
 
 
 class Items(fanout.ForkJoinTask):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from fanout import sources
+from fanout.records.keys import launch_of
+from storage import open_store
+
+from ..text import part_bytes, text_folder
 from ..workloads import WORKS, Workload, cut, documents
-from . import CONTENDERS, Job, Prepare
-from .app import Generated, Items, Parts, Waits, Whole
+from . import CONTENDERS, Job, Measured, Prepare
+from .app import CountInPlace, Generated, Items, Parts, Waits, Whole
 
 _ITEM_TASKS = {"digits": Items, "tail": Waits}
 
@@ -22,6 +29,7 @@ def start(name: str) -> Iterator[Prepare]:
         "here": _cut_by_the_caller,
         "stream-caller": _generated_by_the_caller,
         "stream-worker": _generated_by_a_worker,
+        "lines": _in_place,
     }
     yield others.get(name, partial(_listed, CONTENDERS[name].chunk_items))
 
@@ -63,3 +71,25 @@ def _generated_by_a_worker(workload: Workload) -> Job:
     sizes = {"size_bytes": workload.size_bytes, "document_bytes": workload.document_bytes}
     values = {"work": workload.work, **sizes}
     return lambda timeout_s: Generated.submit(values, chunk_items=workload.chunk_documents).get(timeout_s)
+
+
+def _in_place(workload: Workload) -> Job:
+    text = sources.lines(text_folder(workload.size_bytes))
+
+    def run(timeout_s: float) -> Measured:
+        submitted_at = time.time()
+        job = CountInPlace.submit({"text": text, "part_bytes": part_bytes(workload.size_bytes)})
+        answer, began_at = job.get(timeout_s)
+
+        def find() -> dict[str, float]:
+            return {"first_chunk_s": began_at - submitted_at, "setup_bytes": _setup_bytes(job.id)}
+
+        return Measured(answer, find)
+
+    return run
+
+
+def _setup_bytes(job_id: str) -> int:
+    """Return the size of what setup has written of a job: its packs, their index and the manifest."""
+    listed = open_store(os.environ["FANOUT_STORE"]).list(f"_jobs/{job_id}/")
+    return sum(info.size for info in listed if launch_of(info.key)[1].startswith(("input/", "manifest")))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
-from ..workloads import WORKS, Workload, cut
-from . import BATCH_ITEMS, PROCESSES, Job, Prepare
+from ..text import PartCount, text_folder
+from ..workloads import WORKS, Workload, cut, sum_words
+from . import BATCH_ITEMS, PROCESSES, Job, Measured, Prepare
 
 
 @contextmanager
@@ -19,7 +24,7 @@ def start(name: str) -> Iterator[Prepare]:
 
     ray.init(num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        yield _prepare
+        yield _prepare_data if name == "ray-data" else _prepare
     finally:
         ray.shutdown()
 
@@ -31,3 +36,29 @@ def _prepare(workload: Workload) -> Job:
     parts = cut(work.whole(workload), workload.chunks or max(1, workload.items // BATCH_ITEMS))
     step = ray.remote(work.step)
     return lambda timeout_s: work.total(ray.get([step.remote(part) for part in parts], timeout=timeout_s))
+
+
+def _prepare_data(workload: Workload) -> Job:
+    """Read the lines of the text with Ray Data, and count each of its blocks. It has no limit of its own."""
+    import ray
+    from pyarrow.fs import S3FileSystem
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    url = urlsplit(text_folder(workload.size_bytes))
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    files = S3FileSystem(endpoint_override=endpoint, region=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"))
+
+    def run(timeout_s: float) -> Measured:
+        started_at = time.time()
+        lines = ray.data.read_text(f"{url.netloc}{url.path}", filesystem=files)
+        rows = lines.map_batches(_count, batch_size=None).take_all()
+        first_s = min(row["began_at"] for row in rows) - started_at
+        counters = (pickle.loads(row["counts"]) for row in rows)  # noqa: S301 - of this benchmark
+        return Measured(sum_words(counters), lambda: {"first_chunk_s": first_s})
+
+    return run
+
+
+def _count(batch: dict[str, Any]) -> dict[str, list[Any]]:
+    part = PartCount.of(batch["text"])
+    return {"began_at": [part.began_at], "counts": [pickle.dumps(part.counts)]}

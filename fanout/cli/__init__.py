@@ -7,6 +7,7 @@ values.py          input and options of a job, from files and words
 output.py          tables for people, JSON for programs
 following.py       the progress of a job while it runs
 launching.py       run, submit
+planning.py        plan
 showing.py         jobs list, show, watch
 reading.py         jobs value, results, failures
 reporting.py       jobs report
@@ -23,6 +24,7 @@ from .changing import cancel, remove, retry
 from .command import Group, RootGroup
 from .launching import run, submit
 from .loading import app_option
+from .planning import plan
 from .reading import failures, results, value
 from .reporting import report
 from .showing import list_jobs, show, watch
@@ -37,7 +39,7 @@ def main() -> None:
     """Fork-join tasks for Celery whose data stays off the broker.
 
     Exit status: 0 done; 1 the job failed, or doctor found something broken; 2 wrong usage or input; 3 not found; 4 not
-    in time; 5 store or broker can't be used; 6 refused, because of the job's state; 70 a defect of fanout; 130
+    in time; 5 store or broker can't be used; 6 refused, because of the job's state or limit; 70 a defect of fanout; 130
     interrupted.
     """
 
@@ -53,5 +55,5 @@ def jobs(app: str | None) -> None:
 
 for subcommand in (list_jobs, show, watch, value, results, failures, report, retry, cancel, remove):
     jobs.add_command(subcommand)
-for command in (run, submit, jobs, sweep, doctor):
+for command in (run, submit, plan, jobs, sweep, doctor):
     main.add_command(command)

@@ -15,6 +15,7 @@ from ..errors import (
     JobTimeout,
     RetryRefused,
 )
+from ..memory import MemoryLimitExceeded
 
 
 class ExitCode(IntEnum):
@@ -39,6 +40,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     BrokerUnavailable: ExitCode.UNAVAILABLE,
     CorruptObject: ExitCode.UNAVAILABLE,
     JobConflict: ExitCode.REFUSED,
+    MemoryLimitExceeded: ExitCode.REFUSED,
     RetryRefused: ExitCode.REFUSED,
     FanoutError: ExitCode.USAGE,
 }

@@ -49,6 +49,7 @@ def progress_fields(job: Job[Any], progress: Progress) -> dict[str, Any]:
         "items_per_s": progress.items_per_s,
         "left_s": progress.left_s,
         "fraction": progress.fraction,
+        "note": progress.note,
     }
 
 

@@ -42,7 +42,7 @@ def run(
     """Run a task here, without Celery or a server, and print its value."""
     chosen = load_task(task)
     values, options = read_input(chosen, input_file, parameter_words), read_options(option_words)
-    with _explain_input(chosen):
+    with explain_input(chosen):
         value = chosen.run(values, executor=executor, workers=workers, **options)
     print_value(value, as_json=as_json)
 
@@ -79,7 +79,7 @@ def submit(
     chosen = load_task(task)
     extension = named or find_connected()
     values, options = read_input(chosen, input_file, parameter_words), read_options(option_words)
-    with status_line("sending the job"), _explain_input(chosen):
+    with status_line("sending the job"), explain_input(chosen):
         job = chosen.submit(values, job_id=job_id, app=extension.app, **options)
     launched = {"job_id": job.id, "task": chosen.name}
     if not wait and timeout_s is None:
@@ -108,7 +108,7 @@ VALUE_TIMEOUT_S = 60.0
 
 
 @contextmanager
-def _explain_input(task: type[ForkJoinTask[Any]]) -> Iterator[None]:
+def explain_input(task: type[ForkJoinTask[Any]]) -> Iterator[None]:
     """Add the fields that a task takes to the error of an input that it refuses.
 
     Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -50,15 +51,27 @@ def _read_mapping(raw: Any) -> Mapping[str, Any]:
     return mapping
 
 
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _read_truth(raw: Any) -> bool:
+    return raw if isinstance(raw, bool) else _TRUTHS[str(raw).lower()]
+
+
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "str": str,
+    "bool": _read_truth,
     "int": int,
     "float": float,
     "tuple[str, ...]": _read_roots,
     "Mapping[str, Any]": _read_mapping,
 }
-_SECRET = frozenset({"external_endpoints"})
+_SECRET = frozenset({"external_endpoints", "signing_keys"})
 """Settings whose value no message repeats."""
+
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+SHORTEST_SECRET = 32
+"""Characters that a secret of `signing_keys` must have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +79,8 @@ class Config:
     """Settings of one process. The workers and callers of a job must agree on `store`.
 
     Attributes:
-        store: URL of the object store: `s3://bucket/prefix`, `file:///directory` or `memory://name`.
+        store: URL of the object store: `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`,
+            `file:///directory` or `memory://name`.
         inline_bytes: Largest encoded size of a parameter that a message carries. A larger one goes to the store.
         pack_bytes: Size at which setup uploads a pack. Setup holds about `pack_bytes × (upload_concurrency + 1)` and
             one chunk in memory.
@@ -81,6 +95,11 @@ class Config:
         external_endpoints: Name of an endpoint -> its `endpoint_url`, and if need be its `region`, `access_key_id`,
             `secret_access_key` and `session_token`. Without keys those of the environment are used. In the
             environment: a JSON object.
+        signing_keys: Id of a key -> its secret, of 32 characters or more. Senders sign messages with the first one;
+            workers know all of them. In the environment: a JSON object.
+        require_signatures: Whether workers drop messages without a valid signature.
+        signature_max_age_s: Seconds after which a signature expires; None for never. A sweep sends the messages of a
+            stalled job anew, with new signatures.
     """
 
     store: str
@@ -94,13 +113,17 @@ class Config:
     source_roots: tuple[str, ...] = ()
     sink_roots: tuple[str, ...] = ()
     external_endpoints: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    signing_keys: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    require_signatures: bool = False
+    signature_max_age_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("source_roots", "sink_roots"):
             if not isinstance(getattr(self, name), tuple):
                 raise ConfigError(f"{name} must be a tuple of URLs or paths, not {getattr(self, name)!r:.80}")
         _check_counts(self, "pack_bytes", "upload_concurrency")
-        _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s")
+        _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s", "signature_max_age_s")
+        _check_signing_keys(self.signing_keys, required=self.require_signatures)
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:
@@ -119,7 +142,7 @@ class Config:
                 continue
             try:
                 settings[setting.name] = _CONVERTERS[str(setting.type).removesuffix(" | None")](raw)
-            except (TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError) as error:
                 if setting.name in _SECRET:
                     raise ConfigError(f"setting {setting.name}: it is not of type {setting.type}") from None
                 raise ConfigError(f"setting {setting.name}: {raw!r} is not of type {setting.type}") from error
@@ -159,6 +182,8 @@ class Options:
         min_success: Items that must succeed, instead of `tolerate`. Give one of the two.
         compression: "zstd" compresses parameters, chunks and results, each if that saves an eighth of it. It pays if
             the network between store and workers is slower than about 150 MB/s.
+        memory_limit_bytes: Most bytes that the job's data may take in one process; None for no limit. A plan, a launch
+            and setup refuse a job that would take more, and name the process.
     """
 
     chunk_items: int | None = None
@@ -170,9 +195,11 @@ class Options:
     tolerate: Share | None = None
     min_success: Share | None = None
     compression: Compression = "none"
+    memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
         _check_counts(self, "chunk_items", "chunk_count", "max_attempts", "chunk_bytes", "max_item_bytes")
+        _check_counts(self, "memory_limit_bytes")
         _check_positive(self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
@@ -196,6 +223,19 @@ class Options:
         if unknown:
             raise ConfigError(f"no such option: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return replace(self, **changes)
+
+
+def _check_signing_keys(keys: Mapping[str, Any], *, required: bool) -> None:
+    if required and not keys:
+        raise ConfigError("require_signatures needs signing_keys: without a key no message is ever valid")
+    for name, secret in keys.items():
+        if not isinstance(name, str) or not _KEY_ID.fullmatch(name):
+            raise ConfigError(f"signing_keys: {name!r:.40} is no id: use 1 to 32 letters, digits, '.', '_' and '-'")
+        if not isinstance(secret, str) or len(secret) < SHORTEST_SECRET:
+            raise ConfigError(
+                f"signing_keys: the secret of {name!r} must be a string of {SHORTEST_SECRET} characters or more, "
+                "as from `python -c 'import secrets; print(secrets.token_urlsafe())'`"
+            )
 
 
 def _check_counts(settings: Config | Options, *names: str) -> None:

@@ -64,6 +64,11 @@ class Step:
                 required.add(argument.name)
         return cls(name, function, tuple(arguments), frozenset(required), takes_any)
 
+    @property
+    def is_generator(self) -> bool:
+        """Whether the function yields, so that the number of its values is not known beforehand."""
+        return inspect.isgeneratorfunction(inspect.unwrap(self.function))
+
     def takes(self, parameter: str) -> bool:
         """Return whether the parameter is bound to this step."""
         return self.takes_any or parameter in self.arguments

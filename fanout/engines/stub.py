@@ -23,6 +23,7 @@ from ..records.models import Intent, Note, Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup
 from ..sweep import Move, sweep
+from ..telemetry import Telemetry
 from .job_creation import create_job, has_begun
 from .submission import Submission
 
@@ -219,6 +220,7 @@ class StubEngine:
         store: The store of the jobs; a new one in memory if not given.
         copies: Number of times that each message arrives.
         batch_chunks: Most chunks that one message carries.
+        telemetry: The observer of stages; that of this process if not given.
         **settings: Fields of `Config`.
 
     Attributes:
@@ -231,8 +233,10 @@ class StubEngine:
         store: ObjectStore | None = None,
         copies: int = 1,
         batch_chunks: int = GROUP_WIDTH,
+        telemetry: Telemetry | None = None,
         **settings: Any,
     ) -> None:
+        self._telemetry = telemetry
         self._store = store if store is not None else MemoryStore()
         self._config = Config(store=self._store.url, **settings)
         self.dispatcher = StubDispatcher(copies=copies, batch_chunks=batch_chunks)
@@ -245,6 +249,7 @@ class StubEngine:
             self._config,
             self.dispatcher,
             is_stop=lambda error: isinstance(error, KeyboardInterrupt | WorkerDied),
+            telemetry=self._telemetry,
         )
 
     def submit(
@@ -266,7 +271,9 @@ class StubEngine:
         submission = Submission.of(
             task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options
         )
-        job, is_new = create_job(self._caller, job_id or new_id(), submission.intent(now=self._caller.now))
+        job_id = job_id or new_id()
+        with self._caller.telemetry.launching(job_id, task.name):
+            job, is_new = create_job(self._caller, job_id, submission.intent(now=self._caller.now))
         if submission.caller_parameters:
             run_setup(
                 self._caller,

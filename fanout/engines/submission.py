@@ -6,13 +6,15 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from storage import ObjectStore, Unencodable
 
-from ..config.settings import Options
+from ..config.settings import Config, Options
 from ..declaration.definition import Declaration
 from ..errors import InvalidInput
+from ..memory import estimate_memory
 from ..records.keys import new_token
 from ..records.models import Intent
 from ..records.parameters import Parameters
@@ -59,6 +61,7 @@ class Submission:
         Raises:
             InvalidInput: Lists the path and the reason of every refused field.
             ConfigError: An option is unknown or out of range.
+            MemoryLimitExceeded: The parameters alone take more memory in a process than the job may.
             Unencodable: A value cannot be stored.
         """
         job_options = task.options.replace(options)
@@ -86,7 +89,11 @@ class Submission:
         caller_parameters |= {name: stream for name, stream in streamed.items() if name in task.schema.fields}
         try:
             parameters = Parameters.write(
-                document, store, inline_bytes=inline_bytes, compression=job_options.compression
+                document,
+                store,
+                inline_bytes=inline_bytes,
+                compression=job_options.compression,
+                check=partial(_check_memory, task, job_options),
             )
         except Unencodable as error:
             explained = None if receives is None else _explain_no_coercion(task, error)
@@ -141,7 +148,7 @@ class Submission:
             task=self.task.name,
             inline=self.parameters.inline,
             references=self.parameters.references,
-            options=asdict(self.options),
+            options=_record_options(self.options),
             created_at=now_s,
             deadline_at=max(now_s, not_before or 0.0) + deadline_s if deadline_s is not None else None,
             caller_parameters=tuple(self.caller_parameters),
@@ -152,6 +159,18 @@ class Submission:
             combines=self.task.binding.combine is not None,
             routing=self.routing,
         )
+
+
+def _record_options(options: Options) -> dict[str, Any]:
+    """Return the options as the intent records them. A limit that is not set is left out, as by earlier versions."""
+    return {name: value for name, value in asdict(options).items() if (name, value) != ("memory_limit_bytes", None)}
+
+
+def _check_memory(task: Declaration, options: Options, parameter_bytes: Mapping[str, int]) -> None:
+    """Check the memory that parameters take in each process, before anything is stored."""
+    if options.memory_limit_bytes is not None:
+        memory = estimate_memory(task.binding, Config(store="-"), parameter_bytes)
+        memory.check(task.name, options.memory_limit_bytes)
 
 
 def _explain_no_coercion(task: Declaration, error: Unencodable) -> Unencodable | None:

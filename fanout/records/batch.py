@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -129,11 +130,12 @@ class Landed:
         """Number of failed items."""
         return sum(self.failed.values())
 
-    def missing(self, count: int) -> list[int]:
-        """Return the indices below `count` that are not here, ascending."""
-        missing: list[int] = []
+    def missing(self, count: int) -> array[int]:
+        """Return the indices below `count` that are not here, ascending. Memory: four bytes for each."""
+        missing = array("I")
         following = 0
         for entry in self.entries:
-            missing += range(following, entry.index)
+            missing.extend(range(following, entry.index))
             following = entry.index + entry.count
-        return [*missing, *range(following, count)]
+        missing.extend(range(following, count))
+        return missing

@@ -38,9 +38,11 @@ class Intent(Record):
         launch: The engine's own form of the message that starts setup, for a sweep to resend.
         combines: Whether the task has a `combine`. A sweep reads it here, because it may not know the task.
         routing: The engine's own options for every message of the job, such as queue and priority.
+        trace: The span of the launch as W3C's `traceparent`; empty for the trace of the job's id.
     """
 
     kind: ClassVar[str] = "intent"
+    added: ClassVar[frozenset[str]] = frozenset({"trace"})
     launch_id: str
     task: str
     inline: bytes
@@ -55,6 +57,7 @@ class Intent(Record):
     launch: str | None = None
     combines: bool = False
     routing: dict[str, Any] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,12 +298,15 @@ class Note(Record):
         by: Token of its writer.
         message: Id of the message for which it was written, in a claim; empty if unknown.
         at: When it was written.
+        text: In a heartbeat, what the step says to the watchers of its job; empty for nothing.
     """
 
     kind: ClassVar[str] = "note"
+    added: ClassVar[frozenset[str]] = frozenset({"text"})
     by: str
     message: str = ""
     at: float = field(default_factory=time.time)
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from storage import (
     ObjectStore,
     Reference,
     ReferenceSource,
+    StorageError,
     decode,
     digest,
     encode,
@@ -36,7 +38,13 @@ class Parameters:
 
     @classmethod
     def write(
-        cls, values: Mapping[str, Any], store: ObjectStore, *, inline_bytes: int, compression: Compression = "none"
+        cls,
+        values: Mapping[str, Any],
+        store: ObjectStore,
+        *,
+        inline_bytes: int,
+        compression: Compression = "none",
+        check: Callable[[Mapping[str, int]], None] | None = None,
     ) -> Parameters:
         """Encode `values`, and write those larger than `inline_bytes` to the store. One request per large value.
 
@@ -47,11 +55,14 @@ class Parameters:
             store: The store.
             inline_bytes: Largest encoded size of an inline parameter.
             compression: How to compress them.
+            check: Called with the encoded size of each, by name, before anything is stored. It may raise.
 
         Raises:
             Unencodable: A value can't be encoded. Names its path, such as `documents[3].meta`.
         """
         encoded = {name: encode(value, path=name, compression=compression) for name, value in values.items()}
+        if check is not None:
+            check({name: len(body) for name, body in encoded.items()})
         references: dict[str, str] = {}
         inline: dict[str, bytes] = {}
         for name, body in encoded.items():
@@ -120,6 +131,20 @@ class Parameters:
                 if sources is not None and source is not None:
                     sources.append(source)
         return values
+
+    def small_values(self, store: ObjectStore, *, max_bytes: int) -> Iterator[Any]:
+        """Yield the values of at most `max_bytes`, as far as this process can decode them.
+
+        One request per stored parameter.
+        """
+        bodies = [*decode(self.inline).values()]
+        for content in self.references.values():
+            with suppress(ObjectNotFound):
+                body = store.get(parameter_key(content), length=max_bytes + 1)
+                bodies += [body] if len(body) <= max_bytes else []
+        for body in bodies:
+            with suppress(StorageError):
+                yield decode(body)
 
     def fetch_range(self, reference: Reference, store: ObjectStore) -> Content:
         """Return the byte range of a stored parameter that a chunk refers to. One ranged request.

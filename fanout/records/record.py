@@ -23,10 +23,16 @@ class Record:
 
     __slots__ = ()
     kind: ClassVar[str]
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a later version. A record without their values is as before, so that an older reader takes it."""
 
     def to_bytes(self) -> bytes:
         """Return the record's form in the store."""
-        body = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
+        body = {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(self)  # type: ignore[arg-type]
+            if entry.name not in self.added or getattr(self, entry.name) != entry.default
+        }
         return encode({"record": self.kind, "format": FORMAT, **body}, path=self.kind, default=_encode_field)
 
     @classmethod

@@ -8,6 +8,7 @@ from itertools import islice
 
 from storage import ObjectInfo, ObjectStore
 
+from ..logs import fields_of
 from . import keys
 from .batch import BatchResult, Landed, ResultEntry, ResultPage, Share
 from .models import ChunkResult, Node, Note
@@ -56,6 +57,7 @@ class ResultLedger(RunLedger):
                 "Is process deterministic?",
                 self.job_id,
                 result.chunk,
+                extra=fields_of(self.job_id, chunk=result.chunk),
             )
         return current
 
@@ -91,6 +93,7 @@ class ResultLedger(RunLedger):
                 self.job_id,
                 result.chunk,
                 result.chunk + count - 1,
+                extra=fields_of(self.job_id, chunk=result.chunk),
             )
         return current
 
@@ -246,6 +249,7 @@ class ResultLedger(RunLedger):
                 self.job_id,
                 node.level,
                 node.index,
+                extra=fields_of(self.job_id, step="combine"),
             )
         return current
 

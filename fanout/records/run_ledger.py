@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass
 
 from storage import ObjectNotFound, ObjectStore
@@ -95,9 +95,10 @@ class RunLedger:
             frozenset(key.number for key, _ in listing if key.interrupted),
         )
 
-    def last_attempts(self, setup_id: str) -> defaultdict[int, int]:
+    def last_attempts(self, setup_id: str) -> Counter[int]:
         """Return chunk -> number of its last recorded attempt of process; 0 for a chunk without one."""
-        last: defaultdict[int, int] = defaultdict(int)
+        # Unlike a defaultdict, a counter does not grow when it is asked.
+        last: Counter[int] = Counter()
         for info in self.store.list(self.keys.attempts(setup_id)):
             chunk = int(info.key.split("/")[-2])
             last[chunk] = max(last[chunk], RunKey.read(info.key).number)
@@ -139,6 +140,11 @@ class RunLedger:
     def write_heartbeat(self, step: str, note: Note) -> None:
         """Record that a worker is running a step. Overwrites the step's last heartbeat."""
         self.store.put(self.keys.heartbeat(step), note.to_bytes())
+
+    def heartbeat_text(self, step: str) -> str:
+        """Return what the step said in its last heartbeat; empty if it said nothing, or wrote none."""
+        note = read_record(self.store, self.keys.heartbeat(step), Note)
+        return note.text if note is not None else ""
 
     def last_heartbeat(self, step: str) -> float | None:
         """Return when the step's last heartbeat was written, by the store's clock; None if there was none."""

@@ -6,7 +6,7 @@ runs.py            the runs of steps that they tell of, and the lanes in which r
 attempts.py        the attempts that gave no result
 measures.py        workers, stragglers, requests
 critical_path.py   the chain of waits and runs from launch to end
-prices.py          the table of prices
+pricing.py         the price of requests, traffic and objects
 advice.py          rules over the figures, in words
 report.py          all of it as one value
 formats.py         numbers as text
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from .advice import Advice
 from .costs import JobReport, StageCost, chunk_results, format_size
-from .prices import Prices
 from .reading import READ_BYTES, OnProgress, read_records
 from .report import Report
 
@@ -33,7 +32,6 @@ __all__ = [
     "Advice",
     "JobReport",
     "OnProgress",
-    "Prices",
     "Report",
     "StageCost",
     "chunk_results",

@@ -9,13 +9,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..prices import Prices
 from ..progress import JobState, Progress
 from ..records.failure import FailedItem, Failure
 from ..records.run_stats import StoreUsage
 from .advice import Advice, find_advice
 from .critical_path import Segment, find_critical_path
 from .measures import MESSAGE_BYTES, Straggler, WorkerFacts, find_stragglers, measure_workers, sum_usage
-from .prices import Prices
+from .pricing import price_requests, price_storage, price_traffic
 from .reading import Recorded
 from .runs import ChunkSpan, Run, split_into_lanes
 from .texts import describe_facts, describe_fields, summarize_as_html
@@ -197,7 +198,7 @@ class Report:
     def requests_dollars(self) -> float | None:
         """Price of the requests and their traffic; None if they were not counted."""
         usage = self.usage
-        return None if usage is None else self.prices.of_requests(usage) + self.prices.of_traffic(usage)
+        return None if usage is None else price_requests(self.prices, usage) + price_traffic(self.prices, usage)
 
     @property
     def workers_dollars(self) -> float:
@@ -207,7 +208,7 @@ class Report:
     @property
     def storage_dollars_month(self) -> float:
         """Price of keeping the job's objects for 30 days."""
-        return self.prices.of_storage(self.recorded.stored_bytes, 30)
+        return price_storage(self.prices, self.recorded.stored_bytes, days=30)
 
     @cached_property
     def advice(self) -> Sequence[Advice]:

@@ -193,16 +193,17 @@ def _publish_all(staging: Staging, objects: list[StagedObject], launch_id: str) 
 def _remove_own_orphans(staging: Staging, objects: list[StagedObject], launch_id: str) -> None:
     """Remove what the launch has staged besides its objects, which are published by now. Only log a failure."""
     names = {staged.name for staged in objects}
-    own = re.compile(rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?")
     try:
         for orphan in [*staging.list_staged()]:
-            is_own = orphan.name in names or own.fullmatch(orphan.name) or _is_in_folder(orphan, launch_id)
-            if is_own:
+            if orphan.name in names or is_staged_by(orphan, launch_id):
                 staging.remove(orphan)
         staging.tidy()
     except StorageError as error:
         _LOG.warning("%s is committed, and some of what was left over is not removed: %s", staging.url, error)
 
 
-def _is_in_folder(orphan: Orphan, launch_id: str) -> bool:
-    return orphan.path.rpartition("/")[2].startswith(f"{launch_id}.")
+def is_staged_by(orphan: Orphan, launch_id: str) -> bool:
+    """Return whether a launch has staged an object, as its name tells. An upload with a name of its own does not."""
+    own = rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?"
+    is_file = orphan.path.rpartition("/")[2].startswith(f"{launch_id}.")
+    return is_file or re.fullmatch(own, orphan.name) is not None

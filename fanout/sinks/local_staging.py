@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from storage import Digester, InvalidKey, StorageDenied, StorageUnavailable, UploadGone
+from storage import Digester, InvalidKey, StorageError, UploadGone, from_os_error
 
 from ..records.keys import new_token
 from .staging import Orphan
@@ -159,14 +159,8 @@ def _translate(path: Path) -> Iterator[None]:
     """Turn errors of the operating system into those of a store, which say whether trying again makes sense."""
     try:
         yield
-    except (UploadGone, StorageDenied, StorageUnavailable):
+    except StorageError:
         raise
-    except PermissionError as error:
-        raise StorageDenied(
-            f"the file system refuses access to {str(path)!r}: {error.strerror}",
-            key=str(path),
-            remedy="Check the owner and mode of the sink's directory.",
-        ) from error
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         raise InvalidKey(
             f"{str(path)!r} can't be written: {error.strerror}",
@@ -174,8 +168,4 @@ def _translate(path: Path) -> Iterator[None]:
             remedy="Give no object the name of a folder that holds others.",
         ) from error
     except OSError as error:
-        raise StorageUnavailable(
-            f"the file system failed at {str(path)!r}: {error.strerror}",
-            key=str(path),
-            remedy="Check that the disk is mounted and has room.",
-        ) from error
+        raise from_os_error(error, str(path)) from error

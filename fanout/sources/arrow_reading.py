@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from storage import MissingPackage
 
 from ..errors import ConfigError
+from .csv_records import QUOTED_NEWLINE
 from .pinned import PinnedRange
+from .record_blocks import line_offset
 
 if TYPE_CHECKING:
     from .formats import Csv
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.csv
     import pyarrow.dataset
     import pyarrow.json
@@ -126,7 +129,7 @@ def read_csv(content: PinnedRange, format_: Csv) -> Any:
     """Return the rows that begin in a range as a table. Columns without a type in `types` get one from their values."""
     names = format_.names(content)
     has_header = format_.header is True and content.start == 0
-    body = b"".join(format_.blocks(content))
+    body = b"".join(_check_quotes(content, format_) if not format_.quoted_newlines else format_.blocks(content))
     options = pa.csv.ReadOptions(
         column_names=names,
         autogenerate_column_names=names is None,
@@ -145,6 +148,23 @@ def read_csv(content: PinnedRange, format_: Csv) -> Any:
         )
     except pa.ArrowInvalid as error:
         raise content.damaged(content.start, f"its CSV is no table: {error}") from error
+
+
+def _check_quotes(content: PinnedRange, format_: Csv) -> Iterator[bytes]:
+    """Yield blocks of lines, each with an even number of quotes. Arrow reads a field with a newline as it comes.
+
+    Raises:
+        SourceDamaged: A line has another number.
+    """
+    quote = format_.quote.encode(format_.encoding)
+    for offset, block in format_.line_blocks(content):
+        if quote in block:
+            lines = pc.list_flatten(pc.split_pattern(pa.array([block]), pattern=b"\n"))
+            is_odd = pc.not_equal(pc.bit_wise_and(pc.count_substring(lines, pattern=quote), 1), 0)
+            index = pc.index(is_odd, True).as_py()
+            if index >= 0:
+                raise content.damaged(offset + line_offset(block, index), QUOTED_NEWLINE)
+        yield block
 
 
 def read_json(content: PinnedRange, body: bytes, types: Mapping[str, str] | None) -> Any:

@@ -21,6 +21,13 @@ _CACHED_HEADERS: Final = 64
 _HEADERS: OrderedDict[tuple[Any, ...], list[str]] = OrderedDict()
 _LOCK = threading.Lock()
 
+QUOTED_NEWLINE: Final = (
+    "a quoted field holds a newline: pass quoted_newlines=True, which leaves objects whole; or if quotes are plain "
+    "characters of the text, pass as `quote` a character that it does not have"
+)
+"""The flaw of a line with an odd number of quotes: the first or the last line of a quoted field, or one with a stray
+quote. A part that begins in a quoted field can't tell, and would give rows that are none."""
+
 _Place = tuple[int, bytes, int]
 """Offset of a block of lines, the block, and the index of a line in it: the line's offset is rarely needed."""
 
@@ -113,7 +120,7 @@ def _short_rows(
                 rows = list(dialect.rows(some))
             except csv.Error:
                 rows = []
-            if len(rows) != len(some):
+            if len(rows) != len(some) or any(line.count(dialect.quote) % 2 for line in some):
                 index, flaw = _find_flaw(dialect, some)
                 raise content.damaged(offset + line_offset(block, first + index), flaw)
             for index, row in enumerate(rows):
@@ -129,13 +136,13 @@ def _offset_of(place: _Place) -> int:
 def _find_flaw(dialect: Dialect, lines: list[str]) -> tuple[int, str]:
     """Return the index of the first line that is no row by itself, and what is wrong with it."""
     for index, line in enumerate(lines):
+        if line.count(dialect.quote) % 2:
+            return index, QUOTED_NEWLINE
         try:
             list(dialect.rows([line]))
         except csv.Error as error:
-            if "unexpected end of data" in str(error):
-                return index, "a quoted field holds a newline: pass quoted_newlines=True, which leaves objects whole"
             return index, f"a line is no CSV: {error}"
-    return 0, "a quoted field holds a newline: pass quoted_newlines=True, which leaves objects whole"
+    return 0, QUOTED_NEWLINE
 
 
 def _long_rows(

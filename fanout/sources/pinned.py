@@ -9,10 +9,10 @@ from typing import Final
 
 from storage import Bucket
 
+from ..background.ahead import call_ahead
 from ..errors import SourceDamaged
 from ..external.location import Location
 from ..external.reading import read_pinned
-from .ahead import call_ahead
 
 BLOCK_BYTES: Final = 4 * 2**20
 """Size of a read. A reader holds two blocks: one at work, and the next one on its way."""

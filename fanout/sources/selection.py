@@ -12,11 +12,11 @@ from urllib.parse import unquote
 
 from storage import Bucket, BucketNotFound, ObjectNotFound, TaggedObject
 
+from ..background.ahead import call_ahead
 from ..errors import SourceMissing
 from ..external.access import Access
 from ..external.location import Location, parse_location, quote_key
 from ..external.reading import look_up
-from .ahead import call_ahead
 
 _LOOKUPS: Final = 16
 """Objects of a list that are looked up at a time."""

@@ -12,11 +12,13 @@ the whole job tells which nodes are missing, and `stages.combine` makes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 
 from ..records.batch import Landed, ResultEntry
-from ..records.keys import GROUP_WIDTH, combine_step, process_step
+from ..records.keys import GROUP_WIDTH, combine_step
 from ..records.ledger import Ledger
 from ..records.models import Manifest
 
@@ -79,28 +81,27 @@ def _follow(entries: Iterable[ResultEntry], done: int) -> int:
 class Completion:
     """The results that a job has, and those that it lacks.
 
+    Memory: see `Landed`, four bytes for each missing chunk, and about 200 bytes for each uncombined node.
+
     Attributes:
         landed: The chunks that have a result.
-        due: Index of each chunk that must be sent, ascending -> the missing step: process of that chunk or, if it has a
-            result, combine of a node above it. Empty if the job is complete.
+        missing: The chunks without a result, ascending.
+        uncombined: One chunk, which has a result, below each missing node that could be combined, ascending -> the step
+            that combines it.
         level: The level of the tree whose values the join is given; 0 for the results of the chunks.
         top: The existing entries of that level.
     """
 
     landed: Landed
-    due: dict[int, str]
+    missing: Sequence[int]
+    uncombined: Mapping[int, str]
     level: int
     top: Landed
 
     @property
-    def missing(self) -> list[int]:
-        """Chunks without a result."""
-        return [chunk for chunk in self.due if chunk not in self.landed]
-
-    @property
-    def uncombined(self) -> list[int]:
-        """One chunk, which has a result, below each missing node that could be combined."""
-        return [chunk for chunk in self.due if chunk in self.landed]
+    def due(self) -> Sequence[int]:
+        """Chunks that must be sent, ascending: the missing ones, and those below uncombined nodes. None if complete."""
+        return array("I", merge(self.missing, self.uncombined)) if self.uncombined else self.missing
 
 
 def completion_of(ledger: Ledger, manifest: Manifest, *, combines: bool) -> Completion:
@@ -114,12 +115,11 @@ def completion_of(ledger: Ledger, manifest: Manifest, *, combines: bool) -> Comp
         combines: Whether the job's task has a `combine`.
     """
     if not manifest.chunks:
-        return Completion(Landed(), {}, 0, Landed())
+        return Completion(Landed(), (), {}, 0, Landed())
     if combines:
         return _completion_of_tree(ledger, manifest)
     landed = ledger.landed(manifest.setup_id)
-    due = {chunk: process_step(manifest.setup_id, chunk) for chunk in landed.missing(manifest.chunks)}
-    return Completion(landed, due, 0, landed)
+    return Completion(landed, landed.missing(manifest.chunks), {}, 0, landed)
 
 
 def _completion_of_tree(ledger: Ledger, manifest: Manifest) -> Completion:
@@ -127,7 +127,7 @@ def _completion_of_tree(ledger: Ledger, manifest: Manifest) -> Completion:
     # Nodes before results, so that items which the results show as failed are missing from the nodes, too.
     nodes = ledger.tree(setup_id) if len(levels) > 1 else {}
     landed = ledger.landed(setup_id)
-    due = {chunk: process_step(setup_id, chunk) for chunk in landed.missing(manifest.chunks)}
+    uncombined: dict[int, str] = {}
     below = landed
     for level in range(1, len(levels)):
         existing = nodes.get(level, Landed())
@@ -136,7 +136,8 @@ def _completion_of_tree(ledger: Ledger, manifest: Manifest) -> Completion:
             if node not in existing and all(
                 entry in below for entry in range(first, first + width_of(node, levels[level - 1]))
             ):
-                due[node * GROUP_WIDTH**level] = combine_step(setup_id, level, node)
+                uncombined[node * GROUP_WIDTH**level] = combine_step(setup_id, level, node)
         below = existing
     top = len(levels) - 1
-    return Completion(landed, dict(sorted(due.items())), top, nodes.get(top, Landed()) if top else landed)
+    missing, uncombined = landed.missing(manifest.chunks), dict(sorted(uncombined.items()))
+    return Completion(landed, missing, uncombined, top, nodes.get(top, Landed()) if top else landed)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from storage import decode, encode
 
 from ..abc import Delivery
+from ..external.context import StepContext, current_step
 from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_token, process_step
@@ -26,6 +27,7 @@ from .combine import fail_to_combine
 from .completion import check_completion
 from .heartbeat import Heartbeat
 from .resend import find_parts
+from .step import begin_run, current_tally
 
 SHARE_AFTER_S = 0.02
 """Seconds after which a run looks whether its batch lasts. A message with a chunk costs a tenth of that."""
@@ -66,6 +68,8 @@ class BatchRun:
         self._token = new_token()
         self._started_at = time.time()
         self._began = time.monotonic()
+        self._context: StepContext | None = None
+        """The context of this run, for the thread that shares out."""
         self._lock = threading.Lock()
         self._values: list[bytes] = []
         """The encoded results of the chunks that are done."""
@@ -87,6 +91,7 @@ class BatchRun:
 
     def run(self) -> None:
         """Run the batch, unless its fate is decided; then do what its worker may have left undone."""
+        self._context = current_step()
         if not self._delivery.is_first:
             fate = self._job.ledger.batch_result(self._ref.setup_id, self._ref.chunk, self._ref.count)
             if fate is None and (self._delivery.is_lost or self._delivery.resent):
@@ -168,6 +173,7 @@ class BatchRun:
             result = self._make_result([], values=values)
             with self._job.time_write():
                 self._fate = self._job.ledger.write_batch_result(self._ref.setup_id, self._ref.count, result)
+            self._count_done()
         fate = self._own_fate()
         if fate is not None and not fate.parts:
             check_completion(self._runtime, self._job, self._ref, self._delivery)
@@ -236,7 +242,9 @@ class BatchRun:
         """Begin the heartbeat of the chunk that this run is at."""
         step = process_step(self._ref.setup_id, self._ref.chunk + len(self._values))
         stall_s = self._runtime.config.stall_s
-        return Heartbeat(self._runtime.timers, self._job.ledger, step, stall_s=stall_s, by=self._token).__enter__()
+        signs = self._context.signs if self._context is not None else None
+        ledger, timers = self._job.ledger, self._runtime.timers
+        return Heartbeat(timers, ledger, step, stall_s=stall_s, by=self._token, signs=signs).__enter__()
 
     def _remaining_s(self) -> float:
         """Return how long the other chunks will take, if they take as long as those that are done."""
@@ -270,7 +278,14 @@ class BatchRun:
         result = self._make_result(parts, begun=begun)
         ledger.mark_shared(ref.setup_id, ref.chunk, ref.count, done=result.done, note=Note(by=self._token))
         self._fate = ledger.write_batch_result(ref.setup_id, ref.count, result)
+        self._count_done()
         return self._fate
+
+    def _count_done(self) -> None:
+        """Count the chunks whose results the batch's object holds."""
+        if self._context is not None and self._fate is not None and self._fate.by == self._token:
+            self._context.tally.chunks += len(self._values)
+            self._context.tally.items += sum(self._ref.location.sizes[: len(self._values)])
 
     def _send_parts(self) -> None:
         """Send the messages of the parts that this run does not go on with."""
@@ -287,6 +302,7 @@ class BatchRun:
         job = self._job
         if not job.intent.combines:
             return self._values
+        begin_run(step="combine")
         binding = job.declaration.binding
         values = (value for encoded in self._values for value in decode(encoded))
         try:
@@ -295,6 +311,7 @@ class BatchRun:
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
+            current_tally().note_failure(error)
             fail_to_combine(self._runtime, job, error, self._ref.chunks)
             return None
 

@@ -10,7 +10,7 @@ from typing import Any
 from storage import SequenceEncoder, encode
 
 from ..abc import FIRST, Delivery
-from ..external.context import Position, current_step
+from ..external.context import Position
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
@@ -20,6 +20,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_too_many_failed
+from .step import begin_run, current_tally
 
 
 def is_superseded(ref: ChunkRef, manifest: Manifest | None) -> bool:
@@ -119,10 +120,7 @@ class ChunkRun:
             StorageError: The store does not answer.
             Exception: Whatever process or combine raises; see `fail`.
         """
-        context = current_step()
-        if context is not None:
-            self._position = context.position
-            self._position.restart()
+        self._position = begin_run(chunk=self._ref.chunk, attempt=self._attempts.count)
         job = self._job
         binding, compression = job.declaration.binding, job.options.compression
         self._started_at = time.time()
@@ -158,7 +156,8 @@ class ChunkRun:
         self._begin_combine()
 
     def _begin_combine(self) -> None:
-        self._current_step, self._position.item = "combine", None
+        self._current_step = self._position.step = "combine"
+        self._position.item = None
 
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
@@ -173,7 +172,8 @@ class ChunkRun:
             if ended():
                 self._stopped = True
                 return
-            self._current_step, self._position.item = "process", index
+            self._current_step = self._position.step = "process"
+            self._position.item = index
             yield arguments
 
     def _heartbeat(self) -> Heartbeat:
@@ -199,6 +199,7 @@ class ChunkRun:
             self._runtime.on_error(error)
         failure = self._make_failure(error)
         self._traceback_text = self._traceback_text or failure.traceback_text
+        current_tally().note_failure(error)
         assert self._position.item is not None
         self._failures.append(FailedItem.of(failure, item=self._position.item))
 
@@ -222,11 +223,18 @@ class ChunkRun:
             combined=self._job.intent.combines,
         )
         with self._job.time_write():
-            return self._job.ledger.write_result(self._ref.setup_id, result)
+            current = self._job.ledger.write_result(self._ref.setup_id, result)
+        tally = current_tally()
+        tally.chunks += failure is None
+        tally.chunks_failed += failure is not None
+        tally.items += result.items - result.failed_count
+        tally.items_failed += result.failed_count
+        return current
 
     def fail(self, error: BaseException) -> None:
         """Record the error of process or combine. Have the chunk run again, or give it up after its last attempt."""
         self._runtime.on_error(error)
+        current_tally().note_failure(error)
         failure = self._make_failure(error)
         self._attempts.record_failure(failure)
         if self._is_last_attempt:

@@ -16,6 +16,7 @@ from typing import Any
 from storage import encode
 
 from ..abc import Delivery
+from ..external.context import Tally
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure, add_note
@@ -27,6 +28,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
+from .step import begin_run, describe_stage
 
 
 def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
@@ -125,10 +127,12 @@ class _Node:
             conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
             return False
         started_at = time.time()
+        stage = describe_stage(self._job, "combine", attempt=self._attempts.count, delivery=self._delivery)
         try:
             stall_s = self._runtime.config.stall_s
             with (
                 self._attempts.record_if_interrupted(),
+                self._runtime.telemetry.running(stage, Tally()),
                 Heartbeat(
                     self._runtime.timers, self._job.ledger, self._step, stall_s=stall_s, by=self._by
                 ) as heartbeat,
@@ -171,6 +175,7 @@ class _Node:
 
     def _combine(self, ended: Callable[[], bool]) -> bytes | None:
         """Return the encoded list of the one value, or of none if all items failed; None if the job has ended."""
+        begin_run(step="combine", attempt=self._attempts.count)
         job = self._job
         binding = job.declaration.binding
         values = combined_values(job.ledger, self._setup_id, self._level - 1, self._entries)

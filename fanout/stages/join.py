@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from storage import encode
 
 from ..abc import FIRST, Delivery
 from ..errors import JobNotFound
+from ..logs import fields_of
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
+from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome, OutcomeStatus
 from ..results import Results
 from ..runtime import CachedJob, Runtime
@@ -54,18 +56,24 @@ def run_join(
     Raises:
         StorageError: The store does not answer. The join may safely run again, with the token among those `held`.
     """
+    cached = runtime.cached(job_id, launch_id, generation)
+    lacks_manifest = cached is None or cached.cached_manifest() is None
+    read_outcome = runtime.begin(Ledger.outcome, job_id, launch_id, generation, early=lacks_manifest)
+    read_manifest = runtime.begin(Ledger.manifest, job_id, launch_id, generation, early=lacks_manifest)
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
-        _LOG.info("job %s does not exist any more; its join dropped", job_id)
+        _LOG.info("job %s does not exist any more; its join dropped", job_id, extra=fields_of(job_id, step="join"))
         return None
     ledger, token = job.ledger, token or new_token()
-    outcome = ledger.outcome()
+    outcome = read_outcome(ledger)
     if outcome is not None and ledger.is_superseded():
         return None
-    complete = _read_if_complete(job) if outcome is None else None
+    complete = _read_if_complete(job, read_manifest) if outcome is None else None
     if outcome is None and complete is None:
-        _LOG.warning("job %s: received a join, but chunks are missing; ignored", job_id)
+        _LOG.warning(
+            "job %s: received a join, but chunks are missing; ignored", job_id, extra=fields_of(job_id, step="join")
+        )
         return None
     claim = claim_join(
         ledger,
@@ -88,9 +96,11 @@ def run_join(
     return _JoinRun(runtime, job, *complete, claim, token, delivery).run()
 
 
-def _read_if_complete(job: CachedJob) -> tuple[Manifest, Completion] | None:
+def _read_if_complete(
+    job: CachedJob, read_manifest: Callable[[Ledger], Manifest | None]
+) -> tuple[Manifest, Completion] | None:
     """Return what the store holds of a complete job; None if chunks or nodes are missing."""
-    manifest = job.manifest()
+    manifest = job.manifest(read_manifest)
     if manifest is None:
         return None
     completion = completion_of(job.ledger, manifest, combines=job.intent.combines)
@@ -106,7 +116,9 @@ def _exists(job: CachedJob) -> bool:
     try:
         job.ledger.intent()
     except JobNotFound:
-        _LOG.info("job %s was removed while its join ran; nothing is delivered", job.id)
+        _LOG.info(
+            "job %s was removed while its join ran; nothing is delivered", job.id, extra=fields_of(job.id, step="join")
+        )
         return False
     return True
 
@@ -149,10 +161,13 @@ class _JoinRun:
         with replace(self._claim, lost=False).record_if_interrupted(ledger, by=self._token):
             made = self._make_outcome(failure)
             outcome = ledger.write_outcome(made)
+            if outcome.stats == made.stats:
+                self._runtime.telemetry.count_job(made.task, made.status)
             if not _exists(self._job):
                 return None
         if outcome.stats != made.stats and (ledger.is_delivered() or ledger.is_superseded()):
-            _LOG.info("job %s: its join took so long that another worker has delivered the outcome", self._job.id)
+            text = "job %s: its join took so long that another worker has delivered the outcome"
+            _LOG.info(text, self._job.id, extra=fields_of(self._job.id, step="join"))
             return None
         return outcome
 
@@ -202,7 +217,7 @@ class _JoinRun:
             raise ChunkFailed(failure if job.options.policy.tolerant else summary.first or failure)
         stall_s = self._runtime.config.stall_s
         with (
-            in_step(self._runtime, job, "join"),
+            in_step(self._runtime, job, "join", attempt=self._attempts.count, delivery=self._delivery),
             Heartbeat(self._runtime.timers, job.ledger, "join", stall_s=stall_s, by=self._token),
         ):
             parameters = job.parameter_values(binding.parameters_for(binding.join))

@@ -58,8 +58,10 @@ def conclude(
         The job's outcome, which may be an earlier one.
     """
     current, is_ours = end_job(job, status, failure, summary=summary)
-    if is_ours and deliver:
-        start_join(runtime, job)
+    if is_ours:
+        runtime.telemetry.count_job(job.intent.task, status)
+        if deliver:
+            start_join(runtime, job)
     return current
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from storage import CorruptObject, ObjectNotFound
 
@@ -33,7 +34,7 @@ def send_missing(runtime: Runtime, job: CachedJob) -> None:
     completion = completion_of(job.ledger, manifest, combines=job.intent.combines)
     if completion.due:
         # A chunk with a result is marked as resent, so that its worker finds the result and makes the missing node.
-        for chunks, resent in ((completion.missing, False), (completion.uncombined, True)):
+        for chunks, resent in ((completion.missing, False), (list(completion.uncombined), True)):
             if chunks:
                 send_again(runtime, job, manifest, chunks, resent=resent)
     else:
@@ -41,26 +42,30 @@ def send_missing(runtime: Runtime, job: CachedJob) -> None:
 
 
 def send_again(
-    runtime: Runtime, job: CachedJob, manifest: Manifest, chunks: Collection[int], *, resent: bool = True
+    runtime: Runtime, job: CachedJob, manifest: Manifest, chunks: Sequence[int], *, resent: bool = True
 ) -> bool:
     """Send messages for chunks again. A worker that receives one first checks whether the chunk is done or running.
 
-    Chunks of one batch share a message, as far as the last listing by the job's ledger shows no other. One listing per
-    1,000 recorded attempts, and one request for each index object and each shared batch that holds one of the chunks.
+    Chunks of one batch share a message, as far as the last listing by the job's ledger shows no other. The messages for
+    one index object are sent before the next one is read.
+
+    Requests: one listing per 1,000 recorded attempts, and one request for each index object and each shared batch that
+    holds one of the chunks. Memory: one index object and its messages, and about 100 bytes for each chunk with a
+    recorded attempt.
 
     Args:
         runtime: Store, settings and dispatcher.
         job: The job, in its current generation.
         manifest: The job's manifest.
-        chunks: Indices of the chunks.
+        chunks: Indices of the chunks, ascending.
         resent: Whether to mark the messages as resent, because earlier ones of this generation may still be queued.
 
     Returns:
         False if an index object is missing or damaged. Then the job has failed, for its chunks cannot be found.
     """
-    ledger, setup_id, wanted = job.ledger, manifest.setup_id, frozenset(chunks)
+    ledger, setup_id = job.ledger, manifest.setup_id
     attempts = ledger.last_attempts(setup_id)
-    for shard in sorted({chunk // SHARD_WIDTH for chunk in chunks}):
+    for shard, wanted in by_shard(chunks):
         try:
             record = ledger.shard(manifest, shard)
         except (CorruptObject, ObjectNotFound) as error:
@@ -78,6 +83,16 @@ def send_again(
         ]
         runtime.dispatcher.send_chunks(job.intent, refs)
     return True
+
+
+def by_shard(chunks: Iterable[int]) -> Iterator[tuple[int, frozenset[int]]]:
+    """Yield the number of each index shard that holds some of the chunks, with these chunks.
+
+    Args:
+        chunks: Indices of chunks, ascending.
+    """
+    for shard, members in groupby(chunks, lambda chunk: chunk // SHARD_WIDTH):
+        yield shard, frozenset(members)
 
 
 def find_parts(

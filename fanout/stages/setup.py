@@ -12,10 +12,13 @@ from storage import PackWriter, ReferenceSource
 
 from ..abc import FIRST, Delivery
 from ..errors import InvalidItem, JobNotFound
+from ..logs import fields_of
+from ..memory import COPIES, REMEDIES, MemoryLimitExceeded
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
 from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
+from ..records.ledger import Ledger
 from ..records.models import IndexShard, Manifest, OutcomeStatus
 from ..runtime import CachedJob, Runtime
 from .attempts import Admission, Attempts, explain_overrun
@@ -25,7 +28,7 @@ from .chunking import chunk_sizes
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_overdue, fail_if_too_many_failed, start_join
 from .resend import send_again
-from .step import in_step
+from .step import current_tally, in_step
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,17 +66,28 @@ def run_setup(
         StorageError: The store does not answer. Setup may safely run again, as a resumed delivery.
         BrokerUnavailable: The broker takes no message. Setup may safely run again, as a resumed delivery.
     """
+    asked_at = time.monotonic()
+    has_outcome = runtime.begin(Ledger.has_outcome, job_id, launch_id, generation, early=not fresh)
+    read_manifest = runtime.begin(Ledger.manifest, job_id, launch_id, generation, early=not fresh)
     try:
         job = runtime.job(job_id, launch_id, generation)
     except JobNotFound:
-        _LOG.info("job %s does not exist any more; its setup dropped", job_id)
+        _LOG.error(
+            "job %s: dropped its setup, because the job is not in this worker's store %s: it was removed, or its "
+            "caller uses another store than this worker",
+            job_id,
+            runtime.store.url,
+            extra=fields_of(job_id, step="setup"),
+        )
         return
-    if (not fresh and job.ledger.has_outcome()) or fail_if_overdue(runtime, job):
+    if not fresh:
+        job.remember_ended(has_outcome(job.ledger), asked_at=asked_at)
+    if job.cached_ended or fail_if_overdue(runtime, job):
         # The outcome of a job that was cancelled before its setup began is delivered by setup.
         start_join(runtime, job)
         return
     token = new_token()
-    if not fresh and job.manifest() is not None:
+    if not fresh and job.manifest(read_manifest) is not None:
         _continue_from_manifest(runtime, job, token, resend=not delivery.is_first)
     else:
         _run_attempt(runtime, job, token, caller_parameters, fresh=fresh, delivery=delivery)
@@ -103,11 +117,11 @@ def _run_attempt(
     try:
         with (
             attempts.record_if_interrupted(),
+            in_step(runtime, job, "setup", attempt=attempts.count, delivery=delivery),
             Heartbeat(runtime.timers, job.ledger, "setup", stall_s=stall_s, by=token, at_once=at_once) as heartbeat,
         ):
             run = _SetupRun(runtime, job, token, heartbeat)
-            with in_step(runtime, job, "setup"):
-                run.run(caller_parameters or {})
+            run.run(caller_parameters or {})
     except BaseException as error:
         if runtime.is_interruption(error):
             raise
@@ -146,7 +160,7 @@ def _continue_from_manifest(runtime: Runtime, job: CachedJob, token: str, *, res
         return
     # The messages of an earlier generation's setup belong to that generation, in which no worker runs them any more.
     resend_all = resend or (job.generation and manifest.setup_id != token)
-    chunks = completion.due if resend_all else completion.uncombined
+    chunks = completion.due if resend_all else list(completion.uncombined)
     if not completion.due:
         start_join(runtime, job)
     elif chunks:
@@ -211,8 +225,10 @@ class _SetupRun:
         if self._has_ended():
             return
         manifest = self._make_manifest(writer, started_at)
+        current_tally().items = manifest.items
         if job.write_manifest(manifest).setup_id != self._setup_id:
-            _LOG.info("job %s: setup %s was not the first to finish; dropped", job.id, self._setup_id)
+            text = "job %s: setup %s was not the first to finish; dropped"
+            _LOG.info(text, job.id, self._setup_id, extra=fields_of(job.id, step="setup"))
         elif is_all and rest:
             self._send(rest)
             self.sent_after_manifest = True
@@ -243,7 +259,11 @@ class _SetupRun:
     def _take_refs(self, locations: Iterable[ChunkLocation]) -> list[ChunkRef]:
         """Return the references to batches that were stored, in order, and add them to the index."""
         refs, job = [], self._job
+        limit_bytes = job.options.memory_limit_bytes
         for location in locations:
+            needed_bytes = COPIES * location.slice_.length
+            if limit_bytes is not None and needed_bytes > limit_bytes:
+                raise MemoryLimitExceeded(self._binding.owner, "worker", needed_bytes, limit_bytes, REMEDIES["worker"])
             refs.append(
                 ChunkRef(job.id, job.launch_id, self._setup_id, self._chunks, location, generation=job.generation)
             )

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Self, TextIO, TypeAlias
 
+from ..logs import fields_of
 from ..progress import Progress
 from .steps import run_steps
 from .view import JobView
@@ -139,7 +140,8 @@ class ProgressBar:
             self.progress = self._observer.observe()
         except Exception as error:
             # The block itself meets the error, if that lasts.
-            _LOG.debug("job %s: its progress is not known: %s", self._view.job_id, error)
+            job_id = self._view.job_id
+            _LOG.debug("job %s: its progress is not known: %s", job_id, error, extra=fields_of(job_id))
             return False
         display(self.progress)
         return self.progress.state.has_ended

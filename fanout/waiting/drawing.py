@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
@@ -15,6 +16,9 @@ from ..progress import JobState, Progress, format_rate, format_seconds
 LABEL_WIDTH = 14
 BAR_WIDTH = 20
 """Most characters of the label and of the bar. The bar shrinks where 80 columns are too few."""
+
+NOTE_WIDTH = 40
+"""Most characters of a step's note behind the bar."""
 
 COLORS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 
@@ -63,6 +67,8 @@ def _describe(progress: Progress) -> str:
         parts.append(f"{format_rate(progress.items_per_s)}/s")
     if progress.left_s is not None:
         parts.append(f"{format_seconds(progress.left_s)} left")
+    if progress.note:
+        parts.append(escape(progress.note[:NOTE_WIDTH]))
     return "  ".join(parts)
 
 

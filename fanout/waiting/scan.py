@@ -38,6 +38,18 @@ class ResultScan:
         """Whether all chunks were seen done."""
         return self.done == len(self._seen)
 
+    @property
+    def setup_id(self) -> str:
+        """Setup id of the chunks."""
+        return self._setup_id
+
+    def find_missing(self, count: int) -> list[int]:
+        """Return the indices of the first chunks that were not seen done, at most so many. No request."""
+        missing: list[int] = []
+        while len(missing) < count and (chunk := self._seen.find(0, missing[-1] + 1 if missing else 0)) >= 0:
+            missing.append(chunk)
+        return missing
+
     def advance(self, ledger: Ledger) -> list[ResultEntry]:
         """Return the objects in the next page that were not seen before. One request; see `ResultLedger.result_page`.
 

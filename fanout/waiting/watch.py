@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from functools import partial
 
 from ..progress import JobState, Progress
+from ..records.keys import process_step
+from .notes import CANDIDATES, NoteReader
 from .scan import ResultScan
 from .steps import Steps
 from .view import JobView
@@ -18,6 +21,9 @@ EVERY_S = 1.0
 OUTCOME_TURN = 4
 """Of so many requests one asks for the outcome while chunks are missing. A job of which this caller has not seen all
 chunks ends if it fails or is cancelled, or if workers write more than 1,000 objects a second."""
+
+NOTE_TURN = 2
+"""The request among these that asks a step for its note, if the one before it has shown nothing new."""
 
 RATE_S = 30.0
 """Seconds over which a rate is measured."""
@@ -56,6 +62,9 @@ class Observer:
         self._generation = 0
         self._meter = _Meter()
         self._turn = 0
+        self._notes = NoteReader()
+        self._listed_news = True
+        """Whether the last page of results showed new ones."""
 
     def observe(self) -> Progress:
         """Look once at the job, and return its progress. One request; at most four the first time, three the last time.
@@ -66,7 +75,8 @@ class Observer:
         is_first = self._turn == 0
         scan = self._current_scan
         is_done = self._view.seen_outcome is not None or (scan is not None and scan.is_complete)
-        asks_outcome = is_done or self._turn % OUTCOME_TURN == 0
+        turn = self._turn % OUTCOME_TURN
+        asks_outcome = (is_done and not (self._is_quiet and turn == NOTE_TURN)) or turn == 0
         self._turn += 1
         if asks_outcome:
             if self._view.outcome() is not None:
@@ -74,6 +84,9 @@ class Observer:
                 return self.known
             if not is_first:
                 return self.known
+        if self._is_quiet and turn == NOTE_TURN:
+            self._notes.look(self._view.ledger, self._find_steps())
+            return self.known
         if self._view.seen_manifest is None and (self._view.manifest() is None or not is_first):
             return self.known
         self._list()
@@ -82,6 +95,14 @@ class Observer:
     @property
     def known(self) -> Progress:
         """The progress as far as this process knows it. No request."""
+        progress = self._known_counts
+        if progress.state.has_ended:
+            return progress
+        self._notes.forget_unless(self._find_steps())
+        return replace(progress, note=self._notes.text)
+
+    @property
+    def _known_counts(self) -> Progress:
         manifest, outcome, scan = self._view.seen_manifest, self._view.seen_outcome, self._current_scan
         done, failed = (scan.done, scan.items_failed) if scan is not None else (0, 0)
         chunks, items = (manifest.chunks, manifest.items) if manifest is not None else (None, None)
@@ -100,6 +121,27 @@ class Observer:
         return Progress(JobState.PROCESSING, done, chunks, items, failed, rate, left_s, is_partial)
 
     @property
+    def _is_quiet(self) -> bool:
+        """Whether a request is better spent on a note than on a look for news."""
+        scan, view = self._current_scan, self._view
+        if view.seen_outcome is not None:
+            return False
+        if scan is None:
+            return view.seen_manifest is None
+        return scan.is_complete or not self._listed_news
+
+    def _find_steps(self) -> list[tuple[str, str]]:
+        """Return the steps that are probably at work: the names for their keys, and for people."""
+        scan = self._current_scan
+        if self._view.seen_manifest is None:
+            return [("setup", "setup")]
+        if scan is None:
+            return []
+        if scan.is_complete:
+            return [("join", "join")]
+        return [(process_step(scan.setup_id, chunk), f"chunk {chunk}") for chunk in scan.find_missing(CANDIDATES)]
+
+    @property
     def _current_scan(self) -> ResultScan | None:
         """The scan of the latest generation; failed results of an earlier one do not count."""
         return self._scan if self._generation == self._view.generation else None
@@ -112,7 +154,7 @@ class Observer:
             self._generation = self._view.generation
             self._scan = scan = ResultScan(manifest, read_shares=False)
             self._meter = _Meter()
-        scan.advance(self._view.ledger)
+        self._listed_news = bool(scan.advance(self._view.ledger))
         # In the first round the listing finds results of any age.
         if scan.at_end and manifest.chunks:
             self._meter.note(scan.done / manifest.chunks * manifest.items)

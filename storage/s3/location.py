@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
-from ..errors import InvalidKey, InvalidStoreUrl
-from ..keys import MAX_KEY_BYTES, check_key
+from ..errors import InvalidStoreUrl
+from ..keys import read_prefix
 from ..urls import split_url, unknown_scheme
 
-MAX_PREFIX_BYTES: Final = 1024 - MAX_KEY_BYTES
 CHECKSUM_MODES: Final = ("when_required", "when_supported")
 CLIENTS: Final = ("obstore", "boto3")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
@@ -61,19 +60,7 @@ def parse_s3_url(url: str) -> S3Location:
         raise InvalidStoreUrl(f"{parts.netloc!r} is no bucket name that S3 would allow")
     if parts.fragment or "#" in url:
         raise InvalidStoreUrl("the s3:// URL has a fragment", remedy="Write '#' as %23 if it belongs to the prefix.")
-    prefix = unquote(parts.path).strip("/")
-    if prefix:
-        try:
-            check_key(prefix)
-        except InvalidKey as flaw:
-            raise InvalidStoreUrl("the s3:// URL has a prefix that cannot be part of a key", remedy=str(flaw)) from flaw
-        prefix += "/"
-        if len(prefix.encode()) > MAX_PREFIX_BYTES:
-            raise InvalidStoreUrl(
-                f"the s3:// URL has a prefix of more than {MAX_PREFIX_BYTES - 1} bytes",
-                remedy="Shorten it: S3 keys have 1,024 bytes at most, and the keys below it need 900.",
-            )
-    return S3Location(parts.netloc, prefix, **_options(parts.query))
+    return S3Location(parts.netloc, read_prefix(parts.path, scheme="s3"), **_options(parts.query))
 
 
 def _options(query: str) -> dict[str, str]:

@@ -1,49 +1,36 @@
-"""Objects of a bucket as they are, with obstore: under any key, with entity tags, conditions and streamed writes."""
+"""Objects of a bucket as they are, read with obstore: under any key, with entity tags and conditions."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import obstore
-from obstore.exceptions import InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import S3Store as Client
 
 from ..errors import (
-    BucketNotFound,
-    InvalidKey,
     ObjectChanged,
-    ObjectExists,
-    ObjectNotFound,
     StorageDenied,
     StorageError,
-    StorageUnavailable,
     StorageUnusable,
 )
-from ..object_store import Body, Bucket, TaggedObject
+from ..object_store import Bucket, TaggedObject
+from ..obstore_errors import find_error, make_error
+from ..obstore_process import LARGE_BYTES
 from .location import S3Location
-from .obstore_clients import is_panic
 from .obstore_store import ObstoreS3Store
 from .server import S3Server
 
-LARGE_BYTES: Final = 16 * 2**20
-"""Size over which a read has no limit for the whole of its request."""
-
 _PAGE: Final = 1000
-_PART_BYTES: Final = 8 * 2**20
-_SHOWN_CHARACTERS: Final = 300
 
 
 class ObstoreBucket(Bucket):
     """The objects of a bucket, under any key. Safe for threads.
 
     A request that fails for a moment is tried three times, and ends within its own limits: 25 s an attempt, or an hour
-    for a read of more than `LARGE_BYTES` and for a part of an upload.
-
-    `put_stream` holds four parts of 8 MiB. The bucket removes the parts of an upload that was interrupted if it has a
-    rule for it (AbortIncompleteMultipartUpload).
+    for a read of more than `LARGE_BYTES`.
 
     Args:
         bucket: Name of the bucket.
@@ -80,26 +67,6 @@ class ObstoreBucket(Bucket):
             raise ObjectChanged(f"reading {key!r} in {self.url}: it ends before byte {end:,}", key=key)
         return body
 
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
-        mode: Any = "create" if if_absent else "overwrite"
-        with self._translate("writing", key):
-            large = memoryview(body).nbytes > LARGE_BYTES
-            result = obstore.put(self._client(large=large), key, body, mode=mode, use_multipart=False)
-        return result["e_tag"] or ""
-
-    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
-        with self._translate("writing", key):
-            result = obstore.put(
-                self._client(large=True), key, blocks, use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=4
-            )
-        return result["e_tag"] or ""
-
-    def delete(self, keys: Iterable[str]) -> None:
-        listed = [*keys]
-        if listed:
-            with self._translate("deleting", None):
-                obstore.delete(self._client(), listed)
-
     def _client(self, *, large: bool = False) -> Client:
         clients = self._store.own_clients()
         if clients is None:
@@ -116,33 +83,13 @@ class ObstoreBucket(Bucket):
         except StorageError:
             raise
         except BaseException as error:
-            make = self._find_error(error)
-            if make is None:
+            kind = find_error(error)
+            if kind is None:
                 raise
+            if kind is StorageDenied:
+                self._store.forget_credentials()
             where = f"{doing} {key!r} in {self.url}" if key is not None else f"{doing} at {self.url}"
-            remedy = "obstore names no key with an empty, '.' or '..' segment: rename it, or list another folder."
-            shown = str(error).partition("\n")[0][:_SHOWN_CHARACTERS]
-            raise make(f"{where}: {shown}", key=key, remedy=remedy if make is InvalidKey else None) from error
-
-    def _find_error(self, error: BaseException) -> Callable[..., StorageError] | None:
-        """Return the class of this package's error for one of obstore's; None for an error that is not obstore's."""
-        text = str(error)
-        if "<Code>NoSuchBucket</Code>" in text:
-            return BucketNotFound
-        if isinstance(error, FileNotFoundError):
-            return ObjectNotFound
-        if isinstance(error, PreconditionError) or "416 Range Not Satisfiable" in text or "InvalidRange" in text:
-            return ObjectChanged
-        if type(error).__name__ == "AlreadyExistsError":
-            return StorageUnavailable if "status code: 409" in text else ObjectExists
-        if isinstance(error, InvalidPathError):
-            return InvalidKey
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in text:
-            self._store.forget_credentials()
-            return StorageDenied
-        if is_panic(error) or type(error).__module__.partition(".")[0] == "obstore":
-            return StorageUnavailable
-        return None
+            raise make_error(kind, error, where, key) from error
 
 
 def _entry(meta: Any) -> TaggedObject:

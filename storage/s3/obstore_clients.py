@@ -16,6 +16,7 @@ from obstore.exceptions import UnknownConfigurationKeyError
 from obstore.store import S3Store as Client
 
 from .. import deadline
+from ..obstore_errors import is_panic
 from .endpoint import S3Access
 
 # obstore retries a short failure. boto3 takes over a longer one: it has more patience and names the cause.
@@ -122,11 +123,6 @@ def make_clients(access: S3Access, bucket: str, environ: Mapping[str, str] = os.
             return None
         raise
     return Clients(quick, large, access, time.monotonic(), Clients.next_renewal(access))
-
-
-def is_panic(error: BaseException) -> bool:
-    """Return whether an error is a panic of obstore, which is no Exception and cannot be imported."""
-    return type(error).__name__ == "PanicException"
 
 
 def _make_settings(access: S3Access) -> Any:

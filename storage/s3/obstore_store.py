@@ -10,22 +10,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store as Client
 
 from ..deadline import CallLimit, count_from, is_limited
-from ..errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavailable
+from ..errors import ObjectExists, ObjectNotFound, StorageError
 from ..keys import check_key, check_range
 from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention
-from ..waiting import Late, call_within
+from ..obstore_errors import is_denial, is_panic
+from ..obstore_process import LARGE_BYTES, PART_BYTES, PARTS_AT_ONCE, ask, ask_within_limit, may_ask
 from .endpoint import S3Access, read_access
 from .location import S3Location, parse_s3_url
-from .obstore_clients import Clients, is_panic, make_clients
+from .obstore_clients import Clients, make_clients
 
 if TYPE_CHECKING:
     from .boto3_store import S3Store
@@ -34,19 +36,10 @@ _T = TypeVar("_T")
 
 _LOG = logging.getLogger(__name__)
 
-# Keys that S3 and obstore's paths spell alike. Any other key goes through boto3.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._/-]+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._+=@,:/ -]+")
 # Prefixes that obstore can list. It takes a prefix for a folder, and knows no folder with an empty name, "." or "..".
-_FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._-]+/)+")
+_FOLDER: Final = re.compile(r"(?:(?!\.{1,2}/)[A-Za-z0-9._+=@,: -]+/)+")
 _PAGE: Final = 1000
-# A larger body of known size has a client of its own, without a limit for the whole of a request, and a helper thread
-# waits for it. So it is with any call under a caller's limit. A small request is made at once: the thread would add a
-# twentieth to its cost.
-_LARGE_BYTES: Final = 16 * 2**20
-# The size of a part, or about that. An object of more than two parts is uploaded in parts, several at once: one stream
-# uses neither the whole line nor all processors of a server.
-_PART_BYTES: Final = 8 * 2**20
-_PARTS_AT_ONCE: Final = 4
 # S3's lower limit for all parts but the last.
 _SMALLEST_PART_BYTES: Final = 5 * 2**20
 # After so many requests in a row that failed with obstore and succeeded with boto3, the store stops using obstore.
@@ -55,29 +48,17 @@ _MAX_FAILURES: Final = 10
 _CLIENT_REST_S: Final = 1.0
 
 
-class _Runtime:
-    """obstore's threads, which live in the process that made its first request and in no child forked from it."""
-
-    def __init__(self) -> None:
-        self._process: int | None = None
-
-    def is_usable(self) -> bool:
-        """Return whether obstore may be used here: in a child whose parent used it, it would hang for ever."""
-        process = os.getpid()
-        if self._process is None:
-            self._process = process
-        return self._process == process
-
-
-_RUNTIME = _Runtime()
+def is_plain(key: str) -> bool:
+    """Return whether S3 and obstore's paths spell a key alike. Requests for any other key go through boto3."""
+    return _PLAIN.fullmatch(key) is not None
 
 
 class ObstoreS3Store(ObjectStore):
     """Objects in a bucket, below a prefix; small requests cost a fifth of the CPU that `S3Store` needs for them.
 
-    obstore writes, reads, looks up and lists under plain keys. All other requests go through an `S3Store`, and so does
-    every request that failed with obstore: boto3 tries it again, more patiently, and its answer counts. So both stores
-    give the same results and the same errors, within one limit.
+    obstore writes, reads, looks up and lists under plain keys; see `is_plain`. All other requests go through an
+    `S3Store`, and so does every request that failed with obstore: boto3 tries it again, more patiently, and its answer
+    counts. So both stores give the same results and the same errors, within one limit.
 
     boto3's chain decides once how to reach the store, and obstore is given all of it: by itself it would heed other
     variables. If the environment alone decides, boto3 is not imported until a request needs it.
@@ -107,12 +88,12 @@ class ObstoreS3Store(ObjectStore):
         size_bytes = memoryview(body).nbytes
         name = self._name(key)
         # S3 takes no condition for an upload in parts.
-        in_parts = size_bytes > 2 * _PART_BYTES and not if_absent
+        in_parts = size_bytes > 2 * PART_BYTES and not if_absent
         began_at = time.monotonic()
         clients = self._clients_for(name) if not self._needs_digests else None
         if clients is not None:
             mode: Any = "create" if if_absent else "overwrite"
-            client = clients.quick if size_bytes <= _LARGE_BYTES else clients.large
+            client = clients.quick if size_bytes <= LARGE_BYTES else clients.large
             try:
                 self._ask(
                     lambda: obstore.put(
@@ -122,7 +103,7 @@ class ObstoreS3Store(ObjectStore):
                         mode=mode,
                         use_multipart=in_parts,
                         chunk_size=_part_bytes(size_bytes),
-                        max_concurrency=_PARTS_AT_ONCE,
+                        max_concurrency=PARTS_AT_ONCE,
                     ),
                     "writing",
                     key,
@@ -146,7 +127,7 @@ class ObstoreS3Store(ObjectStore):
         began_at = time.monotonic()
         clients = self._clients_for(name) if length is None or length > 0 else None
         if clients is not None:
-            client = clients.quick if (length or 0) <= _LARGE_BYTES else clients.large
+            client = clients.quick if (length or 0) <= LARGE_BYTES else clients.large
             try:
                 content = self._ask(lambda: self._read(client, name, offset, length), "reading", key, length or 0)
             except FileNotFoundError as error:
@@ -225,23 +206,7 @@ class ObstoreS3Store(ObjectStore):
             self._cached = None
 
     def _ask(self, act: Callable[[], _T], doing: str, key: str, size_bytes: int = 0) -> _T:
-        """Call obstore: at once where its own limits suffice, and else in a helper thread."""
-        if size_bytes <= _LARGE_BYTES and not is_limited():
-            return act()
-        return self._bounded(act, f"{doing} {key!r}" if key else doing, size_bytes)
-
-    def _bounded(self, act: Callable[[], _T], doing: str, size_bytes: int = 0) -> _T:
-        """Call a function in a helper thread, within the limit for a body of this size.
-
-        Raises:
-            StorageUnavailable: The limit has passed.
-        """
-        limit = CallLimit(size_bytes)
-        try:
-            return call_within(act, limit)
-        except Late:
-            timeout_s = limit.deadline.timeout_s
-            raise StorageUnavailable(f"{doing} in {self.url}: no answer within {timeout_s:g} s") from None
+        return ask(act, f"{doing} {key!r}" if key else doing, self.url, size_bytes)
 
     @staticmethod
     def _read(client: Client, name: str, offset: int, length: int | None) -> Content:
@@ -257,7 +222,8 @@ class ObstoreS3Store(ObjectStore):
         if self._boto3 is None:
             if is_limited() and "boto3" not in sys.modules:
                 # The import takes a third of a second, and on a busy machine more than a caller may have.
-                self._bounded(lambda: import_module(f"{__package__}.boto3_store"), "loading boto3 for a request")
+                load = partial(import_module, f"{__package__}.boto3_store")
+                ask_within_limit(load, "loading boto3 for a request", self.url)
             from .boto3_client import Server
             from .boto3_store import S3Store
 
@@ -286,7 +252,7 @@ class ObstoreS3Store(ObjectStore):
         if isinstance(error, StorageError) or not (isinstance(error, Exception) or is_panic(error)):
             raise error
         cached = self._cached
-        if cached is not None and cached[1] is not None and _is_denial(error):
+        if cached is not None and cached[1] is not None and is_denial(error):
             # The credentials may have been replaced: ask for them anew, and let boto3 answer this request.
             self.forget_credentials()
             return
@@ -297,7 +263,7 @@ class ObstoreS3Store(ObjectStore):
 
     def _clients_for(self, name: str) -> Clients | None:
         """Return obstore's clients, or None where boto3 must make the request."""
-        if not _PLAIN.fullmatch(name) or self._failures >= _MAX_FAILURES or not _RUNTIME.is_usable():
+        if not is_plain(name) or self._failures >= _MAX_FAILURES or not may_ask():
             return None
         cached = self._cached
         if cached is None or cached[0] != os.getpid():
@@ -337,10 +303,5 @@ class ObstoreS3Store(ObjectStore):
 
 def _part_bytes(size_bytes: int) -> int:
     """Return the size of equal parts, in a number that leaves none to be uploaded alone at the end."""
-    groups = max(1, round(size_bytes / (_PARTS_AT_ONCE * _PART_BYTES)))
-    return max(_SMALLEST_PART_BYTES, ceil(size_bytes / (_PARTS_AT_ONCE * groups)))
-
-
-def _is_denial(error: BaseException) -> bool:
-    """Return whether the server refused the credentials; an expired token is a 400 without a class of its own."""
-    return isinstance(error, PermissionDeniedError | UnauthenticatedError) or "ExpiredToken" in str(error)
+    groups = max(1, round(size_bytes / (PARTS_AT_ONCE * PART_BYTES)))
+    return max(_SMALLEST_PART_BYTES, ceil(size_bytes / (PARTS_AT_ONCE * groups)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
 from benchmarks.comparisons import COMPARISONS, MB
 from benchmarks.contenders import CONTENDERS
+from benchmarks.text import LONGEST_LINE_BYTES, OBJECTS, text_lines, upload_text
 from benchmarks.workloads import WORKS, Workload, cut, documents, serial_count, shuffled_documents, tail_waits
+from storage import open_store
 
 
 @pytest.mark.parametrize("name", list(WORKS))
@@ -41,6 +44,19 @@ def test_documents_have_the_size_asked_for_and_compress_as_text_does() -> None:
         assert sum(map(len, texts)) == MB
         assert WORKS["words"].step(texts) == serial_count(workload)
     assert 2.5 < MB / len(zstd.compress("".join(shuffled).encode())) < 4
+
+
+def test_an_uploaded_text_has_the_lines_of_its_workload(tmp_path: Path) -> None:
+    """The objects of a text, in their order, have its lines, each whole in one object."""
+    upload_text(tmp_path.as_uri(), 10 * MB)
+    store = open_store(tmp_path.as_uri())
+    bodies = [bytes(store.get(info.key)) for info in store.list()]
+    assert len(bodies) == OBJECTS
+    assert sum(map(len, bodies)) == 10 * MB
+    assert all(body.endswith(b"\n") for body in bodies)
+    lines = b"".join(bodies).decode().splitlines()
+    assert lines == text_lines(10 * MB)
+    assert max(map(len, lines)) < LONGEST_LINE_BYTES
 
 
 @pytest.mark.parametrize("name", ["serial", "pool", "threads"])

@@ -13,5 +13,6 @@ table.py             the table, and its record in JSON         calls.py     the 
 app.py               the app of workers and caller             wire.py      proxy before the broker: cuts connections
 fault_injection.py   the faults injected inside a worker       gateway.py   proxy before the store: fails requests
 kill_point.py        the call at which a worker dies           trace.py     the steps that ran, where and when
+data_tasks.py        the tasks that read in place and write to sinks
 worker_without_tasks.py   the app of a worker that lacks the tasks
 """

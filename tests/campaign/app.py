@@ -16,6 +16,7 @@ from celery import Celery, current_app, shared_task
 import fanout
 from fanout import ForkJoinTask
 
+from . import data_tasks as data_tasks  # declares its tasks
 from .fault_injection import FaultInjectingAMQP, FaultInjectingExtension
 from .trace import record_run
 

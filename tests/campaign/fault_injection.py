@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,12 +12,14 @@ from celery import Celery
 from celery.app.amqp import AMQP
 
 from fanout.engines.celery.extension import Extension
+from fanout.external.access import Access
+from fanout.external.location import Location
 from fanout.records.chunk_ref import ChunkRef
 from fanout.runtime import Runtime
-from storage import ObjectInfo, ObjectStore
+from storage import ObjectInfo, ObjectStore, UnfinishedUpload, UploadStore
 from tests.stores import InterceptedStore
 
-from .kill_point import die_if_armed, find_point
+from .kill_point import die_if_armed, find_point, find_sink_point
 
 T = TypeVar("T")
 
@@ -50,6 +53,55 @@ class KillPointStore(InterceptedStore):
             die_if_armed(self._kill_points, job_id, name, when, *indices)
 
 
+class KillPointUploads(InterceptedStore, UploadStore):
+    """A bucket for the objects of sinks that forwards to another one, with kill points around the calls."""
+
+    inner: UploadStore
+
+    def __init__(self, uploads: UploadStore, kill_points: Path) -> None:
+        super().__init__(uploads)
+        self._kill_points = kill_points
+
+    def intercept(self, verb: str, key: str, request: Callable[[], T]) -> T:
+        point = (
+            find_sink_point(verb, key) if verb in ("put", "start_upload", "upload_part", "complete_upload") else None
+        )
+        if point is None:
+            return request()
+        job_id, name, indices = point
+        die_if_armed(self._kill_points, job_id, name, "before", *indices)
+        response = request()
+        die_if_armed(self._kill_points, job_id, name, "after", *indices)
+        return response
+
+    def start_upload(self, key: str, *, token: str) -> str:
+        return self.intercept("start_upload", key, lambda: self.inner.start_upload(key, token=token))
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> str:
+        return self.intercept("upload_part", key, lambda: self.inner.upload_part(key, upload_id, number, body))
+
+    def complete_upload(self, key: str, upload_id: str, entity_tags: Sequence[str], *, token: str) -> None:
+        self.intercept(
+            "complete_upload", key, lambda: self.inner.complete_upload(key, upload_id, entity_tags, token=token)
+        )
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        self.inner.abort_upload(key, upload_id)
+
+    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        return self.inner.list_uploads(prefix)
+
+
+@dataclass(frozen=True)
+class KillPointAccess(Access):
+    """The access of a worker that dies at kill points around its calls for the objects of sinks."""
+
+    kill_points: Path = Path()
+
+    def open_uploads(self, location: Location, *, endpoint: str | None = None) -> UploadStore:
+        return KillPointUploads(super().open_uploads(location, endpoint=endpoint), self.kill_points)
+
+
 class FaultInjectingExtension(Extension):
     """fanout's part of an app whose workers die at kill points."""
 
@@ -62,6 +114,10 @@ class FaultInjectingExtension(Extension):
         runtime = super().runtime
         if not isinstance(runtime.store, KillPointStore):
             runtime.store = KillPointStore(runtime.store, self._kill_points)
+            access = runtime.access
+            runtime.access = KillPointAccess(
+                access.source_roots, access.sink_roots, access.servers, kill_points=self._kill_points
+            )
         return runtime
 
 

@@ -44,6 +44,15 @@ WRITES = (
 READS = ("slice read", "group listed", "results listed", "results read")
 """Calls that change nothing. A death before one equals a death after the call before it."""
 
+SINK_POINTS = {
+    "start_upload": "upload started",
+    "upload_part": "part uploaded",
+    "complete_upload": "object published",
+    "_manifest.json": "sink manifest",
+    "_SUCCESS": "sink success",
+}
+"""Verb of a call for an object of a sink, or the name of the object that it puts -> the call."""
+
 BOUNDARIES = [(point, when) for point in WRITES for when in ("before", "after")] + [(point, "after") for point in READS]
 
 
@@ -52,10 +61,11 @@ class KillPoint:
     """A call of a job at which a process dies.
 
     Attributes:
-        point: One of `WRITES` or `READS`.
+        point: One of `WRITES`, `READS`, or `SINK_POINTS`.
         when: `before` or `after` the call.
         victim: The process that dies.
-        index: Only for this pack, chunk, batch with this chunk, or group. None for the first that reaches the point.
+        index: Only for this pack, chunk, batch with this chunk, group, or item. None for the first that reaches the
+            point.
     """
 
     point: str
@@ -119,6 +129,20 @@ def find_point(verb: str, key: str) -> tuple[str, str, tuple[int, ...]] | None:
     if verb == "list" and kind == "results" and len(rest) == 2:
         return job_id, "results listed", ()
     return None
+
+
+def find_sink_point(verb: str, key: str) -> tuple[str, str, tuple[int, ...]] | None:
+    """Return the job, the point and the item of a call for an object of a sink, or None if the call is not a point.
+
+    Args:
+        verb: The call.
+        key: The object's key in the bucket: folder, job, name.
+    """
+    _, job_id, name = key.split("/", 2)
+    point = SINK_POINTS.get(name if verb == "put" else verb)
+    if point is None:
+        return None
+    return job_id, point, () if verb == "put" else (_parse_number(name.removeprefix("part-")),)
 
 
 def _parse_number(name: str) -> int:

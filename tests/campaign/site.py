@@ -30,6 +30,9 @@ from .workers import Workers
 STALL_S = 2.0
 """Short, so that sweeps act soon. The library's default is a minute."""
 
+LAKE = "lake"
+"""Folder of the bucket in which workers may read and write in place. Each job has its own folder in it."""
+
 NO_SWEEP_S = 60.0
 """So long that no sweep acts."""
 
@@ -146,6 +149,11 @@ class Site:
         """The queue that the workers consume."""
         return f"work-{self._name}"
 
+    @property
+    def bucket(self) -> str:
+        """The bucket of the jobs, and of the objects that they read and write in place, below `LAKE`."""
+        return f"campaign-{self._name}"
+
     def job(self, job_id: str) -> Job:
         return Job(job_id, self.runtime)
 
@@ -196,7 +204,9 @@ class Site:
             "CAMPAIGN_BROKER": broker,
             "CAMPAIGN_QUEUE": self.queue,
             "CAMPAIGN_SWITCHES": str(self.switches),
-            "FANOUT_STORE": f"s3://campaign-{self._name}/jobs{client}",
+            "FANOUT_STORE": f"s3://{self.bucket}/jobs{client}",
+            "FANOUT_SOURCE_ROOTS": f"s3://{self.bucket}/{LAKE}",
+            "FANOUT_SINK_ROOTS": f"s3://{self.bucket}/{LAKE}",
             "FANOUT_STALL_S": str(conditions.stall_s),
             # The files of killed workers are removed together with this directory.
             "TMPDIR": str(self.directory),

@@ -118,7 +118,9 @@ class TrialJob:
         self._deadline = time.monotonic() + bound_s
         if self._kill_point is not None:
             self._kill_point.arm(self.site.kill_points, self.job_id)
-        values = {"numbers": self.numbers, "trace": str(self.site.traces / self.job_id), **self.values}
+        values = {"trace": str(self.site.traces / self.job_id), **self.values}
+        if "numbers" in self._task.input_schema:
+            values["numbers"] = self.numbers
 
         def send() -> None:
             signature = self._task.signature(values, app=self.site.app, **self._options)

@@ -22,7 +22,7 @@ from celery.result import allow_join_result
 
 import fanout
 from fanout import ForkJoinTask
-from storage import open_bucket
+from storage import open_store
 from tests.tasks import SumTask
 from tests.traces import record_run
 
@@ -300,8 +300,8 @@ class CountWordsInPlaceTask(ForkJoinTask[Counter[str]]):
     def setup(text, replaced=None):
         parts = [{"part": part} for part in text.parts(part_bytes=4096)]
         if replaced is not None:
-            bucket, _, key = replaced.removeprefix("s3://").partition("/")
-            open_bucket(bucket).put(key, b"other words\n" * 1000)
+            folder, _, name = replaced.rpartition("/")
+            open_store(folder).put(name, b"other words\n" * 1000)
         return parts
 
     @staticmethod

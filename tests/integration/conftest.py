@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -29,8 +30,14 @@ def redis_cluster(
     ceph_gateway: CephGateway,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    """RabbitMQ, results in Redis, Ceph's gateway."""
-    environment = {**ceph_gateway.environment, "TEST_BROKER": create_host(rabbitmq), "TEST_BACKEND": redis_server.url}
+    """RabbitMQ, results in Redis, Ceph's gateway; workers that run only signed messages."""
+    environment = {
+        **ceph_gateway.environment,
+        "TEST_BROKER": create_host(rabbitmq),
+        "TEST_BACKEND": redis_server.url,
+        "FANOUT_SIGNING_KEYS": json.dumps({"new": "a" * 32, "old": "b" * 32}),
+        "FANOUT_REQUIRE_SIGNATURES": "true",
+    }
     with running_cluster(tmp_path_factory.mktemp("redis-cluster"), environment) as cluster:
         connect_store(cluster)
         yield cluster

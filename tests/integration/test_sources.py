@@ -11,7 +11,7 @@ import pytest
 
 from devstack import CephGateway, RabbitMQ
 from fanout import JobFailed, sources
-from storage import create_bucket, open_bucket
+from storage import create_bucket, open_store
 
 from .app import CountWordsInPlaceTask
 from .cluster import Cluster, running_cluster
@@ -33,7 +33,7 @@ def cluster(
     }
     with running_cluster(tmp_path_factory.mktemp("sources"), environment, concurrency=1) as cluster:
         create_bucket(f"s3://{BUCKET}")
-        bucket = open_bucket(BUCKET)
+        bucket = open_store(f"s3://{BUCKET}")
         text = "\n".join(LINES).encode()
         bucket.put("open/a.txt", text)
         bucket.put("open/b c.txt", text.replace(b"\n", b"\r\n"))

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fanout.abc import Delivery
-from fanout.errors import BrokerUnavailable, JobNotFound, is_transient
+from fanout.errors import BrokerUnavailable, is_transient
 from fanout.records.keys import new_token
+from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup
 from storage import StorageError
@@ -75,11 +76,9 @@ class Engine:
 
     def _setup(self, worker: Worker, message: Message) -> None:
         with self._handle_outages(worker, message):
-            try:
-                job = worker.runtime.job(message.job_id, message.launch_id)
-            except JobNotFound:
-                return
-            job.ledger.write_continuation(Continuation(message=CALLBACKS))
+            assert message.launch_id is not None
+            ledger = Ledger(worker.runtime.store, message.job_id, message.launch_id)
+            ledger.write_continuation(Continuation(message=CALLBACKS))
             run_setup(
                 worker.runtime,
                 message.job_id,

@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from devstack.moto_app import serialise_write_once_puts
 from storage import FileStore, MemoryStore, ObjectStore, create_bucket, deadline, open_store
+from tests.services import AZURE_CONTAINER
 
 from .scripted import Answer, Script, ScriptedServer, serving
 
@@ -87,13 +88,29 @@ def ceph_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no
     return _new_prefix()
 
 
-@pytest.fixture(params=["memory", "file", "moto-boto3", "moto-obstore", "ceph-boto3", "ceph-obstore"])
+@pytest.fixture
+def azure_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of an empty prefix on Azurite, with real authentication; skip the test without Azurite."""
+    for name, value in request.getfixturevalue("azurite").environment.items():
+        monkeypatch.setenv(name, value)
+    return f"az://{AZURE_CONTAINER}/test-{next(_prefixes)}"
+
+
+@pytest.fixture(
+    params=[
+        *["memory", "file", "moto-boto3", "moto-obstore", "ceph-boto3", "ceph-obstore"],
+        # A write takes Azurite 10 ms and more.
+        pytest.param("azurite", marks=pytest.mark.slow),
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """Return an empty store, for each store and client in turn."""
     if request.param == "memory":
         return MemoryStore()
     if request.param == "file":
         return FileStore(tmp_path / "store")
+    if request.param == "azurite":
+        return open_store(request.getfixturevalue("azure_url"))
     server, client = request.param.split("-")
     # obstore leaves keys that need quoting to boto3, and would be unused under the odd prefix.
     prefix = "an odd prefix" if client == "boto3" else "prefix"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from storage import (
     Body,
+    Content,
     CorruptObject,
     CountingStore,
     MemoryStore,
@@ -276,6 +277,32 @@ def test_small_slices_are_read_together() -> None:
     assert (store.requests["get"], store.bytes_out) == (1, 64 * 1024)
     reader.read(key(0), slices[5000])
     assert (store.requests["get"], store.bytes_out) == (2, 64 * 1024 + 100_000)
+
+
+def test_a_read_that_was_begun_is_not_repeated() -> None:
+    """A reader waits for the request that was begun for a small slice; other slices make requests of their own."""
+    store = CountingStore(MemoryStore())
+    with PackWriter(store, key) as writer:
+        for size in (10, 100_000, 10):
+            writer.append(b"x" * size)
+        first, large, last = writer.close()
+    store.reset()
+    with ThreadPoolExecutor(1) as pool:
+
+        def begin(request: Callable[[], Content]) -> Callable[[], Content]:
+            return pool.submit(request).result
+
+        reader = PackReader(store)
+        reader.begin(key(0), first, begin)
+        assert bytes(reader.read(key(0), first)) == b"x" * 10
+        assert store.requests["get"] == 1
+        reader.begin(key(0), large, begin)
+        reader.begin(key(1), first, begin)
+        assert bytes(reader.read(key(0), last)) == b"x" * 10
+        # The pack that is missing is the business of its own slice.
+        with pytest.raises(ObjectNotFound):
+            reader.read(key(1), first)
+    assert store.requests["get"] == 3
 
 
 def test_damaged_read_ahead_is_read_again() -> None:

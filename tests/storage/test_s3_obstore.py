@@ -137,6 +137,27 @@ def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
     assert [found.key for found in quick.list("a b/")] == ["a b/é%20?"]
 
 
+@pytest.mark.parametrize("sign", list("+=@,: "))
+def test_both_clients_spell_a_key_alike(moto_url: str, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
+    """obstore writes, reads, looks up and lists keys with a sign such as a plus, and boto3 finds the same objects."""
+    quick, careful = ObstoreS3Store(moto_url), S3Store(moto_url)
+    prefix = f"day{sign}1/"
+    keys = [f"{prefix}0{other}32" for other in "%/2"]
+    key = f"{prefix}0{sign}32"
+    for other in keys:
+        careful.put(other, b"another")
+    with monkeypatch.context() as patch:
+        patch.setattr(ObstoreS3Store, "_fallback", property(lambda store: pytest.fail("boto3 was asked")))
+        quick.put(key, b"1", if_absent=True)
+        assert quick.get(key) == b"1"
+        assert quick.head(key).size == 1
+        assert [found.key for found in quick.list(prefix)] == sorted([*keys, key])
+        assert key not in [found.key for found in quick.list(prefix, start_after=key)]
+        with pytest.raises(ObjectExists):
+            quick.put(key, b"2", if_absent=True)
+    assert careful.get(key) == b"1"
+
+
 def test_a_forked_child_works_with_boto3(moto_url: str) -> None:
     """A child whose parent has used obstore reads with boto3 and does not hang."""
     program = f"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import md5
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from fanout.external.access import Access
 from fanout.sources import Source
 from storage import Bucket, ObjectChanged, ObjectNotFound, TaggedObject
-from storage.object_store import Body
 
 
 class MemoryBucket(Bucket):
@@ -47,17 +46,6 @@ class MemoryBucket(Bucket):
         if len(body) != end - start or (tag is not None and self._entry(key).tag != tag):
             raise ObjectChanged(f"{key} changed", key=key)
         return body
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> str:
-        self.bodies[key] = bytes(body)
-        return self._entry(key).tag
-
-    def put_stream(self, key: str, blocks: Iterator[bytes]) -> str:
-        return self.put(key, b"".join(blocks))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self.bodies.pop(key, None)
 
     def _entry(self, key: str) -> TaggedObject:
         body = self.bodies[key]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from fanout.prices import Prices
 from fanout.progress import JobState, Progress
 from fanout.records.models import Intent, Outcome
 from fanout.records.run_stats import StoreUsage
-from fanout.report import Prices, Report
+from fanout.report import Report
 from fanout.report.reading import Recorded
 from fanout.report.runs import Run
 

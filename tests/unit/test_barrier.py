@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -266,7 +267,7 @@ def test_results_of_a_superseded_setup_do_not_count() -> None:
     workers.ledger.write_manifest(manifest_of(1, "b"))
     workers.finish(0)
     assert workers.starts == 0
-    assert check_completion(workers.ledger, manifest_of(1, "b")).missing == [0]
+    assert [*check_completion(workers.ledger, manifest_of(1, "b")).missing] == [0]
 
 
 def test_a_chunk_in_the_middle_costs_one_listing() -> None:
@@ -369,7 +370,7 @@ def test_a_shared_batch_covers_its_first_chunks_only() -> None:
     workers.write(33, 3)
     workers.write(36, 4)
     assert find_first_missing(workers.ledger, "a", 40, done=33) == 40
-    assert check_completion(workers.ledger, manifest_of(40)).due == {}
+    assert not check_completion(workers.ledger, manifest_of(40)).due
 
 
 def test_a_marker_without_its_batch_shows_nothing() -> None:
@@ -377,11 +378,11 @@ def test_a_marker_without_its_batch_shows_nothing() -> None:
     workers = Workers(8)
     workers.ledger.mark_shared("a", 0, 8, done=3, note=Note(by="x"))
     assert find_first_missing(workers.ledger, "a", 8, done=0) == 0
-    assert check_completion(workers.ledger, manifest_of(8)).missing == list(range(8))
+    assert [*check_completion(workers.ledger, manifest_of(8)).missing] == list(range(8))
     workers.write(0, 8)
     # Another run of the batch was done first. The marker remains, and the object says that no chunk was shared out.
     assert find_first_missing(workers.ledger, "a", 8, done=0) == 8
-    assert check_completion(workers.ledger, manifest_of(8)).due == {}
+    assert not check_completion(workers.ledger, manifest_of(8)).due
 
 
 @given(data=st.data())
@@ -407,7 +408,20 @@ def test_the_first_missing_chunk_is_found_from_every_cursor(data: st.DataObject)
     earlier = [entry.index for entry in workers.ledger.result_entries("a") if entry.index <= first]
     for cursor in {0, first if first < 100 else 0, *earlier}:
         assert find_first_missing(workers.ledger, "a", 100, done=cursor) == first
-    assert check_completion(workers.ledger, manifest_of(100)).missing == sorted(set(range(100)) - done)
+    assert [*check_completion(workers.ledger, manifest_of(100)).missing] == sorted(set(range(100)) - done)
+
+
+def test_a_missing_chunk_takes_few_bytes() -> None:
+    """The completion of a job without results has less than a word for each chunk."""
+    ledger, chunks = Workers(0).ledger, 50_000
+    tracemalloc.start()
+    try:
+        completion = check_completion(ledger, manifest_of(chunks))
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(completion.due), completion.due[0], completion.due[-1]) == (chunks, 0, chunks - 1)
+    assert held_bytes < 8 * chunks
 
 
 def test_a_process_remembers_how_far_its_job_is(world: World) -> None:

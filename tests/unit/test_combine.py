@@ -660,8 +660,8 @@ def test_a_node_is_due_if_all_below_it_exists(world: World) -> None:
     assert manifest is not None
     world.store.delete([ledger.keys.node(manifest.setup_id, 1, 2)])
     completion = completion_of(ledger, manifest, combines=True)
-    assert (completion.missing, completion.uncombined, completion.level) == ([40], [64], 1)
-    assert completion.due[64] == combine_step(manifest.setup_id, 1, 2)
+    assert completion.uncombined == {64: combine_step(manifest.setup_id, 1, 2)}
+    assert ([*completion.missing], [*completion.due], completion.level) == ([40], [40, 64], 1)
     assert [entry.index for entry in completion.top.entries] == [0, 3]
 
 

@@ -19,6 +19,7 @@ from fanout import (
     JobFailed,
     JobNotFound,
     JobTimeout,
+    MemoryLimitExceeded,
     RetryRefused,
     UnknownTask,
 )
@@ -35,6 +36,7 @@ ERRORS = [
     JobTimeout("text"),
     JobConflict("job-1", ["its option groups is 1, not 2"]),
     RetryRefused("job-1", "it has succeeded"),
+    MemoryLimitExceeded("Task", "worker", 3_000, 2_000, "lower chunk_bytes"),
     JobFailed(*FAILED),
     JobFailed("job-1", "Task", "job", "its deadline has passed"),
     JobCancelled("job-1", "Task", "job", "cancelled by its caller"),

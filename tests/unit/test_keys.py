@@ -23,6 +23,7 @@ from fanout.records.keys import (
     process_step,
 )
 from storage import check_key
+from storage.s3.obstore_store import is_plain
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(lambda text: ".." not in text)
 
@@ -67,7 +68,7 @@ def test_an_invalid_digest_is_refused(text: str) -> None:
 
 @given(job=IDS, setup_id=IDS, number=st.integers(0, 10**9), digest=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest: str) -> None:
-    """All keys of a job are valid, distinct, and under the job's prefix."""
+    """All keys of a job are valid, distinct, under the job's prefix, and such that obstore makes the request."""
     keys = JobKeys(job, "launch")
     steps = ("setup", "join", process_step(setup_id, number), combine_step(setup_id, 1, number))
     made = [
@@ -97,6 +98,7 @@ def test_every_key_is_under_its_job(job: str, setup_id: str, number: int, digest
     assert len(set(made)) == len(made)
     for key in made:
         assert check_key(key).startswith(keys.prefix if key != keys.intent else job_prefix(job))
+        assert is_plain(key)
         assert PurePosixPath(key).parts[:2] == ("_jobs", job)
 
 

@@ -69,7 +69,7 @@ def test_a_task_of_imported_functions_runs_in_processes() -> None:
 
 def test_an_unknown_executor_is_refused() -> None:
     """The error lists the executors."""
-    with pytest.raises(ConfigError, match="'inline', 'threads' or 'processes', not 'greenlets'"):
+    with pytest.raises(ConfigError, match=r"'inline', 'threads' or 'processes', or .*, not 'greenlets'"):
         Words.run({"documents": []}, executor="greenlets")  # type: ignore[arg-type]
 
 

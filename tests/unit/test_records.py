@@ -429,7 +429,7 @@ def test_landed_chunks_are_those_of_the_entries(drawn: list[tuple[int, int, int]
     chunks = [chunk for entry in entries for chunk in range(entry.index, entry.index + entry.count)]
     assert len(landed) == len(chunks)
     assert [chunk for chunk in range(index + 5) if chunk in landed] == chunks
-    assert landed.missing(count + index) == [chunk for chunk in range(count + index) if chunk not in chunks]
+    assert [*landed.missing(count + index)] == [chunk for chunk in range(count + index) if chunk not in chunks]
     assert landed.failed == {entry.index: entry.failed for entry in entries if entry.failed}
     assert landed.failed_count == sum(entry.failed for entry in entries)
 

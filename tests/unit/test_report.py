@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout import ConfigError, ForkJoinTask
+from fanout.prices import Prices
 from fanout.records.run_stats import RunStats, StoreUsage
-from fanout.report import Prices
 from fanout.report.attempts import LISTED
 from fanout.report.histograms import BINS, count_until, make_histogram
+from fanout.report.pricing import price_requests, price_traffic
 from fanout.report.runs import split_into_lanes
 from fanout.report.timeline import EXACT_BARS, MOST_ROWS, make_timeline
 from tests.tasks import FailingTask
@@ -244,7 +245,7 @@ def test_prices_are_checked_and_multiplied() -> None:
     """PUT and LIST have one price, GET and HEAD another, and an unknown or negative price names itself."""
     prices = Prices.of({"per_put": 2.0, "per_get": 0.5, "per_gb_down": 3.0})
     usage = StoreUsage(0.0, put=1, list=2, get=3, head=4, delete=5, downloaded_bytes=2_000_000_000)
-    assert (prices.of_requests(usage), prices.of_traffic(usage)) == (3 * 2.0 + 7 * 0.5, 6.0)
+    assert (price_requests(prices, usage), price_traffic(prices, usage)) == (3 * 2.0 + 7 * 0.5, 6.0)
     with pytest.raises(ConfigError, match="per_potato"):
         Prices.of({"per_potato": 1})
     with pytest.raises(ConfigError, match="per_put"):

@@ -14,7 +14,8 @@ from celery import Celery
 
 import fanout
 from fanout.declaration.definition import TASKS
-from fanout.engines.celery.request import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
+from fanout.engines.celery.headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER
+from fanout.engines.celery.request import StageRequest
 
 from .tasks import Words
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.signals import task_revoked, worker_ready
 from celery.worker.control import Panel
@@ -89,7 +90,7 @@ def revoke(app: Celery, ids: Any) -> Any:
 
 def discard(app: Celery, step: str, *, args: Any, kwargs: Any = None, task_id: str = "a-chunk", **details: Any) -> None:
     """Send the signal that Celery sends when it discards a message."""
-    request = SimpleNamespace(id=task_id, args=args, kwargs=kwargs or {})
+    request = Context(id=task_id, args=args, kwargs=kwargs or {})
     task_revoked.send(sender=app.tasks[f"{Numbers.name}.{step}"], request=request, **details)
 
 
@@ -179,6 +180,15 @@ def test_a_forged_message_that_is_discarded_is_logged(
     """The worker drops a forged message with one line in its log."""
     discard(app, step, args=args, task_id=task_id)
     assert "dropped a message that fanout did not send" in caplog.text
+    assert pool.calls == []
+
+
+def test_a_discarded_message_must_be_signed_too(app: Celery, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    """An unsigned message that has expired ends no job."""
+    job_id = launch_job(app)
+    app.conf.update(fanout_signing_keys={"a": "x" * 32}, fanout_require_signatures=True)
+    discard(app, "setup", args=(), task_id=job_id, expired=True)
+    assert "it is not signed" in caplog.text
     assert pool.calls == []
 
 

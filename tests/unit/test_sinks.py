@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fanout import Config, ForkJoinTask, InvalidInput, JobFailed, NotAllowed, NotInStep, sinks
+from fanout import Config, ForkJoinTask, InvalidInput, Job, JobFailed, NotAllowed, NotInStep, sinks
 from fanout.errors import FanoutError
 from fanout.external.access import Access
 from fanout.external.context import StepContext, current_step, running
@@ -19,6 +19,7 @@ from fanout.sinks import ObjectSink, Published, RowSink
 from storage import ChangedType, InvalidKey, UploadGone, decode, encode
 
 from .sinks import Place
+from .world import World
 
 
 def test_readers_see_nothing_until_the_commit(place: Place) -> None:
@@ -165,10 +166,35 @@ def test_a_sink_is_a_type_of_the_schema() -> None:
 
 
 def test_a_job_that_fails_publishes_nothing(tmp_path: Path) -> None:
-    """Without a commit readers see nothing of a job that failed."""
+    """Without a commit readers see nothing of a job that failed, and a job that nothing can retry leaves nothing."""
     with pytest.raises(JobFailed):
         Words.run({"numbers": [0, 1], "out": sinks.jsonl(tmp_path / "out"), "bad": [1]}, max_attempts=1)
-    assert Place(tmp_path / "out").visible() == {}
+    assert [*(tmp_path / "out").rglob("*")] == []
+
+
+@pytest.mark.parametrize("inline_bytes", [4096, 10])
+def test_a_removed_job_leaves_nothing_staged(place: Place, inline_bytes: int) -> None:
+    """What a failed job has staged stays while it may be retried, and goes with the job, and no other job's with it."""
+    world = World(inline_bytes=inline_bytes)
+    world.runtime.access = place.access
+    values = {"numbers": [0, 1, 2], "out": sinks.jsonl(place.url), "bad": [2]}
+    outcome = world.run(Words, values, job_id="failed", max_attempts=1)
+    assert outcome.failure is not None
+    assert place.staged() == 3
+    place.write(sinks.jsonl(place.url), 0, [{"n": 0}])
+    assert Job("failed", world.runtime).remove() > 0
+    assert place.staged() == 1
+
+
+def test_a_process_without_the_right_leaves_what_is_staged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """A sweep outside the roots of its settings removes the job, leaves what it staged, and logs the setting."""
+    world = World()
+    world.runtime.access = place.access
+    world.run(Words, {"numbers": [0], "out": sinks.jsonl(place.url), "bad": [0]}, job_id="failed", max_attempts=1)
+    world.runtime.access = Access.of_worker(world.config)
+    assert world.runtime.remove("failed") > 0
+    assert place.staged() == 1
+    assert "sink_roots is empty" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_table_that_changed_is_named_while_arrow_reads_it() -> None:
     """The error of a read passes through pyarrow as it is."""
     bucket = MemoryBucket({"a": parquet_of(TABLE)})
     (part,) = within(sources.parquet(URL), bucket).parts()
-    bucket.put("a", parquet_of(TABLE[1:]))
+    bucket.bodies["a"] = parquet_of(TABLE[1:])
     with pytest.raises(SourceChanged, match="s3://bucket/a"):
         part.arrow()
 

@@ -333,7 +333,7 @@ def test_a_manifest_lists_objects_of_any_format(name: str, body: bytes, options:
             '"bucket","a+b","true","false"',
             '"bucket","c","true","true"',
         ]
-    bucket.put("inv/1.csv.gz", gzip.compress("\n".join(rows).encode()))
+    bucket.bodies["inv/1.csv.gz"] = gzip.compress("\n".join(rows).encode())
     source = within(sources.manifest(f"s3://bucket/{name}", of=sources.lines, **options), bucket)
     assert records_of(source) == ["1", "2", "3"]
     plain = within(sources.manifest(f"s3://bucket/{name}", **options), bucket)

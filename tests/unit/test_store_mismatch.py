@@ -13,7 +13,7 @@ from celery import Celery
 import fanout
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
-from fanout.engines.celery.store_mismatch import STORE_HEADER
+from fanout.engines.celery.headers import STORE_HEADER
 
 from .tasks import Numbers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_a_healthy_job_is_left_alone(world: World) -> None:
         world.dispatcher.deliver(world.runtime)
     world.store.age(10 * STALL_S)
     assert sweep_one(world, ledger) == Move.NONE
+
+
+def test_a_sweep_does_not_hold_the_listing_of_a_job(world: World) -> None:
+    """A sweep of a running job holds less than the keys of its objects."""
+    ledger = launch_job(world)
+    for number in range(5000):
+        world.store.inner.put(ledger.keys.result("a", number), b"")
+    tracemalloc.start()
+    try:
+        assert sweep_one(world, ledger) == Move.NONE
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 5000 * 100
 
 
 def test_a_lost_setup_is_sent_again(world: World) -> None:
@@ -124,6 +139,22 @@ def test_chunks_of_several_index_objects_are_sent_again(world: World) -> None:
     assert [ref.chunk for ref in world.refs[1030:]] == [3, 1023, 1024, 1029]
     world.dispatcher.drain(world.runtime)
     assert value_of(ledger) == list(range(1030))
+
+
+def test_messages_of_one_index_object_are_sent_before_the_next_is_read(world: World) -> None:
+    """A sweep of many missing chunks holds the messages of one index object at a time."""
+    ledger = world.prepare(Numbers, {"numbers": list(range(1030))})
+    world.dispatcher.lose()
+    world.store.age(STALL_S + 1)
+    sent_before: list[int] = []
+
+    def note(verb: str, key: str) -> None:
+        if verb == "get" and "/index/" in key:
+            sent_before.append(len(world.dispatcher.waiting))
+
+    world.store.before = note
+    assert sweep_one(world, ledger) == Move.CHUNKS_SENT
+    assert (sent_before, len(world.dispatcher.waiting)) == ([0, 1024], 1030)
 
 
 @pytest.mark.parametrize("gone", [True, False])

@@ -14,8 +14,9 @@ from kombu.utils.uuid import uuid
 from ...records.chunk_ref import ChunkRef
 from ...records.keys import GROUP_WIDTH
 from ...records.models import Intent
+from .headers import MESSAGE_HEADER
 from .publishing.publish import Message, PublishLimits, publish_all
-from .request import MESSAGE_HEADER
+from .signing import sending
 from .store_mismatch import make_store_header
 
 STEP_NAMES = {step: f"{{}}.{step}" for step in ("setup", "process", "join")}
@@ -105,7 +106,8 @@ class CeleryDispatcher:
     def _publish(
         self, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any], producer: Producer
     ) -> None:
-        self._app.send_task(name, args, kwargs, producer=producer, **options)
+        with sending(self._app):
+            self._app.send_task(name, args, kwargs, producer=producer, **options)
 
     def _send(self, messages: Sequence[Message], needless: Callable[[], bool] = lambda: False) -> None:
         publish_all(self._app, messages, _publish_limits(self._app, self._timeout_s), needless=needless)

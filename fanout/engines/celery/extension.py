@@ -22,6 +22,7 @@ from ...job import Job
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
 from ...runtime import Runtime
+from ...telemetry import load_telemetry
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
@@ -72,6 +73,12 @@ class Extension:
         return from_celery(self.app.conf), from_environment(os.environ)
 
     @property
+    def signing_keys(self) -> Mapping[str, Any]:
+        """The keys by which this process signs messages. Opens no store."""
+        runtime = self._runtime
+        return (self.config if runtime is None else runtime.config).signing_keys
+
+    @property
     def runtime(self) -> Runtime:
         """The runtime of this app, made at first use: a store's client must be created in the process that uses it."""
         with self._lock:
@@ -80,7 +87,8 @@ class Extension:
                 debouncer = Debouncer()
                 for signal in (worker_process_shutdown, worker_shutdown):
                     signal.connect(lambda **_: debouncer.flush(), weak=False)
-                store = open_verified(config.store)
+                telemetry = load_telemetry()
+                store = open_verified(config.store, observe=telemetry.observe_store)
                 self._runtime = Runtime(
                     store,
                     config,
@@ -97,6 +105,7 @@ class Extension:
                     listener=lambda job_id: listener_for(self.app, job_id),
                     debouncer=debouncer,
                     check_wait=refuse_to_block,
+                    telemetry=telemetry,
                 )
             return self._runtime
 

@@ -14,6 +14,7 @@ from celery._state import task_join_will_block  # type: ignore[attr-defined]
 from celery.backends.base import DisabledBackend
 
 from ...abc import CompletionListener, PollingOnly
+from ...logs import fields_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def forget_result(app: Celery, job_id: str) -> None:
         try:
             app.backend.forget(job_id)
         except Exception as error:
-            _LOG.debug("the result backend did not forget job %s: %s", job_id, error)
+            _LOG.debug("the result backend did not forget job %s: %s", job_id, error, extra=fields_of(job_id))
 
     if isinstance(app.backend, DisabledBackend):
         return

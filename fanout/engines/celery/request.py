@@ -17,16 +17,10 @@ from celery import Task
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
+from .headers import OVERRAN_HEADER, REQUEUED_HEADER
+from .signing import sending
+
 _LOG = logging.getLogger(__name__)
-
-OVERRAN_HEADER = "fanout_overran_s"
-"""Header of a message whose step was stopped at the hard time limit: that limit, in seconds."""
-
-REQUEUED_HEADER = "fanout_requeued"
-"""Header of a message whose step was stopped because its worker shut down: 1."""
-
-MESSAGE_HEADER = "fanout_message"
-"""Header of a message with the job's id as its task id, as others of the job have: an id of the message's own."""
 
 _OURS = (OVERRAN_HEADER, REQUEUED_HEADER)
 
@@ -89,7 +83,8 @@ class StageRequest(Request):
             own = {name: value for name, value in (context.headers or {}).items() if name not in _OURS}
             signature = self.task.signature_from_request(context, headers={**own, **headers}, **_SENDING)
             # Celery's own apply_async: setup's may use the store, whose client a process that forks must not have.
-            Task.apply_async(self.task, signature.args, signature.kwargs, **signature.options)
+            with sending(self.task.app):
+                Task.apply_async(self.task, signature.args, signature.kwargs, **signature.options)
         except Exception as error:
             _LOG.warning("%s[%s] could not be sent again, so the broker redelivers it: %s", self.name, self.id, error)
             return False

@@ -21,6 +21,7 @@ from celery.signals import task_revoked
 from celery.worker.control import Panel
 
 from ...errors import JobNotFound
+from ...logs import fields_of
 from ...records.failure import Failure
 from ...records.keys import is_id, new_token
 from ...records.models import Note, Outcome, OutcomeStatus
@@ -28,6 +29,7 @@ from ...runtime import CachedJob, Runtime
 from ...stages import conclude
 from .current_app import ATTRIBUTE
 from .messages import read_address
+from .signing import check_request
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +75,9 @@ def record_end(
             # Not a job, or one that was removed.
             continue
         except Exception as error:
-            _LOG.warning("job %s: could not record that it is %s: %s", job_id, why.lower(), error)
+            _LOG.warning(
+                "job %s: could not record that it is %s: %s", job_id, why.lower(), error, extra=fields_of(job_id)
+            )
 
 
 def _end(runtime: Runtime, job: CachedJob, why: str, *, generation: int | None, is_told: bool) -> None:
@@ -85,7 +89,7 @@ def _end(runtime: Runtime, job: CachedJob, why: str, *, generation: int | None, 
         job.ledger.write_delivered(Note(by=new_token()))
     # The job may have had another outcome before.
     if Failure.read(current.failure) == Failure(step, why, reason):
-        _LOG.info("job %s is %s: %s", job.id, current.status, reason)
+        _LOG.info("job %s is %s: %s", job.id, current.status, reason, extra=fields_of(job.id))
 
 
 def _run_in_pool(app: Celery, job_ids: list[str], why: str, **options: Any) -> None:
@@ -131,6 +135,7 @@ def _on_task_revoked(sender: Any = None, request: Any = None, expired: bool = Fa
         return
     why = "Expired" if expired else REVOKED
     try:
+        check_request(sender.name, request, getattr(sender.app, ATTRIBUTE).config)
         job_id, launch_id, generation = read_address(step, request.id, request.args, request.kwargs)
     except ValueError as error:
         _LOG.warning("%s: dropped a message that fanout did not send: %s", sender.name, error)

@@ -113,7 +113,9 @@ def submit(
     elif not (submission.caller_parameters or setup_in_caller):
         _signature_of(extension, submission).apply_async(task_id=job_id)
     else:
-        return extension.job(job_id, launch_id=_set_up(extension.runtime, submission, job_id))
+        with extension.runtime.telemetry.launching(job_id, task.name):
+            launch_id = _set_up(extension.runtime, submission, job_id)
+        return extension.job(job_id, launch_id=launch_id)
     return extension.job(job_id)
 
 
@@ -167,6 +169,7 @@ def _set_up(runtime: Runtime, submission: Submission, job_id: str) -> str:
         # An event loop that stops reading a stream cancels it.
         is_stop=lambda error: isinstance(error, KeyboardInterrupt | CancelledError),
         access=Access.of_caller(runtime.config),
+        telemetry=runtime.telemetry,
     )
     job, is_new = create_job(own, job_id, submission.intent(now=runtime.now))
     if not is_new and _is_set_up(own, job):

@@ -13,14 +13,17 @@ from celery.utils.time import get_exponential_backoff_interval
 
 from ...abc import Delivery
 from ...errors import BrokerUnavailable, JobFailed, is_transient
+from ...logs import fields_of
 from ...records.failure import Failure
 from ...records.models import OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude
 from .dispatcher import celery_name
+from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER
 from .publishing.requeue import requeue
-from .request import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, StageRequest
+from .request import StageRequest
 from .settings import default_limit_s
+from .signing import drop_unless_signed, sending
 from .store_mismatch import report_mismatch
 from .task_hooks import derive_request_class, find_guards
 
@@ -39,6 +42,7 @@ class StageTask(Task[Any, Any]):
     """A Celery task that runs one stage. It survives a killed worker, and is rescheduled if the store is silent."""
 
     abstract = True
+    is_of_fanout = True
     Request = f"{StageRequest.__module__}:{StageRequest.__qualname__}"
     step: str
     fanout_task: str
@@ -95,6 +99,11 @@ class StageTask(Task[Any, Any]):
         if cls.time_limit is None:
             cls.time_limit = default_limit_s(app)
 
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a message of this task's, signed if the app has a key."""
+        with sending(self.app):
+            return super().apply_async(*args, **kwargs)
+
     @property
     def redelivered(self) -> bool:
         """Whether the broker has delivered the message before."""
@@ -113,7 +122,8 @@ class StageTask(Task[Any, Any]):
         )
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Report a sender with another store, then call the app's own hook."""
+        """Drop a message without a signature that it needs, report a sender with another store, call the app's hook."""
+        drop_unless_signed(self, self.runtime.config)
         report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 
@@ -149,7 +159,9 @@ class StageTask(Task[Any, Any]):
                 raise
             if is_transient(error):
                 self._reschedule_or_leave(error, kwargs)
-            _LOG.exception("%s: job %s: failed outside of the task's own code", self.name, job_id)
+            _LOG.exception(
+                "%s: job %s: failed outside of the task's own code", self.name, job_id, extra=fields_of(job_id)
+            )
             with suppress(Exception):
                 job = self.runtime.job(job_id, launch_id, generation)
                 conclude(self.runtime, job, OutcomeStatus.FAILED, Failure.of(self.step, error))

@@ -7,12 +7,10 @@ from typing import Any
 
 from ...errors import JobNotFound
 from ...records.failure import redact
+from .headers import STORE_HEADER
 from .messages import read_address
 
 _LOG = logging.getLogger(__name__)
-
-STORE_HEADER = "fanout_store"
-"""Header of every message: URL of the sender's store."""
 
 
 def make_store_header(url: str) -> dict[str, str]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from celery import Task
 
+from ...logs import fields_of
 from ...runtime import Runtime
 from ...sweep import Move, sweep
+from .signing import drop_unless_signed
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ class SweepTask(Task[Any, Any]):
     """
 
     abstract = True
+    is_of_fanout = True
     name = "fanout.sweep"
     ignore_result = True
     acks_late = False
@@ -33,7 +36,11 @@ class SweepTask(Task[Any, Any]):
         made: type[SweepTask] = type("SweepTask", (cls,), {"_runtime": staticmethod(runtime)})
         return made()
 
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Drop a message that must be signed and is not."""
+        drop_unless_signed(self, self._runtime().config)
+
     def run(self) -> None:
         for job_id, move in sweep(self._runtime()):
             if move is not Move.NONE:
-                _LOG.info("job %s: %s", job_id, move)
+                _LOG.info("job %s: %s", job_id, move, extra=fields_of(job_id))

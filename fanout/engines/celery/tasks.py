@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -77,6 +78,13 @@ class SetupTask(StageTask):
         if self.app.conf.task_always_eager or "submission" not in kwargs:
             return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
         task_id = task_id or uuid()
+        with self.runtime.telemetry.launching(task_id, self.fanout_task):
+            return self._launch(args, kwargs, task_id, producer, options)
+
+    def _launch(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], task_id: str, producer: Any, options: dict[str, Any]
+    ) -> Any:
+        """Write the job's intent and send setup's message; see `apply_async`."""
         options["reply_to"] = options.get("reply_to") or self.app.thread_oid
         options = {name: value for name, value in options.items() if value is not None}
         # A worker that has ended the previous step launches this job, and may do so twice.
@@ -151,40 +159,34 @@ class SetupTask(StageTask):
         if self.request.is_eager:
             return self._run_eagerly(message, submission)
         with self.handle_errors(message.job_id, message.launch_id, message.generation):
-            job = self._create_described(message, submission) if submission is not None else self._find_job(message)
-            if job is not None:
-                run_setup(
-                    self.runtime,
-                    job.id,
-                    launch_id=job.launch_id,
-                    generation=message.generation,
-                    delivery=replace(self.delivery, resent=message.resent),
-                )
+            launch_id = self._take_up(message) if submission is None else self._create_described(message, submission)
+            run_setup(
+                self.runtime,
+                message.job_id,
+                launch_id=launch_id,
+                generation=message.generation,
+                delivery=replace(self.delivery, resent=message.resent),
+            )
         raise Ignore
 
-    def _find_job(self, message: SetupMessage) -> CachedJob | None:
-        """Return the job that the message is for; None if it does not exist."""
-        continuation = Continuation(message=self.continuation())
-        if message.launch_id is not None:
+    def _take_up(self, message: SetupMessage) -> str | None:
+        """Record what follows the message. Return its launch; None if it names none, and there is no job of its id."""
+        launch_id = message.launch_id
+        if launch_id is None:
+            with suppress(JobNotFound):
+                launch_id = self.runtime.job(message.job_id).launch_id
+        if launch_id is not None:
             # Written before the intent is read: a caller that withdraws the launch then sees that it was taken up.
-            Ledger(self.runtime.store, message.job_id, message.launch_id).write_continuation(continuation)
-        try:
-            job = self.runtime.job(message.job_id, message.launch_id)
-        except JobNotFound:
-            _LOG.error(
-                "%s: dropped the setup of job %s, which is not in this worker's store %s: it was removed, or its "
-                "caller uses another store than this worker",
-                self.name,
-                message.job_id,
-                self.runtime.store.url,
-            )
-            return None
-        if message.launch_id is None:
-            job.ledger.write_continuation(continuation)
-        return job
+            ledger = Ledger(self.runtime.store, message.job_id, launch_id)
+            ledger.write_continuation(Continuation(message=self.continuation()))
+        return launch_id
 
-    def _create_described(self, message: SetupMessage, submission: Submission) -> CachedJob | None:
-        """Create the job that the message itself describes. Return None, and end the job, if its input is refused."""
+    def _create_described(self, message: SetupMessage, submission: Submission) -> str:
+        """Create the job that the message itself describes, and return its launch.
+
+        Raises:
+            Ignore: The input is refused. The job has ended.
+        """
         runtime = self.runtime
         refused: Exception | None = None
         try:
@@ -196,8 +198,8 @@ class SetupTask(StageTask):
         job.ledger.write_continuation(Continuation(message=self.continuation()))
         if refused is not None:
             conclude(runtime, job, OutcomeStatus.FAILED, Failure.of("setup", refused))
-            return None
-        return job
+            raise Ignore
+        return job.launch_id
 
     def _run_eagerly(self, message: SetupMessage, submission: Submission | None) -> Any:
         """Run the job in this process, in eager mode. Its value is the task's result."""

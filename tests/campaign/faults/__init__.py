@@ -11,13 +11,16 @@ from .kills import BoundaryKills, RandomKills
 from .messages import Duplicates, ExpiredMessages, PurgedMessages, UnregisteredTask
 from .revocation import Revoked
 from .simulation import MODULE, Simulation
+from .sinks import SinkKills
 from .sizes import Sizes
+from .sources import ChangedInput
 from .steps import Nondeterministic, Poison, Zombies
 from .store import CLIENTS, store_faults
 
 FAULTS: list[Fault] = [
     RandomKills(),
     BoundaryKills(),
+    SinkKills(),
     Zombies(),
     PurgedMessages(),
     ExpiredMessages(),
@@ -27,6 +30,7 @@ FAULTS: list[Fault] = [
     BrokerKills(),
     Poison(),
     Nondeterministic(),
+    ChangedInput(),
     Duplicates(),
     Sizes(),
     WireCuts(),

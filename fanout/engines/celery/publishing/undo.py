@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from storage import StorageError
 
+from ....logs import fields_of
 from ....runtime import CachedJob
 from ...job_creation import withdraw
 from .publish import PublishFailed
@@ -35,7 +36,8 @@ def undo_unless_sent(job: CachedJob, *, is_new: bool) -> Iterator[None]:
         existing = f"job {job.id} had been launched before: it still exists, and runs with the next sweep"
         is_undone, fate = _undo(job) if is_new else (None, existing)
         if is_undone is False and isinstance(error, PublishFailed):
-            _LOG.warning("job %s: was launched, although its message was not confirmed: %s", job.id, error)
+            text = "job %s: was launched, although its message was not confirmed: %s"
+            _LOG.warning(text, job.id, error, extra=fields_of(job.id))
             return
         raise annotate(error, fate) from error.__cause__
 

@@ -1,15 +1,12 @@
-"""Prices of an object store, and the price of a job's requests and objects."""
+"""Prices of an object store and of workers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any
 
-from ..errors import ConfigError
-from ..records.run_stats import StoreUsage
-
-_GB: Final = 1e9
+from .errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +54,3 @@ class Prices:
             known = ", ".join(entry.name for entry in fields(cls))
             raise ConfigError(f"prices: there is no {', '.join(unknown)}; known: {known}")
         return cls(**{"source": "prices of the reader", **given})
-
-    def of_requests(self, usage: StoreUsage) -> float:
-        """Return the price of requests, in dollars."""
-        return (usage.put + usage.list) * self.per_put + (usage.get + usage.head) * self.per_get
-
-    def of_traffic(self, usage: StoreUsage) -> float:
-        """Return the price of the bytes that requests carried, in dollars."""
-        return (usage.uploaded_bytes * self.per_gb_up + usage.downloaded_bytes * self.per_gb_down) / _GB
-
-    def of_storage(self, stored_bytes: int, days: float) -> float:
-        """Return the price of keeping so many bytes for so many days, in dollars."""
-        return stored_bytes / _GB * self.per_gb_month * days / 30

@@ -1,0 +1,124 @@
+"""How long the phases of a job last on a number of workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..background.debouncer import LONGEST_S
+from ..errors import ConfigError
+from ..records.result_ledger import PAGE
+from ..results import WINDOW
+from ..runtime import ENDED_CHECK_S, MANIFEST_CHECK_S
+from ..stages.barrier import levels_of
+from .requests import Cadence
+from .shape import Shape
+from .work import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """The speed of store, broker and processes, in seconds.
+
+    Attributes:
+        request_s: A GET, HEAD or PUT.
+        page_s: A page of a listing.
+        message_s: The sending of a message by setup.
+        chunk_s: The encoding of a chunk by setup, if setup did not run for the plan.
+        loop_s: A worker's own time for a message.
+    """
+
+    request_s: float = 0.05
+    page_s: float = 0.1
+    message_s: float = 0.001
+    chunk_s: float = 0.00005
+    loop_s: float = 0.002
+
+    def __post_init__(self) -> None:
+        for name in ("request_s", "page_s", "message_s", "chunk_s", "loop_s"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise ConfigError(f"assumptions: {name} must be a number of seconds from 0, not {value!r:.80}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds of a job on its workers.
+
+    Attributes:
+        setup_s: Until all messages are sent. Workers work meanwhile.
+        process_s: From the first message to the last result, if setup is not the slower one.
+        join_s: From the last result to the outcome, without the user's own join.
+        ideal_s: The items alone, spread evenly over all workers.
+    """
+
+    setup_s: float
+    process_s: float
+    join_s: float
+    ideal_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Seconds from the launch to the outcome."""
+        return max(self.setup_s, self.process_s) + self.join_s
+
+    @property
+    def efficiency(self) -> float | None:
+        """The ideal time as a share of the total, 0 to 1; None if no time of an item is given."""
+        return self.ideal_s / self.total_s if self.ideal_s else None
+
+
+def estimate_times(
+    shape: Shape, work: Work, assumptions: Assumptions, *, workers: int, item_s: float, combines: bool
+) -> Times:
+    """Return how long a job lasts; see `Times`. The workers do nothing else, and no process dies.
+
+    Args:
+        shape: The job's shape.
+        work: Its messages and objects.
+        assumptions: The speed of store, broker and processes.
+        workers: Number of worker processes.
+        item_s: Seconds of process for an item.
+        combines: Whether the task has a `combine`.
+    """
+    request_s, page_s = assumptions.request_s, assumptions.page_s
+    encoding_s = shape.setup_s if shape.setup_s is not None else shape.chunks * assumptions.chunk_s
+    setup_s = encoding_s + shape.message_count * assumptions.message_s
+    setup_s += (4 + shape.packs + shape.shards) * request_s
+    busy = min(workers, max(work.messages, 1))
+    per_message_s = 2 * request_s + assumptions.loop_s
+    longest_s = (2 * request_s + shape.chunk_items * item_s) if shape.chunks else 0.0
+    process_s = max((work.messages * per_message_s + shape.items * item_s) / busy, longest_s)
+    levels = levels_of(shape.chunks) if combines and shape.chunks else [shape.chunks]
+    reads = levels[-1] if len(levels) > 1 else work.results
+    # The last node of each level: two listings, an attempt, its reads, its object.
+    tree_s = (len(levels) - 1) * (2 * page_s + (2 + 32 / WINDOW) * request_s)
+    pages = -(-(work.results + work.marked) // PAGE)
+    join_s = page_s + tree_s + (pages * page_s) + (-(-reads // WINDOW) + 7) * request_s
+    return Times(setup_s=setup_s, process_s=process_s, join_s=join_s, ideal_s=shape.items * item_s / workers)
+
+
+def estimate_cadence(shape: Shape, work: Work, times: Times, *, workers: int, combines: bool) -> Cadence:
+    """Return the number of the requests that depend on time, over Celery.
+
+    Args:
+        shape: The job's shape.
+        work: Its messages and objects.
+        times: How long it lasts.
+        workers: Number of worker processes.
+        combines: Whether the task has a `combine`.
+    """
+    busy = min(workers, max(work.messages, 1))
+    lasts_s = max(times.setup_s, times.process_s)
+    during = 0.0 if shape.sends_last else min(1.0, times.setup_s / lasts_s if lasts_s else 0.0)
+    before = work.messages * during
+    after_s = lasts_s * (1 - during)
+    polls = before if combines else min(before, busy * times.setup_s / MANIFEST_CHECK_S)
+    # A worker checks at once after the last chunks, and else when it is idle, or four times a second.
+    checks = min(work.messages - before, busy * (1 + after_s / LONGEST_S))
+    return Cadence(
+        workers=busy,
+        checks=max(round(checks), 1),
+        polls=round(polls),
+        end_checks=round(min(work.messages, busy * (1 + lasts_s / ENDED_CHECK_S))),
+        is_over_broker=True,
+    )
