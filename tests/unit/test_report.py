@@ -45,27 +45,24 @@ class Sums(ForkJoinTask):
         return sum(sums)
 
 
-def _billed(log: list[tuple[str, str]]) -> Counter[str]:
-    return Counter(verb for verb, _ in log)
-
-
+@pytest.mark.parametrize("is_local", [True, False])
 @pytest.mark.parametrize("batch_chunks", [1, 32])
-def test_requests_are_those_that_the_store_took(batch_chunks: int) -> None:
-    """The report counts the requests of setup, chunks and join up to the outcome, and their bytes."""
+def test_requests_are_those_that_the_store_took(batch_chunks: int, is_local: bool) -> None:
+    """The report counts a worker's requests up to the outcome, with those that it makes early, and their bytes."""
     world = World(batch_chunks=batch_chunks)
     ledger = world.launch(Numbers, {"numbers": list(range(70))})
-    world.dispatcher.drain(world.runtime)
+    world.store.is_local = is_local
+    world.store.log.clear()
+    world.dispatcher.drain(world.process())
     until_outcome = world.store.log[: world.store.log.index(("put", ledger.keys.outcome)) + 1]
     report = world.job(ledger).report()
     usage = report.usage
     assert usage is not None
     counted = Counter({"put": usage.put, "get": usage.get, "list": usage.list, "head": usage.head})
     # The clock's object and the probe are the process's, and not the job's.
-    of_job = [(verb, key) for verb, key in until_outcome if not key.startswith("_probe")]
-    assert +counted == _billed(of_job)
+    assert +counted == Counter(verb for verb, key in until_outcome if not key.startswith("_probe"))
     delivered_bytes = world.store.head(ledger.keys.delivered).size
-    intent_bytes = world.store.head(ledger.keys.intent).size
-    assert usage.uploaded_bytes == report.recorded.stored_bytes - delivered_bytes + intent_bytes
+    assert usage.uploaded_bytes == report.recorded.stored_bytes - delivered_bytes
     assert len(report.recorded.runs) == (70 if batch_chunks == 1 else 3)
     assert [span.chunk for span in report.spans] == list(range(70))
 
