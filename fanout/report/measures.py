@@ -128,7 +128,7 @@ def find_stragglers(runs: Iterable[Run], spans: Sequence[ChunkSpan], *, wall_s: 
 def sum_usage(recorded: Recorded) -> StoreUsage | None:
     """Return the requests of all processes for the job, from the last record of each; None if none has counted.
 
-    A record tells of the requests before its own write, so that write is added.
+    A record tells of the requests before its own writes, so those are added.
     """
     last: dict[tuple[str, float], Run] = {}
     for run in all_runs(recorded):
@@ -142,7 +142,7 @@ def sum_usage(recorded: Recorded) -> StoreUsage | None:
     usages = [run.usage for run in last.values() if run.usage is not None]
     return StoreUsage(
         since=min(usage.since for usage in usages),
-        put=sum(usage.put for usage in usages) + len(usages),
+        put=sum(usage.put for usage in usages) + sum(run.writes for run in last.values()),
         get=sum(usage.get for usage in usages),
         head=sum(usage.head for usage in usages),
         list=sum(usage.list for usage in usages),

@@ -161,11 +161,14 @@ def _read_result(
     ledger: Ledger, setup_id: str, entry: ResultEntry, inputs: Inputs, object_bytes: int
 ) -> tuple[Run, float | None] | None:
     result: ChunkResult | BatchResult | None
+    parts, writes = 0, 1
     if entry.width > 1:
-        result = ledger.batch_result(setup_id, entry.index, entry.width)
-        parts = len(result.parts) - result.begun if result is not None else 0
+        result = batch = ledger.batch_result(setup_id, entry.index, entry.width)
+        if batch is not None and batch.parts:
+            # A share marker comes before the object.
+            parts, writes = len(batch.parts) - batch.begun, 2
     else:
-        result, parts = ledger.result(setup_id, entry.index, entry.failed), 0
+        result = ledger.result(setup_id, entry.index, entry.failed)
     if result is None:
         return None
     return make_run(
@@ -178,6 +181,7 @@ def _read_result(
         input_bytes=inputs.bytes_of(entry),
         ready_at=inputs.ready_at(entry),
         parts=parts,
+        writes=writes,
     )
 
 
@@ -193,8 +197,11 @@ def _read_node(
 
 
 def _read_join(ledger: Ledger, outcome: Outcome, sizes: dict[str, int]) -> Run:
-    value = 0 if outcome.value_digest is None else sizes.get(ledger.keys.value(outcome.value_digest), 0)
-    return make_run("join", outcome.stats, object_bytes=sizes.get(ledger.keys.outcome, 0) + value)[0]
+    written = sizes.get(ledger.keys.outcome, 0)
+    if outcome.value_digest is None:
+        return make_run("join", outcome.stats, object_bytes=written)[0]
+    written += sizes.get(ledger.keys.value(outcome.value_digest), 0)
+    return make_run("join", outcome.stats, object_bytes=written, writes=2)[0]
 
 
 def _follow(

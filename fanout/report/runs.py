@@ -31,6 +31,7 @@ class Run:
         took_s: Seconds of each chunk, for a batch.
         parts: Number of messages for chunks that it shared out.
         usage: Its process's requests for the job so far; None if they were not counted.
+        writes: Number of objects that it wrote after that count: its result, a marker, a large value.
     """
 
     step: str
@@ -49,6 +50,7 @@ class Run:
     took_s: Sequence[float] = ()
     parts: int = 0
     usage: StoreUsage | None = None
+    writes: int = 1
 
     @property
     def ran_s(self) -> float:
@@ -93,6 +95,7 @@ def make_run(
     input_bytes: int = 0,
     ready_at: float | None = None,
     parts: int = 0,
+    writes: int = 1,
 ) -> tuple[Run, float | None]:
     """Return the run that a record's row of stats tells of, and the seconds of its process's write before it.
 
@@ -106,6 +109,7 @@ def make_run(
         input_bytes: Size of the items.
         ready_at: When they were in the store.
         parts: Number of messages for chunks that it shared out.
+        writes: Number of objects that it wrote after its count of requests.
     """
     stats = RunStats(*row)  # type: ignore[arg-type]
     run = Run(
@@ -124,6 +128,7 @@ def make_run(
         took_s=tuple(took_us / 1e6 for took_us in stats.took_us),
         parts=parts,
         usage=stats.store_usage,
+        writes=writes,
     )
     return run, None if stats.stored_us is None else stats.stored_us / 1e6
 
