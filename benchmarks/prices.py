@@ -1,8 +1,10 @@
-"""What S3 takes for requests, in us-east-1 in 2026."""
+"""What S3 takes for requests; the library has the table."""
 
 from __future__ import annotations
 
-DOLLARS_A_WRITE = 0.005 / 1000
+from fanout.prices import Prices
+
+DOLLARS_A_WRITE = Prices().per_put
 """PUT and LIST. A DELETE costs nothing."""
-DOLLARS_A_READ = 0.0004 / 1000
+DOLLARS_A_READ = Prices().per_get
 """GET and HEAD."""

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from .cached_job import CachedJob
 from .logs import fields_of
-from .runtime import CachedJob, Runtime
+from .runtime import Runtime
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
+from .prices import Prices
 from .progress import JobState, Progress
 from .records.batch import Landed
 from .records.failure import FailedItem, Failure
 from .records.keys import check_id
 from .records.ledger import Ledger
 from .records.models import OutcomeStatus
+from .report import READ_BYTES, OnProgress, Report, read_records
 from .runtime import Runtime
 from .stages import conclude
 from .waiting.aio import run_steps_async
@@ -248,6 +251,40 @@ class Job(Generic[R]):
             JobNotFound: From the iterator: the store has no such job.
         """
         return Feed(self._view, wait_for_arrivals, timeout_s=timeout)
+
+    def report(
+        self,
+        *,
+        prices: Prices | Mapping[str, Any] | None = None,
+        read_bytes: int = READ_BYTES,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Return where the job's time went, what it cost, and what to change, from its records.
+
+        A job that has not ended has a report of its first part. One request per object with results, and one more for
+        each 1,000 objects, 1,024 chunks and recorded attempt, at most 200 of these; reads ahead.
+
+        Args:
+            prices: The table of prices, or some of its fields by name; AWS S3 Standard in us-east-1 if not given.
+            read_bytes: Most bytes of results to read. If there are more, the report is about every n-th object.
+            on_progress: Called with the number of objects that are read, and of all.
+
+        Raises:
+            JobNotFound: The store has no such job.
+            ConfigError: `prices` has an unknown field, or a price that is no number from 0.
+        """
+        table = Prices.of(prices)
+        progress = self.progress()
+        ledger, intent = self.ledger, self._view.open().intent
+        uncounted = Ledger(self._runtime.store, ledger.job_id, ledger.launch_id, ledger.generation)
+        return Report(
+            job_id=self.id,
+            generation=self.generation,
+            progress=progress,
+            recorded=read_records(uncounted, intent, read_bytes=read_bytes, on_progress=on_progress),
+            prices=table,
+            read_at=time.time(),
+        )
 
     def remove(self) -> int:
         """Delete everything the store holds of this job, and return the number of deleted objects.

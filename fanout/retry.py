@@ -9,11 +9,12 @@ from typing import Any
 
 from storage import ObjectNotFound
 
+from .cached_job import CachedJob
 from .config.settings import Options
 from .errors import ConfigError, JobNotFound, RetryRefused
 from .records.keys import new_token, parameter_key
 from .records.models import Generation, Manifest
-from .runtime import CachedJob, Runtime
+from .runtime import Runtime
 from .stages import send_missing
 from .stages.barrier import completion_of
 from .stages.resend import by_shard

@@ -21,6 +21,7 @@ from functools import partial
 from storage import CorruptObject, ObjectNotFound
 
 from . import index_upkeep, removal
+from .cached_job import CachedJob
 from .errors import BrokerUnavailable, JobNotFound
 from .logs import fields_of
 from .records.failure import Failure
@@ -29,7 +30,7 @@ from .records.keys import new_token, process_step
 from .records.ledger import job_ids
 from .records.models import Manifest, Note, OutcomeStatus
 from .records.stored_job import LaunchListing, StoredJob
-from .runtime import CachedJob, Runtime
+from .runtime import Runtime
 from .stages import awaits_setup, conclude, fail_if_overdue, send_again, start_join
 from .stages.barrier import Completion, completion_of
 

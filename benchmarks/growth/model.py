@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from fanout.background.debouncer import LONGEST_S, PAUSE_S
+from fanout.cached_job import ENDED_CHECK_S, MANIFEST_CHECK_S
 from fanout.records.keys import GROUP_WIDTH
-from fanout.runtime import ENDED_CHECK_S, MANIFEST_CHECK_S
 
 from ..prices import DOLLARS_A_READ, DOLLARS_A_WRITE
 from .limits import READS_A_SECOND, WRITES_A_SECOND, TokenBucket, backoff_s

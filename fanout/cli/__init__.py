@@ -11,6 +11,7 @@ planning.py        plan
 listing.py         jobs list
 showing.py         jobs show, watch
 reading.py         jobs value, results, failures
+reporting.py       jobs report
 changing.py        jobs retry, cancel, remove
 upkeep.py          sweep, doctor
 """
@@ -27,6 +28,7 @@ from .listing import list_jobs
 from .loading import app_option
 from .planning import plan
 from .reading import failures, results, value
+from .reporting import report
 from .showing import show, watch
 from .upkeep import doctor, sweep
 
@@ -53,7 +55,7 @@ def jobs(app: str | None) -> None:
     """
 
 
-for subcommand in (list_jobs, show, watch, value, results, failures, retry, cancel, remove):
+for subcommand in (list_jobs, show, watch, value, results, failures, report, retry, cancel, remove):
     jobs.add_command(subcommand)
 for command in (run, submit, plan, jobs, sweep, doctor):
     main.add_command(command)

@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 from storage import decode, digest
 
+from ..cached_job import CachedJob
 from ..config.settings import Options
 from ..errors import JobConflict
 from ..records.failure import Failure
 from ..records.index import delete_hints, launch_entries
 from ..records.ledger import Ledger, write_intent
 from ..records.models import Intent
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 
 CALLER_STOPPED = "CallerStopped"
 """Error name in the outcome of a job whose caller stopped during setup, and recorded that."""

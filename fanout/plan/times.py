@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..background.debouncer import LONGEST_S
+from ..cached_job import ENDED_CHECK_S, MANIFEST_CHECK_S
 from ..errors import ConfigError
 from ..records.result_ledger import PAGE
 from ..results import WINDOW
-from ..runtime import ENDED_CHECK_S, MANIFEST_CHECK_S
 from ..stages.barrier import levels_of
 from .requests import Cadence
 from .shape import Shape

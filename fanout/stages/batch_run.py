@@ -16,13 +16,13 @@ from dataclasses import replace
 from storage import decode, encode
 
 from ..abc import Delivery
+from ..cached_job import CachedJob
 from ..external.context import StepContext, current_step
 from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_token, process_step
 from ..records.models import Note
-from ..records.run_stats import RunStats
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from .chunk_run import ChunkRun
 from .combine import fail_to_combine
 from .completion import check_completion
@@ -74,6 +74,9 @@ class BatchRun:
         self._lock = threading.Lock()
         self._values: list[bytes] = []
         """The encoded results of the chunks that are done."""
+        self._took_us: list[int] = []
+        """Microseconds of each of these chunks."""
+        self._fetched_us = 0
         self._is_closed = False
         """Whether `_values` is complete: all chunks are done, or the others are shared out."""
         self._heartbeat: Heartbeat | None = None
@@ -120,6 +123,7 @@ class BatchRun:
         job, ref = self._job, self._ref
         try:
             items = job.items(ref.setup_id, ref.location.slice_)
+            self._fetched_us = done_us = self._elapsed_us()
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
@@ -128,7 +132,6 @@ class BatchRun:
         size_bytes = 0
         for position in range(ref.count):
             run = ChunkRun(self._runtime, job, ref.part(position), items=items)
-            started_at = time.time()
             try:
                 values = run.compute(self._has_ended)
             except BaseException as error:
@@ -138,13 +141,16 @@ class BatchRun:
                 return
             if values is None:
                 return
+            before_us, done_us = done_us, self._elapsed_us()
             with self._lock:
                 is_shared = self._is_closed
                 if not is_shared:
                     self._values.append(values)
+                    self._took_us.append(done_us - before_us - run.fetched_us)
+                    self._fetched_us += run.fetched_us
             if is_shared:
                 if self._own_fate() is not None:
-                    run.finish(values, started_at)
+                    run.finish(values)
                 return
             size_bytes += len(values)
             # If the thread has closed the batch meanwhile, this run goes on with the next chunk.
@@ -152,6 +158,9 @@ class BatchRun:
                 self._share_out(self._cut(ref.count - position - 1))
                 break
         self._finish()
+
+    def _elapsed_us(self) -> int:
+        return int(1e6 * (time.monotonic() - self._began))
 
     def _has_ended(self) -> bool:
         return self._heartbeat is not None and self._heartbeat.ended
@@ -163,7 +172,8 @@ class BatchRun:
             if values is None:
                 return
             result = self._make_result([], values=values)
-            self._fate = self._job.ledger.write_batch_result(self._ref.setup_id, self._ref.count, result)
+            with self._job.time_write():
+                self._fate = self._job.ledger.write_batch_result(self._ref.setup_id, self._ref.count, result)
             self._count_done()
         fate = self._own_fate()
         if fate is not None and not fate.parts:
@@ -313,7 +323,7 @@ class BatchRun:
             chunk=self._ref.chunk,
             done=len(self._values),
             values=self._values if values is None else values,
-            stats=RunStats.since(self._started_at).to_row(),
+            stats=self._job.stats(self._started_at, fetched_us=self._fetched_us, took_us=tuple(self._took_us)).to_row(),
             parts=list(parts),
             begun=begun,
             by=self._token,

@@ -10,13 +10,13 @@ from typing import Any
 from storage import SequenceEncoder, encode
 
 from ..abc import FIRST, Delivery
+from ..cached_job import CachedJob
 from ..external.context import Position
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
 from ..records.models import ChunkResult, Manifest, OutcomeStatus
-from ..records.run_stats import RunStats
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
 from .heartbeat import Heartbeat
@@ -66,6 +66,9 @@ class ChunkRun:
         """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
         self._traceback_text = ""
+        self._started_at: float | None = None
+        self.fetched_us = 0
+        """Microseconds in which this run has fetched parameters and items."""
 
     def run(self) -> None:
         """Run process on the chunk, unless it has a result or another worker runs it, and go on from its result."""
@@ -88,7 +91,6 @@ class ChunkRun:
             silent_s = None if delivery.is_lost else self._runtime.config.stall_s
             self._give_up(self._attempts.find_failure(step="process", chunk=ref.chunk, silent_s=silent_s))
             return
-        started_at = time.time()
         try:
             with self._attempts.record_if_interrupted(), self._heartbeat() as heartbeat:
                 values = self.compute(lambda: heartbeat.ended)
@@ -98,12 +100,12 @@ class ChunkRun:
             self.fail(error)
         else:
             if values is not None:
-                self.finish(values, started_at)
+                self.finish(values)
 
-    def finish(self, values: bytes, started_at: float) -> None:
+    def finish(self, values: bytes) -> None:
         """Write the chunk's results, and go on from its current result."""
         with self._attempts.record_if_interrupted():
-            current = self._write(values, RunStats.since(started_at))
+            current = self._write(values)
         self._follow(current)
 
     def compute(self, ended: Callable[[], bool]) -> bytes | None:
@@ -122,7 +124,10 @@ class ChunkRun:
         self._position = begin_run(chunk=self._ref.chunk, attempt=self._attempts.count)
         job = self._job
         binding, compression = job.declaration.binding, job.options.compression
+        self._started_at = time.time()
+        began = time.monotonic()
         call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
+        self.fetched_us = _microseconds_since(began)
         items = self._iterate_items(ended)
         if job.intent.combines:
             results = self._iterate_good_results(call, items)
@@ -158,7 +163,11 @@ class ChunkRun:
     def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yield the items in order, until the job has ended."""
         location = self._ref.location
-        items = self._items if self._items is not None else self._job.items(self._ref.setup_id, location.slice_)
+        items = self._items
+        if items is None:
+            began = time.monotonic()
+            items = self._job.items(self._ref.setup_id, location.slice_)
+            self.fetched_us += _microseconds_since(began)
         items = items[location.skip : location.skip + location.items]
         for index, arguments in enumerate(items, start=location.first_item):
             if ended():
@@ -200,20 +209,23 @@ class ChunkRun:
             self._current_step, error, chunk=self._ref.chunk, item=self._position.item, attempts=self._attempts.count
         )
 
-    def _write(self, values: bytes, stats: RunStats, failure: Failure | None = None) -> ChunkResult:
+    def _write(self, values: bytes, failure: Failure | None = None) -> ChunkResult:
         location = self._ref.location
+        started_at = self._started_at if self._started_at is not None else time.time()
         result = ChunkResult(
             chunk=self._ref.chunk,
             first_item=location.first_item,
             items=location.items,
             values=values,
-            stats=stats.to_row(),
+            stats=self._job.stats(started_at, fetched_us=self.fetched_us).to_row(),
             failure=failure,
             failures=list(self._failures) if failure is None else [],
             traceback_text=self._traceback_text,
             combined=self._job.intent.combines,
         )
-        current, tally = self._job.ledger.write_result(self._ref.setup_id, result), current_tally()
+        with self._job.time_write():
+            current = self._job.ledger.write_result(self._ref.setup_id, result)
+        tally = current_tally()
         tally.chunks += failure is None
         tally.chunks_failed += failure is not None
         tally.items += result.items - result.failed_count
@@ -234,7 +246,7 @@ class ChunkRun:
 
     def _give_up(self, failure: Failure) -> None:
         """Write that the chunk failed, and go on from that or from a result that another run has written meanwhile."""
-        self._follow(self._write(b"", RunStats.since(time.time()), failure))
+        self._follow(self._write(b"", failure))
 
     def _follow(self, current: ChunkResult) -> None:
         """Go on from the chunk's current result: fail the job, or check whether the job is complete."""
@@ -254,3 +266,7 @@ class ChunkRun:
         assert failure is not None
         conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
         return True
+
+
+def _microseconds_since(began: float) -> int:
+    return int(1e6 * (time.monotonic() - began))

@@ -16,14 +16,14 @@ from typing import Any
 from storage import encode
 
 from ..abc import Delivery
+from ..cached_job import CachedJob
 from ..external.context import Tally
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure, add_note
 from ..records.keys import GROUP_WIDTH, combine_step
 from ..records.models import Node, OutcomeStatus
-from ..records.run_stats import RunStats
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from . import barrier
 from .attempts import Admission, Attempts, explain_overrun
 from .heartbeat import Heartbeat
@@ -151,7 +151,7 @@ class _Node:
             index=self._index,
             failed=self._entries.failed_count,
             values=values,
-            stats=RunStats.since(started_at).to_row(),
+            stats=self._job.stats(started_at).to_row(),
         )
         with self._attempts.record_if_interrupted():
             self._job.ledger.write_node(self._setup_id, node)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from ..abc import FIRST, Delivery
+from ..cached_job import CachedJob
 from ..records.chunk_ref import ChunkRef
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from . import barrier
 from .combine import combine_ready_nodes
 from .outcome import start_join

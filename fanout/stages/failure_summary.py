@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from storage import CorruptObject
 
+from ..cached_job import CachedJob
 from ..records.batch import Landed
 from ..records.failure import FailedItem, Failure
 from ..records.models import LISTED_FAILURES
-from ..runtime import CachedJob
 
 NAMED_FAILURES = 3
 """Number of failed items that the error of a job names."""

@@ -10,15 +10,15 @@ from dataclasses import replace
 from storage import encode
 
 from ..abc import FIRST, Delivery
+from ..cached_job import CachedJob
 from ..errors import JobNotFound
 from ..logs import fields_of
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token
 from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome, OutcomeStatus
-from ..records.run_stats import RunStats
 from ..results import Results
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .barrier import Completion, completion_of
 from .claim import Claim, claim_join
@@ -198,7 +198,7 @@ class _JoinRun:
         return Outcome(
             status=OutcomeStatus.SUCCEEDED if failure is None else OutcomeStatus.FAILED,
             task=self._job.intent.task,
-            stats=RunStats.since(started_at).to_row(),
+            stats=self._job.stats(started_at).to_row(),
             value=value,
             failure=failure,
             failed=summary.failed,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
+from ..cached_job import CachedJob
 from ..records.batch import Landed
 from ..records.failure import Failure
 from ..records.models import Outcome, OutcomeStatus
-from ..records.run_stats import RunStats
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from .failure_summary import FailureSummary, too_many_failed
 
 
@@ -77,7 +77,7 @@ def end_job(
     outcome = Outcome(
         status=status,
         task=job.intent.task,
-        stats=RunStats.since(time.time()).to_row(),
+        stats=job.stats(time.time()).to_row(),
         failure=failure,
         failed=summary.failed if summary else 0,
         failures=list(summary.listed) if summary else [],

@@ -8,12 +8,13 @@ from itertools import groupby
 
 from storage import CorruptObject, ObjectNotFound
 
+from ..cached_job import CachedJob
 from ..records.batch import Share
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import Failure
 from ..records.keys import SHARD_WIDTH
 from ..records.models import Manifest, OutcomeStatus
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from .barrier import completion_of
 from .outcome import conclude, start_join
 

@@ -11,6 +11,7 @@ from typing import Any
 from storage import PackWriter, ReferenceSource
 
 from ..abc import FIRST, Delivery
+from ..cached_job import CachedJob
 from ..errors import InvalidItem, JobNotFound
 from ..logs import fields_of
 from ..memory import COPIES, REMEDIES, MemoryLimitExceeded
@@ -20,8 +21,7 @@ from ..records.failure import Failure
 from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
 from ..records.ledger import Ledger
 from ..records.models import IndexShard, Manifest, OutcomeStatus
-from ..records.run_stats import RunStats
-from ..runtime import CachedJob, Runtime
+from ..runtime import Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .barrier import completion_of
 from .batch_writer import BatchWriter
@@ -245,7 +245,7 @@ class _SetupRun:
             items=writer.items,
             input_bytes=writer.input_bytes,
             shards=self._shards,
-            stats=RunStats.since(started_at).to_row(),
+            stats=self._job.stats(started_at).to_row(),
             rows=rows,
         )
 

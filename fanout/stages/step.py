@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from storage import StorageError
 
 from ..abc import FIRST, Delivery
+from ..cached_job import ENDED_CHECK_S, CachedJob
 from ..external.context import Position, Signs, StepContext, Tally, current_step, running
 from ..logs import fields_of
 from ..records.chunk_ref import ChunkRef
-from ..runtime import ENDED_CHECK_S, CachedJob, Runtime
+from ..runtime import Runtime
 from ..telemetry import Stage
 
 _LOG = logging.getLogger(__name__)

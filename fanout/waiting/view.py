@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from ..cached_job import CachedJob
 from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome
-from ..runtime import REMOVAL_CHECK_S, CachedJob, Runtime
+from ..runtime import REMOVAL_CHECK_S, Runtime
 
 
 class JobView:

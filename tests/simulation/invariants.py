@@ -6,11 +6,11 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from fanout.cached_job import ENDED_CHECK_S
 from fanout.records.index import OPEN_PREFIX, open_key
 from fanout.records.keys import JOBS_PREFIX, JobKeys, launch_of, split_generation
 from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome
-from fanout.runtime import ENDED_CHECK_S
 
 from .broker import Message, Worker
 from .final_checks import FinalChecks

@@ -11,6 +11,7 @@ from unittest.mock import patch
 from fanout import clock as clock_module
 from fanout.abc import Delivery
 from fanout.background.debouncer import Debouncer
+from fanout.cached_job import CachedJob
 from fanout.clock import StoreClock
 from fanout.records import index
 from fanout.records.batch import BatchResult, Landed
@@ -18,7 +19,7 @@ from fanout.records.ledger import Ledger
 from fanout.records.models import Attempt, ChunkResult, Generation, Manifest, Note, Outcome
 from fanout.records.record_io import write_record
 from fanout.records.run_ledger import LastClaim
-from fanout.runtime import CachedJob, Runtime
+from fanout.runtime import Runtime
 from fanout.stages import barrier, join, outcome, run_setup, setup
 from fanout.stages.attempts import Admission, Attempts
 from fanout.stages.batch_run import BatchRun

@@ -13,13 +13,14 @@ from celery import Celery
 
 import fanout
 from fanout import InvalidInput, JobCancelled, JobFailed, JobNotFound, JobTimeout
+from fanout.cached_job import CachedJob
 from fanout.declaration.definition import TASKS
 from fanout.engines.async_input import AHEAD, AsyncInput
 from fanout.engines.celery import extension_of
 from fanout.engines.stub import StubDispatcher
 from fanout.hints import NoWorkerHint
 from fanout.job import Job
-from fanout.runtime import CachedJob, Runtime
+from fanout.runtime import Runtime
 from fanout.waiting import aio, wait
 from tests.tasks import FailingTask
 

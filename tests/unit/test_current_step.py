@@ -126,7 +126,7 @@ def test_a_step_that_asks_often_makes_one_request_a_second(world: World, monkeyp
     answers: list[bool] = []
     asked: list[int] = []
     clock = [1_000.0]
-    for module in ("fanout.runtime", "fanout.stages.process", "fanout.stages.step"):
+    for module in ("fanout.cached_job", "fanout.stages.process", "fanout.stages.step"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
 
     def poll(step: CurrentStep) -> None:

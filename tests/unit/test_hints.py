@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from fanout.cached_job import CachedJob
 from fanout.hints import NoWorkerHint
 from fanout.records.models import Intent, Note
-from fanout.runtime import CachedJob
 from tests.stores import ScriptedStore
 
 from .world import World

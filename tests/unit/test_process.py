@@ -592,7 +592,7 @@ def test_the_record_of_a_chunk_is_complete(world: World) -> None:
     assert isinstance(result, ChunkResult)
     assert (result.first_item, result.items, result.failed) == (2, 1, None)
     assert entry_values(ledger, setup_id, ResultEntry(0)) == [5, 6]
-    started_at, ended_at, peak_bytes, worker = result.stats
+    started_at, ended_at, peak_bytes, worker = result.stats[:4]
     assert 0 < started_at <= ended_at
     assert peak_bytes > 10**6
     assert ":" in worker

@@ -28,7 +28,7 @@ from fanout.records.models import (
     OutcomeStatus,
     Record,
 )
-from fanout.records.run_stats import RunStats
+from fanout.records.run_stats import RunStats, StoreUsage
 from storage import CorruptObject, Slice, decode, encode
 
 NUMBERS = st.integers(0, 2**70)
@@ -55,7 +55,16 @@ CHUNK_REFS = chunk_refs()
 FAILURES = st.builds(
     Failure, st.text(), st.text(), st.text(), st.text(), st.none() | NUMBERS, st.none() | NUMBERS, NUMBERS
 )
-STATS = st.builds(lambda a, b, c, d: RunStats(a, b, c, d).to_row(), TIMES, TIMES, NUMBERS, st.text())
+USAGES = st.none() | st.builds(StoreUsage, TIMES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+STATS = st.builds(
+    lambda a, b, c, d, usage, took: RunStats(a, b, c, d, 5, None, usage.to_row() if usage else (), took).to_row(),
+    TIMES,
+    TIMES,
+    NUMBERS,
+    st.text(),
+    USAGES,
+    st.lists(NUMBERS, max_size=3),
+)
 MAYBE = st.none() | TIMES
 
 RECORDS = st.one_of(

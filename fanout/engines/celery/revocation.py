@@ -20,12 +20,13 @@ from celery import Celery
 from celery.signals import task_revoked
 from celery.worker.control import Panel
 
+from ...cached_job import CachedJob
 from ...errors import JobNotFound
 from ...logs import fields_of
 from ...records.failure import Failure
 from ...records.keys import is_id, new_token
 from ...records.models import Note, Outcome, OutcomeStatus
-from ...runtime import CachedJob, Runtime
+from ...runtime import Runtime
 from ...stages import conclude
 from .current_app import ATTRIBUTE
 from .messages import read_address

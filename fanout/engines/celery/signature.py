@@ -12,6 +12,7 @@ from celery.canvas import Signature
 
 from storage import StorageError
 
+from ...cached_job import CachedJob
 from ...declaration.definition import Declaration
 from ...errors import ConfigError
 from ...external.access import Access
@@ -19,7 +20,7 @@ from ...job import Job, R
 from ...records.failure import Failure
 from ...records.keys import is_id, new_id
 from ...records.models import OutcomeStatus
-from ...runtime import CachedJob, Runtime
+from ...runtime import Runtime
 from ...stages import end_job, run_setup
 from .. import local
 from ..job_creation import CALLER_STOPPED, create_job

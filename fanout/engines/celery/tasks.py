@@ -23,13 +23,13 @@ from kombu.utils.uuid import uuid
 
 from storage import Unencodable
 
+from ...cached_job import CachedJob
 from ...errors import InvalidInput, JobConflict, JobNotFound, is_transient
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
 from ...records.keys import new_id, new_token
 from ...records.ledger import Ledger
 from ...records.models import Continuation, Intent, Note, OutcomeStatus
-from ...runtime import CachedJob
 from ...stages import conclude, run_join, run_process, run_setup
 from .. import local
 from ..job_creation import create_job, has_begun

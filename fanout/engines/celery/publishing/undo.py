@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from storage import StorageError
 
+from ....cached_job import CachedJob
 from ....logs import fields_of
-from ....runtime import CachedJob
 from ...job_creation import withdraw
 from .publish import PublishFailed
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from .job import Job
-from .progress import JobState
-from .records.batch import BatchResult
-from .records.ledger import Ledger
-from .records.models import ChunkResult, Manifest, Node
-from .records.run_stats import RunStats
+from ..progress import JobState
+from ..records.batch import BatchResult
+from ..records.ledger import Ledger
+from ..records.models import ChunkResult, Manifest, Node
+from ..records.run_stats import RunStats
+
+if TYPE_CHECKING:
+    from ..job import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class JobReport:
     stages: dict[str, StageCost]
 
     @classmethod
-    def of(cls, job: Job) -> JobReport:
+    def of(cls, job: Job[Any]) -> JobReport:
         """Read a job's records. A listing of the job, a few requests, and one per chunk and per node.
 
         Raises:
@@ -122,7 +125,7 @@ class JobReport:
         return facts
 
 
-def chunk_results(job: Job, manifest: Manifest | None = None) -> Iterator[ChunkResult | BatchResult]:
+def chunk_results(job: Job[Any], manifest: Manifest | None = None) -> Iterator[ChunkResult | BatchResult]:
     """Yield the records of the finished chunks and batches, in chunk order: times, memory, worker. One request each.
 
     Args:
