@@ -139,7 +139,7 @@ def test_odd_keys_are_kept_as_they_are(moto_url: str) -> None:
 
 @pytest.mark.parametrize("sign", list("+=@,: "))
 def test_both_clients_spell_a_key_alike(moto_url: str, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
-    """obstore writes, reads, looks up and lists keys with a sign such as a plus, and boto3 finds the same objects."""
+    """obstore writes, reads, lists and deletes keys with a sign such as a plus, and boto3 finds the same objects."""
     quick, careful = ObstoreS3Store(moto_url), S3Store(moto_url)
     prefix = f"day{sign}1/"
     keys = [f"{prefix}0{other}32" for other in "%/2"]
@@ -155,7 +155,11 @@ def test_both_clients_spell_a_key_alike(moto_url: str, monkeypatch: pytest.Monke
         assert key not in [found.key for found in quick.list(prefix, start_after=key)]
         with pytest.raises(ObjectExists):
             quick.put(key, b"2", if_absent=True)
+        quick.put(f"{key}.gone", b"3")
+        quick.delete([f"{key}.gone"])
+        quick.delete([f"{key}.gone"])
     assert careful.get(key) == b"1"
+    assert not list(careful.list(f"{key}."))
 
 
 def test_a_forked_child_works_with_boto3(moto_url: str) -> None:
