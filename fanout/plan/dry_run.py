@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage import Body, MemoryStore, decode
+from storage import Body, MemoryStore, ObjectStore, decode
 
 from ..config.settings import Config
 from ..declaration.definition import Declaration
@@ -17,6 +17,7 @@ from ..external.access import Access
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_id, parameter_key
 from ..records.models import Intent
+from ..records.parameters import Parameters
 from ..runtime import Runtime
 from ..stages import run_setup
 from ..telemetry import NoTelemetry
@@ -89,6 +90,30 @@ class _Recorder:
         if not self._store.has_manifest and (self.items >= self._limit_items or time.monotonic() >= self._ends_at):
             raise _EnoughItems
 
+    def to_shape(self, submission: Submission, *, setup_s: float, is_partial: bool) -> Shape:
+        """Return the shape of the job whose messages were sent."""
+        parameters = submission.parameters
+        return Shape(
+            items=self.items,
+            chunks=self.chunks,
+            messages=dict(self.messages),
+            input_bytes=self.input_bytes,
+            slice_bytes=self.slice_bytes,
+            slice_items=self.slice_items,
+            packs=self._store.packs,
+            sends_last=self.sends_last,
+            setup_s=setup_s,
+            is_partial=is_partial,
+            parameter_bytes=_sizes(parameters, self._store),
+            large_parameters=tuple(parameters.references),
+        )
+
+
+def _sizes(parameters: Parameters, store: ObjectStore) -> dict[str, int]:
+    inline: dict[str, bytes] = decode(parameters.inline)
+    large = {name: store.head(parameter_key(content)).size for name, content in parameters.references.items()}
+    return {name: len(body) for name, body in inline.items()} | large
+
 
 def run_dry(
     task: Declaration,
@@ -139,20 +164,4 @@ def run_dry(
     outcome = job.ledger.outcome()
     if outcome is not None and outcome.failure is not None:
         raise outcome.error(job.id) from (errors[0] if errors else None)
-    inline: dict[str, bytes] = decode(submission.parameters.inline)
-    references = submission.parameters.references
-    return Shape(
-        items=recorder.items,
-        chunks=recorder.chunks,
-        messages=dict(recorder.messages),
-        input_bytes=recorder.input_bytes,
-        slice_bytes=recorder.slice_bytes,
-        slice_items=recorder.slice_items,
-        packs=store.packs,
-        sends_last=recorder.sends_last,
-        setup_s=setup_s,
-        is_partial=is_partial,
-        parameter_bytes={name: len(body) for name, body in inline.items()}
-        | {name: store.head(parameter_key(content)).size for name, content in references.items()},
-        large_parameters=tuple(references),
-    )
+    return recorder.to_shape(submission, setup_s=setup_s, is_partial=is_partial)

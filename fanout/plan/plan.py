@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.settings import Config, Options, check_count, from_environment
+from ..declaration.binding import Binding
 from ..declaration.definition import Declaration
 from ..errors import ConfigError
 from ..memory import Memory, estimate_memory
@@ -138,18 +139,8 @@ def make_plan(
     times = estimate_times(shape, work, chosen_assumptions, workers=workers, item_s=item_s, combines=combines)
     cadence = estimate_cadence(shape, work, times, workers=workers, combines=combines)
     requests = count_requests(binding, shape, work, cadence, result_bytes=result_bytes)
-    # With combine, one result for all items of a message.
-    largest_results = result_bytes * (1 if combines else shape.slice_items)
     results_bytes = result_bytes * (work.results if combines else shape.items)
-    memory = estimate_memory(
-        binding,
-        config,
-        shape.parameter_bytes,
-        input_bytes=shape.input_bytes,
-        slice_bytes=shape.slice_bytes,
-        results_bytes=largest_results,
-        join_bytes=ENTRY_BYTES * work.results + 2 * WINDOW * largest_results,
-    )
+    memory = _find_memory(binding, config, shape, work, result_bytes=result_bytes)
     memory.check(task.name, chosen.memory_limit_bytes)
     parameter_bytes = sum(shape.parameter_bytes.values())
     stored_bytes = results_bytes + RESULT_OVERHEAD_BYTES * work.results
@@ -167,6 +158,21 @@ def make_plan(
         dollars=requests.price(prices or Prices()),
         memory=memory,
         times=times,
+    )
+
+
+def _find_memory(binding: Binding, config: Config, shape: Shape, work: Work, *, result_bytes: int) -> Memory:
+    """Return the memory that the job's data take in each process."""
+    # With combine, one result for all items of a message.
+    results_bytes = result_bytes * (shape.slice_items if binding.combine is None else 1)
+    return estimate_memory(
+        binding,
+        config,
+        shape.parameter_bytes,
+        input_bytes=shape.input_bytes,
+        slice_bytes=shape.slice_bytes,
+        results_bytes=results_bytes,
+        join_bytes=ENTRY_BYTES * work.results + 2 * WINDOW * results_bytes,
     )
 
 

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from storage import decode, encode
-
 from ..abc import Delivery
 from ..cached_job import CachedJob
 from ..external.context import StepContext, current_step
@@ -24,11 +22,10 @@ from ..records.keys import GROUP_WIDTH, new_token, process_step
 from ..records.models import Note
 from ..runtime import Runtime
 from .chunk_run import ChunkRun
-from .combine import fail_to_combine
+from .combine import combine_batch
 from .completion import check_completion
 from .heartbeat import Heartbeat
 from .resend import find_parts
-from .step import begin_run, current_tally
 
 SHARE_AFTER_S = 0.02
 """Seconds after which a run looks whether its batch lasts. A message with a chunk costs a tenth of that."""
@@ -168,9 +165,12 @@ class BatchRun:
     def _finish(self) -> None:
         """Write the results of all chunks, unless a part of them was shared out; go on from the batch's fate."""
         if self._close():
-            values = self._combine()
-            if values is None:
-                return
+            job, values = self._job, self._values
+            if job.intent.combines:
+                combined = combine_batch(self._runtime, job, self._ref.chunks, values)
+                if combined is None:
+                    return
+                values = [combined]
             result = self._make_result([], values=values)
             with self._job.time_write():
                 self._fate = self._job.ledger.write_batch_result(self._ref.setup_id, self._ref.count, result)
@@ -294,27 +294,6 @@ class BatchRun:
         parts = list(self._ref.parts(self._fate.parts, start=self._fate.done))[self._fate.begun :]
         if parts:
             self._runtime.dispatcher.send_chunks(self._job.intent, [replace(part, resent=False) for part in parts])
-
-    def _combine(self) -> list[bytes] | None:
-        """Return the results of all chunks; in a job with `combine`, the one value of all of them.
-
-        An exception in combine ends the job, as it does in a node above the chunks. Then return None.
-        """
-        job = self._job
-        if not job.intent.combines:
-            return self._values
-        begin_run(step="combine")
-        binding = job.declaration.binding
-        values = (value for encoded in self._values for value in decode(encoded))
-        try:
-            combined = binding.call_combine(values, job.parameter_values(binding.combine_parameters))
-            return [encode(combined, path="combined", compression=job.options.compression)]
-        except BaseException as error:
-            if self._runtime.is_interruption(error):
-                raise
-            current_tally().note_failure(error)
-            fail_to_combine(self._runtime, job, error, self._ref.chunks)
-            return None
 
     def _make_result(
         self, parts: Sequence[int], *, begun: bool = False, values: list[bytes] | None = None

@@ -9,11 +9,11 @@ dies, the broker redelivers the message, and the next run finds the chunk's resu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from storage import encode
+from storage import decode, encode
 
 from ..abc import Delivery
 from ..cached_job import CachedJob
@@ -29,7 +29,7 @@ from .attempts import Admission, Attempts, explain_overrun
 from .heartbeat import Heartbeat
 from .outcome import conclude
 from .result_reader import combined_values
-from .step import begin_run, describe_stage
+from .step import begin_run, current_tally, describe_stage
 
 
 def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, delivery: Delivery) -> bool:
@@ -73,7 +73,30 @@ def combine_ready_nodes(runtime: Runtime, job: CachedJob, ref: ChunkRef, deliver
         entry, level = group, level + 1
 
 
-def fail_to_combine(
+def combine_batch(runtime: Runtime, job: CachedJob, chunks: range, encoded: Sequence[bytes]) -> bytes | None:
+    """Return the one encoded value of the results of a batch; None if combine raised, which ends the job.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+        job: The job.
+        chunks: The chunks of the batch.
+        encoded: Their encoded values.
+    """
+    begin_run(step="combine")
+    binding = job.declaration.binding
+    values = (value for part in encoded for value in decode(part))
+    try:
+        combined = binding.call_combine(values, job.parameter_values(binding.combine_parameters))
+        return encode(combined, path="combined", compression=job.options.compression)
+    except BaseException as error:
+        if runtime.is_interruption(error):
+            raise
+        current_tally().note_failure(error)
+        _fail_to_combine(runtime, job, error, chunks)
+        return None
+
+
+def _fail_to_combine(
     runtime: Runtime, job: CachedJob, error: BaseException, chunks: range, *, attempts: int = 1
 ) -> None:
     """End the job, because combine has raised over the results of several chunks. The failure names the chunks."""
@@ -142,7 +165,7 @@ class _Node:
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
-            fail_to_combine(self._runtime, self._job, error, self._chunks, attempts=self._attempts.count)
+            _fail_to_combine(self._runtime, self._job, error, self._chunks, attempts=self._attempts.count)
             return False
         if values is None:
             return False

@@ -76,14 +76,8 @@ def run_join(
             "job %s: received a join, but chunks are missing; ignored", job_id, extra=fields_of(job_id, step="join")
         )
         return None
-    claim = claim_join(
-        ledger,
-        token=token,
-        delivery=delivery,
-        held=held,
-        stall_s=runtime.config.stall_s,
-        now=runtime.now,
-    )
+    stall_s = runtime.config.stall_s
+    claim = claim_join(ledger, token=token, delivery=delivery, held=held, stall_s=stall_s, now=runtime.now)
     if claim is None:
         return None
     with claim.record_if_interrupted(ledger, by=token):
