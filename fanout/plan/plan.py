@@ -134,9 +134,8 @@ def make_plan(
         limit_s=limit_s,
     )
     binding, combines = task.binding, task.binding.combine is not None
-    work = Work.of(shape, item_s)
-    chosen_assumptions = assumptions or Assumptions()
-    times = estimate_times(shape, work, chosen_assumptions, workers=workers, item_s=item_s, combines=combines)
+    work, assumed = Work.of(shape, item_s), assumptions or Assumptions()
+    times = estimate_times(shape, work, assumed, workers=workers, item_s=item_s, combines=combines)
     cadence = estimate_cadence(shape, work, times, workers=workers, combines=combines)
     requests = count_requests(binding, shape, work, cadence, result_bytes=result_bytes)
     results_bytes = result_bytes * (work.results if combines else shape.items)
