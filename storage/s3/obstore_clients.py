@@ -139,7 +139,8 @@ def _make_settings(access: S3Access) -> Any:
         "request_payer": False,
         "conditional_put": "etag",
         "disable_tagging": False,
-        "disable_bulk_delete": False,
+        # Single objects are deleted with obstore, and some servers have no batches.
+        "disable_bulk_delete": True,
     }
     return {name: value for name, value in settings.items() if _is_known(name)}
 
