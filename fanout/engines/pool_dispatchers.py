@@ -133,7 +133,28 @@ class ThreadDispatcher(_PoolDispatcher):
         return []
 
 
-class ProcessDispatcher(_PoolDispatcher):
+class _RemoteDispatcher(_PoolDispatcher):
+    """A dispatcher whose executor runs chunks in other processes, which share a store with this one.
+
+    Args:
+        task: The task. Its module must be importable there.
+        store_url: URL of the store, which the worker processes open.
+    """
+
+    batch_chunks = 1
+    """A worker process could share a batch out only at its end."""
+
+    def __init__(self, task: Declaration, store_url: str) -> None:
+        self._task = task
+        self._store_url = store_url
+        super().__init__()
+
+    def _submit(self, ref: ChunkRef, redelivered: bool) -> Future[list[ChunkRef]]:
+        task = self._task
+        return self._executor.submit(run_in_worker, self._store_url, task.module, task.name, ref, redelivered)
+
+
+class ProcessDispatcher(_RemoteDispatcher):
     """A dispatcher that runs chunks in worker processes, which share a directory with this process.
 
     Processes are spawned, not forked: this process has threads that upload, and its forks may hang.
@@ -144,24 +165,15 @@ class ProcessDispatcher(_PoolDispatcher):
         workers: Number of processes; the machine's processors if not given.
     """
 
-    batch_chunks = 1
-    """A worker process could share a batch out only at its end."""
-
     def __init__(self, task: Declaration, store_url: str, workers: int | None) -> None:
-        self._task = task
-        self._store_url = store_url
         self._workers = workers
-        super().__init__()
+        super().__init__(task, store_url)
 
     def _new_executor(self) -> Executor:
         return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
 
-    def _submit(self, ref: ChunkRef, redelivered: bool) -> Future[list[ChunkRef]]:
-        task = self._task
-        return self._executor.submit(run_in_worker, self._store_url, task.module, task.name, ref, redelivered)
 
-
-class ExecutorDispatcher(_PoolDispatcher):
+class ExecutorDispatcher(_RemoteDispatcher):
     """A dispatcher that runs chunks on an executor of the user's, which it neither replaces nor shuts down.
 
     A call that the executor lost, because a worker died or was taken away, is made again, as a redelivered message is.
@@ -172,16 +184,11 @@ class ExecutorDispatcher(_PoolDispatcher):
         executor: Runs the calls. They and their results must survive its pickling.
     """
 
-    batch_chunks = 1
-    """A worker process could share a batch out only at its end."""
-
     def __init__(self, task: Declaration, store_url: str, executor: Executor) -> None:
-        self._task = task
-        self._store_url = store_url
         self._given = executor
         self._lost: Counter[int] = Counter()
         """Chunk -> how often the executor has lost it."""
-        super().__init__()
+        super().__init__(task, store_url)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -193,10 +200,6 @@ class ExecutorDispatcher(_PoolDispatcher):
 
     def _new_executor(self) -> Executor:
         return self._given
-
-    def _submit(self, ref: ChunkRef, redelivered: bool) -> Future[list[ChunkRef]]:
-        task = self._task
-        return self._executor.submit(run_in_worker, self._store_url, task.module, task.name, ref, redelivered)
 
     def _recover(self, lost: Sequence[ChunkRef]) -> None:
         chunks = ", ".join(str(ref.chunk) for ref in lost[:8])
