@@ -119,13 +119,13 @@ def check_request(task: str, request: Any, config: Config) -> None:
     """
     if not config.require_signatures or request.get("is_eager"):
         return
+    # A request has the headers of its message and the third part of its body side by side.
+    fields = {name: request.get(name) for name in (*_HEADERS, *_EMBEDDED)}
     check(
         request.get(SIGNATURE_HEADER),
         config.signing_keys,
         task,
-        lambda: describe(
-            request.args, request.kwargs, {name: request.get(name) for name in _EMBEDDED}, _Fields(request)
-        ),
+        lambda: describe(request.args, request.kwargs, fields, fields),
         max_age_s=config.signature_max_age_s,
     )
 
@@ -141,17 +141,6 @@ def drop_unless_signed(task: Any, config: Config) -> None:
     except BadSignature as error:
         _LOG.warning("%s: dropped a message: %s", task.name, error)
         raise Ignore from None
-
-
-class _Fields(dict[str, Any]):
-    """The headers of a request, looked up as they are asked for."""
-
-    def __init__(self, request: Any) -> None:
-        super().__init__()
-        self._request = request
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._request.get(key, default)
 
 
 def _code(secret: str, task: str, facts: str, at: int) -> str:
