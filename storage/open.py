@@ -68,10 +68,8 @@ def open_verified(url: str, *, observe: Callable[[ObjectStore], ObjectStore] | N
         InvalidStoreUrl: The URL names no store.
     """
     store = open_store(url)
-    is_sure = isinstance(store, MemoryStore | FileStore)
-    if observe is not None:
-        store = observe(store)
-    return store if is_sure else VerifiedStore(store)
+    observed = store if observe is None else observe(store)
+    return observed if store.is_local else VerifiedStore(observed)
 
 
 def _s3_store(location: S3Location) -> ObjectStore:
