@@ -23,7 +23,8 @@ costs.py           the few figures that `fanout jobs show` prints
 from __future__ import annotations
 
 from .advice import Advice
-from .costs import JobReport, StageCost, chunk_results, format_size
+from .costs import JobReport, StageCost, chunk_results
+from .formats import format_size
 from .reading import READ_BYTES, OnProgress, read_records
 from .report import Report
 

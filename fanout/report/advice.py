@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .formats import format_bytes, format_duration, format_share
+from .formats import format_duration, format_share, format_size
 
 if TYPE_CHECKING:
     from .report import Report
@@ -72,7 +72,7 @@ def _advise_attempts(report: Report) -> Iterator[Advice]:
         peak = max((worker.peak_bytes for worker in report.workers), default=0)
         yield Advice(
             "lost-workers",
-            f"{lost:,} attempts were lost with their workers, and a process took up to {format_bytes(peak)}",
+            f"{lost:,} attempts were lost with their workers, and a process took up to {format_size(peak)}",
             "Look whether the kernel killed them for memory; make chunks smaller (chunk_items, chunk_bytes) if so.",
         )
     raised = attempts.by_error()
@@ -176,7 +176,7 @@ def _advise_memory(report: Report) -> Iterator[Advice]:
     ):
         peaks = [worker.peak_bytes for worker in report.workers if step in worker.steps]
         if peaks and max(peaks) > LARGE_BYTES:
-            yield Advice("memory", f"a process that ran {step} took {format_bytes(max(peaks))}", remedy)
+            yield Advice("memory", f"a process that ran {step} took {format_size(max(peaks))}", remedy)
             return
 
 

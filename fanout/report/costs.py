@@ -11,6 +11,7 @@ from ..records.batch import BatchResult
 from ..records.ledger import Ledger
 from ..records.models import ChunkResult, Manifest, Node
 from ..records.run_stats import RunStats
+from .formats import format_size
 
 if TYPE_CHECKING:
     from ..job import Job
@@ -153,13 +154,3 @@ def _read_nodes(ledger: Ledger, setup_id: str) -> Iterator[Node]:
             node = ledger.node(setup_id, level, entry.index, entry.failed)
             if node is not None:
                 yield node
-
-
-def format_size(size_bytes: int) -> str:
-    """Return a size as text, in powers of 1,000."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

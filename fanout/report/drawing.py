@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage import MissingPackage
 
-from .formats import format_bytes, format_duration
+from .formats import format_duration, format_size
 from .histograms import BINS, POINTS, Histogram, count_until, make_histogram
 from .runs import split_into_lanes
 from .timeline import Timeline, make_timeline
@@ -74,10 +74,10 @@ def draw_charts(report: Report) -> Charts:
             "seconds of a chunk",
             format_duration,
         )
-        figures["sizes"] = _draw_histogram(make_histogram(sizes, least=1.0), "size of a chunk's items", _format_bytes)
+        figures["sizes"] = _draw_histogram(make_histogram(sizes, least=1.0), "size of a chunk's items", _format_size)
         peaks = [worker.peak_bytes for worker in report.workers]
         figures["memory"] = _draw_histogram(
-            make_histogram(peaks, least=1.0), "peak memory of a process", _format_bytes, "processes"
+            make_histogram(peaks, least=1.0), "peak memory of a process", _format_size, "processes"
         )
     script, places = components(figures, wrap_script=False)
     library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
@@ -227,8 +227,8 @@ def _draw_histogram(histogram: Histogram, label: str, describe: Callable[[float]
     return plot
 
 
-def _format_bytes(size: float) -> str:
-    return format_bytes(round(size))
+def _format_size(size: float) -> str:
+    return format_size(round(size))
 
 
 def _source(columns: Mapping[str, Sequence[Any]]) -> Any:

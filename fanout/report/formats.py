@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 
-from .costs import format_size
 
-format_bytes = format_size
+def format_size(size_bytes: int) -> str:
+    """Return a size as text, in powers of 1,000."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
 
 
 def format_duration(seconds: float) -> str:

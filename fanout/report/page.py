@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .drawing import COLOURS, Charts, draw_charts
-from .formats import format_bytes, format_dollars, format_duration, format_share
+from .formats import format_dollars, format_duration, format_share, format_size
 from .style import CSS, SCRIPT
 from .tables import show_attempts, show_costs, show_critical_path, show_stragglers, show_workers
 
@@ -61,7 +61,7 @@ def _show_head(report: Report) -> str:
         tiles.append((format_share(report.efficiency), f"efficient: ideal is {format_duration(report.ideal_s)}"))
         tiles.append((f"{len(report.workers):,}", f"processes, {len(report.lanes):,} lanes at work"))
     peak = max((worker.peak_bytes for worker in report.workers), default=0)
-    tiles.append((format_bytes(peak), "peak memory of a process"))
+    tiles.append((format_size(peak), "peak memory of a process"))
     if report.usage is not None and report.requests_dollars is not None:
         tiles.append((format_dollars(report.requests_dollars), "for requests to the store"))
     shown = "".join(

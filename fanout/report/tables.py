@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .attempts import LISTED, RecordedAttempt
-from .formats import format_bytes, format_dollars, format_duration, format_share
+from .formats import format_dollars, format_duration, format_share, format_size
 
 if TYPE_CHECKING:
     from .report import Report
@@ -70,7 +70,7 @@ def show_workers(report: Report) -> str:
             format_duration(worker.ran_s),
             format_duration(worker.fetched_s),
             format_duration(worker.stored_s),
-            format_bytes(worker.peak_bytes),
+            format_size(worker.peak_bytes),
         )
         for worker in report.workers[:SHOWN_WORKERS]
     ]
@@ -105,17 +105,17 @@ def _request_rows(report: Report) -> Iterator[tuple[str, str, str]]:
         ("sent to the store", usage.uploaded_bytes, prices.per_gb_up),
         ("read from the store", usage.downloaded_bytes, prices.per_gb_down),
     ):
-        yield name, format_bytes(size), format_dollars(size / 1e9 * price)
+        yield name, format_size(size), format_dollars(size / 1e9 * price)
 
 
 def _other_rows(report: Report) -> Iterator[tuple[str, str, str]]:
     recorded = report.recorded
     kept = f"{recorded.objects:,} objects kept for 30 days"
-    yield kept, format_bytes(recorded.stored_bytes), format_dollars(report.storage_dollars_month)
+    yield kept, format_size(recorded.stored_bytes), format_dollars(report.storage_dollars_month)
     if report.prices.per_worker_hour:
         hours = sum(worker.span_s for worker in report.workers) / 3600
         yield "hours of workers", f"{hours:,.2f}", format_dollars(report.workers_dollars)
-    yield f"{report.messages:,} messages through the broker", f"about {format_bytes(report.broker_bytes)}", ""
+    yield f"{report.messages:,} messages through the broker", f"about {format_size(report.broker_bytes)}", ""
 
 
 def show_attempts(report: Report) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .formats import format_bytes, format_dollars, format_duration, format_share
+from .formats import format_dollars, format_duration, format_share, format_size
 
 if TYPE_CHECKING:
     from .report import Report
@@ -39,13 +39,13 @@ def describe_facts(report: Report) -> list[tuple[str, str]]:
     if report.waited_s is not None:
         facts.append(("waiting", f"median {format_duration(report.waited_s)} from the store to a worker"))
     peak = max((worker.peak_bytes for worker in report.workers), default=0)
-    facts.append(("memory", f"at most {format_bytes(peak)} in a process"))
-    facts.append(("store", f"{format_bytes(recorded.stored_bytes)} in {recorded.objects:,} objects"))
+    facts.append(("memory", f"at most {format_size(peak)} in a process"))
+    facts.append(("store", f"{format_size(recorded.stored_bytes)} in {recorded.objects:,} objects"))
     if usage is not None and report.requests_dollars is not None:
         count = usage.put + usage.get + usage.head + usage.list + usage.delete
-        traffic = f"{format_bytes(usage.uploaded_bytes)} up, {format_bytes(usage.downloaded_bytes)} down"
+        traffic = f"{format_size(usage.uploaded_bytes)} up, {format_size(usage.downloaded_bytes)} down"
         facts.append(("requests", f"{count:,}: {traffic}, {format_dollars(report.requests_dollars)}"))
-    facts.append(("messages", f"{report.messages:,}, about {format_bytes(report.broker_bytes)} through the broker"))
+    facts.append(("messages", f"{report.messages:,}, about {format_size(report.broker_bytes)} through the broker"))
     attempts = recorded.attempts
     if attempts.count:
         facts.append(
