@@ -15,7 +15,7 @@ from .declaration.definition import Declaration, Registry
 from .records.ledger import Ledger
 from .records.models import Generation, Intent, Manifest
 from .records.parameters import Parameters
-from .records.run_stats import RunStats, StoreUsage
+from .records.run_stats import RunStats, StoreUsage, microseconds_since
 
 ENDED_CHECK_S = 1.0
 """Shortest time between two checks of a worker whether a job has ended."""
@@ -153,7 +153,7 @@ class CachedJob:
         """Remember how long the write of a result within the block takes, for the stats of the next run."""
         began = time.monotonic()
         yield
-        self.stored_us = int(1e6 * (time.monotonic() - began))
+        self.stored_us = microseconds_since(began)
 
     def cached_manifest(self) -> Manifest | None:
         """Return the manifest if this process has seen it. No request."""

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def microseconds_since(began: float) -> int:
+    """Return the microseconds from a moment on, by `time.monotonic()`, as records hold them."""
+    return int(1e6 * (time.monotonic() - began))
+
+
 @dataclass(frozen=True, slots=True)
 class StoreUsage:
     """The requests to the store that one process has made for one job, from a moment on.

@@ -20,6 +20,7 @@ from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_token, process_step
 from ..records.models import Note
+from ..records.run_stats import microseconds_since
 from ..runtime import Runtime
 from .chunk_run import ChunkRun
 from .combine import combine_batch
@@ -120,7 +121,7 @@ class BatchRun:
         job, ref = self._job, self._ref
         try:
             items = job.items(ref.setup_id, ref.location.slice_)
-            self._fetched_us = done_us = self._elapsed_us()
+            self._fetched_us = done_us = microseconds_since(self._began)
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
@@ -138,7 +139,7 @@ class BatchRun:
                 return
             if values is None:
                 return
-            before_us, done_us = done_us, self._elapsed_us()
+            before_us, done_us = done_us, microseconds_since(self._began)
             with self._lock:
                 is_shared = self._is_closed
                 if not is_shared:
@@ -155,9 +156,6 @@ class BatchRun:
                 self._share_out(self._cut(ref.count - position - 1))
                 break
         self._finish()
-
-    def _elapsed_us(self) -> int:
-        return int(1e6 * (time.monotonic() - self._began))
 
     def _has_ended(self) -> bool:
         return self._heartbeat is not None and self._heartbeat.ended

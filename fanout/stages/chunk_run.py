@@ -16,6 +16,7 @@ from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
 from ..records.models import ChunkResult, Manifest, OutcomeStatus
+from ..records.run_stats import microseconds_since
 from ..runtime import Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
@@ -127,7 +128,7 @@ class ChunkRun:
         self._started_at = time.time()
         began = time.monotonic()
         call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
-        self.fetched_us = _microseconds_since(began)
+        self.fetched_us = microseconds_since(began)
         items = self._iterate_items(ended)
         if job.intent.combines:
             results = self._iterate_good_results(call, items)
@@ -167,7 +168,7 @@ class ChunkRun:
         if items is None:
             began = time.monotonic()
             items = self._job.items(self._ref.setup_id, location.slice_)
-            self.fetched_us += _microseconds_since(began)
+            self.fetched_us += microseconds_since(began)
         items = items[location.skip : location.skip + location.items]
         for index, arguments in enumerate(items, start=location.first_item):
             if ended():
@@ -266,7 +267,3 @@ class ChunkRun:
         assert failure is not None
         conclude(self._runtime, self._job, OutcomeStatus.FAILED, failure)
         return True
-
-
-def _microseconds_since(began: float) -> int:
-    return int(1e6 * (time.monotonic() - began))
