@@ -21,7 +21,7 @@ from storage import StorageError
 from ..tasks import SlowTask, SumTask
 from ..traces import wait_until
 from .app import PoisonTask
-from .cluster import Cluster, running_cluster
+from .cluster import PATIENT_STALL_S, Cluster, running_cluster
 
 QUORUM = {
     "task_default_queue_type": "quorum",
@@ -53,7 +53,8 @@ def shared(
         "TEST_BACKEND": redis_server.url,
         "TEST_SETTINGS": json.dumps(settings),
     }
-    with running_cluster(tmp_path_factory.mktemp(request.param), environment, workers=0, stall_s=5) as cluster:
+    directory = tmp_path_factory.mktemp(request.param)
+    with running_cluster(directory, environment, workers=0, stall_s=PATIENT_STALL_S) as cluster:
         yield cluster
 
 

@@ -18,7 +18,7 @@ from fanout import Job, JobFailed
 from ..tasks import SlowTask, record_call
 from ..traces import read_lines, wait_until, wait_until_delivered
 from .app import PoisonTask
-from .cluster import Cluster, running_cluster
+from .cluster import PATIENT_STALL_S, Cluster, running_cluster
 
 NUMBERS = list(range(12))
 
@@ -29,7 +29,8 @@ def shared(
 ) -> Iterator[Cluster]:
     """RabbitMQ, results in Redis, Ceph's gateway."""
     environment = {**ceph_gateway.environment, "TEST_BROKER": rabbitmq.url, "TEST_BACKEND": redis_server.url}
-    with running_cluster(tmp_path_factory.mktemp("crashes"), environment, workers=0, stall_s=5) as cluster:
+    directory = tmp_path_factory.mktemp("crashes")
+    with running_cluster(directory, environment, workers=0, stall_s=PATIENT_STALL_S) as cluster:
         yield cluster
 
 
