@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 AT_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+FOLLOWED = ("docs/how-to/django.md",)
+"""Pages of which a test of their own does all that they say, and the tests of code blocks nothing."""
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>.*)$")
 NOT_RUN = re.compile(r"^\s*<!-- not run: (?P<reason>.+) -->\s*$")
 TITLE = re.compile(r'title="(?P<title>[^"]+)"')

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from .blocks import ROOT, Block, blocks_of, pages
+from .blocks import FOLLOWED, ROOT, Block, blocks_of, pages
 from .commands import check_command, commands_of
 
 LANGUAGES = {"python", "console", "json", "toml", "text"}
 MOST_NOT_RUN = 3
 """Blocks that may be marked `<!-- not run: reason -->`, on all pages together."""
 
-PAGES = pages()
+PAGES = [page for page in pages() if page not in FOLLOWED]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 SHOWN = {".".join(Path(block.title).with_suffix("").parts) for block in BLOCKS if block.title.endswith(".py")}
 """Modules that the pages show, by name."""

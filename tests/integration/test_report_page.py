@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import pytest
 from PIL import Image, ImageColor
 
 from fanout.report.drawing import COLOURS
+from tests.browser import find_browser, open_page
 from tests.unit.reports import make_report
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1000, 1600
 
 SCHEMES = {"light": (1, "#ffffff"), "dark": (0, "#15181c")}
@@ -22,32 +20,20 @@ SCHEMES = {"light": (1, "#ffffff"), "dark": (0, "#15181c")}
 
 @pytest.fixture(scope="module")
 def browser() -> str:
-    """The program of a browser. Without one, skip, in CI too: some systems have no package of one."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed: run .ci/install")
-    return found
+    return find_browser()
 
 
 def _open(browser: str, page: Path, scheme: str, *options: str) -> str:
-    """Open a page, draw it until nothing is left to do, and return what the browser prints."""
-    command = [
+    """Open a page without a network, draw it until nothing is left to do, and return what the browser prints."""
+    return open_page(
         browser,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
+        page.as_uri(),
+        page.parent / "profile",
         "--host-resolver-rules=MAP * ~NOTFOUND",
-        f"--user-data-dir={page.parent / 'profile'}",
         f"--blink-settings=preferredColorScheme={SCHEMES[scheme][0]}",
         f"--window-size={WIDTH},{HEIGHT}",
-        "--virtual-time-budget=30000",
         *options,
-        page.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "Uncaught" not in done.stderr, done.stderr
-    return done.stdout
+    )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
