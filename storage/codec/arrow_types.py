@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from .buffers import Buffer
-from .extension_types import ExtensionType, ExtensionTypeError
+from .extension import ExtensionType, ExtensionTypeError
 
 _COLUMN: Final = ""
 

@@ -149,3 +149,9 @@ def _decompress(body: memoryview, length: int, *, name: str, key: str | None) ->
         return memoryview(zstd.decompress(body, length=length, reserve_bytes=HEADER.size)).toreadonly()
     except zstd.DecompressionError as error:
         raise unreadable_error(name, error, key=key) from error
+    except MemoryError as error:
+        raise CorruptObject(
+            f"{name} is {length} bytes when decompressed, and this process has no room for them",
+            key=key,
+            remedy="Give the process more memory, or write it as several smaller values.",
+        ) from error

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingPackage
-from .extension_types import ExtensionType, ExtensionTypeError, put_together_zone, take_apart_zone
+from .extension import ExtensionType, ExtensionTypeError
+from .extension_types import put_together_zone, take_apart_zone
 
 _ARRAYS: Final = pd.arrays
 _MASKED: Final = {cls.__name__: cls for cls in (_ARRAYS.IntegerArray, _ARRAYS.FloatingArray, _ARRAYS.BooleanArray)}
