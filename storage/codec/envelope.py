@@ -16,9 +16,10 @@ import struct
 from io import BytesIO
 from typing import Final, Literal, get_args
 
-from ..errors import CorruptObject
+from ..errors import CorruptObject, UnknownKey
 from ..hashing import raw_checksum
 from ..object_store import Content
+from ..sealing import is_sealed
 from . import compression as zstd
 
 Compression = Literal["none", "zstd"]
@@ -100,8 +101,11 @@ def unseal(
         CorruptObject: The bytes are not exactly those that `seal` made, a newer version made them, or they state a
             length above `limit_bytes`.
         MissingPackage: They are compressed, and zstd is not installed.
+        UnknownKey: They are sealed.
     """
     whole = memoryview(data).cast("B").toreadonly()
+    if is_sealed(whole):
+        raise UnknownKey(f"{name} is sealed, and this process has no encryption_keys", key=key)
     if bytes(whole[: len(_MAGIC)]) != _MAGIC[: len(whole)] or not len(whole):
         raise CorruptObject(f"{name} is no encoded value: it begins otherwise", key=key)
     if len(whole) < HEADER.size:
