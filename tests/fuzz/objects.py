@@ -76,12 +76,19 @@ class ObjectFuzz:
     name = "objects"
 
     def __init__(self) -> None:
-        self._values = [(encode(value), None) for value in _values()]
+        self._values: list[tuple[bytes, type[Record] | None]] = [(encode(value), None) for value in _values()]
         self._values += [(encode([value] * 20, compression="zstd"), None) for value in _values()]
         self._values.append((self._chunk(), None))
-        self._records = [(record.to_bytes(), type(record)) for record in _records()]
+        self._records: list[tuple[bytes, type[Record] | None]] = [
+            (record.to_bytes(), type(record)) for record in _records()
+        ]
         self._sealed = MemoryStore()
         self._encrypted = EncryptedStore(self._sealed, Keyring({"a": bytes(32)}), required=True)
+
+    @property
+    def originals(self) -> list[tuple[bytes, type[Record] | None]]:
+        """The objects that are mutated, with their kind of record."""
+        return [*self._values, *self._records]
 
     @staticmethod
     def _chunk() -> bytes:
