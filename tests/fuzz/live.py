@@ -114,5 +114,5 @@ def _sendable(headers: Any) -> dict[str, Any]:
         if isinstance(value, kinds)
         and not (isinstance(value, int) and abs(value) >= 2**63)
         and not (isinstance(value, str) and "\ud800" in value)
-        and len(repr(value)) < 2000
+        and len(repr(value)) < 500
     }

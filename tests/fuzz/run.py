@@ -47,7 +47,7 @@ def run_cases(fuzz: Fuzz, numbers: Iterable[int], *, seed: int) -> Findings:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in numbers:
         try:
-            findings.counts[fuzz.run(random.Random(f"{seed}:{number}"))] += 1
+            findings.counts[fuzz.run(random.Random((seed << 40) + number))] += 1
         except KeyboardInterrupt:
             raise
         except BaseException as error:

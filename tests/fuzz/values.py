@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from copy import deepcopy
 from typing import Any
 
 MOST_NODES = 50
@@ -36,7 +35,7 @@ def nest(depth: int) -> list[Any]:
 
 def mutate(tree: Any, source: random.Random) -> Any:
     """Return a copy of a tree with one to four nodes replaced, removed, doubled or exchanged."""
-    box = [deepcopy(tree)]
+    box = [_copy(tree)]
     for _ in range(source.choice([1, 1, 1, 2, 4])):
         parent, place = source.choice(_places(box))
         act = source.random()
@@ -54,10 +53,16 @@ def mutate(tree: Any, source: random.Random) -> Any:
             if other is not box and parent is not box:
                 # Deep ones can't be copied.
                 with suppress(RecursionError):
-                    parent[place] = deepcopy(other[elsewhere])
+                    parent[place] = _copy(other[elsewhere])
         if not box:
             box = [None]
     return box[0]
+
+
+def _copy(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_copy(member) for member in node]
+    return {name: _copy(member) for name, member in node.items()} if isinstance(node, dict) else node
 
 
 def _places(box: list[Any]) -> list[tuple[Any, Any]]:
@@ -67,7 +72,7 @@ def _places(box: list[Any]) -> list[tuple[Any, Any]]:
     while waiting and len(found) < MOST_NODES:
         container = waiting.pop()
         places = range(len(container)) if isinstance(container, list) else list(container)
-        for place in places:
+        for place in places[:MOST_NODES]:
             found.append((container, place))
             if isinstance(container[place], list | dict):
                 waiting.append(container[place])
