@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Compiled modules and tests are kept: a run of the tests starts some hundred processes that would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow campaign storm docs check format clean
+.PHONY: demo test test-slow campaign storm fuzz docs check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -36,6 +36,9 @@ campaign: $(VENV)/dev
 
 storm: $(VENV)/dev
 	$(BIN)/python -m tests.storm $(ARGS)
+
+fuzz: $(VENV)/fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 # bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-sources, bench-tiny
 bench-memory bench-scale bench-tail bench-million: bench-%: $(VENV)/bench

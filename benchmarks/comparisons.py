@@ -95,16 +95,20 @@ def compare_jobs(*, quick: bool) -> Comparison:
 
 
 def compare_overhead(*, quick: bool) -> Comparison:
-    """Time 1 to 100,000 empty chunks: fanout on two stores, a Celery group, a chord on Redis, Dask, Ray, Lithops."""
+    """Time 1 to 100,000 empty chunks: fanout on two stores, a Celery group, a chord on Redis, Dask, Ray, Lithops.
+
+    fanout runs with signed messages and with encrypted objects, too.
+    """
     numbers = (1, 100, 1000) if quick else (1, 10, 100, 1000, 10_000, 100_000)
     workloads = [Workload("empty", chunks=number) for number in numbers]
-    made = _time("overhead", "fanout fanout-file group chord dask ray lithops", workloads, figures.CHUNK_MS, quick)
+    names = "fanout fanout-signed fanout-sealed fanout-file group chord dask ray lithops"
+    made = _time("overhead", names, workloads, figures.CHUNK_MS, quick)
     return replace(made, runs=1 if quick else 2, times=lambda one: 5 if one.chunks <= 10 else 1, budget_s=5.0)
 
 
 def compare_wordcounts(*, quick: bool) -> Comparison:
     """Count the words of 40 MB in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
-    names = "serial pool ray dask fanout fanout-file streamed presliced lithops canvas"
+    names = "serial pool ray dask fanout fanout-signed fanout-sealed fanout-file streamed presliced lithops canvas"
     return replace(_time("wordcount", names, [WORDS], figures.SECONDS, quick), runs=3 if quick else 5)
 
 

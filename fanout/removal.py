@@ -10,7 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Set
 
-from storage import CorruptObject, ObjectInfo, ObjectNotFound, ObjectStore, is_encoded
+from storage import (
+    CorruptObject,
+    NotEncrypted,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    UnknownKey,
+    is_encoded,
+)
 
 from .errors import JobNotFound
 from .external.access import Access
@@ -195,5 +203,5 @@ def _is_ours(store: ObjectStore, key: str) -> bool:
     """Return whether an object begins with fanout's envelope. One ranged request."""
     try:
         return is_encoded(store.get(key, length=HEADER_BYTES))
-    except ObjectNotFound:
+    except (ObjectNotFound, CorruptObject, NotEncrypted, UnknownKey):
         return False

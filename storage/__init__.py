@@ -14,6 +14,7 @@ from .codec.references import Reference, ReferenceSource
 from .codec.sequences import LARGE_BYTES, SequenceEncoder
 from .counting import CountingStore
 from .deadline import remaining_s, within
+from .encrypted import EncryptedStore
 from .errors import (
     BucketNotFound,
     ChangedType,
@@ -23,6 +24,7 @@ from .errors import (
     InvalidKey,
     InvalidStoreUrl,
     MissingPackage,
+    NotEncrypted,
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
@@ -31,6 +33,7 @@ from .errors import (
     StorageUnavailable,
     StorageUnusable,
     Unencodable,
+    UnknownKey,
     UnknownType,
     Unregistrable,
     UploadGone,
@@ -38,6 +41,7 @@ from .errors import (
 )
 from .file import FileStore
 from .hashing import Digester, checksum, digest
+from .keyring import Keyring, KeySource
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
@@ -64,13 +68,17 @@ __all__ = [
     "CorruptObject",
     "CountingStore",
     "Digester",
+    "EncryptedStore",
     "FileStore",
     "Guarantee",
     "GuaranteeBroken",
     "InvalidKey",
     "InvalidStoreUrl",
+    "KeySource",
+    "Keyring",
     "MemoryStore",
     "MissingPackage",
+    "NotEncrypted",
     "ObjectChanged",
     "ObjectExists",
     "ObjectInfo",
@@ -93,6 +101,7 @@ __all__ = [
     "TaggedObject",
     "Unencodable",
     "UnfinishedUpload",
+    "UnknownKey",
     "UnknownType",
     "Unregistrable",
     "UploadGone",

@@ -14,6 +14,8 @@
     ├── InvalidKey                   (ValueError)           a key that not every store can hold
     ├── InvalidStoreUrl              (ValueError)           a URL that names no store
     ├── CorruptObject                (ValueError)           bytes that are not what was written
+    ├── UnknownKey                   (LookupError)          an object is sealed with a key that is not at hand
+    ├── NotEncrypted                 (ValueError)           an object is clear, and must be sealed
     ├── MissingPackage               (ImportError)          a value needs a package that is not installed
     ├── UnknownType                  (LookupError)          a value is of a class that is not registered here
     │   └── ChangedType                                     its class is registered, and has changed
@@ -152,6 +154,33 @@ class CorruptObject(StorageError, ValueError):
     """The bytes are not the bytes that were written; nothing of them was used."""
 
     remedy = "Read it again. If it fails again, the object is damaged and must be written anew."
+    transient = False
+
+
+class UnknownKey(StorageError, LookupError):
+    """An object is sealed with a key that this process does not have.
+
+    Attributes:
+        key_id: Id of that key.
+    """
+
+    remedy = (
+        "Add the key to encryption_keys of this process, behind the first one, until no object of its time is left."
+    )
+    transient = False
+
+    def __init__(self, message: str, *, key_id: str = "", key: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, key=key, remedy=remedy)
+        self.key_id = key_id
+
+
+class NotEncrypted(StorageError, ValueError):
+    """An object is not sealed, and this process takes only sealed ones."""
+
+    remedy = (
+        "A process without encryption_keys wrote it, or somebody else did. Let all jobs of the time before end, or "
+        "unset require_encryption until they have."
+    )
     transient = False
 
 

@@ -93,6 +93,11 @@ class Contender:
 _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PINK = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 _VIOLET, _GREY, _DARK, _BROWN = "#7A5195", "#888888", "#444444", "#8C564B"
 
+_KEY = "k" * 43
+"""No secret: it seals and signs what benchmarks make."""
+_SIGNED = {"fanout_signing_keys": {"bench": _KEY}, "fanout_require_signatures": True}
+_SEALED = {"fanout_encryption_keys": {"bench": _KEY}, "fanout_require_encryption": True}
+
 
 def _canvas(
     name: str, label: str, colour: str, marker: str = "o", *, broker: str = "rabbitmq", **more: Any
@@ -119,6 +124,8 @@ CONTENDERS = {
         _fanout("fanout", "fanout", _BLUE, "D"),
         _fanout("streamed", "fanout, streamed", _GREEN, "^"),
         _fanout("fanout-file", "fanout on file://", _SKY, "h", store="file"),
+        _fanout("fanout-signed", "fanout, signed", _PINK, "P", settings=_SIGNED),
+        _fanout("fanout-sealed", "fanout, encrypted", _VIOLET, "X", settings=_SEALED),
         _fanout("here", "fanout, caller's setup", _ORANGE, "v"),
         _fanout("stream-caller", "setup in the caller", _BLUE, "D"),
         _fanout("stream-worker", "setup on a worker", _GREEN, "^"),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from storage import COMPRESSIONS, Compression
+from storage import COMPRESSIONS, Compression, Keyring, KeySource
 
 from ..errors import ConfigError
 from .policy import Policy, Share
@@ -51,6 +51,10 @@ def _read_mapping(raw: Any) -> Mapping[str, Any]:
     return mapping
 
 
+def _read_key_source(raw: Any) -> KeySource:
+    return raw if callable(raw) else _read_mapping(raw)
+
+
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -65,8 +69,9 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "float": float,
     "tuple[str, ...]": _read_roots,
     "Mapping[str, Any]": _read_mapping,
+    "KeySource": _read_key_source,
 }
-_SECRET = frozenset({"external_endpoints", "signing_keys"})
+_SECRET = frozenset({"external_endpoints", "signing_keys", "encryption_keys"})
 """Settings whose value no message repeats."""
 
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
@@ -100,6 +105,9 @@ class Config:
         require_signatures: Whether workers drop messages without a valid signature.
         signature_max_age_s: Seconds after which a signature expires; None for never. A sweep sends the messages of a
             stalled job anew, with new signatures.
+        encryption_keys: Id of a key -> the key, of 32 bytes or their base64. Objects are sealed with the first one and
+            opened with all of them. Or a function; see `storage.KeySource`. In the environment: a JSON object.
+        require_encryption: Whether an object that is not sealed is refused.
     """
 
     store: str
@@ -116,6 +124,8 @@ class Config:
     signing_keys: Mapping[str, Any] = field(default_factory=dict, repr=False)
     require_signatures: bool = False
     signature_max_age_s: float | None = None
+    encryption_keys: KeySource = field(default_factory=dict, repr=False)
+    require_encryption: bool = False
 
     def __post_init__(self) -> None:
         for name in ("source_roots", "sink_roots"):
@@ -124,6 +134,7 @@ class Config:
         _check_counts(self, "pack_bytes", "upload_concurrency")
         _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s", "signature_max_age_s")
         _check_signing_keys(self.signing_keys, required=self.require_signatures)
+        _check_encryption_keys(self.encryption_keys, required=self.require_encryption)
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:
@@ -236,6 +247,17 @@ def _check_signing_keys(keys: Mapping[str, Any], *, required: bool) -> None:
                 f"signing_keys: the secret of {name!r} must be a string of {SHORTEST_SECRET} characters or more, "
                 "as from `python -c 'import secrets; print(secrets.token_urlsafe())'`"
             )
+
+
+def _check_encryption_keys(keys: KeySource, *, required: bool) -> None:
+    if not keys:
+        if required:
+            raise ConfigError("require_encryption needs encryption_keys: without a key no object could be read")
+        return
+    try:
+        Keyring(keys)
+    except ValueError as error:
+        raise ConfigError(f"encryption_keys: {error}") from None
 
 
 def _check_counts(settings: Config | Options, *names: str) -> None:

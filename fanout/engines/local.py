@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from storage import MemoryStore, ObjectStore, open_store
 
+from ..config.encryption import encrypt_store
+from ..config.settings import Config
 from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
 from ..external.access import Access
@@ -61,7 +63,7 @@ def run(
     errors: list[BaseException] = []
     config = make_local_config()
     with ExitStack() as stack:
-        opened = _open_store(stack, store, shared=executor not in ("inline", "threads"))
+        opened = _open_store(stack, store, config, shared=executor not in ("inline", "threads"))
         dispatcher = _make_dispatcher(stack, task, opened, executor, workers)
         runtime = Runtime(opened, config, dispatcher, on_error=errors.append, access=Access.of_caller())
         dispatcher.runtime = runtime
@@ -75,22 +77,23 @@ def run(
         return runtime.ledger(job_id).value(outcome)
 
 
-def _open_store(stack: ExitStack, url: str | None, *, shared: bool) -> ObjectStore:
+def _open_store(stack: ExitStack, url: str | None, config: Config, *, shared: bool) -> ObjectStore:
     """Return the store of a job; that of no URL ends with the stack.
 
     Args:
         stack: Ends at the end of the job.
         url: The URL, if one was given.
+        config: The settings, of which those of encryption count for a store beyond this process's memory.
         shared: Whether other processes must reach the store.
     """
     if url is None:
         if not shared:
             return MemoryStore()
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fanout-"))
-        return open_store(Path(directory).as_uri())
+        return encrypt_store(open_store(Path(directory).as_uri()), config)
     if shared and url.startswith("memory:"):
         raise ConfigError(f"store={url!r} is this process's own: name one that the executor's workers reach")
-    return open_store(url)
+    return encrypt_store(open_store(url), config)
 
 
 def _make_dispatcher(

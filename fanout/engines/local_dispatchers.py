@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
+import os
 from collections import deque
 from collections.abc import Sequence
 
 from ..abc import Delivery
-from ..config.settings import Config
+from ..config.settings import Config, from_environment
 from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_token
 from ..records.models import Intent, Note
@@ -16,8 +17,14 @@ from ..stages import run_join, run_process, run_setup
 
 
 def make_local_config() -> Config:
-    """Return the settings of a job that stays on this machine, with a large limit for inline parameters."""
-    return Config(store="memory://", inline_bytes=64 * 1024)
+    """Return the settings of a job that stays on this machine, with a large limit for inline parameters.
+
+    Raises:
+        ConfigError: A setting of encryption in the environment is wrong.
+    """
+    environment = from_environment(os.environ)
+    encryption = {name: environment[name] for name in ("encryption_keys", "require_encryption")}
+    return Config.read({"store": "memory://", "inline_bytes": 64 * 1024}, encryption)
 
 
 class LocalDispatcher(abc.ABC):

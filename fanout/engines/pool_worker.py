@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from storage import open_store
 
 from ..abc import Delivery
+from ..config.encryption import encrypt_store
 from ..declaration.definition import TASKS
 from ..errors import UnknownTask
 from ..external.access import Access
@@ -81,4 +82,6 @@ def _find_task(module: str, task: str) -> None:
 @functools.lru_cache(maxsize=CACHED_RUNTIMES)
 def _open_runtime(store_url: str) -> tuple[Runtime, _Outbox]:
     outbox = _Outbox()
-    return Runtime(open_store(store_url), make_local_config(), outbox, access=Access.of_caller()), outbox
+    config = make_local_config()
+    store = encrypt_store(open_store(store_url), config)
+    return Runtime(store, config, outbox, access=Access.of_caller()), outbox

@@ -14,6 +14,7 @@ from typing import Any
 from storage import MemoryStore, ObjectStore
 
 from ..abc import Delivery
+from ..config.encryption import encrypt_store
 from ..config.settings import Config
 from ..declaration.definition import Declaration
 from ..job import Job
@@ -237,8 +238,9 @@ class StubEngine:
         **settings: Any,
     ) -> None:
         self._telemetry = telemetry
-        self._store = store if store is not None else MemoryStore()
-        self._config = Config(store=self._store.url, **settings)
+        opened = store if store is not None else MemoryStore()
+        self._config = Config(store=opened.url, **settings)
+        self._store = encrypt_store(opened, self._config)
         self.dispatcher = StubDispatcher(copies=copies, batch_chunks=batch_chunks)
         self._caller = self.start_process()
 

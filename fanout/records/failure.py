@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import JobFailed
+from .fields import check_fields
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,6 +118,16 @@ class FailedItem:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+def check_failures(failure: dict[str, Any] | Failure | None, items: Iterable[Any]) -> None:
+    """Check the mappings of a failure and of failed items, as they are read from a record."""
+    if isinstance(failure, dict):
+        check_fields(Failure, failure)
+        Failure(**failure)
+    for item in items:
+        check_fields(FailedItem, item)
+        FailedItem(**item)
 
 
 FAILED_ITEM_LIMIT = 200

@@ -58,6 +58,9 @@ SHARD_WIDTH = 1024
 INDEXED_CHUNKS = 65
 """Number of chunks from which their locations are in index shards. Below it the manifest holds them."""
 
+MOST_CHUNKS = 10**8
+"""Most chunks of a job: keys have eight digits for a chunk, and list in the order of their numbers."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 JOBS_PREFIX = "_jobs/"
 PARAMETERS_PREFIX = "_parameters/"

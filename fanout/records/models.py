@@ -11,7 +11,8 @@ from storage import digest
 
 from ..errors import JobCancelled, JobFailed
 from .chunk_ref import ChunkLocation
-from .failure import FailedItem, Failure
+from .failure import FailedItem, Failure, check_failures
+from .keys import MOST_CHUNKS, check_id
 from .record import Record
 
 LISTED_FAILURES = 1_000
@@ -86,6 +87,10 @@ class IndexShard(Record):
             chunk += len(location.sizes)
         return locations
 
+    def check(self) -> None:
+        """Check the rows."""
+        _ = self.batches
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(Record):
@@ -109,6 +114,13 @@ class Manifest(Record):
     shards: list[str]
     stats: list[Any]
     rows: list[Any] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Check the ids and rows, and that no reader makes room for more chunks than a job may have."""
+        check_id(self.setup_id, what="setup id")
+        if self.chunks > MOST_CHUNKS:
+            raise ValueError(f"chunks is {self.chunks}, and a job has at most {MOST_CHUNKS}")
+        _ = IndexShard(first_chunk=0, rows=self.rows).batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +150,10 @@ class ChunkResult(Record):
     failures: list[Any] = field(default_factory=list)
     traceback_text: str = ""
     combined: bool = False
+
+    def check(self) -> None:
+        """Check the failures."""
+        check_failures(self.failure, self.failures)
 
     @property
     def failed(self) -> Failure | None:
@@ -213,6 +229,10 @@ class Attempt(Record):
     by: str = ""
     message: str = ""
 
+    def check(self) -> None:
+        """Check the failure."""
+        check_failures(self.failure, ())
+
     @property
     def failed(self) -> Failure | None:
         """The failure, if the attempt raised."""
@@ -269,6 +289,10 @@ class Outcome(Record):
     failure: dict[str, Any] | Failure | None = None
     failed: int = 0
     failures: list[Any] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Check the failures."""
+        check_failures(self.failure, self.failures)
 
     @property
     def final(self) -> bool:

@@ -13,6 +13,7 @@ from storage import Content, CorruptObject, decode, encode
 
 from .chunk_ref import ChunkLocation
 from .failure import FailedItem, Failure
+from .fields import check_fields
 
 FORMAT = 1
 """Version of the records' format. A reader refuses every other version."""
@@ -52,9 +53,22 @@ class Record:
                 key=key,
             )
         try:
-            return cls(**body)
+            check_fields(cls, body)
+            record = cls(**body)
+            record.check()
         except TypeError as error:
             raise CorruptObject(f"{key} lacks fields of a {cls.kind} record: {error}", key=key) from error
+        except ValueError as error:
+            raise CorruptObject(f"{key} is no {cls.kind} record: {error}", key=key) from error
+        return record
+
+    def check(self) -> None:
+        """Check the contents of fields, after their types, in a record that was read.
+
+        Raises:
+            TypeError: A mapping in it lacks names, or has others.
+            ValueError: A value is out of range.
+        """
 
 
 def _encode_field(value: object) -> object:

@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from .arrow_messages import is_compressed
 from .buffers import Buffer
-from .extension_types import ExtensionType, ExtensionTypeError
+from .extension import ExtensionType, ExtensionTypeError
 
 _COLUMN: Final = ""
+_BATCHES: Final = ("record batch", "dictionary")
 
 
 def _write_stream_of(wrap: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
@@ -39,10 +41,22 @@ def _write(whole: Any, sink: Any) -> None:
 def _read_stream_into(unwrap: Callable[[Any], Any]) -> Callable[[list[Any]], Any]:
     def put_together(plain: list[Any]) -> Any:
         (buffer,) = plain
+        _refuse_compression(buffer)
         with pa.ipc.open_stream(pa.py_buffer(buffer)) as reader:
             return unwrap(reader)
 
     return put_together
+
+
+def _refuse_compression(buffer: memoryview) -> None:
+    """Refuse a stream with a compressed batch: Arrow would make room for as many bytes as that says.
+
+    Raises:
+        ValueError: A batch is compressed.
+    """
+    for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(buffer)):
+        if message.type in _BATCHES and is_compressed(memoryview(message.metadata)):
+            raise ValueError("a batch is compressed")
 
 
 def _read_table(reader: Any) -> Any:

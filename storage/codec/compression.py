@@ -11,6 +11,8 @@ from ..errors import MissingPackage
 
 _LEVEL: Final = 1
 _BLOCK_BYTES: Final = 2**20
+_WINDOW_LOG: Final = 23
+"""Logarithm of the most bytes that a frame may have kept for looking back. Our own level needs 19."""
 
 
 class DecompressionError(Exception):
@@ -30,8 +32,8 @@ def compress(data: memoryview) -> bytes:
 def decompress(frame: memoryview, *, length: int, reserve_bytes: int) -> bytearray:
     """Return `reserve_bytes` empty bytes, followed by the content of the frame.
 
-    Memory: the result and a megabyte, whatever the frame holds. Nothing is allocated before the frame has confirmed the
-    length.
+    Memory: the result and up to 10 MB, whatever the frame holds. Nothing is allocated before the frame has confirmed
+    the length.
 
     Raises:
         DecompressionError: It is no frame, or not of that length.
@@ -43,7 +45,7 @@ def decompress(frame: memoryview, *, length: int, reserve_bytes: int) -> bytearr
         if announced_bytes != length:
             raise DecompressionError(f"it announces {announced_bytes} bytes")
         content = bytearray(reserve_bytes + length)
-        decompressor = zstd.ZstdDecompressor()
+        decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
         end = reserve_bytes
         block = decompressor.decompress(frame, max_length=_BLOCK_BYTES)
         while block and end + len(block) <= len(content):

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from ..errors import Unencodable
 from .adapters import is_registrable
-from .extension_types import ExtensionType, ExtensionTypeError, extension_type_of
+from .extension import ExtensionType, ExtensionTypeError
+from .extension_types import extension_type_of
 
 # Shared with the packer and the decoder. Each level costs both some Python frames, and a value written at the bottom of
 # one stack must be readable deep in another.

@@ -16,9 +16,10 @@ import struct
 from io import BytesIO
 from typing import Final, Literal, get_args
 
-from ..errors import CorruptObject
+from ..errors import CorruptObject, UnknownKey
 from ..hashing import raw_checksum
 from ..object_store import Content
+from ..sealing import is_sealed
 from . import compression as zstd
 
 Compression = Literal["none", "zstd"]
@@ -100,8 +101,11 @@ def unseal(
         CorruptObject: The bytes are not exactly those that `seal` made, a newer version made them, or they state a
             length above `limit_bytes`.
         MissingPackage: They are compressed, and zstd is not installed.
+        UnknownKey: They are sealed.
     """
     whole = memoryview(data).cast("B").toreadonly()
+    if is_sealed(whole):
+        raise UnknownKey(f"{name} is sealed, and this process has no encryption_keys", key=key)
     if bytes(whole[: len(_MAGIC)]) != _MAGIC[: len(whole)] or not len(whole):
         raise CorruptObject(f"{name} is no encoded value: it begins otherwise", key=key)
     if len(whole) < HEADER.size:
@@ -149,3 +153,9 @@ def _decompress(body: memoryview, length: int, *, name: str, key: str | None) ->
         return memoryview(zstd.decompress(body, length=length, reserve_bytes=HEADER.size)).toreadonly()
     except zstd.DecompressionError as error:
         raise unreadable_error(name, error, key=key) from error
+    except MemoryError as error:
+        raise CorruptObject(
+            f"{name} is {length} bytes when decompressed, and this process has no room for them",
+            key=key,
+            remedy="Give the process more memory, or write it as several smaller values.",
+        ) from error

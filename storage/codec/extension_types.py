@@ -7,7 +7,6 @@ import importlib
 import sys
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -19,6 +18,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from ..errors import ChangedType, MissingPackage, UnknownType
+from .extension import ExtensionType, ExtensionTypeError
 from .references import ReferencedValues
 from .registry import TYPES, Adapter, AdapterError
 
@@ -34,34 +34,6 @@ _FACTORIES: Final[dict[str, Any]] = {
 
 
 _REGISTERED: Final = 28
-
-
-class ExtensionTypeError(Exception):
-    """A value of a type that travels cannot; the text gives the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtensionType:
-    """One type of value that travels as a msgpack extension.
-
-    Attributes:
-        code: msgpack's extension code. Part of the wire format: never reuse or renumber one.
-        type: The exact type; subclasses are other types.
-        take_apart: Returns a plainer value: one that msgpack packs itself, or one of another extension type.
-        put_together: The reverse.
-        is_unordered: The plainer value is a list whose order means nothing.
-        is_framed: The plainer value is a pair: the contents, and a plain scalar about them.
-        is_buffered: The plainer value is a list of plain values and, last, a `buffers.Buffer`. `put_together` gets a
-            memoryview instead of that: the fetched bytes themselves, not a copy.
-    """
-
-    code: int
-    type: type[Any]
-    take_apart: Callable[[Any], Any]
-    put_together: Callable[[Any], Any]
-    is_unordered: bool = False
-    is_framed: bool = False
-    is_buffered: bool = False
 
 
 def _bytes_of_int(value: int) -> bytes:
@@ -101,6 +73,8 @@ def put_together_zone(plain: Any) -> tzinfo | None:
         return ZoneInfo(plain)
     if isinstance(plain, dict):
         return _pydantic_zone(_put_together_timedelta(plain["pydantic"]))
+    if type(plain) is not list:
+        raise ValueError("a time zone has another form")
     offset, *name = plain
     return timezone(_put_together_timedelta(offset), *name)
 
@@ -238,44 +212,66 @@ def _take_apart_registered(adapter: Adapter) -> Callable[[Any], list[Any]]:
 
 
 EXTENSION_TYPES: Final = (
-    ExtensionType(1, int, _bytes_of_int, _int_of_bytes),
+    ExtensionType(1, int, _bytes_of_int, _int_of_bytes, form=bytes),
     ExtensionType(2, tuple, list, tuple),
     ExtensionType(3, set, list, set, is_unordered=True),
     ExtensionType(4, frozenset, list, frozenset, is_unordered=True),
     # 5 was a bytearray, which arrives as bytes.
-    ExtensionType(6, complex, lambda value: [value.real, value.imag], lambda plain: complex(*plain)),
-    ExtensionType(7, Counter, _take_apart_dict, Counter),
-    ExtensionType(8, OrderedDict, _take_apart_dict, OrderedDict),
-    ExtensionType(9, defaultdict, _take_apart_defaultdict, _put_together_defaultdict, is_framed=True),
-    ExtensionType(10, deque, lambda value: [[*value], value.maxlen], lambda plain: deque(*plain), is_framed=True),
+    ExtensionType(
+        6, complex, lambda value: [value.real, value.imag], lambda plain: complex(*plain), form=(float, float)
+    ),
+    ExtensionType(7, Counter, _take_apart_dict, Counter, form=dict),
+    ExtensionType(8, OrderedDict, _take_apart_dict, OrderedDict, form=dict),
+    ExtensionType(9, defaultdict, _take_apart_defaultdict, _put_together_defaultdict, is_framed=True, form=(dict, str)),
+    ExtensionType(
+        10,
+        deque,
+        lambda value: [[*value], value.maxlen],
+        lambda plain: deque(*plain),
+        is_framed=True,
+        form=(list, object),
+    ),
     ExtensionType(11, datetime, _take_apart_datetime, _put_together_datetime),
     ExtensionType(12, date, _take_apart_date, lambda plain: date(*plain)),
     ExtensionType(13, time, _take_apart_clock, _put_together_time),
-    ExtensionType(14, timedelta, _take_apart_timedelta, _put_together_timedelta),
-    ExtensionType(15, Decimal, str, Decimal),
-    ExtensionType(16, Fraction, lambda value: [value.numerator, value.denominator], lambda plain: Fraction(*plain)),
-    ExtensionType(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain)),
-    ExtensionType(18, range, lambda value: [value.start, value.stop, value.step], _put_together_range),
+    ExtensionType(14, timedelta, _take_apart_timedelta, _put_together_timedelta, form=(int, int, int)),
+    ExtensionType(15, Decimal, str, Decimal, form=str),
+    ExtensionType(
+        16,
+        Fraction,
+        lambda value: [value.numerator, value.denominator],
+        lambda plain: Fraction(*plain),
+        form=(int, int),
+    ),
+    ExtensionType(17, UUID, lambda value: value.bytes, lambda plain: UUID(bytes=plain), form=bytes),
+    ExtensionType(
+        18,
+        range,
+        lambda value: [int(value.start), int(value.stop), int(value.step)],
+        _put_together_range,
+        form=(int, int, int),
+    ),
     ExtensionType(
         19,
         ReferencedValues,
         lambda place: [place.offset, place.length, place.count],
         lambda plain: ReferencedValues(*plain),
+        form=(int, int, object),
     ),
-    ExtensionType(20, PurePosixPath, str, PurePosixPath),
-    ExtensionType(21, PureWindowsPath, str, PureWindowsPath),
+    ExtensionType(20, PurePosixPath, str, PurePosixPath, form=str),
+    ExtensionType(21, PureWindowsPath, str, PureWindowsPath, form=str),
     # A path of the reader's system: no other path could be opened there.
-    ExtensionType(22, type(Path()), str, Path),
-    ExtensionType(23, UserDict, _take_apart_wrapper("data", dict), UserDict),
+    ExtensionType(22, type(Path()), str, Path, form=str),
+    ExtensionType(23, UserDict, _take_apart_wrapper("data", dict), UserDict, form=dict),
     ExtensionType(24, UserList, _take_apart_wrapper("data", list), UserList),
     ExtensionType(25, ChainMap, _take_apart_wrapper("maps", list), lambda plain: ChainMap(*plain)),
     ExtensionType(26, MappingProxyType, _take_apart_proxy, lambda plain: MappingProxyType(*plain)),
-    ExtensionType(27, array.array, _take_apart_machine_array, _put_together_machine_array),
+    ExtensionType(27, array.array, _take_apart_machine_array, _put_together_machine_array, form=(str, int, str, bytes)),
 )
 EXTENSION_BY_TYPE: Final[dict[type[Any], ExtensionType]] = {extension.type: extension for extension in EXTENSION_TYPES}
 EXTENSION_BY_CODE: Final[dict[int, ExtensionType]] = {
     **{extension.code: extension for extension in EXTENSION_TYPES},
-    _REGISTERED: ExtensionType(_REGISTERED, Adapter, list, _put_together_registered),
+    _REGISTERED: ExtensionType(_REGISTERED, Adapter, list, _put_together_registered, form=(object, str)),
 }
 
 # Extension types of optional packages: package -> extra, module with its types, and their codes.

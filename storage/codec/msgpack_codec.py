@@ -1,4 +1,4 @@
-"""Values to bytes and back, exactly: msgpack in an `envelope`. The only importer of msgpack.
+"""Values to bytes and back, exactly: msgpack in an `envelope`.
 
 Values that msgpack does not know or cannot tell apart become extensions, with codes from `extension_types`. The
 elements of large arrays are out-of-band buffers, which decoding can use where they are.
@@ -30,9 +30,11 @@ from .envelope import (
     unreadable_error,
     unseal,
 )
-from .extension_types import ExtensionType, ExtensionTypeError, extension_type_of, extension_type_of_code
+from .extension import ExtensionType, ExtensionTypeError
+from .extension_types import extension_type_of, extension_type_of_code
 from .incremental import write_incrementally
 from .references import FetchRange, ReferencedRange, ReferencedValues, read_range
+from .scan import SCANNED_BYTES, scan
 
 _PACKER_BYTES: Final = 16 * 1024
 _NESTED_PACKER_BYTES: Final = 1024
@@ -98,8 +100,8 @@ def decode(
     """Return the value that `encode` or `SequenceEncoder` was given.
 
     Verifies magic, version, length and checksum before it reads the value. Safe on bytes of any origin: no code from
-    them runs, and no container that they announce is made larger than the number of their bytes allows. One exception:
-    a table that was forged to be compressed by Arrow is inflated by Arrow, without limit.
+    them runs, and all containers that they announce are together no larger than the number of their bytes. Memory: up
+    to about a hundred times the decompressed bytes, for forged ones that hold nothing but small containers.
 
     Arrays of NumPy (from 512 bytes on) and Arrow are views of `data`. They are not copied, are read-only
     (`array.copy()` to write), and keep all of `data` alive. An array of NumPy may be copied to align it where `data`
@@ -304,10 +306,14 @@ class _External:
 def _unpack(packed: bytes | memoryview, external: _External, *, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise RecursionError
+    if len(packed) > SCANNED_BYTES:
+        scan(packed)
     return msgpack.unpackb(
         packed,
         strict_map_key=False,
         unicode_errors="surrogatepass",
+        # Its own type of timestamps, which this package never writes, comes back as a type that travels.
+        timestamp=3,
         ext_hook=partial(_put_together, external=external, depth=depth + 1),
     )
 
@@ -315,6 +321,7 @@ def _unpack(packed: bytes | memoryview, external: _External, *, depth: int) -> A
 def _put_together(code: int, packed: bytes, *, external: _External, depth: int) -> Any:
     extension = extension_type_of_code(code)
     plain = _unpack(packed, external, depth=depth)
+    extension.check_form(plain)
     if extension.is_buffered:
         plain[-1] = buffer_at(plain[-1], external.buffers)
     value = extension.put_together(plain)

@@ -6,15 +6,17 @@ An array travels as its dtype, its shape, its order in memory and its elements. 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import numpy as np
 
 from .buffers import Buffer
-from .extension_types import ExtensionType, ExtensionTypeError
+from .extension import ExtensionType, ExtensionTypeError
 
 _DTYPE_KINDS: Final = frozenset("biufcSUVmM")
 _LONG_DOUBLES: Final = frozenset("gG")
+_SPELLING: Final = re.compile(r"[<>|=][A-Za-z?][0-9]{0,10}(\[[0-9A-Za-z]{1,16}\])?")
 
 
 def _spell(dtype: np.dtype[Any]) -> Any:
@@ -61,19 +63,31 @@ def _spell_fields(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 def _read_dtype(spelled: Any) -> np.dtype[Any]:
-    if isinstance(spelled, str):
+    if type(spelled) is str:
+        if _SPELLING.fullmatch(spelled) is None:
+            # NumPy has a language of its own for these.
+            raise ValueError("a dtype is spelled otherwise")
         dtype = np.dtype(spelled)
-    elif isinstance(spelled, list):
+    elif type(spelled) is list:
         base, shape = spelled
-        dtype = np.dtype((_read_dtype(base), tuple(shape)))
+        dtype = np.dtype((_read_dtype(base), _read_numbers(shape)))
     else:
         fields = {**spelled, "formats": [*map(_read_dtype, spelled["formats"])]}
         aligned = fields.pop("aligned")
+        for name in ("names", "offsets", "titles"):
+            if type(fields[name]) is not list or len(fields[name]) != len(fields["formats"]):
+                raise ValueError(f"the {name} of a dtype are no list")
         dtype = np.dtype(fields, align=aligned)  # type: ignore[call-overload]
     if dtype.hasobject:
         # NumPy would take the bytes for addresses.
         raise ValueError(f"an array of dtype {dtype} never travels")
     return dtype
+
+
+def _read_numbers(plain: Any) -> tuple[int, ...]:
+    if type(plain) is not list or not all(type(number) is int for number in plain):
+        raise ValueError("a shape is no list of numbers")
+    return tuple(plain)
 
 
 def _take_apart_array(array: np.ndarray[Any, Any]) -> list[Any]:
@@ -104,7 +118,7 @@ def _copy_elements(array: np.ndarray[Any, Any], into: np.ndarray[Any, Any]) -> N
 
 def _put_together_array(plain: list[Any]) -> np.ndarray[Any, Any]:
     spelled, shape, order, buffer = plain
-    array: np.ndarray[Any, Any] = np.ndarray(tuple(shape), _read_dtype(spelled), buffer=buffer, order=order)
+    array: np.ndarray[Any, Any] = np.ndarray(_read_numbers(shape), _read_dtype(spelled), buffer=buffer, order=order)
     if list(array.shape) != shape or array.nbytes != len(buffer):
         raise ValueError(f"the elements of an array of shape {shape} are not all there")
     if not array.flags.aligned:
@@ -128,15 +142,20 @@ def _take_apart_scalar(scalar: np.generic) -> list[Any]:
 
 def _put_together_scalar(plain: list[Any]) -> Any:
     spelled, content = plain
-    if spelled == "U":
+    if spelled == "U" and type(content) is str:
         return np.str_(content)
+    if type(content) is not bytes:
+        # NumPy would make as many zeros as a number says.
+        raise ValueError("a scalar has no bytes")
     if spelled == "S":
         return np.bytes_(content)
     return np.ndarray((), _read_dtype(spelled), buffer=content)[()]
 
 
-_ARRAY: Final = ExtensionType(32, np.ndarray, _take_apart_array, _put_together_array, is_buffered=True)
-_SCALAR: Final = ExtensionType(33, np.generic, _take_apart_scalar, _put_together_scalar)
+_ARRAY: Final = ExtensionType(
+    32, np.ndarray, _take_apart_array, _put_together_array, is_buffered=True, form=(object, list, str, object)
+)
+_SCALAR: Final = ExtensionType(33, np.generic, _take_apart_scalar, _put_together_scalar, form=(object, object))
 _SCALAR_TYPES: Final = frozenset(np.sctypeDict.values())
 # Scalars whose type determines the dtype, spelled in advance: a value may hold many.
 _SPELLED_SCALARS: Final[dict[type[Any], str]] = {

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingPackage
-from .extension_types import ExtensionType, ExtensionTypeError, put_together_zone, take_apart_zone
+from .extension import ExtensionType, ExtensionTypeError
+from .extension_types import put_together_zone, take_apart_zone
 
 _ARRAYS: Final = pd.arrays
 _MASKED: Final = {cls.__name__: cls for cls in (_ARRAYS.IntegerArray, _ARRAYS.FloatingArray, _ARRAYS.BooleanArray)}
 _PLAIN_INDEXES: Final = (pd.Index, pd.CategoricalIndex, pd.IntervalIndex, pd.PeriodIndex)
+_MOST_CATEGORIES: Final = 2**20
 _TIMED_INDEXES: Final = (pd.DatetimeIndex, pd.TimedeltaIndex)
 
 
@@ -54,9 +56,18 @@ def _take_apart_values(values: Any) -> list[Any]:
     raise ExtensionTypeError(f"a column of its dtype {values.dtype} has no form that travels: use astype()")
 
 
-def _put_together_values(plain: list[Any]) -> Any:
+def _put_together_values(plain: Any) -> Any:
+    # As each of them would be made to fit any index, a forged one could fill the memory.
+    if type(plain) is not list or not plain:
+        raise ValueError("a column is no list")
     form, *content = plain
-    return _FORMS[form](*content)
+    make, types = _FORMS[form]
+    if len(types) != len(content) or not all(map(isinstance, content, types)):
+        raise ValueError(f"a column has not the form {form!r}")
+    for array in content:
+        if type(array) is np.ndarray and (array.ndim != 1 or not array.itemsize):
+            raise ValueError("a column has other than one dimension of elements")
+    return make(*content)
 
 
 def _make_strings(storage: str, is_na: bool, content: list[Any]) -> Any:
@@ -77,19 +88,39 @@ def _make_objects(content: list[Any]) -> Any:
     return np.fromiter(content, dtype=object, count=len(content))
 
 
-_FORMS: Final[dict[str, Callable[..., Any]]] = {
-    "numpy": lambda content: content,
-    "object": _make_objects,
-    "time": _make_times,
-    "string": _make_strings,
-    "categorical": lambda codes, categories, ordered: pd.Categorical.from_codes(
-        codes, categories=categories, ordered=ordered
+def _make_categorical(codes: Any, categories: Any, ordered: bool) -> Any:
+    _check_range(categories, _MOST_CATEGORIES)
+    return pd.Categorical.from_codes(codes, categories=categories, ordered=ordered)
+
+
+def _check_range(index: Any, length: int) -> None:
+    """Refuse a range of more numbers than this: it takes no bytes, and pandas makes an array of it.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if type(index) is pd.RangeIndex and len(index) > length:
+        raise ValueError(f"a range of {len(index)} numbers is no index of {length} values")
+
+
+_FORMS: Final[dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
+    "numpy": (lambda content: content, (np.ndarray,)),
+    "object": (_make_objects, (list,)),
+    "time": (_make_times, (np.ndarray, object)),
+    "string": (_make_strings, (str, bool, list)),
+    "categorical": (_make_categorical, (np.ndarray, pd.Index, bool)),
+    "masked": (lambda name, values, mask: _MASKED[name](values.copy(), mask.copy()), (str, np.ndarray, np.ndarray)),
+    "interval": (
+        lambda left, right, closed: _ARRAYS.IntervalArray.from_arrays(left, right, closed=closed),
+        (pd.Index, pd.Index, str),
     ),
-    "masked": lambda name, values, mask: _MASKED[name](values.copy(), mask.copy()),
-    "interval": lambda left, right, closed: _ARRAYS.IntervalArray.from_arrays(left, right, closed=closed),
-    "period": lambda ordinals, freq: _ARRAYS.PeriodArray(ordinals.copy(), dtype=pd.PeriodDtype(freq)),
-    "arrow": lambda content: _ARRAYS.ArrowExtensionArray(content),
+    "period": (
+        lambda ordinals, freq: _ARRAYS.PeriodArray(ordinals.copy(), dtype=pd.PeriodDtype(freq)),
+        (np.ndarray, str),
+    ),
+    "arrow": (lambda content: _ARRAYS.ArrowExtensionArray(content), (object,)),
 }
+"""Name of each form of a column -> the function that makes it, and the types of its contents."""
 
 
 def _take_apart_index(index: Any) -> list[Any]:
@@ -111,6 +142,8 @@ def _put_together_index(plain: list[Any]) -> Any:
         return pd.RangeIndex(start, stop, step, name=name)
     if form == "multi":
         levels, codes, names = content
+        for level in levels:
+            _check_range(level, _MOST_CATEGORIES)
         return pd.MultiIndex(levels=levels, codes=codes, names=names)
     values, name, freq = content
     array = _put_together_values(values)
@@ -142,6 +175,7 @@ def _put_together_series(plain: list[Any]) -> Any:
 
 def _make_column(values: list[Any], index: Any, name: Any = None) -> Any:
     array = _put_together_values(values)
+    _check_range(index, len(array))
     return pd.Series(array, index=index, name=name, dtype=array.dtype, copy=False)
 
 
@@ -178,8 +212,8 @@ _EXTENSIONS: Final = (
     _INDEX,
     ExtensionType(51, pd.Timestamp, _take_apart_timestamp, _put_together_timestamp),
     ExtensionType(52, pd.Timedelta, lambda span: [span.asm8], lambda plain: pd.Timedelta(plain[0])),
-    ExtensionType(53, type(pd.NaT), lambda _: None, lambda _: pd.NaT),
-    ExtensionType(54, type(pd.NA), lambda _: None, lambda _: pd.NA),
+    ExtensionType(53, type(pd.NaT), lambda _: None, lambda _: pd.NaT, form=type(None)),
+    ExtensionType(54, type(pd.NA), lambda _: None, lambda _: pd.NA, form=type(None)),
 )
 EXTENSION_BY_CODE: Final = {extension.code: extension for extension in _EXTENSIONS}
 _EXTENSION_BY_TYPE: Final = {

@@ -29,13 +29,15 @@ def redis_cluster(
     ceph_gateway: CephGateway,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    """RabbitMQ, results in Redis, Ceph's gateway; workers that run only signed messages."""
+    """RabbitMQ, results in Redis, Ceph's gateway; workers that run only signed messages, on sealed objects."""
     environment = {
         **ceph_gateway.environment,
         "TEST_BROKER": rabbitmq.add_host().url,
         "TEST_BACKEND": redis_server.url,
         "FANOUT_SIGNING_KEYS": json.dumps({"new": "a" * 32, "old": "b" * 32}),
         "FANOUT_REQUIRE_SIGNATURES": "true",
+        "FANOUT_ENCRYPTION_KEYS": json.dumps({"new": "c" * 43, "old": "d" * 43}),
+        "FANOUT_REQUIRE_ENCRYPTION": "true",
     }
     with running_cluster(tmp_path_factory.mktemp("redis-cluster"), environment) as cluster:
         connect_store(cluster)

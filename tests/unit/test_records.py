@@ -14,7 +14,7 @@ from fanout import JobCancelled, JobFailed
 from fanout.records.batch import BatchResult, Landed, ResultEntry, Share
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.failure import Failure, redact
-from fanout.records.keys import GROUP_WIDTH
+from fanout.records.keys import GROUP_WIDTH, MOST_CHUNKS
 from fanout.records.models import (
     Attempt,
     AttemptState,
@@ -31,7 +31,7 @@ from fanout.records.models import (
 from fanout.records.run_stats import RunStats, StoreUsage
 from storage import CorruptObject, Slice, decode, encode
 
-NUMBERS = st.integers(0, 2**70)
+NUMBERS = st.integers(0, 2**63)
 TIMES = st.floats(0, 1e12)
 DIGESTS = st.text("0123456789abcdef", min_size=32, max_size=32)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", fullmatch=True)
@@ -85,7 +85,7 @@ RECORDS = st.one_of(
     st.builds(
         Manifest,
         setup_id=IDS,
-        chunks=NUMBERS,
+        chunks=st.integers(0, MOST_CHUNKS),
         items=NUMBERS,
         input_bytes=NUMBERS,
         shards=st.lists(DIGESTS),

@@ -15,6 +15,7 @@ from celery.signals import worker_process_shutdown, worker_ready, worker_shutdow
 from storage import StorageError, open_verified
 
 from ...background.debouncer import Debouncer
+from ...config.encryption import encrypt_store
 from ...config.settings import Config, from_celery, from_environment
 from ...declaration.definition import TASKS, Declaration, Registry
 from ...errors import ConfigError, JobNotFound
@@ -89,7 +90,7 @@ class Extension:
                 for signal in (worker_process_shutdown, worker_shutdown):
                     signal.connect(lambda **_: debouncer.flush(), weak=False)
                 telemetry = load_telemetry()
-                store = open_verified(config.store, observe=telemetry.observe_store)
+                store = encrypt_store(open_verified(config.store, observe=telemetry.observe_store), config)
                 self._runtime = Runtime(
                     store,
                     config,
