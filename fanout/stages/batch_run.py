@@ -93,9 +93,11 @@ class BatchRun:
     def run(self) -> None:
         """Run the batch, unless its fate is decided; then do what its worker may have left undone."""
         self._context = current_step()
-        if not self._delivery.is_first:
+        # A retry may leave its chunks one attempt. This must be a run of the chunk by itself, which is recorded.
+        is_last_attempt = self._job.options.max_attempts == 1
+        if is_last_attempt or not self._delivery.is_first:
             fate = self._job.ledger.batch_result(self._ref.setup_id, self._ref.chunk, self._ref.count)
-            if fate is None and (self._delivery.is_lost or self._delivery.resent):
+            if fate is None and (self._delivery.is_lost or self._delivery.resent or is_last_attempt):
                 self._close()
                 fate = self._share_out([1] * self._ref.count)
                 if fate.by == self._token:
