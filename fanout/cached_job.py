@@ -44,6 +44,7 @@ class CachedJob:
         cached_ended: Whether this process has seen that the job ended. Reading it makes no request.
         done: A chunk before which this process has seen every chunk of the manifest's setup done, in this generation.
         verified_at: Monotonic time at which this process last saw that the job was not removed.
+        launched_at: Monotonic time at which this process launched the job; None if another process did.
         stored_us: Microseconds that this process's last write of a result took; None if there was none.
     """
 
@@ -72,6 +73,7 @@ class CachedJob:
         self.done = 0
         self._ended_checked_at = float("-inf")
         self.verified_at = time.monotonic()
+        self.launched_at: float | None = None
         self.stored_us: int | None = None
         self._counting = counting
         self._counted_since = time.time()

@@ -187,7 +187,9 @@ class Runtime:
         current = write_intent(counting, job_id, traced)
         if current.launch_id != intent.launch_id:
             delete_hints(counting, entries)
-        return self.open(job_id, current, counting=counting)
+        job = self.open(job_id, current, counting=counting)
+        job.launched_at = time.monotonic() if current.launch_id == intent.launch_id else None
+        return job
 
     def remove(self, job_id: str, launch_id: str | None = None) -> int:
         """Delete a job from store, sinks and engine; see `removal.remove_job`."""

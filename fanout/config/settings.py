@@ -181,7 +181,7 @@ class Options:
 
     Attributes:
         chunk_items: Items per chunk, exactly; the last chunk may have fewer. Without it and `chunk_count`, a chunk has
-            one item, or more in a job of over 8,000 items: small and quick chunks share messages and objects.
+            one item, or more in a job of over 4,000 items: small and quick chunks share messages and objects.
         chunk_count: Number of chunks, as even as possible. Setup must return a sized collection.
         chunk_bytes: Size of its encoded items at which a chunk is closed.
         max_item_bytes: Largest encoded size of one item. Setup refuses a larger item, because a worker must hold it in

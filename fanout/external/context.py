@@ -37,11 +37,11 @@ class Position:
         self.step, self.chunk, self.attempt = step, chunk, attempt
         self.item: int | None = None
         self._counted: int | None = None
-        self._writes: Counter[str] = Counter()
+        self._writes: Counter[str] | None = None
 
     def count_write(self, url: str) -> int:
         """Count a write to a sink, and return how many the current item has made there before."""
-        if self._counted != self.item:
+        if self._writes is None or self._counted != self.item:
             self._counted, self._writes = self.item, Counter()
         self._writes[url] += 1
         return self._writes[url] - 1

@@ -137,9 +137,9 @@ def count_reads(shape: Shape, work: Work, workers: int) -> int:
 
 
 def _count_checks(shape: Shape, work: Work, cadence: Cadence, *, combines: bool) -> Requests:
-    """Completion checks: a listing each, and another one if the front of finished groups has moved since the last."""
+    """Completion checks: a listing each, and another one if other workers have moved the front of finished groups."""
     checks = work.messages if combines else cadence.checks
-    moved = min(max(checks - 1, 0), cadence.workers * max(shape.groups - 1, 0))
+    moved = min(max(checks - 1, 0), cadence.workers * max(shape.groups - 1, 0)) if cadence.workers > 1 else 0
     return Requests(list=checks + moved)
 
 

@@ -25,8 +25,10 @@ from ..runtime import Runtime
 from .chunk_run import ChunkRun
 from .combine import combine_batch
 from .completion import check_completion
+from .computation import Computation
 from .heartbeat import Heartbeat
 from .resend import find_parts
+from .step import begin_run
 
 SHARE_AFTER_S = 0.02
 """Seconds after which a run looks whether its batch lasts. A message with a chunk costs a tenth of that."""
@@ -91,9 +93,11 @@ class BatchRun:
     def run(self) -> None:
         """Run the batch, unless its fate is decided; then do what its worker may have left undone."""
         self._context = current_step()
-        if not self._delivery.is_first:
+        # A retry may leave its chunks one attempt. This must be a run of the chunk by itself, which is recorded.
+        is_last_attempt = self._job.options.max_attempts == 1
+        if is_last_attempt or not self._delivery.is_first:
             fate = self._job.ledger.batch_result(self._ref.setup_id, self._ref.chunk, self._ref.count)
-            if fate is None and (self._delivery.is_lost or self._delivery.resent):
+            if fate is None and (self._delivery.is_lost or self._delivery.resent or is_last_attempt):
                 self._close()
                 fate = self._share_out([1] * self._ref.count)
                 if fate.by == self._token:
@@ -121,44 +125,43 @@ class BatchRun:
         job, ref = self._job, self._ref
         try:
             items = job.items(ref.setup_id, ref.location.slice_)
-            self._fetched_us = done_us = microseconds_since(self._began)
+            computation = Computation(job, first_item=ref.location.first_item)
         except BaseException as error:
-            if self._runtime.is_interruption(error):
-                raise
-            self._fail(ChunkRun(self._runtime, job, ref.part(0)), error)
+            self._fail(None, error)
             return
-        size_bytes = 0
-        for position in range(ref.count):
-            run = ChunkRun(self._runtime, job, ref.part(position), items=items)
+        self._fetched_us = done_us = microseconds_since(self._began)
+        start, first_item, size_bytes = ref.location.skip, ref.location.first_item, 0
+        for chunk, size in zip(ref.chunks, ref.location.sizes, strict=True):
             try:
-                values = run.compute(self._has_ended)
+                values = computation.compute(items[start : start + size], first_item, begin_run(chunk=chunk))
             except BaseException as error:
-                if self._runtime.is_interruption(error):
-                    raise
-                self._fail(run, error)
+                self._fail(computation, error)
                 return
             if values is None:
                 return
             before_us, done_us = done_us, microseconds_since(self._began)
-            with self._lock:
-                is_shared = self._is_closed
-                if not is_shared:
-                    self._values.append(values)
-                    self._took_us.append(done_us - before_us - run.fetched_us)
-                    self._fetched_us += run.fetched_us
-            if is_shared:
+            if not self._add(values, done_us - before_us):
                 if self._own_fate() is not None:
-                    run.finish(values)
+                    self._make_run(computation).finish(values)
                 return
-            size_bytes += len(values)
+            start, first_item, size_bytes = start + size, first_item + size, size_bytes + len(values)
             # If the thread has closed the batch meanwhile, this run goes on with the next chunk.
-            if size_bytes > RESULT_BYTES and position + 1 < ref.count and self._close():
-                self._share_out(self._cut(ref.count - position - 1))
+            if size_bytes > RESULT_BYTES and chunk != ref.chunks[-1] and self._close():
+                self._share_out(self._cut(ref.chunks[-1] - chunk))
                 break
         self._finish()
 
-    def _has_ended(self) -> bool:
-        return self._heartbeat is not None and self._heartbeat.ended
+    def _add(self, values: bytes, took_us: int) -> bool:
+        """Add the results of the current chunk. Returns False if the batch is closed, and the chunk a part of it."""
+        with self._lock:
+            if not self._is_closed:
+                self._values.append(values)
+                self._took_us.append(took_us)
+            return not self._is_closed
+
+    def _make_run(self, computation: Computation | None) -> ChunkRun:
+        """Return a run of the current chunk by itself, from what this run has computed of it."""
+        return ChunkRun(self._runtime, self._job, self._ref.part(len(self._values)), computation=computation)
 
     def _finish(self) -> None:
         """Write the results of all chunks, unless a part of them was shared out; go on from the batch's fate."""
@@ -183,8 +186,14 @@ class BatchRun:
             was_closed, self._is_closed = self._is_closed, True
         return not was_closed
 
-    def _fail(self, run: ChunkRun, error: BaseException) -> None:
-        """Keep what came before a chunk that raised, have that chunk run again by itself, and share out the others."""
+    def _fail(self, computation: Computation | None, error: BaseException) -> None:
+        """Keep what came before a chunk that raised, have that chunk run again by itself, and share out the others.
+
+        Raises the error again if it interrupted this run.
+        """
+        if self._runtime.is_interruption(error):
+            raise error
+        run = self._make_run(computation)
         decides = self._close()
         if decides:
             self._decide([1, *self._cut(self._ref.count - len(self._values) - 1)], begun=True)

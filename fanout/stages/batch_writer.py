@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from storage import LARGE_BYTES, PackWriter, ReferenceSource, SequenceEncoder, Slice
 
@@ -21,6 +21,9 @@ BATCH_BYTES = 256 * 1024
 
 LINGER_S = 0.2
 """Longest time that a finished chunk waits for its batch and its pack to fill while setup yields slowly, in seconds."""
+
+
+_NO_ITEM: Final = object()
 
 
 class BatchWriter:
@@ -41,7 +44,6 @@ class BatchWriter:
         sources: Parameters whose byte ranges items may refer to.
 
     Attributes:
-        items: Number of items so far.
         input_bytes: Encoded size of the batches that were located, with the byte ranges that they refer to.
     """
 
@@ -56,7 +58,6 @@ class BatchWriter:
         batch_chunks: int,
         sources: list[ReferenceSource],
     ) -> None:
-        self.items = 0
         self.input_bytes = 0
         self._packs = packs
         self._binding = binding
@@ -69,6 +70,8 @@ class BatchWriter:
         """Number of items of the current chunk and of those after it, as far as they were asked for."""
         self._sizes: list[int] = []
         """Number of items of each closed chunk of the current batch."""
+        self._batch_starts_at = 0
+        """Index of the first item in the encoder."""
         self._chunk_starts_at = (0, 0)
         """Number and size of the items in the encoder when the current chunk began."""
         self._chunks = 0
@@ -76,6 +79,11 @@ class BatchWriter:
         self._unstored: deque[tuple[int, tuple[int, ...]]] = deque()
         """First item, and number of items per chunk, of each batch that is not in a stored pack yet."""
         self._flushed_at = time.monotonic()
+
+    @property
+    def items(self) -> int:
+        """Number of items so far."""
+        return self._batch_starts_at + len(self._encoder)
 
     def write(self, returned: Iterable[Any]) -> Iterator[list[ChunkLocation]]:
         """Write all items, and yield after each batch the locations of those that were stored meanwhile, in order.
@@ -108,30 +116,33 @@ class BatchWriter:
         encoder, options = self._encoder, self._options
         known: frozenset[str] | None = None
         watched_bytes = min(options.max_item_bytes + 1, LARGE_BYTES)
-        # Local, because a million small items come this way.
-        position, end, left_bytes = 0, self._count_items(1), options.chunk_bytes
-        for item in returned:
-            if type(item) is not dict or item.keys() != known:
-                self._binding.check_item(self.items, item, self._bound)
-                known = frozenset(item)
-            encoder.add(item)
-            if encoder.last_bytes >= watched_bytes:
-                self._check_size(self.items)
-                if self._is_last_too_large():
-                    encoder.remove_last()
-                    yield self._close_batch()
-                    encoder.add(item)
-                    position, end = 0, self._count_items(1)
-            self.items += 1
-            left_bytes -= encoder.last_bytes
-            position += 1
-            if position < end and left_bytes > 0:
-                continue
-            self._close_chunks(position)
+        remaining = iter(returned)
+        item: Any = _NO_ITEM
+        while True:
+            # Local, because a million small items come this way.
+            add, left_bytes = encoder.add, options.chunk_bytes
+            wanted = self._count_items(1) - (len(encoder) - self._chunk_starts_at[0])
+            for item in islice(remaining, wanted):
+                if type(item) is not dict or item.keys() != known:
+                    self._binding.check_item(self.items, item, self._bound)
+                    known = frozenset(item)
+                add(item)
+                size_bytes = encoder.last_bytes
+                if size_bytes >= watched_bytes:
+                    self._check_size(self.items - 1)
+                    if self._is_last_too_large():
+                        encoder.remove_last()
+                        yield self._close_batch()
+                        add(item)
+                left_bytes -= size_bytes
+                if left_bytes <= 0:
+                    break
+            if item is _NO_ITEM:
+                return
+            item = _NO_ITEM
+            self._close_chunks(len(encoder))
             if self._is_batch_full() or self._has_lingered():
                 yield self._close_batch()
-                position = 0
-            end, left_bytes = self._chunk_starts_at[0] + self._count_items(1), options.chunk_bytes
 
     def _write_listed(self, returned: Sequence[Any]) -> Iterator[list[ChunkLocation]]:
         encoder, options = self._encoder, self._options
@@ -143,12 +154,11 @@ class BatchWriter:
             block = returned[self.items : self.items + count]
             self._check_block(block)
             stop_bytes = size_bytes + options.chunk_bytes if is_large else BATCH_BYTES
-            self.items += encoder.add_all(block, stop_bytes=stop_bytes, max_item_bytes=options.max_item_bytes)
+            encoder.add_all(block, stop_bytes=stop_bytes, max_item_bytes=options.max_item_bytes)
             self._check_size(self.items - 1)
             self._close_chunks(len(encoder) - 1)
             if self._is_last_too_large():
                 encoder.remove_last()
-                self.items -= 1
                 yield self._close_batch()
                 continue
             self._close_chunks(len(encoder))
@@ -160,10 +170,10 @@ class BatchWriter:
         try:
             self._binding.check_items(self.items, block, self._bound)
         except InvalidItem:
-            for index, item in enumerate(block, start=self.items):
-                self._binding.check_item(index, item, self._bound)
+            for item in block:
+                self._binding.check_item(self.items, item, self._bound)
                 self._encoder.add(item)
-                self._check_size(index)
+                self._check_size(self.items - 1)
             raise
 
     def _check_size(self, item: int) -> None:
@@ -220,7 +230,8 @@ class BatchWriter:
 
     def _close_batch(self) -> list[ChunkLocation]:
         """Write the batch into a pack; return the locations of the batches that were stored meanwhile."""
-        self._unstored.append((self.items - len(self._encoder), tuple(self._sizes)))
+        self._unstored.append((self._batch_starts_at, tuple(self._sizes)))
+        self._batch_starts_at = self.items
         self._sizes.clear()
         self._chunk_starts_at = (0, 0)
         self.input_bytes += self._encoder.referenced_bytes

@@ -1,17 +1,12 @@
-"""One run of one chunk: runs the user's process on each item, and writes the results in item order."""
+"""One run of one chunk: has its results computed, writes them in item order, and goes on from there."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
-
-from storage import SequenceEncoder, encode
 
 from ..abc import FIRST, Delivery
 from ..cached_job import CachedJob
-from ..external.context import Position
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
 from ..records.keys import new_token, process_step
@@ -20,6 +15,7 @@ from ..records.run_stats import microseconds_since
 from ..runtime import Runtime
 from .attempts import Admission, Attempts, explain_overrun
 from .completion import check_completion
+from .computation import Computation
 from .heartbeat import Heartbeat
 from .outcome import conclude, fail_if_too_many_failed
 from .step import begin_run, current_tally
@@ -38,7 +34,7 @@ class ChunkRun:
         job: The job.
         ref: The chunk.
         delivery: Earlier runs for the same message, as far as they are known.
-        items: The items of the slice that holds the chunk, if the caller has them; else the run fetches them.
+        computation: The computation that is at the chunk, if the caller has begun it.
     """
 
     def __init__(
@@ -47,28 +43,21 @@ class ChunkRun:
         job: CachedJob,
         ref: ChunkRef,
         delivery: Delivery = FIRST,
-        items: Sequence[dict[str, Any]] | None = None,
+        computation: Computation | None = None,
     ) -> None:
         self._runtime = runtime
         self._job = job
         self._ref = ref
         self._delivery = delivery
-        self._items = items
+        self._computation = computation
         self._token = new_token()
         self._step = process_step(ref.setup_id, ref.chunk)
         self._attempts = Attempts(
             job.ledger, self._step, by=self._token, message=delivery.message, now=runtime.now, known=ref.attempts
         )
-        self._current_step = "process"
-        """The current step: `process` or `combine`."""
-        self._position = Position()
-        """It has the current item, for the error that names it; none while combine runs."""
-        self._stopped = False
-        """Whether the job ended before all items were processed."""
         self._failures: list[FailedItem] = []
         self._traceback_text = ""
-        self._started_at: float | None = None
-        self.fetched_us = 0
+        self._fetched_us = 0
         """Microseconds in which this run has fetched parameters and items."""
 
     def run(self) -> None:
@@ -93,8 +82,8 @@ class ChunkRun:
             self._give_up(self._attempts.find_failure(step="process", chunk=ref.chunk, silent_s=silent_s))
             return
         try:
-            with self._attempts.record_if_interrupted(), self._heartbeat() as heartbeat:
-                values = self.compute(lambda: heartbeat.ended)
+            with self._attempts.record_if_interrupted(), self._heartbeat():
+                values = self._compute()
         except BaseException as error:
             if self._runtime.is_interruption(error):
                 raise
@@ -109,74 +98,17 @@ class ChunkRun:
             current = self._write(values)
         self._follow(current)
 
-    def compute(self, ended: Callable[[], bool]) -> bytes | None:
-        """Return the encoded list of the chunk's results, or of the one that combine makes of them.
-
-        Args:
-            ended: Returns whether the job has ended, as far as this process has seen. Called before each item.
-
-        Returns:
-            None if the job has ended.
-
-        Raises:
-            StorageError: The store does not answer.
-            Exception: Whatever process or combine raises; see `fail`.
-        """
-        self._position = begin_run(chunk=self._ref.chunk, attempt=self._attempts.count)
-        job = self._job
-        binding, compression = job.declaration.binding, job.options.compression
-        self._started_at = time.time()
+    def _compute(self) -> bytes | None:
+        """Return the encoded values of the chunk; None if the job has ended. See `Computation.compute`."""
+        ref, job = self._ref, self._job
+        position = begin_run(chunk=ref.chunk, attempt=self._attempts.count)
         began = time.monotonic()
-        call = binding.bind_process(job.parameter_values(binding.parameters_for(binding.process)))
-        self.fetched_us = microseconds_since(began)
-        items = self._iterate_items(ended)
-        if job.intent.combines:
-            results = self._iterate_good_results(call, items)
-            combined = binding.call_combine(results, job.parameter_values(binding.combine_parameters))
-            values: bytes = encode(combined, path="combined", compression=compression)
-        else:
-            first = self._ref.location.first_item
-            encoder = SequenceEncoder(path="results", first_index=first, compression=compression)
-            for arguments in items:
-                try:
-                    encoder.add_soon(call(**arguments))
-                except BaseException as error:
-                    self._record_failed_item(error)
-                    encoder.add_soon(None)
-            values = encoder.finish()
-        return None if self._stopped else values
-
-    def _iterate_good_results(self, call: Callable[..., Any], items: Iterator[dict[str, Any]]) -> Iterator[Any]:
-        for arguments in items:
-            try:
-                result = call(**arguments)
-            except BaseException as error:
-                self._record_failed_item(error)
-                continue
-            self._begin_combine()
-            yield result
-        self._begin_combine()
-
-    def _begin_combine(self) -> None:
-        self._current_step = self._position.step = "combine"
-        self._position.item = None
-
-    def _iterate_items(self, ended: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-        """Yield the items in order, until the job has ended."""
-        location = self._ref.location
-        items = self._items
-        if items is None:
-            began = time.monotonic()
-            items = self._job.items(self._ref.setup_id, location.slice_)
-            self.fetched_us += microseconds_since(began)
-        items = items[location.skip : location.skip + location.items]
-        for index, arguments in enumerate(items, start=location.first_item):
-            if ended():
-                self._stopped = True
-                return
-            self._current_step = self._position.step = "process"
-            self._position.item = index
-            yield arguments
+        first_item = ref.location.first_item
+        self._computation = Computation(job, first_item=first_item, tolerate=self._record_failed_item)
+        items = job.items(ref.setup_id, ref.location.slice_)
+        self._fetched_us = microseconds_since(began)
+        skip = ref.location.skip
+        return self._computation.compute(items[skip : skip + ref.location.items], first_item, position)
 
     def _heartbeat(self) -> Heartbeat:
         stall_s = self._runtime.config.stall_s
@@ -193,32 +125,36 @@ class ChunkRun:
     def _is_last_attempt(self) -> bool:
         return self._attempts.count >= self._job.options.max_attempts
 
-    def _record_failed_item(self, error: BaseException) -> None:
-        """Record that the current item failed, in the last attempt of a job that tolerates that; else raise again."""
+    def _record_failed_item(self, error: BaseException) -> bool:
+        """Record that the current item failed, and return True; False if the failure is not tolerated.
+
+        An item may fail in the last attempt of a job that tolerates that.
+        """
         if not (self._job.options.policy.tolerant and self._is_last_attempt) or self._runtime.is_interruption(error):
-            raise
+            return False
         if not self._failures:
             self._runtime.on_error(error)
         failure = self._make_failure(error)
         self._traceback_text = self._traceback_text or failure.traceback_text
         current_tally().note_failure(error)
-        assert self._position.item is not None
-        self._failures.append(FailedItem.of(failure, item=self._position.item))
+        assert failure.item is not None
+        self._failures.append(FailedItem.of(failure, item=failure.item))
+        return True
 
     def _make_failure(self, error: BaseException) -> Failure:
-        return Failure.of(
-            self._current_step, error, chunk=self._ref.chunk, item=self._position.item, attempts=self._attempts.count
-        )
+        at = self._computation
+        step, item = (at.step, at.position.item) if at is not None else ("process", None)
+        return Failure.of(step, error, chunk=self._ref.chunk, item=item, attempts=self._attempts.count)
 
     def _write(self, values: bytes, failure: Failure | None = None) -> ChunkResult:
         location = self._ref.location
-        started_at = self._started_at if self._started_at is not None else time.time()
+        started_at = self._computation.started_at if self._computation is not None else time.time()
         result = ChunkResult(
             chunk=self._ref.chunk,
             first_item=location.first_item,
             items=location.items,
             values=values,
-            stats=self._job.stats(started_at, fetched_us=self.fetched_us).to_row(),
+            stats=self._job.stats(started_at, fetched_us=self._fetched_us).to_row(),
             failure=failure,
             failures=list(self._failures) if failure is None else [],
             traceback_text=self._traceback_text,

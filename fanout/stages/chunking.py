@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sized
 from ..config.settings import Options
 from ..errors import ConfigError
 
-SINGLES = 8 * 1024
+SINGLES = 4 * 1024
 """Number of chunks of one item with which a stream of unknown length begins. Its size doubles after that."""
 
-STEP = 1024
+STEP = 512
 """Number of chunks of one size, after which the size doubles."""
 
 COMBINING = 8
@@ -20,10 +20,10 @@ COMBINING = 8
 def chunk_sizes(options: Options, returned: object, *, combines: bool = False) -> Iterator[int]:
     """Return the numbers of items of the chunks in order, as an iterator without end.
 
-    `chunk_items` and `chunk_count` are exact. Without them a chunk has one item, up to some 8,000 items: small and
+    `chunk_items` and `chunk_count` are exact. Without them a chunk has one item, up to some 4,000 items: small and
     quick chunks share messages and objects, so that a chunk costs little. A larger collection of known length is cut
-    into 8,192 chunks of equal size. A stream begins with as many chunks of one item, and then the size doubles every
-    1,024 chunks: a million items make 17,400. A chunk may end earlier, at `chunk_bytes`.
+    into 4,096 chunks of equal size. A stream begins with as many chunks of one item, and then the size doubles every
+    512 chunks: a million items make 9,200. A chunk may end earlier, at `chunk_bytes`.
 
     The collection is asked for its length only if the sizes depend on it. Items beyond that length are cut as a stream
     is, or into further chunks of the same size. A length that raises is unknown.

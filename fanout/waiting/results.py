@@ -19,12 +19,12 @@ from .wait import LAST_POLL_S, Wait
 
 
 def wait_for_value(view: JobView, wait: Wait) -> Steps[Any]:
-    """Wait for the job's end, and read the join's value.
+    """Wait for the job's end, and read the join's value. One request per look; the first is left out for a new job.
 
     Raises:
         JobFailed: The job ended without a value.
     """
-    outcome = view.outcome()
+    outcome = None if view.is_new() else view.outcome()
     if outcome is None:
         with wait.listening():
             while (outcome := view.outcome()) is None:

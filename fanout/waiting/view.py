@@ -9,6 +9,9 @@ from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome
 from ..runtime import REMOVAL_CHECK_S, Runtime
 
+NEW_S = 0.05
+"""Age up to which a job has hardly ended: the three messages of the smallest one take as long."""
+
 
 class JobView:
     """The records of a job, in the latest generation that one handle has seen. Safe for threads.
@@ -69,6 +72,12 @@ class JobView:
             latest = self._latest = self.runtime.job(self.job_id, self.launch_id, self.generation)
             self.launch_id = latest.launch_id
         return latest
+
+    def is_new(self) -> bool:
+        """Return whether this process has just launched the job, so that it has hardly ended. No request."""
+        cached = self.runtime.cached(self.job_id, self.launch_id)
+        launched_at = cached.launched_at if cached is not None else None
+        return launched_at is not None and time.monotonic() - launched_at < NEW_S
 
     def outcome(self) -> Outcome | None:
         """Return the outcome of the latest generation. One request; two if a retry may follow it."""

@@ -69,6 +69,8 @@ class SequenceEncoder:
         self._may_replace = default is not None
         self._writes_incrementally = True
         """Whether the next item is probably large, as the last one was."""
+        self._adds_quickly = False
+        """Whether the next item is probably small, and the current chunk has neither pending items nor buffers."""
         self._pending: list[Any] = []
         """Items of the current chunk that are still to be encoded."""
         self.last_bytes = 0
@@ -113,24 +115,38 @@ class SequenceEncoder:
         Raises:
             Unencodable: Something in it does not travel. The chunk is as it was before.
         """
+        # A million small items come this way, so that each call and each attribute matters.
+        if self._adds_quickly and not self._sources:
+            try:
+                packed = self._pack_quickly(item)
+                if not self._buffers.size:
+                    self._before_last = None
+                    if len(packed) >= LARGE_BYTES:
+                        self._expect_large(len(packed))
+                    self._items += 1
+                    self.last_bytes = self._write(packed)
+                    return
+                del packed
+            except REFUSALS:
+                pass
+            except BaseException:
+                self._buffers.rewind(0)
+                raise
+            self._buffers.rewind(0)
+        self._add_slowly(item)
+
+    def _expect_large(self, size: int) -> None:
+        """Note that the next item to be written is large, and that its successor may be, too."""
+        self._before_last = (self._stream.tell(), self._references.range, self._buffers.size)
+        self._writes_incrementally = size > BLOCK_BYTES
+        self._adds_quickly = False
+
+    def _add_slowly(self, item: object) -> None:
         if self._pending:
             self._write_pending()
         buffers = self._buffers
         before, range_before, end = buffers.size, self._references.range, self._stream.tell()
-        # A million small items come this way, so that each call and each attribute matters.
-        if not (self._writes_incrementally or self._sources or self._may_replace):
-            try:
-                size = self._write(self._pack_quickly(item))
-            except REFUSALS:
-                buffers.rewind(before)
-                size = self._write_item(item)
-            except BaseException:
-                buffers.rewind(before)
-                raise
-            if size > BLOCK_BYTES:
-                self._writes_incrementally = True
-        else:
-            size = self._write_item(item)
+        size = self._write_item(item)
         self._items += 1
         self._before_last = None
         if buffers.size != before or size >= LARGE_BYTES:
@@ -140,6 +156,7 @@ class SequenceEncoder:
             self._buffers_stream = self._buffers_stream or BytesIO()
             buffers.write_to(self._buffers_stream, start=_BUFFERS_START)
         self.last_bytes = size
+        self._adds_quickly = not (self._may_replace or buffers.size or size >= LARGE_BYTES)
 
     @property
     def is_last_large(self) -> bool:
@@ -216,6 +233,7 @@ class SequenceEncoder:
         if type(item) not in _NUMBERS:
             self.add(item)
             return
+        self._adds_quickly = False
         pending = self._pending
         pending.append(item)
         if len(pending) >= _BLOCK_ITEMS:

@@ -96,6 +96,29 @@ def test_a_mixture_gives_equal_chunks(seed: int, sequence: Callable[[list[Any]],
         assert together.finish() == one_by_one.finish()
 
 
+def replace_nothing(value: object) -> object:
+    raise TypeError
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_quick_items_give_what_slow_ones_give(seed: int) -> None:
+    """`add` gives the same bytes and sizes with and without `default`, which keeps items from being added quickly."""
+    quick, slow = SequenceEncoder(), SequenceEncoder(default=replace_nothing)
+    for item in mixture(seed) + mixture(seed + 100):
+        for encoder in (quick, slow):
+            encoder.add(item)
+        assert (quick.last_bytes, quick.is_last_large) == (slow.last_bytes, slow.is_last_large)
+        if quick.is_last_large:
+            quick.remove_last()
+            slow.remove_last()
+            quick.add_soon(1)
+            slow.add_soon(1)
+        assert (len(quick), quick.size_bytes) == (len(slow), slow.size_bytes)
+        if len(quick) >= 250:
+            assert quick.finish() == slow.finish()
+    assert quick.finish() == slow.finish()
+
+
 @law
 @given(st.lists(VALUES, max_size=6), st.integers(1, 100))
 def test_any_values_give_the_bytes_of_each(values: list[Any], repeated: int) -> None:

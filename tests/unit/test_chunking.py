@@ -59,14 +59,14 @@ def test_a_collection_makes_a_chunk_per_item_up_to_a_limit(items: int, combines:
     [
         (0, 0),
         (1, 1),
-        (8192, 8192),
-        (8193, 8193),
-        (8194, 8193),
-        (1_000_000, 17_302),
+        (4096, 4096),
+        (4097, 4097),
+        (4098, 4097),
+        (1_000_000, 9_166),
     ],
 )
 def test_a_stream_begins_with_single_items_and_doubles(items: int, chunks: int) -> None:
-    """A stream of a few thousand items makes a chunk of each. One of a million items makes some 17,000."""
+    """A stream of a few thousand items makes a chunk of each. One of a million items makes some 9,000."""
     sizes = cut(Options(), items, known=False)
     assert sum(sizes) == items
     assert len(sizes) == chunks
@@ -74,7 +74,7 @@ def test_a_stream_begins_with_single_items_and_doubles(items: int, chunks: int) 
 
 @pytest.mark.parametrize("combines", [False, True])
 def test_sizes_of_a_stream_never_fall(combines: bool) -> None:
-    """After 8,192 chunks of a single item, the size doubles every 1,024 chunks; with combine, after an eighth."""
+    """After 4,096 chunks of a single item, the size doubles every 512 chunks; with combine, after an eighth."""
     step = STEP // COMBINING if combines else STEP
     sizes = list(islice(chunk_sizes(Options(), iter(()), combines=combines), 8 * step + 3 * step))
     assert sizes == [1] * 8 * step + [2] * step + [4] * step + [8] * step

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound, JobState, JobTimeout, Progress
+from fanout.abc import PollingOnly
 from fanout.job import Job
 from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix
@@ -15,6 +17,7 @@ from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.report import chunk_results
 from fanout.stages import conclude, run_process
+from fanout.waiting import view
 from tests.tasks import FailingTask
 
 from .tasks import Numbers
@@ -30,6 +33,25 @@ def test_get_waits_for_the_value(world: World) -> None:
     assert job.get() == [1, 2]
     assert job.ready
     assert world.store.log == []
+
+
+@pytest.mark.parametrize(("new_s", "looks"), [(1e9, 2), (0.0, 3)])
+def test_get_begins_to_wait_for_a_new_job(
+    world: World, monkeypatch: pytest.MonkeyPatch, new_s: float, looks: int
+) -> None:
+    """A caller that has just launched a job does not ask whether it has ended before it begins to wait."""
+    monkeypatch.setattr(view, "NEW_S", new_s)
+    ledger = world.launch(Numbers, {"numbers": [1, 2]})
+
+    class Listener(PollingOnly):
+        def wait(self, timeout_s: float) -> None:
+            world.dispatcher.drain(world.process())
+
+    world.runtime.listener = lambda job_id: nullcontext(Listener())
+    world.store.log.clear()
+    assert world.job(ledger).get(30) == [1, 2]
+    # The join's worker asks as well.
+    assert world.store.log.count(("get", ledger.keys.outcome)) == looks + 1
 
 
 def test_get_raises_after_its_timeout(world: World) -> None:
