@@ -193,7 +193,8 @@ class Report:
         """Number of messages, computed from the records: of steps, shared parts, and attempts that raised."""
         recorded = self.recorded
         raised = recorded.attempts.by_state()["raised"]
-        return recorded.batches + sum(run.parts for run in recorded.runs) + raised + 2
+        parts = recorded.early_parts + sum(run.parts for run in recorded.runs)
+        return recorded.batches + parts + raised + 2
 
     @property
     def broker_bytes(self) -> int:

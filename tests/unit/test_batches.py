@@ -614,6 +614,14 @@ def test_a_report_has_a_run_per_batch(world: World) -> None:
     assert [run.chunk for run in runs] == sorted(run.chunk for run in runs)
 
 
+@pytest.mark.parametrize("shares", [set(), {0}, {7}, {0, 7, 100}], ids=len)
+def test_a_report_counts_the_messages_of_batches_that_were_shared_out(world: World, shares: set[int]) -> None:
+    """The report's messages are those that were sent, also for a batch that was shared out before its first result."""
+    ledger = world.launch(shared_at(world, Indexing, set(shares)), {"numbers": list(range(250))})
+    run_all(world, ledger)
+    assert world.job(ledger).report().messages == len(world.dispatcher.sent)
+
+
 # Combine
 
 
