@@ -12,6 +12,7 @@ from storage import Compression
 
 from .config.settings import GIB, MIB, Options
 from .declaration.definition import TASKS, Declaration
+from .declaration.misspelt import refuse_misspelt_options
 from .declaration.steps import bind_step
 from .declaration.value_types import register_types
 from .engines import local
@@ -118,6 +119,7 @@ class ForkJoinTask(Generic[R]):
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
         cls.name = name
+        refuse_misspelt_options(cls, OPTIONS)
         register_types(name, cls.types)
         optional = [COMBINE] if getattr(cls, COMBINE, None) is not None else []
         cls.declaration = Declaration.of(
@@ -193,8 +195,6 @@ class ForkJoinTask(Generic[R]):
         Setup runs in this process, and its items are encoded, counted and forgotten. An iterator among the values is
         used up by that. Without values, the plan is made of `items` and `item_bytes`. With values and one of these, the
         plan takes what setup has shown for the other one.
-
-        With `like`, its rates are those of a job that has run, on that job's machines and store.
 
         Args:
             values: The input by name.
