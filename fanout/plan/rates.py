@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..figures import format_duration
 from ..report import Report
 from ..report.runs import Run
+from ..results import WINDOW
 from .times import Assumptions
 
 RESULT_BYTES = 100
@@ -20,6 +21,9 @@ RESULT_OVERHEAD_BYTES = 250
 
 _LAUNCH_REQUESTS = 5
 """Requests of a setup with one pack, which are not part of the time of its messages."""
+
+_JOIN_REQUESTS = 4
+"""Requests of a join that follow each other, beside its reads of results."""
 
 _HAND_OVERS = 3
 """Queues that a job waits in: that of setup, that of the first chunk, that of the join."""
@@ -96,7 +100,7 @@ def measure_rates(report: Report) -> Rates:
     runs, setup, progress = report.runs, report.recorded.setup, report.progress
     if setup is None or not runs or not progress.items or not progress.chunks:
         raise ConfigError(f"like: job {report.job_id} has no result to take rates from: give a job that has succeeded")
-    request_s = _median_write_s(runs)
+    request_s = _request_s(report)
     setup_s = max(0.0, setup.ended_at - setup.started_at - _LAUNCH_REQUESTS * request_s)
     # The items of the runs that the report has read, in its latest generation.
     items = progress.items * sum(run.chunks for run in runs) / progress.chunks
@@ -124,10 +128,18 @@ def _mean_result_bytes(runs: Sequence[Run], results: float) -> int:
     return round(held / results)
 
 
-def _median_write_s(runs: Iterable[Run]) -> float:
-    """Return the median seconds of the write of a result, or the assumed ones if no run knows them."""
-    known = [run.stored_s for run in runs if run.stored_s is not None]
-    return median(known) if known else Assumptions().request_s
+def _request_s(report: Report) -> float:
+    """Return the seconds of a request: the median of writes of results, or what the join's run leaves for each.
+
+    The smaller one counts, since both hold other work as well.
+    """
+    known = [run.stored_s for run in report.runs if run.stored_s]
+    samples = [median(known)] if known else []
+    join = report.recorded.join
+    if join is not None:
+        reads = -(-len(report.recorded.nodes or report.runs) // WINDOW)
+        samples.append((join.ended_at - join.started_at) / (_JOIN_REQUESTS + reads))
+    return min(samples, default=Assumptions().request_s)
 
 
 def _mean_overhead_s(lanes: Iterable[Sequence[Run]]) -> float:
