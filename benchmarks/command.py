@@ -1,4 +1,4 @@
-"""The command line: a command for each comparison, `draw` and `growth`."""
+"""The command line: a command for each comparison, `draw`, `growth` and `plan`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .growth.command import growth
 from .lists import parse_list, parse_positive, parse_size
 from .machine import describe_context
 from .pictures import draw_pictures
+from .planned import plan
 from .run import Run, read_runs
 from .servers import Site
 from .session import run_comparison
@@ -116,6 +117,7 @@ def _add_command(name: str, make: Callable[..., Comparison]) -> None:
 for _name, _make in COMPARISONS.items():
     _add_command(_name, _make)
 bench.add_command(growth)
+bench.add_command(plan)
 
 
 @contextmanager

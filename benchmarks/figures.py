@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from fanout.report import format_size
+from fanout.figures import format_size
 
 from .run import Run, Status
 from .workloads import Workload, waits

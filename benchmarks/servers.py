@@ -144,12 +144,12 @@ class Site:
 
     @contextmanager
     def start_cluster(
-        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: int
+        self, directory: Path, contender: Contender, environment: Mapping[str, str], *, threads: int, include: str = ""
     ) -> Iterator[Cluster]:
         """Start a broker, a result backend and workers; kill them at the end, for there is nothing to save.
 
         The environment is that of the workers. With `QUEUES` in it each step has a worker with one child; else there
-        is one worker, with so many threads, or with two children if that is 0.
+        is one worker, with so many threads, or with two children if that is 0. Workers import `include`, too.
 
         Raises:
             StackError: A server is not installed, or did not come up.
@@ -161,6 +161,7 @@ class Site:
             found = {"CELERY_BROKER_URL": broker_url, "CELERY_RESULT_BACKEND": results.url, **environment}
             queues: dict[str, str] = _STEP_QUEUES if QUEUES in environment else {"worker": ""}
             started: dict[str, CeleryWorker] = {}
+            imports = ("--include", include) if include else ()
 
             def start(name: str) -> None:
                 started[name] = CeleryWorker.start(
@@ -170,7 +171,7 @@ class Site:
                     concurrency=1 if queues[name] else threads or PROCESSES,
                     pool="threads" if threads else "prefork",
                     queues=queues[name] or None,
-                    args=("--without-gossip", "--without-mingle", "--without-heartbeat"),
+                    args=("--without-gossip", "--without-mingle", "--without-heartbeat", *imports),
                 )
 
             stack.callback(lambda: [self.reaper.submit(worker.kill) for worker in started.values()])

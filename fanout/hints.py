@@ -63,8 +63,8 @@ class NoWorkerHint:
             return
         _LOG.warning(
             "job %s (%s): no worker has begun it after %g s. Perhaps no worker runs, or all are busy, or none consumes "
-            "the queue of its messages, or the workers use another store than %s. `fanout doctor -A …` checks all of "
-            "this",
+            "the queue of its messages, or the workers do not import the task's module, or they use another store than "
+            "%s. `fanout doctor -A …` checks all of this",
             self._job.id,
             intent.task,
             self._after_s,

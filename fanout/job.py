@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
+from .errors import JobNotFound
 from .prices import Prices
 from .progress import JobState, Progress
 from .records.batch import Landed
@@ -277,11 +278,15 @@ class Job(Generic[R]):
         progress = self.progress()
         ledger, intent = self.ledger, self._view.open().intent
         uncounted = Ledger(self._runtime.store, ledger.job_id, ledger.launch_id, ledger.generation)
+        recorded = read_records(uncounted, intent, read_bytes=read_bytes, on_progress=on_progress)
+        if not recorded.objects:
+            # Removed after this job object had read its intent.
+            raise JobNotFound(self.id, self._runtime.store.url)
         return Report(
             job_id=self.id,
             generation=self.generation,
             progress=progress,
-            recorded=read_records(uncounted, intent, read_bytes=read_bytes, on_progress=on_progress),
+            recorded=recorded,
             prices=table,
             read_at=time.time(),
         )

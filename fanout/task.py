@@ -12,15 +12,16 @@ from storage import Compression
 
 from .config.settings import GIB, MIB, Options
 from .declaration.definition import TASKS, Declaration
+from .declaration.misspelt import refuse_misspelt_options
 from .declaration.steps import bind_step
 from .declaration.value_types import register_types
 from .engines import local
 from .engines.async_input import stream_async_input
 from .errors import DeclarationError
 from .job import Job, R
-from .plan import Assumptions, Plan, make_plan
-from .plan.plan import LIMIT_ITEMS, LIMIT_S
+from .plan import LIMIT_ITEMS, LIMIT_S, Assumptions, Plan, Rates, find_shape, make_plan
 from .prices import Prices
+from .report import Report
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -118,6 +119,7 @@ class ForkJoinTask(Generic[R]):
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{cls.__qualname__}: name must be a string, not {name!r}")
         cls.name = name
+        refuse_misspelt_options(cls, OPTIONS)
         register_types(name, cls.types)
         optional = [COMBINE] if getattr(cls, COMBINE, None) is not None else []
         cls.declaration = Declaration.of(
@@ -177,12 +179,13 @@ class ForkJoinTask(Generic[R]):
         values: Mapping[str, Any] | None = None,
         *,
         workers: int = 1,
-        item_s: float = 0.0,
+        item_s: float | None = None,
         items: int | None = None,
         item_bytes: float | None = None,
-        result_bytes: int = 100,
+        result_bytes: int | None = None,
         limit_items: int = LIMIT_ITEMS,
         limit_s: float = LIMIT_S,
+        like: Report | None = None,
         assumptions: Assumptions | None = None,
         prices: Prices | None = None,
         **options: Any,
@@ -196,12 +199,14 @@ class ForkJoinTask(Generic[R]):
         Args:
             values: The input by name.
             workers: Number of worker processes that take the job's messages, and no others.
-            item_s: Seconds that process takes for an item.
+            item_s: Seconds that process takes for an item; 0 if neither given nor in `like`.
             items: Number of items.
             item_bytes: Mean encoded size of an item.
-            result_bytes: Encoded size of the result of an item, of a combined value, and of join's value.
+            result_bytes: Encoded size of the result of an item, of a combined value, and of join's value; 100 if it is
+                neither given nor in `like`.
             limit_items: Number of items after which setup is stopped; the plan then covers those that it has yielded.
             limit_s: Seconds after which setup is stopped.
+            like: The report of a job of this task, for all rates and sizes that are not given.
             assumptions: The speed of store, broker and processes.
             prices: The prices of requests; AWS's if not given.
             **options: See `Options`.
@@ -212,20 +217,17 @@ class ForkJoinTask(Generic[R]):
             MemoryLimitExceeded: A process would take more than `memory_limit_bytes`.
             ConfigError: An argument is missing or out of range.
         """
-        return make_plan(
+        rates = Rates.choose(like, item_s=item_s, result_bytes=result_bytes, assumptions=assumptions)
+        shape = find_shape(
             cls.declaration,
             values,
-            workers=workers,
-            item_s=item_s,
-            items=items,
-            item_bytes=item_bytes,
-            result_bytes=result_bytes,
+            items=rates.items if values is None and items is None else items,
+            item_bytes=rates.item_bytes if values is None and item_bytes is None else item_bytes,
             limit_items=limit_items,
             limit_s=limit_s,
-            assumptions=assumptions,
-            prices=prices,
             options=options,
         )
+        return make_plan(cls.declaration, shape, rates, workers=workers, prices=prices, options=options)
 
     @classmethod
     def signature(

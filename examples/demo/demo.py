@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devstack import CeleryWorker, FilesystemBroker, MotoServer
+from fanout.figures import format_size
 from fanout.job import Job
 from fanout.progress import JobState
-from fanout.report import JobReport, format_size
+from fanout.report import Report, describe_costs
 from storage import create_bucket
 
 from . import text as texts
@@ -79,7 +80,7 @@ def run_demo(*, path: Path | None = None, chunks: int = 32, times: int = 1) -> b
         wall_s = time.perf_counter() - started
         requests = store.requests()
         traffic_bytes = broker.traffic().bytes
-        _print_costs(console, JobReport.of(job), broker, requests, wall_s)
+        _print_costs(console, job.report(), broker, requests, wall_s)
     right = _print_answer(console, counts, documents)
     _print_comparison(console, traffic_bytes, input_bytes=size, chunks=chunks)
     return right
@@ -101,15 +102,15 @@ def _show_progress(job: Job, console: Console) -> None:
 
 
 def _print_costs(
-    console: Console, report: JobReport, broker: FilesystemBroker, requests: Counter[str], wall_s: float
+    console: Console, report: Report, broker: FilesystemBroker, requests: Counter[str], wall_s: float
 ) -> None:
     traffic = broker.traffic()
     by_method = ", ".join(f"{count:,} {method}" for method, count in sorted(requests.items()))
-    for line in report.lines():
-        console.print(f"  {line}")
+    for name, text in describe_costs(report):
+        console.print(f"  {name:<14} {text}")
     console.print(
         f"  in the broker  {format_size(traffic.bytes)} in {traffic.messages:,} messages: "
-        f"{traffic.bytes / max(report.chunks, 1):,.0f} bytes a chunk, for any size of the text"
+        f"{traffic.bytes / max(report.progress.chunks or 0, 1):,.0f} bytes a chunk, for any size of the text"
     )
     console.print(
         f"  requests       {sum(requests.values()):,} to the store, those of the progress bar included: {by_method}"

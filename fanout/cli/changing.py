@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import JobNotFound
+from ..figures import format_count
 from .command import Command, CommandError
 from .exit_codes import ExitCode
 from .loading import with_extension
@@ -85,7 +86,7 @@ def remove(extension: Extension, /, job_ids: tuple[str, ...], yes: bool, as_json
         if as_json:
             print_line({"job_id": job_id, "action": "removed", "objects": objects})
         else:
-            click.echo(f"{job_id}  removed, {objects:,} objects")
+            click.echo(f"{job_id}  removed, {format_count(objects, 'object')}")
 
 
 def _has_terminal() -> bool:

@@ -10,7 +10,7 @@ import click
 
 from ..progress import Progress
 from ..records.models import Intent
-from ..report import JobReport
+from ..report import Report, describe_costs
 from ..waiting.view import JobView
 from ..waiting.watch import glance
 from .command import Command
@@ -45,7 +45,7 @@ def show(extension: Extension, /, job_id: str, cost: bool, as_json: bool) -> Non
         view = JobView(job_id, extension.runtime)
         intent, progress = view.open().intent, glance(view)
         job = extension.job(job_id, launch_id=view.launch_id)
-        report = JobReport.of(job) if cost else None
+        report = job.report() if cost else None
     outcome = view.seen_outcome
     failures = outcome.failed_items if outcome is not None else []
     failure = outcome.error(job_id) if outcome is not None and outcome.failure is not None else None
@@ -72,14 +72,14 @@ def show(extension: Extension, /, job_id: str, cost: bool, as_json: bool) -> Non
         click.echo(str(failure))
 
 
-def _facts(view: JobView, intent: Intent, progress: Progress, report: JobReport | None) -> Iterator[tuple[str, str]]:
+def _facts(view: JobView, intent: Intent, progress: Progress, report: Report | None) -> Iterator[tuple[str, str]]:
     yield "job", view.job_id
     yield "task", intent.task
     if intent.tags:
         yield "tags", ", ".join(f"{name}={value}" for name, value in sorted(intent.tags.items()))
     yield "launched", f"{format_time(intent.created_at)}, {format_age(intent.created_at)} ago"
     if report is not None:
-        yield from report.facts()
+        yield from describe_costs(report)
         return
     again = f" in generation {view.generation}" if view.generation else ""
     yield "state", f"{progress}{again}"
@@ -88,10 +88,14 @@ def _facts(view: JobView, intent: Intent, progress: Progress, report: JobReport 
         yield "chunks", f"{least}{progress.chunks_done:,} of {progress.chunks:,} are done"
 
 
-def _cost_fields(report: JobReport) -> dict[str, Any]:
-    counted = ("input_bytes", "stored_bytes", "objects")
-    stages = {name: asdict(stage) for name, stage in report.stages.items() if stage.runs}
-    return {**{name: getattr(report, name) for name in counted}, "stages": stages}
+def _cost_fields(report: Report) -> dict[str, Any]:
+    recorded = report.recorded
+    return {
+        "input_bytes": recorded.manifest.input_bytes if recorded.manifest is not None else 0,
+        "stored_bytes": recorded.stored_bytes,
+        "objects": recorded.objects,
+        "stages": {name: asdict(stage) for name, stage in report.stages.items() if stage.runs},
+    }
 
 
 @click.command(cls=Command)

@@ -4,13 +4,26 @@ plan.py      the plan, and how it is made
 shape.py     how items become chunks, messages and objects, by arithmetic
 dry_run.py   the same, by running setup without a store and a broker
 work.py      how messages run on workers: what is shared out, how often a worker checks for the end
+rates.py     the rates that it computes from: given, assumed, or those of a job that has run
 requests.py  the number of requests, by verb
 times.py     how long each phase lasts
 """
 
-from .plan import Plan, make_plan
+from .plan import LIMIT_ITEMS, LIMIT_S, Plan, find_shape, make_plan
+from .rates import Rates
 from .requests import Requests
 from .shape import Shape
 from .times import Assumptions, Times
 
-__all__ = ["Assumptions", "Plan", "Requests", "Shape", "Times", "make_plan"]
+__all__ = [
+    "LIMIT_ITEMS",
+    "LIMIT_S",
+    "Assumptions",
+    "Plan",
+    "Rates",
+    "Requests",
+    "Shape",
+    "Times",
+    "find_shape",
+    "make_plan",
+]

@@ -7,25 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config.settings import Config, Options, check_count, from_environment
+from ..config.settings import Config, check_count, from_environment
 from ..declaration.binding import Binding
 from ..declaration.definition import Declaration
 from ..errors import ConfigError
+from ..figures import format_count, format_dollars, format_duration, format_size
 from ..memory import Memory, estimate_memory
 from ..prices import Prices
 from ..records.keys import GROUP_WIDTH
 from ..results import WINDOW
 from .dry_run import run_dry
+from .rates import RESULT_OVERHEAD_BYTES, Rates, check_number
 from .requests import Requests, count_requests
 from .shape import Shape, estimate_shape
-from .times import Assumptions, Times, estimate_cadence, estimate_times
+from .times import Times, estimate_cadence, estimate_times
 from .work import Work
 
 MESSAGE_BYTES = 800
 """Bytes of a message in the broker, headers included."""
-
-RESULT_OVERHEAD_BYTES = 250
-"""Bytes of an object with results beside the results."""
 
 ENTRY_BYTES = 100
 """Bytes that join holds for each object with results."""
@@ -42,7 +41,7 @@ class Plan:
     Attributes:
         task: Name of the task.
         workers: Number of worker processes.
-        item_s: Seconds of process for an item.
+        rates: How long items and requests take.
         shape: Its items, chunks and messages of setup's.
         messages: Number of all messages, with those of shared batches, setup and join.
         message_bytes: Bytes of all messages in the broker.
@@ -56,7 +55,7 @@ class Plan:
 
     task: str
     workers: int
-    item_s: float
+    rates: Rates
     shape: Shape
     messages: int
     message_bytes: int
@@ -67,6 +66,11 @@ class Plan:
     memory: Memory
     times: Times
 
+    @property
+    def item_s(self) -> float:
+        """Seconds of process for an item."""
+        return self.rates.item_s
+
     def __str__(self) -> str:
         """Describe the plan in lines of names and facts."""
         return "\n".join(f"{name:<10}{fact}" for name, fact in self.facts())
@@ -75,79 +79,70 @@ class Plan:
         """Return the names and texts of a table for people."""
         shape, requests, memory, times = self.shape, self.requests, self.memory, self.times
         least = "at least " if shape.is_partial else ""
-        ideal = f", the items alone {times.ideal_s:,.1f} s" if times.ideal_s else ""
+        ideal = f", the items alone {format_duration(times.ideal_s)}" if times.ideal_s else ""
+        items, chunks = format_count(shape.items, "item"), format_count(shape.chunks, "chunk")
         return [
-            ("items", f"{least}{shape.items:,} of {shape.item_bytes:,.0f} bytes, in {shape.chunks:,} chunks"),
-            ("messages", f"{self.messages:,}, {_size(self.message_bytes)} in the broker"),
+            ("items", f"{least}{items} of {format_size(shape.item_bytes)}, in {chunks}"),
+            ("messages", f"{self.messages:,}, {format_size(self.message_bytes)} in the broker"),
             (
                 "requests",
                 f"{requests.put:,} PUT, {requests.get:,} GET, {requests.head:,} HEAD, {requests.list:,} LIST: "
-                f"${self.dollars:,.4f}",
+                f"{format_dollars(self.dollars)}",
             ),
-            ("bytes", f"{_size(self.written_bytes)} written, {_size(self.read_bytes)} read"),
+            ("bytes", f"{format_size(self.written_bytes)} written, {format_size(self.read_bytes)} read"),
             (
                 "memory",
-                f"caller {_size(memory.caller)}, setup {_size(memory.setup)}, worker {_size(memory.worker)}, "
-                f"join {_size(memory.join)}",
+                f"caller {format_size(memory.caller)}, setup {format_size(memory.setup)}, "
+                f"worker {format_size(memory.worker)}, join {format_size(memory.join)}",
             ),
             (
                 "time",
-                f"{times.total_s:,.1f} s on {self.workers:,} workers (setup {times.setup_s:,.1f} s, process "
-                f"{times.process_s:,.1f} s, join {times.join_s:,.1f} s){ideal}",
+                f"{format_duration(times.total_s)} on {format_count(self.workers, 'worker')} (setup "
+                f"{format_duration(times.setup_s)}, process {format_duration(times.process_s)}, join "
+                f"{format_duration(times.join_s)}){ideal}",
             ),
+            ("rates", str(self.rates)),
         ]
 
 
 def make_plan(
     task: Declaration,
-    values: Mapping[str, Any] | None = None,
+    shape: Shape,
+    rates: Rates,
     *,
     workers: int = 1,
-    item_s: float = 0.0,
-    items: int | None = None,
-    item_bytes: float | None = None,
-    result_bytes: int = 100,
-    limit_items: int = LIMIT_ITEMS,
-    limit_s: float = LIMIT_S,
-    assumptions: Assumptions | None = None,
     prices: Prices | None = None,
-    config: Config | None = None,
     options: Mapping[str, Any],
 ) -> Plan:
-    """Return the plan of a job; see `ForkJoinTask.plan`.
+    """Return the plan of a job of a given shape; see `ForkJoinTask.plan`.
 
     Raises:
+        ConfigError: `workers` is no number from 1.
         MemoryLimitExceeded: A process takes more than the job's `memory_limit_bytes`.
     """
-    _check(workers=workers, item_s=item_s, items=items, item_bytes=item_bytes, result_bytes=result_bytes)
-    config = config or Config.read({"store": "memory://plan"}, from_environment(os.environ))
-    chosen = task.options.replace(options)
-    shape = _find_shape(
-        task,
-        values,
-        chosen,
-        config,
-        items=items,
-        item_bytes=item_bytes,
-        options=options,
-        limit_items=limit_items,
-        limit_s=limit_s,
-    )
+    check_count("workers", workers)
     binding, combines = task.binding, task.binding.combine is not None
-    work, assumed = Work.of(shape, item_s), assumptions or Assumptions()
-    times = estimate_times(shape, work, assumed, workers=workers, item_s=item_s, combines=combines)
+    work = Work.of(shape, rates.item_s)
+    times = estimate_times(
+        replace(shape, setup_s=None) if rates.covers_setup else shape,
+        work,
+        rates.assumptions,
+        workers=workers,
+        item_s=rates.item_s,
+        combines=combines,
+    )
     cadence = estimate_cadence(shape, work, times, workers=workers, combines=combines)
-    requests = count_requests(binding, shape, work, cadence, result_bytes=result_bytes)
-    results_bytes = result_bytes * (work.results if combines else shape.items)
-    memory = _find_memory(binding, config, shape, work, result_bytes=result_bytes)
-    memory.check(task.name, chosen.memory_limit_bytes)
+    requests = count_requests(binding, shape, work, cadence, result_bytes=rates.result_bytes)
+    results_bytes = rates.result_bytes * (work.results if combines else shape.items)
+    memory = _find_memory(binding, _config(), shape, work, result_bytes=rates.result_bytes)
+    memory.check(task.name, task.options.replace(options).memory_limit_bytes)
     parameter_bytes = sum(shape.parameter_bytes.values())
     stored_bytes = results_bytes + RESULT_OVERHEAD_BYTES * work.results
     messages = work.messages + 2
     return Plan(
         task=task.name,
         workers=workers,
-        item_s=item_s,
+        rates=rates,
         shape=shape,
         messages=messages,
         message_bytes=messages * MESSAGE_BYTES,
@@ -158,6 +153,10 @@ def make_plan(
         memory=memory,
         times=times,
     )
+
+
+def _config() -> Config:
+    return Config.read({"store": "memory://plan"}, from_environment(os.environ))
 
 
 def _find_memory(binding: Binding, config: Config, shape: Shape, work: Work, *, result_bytes: int) -> Memory:
@@ -175,20 +174,28 @@ def _find_memory(binding: Binding, config: Config, shape: Shape, work: Work, *, 
     )
 
 
-def _find_shape(
+def find_shape(
     task: Declaration,
-    values: Mapping[str, Any] | None,
-    chosen: Options,
-    config: Config,
+    values: Mapping[str, Any] | None = None,
     *,
-    items: int | None,
-    item_bytes: float | None,
+    items: int | None = None,
+    item_bytes: float | None = None,
+    limit_items: int = LIMIT_ITEMS,
+    limit_s: float = LIMIT_S,
     options: Mapping[str, Any],
-    limit_items: int,
-    limit_s: float,
 ) -> Shape:
-    """Return the shape by a dry run of setup, by arithmetic, or by the arithmetic with what a dry run has found."""
-    found: Shape | None = None
+    """Return the shape by a dry run of setup, by arithmetic, or by the arithmetic with what a dry run has found.
+
+    Raises:
+        ConfigError: An argument is missing or out of range.
+        InvalidInput: The input does not fit the schema.
+        JobFailed: Setup raised; the exception is the `__cause__`.
+    """
+    if items is not None:
+        check_count("items", items)
+    if item_bytes is not None:
+        check_number("item_bytes", item_bytes)
+    config, found = _config(), None
     if values is not None:
         found = run_dry(task, values, config, options=options, limit_items=limit_items, limit_s=limit_s)
         if items is None and item_bytes is None:
@@ -200,7 +207,7 @@ def _find_shape(
     shape = estimate_shape(
         count,
         size,
-        chosen,
+        task.options.replace(options),
         config,
         combines=task.binding.combine is not None,
         is_stream=task.binding.setup.is_generator,
@@ -209,20 +216,3 @@ def _find_shape(
     if found is None:
         return shape
     return replace(shape, parameter_bytes=found.parameter_bytes, large_parameters=found.large_parameters)
-
-
-def _check(*, workers: int, item_s: float, items: int | None, item_bytes: float | None, result_bytes: float) -> None:
-    check_count("workers", workers)
-    if items is not None:
-        check_count("items", items)
-    for name, value in (("item_s", item_s), ("item_bytes", item_bytes), ("result_bytes", result_bytes)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
-            raise ConfigError(f"{name} must be a number from 0, not {value!r:.80}")
-
-
-def _size(size_bytes: float) -> str:
-    """Return a size as text: `812 bytes`, `1.3 MB`."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:,.1f} {unit}"
-    return f"{size_bytes:,.0f} bytes"

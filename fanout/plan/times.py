@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..background.debouncer import LONGEST_S
 from ..cached_job import ENDED_CHECK_S, MANIFEST_CHECK_S
@@ -25,6 +25,8 @@ class Assumptions:
         message_s: The sending of a message by setup.
         chunk_s: The encoding of a chunk by setup, if setup did not run for the plan.
         loop_s: A worker's own time for a message.
+        worker_message_s: All of a worker's time for a message beside its items; two requests and `loop_s` if not given.
+        hand_over_s: From the sending of a step's first message to its start on a free worker.
     """
 
     request_s: float = 0.05
@@ -32,12 +34,26 @@ class Assumptions:
     message_s: float = 0.001
     chunk_s: float = 0.00005
     loop_s: float = 0.002
+    worker_message_s: float | None = None
+    hand_over_s: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("request_s", "page_s", "message_s", "chunk_s", "loop_s"):
-            value = getattr(self, name)
+        for entry in fields(self):
+            name, value = entry.name, getattr(self, entry.name)
+            if value is None and name == "worker_message_s":
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
                 raise ConfigError(f"assumptions: {name} must be a number of seconds from 0, not {value!r:.80}")
+
+    @classmethod
+    def of_request(cls, request_s: float) -> Assumptions:
+        """Return the assumptions for a store whose requests take so long, and twice as long for a page of a listing."""
+        return cls(request_s=request_s, page_s=2 * request_s)
+
+    @property
+    def worker_s(self) -> float:
+        """Seconds of a worker for a message, beside its items."""
+        return 2 * self.request_s + self.loop_s if self.worker_message_s is None else self.worker_message_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +61,24 @@ class Times:
     """Seconds of a job on its workers.
 
     Attributes:
-        setup_s: Until all messages are sent. Workers work meanwhile.
+        setup_s: From the launch until all messages are sent.
         process_s: From the first message to the last result, if setup is not the slower one.
         join_s: From the last result to the outcome, without the user's own join.
         ideal_s: The items alone, spread evenly over all workers.
+        is_overlapped: Whether workers begin while setup runs, as they do unless all items fit into one pack.
     """
 
     setup_s: float
     process_s: float
     join_s: float
     ideal_s: float
+    is_overlapped: bool
 
     @property
     def total_s(self) -> float:
         """Seconds from the launch to the outcome."""
-        return max(self.setup_s, self.process_s) + self.join_s
+        before_s = max(self.setup_s, self.process_s) if self.is_overlapped else self.setup_s + self.process_s
+        return before_s + self.join_s
 
     @property
     def efficiency(self) -> float | None:
@@ -83,18 +102,24 @@ def estimate_times(
     request_s, page_s = assumptions.request_s, assumptions.page_s
     encoding_s = shape.setup_s if shape.setup_s is not None else shape.chunks * assumptions.chunk_s
     setup_s = encoding_s + shape.message_count * assumptions.message_s
-    setup_s += (4 + shape.packs + shape.shards) * request_s
+    setup_s += (4 + shape.packs + shape.shards) * request_s + assumptions.hand_over_s
     busy = min(workers, max(work.messages, 1))
-    per_message_s = 2 * request_s + assumptions.loop_s
-    longest_s = (2 * request_s + shape.chunk_items * item_s) if shape.chunks else 0.0
-    process_s = max((work.messages * per_message_s + shape.items * item_s) / busy, longest_s)
+    per_message_s = assumptions.worker_s
+    longest_s = (per_message_s + shape.chunk_items * item_s) if shape.chunks else 0.0
+    process_s = max((work.messages * per_message_s + shape.items * item_s) / busy, longest_s) + assumptions.hand_over_s
     levels = levels_of(shape.chunks) if combines and shape.chunks else [shape.chunks]
     reads = levels[-1] if len(levels) > 1 else work.results
     # The last node of each level: two listings, an attempt, its reads, its object.
     tree_s = (len(levels) - 1) * (2 * page_s + (2 + 32 / WINDOW) * request_s)
     pages = -(-(work.results + work.marked) // PAGE)
-    join_s = page_s + tree_s + (pages * page_s) + (-(-reads // WINDOW) + 7) * request_s
-    return Times(setup_s=setup_s, process_s=process_s, join_s=join_s, ideal_s=shape.items * item_s / workers)
+    join_s = assumptions.hand_over_s + page_s + tree_s + (pages * page_s) + (-(-reads // WINDOW) + 7) * request_s
+    return Times(
+        setup_s=setup_s,
+        process_s=process_s,
+        join_s=join_s,
+        ideal_s=shape.items * item_s / workers,
+        is_overlapped=not shape.sends_last,
+    )
 
 
 def estimate_cadence(shape: Shape, work: Work, times: Times, *, workers: int, combines: bool) -> Cadence:

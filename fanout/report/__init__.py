@@ -9,7 +9,6 @@ critical_path.py   the chain of waits and runs from launch to end
 pricing.py         the price of requests, traffic and objects
 advice.py          rules over the figures, in words
 report.py          all of it as one value
-formats.py         numbers as text
 histograms.py      histograms, and counts over time
 texts.py           the value as lines, as fields, and as HTML for a notebook
 timeline.py        the bars of the timeline: of each chunk, or of many chunks together
@@ -17,25 +16,22 @@ drawing.py         the charts
 tables.py          the tables of the page
 style.py           its style, and the script that paints charts in its colours
 page.py            the page
-costs.py           the few figures that `fanout jobs show` prints
+costs.py           the cost of each step, which `fanout jobs show --cost` prints
 """
 
 from __future__ import annotations
 
 from .advice import Advice
-from .costs import JobReport, StageCost, chunk_results
-from .formats import format_size
+from .costs import StageCost, describe_costs
 from .reading import READ_BYTES, OnProgress, read_records
 from .report import Report
 
 __all__ = [
     "READ_BYTES",
     "Advice",
-    "JobReport",
     "OnProgress",
     "Report",
     "StageCost",
-    "chunk_results",
-    "format_size",
+    "describe_costs",
     "read_records",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .formats import format_duration, format_share, format_size
+from ..figures import format_duration, format_share, format_size
 
 if TYPE_CHECKING:
     from .report import Report

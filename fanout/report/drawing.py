@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage import MissingPackage
 
-from .formats import format_duration, format_size
+from ..figures import format_duration, format_size
 from .histograms import BINS, POINTS, Histogram, count_until, make_histogram
 from .runs import split_into_lanes
 from .timeline import Timeline, make_timeline
@@ -74,10 +74,10 @@ def draw_charts(report: Report) -> Charts:
             "seconds of a chunk",
             format_duration,
         )
-        figures["sizes"] = _draw_histogram(make_histogram(sizes, least=1.0), "size of a chunk's items", _format_size)
+        figures["sizes"] = _draw_histogram(make_histogram(sizes, least=1.0), "size of a chunk's items", format_size)
         peaks = [worker.peak_bytes for worker in report.workers]
         figures["memory"] = _draw_histogram(
-            make_histogram(peaks, least=1.0), "peak memory of a process", _format_size, "processes"
+            make_histogram(peaks, least=1.0), "peak memory of a process", format_size, "processes"
         )
     script, places = components(figures, wrap_script=False)
     library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
@@ -225,10 +225,6 @@ def _draw_histogram(histogram: Histogram, label: str, describe: Callable[[float]
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
     plot.y_range.start = LEAST_COUNT
     return plot
-
-
-def _format_size(size: float) -> str:
-    return format_size(round(size))
 
 
 def _source(columns: Mapping[str, Sequence[Any]]) -> Any:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
+from ..figures import format_dollars, format_duration, format_share, format_size
 from .drawing import COLOURS, Charts, draw_charts
-from .formats import format_dollars, format_duration, format_share, format_size
 from .style import CSS, SCRIPT
 from .tables import show_attempts, show_costs, show_critical_path, show_stragglers, show_workers
 

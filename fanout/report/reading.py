@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
 from ..records.batch import BatchResult, ResultEntry
-from ..records.keys import launch_of, split_generation
+from ..records.keys import ResultKey, launch_of, split_generation
 from ..records.ledger import Ledger
 from ..records.models import ChunkResult, Intent, Manifest, Outcome
 from ..results import read_ahead
@@ -47,6 +47,7 @@ class Recorded:
         result_bytes: The size of those with results.
         resends: Number of times that a sweep sent messages again.
         batches: Number of messages in which setup sent the chunks.
+        early_parts: Number of messages for parts of batches that were shared out before they had a result.
     """
 
     intent: Intent
@@ -65,6 +66,7 @@ class Recorded:
     result_bytes: int = 0
     resends: int = 0
     batches: int = 0
+    early_parts: int = 0
 
 
 def read_records(
@@ -72,8 +74,8 @@ def read_records(
 ) -> Recorded:
     """Read the records of a job. Reads ahead, and holds eight results at a time.
 
-    Two listings of the job; a request for each object with results, each node, and each 1,024 chunks; one for each
-    recorded attempt, at most `attempts.LISTED` of them; a few more.
+    Two listings of the job; a request for each object of a batch or with results, each node, and each 1,024 chunks; one
+    for each recorded attempt, at most `attempts.LISTED` of them; a few more.
 
     Args:
         ledger: The job's records, in its latest generation.
@@ -122,6 +124,7 @@ def read_records(
         unread=len(entries) - len(chosen),
         result_bytes=result_bytes,
         batches=len(inputs),
+        early_parts=_count_early_parts(ledger, manifest.setup_id, sizes, entries),
     )
 
 
@@ -155,6 +158,18 @@ def _key_of(ledger: Ledger, setup_id: str, entry: ResultEntry) -> str:
     if entry.failed:
         return ledger.keys.bad_result(setup_id, entry.index, entry.failed)
     return ledger.keys.result(setup_id, entry.index)
+
+
+def _count_early_parts(ledger: Ledger, setup_id: str, sizes: Iterable[str], entries: Sequence[ResultEntry]) -> int:
+    """Return the number of messages for parts of batches whose object holds no result. One request for each batch."""
+    with_results = {entry.index for entry in entries if entry.width > 1}
+    found = (ResultKey.read(key) for key in sizes if key.startswith(ledger.keys.results(setup_id)))
+    reads = [
+        partial(ledger.batch_result, setup_id, key.index, key.count)
+        for key in found
+        if key.count > 1 and key.shared is None and key.index not in with_results
+    ]
+    return sum(len(batch.parts) - batch.begun for batch in read_ahead(reads) if batch is not None)
 
 
 def _read_result(

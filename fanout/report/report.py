@@ -14,6 +14,7 @@ from ..progress import JobState, Progress
 from ..records.failure import FailedItem, Failure
 from ..records.run_stats import StoreUsage
 from .advice import Advice, find_advice
+from .costs import StageCost, cost_stages
 from .critical_path import Segment, find_critical_path
 from .measures import MESSAGE_BYTES, Straggler, WorkerFacts, find_stragglers, measure_workers, sum_usage
 from .pricing import price_requests, price_storage, price_traffic
@@ -159,6 +160,11 @@ class Report:
         return max(ends) - median(ends) if ends else 0.0
 
     @cached_property
+    def stages(self) -> Mapping[str, StageCost]:
+        """Stage -> cost, in any generation: `setup`, `process`, `combine` for the nodes above the chunks, `join`."""
+        return cost_stages(self.recorded)
+
+    @cached_property
     def workers(self) -> Sequence[WorkerFacts]:
         """The processes that ran a step, by name."""
         return measure_workers(self.recorded)
@@ -187,7 +193,8 @@ class Report:
         """Number of messages, computed from the records: of steps, shared parts, and attempts that raised."""
         recorded = self.recorded
         raised = recorded.attempts.by_state()["raised"]
-        return recorded.batches + sum(run.parts for run in recorded.runs) + raised + 2
+        parts = recorded.early_parts + sum(run.parts for run in recorded.runs)
+        return recorded.batches + parts + raised + 2
 
     @property
     def broker_bytes(self) -> int:
@@ -214,6 +221,14 @@ class Report:
     def advice(self) -> Sequence[Advice]:
         """What to change, in words, each with the figure that it rests on."""
         return find_advice(self)
+
+    def __str__(self) -> str:
+        """Describe the job in lines, as a terminal shows them."""
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        # The records hold values of the user's.
+        return f"<Report of job {self.job_id}: {self.state}>"
 
     def facts(self) -> list[tuple[str, str]]:
         """Return the names and texts of its main figures, for people."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from ..figures import format_dollars, format_duration, format_share, format_size
 from .attempts import LISTED, RecordedAttempt
-from .formats import format_dollars, format_duration, format_share, format_size
 
 if TYPE_CHECKING:
     from .report import Report

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .formats import format_dollars, format_duration, format_share, format_size
+from ..figures import format_count, format_dollars, format_duration, format_share, format_size
 
 if TYPE_CHECKING:
     from .report import Report
@@ -17,14 +17,18 @@ def describe_facts(report: Report) -> list[tuple[str, str]]:
     progress, recorded, usage = report.progress, report.recorded, report.usage
     again = f" in generation {report.generation}" if report.generation else ""
     failed = f", {progress.items_failed:,} failed" if progress.items_failed else ""
+    items = format_count(progress.items or 0, "item")
     facts = [
         ("state", f"{report.state}{again}, after {format_duration(report.wall_s)}"),
-        ("chunks", f"{progress.chunks_done:,} of {progress.chunks or 0:,}; {progress.items or 0:,} items{failed}"),
+        (
+            "chunks",
+            f"{progress.chunks_done:,} of {progress.chunks or 0:,}; {items}{failed}",
+        ),
     ]
     if report.efficiency is not None:
-        lanes = len(report.lanes)
+        lanes = format_count(len(report.lanes), "lane")
         facts += [
-            ("work", f"{format_duration(report.work_s)} of user code in {lanes:,} lanes of workers"),
+            ("work", f"{format_duration(report.work_s)} of user code in {lanes} of workers"),
             (
                 "efficiency",
                 f"{format_share(report.efficiency)}: without any wait the chunks would have taken "
@@ -40,7 +44,7 @@ def describe_facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("waiting", f"median {format_duration(report.waited_s)} from the store to a worker"))
     peak = max((worker.peak_bytes for worker in report.workers), default=0)
     facts.append(("memory", f"at most {format_size(peak)} in a process"))
-    facts.append(("store", f"{format_size(recorded.stored_bytes)} in {recorded.objects:,} objects"))
+    facts.append(("store", f"{format_size(recorded.stored_bytes)} in {format_count(recorded.objects, 'object')}"))
     if usage is not None and report.requests_dollars is not None:
         count = usage.put + usage.get + usage.head + usage.list + usage.delete
         traffic = f"{format_size(usage.uploaded_bytes)} up, {format_size(usage.downloaded_bytes)} down"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from .formats import format_duration
+from ..figures import format_duration
 from .runs import Run
 
 EXACT_BARS = 6_000

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from fanout import ForkJoinTask, JobFailed
-from fanout.report import JobReport
 
 from .app import ConcatenateTask, PairsTask
 from .cluster import Cluster
@@ -33,8 +32,8 @@ def test_join_is_given_few_values_in_order(cluster: Cluster, task: type[ForkJoin
     """Join receives the results of 130 chunks as five values of 32 consecutive results, without a resend."""
     job = task.submit({"numbers": NUMBERS, "trace": str(cluster.trace)})
     assert job.get(120) == [concatenate(NUMBERS[first : first + 32]) for first in range(0, 130, 32)]
-    report = JobReport.of(job)
-    assert (report.chunks, report.stages["combine"].runs) == (130, 5)
+    report = job.report()
+    assert (report.progress.chunks, report.stages["combine"].runs) == (130, 5)
     assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 
@@ -43,7 +42,7 @@ def test_a_stream_is_combined_while_setup_reads_it(cluster: Cluster) -> None:
     numbers = list(range(1100))
     job = PairsTask.submit({"numbers": iter(numbers), "trace": str(cluster.trace)})
     assert job.get(120) == [concatenate(numbers[:1024]), concatenate(numbers[1024:])]
-    assert JobReport.of(job).stages["combine"].runs == 35 + 2
+    assert job.report().stages["combine"].runs == 35 + 2
     assert not any("/resends/" in info.key for info in job.ledger.objects())
 
 

@@ -19,7 +19,6 @@ from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.keys import GROUP_WIDTH, INDEXED_CHUNKS
 from fanout.records.ledger import Ledger
 from fanout.records.models import ChunkResult, Note
-from fanout.report import JobReport, chunk_results
 from fanout.stages import batch_run, batch_writer
 from fanout.stages.batch_writer import BATCH_BYTES
 from fanout.stages.resend import find_parts
@@ -607,12 +606,20 @@ def test_a_report_has_a_run_per_batch(world: World) -> None:
     task = shared_at(world, Indexing, {7})
     ledger = world.launch(task, {"numbers": list(range(200))})
     run_all(world, ledger)
-    report = JobReport.of(world.job(ledger))
-    records = list(chunk_results(world.job(ledger)))
-    assert report.chunks == 67
-    assert report.stages["process"].runs == len(records) < 67
-    assert {type(record) for record in records} == {BatchResult, ChunkResult}
-    assert [record.chunk for record in records] == sorted(record.chunk for record in records)
+    report = world.job(ledger).report()
+    runs = report.recorded.runs
+    assert report.progress.chunks == sum(run.chunks for run in runs) == 67
+    assert report.stages["process"].runs == len(runs) < 67
+    assert {1} < {run.chunks for run in runs}
+    assert [run.chunk for run in runs] == sorted(run.chunk for run in runs)
+
+
+@pytest.mark.parametrize("shares", [set(), {0}, {7}, {0, 7, 100}], ids=len)
+def test_a_report_counts_the_messages_of_batches_that_were_shared_out(world: World, shares: set[int]) -> None:
+    """The report's messages are those that were sent, also for a batch that was shared out before its first result."""
+    ledger = world.launch(shared_at(world, Indexing, set(shares)), {"numbers": list(range(250))})
+    run_all(world, ledger)
+    assert world.job(ledger).report().messages == len(world.dispatcher.sent)
 
 
 # Combine

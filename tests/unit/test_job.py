@@ -15,7 +15,6 @@ from fanout.records.failure import Failure
 from fanout.records.keys import job_prefix
 from fanout.records.models import ChunkResult, OutcomeStatus
 from fanout.removal import remove_job
-from fanout.report import chunk_results
 from fanout.stages import conclude, run_process
 from fanout.waiting import view
 from tests.tasks import FailingTask
@@ -286,10 +285,10 @@ def test_a_removed_job_cannot_be_cancelled(world: World) -> None:
 def test_reports_read_the_records(world: World) -> None:
     """Manifest, outcome and chunk results are available to reports once they are written."""
     job = world.job(world.launch(Numbers, {"numbers": [1, 2]}))
-    assert (job.ledger.manifest(), job.ledger.outcome(), list(chunk_results(job))) == (None, None, [])
+    assert (job.ledger.manifest(), job.ledger.outcome(), job.report().recorded.runs) == (None, None, ())
     world.dispatcher.drain(world.runtime)
     manifest, outcome = job.ledger.manifest(), job.ledger.outcome()
     assert manifest is not None
     assert outcome is not None
-    assert [result.chunk for result in chunk_results(job)] == [0, 1]
+    assert [run.chunk for run in job.report().recorded.runs] == [0, 1]
     assert repr(job) == f"<Job {job.id}>"

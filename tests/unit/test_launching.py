@@ -8,15 +8,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import amqp
 import pytest
 from celery import Celery
 from celery._state import _task_stack
 from celery.exceptions import Ignore, Reject
 from celery.signals import before_task_publish
+from kombu import Connection
 from kombu.exceptions import OperationalError
 
 import fanout
-from fanout import BrokerUnavailable, JobNotFound, JobState
+from fanout import BrokerUnavailable, ConfigError, JobNotFound, JobState
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of, tasks
 from fanout.engines.celery.dispatcher import (
@@ -26,8 +28,14 @@ from fanout.engines.celery.dispatcher import (
     _publish_limits,
     celery_name,
 )
-from fanout.engines.celery.publishing import requeue
-from fanout.engines.celery.publishing.publish import BrokerRefuses, Message, PublishFailed
+from fanout.engines.celery.publishing import publish, requeue
+from fanout.engines.celery.publishing.publish import (
+    BrokerRefuses,
+    Message,
+    PublishFailed,
+    PublishLimits,
+    publish_all,
+)
 from fanout.engines.celery.stage_task import StageTask
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.models import Continuation, Intent
@@ -238,6 +246,51 @@ def test_retry_false_sends_once(make_app: Callable[..., Celery], refusing: str) 
     with pytest.raises(BrokerUnavailable, match="Connection refused"):
         Numbers.signature({"numbers": [1]}, app=app).apply_async(retry=False)
     assert time.monotonic() - started_at < SLACK_S
+
+
+@pytest.mark.parametrize("broker", ["nosuch://host//", "amqp://guest:secret@127.0.0.1:port//"])
+def test_a_broker_url_that_kombu_cannot_read_is_a_configuration_error(
+    make_app: Callable[..., Celery], store: ScriptedStore, broker: str
+) -> None:
+    """A launch names the setting at once, without the password, and leaves no job behind."""
+    with pytest.raises(ConfigError, match=r"^broker_url can't be used: .*install what Celery needs") as caught:
+        Numbers.submit({"numbers": [1]}, app=make_app(broker), job_id="own")
+    assert "secret" not in str(caught.value)
+    assert store.keys("_jobs/own") == []
+
+
+@pytest.mark.parametrize("error", [amqp.AccessRefused("ACCESS_REFUSED"), amqp.NotAllowed("vhost not found")])
+def test_a_broker_that_refuses_the_login_is_a_configuration_error(
+    make_app: Callable[..., Celery], refusing: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A launch does not try again, and names the setting."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Connection, "ensure_connection", refuse)
+    app = make_app(refusing)
+    fanout.connect(app, publish_timeout_s=3600)
+    with pytest.raises(ConfigError, match=r"^the broker refuses this app: amqp://\*\*\*.*Correct the user") as caught:
+        Numbers.submit({"numbers": [1]}, app=app)
+    assert caught.value.__cause__ is error
+
+
+def test_the_log_repeats_an_outage_every_quarter_of_a_minute_at_most(
+    app: Celery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many attempts of one message make one line."""
+    monkeypatch.setattr(publish, "LONGEST_PAUSE_S", 0.01)
+    attempts: list[int] = []
+
+    def fail(producer: object) -> None:
+        attempts.append(1)
+        raise OperationalError("broken")
+
+    with pytest.raises(PublishFailed):
+        publish_all(app, [Message("1", "a.task", {}, fail)], PublishLimits(silent_s=0.3, refusing_s=0.3))
+    assert len(attempts) > 3
+    assert [record.getMessage()[:34] for record in caplog.records].count("1 message not sent yet, and for 0 ") == 1
 
 
 def test_the_dispatcher_gives_up_in_time(make_app: Callable[..., Celery], refusing: str, store: ScriptedStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,10 +21,12 @@ from fanout.plan.dry_run import run_dry
 from fanout.plan.requests import Cadence, count_requests
 from fanout.plan.shape import Shape, estimate_shape
 from fanout.plan.work import Work, share_out
+from fanout.report import Report
 from fanout.runtime import Runtime
 from fanout.stages import batch_writer
 from storage import CountingStore, MemoryStore
 
+from .reports import make_report
 from .sharing import ManualTimers
 
 
@@ -244,9 +247,48 @@ def test_a_plan_can_be_read() -> None:
         "bytes",
         "memory",
         "time",
+        "rates",
     ]
     slow = Blobs.plan(items=1_000, item_bytes=100, assumptions=Assumptions(request_s=1.0))
     assert slow.times.total_s > plan.times.total_s
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        make_report([0.05] * 600, workers=4),
+        make_report([0.0001] * 6_400, workers=2, batch=32),
+        make_report([1.0] * 8, workers=8, items=80),
+        make_report([0.002] * 3, workers=1, queue_s=1.5),
+    ],
+    ids=["many", "tiny", "long", "queued"],
+)
+def test_a_plan_like_a_job_has_its_times(report: Report) -> None:
+    """The plan of the same items on as many workers lasts as long as the job did, and names the job."""
+    items = report.progress.items or 0
+    plan = Blobs.plan(like=report, workers=len(report.lanes), chunk_items=items // len(report.spans))
+    assert (plan.shape.items, plan.shape.chunks) == (items, len(report.spans))
+    assert plan.times.ideal_s == pytest.approx(report.ideal_s)
+    process_s = plan.times.process_s - plan.rates.assumptions.hand_over_s
+    assert process_s == pytest.approx(report.process_s, rel=0.2, abs=0.2)
+    assert plan.times.total_s == pytest.approx(report.wall_s, rel=0.2, abs=0.3)
+    assert str(plan).endswith("as in job order-4711")
+    twice = Blobs.plan(items=2 * plan.shape.items, item_s=1.0, like=report)
+    assert (twice.item_s, twice.rates.assumptions) == (1.0, plan.rates.assumptions)
+
+
+def test_a_job_without_a_result_tells_no_rates() -> None:
+    """The error names the argument and the job."""
+    report = make_report([0.1])
+    with pytest.raises(ConfigError, match=r"^like: job order-4711 has no result"):
+        Blobs.plan(like=replace(report, recorded=replace(report.recorded, runs=())))
+
+
+def test_workers_of_one_pack_begin_after_setup() -> None:
+    """Setup sends its messages last where all items fit into one pack, so its time and that of process add up."""
+    packed, streamed = Blobs.plan(items=100, item_bytes=10), Blobs.plan(items=100, item_bytes=400_000)
+    assert packed.times.total_s == sum((packed.times.setup_s, packed.times.process_s, packed.times.join_s))
+    assert streamed.times.total_s < sum((streamed.times.setup_s, streamed.times.process_s, streamed.times.join_s))
 
 
 @pytest.mark.parametrize(
@@ -296,8 +338,10 @@ def test_the_command_plans_with_and_without_input() -> None:
     fields = json.loads(result.stdout)
     assert (fields["shape"]["items"], fields["workers"], fields["item_s"]) == (100, 4, 0.005)
     table = CliRunner().invoke(main, ["plan", task, "--items", "100", "--item-bytes", "50"])
-    assert table.stdout.startswith("items     100 of 50 bytes")
+    assert table.stdout.startswith("items     100 items of 50 B")
     refused = CliRunner().invoke(main, ["plan", task, *words, "-o", "memory_limit_bytes=1000"])
     assert (refused.exit_code, "its setup would hold" in refused.output) == (6, True)
     lacking = CliRunner().invoke(main, ["plan", task, "--items", "100"])
-    assert (lacking.exit_code, "both items and item_bytes" in lacking.output) == (2, True)
+    assert (lacking.exit_code, "needs both --items and --item-bytes" in lacking.output) == (2, True)
+    slow = CliRunner().invoke(main, ["plan", task, *words, "--request-ms", "800"])
+    assert "800 ms a request" in slow.stdout.replace("0.8 s", "800 ms")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout import ConfigError, ForkJoinTask
+from fanout import ConfigError, ForkJoinTask, JobNotFound
 from fanout.prices import Prices
 from fanout.records.run_stats import RunStats, StoreUsage
 from fanout.report.attempts import LISTED
@@ -101,6 +101,27 @@ def test_a_job_that_runs_has_a_report(world: World) -> None:
     whole = job.report().recorded
     # Every node has a record of its first attempt.
     assert (len(whole.nodes), whole.attempts.count) == (2, 0)
+
+
+def test_a_report_shows_no_value_of_the_users(world: World) -> None:
+    """Its lines are the main figures, and its repr names the job. Neither shows a parameter or a result."""
+    job = world.job(world.launch(Numbers, {"numbers": [123456789]}))
+    world.dispatcher.drain(world.runtime)
+    report = job.report()
+    assert str(report).splitlines()[0].startswith("state")
+    assert "1 of 1; 1 item\n" in str(report)
+    assert repr(report) == f"<Report of job {job.id}: succeeded>"
+    assert "123456789" not in str(report)
+
+
+def test_a_removed_job_has_no_report(world: World) -> None:
+    """A job object that knew its job before the removal does not report what it remembers."""
+    job = world.job(world.launch(Numbers, {"numbers": [1]}))
+    world.dispatcher.drain(world.runtime)
+    job.report()
+    job.remove()
+    with pytest.raises(JobNotFound, match="check the id"):
+        job.report()
 
 
 def test_attempts_have_their_tracebacks(world: World) -> None:

@@ -22,7 +22,6 @@ from fanout.records.index import ALL_SWEPT_KEY
 from fanout.records.keys import job_prefix, launch_of
 from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, OutcomeStatus
-from fanout.report import chunk_results
 from fanout.stages import conclude, run_join, run_process, run_setup
 from fanout.sweep import Move, sweep, sweep_job
 from storage import StorageUnavailable
@@ -90,7 +89,7 @@ def test_only_failed_and_missing_chunks_run_again(world: World, faults: Injected
     job = ended_job(world, faults, 4)
     with pytest.raises(JobFailed, match="as injected" if how == "raises" else "WorkerLost"):
         job.get(0)
-    good = {chunk.first_item for chunk in chunk_results(job) if chunk.failed is None}
+    good = {2 * run.chunk for run in job.report().recorded.runs if not run.failed}
     assert 0 < len(good) < 5
     assert job.retry()
     assert job.state is JobState.PROCESSING

@@ -320,3 +320,11 @@ def test_a_task_of_a_script_has_one_name_in_every_process(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("__main__.Doubled [2, 4]\n", "")
+
+
+@pytest.mark.parametrize(("written", "meant"), [("tolerat", "tolerate"), ("chunk_item", "chunk_items")])
+def test_a_misspelt_option_is_refused_where_the_class_is_declared(written: str, meant: str) -> None:
+    """An attribute that is almost an option names the option. Others are the user's own."""
+    with pytest.raises(DeclarationError, match=f"{written} is no option: write {meant},"):
+        declare(**{written: 1})
+    declare(chunk_colour="red")

@@ -17,7 +17,7 @@ from fanout.records.batch import ResultEntry
 from fanout.records.failure import Failure
 from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome, OutcomeStatus
-from fanout.report import JobReport
+from fanout.report import describe_costs
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep_job
 from storage import StorageUnavailable
@@ -98,7 +98,7 @@ def test_the_outcome_lists_the_failed_items(world: World) -> None:
     assert job.progress() == Progress(JobState.SUCCEEDED, 3, 3, 30, 3)
     assert [(failed_item.item, failed_item.chunk) for failed_item in job.failures] == [(4, 0), (14, 1), (24, 2)]
     assert outcome_of(ledger).failed == 3
-    assert "3 of which failed" in "\n".join(JobReport.of(job).lines())
+    assert "3 of which failed" in dict(describe_costs(job.report()))["chunks"]
 
 
 def test_the_list_of_failed_items_is_bounded(world: World) -> None:

@@ -27,8 +27,10 @@ def check_app(app: Celery) -> Iterator[Finding]:
     app.finalize()
     yield from check_settings(app)
     for_write, for_read = app.connection_for_write(), app.connection_for_read()
+    # Compared first: a check moves a connection along its hosts.
+    is_one_broker = for_read.as_uri() == for_write.as_uri()
     is_reachable = yield from _check_connection(app, for_write)
-    if for_read.as_uri() != for_write.as_uri():
+    if not is_one_broker:
         is_reachable = (yield from _check_connection(app, for_read)) and is_reachable
     if is_reachable:
         yield from _check_workers(app)

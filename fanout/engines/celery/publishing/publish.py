@@ -15,7 +15,8 @@ from celery import Celery
 from kombu import Producer
 from kombu.exceptions import LimitExceeded, OperationalError
 
-from ....errors import BrokerUnavailable
+from ....errors import BrokerUnavailable, ConfigError
+from ....figures import format_count
 from ....records.failure import redact
 from .connection import bound_waits
 from .publisher import ConfirmingPublisher, NotConfirmed
@@ -36,6 +37,9 @@ ANSWER_S = 10.0
 
 ASK_S = 5.0
 """Shortest time between two checks whether refused messages are still needed."""
+
+TELL_S = 15.0
+"""Shortest time between two lines of the log about messages that are not sent yet."""
 
 _LIMITED = "_fanout_limited"
 
@@ -110,8 +114,8 @@ def publish_all(
 
     Raises:
         PublishFailed: The broker has taken no message for that long; says why. Some may have got through.
-        amqp.AMQPError: The broker refuses what another attempt would not change, such as a queue that is declared with
-            other arguments.
+        ConfigError: Another attempt would not change it: the URL of the broker names no transport that is installed,
+            or the broker refuses the login, or a queue that is declared with other arguments.
     """
     _Publication(app, messages, limits, producer, needless).run()
 
@@ -136,6 +140,7 @@ class _Publication:
         # When the broker last took a message, and when it last took or refused one.
         self._taken_at = self._answered_at = time.monotonic()
         self._asked_at = self._taken_at
+        self._told_at = -TELL_S
         self._pause_s = FIRST_PAUSE_S
         self._channel_errors = 0
 
@@ -162,6 +167,8 @@ class _Publication:
         except LimitExceeded:
             limit = self._app.conf.broker_pool_limit
             return PublishFailed(f"all {limit} connections of the pool are in use: raise broker_pool_limit")
+        except Exception as error:
+            raise _unusable_url(error) from error
         with pooled as producer:
             # Typed as Any: kombu's stubs lack some of its attributes.
             connection: Any = producer.connection
@@ -179,7 +186,8 @@ class _Publication:
                 _discard(producer, connection)
                 self._channel_errors += 1
                 if self._channel_errors > 1:
-                    raise
+                    remedy = "Make task_queues and task_default_queue_type those of the queue that exists, or delete it"
+                    raise ConfigError(f"the broker refuses a message: {_tell(connection, error)}. {remedy}") from error
                 return _unavailable(connection, error)
             except BaseException:
                 # Confirms may still come on this connection, and must not reach its next user.
@@ -195,10 +203,7 @@ class _Publication:
 
     def _publish_on(self, producer: Producer, connection: Any) -> PublishFailed | None:
         _set_timeouts(connection, self._limits.silent_s)
-        hosts = max(len(connection.alt), 1)
-        connection.ensure_connection(
-            max_retries=hosts, interval_start=0, interval_step=0, interval_max=0, timeout=max(self._silent_s, 0.1)
-        )
+        _open(connection, timeout_s=max(self._silent_s, 0.1))
         with bound_waits(connection, limit_s=max(self._silent_s, 0.1)):
             publisher = ConfirmingPublisher.of(connection)
             if publisher is None:
@@ -249,8 +254,10 @@ class _Publication:
             if self._needless():
                 self._left.clear()
                 return
-        if self._pause_s >= LONGEST_PAUSE_S / 2:
-            _LOG.warning("%d messages are not sent yet: %s", len(self._left), error)
+        if self._pause_s >= LONGEST_PAUSE_S / 2 and time.monotonic() - self._told_at >= TELL_S:
+            self._told_at = time.monotonic()
+            text = "%s not sent yet, and for %.0f s more it is tried again: %s"
+            _LOG.warning(text, format_count(len(self._left), "message"), left_s, error)
         self._pause_s = min(1.6 * self._pause_s, LONGEST_PAUSE_S)
         time.sleep(pause_s)
 
@@ -262,6 +269,25 @@ def _producer_on(app: Celery, connection: Any) -> Iterator[Producer]:
         yield app.amqp.Producer(connection, auto_declare=False)
     finally:
         connection.release()
+
+
+def _open(connection: Any, *, timeout_s: float) -> None:
+    """Open a connection, on the first of its hosts that answers.
+
+    Raises:
+        OperationalError: None answers.
+        ConfigError: The broker answers, and refuses the login or the virtual host.
+    """
+    hosts = max(len(connection.alt), 1)
+    try:
+        connection.ensure_connection(
+            max_retries=hosts, interval_start=0, interval_step=0, interval_max=0, timeout=timeout_s
+        )
+    except (*connection.recoverable_connection_errors, OperationalError):
+        raise
+    except (*connection.connection_errors, *connection.channel_errors) as error:
+        remedy = "Correct the user, the password or the virtual host in broker_url"
+        raise ConfigError(f"the broker refuses this app: {_tell(connection, error)}. {remedy}") from error
 
 
 def _set_timeouts(connection: Any, silent_s: float) -> None:
@@ -288,7 +314,18 @@ def _discard(producer: Any, connection: Any) -> None:
 
 
 def _unavailable(connection: Any, error: BaseException) -> PublishFailed:
-    text = redact(f"{connection.as_uri()}: {error or type(error).__name__}")
-    failed = PublishFailed(f"the broker takes no messages: {text}")
+    failed = PublishFailed(f"the broker takes no messages: {_tell(connection, error)}")
     failed.__cause__ = error
     return failed
+
+
+def _unusable_url(error: Exception) -> ConfigError:
+    """Return the error for a broker to which no connection can be made, because kombu can't read its URL."""
+    reason = str(error.args[0] if error.args else error)
+    remedy = "Correct it, or install what Celery needs for this kind of broker, as in pip install 'celery[redis]'"
+    return ConfigError(redact(f"broker_url can't be used: {reason}. {remedy}"))
+
+
+def _tell(connection: Any, error: BaseException) -> str:
+    """Return a broker and its error as text without a password and without a full stop."""
+    return redact(f"{connection.as_uri()}: {str(error).rstrip('. ') or type(error).__name__}")

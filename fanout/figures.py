@@ -1,18 +1,24 @@
-"""Numbers as text, for people."""
+"""Figures as text, for people: sizes, durations, shares, dollars and numbers of things."""
 
 from __future__ import annotations
 
 import math
 
 
-def format_size(size_bytes: int) -> str:
+def format_count(count: int, noun: str) -> str:
+    """Return a number of things as text: `1 chunk`, `8,000 chunks`, `2 processes`."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def format_size(size_bytes: float) -> str:
     """Return a size as text, in powers of 1,000."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
-    return f"{size:.1f} GB"
+    return f"{size:,.1f} GB"
 
 
 def format_duration(seconds: float) -> str:
