@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -26,7 +25,7 @@ from storage import StorageError, UploadGone
 
 from ..errors import SinkConflict
 from ..external.context import StepContext
-from .staging import FAILED, MANIFEST, SUCCESS, Orphan, Staging
+from .staging import FAILED, MANIFEST, SUCCESS, Staging
 from .written import Published, StagedObject, sort_results
 
 _LOG = logging.getLogger(__name__)
@@ -194,16 +193,10 @@ def _remove_own_orphans(staging: Staging, objects: list[StagedObject], launch_id
     """Remove what the launch has staged besides its objects, which are published by now. Only log a failure."""
     names = {staged.name for staged in objects}
     try:
+        is_own = staging.find_own(launch_id)
         for orphan in [*staging.list_staged()]:
-            if orphan.name in names or is_staged_by(orphan, launch_id):
+            if orphan.name in names or is_own(orphan):
                 staging.remove(orphan)
         staging.tidy()
     except StorageError as error:
         _LOG.warning("%s is committed, and some of what was left over is not removed: %s", staging.url, error)
-
-
-def is_staged_by(orphan: Orphan, launch_id: str) -> bool:
-    """Return whether a launch has staged an object, as its name tells. An upload with a name of its own does not."""
-    own = rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?"
-    is_file = orphan.path.rpartition("/")[2].startswith(f"{launch_id}.")
-    return is_file or re.fullmatch(own, orphan.name) is not None

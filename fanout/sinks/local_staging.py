@@ -13,10 +13,9 @@ from typing import Final
 from storage import Digester, InvalidKey, StorageError, UploadGone, from_os_error
 
 from ..records.keys import new_token
-from .staging import Orphan
+from .staging import STAGED, Orphan
 from .written import StagedObject
 
-_STAGED: Final = "_fanout"
 _BLOCK_BYTES: Final = 2**20
 _FILE: Final = re.compile(r"(.+)\.([0-9a-f]{16})")
 
@@ -86,7 +85,7 @@ class LocalStaging:
         return None
 
     def list_staged(self) -> Iterator[Orphan]:
-        folder = self._root / _STAGED
+        folder = self._root / STAGED
         with suppress(FileNotFoundError):
             for entry in sorted(os.listdir(folder)):
                 known = _FILE.fullmatch(entry)
@@ -94,7 +93,10 @@ class LocalStaging:
                     continue
                 with suppress(FileNotFoundError):
                     written_at = datetime.fromtimestamp((folder / entry).stat().st_mtime, UTC)
-                    yield Orphan("", known[2], f"{_STAGED}/{entry}", written_at)
+                    yield Orphan("", known[2], f"{STAGED}/{entry}", written_at)
+
+    def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
+        return lambda orphan: orphan.path.startswith(f"{STAGED}/{launch_id}.")
 
     def remove(self, orphan: Orphan) -> None:
         path = self._root / orphan.path
@@ -104,10 +106,10 @@ class LocalStaging:
     def tidy(self) -> None:
         # It is not empty while another run stages something.
         with suppress(OSError):
-            (self._root / _STAGED).rmdir()
+            (self._root / STAGED).rmdir()
 
     def _staged(self, token: str, launch_id: str) -> Path:
-        return self._root / _STAGED / f"{launch_id}.{token}"
+        return self._root / STAGED / f"{launch_id}.{token}"
 
     def _holds(self, path: Path, staged: StagedObject) -> bool:
         """Return whether a file has the content that a staged object had. Reads the file."""

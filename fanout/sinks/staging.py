@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +18,9 @@ SUCCESS = "_SUCCESS"
 
 FAILED = "_failed.jsonl"
 """The object that lists the failed items of a job that tolerates failures, one JSON object a line."""
+
+STAGED = "_fanout"
+"""The folder, below a sink's, of staged files, or of notes that say which launch has begun an upload."""
 
 BLOCK_BYTES = 8 * 2**20
 """Size of the blocks in which an object is written. A bucket takes 10,000 of them for one object."""
@@ -96,8 +100,23 @@ class Staging(Protocol):
     def list_staged(self) -> Iterator[Orphan]:
         """Yield the objects that are staged and not published. One request per 1,000 on S3."""
 
+    def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
+        """Return a test that says whether a launch has staged an object.
+
+        One request on S3, and one more per 1,000 staged objects with names of their own.
+        """
+
     def remove(self, orphan: Orphan) -> None:
         """Remove a staged object. Idempotent. One request on S3."""
 
     def tidy(self) -> None:
-        """Remove what staging has needed and needs no more. No request on S3."""
+        """Remove what staging has needed and needs no more.
+
+        On S3 one request, none after `find_own`; with notes, one per 1,000 uploads and one per 1,000 notes besides.
+        """
+
+
+def names_launch(name: str, launch_id: str) -> bool:
+    """Return whether the name of an object says that a launch has written it, as the names do that fanout makes."""
+    own = rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?"
+    return re.fullmatch(own, name) is not None

@@ -172,18 +172,55 @@ def test_a_job_that_fails_publishes_nothing(tmp_path: Path) -> None:
     assert [*(tmp_path / "out").rglob("*")] == []
 
 
-@pytest.mark.parametrize("inline_bytes", [4096, 10])
-def test_a_removed_job_leaves_nothing_staged(place: Place, inline_bytes: int) -> None:
+class WordsByItem(ForkJoinTask[int]):
+    """Write numbers to a sink that is part of an item, in an object with a name of its own, and fail."""
+
+    input_schema = {"numbers": {"type": "list", "required": True}, "url": {"type": "string"}}
+    chunk_items = 1
+
+    def setup(numbers, url):  # type: ignore[no-untyped-def]
+        return [{"number": number, "out": sinks.objects(url)} for number in numbers]
+
+    def process(number, out):  # type: ignore[no-untyped-def]
+        out.write(b"%d" % number, name=f"numbers/{number}.txt")
+        raise ValueError("no")
+
+    def join(results):  # type: ignore[no-untyped-def]
+        return len(results)
+
+
+class WordsByHand(WordsByItem):
+    """The same with a sink that process makes."""
+
+    def setup(numbers, url):  # type: ignore[no-untyped-def]
+        return [{"number": number, "url": url} for number in numbers]
+
+    def process(number, url):  # type: ignore[no-untyped-def]
+        sinks.jsonl(url).write([{"n": number}])
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("task", "values"),
+    [
+        (Words, lambda url: {"out": sinks.jsonl(url), "bad": [0, 1, 2]}),
+        (WordsByItem, lambda url: {"url": url}),
+        (WordsByHand, lambda url: {"url": url}),
+    ],
+    ids=["parameter", "item", "made by process"],
+)
+def test_a_removed_job_leaves_nothing_staged(place: Place, task: Any, values: Callable[[str], dict[str, Any]]) -> None:
     """What a failed job has staged stays while it may be retried, and goes with the job, and no other job's with it."""
-    world = World(inline_bytes=inline_bytes)
+    world = World()
     world.runtime.access = place.access
-    values = {"numbers": [0, 1, 2], "out": sinks.jsonl(place.url), "bad": [2]}
-    outcome = world.run(Words, values, job_id="failed", max_attempts=1)
+    outcome = world.run(task, {"numbers": [0, 1, 2], **values(place.url)}, job_id="failed", max_attempts=2)
     assert outcome.failure is not None
-    assert place.staged() == 3
+    assert place.staged() >= 2
+    # Of another job, one of them with the name that an object of the first one has.
     place.write(sinks.jsonl(place.url), 0, [{"n": 0}])
+    place.write(sinks.objects(place.url), 0, b"0", name="numbers/0.txt")
     assert Job("failed", world.runtime).remove() > 0
-    assert place.staged() == 1
+    assert place.staged() == 2
 
 
 def test_a_process_without_the_right_leaves_what_is_staged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
