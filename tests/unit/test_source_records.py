@@ -185,6 +185,7 @@ def test_header_is_read_once_a_process() -> None:
         (sources.lines(URL), b"good\nb\xffd\n", "byte 6: invalid start byte: not utf-8"),
         (sources.lines(URL, max_record_bytes=10), b"short\n" + b"x" * 30, "byte 6: a record is longer than max_record"),
         (sources.jsonl(URL), b'{"a": 1}\n\nno\n', "byte 10: 'no' is no JSON"),
+        (sources.jsonl(URL), b"1\n" + b"[" * 9999 + b"\n", "byte 2: a line is no JSON: maximum recursion"),
         (sources.csv(URL), b"a,b\n1,2\n1,2,3\n", "byte 8: a row has 3 fields, and there are 2 columns"),
         (sources.csv(URL), b'a,b\n1,2\n1,"2"x\n', "byte 8: a line is no CSV"),
         (sources.csv(URL), b"a,a\n1,2\n", "byte 0: its header names a column twice"),

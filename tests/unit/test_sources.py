@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -24,6 +25,7 @@ from fanout import (
     JobFailed,
     NotAllowed,
     SourceChanged,
+    SourceDamaged,
     SourceMissing,
     sources,
 )
@@ -288,12 +290,12 @@ def test_setup_lists_as_it_goes_and_reads_no_data() -> None:
 
 
 def test_the_mark_of_a_folder_is_no_object() -> None:
-    """A listing shows "name/" as an empty object "name", which does not exist; other empty objects count."""
+    """A listing shows "name/" as an empty object "name", which does not exist or is another; empty objects count."""
 
     class Marked(MemoryBucket):
         def list(self, folder: str = "", *, after: str = "") -> Iterator[Any]:
             for page in super().list(folder, after=after):
-                yield [*page, TaggedObject("zz", 0, "")]
+                yield [*page, TaggedObject("a", 0, "of a/"), TaggedObject("zz", 0, "")]
 
     bucket = Marked({"a": b"1", "b": b""})
     assert [part.location for part in within(sources.objects("s3://bucket/*"), bucket).parts()] == [
@@ -341,12 +343,32 @@ def test_a_manifest_lists_objects_of_any_format(name: str, body: bytes, options:
 
 
 @pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ('"bucket","marked/","0","d41d8"', None),
+        ('"bucket","b","","d41d8"', r"inv/1\.csv\.gz: it says no Size or no ETag of s3://bucket/b"),
+        ('"bucket","b","3",""', "it says no Size or no ETag of s3://bucket/b"),
+        ('"bucket","x%2F..%2Fb","3","d41d8"', r"entry 1 names no object: .*the segment '\.\.'"),
+    ],
+)
+def test_a_row_of_an_inventory_is_an_object_a_folder_or_an_error(row: str, error: str | None) -> None:
+    """An inventory lists the marks of folders, too, which are no input; an object without size or tag is never lost."""
+    bodies = {"inv/manifest.json": json.dumps(INVENTORY).encode(), "inv/1.csv.gz": gzip.compress(row.encode())}
+    source = within(sources.manifest("s3://bucket/inv/manifest.json"), MemoryBucket(bodies))
+    with pytest.raises(SourceDamaged, match=error) if error else contextlib.nullcontext():
+        assert list(source.parts()) == []
+
+
+@pytest.mark.parametrize(
     ("name", "body", "error"),
     [
         ("keys.csv", b"missing\n", "s3://bucket/missing does not exist"),
         ("keys.csv", b"../x\n", r"the segment '\.\.'"),
         ("keys.jsonl", b'{"other": 1}\n', "entry 1 has no key"),
+        ("keys.csv", b"a\nmarked/\n", r"keys\.csv: entry 1 names no object|keys\.csv: entry 2 is a folder"),
+        ("keys.csv", b"/a\n", r"keys\.csv: entry 1 names no object: '/a': it has an empty segment"),
         ("manifest.json", b"{}", "no manifest of an S3 inventory"),
+        ("manifest.json", json.dumps({**INVENTORY, "fileSchema": "Key, Size"}).encode(), "has no column Bucket"),
         ("manifest.json", json.dumps({**INVENTORY, "fileFormat": "ORC"}).encode(), "only inventories in CSV"),
     ],
 )
@@ -362,6 +384,12 @@ def test_a_wrong_manifest_is_named(name: str, body: bytes, error: str) -> None:
         (lambda: sources.records("s3://bucket/a", size=0), "size must be a whole number from 1, not 0"),
         (lambda: sources.lines("s3://bucket/a", compression="bz2"), "compression must be one of"),
         (lambda: sources.csv("s3://bucket/a", delimiter="::"), "delimiter must be one character"),
+        (lambda: sources.csv("s3://bucket/a", delimiter='"'), "delimiter and quote are both"),
+        (lambda: sources.csv("s3://bucket/a", header="ab"), "header must be a list of names, not 'ab'"),
+        (lambda: sources.csv("s3://bucket/a", header=["a", "a"]), "header must name each column once"),
+        (lambda: sources.csv("s3://bucket/a", header=[]), "header must name each column once"),
+        (lambda: sources.parquet("s3://bucket/a", columns="ab"), "columns must be a list of names, not 'ab'"),
+        (lambda: sources.lines("s3://bucket/a", errors="never"), "errors: unknown error handler name 'never'"),
         (lambda: sources.lines("s3://bucket/a", endpoint=7), "endpoint must be a name"),  # type: ignore[arg-type]
         (lambda: sources.manifest("s3://bucket/a", of=print), "of must be a function of fanout.sources"),
     ],
