@@ -73,8 +73,9 @@ def publish(staging: Staging, context: StepContext, results: Iterable[Any]) -> P
     existing = staging.get(MANIFEST)
     if existing is None:
         check_vacant(staging, context)
+        staging.check_names({staged.name for staged in objects})
         try:
-            _check_staged(staging, objects)
+            _check_staged(staging, objects, context.launch_id)
         except UploadGone:
             # Another join may have begun to publish meanwhile.
             existing = staging.get(MANIFEST)
@@ -160,11 +161,17 @@ def _make_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
 
 
-def _check_staged(staging: Staging, objects: list[StagedObject]) -> None:
-    """Check that all objects can be published, before the first is."""
+def _check_staged(staging: Staging, objects: list[StagedObject], launch_id: str) -> None:
+    """Check that all objects can be published, and are the launch's own, before the first is."""
     wanted = {staged.id: staged.name for staged in objects}
+    is_own = staging.find_own(launch_id)
     for orphan in staging.list_staged():
-        wanted.pop(orphan.id, None)
+        staged_name = wanted.pop(orphan.id, None)
+        if staged_name is not None and not is_own(orphan):
+            raise SinkConflict(
+                staging.url,
+                f"another job has written {staged_name!r}, and may remove it: commit what this job's own steps wrote",
+            )
     if wanted:
         name = next(iter(wanted.values()))
         raise UploadGone(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from .staging import STAGED, Orphan
 from .written import StagedObject
 
 _BLOCK_BYTES: Final = 2**20
+_SEGMENT_BYTES: Final = 255
 _FILE: Final = re.compile(r"(.+)\.([0-9a-f]{16})")
 
 
@@ -94,6 +95,23 @@ class LocalStaging:
                 with suppress(FileNotFoundError):
                     written_at = datetime.fromtimestamp((folder / entry).stat().st_mtime, UTC)
                     yield Orphan("", known[2], f"{STAGED}/{entry}", written_at)
+
+    def check_names(self, names: Collection[str]) -> None:
+        for name in names:
+            folders = (name[:at] for at, character in enumerate(name) if character == "/")
+            folder = next((each for each in folders if each in names), None)
+            if folder is not None:
+                raise InvalidKey(
+                    f"{self.url} can't hold both {folder!r} and {name!r}",
+                    key=name,
+                    remedy="Give no object the name of a folder that holds others.",
+                )
+            if any(len(os.fsencode(segment)) > _SEGMENT_BYTES for segment in name.split("/")):
+                raise InvalidKey(
+                    f"{self.url} can't hold {name!r:.300}",
+                    key=name,
+                    remedy=f"A file system allows {_SEGMENT_BYTES} bytes for a file or folder.",
+                )
 
     def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
         return lambda orphan: orphan.path.startswith(f"{STAGED}/{launch_id}.")

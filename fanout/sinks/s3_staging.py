@@ -7,7 +7,7 @@ object with a name of its own has a note, `_fanout/<launch id>.<digest of the up
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import BoundedSemaphore
@@ -38,7 +38,6 @@ class S3Staging:
         self._prefix = f"{folder}/" if folder else ""
         self._store = store
         self._slots = BoundedSemaphore(_BLOCKS_AT_ONCE)
-        self._notes: list[str] | None = None
 
     def begin(self, name: str, token: str, launch_id: str) -> _Upload:
         key = self._prefix + name
@@ -86,26 +85,37 @@ class S3Staging:
         for upload in self._store.list_uploads(self._prefix):
             yield Orphan(upload.key.removeprefix(self._prefix), upload.upload_id, "", upload.started_at)
 
+    def check_names(self, names: Collection[str]) -> None:
+        return
+
     def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
-        self._notes = self._list_notes()
-        noted = {note.rpartition(".")[2] for note in self._notes if note.startswith(f"{launch_id}.")}
-        return lambda orphan: names_launch(orphan.name, launch_id) or _digest_id(orphan.id) in noted
+        noted: set[str] | None = None
+
+        def is_own(orphan: Orphan) -> bool:
+            nonlocal noted
+            if names_launch(orphan.name, launch_id):
+                return True
+            if noted is None:
+                noted = {note.rpartition(".")[2] for note in self._list_notes(f"{launch_id}.")}
+            return _digest_id(orphan.id) in noted
+
+        return is_own
 
     def remove(self, orphan: Orphan) -> None:
         self._store.abort_upload(self._prefix + orphan.name, orphan.id)
 
     def tidy(self) -> None:
         # Uploads are listed after notes. So the upload of a note that is not listed is over.
-        notes = self._list_notes() if self._notes is None else self._notes
+        notes = self._list_notes()
         if not notes:
             return
         going_on = {_digest_id(orphan.id) for orphan in self.list_staged()}
         over = [note for note in notes if note.rpartition(".")[2] not in going_on]
         self._store.delete([f"{self._prefix}{STAGED}/{note}" for note in over])
 
-    def _list_notes(self) -> list[str]:
+    def _list_notes(self, launch: str = "") -> list[str]:
         folder = f"{self._prefix}{STAGED}/"
-        return [info.key.removeprefix(folder) for info in self._store.list(folder)]
+        return [info.key.removeprefix(folder) for info in self._store.list(folder + launch)]
 
 
 def _digest_id(upload_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -103,7 +103,14 @@ class Staging(Protocol):
     def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
         """Return a test that says whether a launch has staged an object.
 
-        One request on S3, and one more per 1,000 staged objects with names of their own.
+        No request, except on S3 one per 1,000 notes of the launch, at the first object whose name does not tell it.
+        """
+
+    def check_names(self, names: Collection[str]) -> None:
+        """Check that objects of all of these names can be there at once. No request.
+
+        Raises:
+            InvalidKey: They can't.
         """
 
     def remove(self, orphan: Orphan) -> None:
@@ -112,7 +119,7 @@ class Staging(Protocol):
     def tidy(self) -> None:
         """Remove what staging has needed and needs no more.
 
-        On S3 one request, none after `find_own`; with notes, one per 1,000 uploads and one per 1,000 notes besides.
+        On S3 one request, and if there are notes one per 1,000 uploads and two per 1,000 notes.
         """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fanout import Config, ForkJoinTask, InvalidInput, Job, JobFailed, NotAllowed, NotInStep, sinks
+from fanout import Config, ForkJoinTask, InvalidInput, Job, JobFailed, NotAllowed, NotInStep, SinkConflict, sinks
 from fanout.errors import FanoutError
 from fanout.external.access import Access
 from fanout.external.context import StepContext, current_step, running
@@ -287,13 +287,19 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
 
 
 def test_a_name_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
-    """In a directory one object can't have the name of another one's folder, and the error is not tried again."""
+    """What a directory can't hold, a name that is also a folder's or is too long, fails the commit before it begins."""
     place = Place(tmp_path / "words")
     sink = sinks.objects(place.url)
-    written = [place.write(sink, item, b"x", name=name) for item, name in enumerate(["a/b", "a"])]
-    with pytest.raises(InvalidKey, match="Give no object the name of a folder") as caught:
-        place.commit(sink, written)
-    assert not caught.value.transient
+    for names, error in (
+        (["a/b", "a"], "Give no object the name of a folder"),
+        (["b", "é" * 200], "allows 255 bytes for a file"),
+    ):
+        written = [place.write(sink, item, b"x", name=name) for item, name in enumerate(names)]
+        with pytest.raises(InvalidKey, match=error) as caught:
+            place.commit(sink, written)
+        assert not caught.value.transient
+        assert place.visible() == {}
+        assert not (tmp_path / "words" / "_manifest.json").exists()
 
 
 def test_results_that_are_not_written_are_refused(place: Place) -> None:
@@ -310,6 +316,19 @@ def test_results_that_are_not_written_are_refused(place: Place) -> None:
         with pytest.raises(error, match=text):
             place.commit(sink, results)
     assert place.visible() == {}
+
+
+@pytest.mark.parametrize("name", [None, "cats/1.jpg"])
+def test_what_another_job_has_written_is_not_committed(place: Place, name: str | None) -> None:
+    """Its job may remove it at any time, so the commit fails before anything is published."""
+    sink = sinks.objects(place.url)
+    own = place.write(sink, 0, b"x", name=name and "cats/0.jpg")
+    with place.step("process", 1, launch="f" * 16):
+        other = replace(sink).write(b"y", name=name)
+    with pytest.raises(SinkConflict, match=r"another job has written '.*'"):
+        place.commit(sink, [own, other])
+    assert place.visible() == {}
+    assert place.commit(sink, [own]).objects == 1
 
 
 @pytest.mark.parametrize(

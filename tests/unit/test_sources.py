@@ -33,7 +33,7 @@ from fanout.external.access import Access
 from fanout.external.context import StepContext, running
 from fanout.job import Job
 from fanout.runtime import Runtime
-from storage import TaggedObject, UnknownType, decode, encode
+from storage import InvalidKey, TaggedObject, UnknownType, decode, encode
 
 from .buckets import MemoryBucket, in_memory, records_of, within
 from .world import World
@@ -250,6 +250,14 @@ def test_a_name_that_fits_nothing_is_an_error(where: str) -> None:
     """A misspelt name or pattern does not pass for an empty input."""
     with pytest.raises(SourceMissing, match=where.replace("*", r"\*")):
         list(in_memory(sources.lines(where), a=b"1").parts())
+
+
+@pytest.mark.parametrize("where", ["x" * 300, f"{'x' * 300}/*"])
+def test_a_name_that_no_file_can_have_is_not_tried_again(where: str, tmp_path: Path) -> None:
+    """A name that is too long for a file system is an error of the name and no outage."""
+    with pytest.raises(InvalidKey, match="allows 255 bytes for a file or folder") as caught:
+        list(sources.lines(tmp_path / where).parts())
+    assert not caught.value.transient
 
 
 @pytest.mark.parametrize("where", ["s3://bucket/../x*", "gs://bucket/*", "s3://bucket/a*?x", "../*.txt", 7])
