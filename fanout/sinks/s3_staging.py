@@ -7,6 +7,7 @@ object with a name of its own has a note, `_fanout/<launch id>.<digest of the up
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -19,6 +20,8 @@ from .written import StagedObject
 
 MAX_PARTS = 10_000
 """S3's limit for the parts of one object."""
+
+_NOTE = re.compile(r"[A-Za-z0-9._-]+\.[0-9a-f]{32}")
 
 _BLOCKS_AT_ONCE = 4
 """Blocks that one call of `write` uploads at the same time. Each is held until it is uploaded."""
@@ -115,7 +118,8 @@ class S3Staging:
 
     def _list_notes(self, launch: str = "") -> list[str]:
         folder = f"{self._prefix}{STAGED}/"
-        return [info.key.removeprefix(folder) for info in self._store.list(folder + launch)]
+        names = (info.key.removeprefix(folder) for info in self._store.list(folder + launch))
+        return [name for name in names if _NOTE.fullmatch(name)]
 
 
 def _digest_id(upload_id: str) -> str:
