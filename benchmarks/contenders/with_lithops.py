@@ -3,9 +3,6 @@
 Version 1 of its `localhost` backend forks for each call; version 2, the default, starts a Python process for each. It
 looks five times a second for finished calls, and removes no object before the end. Its own choices are slower. It
 leaves a note of this Python's packages in the bucket, under `lithops.runtimes`, and one in `~/.lithops`.
-
-Text that lies in the bucket takes version 2: Lithops opens the object of a call before the call begins, over the
-connection that a forked process shares with others, whose answers it then waits for in vain.
 """
 
 from __future__ import annotations
@@ -44,8 +41,7 @@ def start(name: str) -> Iterator[Prepare]:
         from lithops.constants import JOBS_PREFIX
 
         bucket = urlsplit(os.environ["FANOUT_STORE"]).netloc
-        version = 2 if name == "lithops-text" else 1
-        executor = FunctionExecutor(config=_configuration(bucket, version=version), log_level="ERROR")
+        executor = FunctionExecutor(config=_configuration(bucket), log_level="ERROR")
         try:
             with executor:  # its end is the end of its processes
                 yield partial(_prepare_text if name == "lithops-text" else _prepare, executor)
@@ -54,7 +50,7 @@ def start(name: str) -> Iterator[Prepare]:
             storage.delete_objects(bucket, storage.list_keys(bucket, f"{JOBS_PREFIX}/{executor.executor_id}"))
 
 
-def _configuration(bucket: str, *, version: int) -> dict[str, dict[str, Any]]:
+def _configuration(bucket: str) -> dict[str, dict[str, Any]]:
     return {
         "lithops": {
             "backend": "localhost",
@@ -64,7 +60,7 @@ def _configuration(bucket: str, *, version: int) -> dict[str, dict[str, Any]]:
             "data_limit": False,  # else 4 MiB for the input of a job
             "telemetry": False,
         },
-        "localhost": {"runtime": sys.executable, "version": version, "worker_processes": PROCESSES},
+        "localhost": {"runtime": sys.executable, "version": 1, "worker_processes": PROCESSES},
         "aws_s3": {"storage_bucket": bucket},
     }
 
