@@ -25,7 +25,7 @@ from .lists import parse_list, parse_positive, parse_size
 from .machine import describe_context
 from .pictures import draw_pictures
 from .planned import plan
-from .run import Run, read_runs
+from .run import Run, keep_other_runs, read_runs
 from .servers import Site
 from .session import run_comparison
 from .tables import make_tables
@@ -98,9 +98,13 @@ def _add_command(name: str, make: Callable[..., Comparison]) -> None:
         screen = Console(highlight=False, soft_wrap=True)
         out.mkdir(parents=True, exist_ok=True)
         results = out / f"{comparison.name}.jsonl"
-        runs: list[Run] = []
+        try:
+            runs = keep_other_runs(results, comparison.cases)
+        except ValueError as error:
+            raise click.ClickException(f"{results}: {error}; give another --out") from error
         with _open_site(comparison, broker_url, store_url) as site, results.open("w") as lines:
             screen.print(f"{len(comparison.sessions)} sessions, {comparison.repeat} times; results go to {results}")
+            lines.writelines(run.to_line() + "\n" for run in runs)
             context = describe_context(sys.argv[1:])
             for run in run_comparison(comparison, site, profile=profile):
                 runs.append(replace(run, context=context))

@@ -105,20 +105,24 @@ def group_runs(runs: Iterable[Run], *, recorded: bool = False) -> list[Case]:
 def compare_medians(runs: Sequence[Run], contender: str, others: Sequence[str], workload: Workload) -> Spread | None:
     """Return how many times as long one contender takes as the fastest of others.
 
-    It is a ratio of medians for each repetition, and so of what ran close in time.
+    It is a ratio of medians for each repetition of one command, and so of what ran close in time.
     """
 
-    def of(name: str, repetition: int) -> Spread | None:
-        key = (name, workload, repetition)
-        same = (run for run in runs if (run.contender, run.workload, run.repetition) == key)
+    def of(name: str, session: tuple[str, int]) -> Spread | None:
+        key = (name, workload, session)
+        same = (run for run in runs if (run.contender, run.workload, _session(run)) == key)
         return Spread.of(wall_s for run in same for wall_s in run.walls_s)
 
     ratios = []
-    for number in sorted({run.repetition for run in runs}):
-        medians = [spread.median for other in others if (spread := of(other, number))]
-        if medians and (one := of(contender, number)):
+    for session in sorted({_session(run) for run in runs}):
+        medians = [spread.median for other in others if (spread := of(other, session))]
+        if medians and (one := of(contender, session)):
             ratios.append(one.median / min(medians))
     return Spread.of(ratios)
+
+
+def _session(run: Run) -> tuple[str, int]:
+    return run.context.date if run.context is not None else "", run.repetition
 
 
 def name_workload(workload: Workload) -> str:

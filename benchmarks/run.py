@@ -120,3 +120,17 @@ def read_runs(path: Path) -> list[Run]:
         ValueError: A line is of another format.
     """
     return [Run.from_line(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def keep_other_runs(path: Path, cases: Iterable[tuple[str, Workload]]) -> list[Run]:
+    """Return the runs in a file of earlier results that are none of these cases, so that they can be written again.
+
+    Args:
+        path: The file; there may be none.
+        cases: Contenders and workloads that will run.
+
+    Raises:
+        ValueError: A line is of another format.
+    """
+    replaced = set(cases)
+    return [run for run in read_runs(path) if (run.contender, run.workload) not in replaced] if path.exists() else []

@@ -7,6 +7,7 @@ which late workers wrote, have no intent. Each of them must have a prefix, a nam
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Set
 
@@ -26,11 +27,12 @@ from .records.index import IndexEntry, ended_key, launch_entries, open_key, tag_
 from .records.keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of, split_generation
 from .records.ledger import Ledger, job_ids, read_intent
 from .records.models import Intent
-from .records.parameters import Parameters
-from .sinks.discard import discard, find_sinks
+from .sinks.discard import discard
+
+_LOG = logging.getLogger(__name__)
 
 _NAMES = re.compile(
-    r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined)/.+|generations/\d+/start"
+    r"(?:continuation|manifest|value/[0-9a-f]{32}|(?:input|results|combined|sinks)/.+|generations/\d+/start"
     r"|(?:generations/\d+/)?(?:outcome|delivered|(?:claims|resends|heartbeats|attempts|complete)/.+))"
 )
 """The names of a launch's objects, without the prefix of its keys; see `keys`."""
@@ -39,16 +41,11 @@ HEADER_BYTES = 32
 """Bytes that are read of an object, enough to tell whether fanout encoded it."""
 
 
-SINK_BYTES = 64 * 1024
-"""Size of a parameter up to which it is searched for sinks."""
-
-
 def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *, access: Access | None = None) -> int:
     """Delete all objects of a job, its outcome last, so that a half-removed job never looks unfinished.
 
     Its entries in the indexes go with the outcome. One request for the intent, one for each delivery, one per 1,000
-    objects to list them, and as many to delete them, at least four. With `access` also one per stored parameter, and
-    those of `discard` for each sink.
+    objects to list them, and as many to delete them, at least four. With `access` also those of `discard_staged`.
 
     Args:
         store: The store.
@@ -69,11 +66,11 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *,
         return 0
     if launch_id not in (None, intent.launch_id):
         return 0
-    if access is not None:
-        discard_staged(store, job_id, intent, access)
     keys = JobKeys(job_id, intent.launch_id)
     last = {keys.intent, keys.outcome}
     doomed = [info.key for info in store.list(keys.prefix) if _is_named_like_ours(info.key)]
+    if access is not None and any(key.startswith(keys.sinks) for key in doomed):
+        discard_staged(Ledger(store, job_id, intent.launch_id), access)
     # Without the starts of its generations, the job is one that ended in generation 0.
     starts = [key for key in doomed if key.startswith(keys.generations) and key.endswith("/start")]
     entries = _find_entries(store, job_id, intent, doomed)
@@ -84,21 +81,21 @@ def remove_job(store: ObjectStore, job_id: str, launch_id: str | None = None, *,
     return len(doomed) + 1
 
 
-def discard_staged(store: ObjectStore, job_id: str, intent: Intent, access: Access) -> int:
-    """Remove what a job has staged in the sinks among its parameters, and not committed. Logs what it can't remove.
+def discard_staged(ledger: Ledger, access: Access) -> int:
+    """Remove what a launch has staged in sinks, and not committed. Logs what it can't remove.
 
-    Sinks in parameters of over `SINK_BYTES` and in items are not found. The requests are those of `remove_job`.
+    One request per 1,000 sinks that its steps have begun to write to, one for each, and those of `discard`.
 
     Returns:
         The number of staged objects removed.
     """
-    parameters = Parameters(intent.inline, intent.references)
-    sinks = {
-        (sink.url, sink.endpoint): sink
-        for value in parameters.small_values(store, max_bytes=SINK_BYTES)
-        for sink in find_sinks(value)
-    }
-    return sum(discard(sink, access, job_id=job_id, launch_id=intent.launch_id) for sink in sinks.values())
+    job_id, launch_id = ledger.job_id, ledger.launch_id
+    try:
+        sinks = [*ledger.sinks()]
+    except CorruptObject as error:
+        _LOG.warning("job %s is removed, and what it has staged in sinks may stay: %s", job_id, error)
+        return 0
+    return sum(discard(sink.url, sink.endpoint, access, job_id=job_id, launch_id=launch_id) for sink in sinks)
 
 
 def remove_leftovers(store: ObjectStore, objects: Iterable[ObjectInfo]) -> int:

@@ -34,6 +34,8 @@ of four:
 
 from __future__ import annotations
 
+import errno
+
 
 class StorageError(Exception):
     """Root of every error that this package raises on purpose.
@@ -253,7 +255,7 @@ class Unencodable(StorageError, TypeError):
         self.path = path
 
 
-def from_os_error(error: OSError, key: str) -> StorageDenied | StorageUnavailable:
+def from_os_error(error: OSError, key: str) -> StorageDenied | StorageUnavailable | InvalidKey:
     """Return this package's error for one of the operating system's at a file, which says whether to try again.
 
     Args:
@@ -264,5 +266,8 @@ def from_os_error(error: OSError, key: str) -> StorageDenied | StorageUnavailabl
     if isinstance(error, PermissionError):
         remedy = "Check the owner and mode of the file and its directory."
         return StorageDenied(f"the file system refuses access to {key!r}: {reason}", key=key, remedy=remedy)
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ):
+        remedy = "Choose a shorter or plainer name: a file system allows 255 bytes for a file or folder."
+        return InvalidKey(f"the file system has no file {key!r:.300}: {reason}", key=key, remedy=remedy)
     remedy = "Check that the disk is mounted, has room and has file handles left."
     return StorageUnavailable(f"the file system failed at {key!r}: {reason}", key=key, remedy=remedy)

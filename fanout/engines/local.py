@@ -72,7 +72,7 @@ def run(
             stack.callback(runtime.remove, job_id)
         outcome = _run_job(runtime, dispatcher, submission, job_id)
         if outcome.failure is not None:
-            discard_staged(opened, job_id, runtime.job(job_id).intent, runtime.access)
+            discard_staged(runtime.ledger(job_id), runtime.access)
             raise outcome.error(job_id) from _find_cause(outcome, errors)
         return runtime.ledger(job_id).value(outcome)
 

@@ -110,6 +110,7 @@ class StepContext:
         task: Name of the task.
         deadline_at: When the job fails if it has not ended, in seconds since the epoch; None for never.
         has_ended: Returns whether the job had ended at the last check. Its requests are bounded.
+        note_sink: Records that the step is about to write to the sink of a URL and an endpoint. One request.
         position: How far the run is.
         signs: What it tells the watchers of its job.
         tally: What it has done.
@@ -123,6 +124,7 @@ class StepContext:
     task: str = ""
     deadline_at: float | None = None
     has_ended: Callable[[], bool] = field(default=lambda: False, compare=False)
+    note_sink: Callable[[str, str | None], None] = field(default=lambda url, endpoint: None, compare=False)
     position: Position = field(default_factory=Position, compare=False)
     signs: Signs = field(default_factory=Signs, compare=False)
     tally: Tally = field(default_factory=Tally, compare=False)

@@ -8,7 +8,7 @@ made here can name an object of another job.
              continuation                the engine's message after the join
              manifest                    the run of setup that counts, and how much it made
              outcome · value/<digest>    how the job ended; a large value is an object of its own
-             delivered                   the outcome was delivered
+             delivered · sinks/<digest>  the outcome was delivered; a sink to which a step has begun to write
              input/<setup_id>/<pack>                        input/<setup_id>/index/<shard>
              results/<setup_id>/<group>/<chunk>
              results/<setup_id>/<group>/<chunk>+<count>     results/<setup_id>/<group>/<chunk>+<count>.shared-<done>
@@ -212,6 +212,10 @@ class JobKeys:
 
     def start_of(self, generation: int) -> str:
         return f"{self.generations}{generation}/start"
+
+    @property
+    def sinks(self) -> str:
+        return f"{self.prefix}sinks/"
 
     def value(self, digest: str) -> str:
         return f"{self.prefix}value/{digest}"

@@ -12,7 +12,7 @@ from storage import CorruptObject, ObjectInfo, ObjectStore, decode, digest
 from ..background.at_once import run_at_once
 from ..errors import JobNotFound
 from . import index, keys
-from .models import Continuation, Generation, IndexShard, Intent, Manifest, Note, Outcome
+from .models import Continuation, Generation, IndexShard, Intent, Manifest, Note, Outcome, UsedSink
 from .record_io import has_record, read_record, write_record
 from .result_ledger import ResultLedger
 
@@ -182,6 +182,24 @@ class Ledger(ResultLedger):
     def manifest(self) -> Manifest | None:
         """Return the manifest, if setup has written it."""
         return read_record(self.store, self.keys.manifest, Manifest)
+
+    # Sinks
+
+    def write_sink(self, url: str, endpoint: str | None) -> None:
+        """Record that a step is about to write to a sink. Overwrites the same record."""
+        body = UsedSink(url=url, endpoint=endpoint).to_bytes()
+        self.store.put(f"{self.keys.sinks}{digest(body)}", body)
+
+    def sinks(self) -> Iterator[UsedSink]:
+        """Yield the sinks to which steps have begun to write. One request per 1,000, and one for each.
+
+        Raises:
+            CorruptObject: A record is damaged.
+        """
+        for info in self.store.list(self.keys.sinks):
+            sink = read_record(self.store, info.key, UsedSink)
+            if sink is not None:
+                yield sink
 
     # Outcome
 

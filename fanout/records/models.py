@@ -336,6 +336,20 @@ class Note(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsedSink(Record):
+    """A sink to which a step has begun to write, so that the removal of the job finds what it has staged there.
+
+    Attributes:
+        url: The sink's URL.
+        endpoint: Name of its endpoint; None for the one of the environment.
+    """
+
+    kind: ClassVar[str] = "sink"
+    url: str
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation(Record):
     """The engine's message to send after the join, in the engine's own form. Setup writes it once.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from storage import (
     ObjectStore,
     Reference,
     ReferenceSource,
-    StorageError,
     decode,
     digest,
     encode,
@@ -131,20 +129,6 @@ class Parameters:
                 if sources is not None and source is not None:
                     sources.append(source)
         return values
-
-    def small_values(self, store: ObjectStore, *, max_bytes: int) -> Iterator[Any]:
-        """Yield the values of at most `max_bytes`, as far as this process can decode them.
-
-        One request per stored parameter.
-        """
-        bodies = [*decode(self.inline).values()]
-        for content in self.references.values():
-            with suppress(ObjectNotFound):
-                body = store.get(parameter_key(content), length=max_bytes + 1)
-                bodies += [body] if len(body) <= max_bytes else []
-        for body in bodies:
-            with suppress(StorageError):
-                yield decode(body)
 
     def fetch_range(self, reference: Reference, store: ObjectStore) -> Content:
         """Return the byte range of a stored parameter that a chunk refers to. One ranged request.

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -26,7 +25,7 @@ from storage import StorageError, UploadGone
 
 from ..errors import SinkConflict
 from ..external.context import StepContext
-from .staging import FAILED, MANIFEST, SUCCESS, Orphan, Staging
+from .staging import FAILED, MANIFEST, SUCCESS, Staging
 from .written import Published, StagedObject, sort_results
 
 _LOG = logging.getLogger(__name__)
@@ -74,8 +73,9 @@ def publish(staging: Staging, context: StepContext, results: Iterable[Any]) -> P
     existing = staging.get(MANIFEST)
     if existing is None:
         check_vacant(staging, context)
+        staging.check_names({staged.name for staged in objects})
         try:
-            _check_staged(staging, objects)
+            _check_staged(staging, objects, context.launch_id)
         except UploadGone:
             # Another join may have begun to publish meanwhile.
             existing = staging.get(MANIFEST)
@@ -161,11 +161,17 @@ def _make_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
 
 
-def _check_staged(staging: Staging, objects: list[StagedObject]) -> None:
-    """Check that all objects can be published, before the first is."""
+def _check_staged(staging: Staging, objects: list[StagedObject], launch_id: str) -> None:
+    """Check that all objects can be published, and are the launch's own, before the first is."""
     wanted = {staged.id: staged.name for staged in objects}
+    is_own = staging.find_own(launch_id)
     for orphan in staging.list_staged():
-        wanted.pop(orphan.id, None)
+        staged_name = wanted.pop(orphan.id, None)
+        if staged_name is not None and not is_own(orphan):
+            raise SinkConflict(
+                staging.url,
+                f"another job has written {staged_name!r}, and may remove it: commit what this job's own steps wrote",
+            )
     if wanted:
         name = next(iter(wanted.values()))
         raise UploadGone(
@@ -194,16 +200,10 @@ def _remove_own_orphans(staging: Staging, objects: list[StagedObject], launch_id
     """Remove what the launch has staged besides its objects, which are published by now. Only log a failure."""
     names = {staged.name for staged in objects}
     try:
+        is_own = staging.find_own(launch_id)
         for orphan in [*staging.list_staged()]:
-            if orphan.name in names or is_staged_by(orphan, launch_id):
+            if orphan.name in names or is_own(orphan):
                 staging.remove(orphan)
         staging.tidy()
     except StorageError as error:
         _LOG.warning("%s is committed, and some of what was left over is not removed: %s", staging.url, error)
-
-
-def is_staged_by(orphan: Orphan, launch_id: str) -> bool:
-    """Return whether a launch has staged an object, as its name tells. An upload with a name of its own does not."""
-    own = rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?"
-    is_file = orphan.path.rpartition("/")[2].startswith(f"{launch_id}.")
-    return is_file or re.fullmatch(own, orphan.name) is not None

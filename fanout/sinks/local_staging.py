@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Final
 from storage import Digester, InvalidKey, StorageError, UploadGone, from_os_error
 
 from ..records.keys import new_token
-from .staging import Orphan
+from .staging import STAGED, Orphan
 from .written import StagedObject
 
-_STAGED: Final = "_fanout"
 _BLOCK_BYTES: Final = 2**20
+_SEGMENT_BYTES: Final = 255
 _FILE: Final = re.compile(r"(.+)\.([0-9a-f]{16})")
 
 
@@ -86,7 +86,7 @@ class LocalStaging:
         return None
 
     def list_staged(self) -> Iterator[Orphan]:
-        folder = self._root / _STAGED
+        folder = self._root / STAGED
         with suppress(FileNotFoundError):
             for entry in sorted(os.listdir(folder)):
                 known = _FILE.fullmatch(entry)
@@ -94,7 +94,27 @@ class LocalStaging:
                     continue
                 with suppress(FileNotFoundError):
                     written_at = datetime.fromtimestamp((folder / entry).stat().st_mtime, UTC)
-                    yield Orphan("", known[2], f"{_STAGED}/{entry}", written_at)
+                    yield Orphan("", known[2], f"{STAGED}/{entry}", written_at)
+
+    def check_names(self, names: Collection[str]) -> None:
+        for name in names:
+            folders = (name[:at] for at, character in enumerate(name) if character == "/")
+            folder = next((each for each in folders if each in names), None)
+            if folder is not None:
+                raise InvalidKey(
+                    f"{self.url} can't hold both {folder!r} and {name!r}",
+                    key=name,
+                    remedy="Give no object the name of a folder that holds others.",
+                )
+            if any(len(os.fsencode(segment)) > _SEGMENT_BYTES for segment in name.split("/")):
+                raise InvalidKey(
+                    f"{self.url} can't hold {name!r:.300}",
+                    key=name,
+                    remedy=f"A file system allows {_SEGMENT_BYTES} bytes for a file or folder.",
+                )
+
+    def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
+        return lambda orphan: orphan.path.startswith(f"{STAGED}/{launch_id}.")
 
     def remove(self, orphan: Orphan) -> None:
         path = self._root / orphan.path
@@ -104,10 +124,10 @@ class LocalStaging:
     def tidy(self) -> None:
         # It is not empty while another run stages something.
         with suppress(OSError):
-            (self._root / _STAGED).rmdir()
+            (self._root / STAGED).rmdir()
 
     def _staged(self, token: str, launch_id: str) -> Path:
-        return self._root / _STAGED / f"{launch_id}.{token}"
+        return self._root / STAGED / f"{launch_id}.{token}"
 
     def _holds(self, path: Path, staged: StagedObject) -> bool:
         """Return whether a file has the content that a staged object had. Reads the file."""

@@ -1,19 +1,27 @@
-"""Sinks in a bucket: an object is staged as an upload, and appears when a commit completes the upload."""
+"""Sinks in a bucket: an object is staged as an upload, and appears when a commit completes the upload.
+
+The listing of uploads tells their keys and ids, and nothing of the launch. The names that fanout makes tell it. An
+object with a name of its own has a note, `_fanout/<launch id>.<digest of the upload's id>`, written before its bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import BoundedSemaphore
 
-from storage import ObjectNotFound, UploadStore, put_once
+from storage import ObjectNotFound, UploadStore, digest, put_once
 
-from .staging import BLOCK_BYTES, Orphan
+from .staging import BLOCK_BYTES, STAGED, Orphan, names_launch
 from .written import StagedObject
 
 MAX_PARTS = 10_000
 """S3's limit for the parts of one object."""
+
+_NOTE = re.compile(r"[A-Za-z0-9._-]+\.[0-9a-f]{32}")
 
 _BLOCKS_AT_ONCE = 4
 """Blocks that one call of `write` uploads at the same time. Each is held until it is uploaded."""
@@ -36,15 +44,32 @@ class S3Staging:
 
     def begin(self, name: str, token: str, launch_id: str) -> _Upload:
         key = self._prefix + name
-        return _Upload(self._store, key, self._store.start_upload(key, token=token), self._slots)
+        upload_id = self._store.start_upload(key, token=token)
+        if not names_launch(name, launch_id):
+            note = json.dumps({"name": name, "upload_id": upload_id}).encode()
+            try:
+                self._store.put(f"{self._prefix}{STAGED}/{launch_id}.{_digest_id(upload_id)}", note)
+            except BaseException:
+                self._store.abort_upload(key, upload_id)
+                raise
+        return _Upload(self._store, key, upload_id, self._slots)
 
     def publish(self, staged: StagedObject, launch_id: str) -> None:
         key = self._prefix + staged.name
         self._store.complete_upload(key, staged.upload_id, staged.entity_tags, token=staged.token)
 
     def find_visible(self) -> str | None:
-        names = (info.key.removeprefix(self._prefix) for info in self._store.list(self._prefix))
-        return next((name for name in names if not name.startswith("_") and name), None)
+        # "0" is the character after "/": there may be many notes.
+        for after in ("", f"{self._prefix}{STAGED}0"):
+            for info in self._store.list(self._prefix, start_after=after):
+                name = info.key.removeprefix(self._prefix)
+                if name.startswith(f"{STAGED}/"):
+                    break
+                if name and not name.startswith("_"):
+                    return name
+            else:
+                break
+        return None
 
     def get(self, name: str) -> bytes | None:
         try:
@@ -63,11 +88,43 @@ class S3Staging:
         for upload in self._store.list_uploads(self._prefix):
             yield Orphan(upload.key.removeprefix(self._prefix), upload.upload_id, "", upload.started_at)
 
+    def check_names(self, names: Collection[str]) -> None:
+        return
+
+    def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
+        noted: set[str] | None = None
+
+        def is_own(orphan: Orphan) -> bool:
+            nonlocal noted
+            if names_launch(orphan.name, launch_id):
+                return True
+            if noted is None:
+                noted = {note.rpartition(".")[2] for note in self._list_notes(f"{launch_id}.")}
+            return _digest_id(orphan.id) in noted
+
+        return is_own
+
     def remove(self, orphan: Orphan) -> None:
         self._store.abort_upload(self._prefix + orphan.name, orphan.id)
 
     def tidy(self) -> None:
-        return
+        # Uploads are listed after notes. So the upload of a note that is not listed is over.
+        notes = self._list_notes()
+        if not notes:
+            return
+        going_on = {_digest_id(orphan.id) for orphan in self.list_staged()}
+        over = [note for note in notes if note.rpartition(".")[2] not in going_on]
+        self._store.delete([f"{self._prefix}{STAGED}/{note}" for note in over])
+
+    def _list_notes(self, launch: str = "") -> list[str]:
+        folder = f"{self._prefix}{STAGED}/"
+        names = (info.key.removeprefix(folder) for info in self._store.list(folder + launch))
+        return [name for name in names if _NOTE.fullmatch(name)]
+
+
+def _digest_id(upload_id: str) -> str:
+    """Return a short name for an upload's id, which may be longer than a key."""
+    return digest(upload_id.encode())
 
 
 class _Upload:

@@ -43,7 +43,8 @@ class Sink:
         """Let readers see what process has written: all of it or nothing. Called in join, once.
 
         The manifest comes first and `_SUCCESS` last. A join that runs again, also at the same time, publishes the same.
-        One request per object, 16 at a time, two per 1,000 objects, and seven. Holds about 1 kB per object.
+        One request per object, 16 at a time, two per 1,000 objects, and eight. With names of their own, three more per
+        1,000 objects. Holds about 1 kB per object.
 
         Args:
             results: What `write` has returned, in any order of lists and tuples, and the failed items of a job that
@@ -68,6 +69,8 @@ class Sink:
         staging = self._open_staging()
         if context.launch_id not in self._vacant_for:
             check_vacant(staging, context)
+            # Before anything is staged there, so that the removal of the job finds it.
+            context.note_sink(self.url, self.endpoint)
             self._vacant_for.add(context.launch_id)
         position = context.position
         number = position.count_write(self.url)
@@ -97,7 +100,7 @@ class RowSink(Sink):
         The rows become one object, or one per partition; no object if there are none. They are written as they come:
         for Parquet a row group is held, of at most 64 MiB in memory, and 40 MiB of what is written. A run that is
         repeated writes the same names, and readers see one of them. On S3 two requests per object, one more per 8 MiB,
-        and two for the first write of a job in a process.
+        and three for the first write of a job in a process.
 
         Args:
             rows: An iterable of mappings, a table, record batch or reader of Arrow, a frame of pandas, or an iterable
@@ -134,7 +137,7 @@ class ObjectSink(Sink):
     def write(self, body: bytes | bytearray | memoryview | Iterable[bytes], *, name: str | None = None) -> Written:
         """Write an object, which readers see once join has committed it. Called in process, or in join.
 
-        Holds 40 MiB beside what it is given. Requests as for rows.
+        Holds 40 MiB beside what it is given. Requests as for rows, and one more on S3 for a name of its own.
 
         Args:
             body: Its bytes, or an iterable of blocks of bytes, such as a file opened for binary reading.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +18,9 @@ SUCCESS = "_SUCCESS"
 
 FAILED = "_failed.jsonl"
 """The object that lists the failed items of a job that tolerates failures, one JSON object a line."""
+
+STAGED = "_fanout"
+"""The folder, below a sink's, of staged files, or of notes that say which launch has begun an upload."""
 
 BLOCK_BYTES = 8 * 2**20
 """Size of the blocks in which an object is written. A bucket takes 10,000 of them for one object."""
@@ -96,8 +100,30 @@ class Staging(Protocol):
     def list_staged(self) -> Iterator[Orphan]:
         """Yield the objects that are staged and not published. One request per 1,000 on S3."""
 
+    def find_own(self, launch_id: str) -> Callable[[Orphan], bool]:
+        """Return a test that says whether a launch has staged an object.
+
+        No request, except on S3 one per 1,000 notes of the launch, at the first object whose name does not tell it.
+        """
+
+    def check_names(self, names: Collection[str]) -> None:
+        """Check that objects of all of these names can be there at once. No request.
+
+        Raises:
+            InvalidKey: They can't.
+        """
+
     def remove(self, orphan: Orphan) -> None:
         """Remove a staged object. Idempotent. One request on S3."""
 
     def tidy(self) -> None:
-        """Remove what staging has needed and needs no more. No request on S3."""
+        """Remove what staging has needed and needs no more.
+
+        On S3 one request, and if there are notes one per 1,000 uploads and two per 1,000 notes.
+        """
+
+
+def names_launch(name: str, launch_id: str) -> bool:
+    """Return whether the name of an object says that a launch has written it, as the names do that fanout makes."""
+    own = rf"(?:.*/)?part-(?:\d+|join)-\d+-{re.escape(launch_id)}(?:[-.].*)?"
+    return re.fullmatch(own, name) is not None

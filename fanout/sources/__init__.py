@@ -99,7 +99,7 @@ def csv(
         InvalidLocation: A location is none.
         ConfigError: An option is wrong.
     """
-    names = header if isinstance(header, bool) else list(header)
+    names: Any = header if isinstance(header, bool | str) else list(header)
     plain = dict(types) if types is not None else None
     format_ = Csv(names, delimiter, quote, quoted_newlines, encoding, plain, compression, max_record_bytes)
     return _make(where, endpoint, format_)
@@ -166,8 +166,9 @@ def parquet(
 
     Raises:
         InvalidLocation: A location is none.
+        ConfigError: An option is wrong.
     """
-    chosen = list(columns) if columns is not None else None
+    chosen: Any = columns if columns is None or isinstance(columns, str) else list(columns)
     return _make(where, endpoint, Parquet(chosen, list(filters) if filters is not None else None))
 
 

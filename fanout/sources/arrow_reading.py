@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from storage import MissingPackage
 
@@ -14,7 +14,7 @@ from .pinned import PinnedRange
 from .record_blocks import line_offset
 
 if TYPE_CHECKING:
-    from .formats import Csv
+    from .formats import Csv, JsonLines
 
 try:
     import pyarrow as pa
@@ -25,6 +25,9 @@ try:
     import pyarrow.parquet
 except ImportError as missing:
     raise MissingPackage("the source is read with pyarrow, which is not installed", extra="arrow") from missing
+
+
+_BLOCK_BYTES: Final = 2**20
 
 
 class _PinnedFile(io.RawIOBase):
@@ -129,12 +132,18 @@ def read_csv(content: PinnedRange, format_: Csv) -> Any:
     """Return the rows that begin in a range as a table. Columns without a type in `types` get one from their values."""
     names = format_.names(content)
     has_header = format_.header is True and content.start == 0
-    body = b"".join(_check_quotes(content, format_) if not format_.quoted_newlines else format_.blocks(content))
+    runs = [*(_check_quotes(content, format_) if not format_.quoted_newlines else format_.blocks(content))]
+    if runs and not runs[-1].endswith(b"\n"):
+        # Arrow skips no header without one.
+        runs.append(b"\n")
+    body = b"".join(runs)
     options = pa.csv.ReadOptions(
         column_names=names,
         autogenerate_column_names=names is None,
-        skip_rows=1 if has_header else 0,
+        # The header is a row like any other: a name may hold a newline.
+        skip_rows_after_names=1 if has_header else 0,
         encoding=format_.encoding,
+        block_size=max(_block_bytes(runs), len(body) if format_.quoted_newlines else 0),
     )
     parsing = pa.csv.ParseOptions(
         delimiter=format_.delimiter, quote_char=format_.quote, newlines_in_values=format_.quoted_newlines
@@ -167,13 +176,17 @@ def _check_quotes(content: PinnedRange, format_: Csv) -> Iterator[bytes]:
         yield block
 
 
-def read_json(content: PinnedRange, body: bytes, types: Mapping[str, str] | None) -> Any:
+def read_json(content: PinnedRange, format_: JsonLines) -> Any:
     """Return the records of a range as a table. Columns without a type in `types` get one from their values."""
+    types = format_.types
+    runs = [*format_.blocks(content)]
+    body = b"".join(runs)
+    reading = pa.json.ReadOptions(block_size=_block_bytes(runs))
     schema = pa.schema(list(_types(types).items())) if types else None
     if not body.strip():
         return (schema or pa.schema([])).empty_table()
     try:
-        return pa.json.read_json(pa.BufferReader(body), parse_options=pa.json.ParseOptions(explicit_schema=schema))
+        return pa.json.read_json(pa.BufferReader(body), reading, pa.json.ParseOptions(explicit_schema=schema))
     except pa.ArrowInvalid as error:
         raise content.damaged(content.start, f"its JSON is no table: {error}") from error
 
@@ -188,6 +201,11 @@ def concatenate(tables: list[Any]) -> Any:
         return pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
         raise ConfigError(f"types: a column has different types in two objects; name its type: {error}") from error
+
+
+def _block_bytes(runs: list[bytes]) -> int:
+    """Return a size of Arrow's blocks of text that every line fits into: a run is several lines, or one."""
+    return max(_BLOCK_BYTES, 2 * max(map(len, runs), default=0))
 
 
 def _open(content: PinnedRange) -> Any:

@@ -17,6 +17,8 @@ Compression = Literal["infer", "none", "gzip", "zstd"]
 COMPRESSIONS: Final = ("infer", "none", "gzip", "zstd")
 _BY_SUFFIX: Final = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _PIECE_BYTES: Final = 2**20
+_FED_BYTES: Final = 256 * 2**10
+"""Bytes that a decoder takes at a time. It copies what is left of them after each piece and each member."""
 
 
 def check_compression(compression: str) -> None:
@@ -49,7 +51,7 @@ def decompress(content: PinnedRange, compression: str) -> Iterator[bytes]:
         zstd = load_zstd("in which the object is compressed")
         new, failure = zstd.ZstdDecompressor, zstd.ZstdError
     decoder, offset = None, 0
-    for block in content.blocks(0, content.size_bytes):
+    for block in _cut(content.blocks(0, content.size_bytes)):
         rest = block
         while rest:
             decoder = decoder or new()
@@ -67,6 +69,11 @@ def decompress(content: PinnedRange, compression: str) -> Iterator[bytes]:
         offset += len(block)
     if decoder is not None:
         raise content.damaged(content.size_bytes, f"its {compression} ends too soon")
+
+
+def _cut(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        yield from (block[at : at + _FED_BYTES] for at in range(0, len(block), _FED_BYTES))
 
 
 def _feed(decoder: Any, data: bytes) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from .text_records import decode_block
 _LINES: Final = 1000
 """Lines that are taken apart at a time: a row takes several times the memory of its line."""
 
+_FIELD_LIMIT: Final = 2**31 - 1
 _HEADER_BYTES: Final = 64 * 2**10
 _CACHED_HEADERS: Final = 64
 _HEADERS: OrderedDict[tuple[Any, ...], list[str]] = OrderedDict()
@@ -51,7 +52,12 @@ class Dialect:
     has_header: bool
 
     def rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Return a reader of rows. A line that is empty gives an empty row."""
+        """Return a reader of rows. A line that is empty gives an empty row.
+
+        Lifts the limit that the module `csv` has for fields in this process: `max_record_bytes` limits their lines.
+        """
+        if csv.field_size_limit() < _FIELD_LIMIT:
+            csv.field_size_limit(_FIELD_LIMIT)
         return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=True)
 
 

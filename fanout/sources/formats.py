@@ -104,7 +104,7 @@ class Lines(Text):
 
     def __post_init__(self) -> None:
         self._check()
-        text_records.check_encoding(self.encoding)
+        text_records.check_encoding(self.encoding, self.errors)
 
     def records(self, content: PinnedRange) -> Iterator[Any]:
         lines = text_records.read_lines(content, self.line_blocks(content), self.encoding, self.errors)
@@ -167,6 +167,12 @@ class Csv(Text):
             value = getattr(self, name)
             if not isinstance(value, str) or len(value) != 1 or value in "\r\n":
                 raise ConfigError(f"sources.csv: {name} must be one character, not {value!r}")
+        if self.delimiter == self.quote:
+            raise ConfigError(f"sources.csv: delimiter and quote are both {self.quote!r}")
+        if not isinstance(self.header, bool):
+            _check_names("sources.csv: header", self.header)
+            if not self.header or len(set(self.header)) != len(self.header):
+                raise ConfigError(f"sources.csv: header must name each column once, not {self.header!r:.80}")
 
     def can_split(self, key: str) -> bool:
         return not self.quoted_newlines and find_compression(self.compression, key) == "none"
@@ -258,6 +264,10 @@ class Parquet(Format):
     columns: list[str] | None = None
     filters: list[Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.columns is not None:
+            _check_names("sources.parquet: columns", self.columns)
+
     def records(self, content: PinnedRange) -> Iterator[Any]:
         for batch in self.batches(content):
             yield from batch.to_pylist()
@@ -267,6 +277,16 @@ class Parquet(Format):
         from .arrow_reading import scan
 
         return scan(content, self.columns, self.filters)
+
+
+def _check_names(option: str, names: Any) -> None:
+    """Check a list of names of columns. A text would pass for a list of its letters.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{option} must be a list of names, not {names!r:.80}")
 
 
 FORMATS: dict[str, type[Any]] = {

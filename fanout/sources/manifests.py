@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 
 from storage import TaggedObject
 
+from ..errors import InvalidLocation
 from ..external.access import Access
 from ..external.location import Location, parse_location
 from ..external.reading import look_up
@@ -66,7 +67,12 @@ class Manifest:
             value = value[0] if isinstance(value, list) and value else value
             if not isinstance(value, str) or not value:
                 raise content.damaged(None, f"entry {number} has no key, or none in the field {column!r}")
-            yield self._locate(content.location, value)
+            if value.endswith("/"):
+                raise content.damaged(None, f"entry {number} is a folder: list the objects in it")
+            try:
+                yield self._locate(content.location, value)
+            except InvalidLocation as error:
+                raise content.damaged(None, f"entry {number} names no object: {error}") from error
 
     def _locate(self, own: Location, value: str) -> Location:
         if "://" in value:
@@ -78,23 +84,36 @@ class Manifest:
     def _select_inventory(self, content: PinnedRange, access: Access, endpoint: str | None) -> Iterator[Found]:
         inventory = _read_inventory(content)
         columns = [name.strip() for name in inventory["fileSchema"].split(",")]
+        absent = {"Key"} - set(columns) if self.bucket is not None else {"Bucket", "Key"} - set(columns)
+        if absent:
+            raise content.damaged(None, f"its fileSchema has no column {min(absent)}")
         for file in inventory["files"]:
             location = Location(content.location.bucket, "").child(file["key"])
-            rows = Csv(header=columns, quoted_newlines=True).records(_pin(location, access, endpoint))
-            current = (row for row in rows if _is_current(row))
+            listed = _pin(location, access, endpoint)
+            rows = enumerate(Csv(header=columns, quoted_newlines=True).records(listed), start=1)
+            located = ((self._locate_row(listed, number, row), row) for number, row in rows if _is_object(row))
             if {"Size", "ETag"} <= set(columns):
-                yield from (self._entry(row) for row in current)
+                yield from ((where, _read_entry(listed, where, row)) for where, row in located)
             else:
-                yield from look_up_all((self._entry(row)[0] for row in current), access, endpoint)
+                yield from look_up_all((where for where, _ in located), access, endpoint)
 
-    def _entry(self, row: dict[str, str]) -> Found:
-        location = Location(self.bucket or row["Bucket"], "").child(unquote_plus(row["Key"]))
-        return location, TaggedObject(location.key, int(row.get("Size") or 0), f'"{row.get("ETag", "")}"')
+    def _locate_row(self, listed: PinnedRange, number: int, row: dict[str, str]) -> Location:
+        try:
+            return Location(self.bucket or row["Bucket"], "").child(unquote_plus(row["Key"]))
+        except InvalidLocation as error:
+            raise listed.damaged(None, f"entry {number} names no object: {error}") from error
 
 
-def _is_current(row: dict[str, str]) -> bool:
-    """Return whether a row of an inventory is an object, and not an old version or a mark of a deleted one."""
-    return row.get("IsLatest", "true") == "true" and row.get("IsDeleteMarker", "false") != "true"
+def _is_object(row: dict[str, str]) -> bool:
+    """Return whether a row of an inventory is an object: no old version, no mark of a deleted one or of a folder."""
+    is_current = row.get("IsLatest", "true") == "true" and row.get("IsDeleteMarker", "false") != "true"
+    return is_current and not (row["Key"].endswith("/") and row.get("Size", "0") == "0")
+
+
+def _read_entry(listed: PinnedRange, location: Location, row: dict[str, str]) -> TaggedObject:
+    if not row["Size"].isdecimal() or not row["ETag"]:
+        raise listed.damaged(None, f"it says no Size or no ETag of {location.url}")
+    return TaggedObject(location.key, int(row["Size"]), f'"{row["ETag"]}"')
 
 
 def _pin(location: Location, access: Access, endpoint: str | None) -> PinnedRange:

@@ -105,8 +105,7 @@ class Part:
             elif isinstance(self.format, Csv):
                 tables.append(arrow_reading.read_csv(content, self.format))
             elif isinstance(self.format, JsonLines):
-                body = b"".join(self.format.blocks(content))
-                tables.append(arrow_reading.read_json(content, body, self.format.types))
+                tables.append(arrow_reading.read_json(content, self.format))
         return arrow_reading.concatenate(tables)
 
     def pandas(self) -> Any:

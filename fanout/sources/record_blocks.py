@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from .compression import decompress, find_compression
 from .pinned import PinnedRange
 
+RUN_BYTES: Final = 256 * 2**10
+"""Size of a run of records, unless one is longer. Decoded records take many times the memory of their bytes."""
+
 
 def line_blocks(content: PinnedRange, compression: str, *, max_record_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that begin in a range, in blocks of whole lines, each block with its offset.
+    """Yield the lines that begin in a range, in runs of whole lines, each run with its offset.
 
     A line ends with a newline or with the object. The last line of a range may end beyond it. So the ranges that an
-    object is cut into yield each of its lines once, wherever the cuts are. Memory: a block and the longest line.
+    object is cut into yield each of its lines once, wherever the cuts are. A run has at most `RUN_BYTES`, or is one
+    line. Memory: a block, a run and the longest line.
 
     Args:
         content: The range.
@@ -39,10 +44,9 @@ def line_blocks(content: PinnedRange, compression: str, *, max_record_bytes: int
             started, offset = [], position - len(block) + begin
         else:
             position += len(block)
-        end = block.rfind(b"\n", begin) + 1
-        if end:
-            whole = block[begin:end] if begin or end < len(block) else block
-            yield offset, b"".join((*started, whole)) if started else whole
+        while end := _end_of_run(block, begin):
+            run = block[begin:end]
+            yield offset, b"".join((*started, run)) if started else run
             offset, started, carried_bytes = position - len(block) + end, [], 0
             begin = end
         if begin < len(block):
@@ -62,7 +66,9 @@ def line_blocks(content: PinnedRange, compression: str, *, max_record_bytes: int
 
 
 def fixed_blocks(content: PinnedRange, compression: str, *, size: int) -> Iterator[bytes]:
-    """Yield the records of `size` bytes that begin in a range, in blocks of whole records.
+    """Yield the records of `size` bytes that begin in a range, in runs of whole records.
+
+    A run has at most `RUN_BYTES`, or is one record. Memory: a block, a run and a record.
 
     Raises:
         SourceDamaged: The object's length is no multiple of `size`.
@@ -73,15 +79,33 @@ def fixed_blocks(content: PinnedRange, compression: str, *, size: int) -> Iterat
     else:
         offset, end = (-(-at // size) * size for at in (content.start, content.end))
         blocks = content.blocks(offset, min(end, content.size_bytes))
-    rest = b""
+    run_bytes = max(RUN_BYTES // size, 1) * size
+    started: list[bytes] = []
+    carried_bytes = 0
     for block in blocks:
-        rest += block
-        end = len(rest) // size * size
-        if end:
-            yield rest[:end]
-            offset, rest = offset + end, rest[end:]
-    if rest:
-        raise content.damaged(offset, f"its last record has {len(rest)} bytes instead of {size}")
+        begin = 0
+        if started:
+            begin = size - carried_bytes
+            started.append(block[:begin])
+            carried_bytes += len(started[-1])
+            if carried_bytes < size:
+                continue
+            yield b"".join(started)
+            offset, started, carried_bytes = offset + size, [], 0
+        end = len(block) - (len(block) - begin) % size
+        for at in range(begin, end, run_bytes):
+            yield block[at : min(at + run_bytes, end)]
+        offset += end - begin
+        if end < len(block):
+            started, carried_bytes = [block[end:]], len(block) - end
+    if started:
+        raise content.damaged(offset, f"its last record has {carried_bytes} bytes instead of {size}")
+
+
+def _end_of_run(block: bytes, begin: int) -> int:
+    """Return the end of the whole lines of at most `RUN_BYTES` after `begin`, or of one line; 0 if there is none."""
+    limit = begin + RUN_BYTES
+    return block.rfind(b"\n", begin, limit) + 1 or block.find(b"\n", limit) + 1
 
 
 def _check_length(content: PinnedRange, offset: int, length: int, max_record_bytes: int) -> None:

@@ -95,7 +95,7 @@ class Source:
         gatherer = Gatherer(part_bytes)
         for location, one in self._select(access):
             bucket = access.open(location, endpoint=self.endpoint)
-            if not one.size_bytes and (self.format.name != "objects" or not _exists(bucket, location)):
+            if not one.size_bytes and (self.format.name != "objects" or not _exists(bucket, location, one.tag)):
                 continue
             cuts = self._split(bucket, (location, one), part_bytes)
             if cuts is None:
@@ -126,13 +126,12 @@ class Source:
         return Part(self.format, bucket, cut.objects, cut.start, cut.end, cut.len_bytes, self.endpoint, access)
 
 
-def _exists(bucket: Bucket, location: Location) -> bool:
+def _exists(bucket: Bucket, location: Location, tag: str) -> bool:
     """Return whether an empty object is one: a listing shows the mark of a folder, "name/", as an object "name"."""
     try:
-        bucket.head(location.key)
+        return bucket.head(location.key).tag == tag
     except ObjectNotFound:
         return False
-    return True
 
 
 register_type(Source, name="fanout.Source", encode=Source.to_plain, decode=Source.from_plain)

@@ -17,12 +17,16 @@ _UNCUTTABLE: Final = ("utf-16", "utf-32", "utf-7", "utf-8-sig", "hz", "iso2022",
 _SHOWN_CHARACTERS: Final = 80
 
 
-def check_encoding(encoding: str | None) -> None:
-    """Check that text in an encoding can be cut at newlines.
+def check_encoding(encoding: str | None, errors: str = "strict") -> None:
+    """Check that text in an encoding can be cut at newlines, and that there is such a treatment of other bytes.
 
     Raises:
-        ConfigError: It can't, or there is no such encoding.
+        ConfigError: It can't, or there is no such encoding or treatment.
     """
+    try:
+        codecs.lookup_error(errors)
+    except (LookupError, TypeError) as error:
+        raise ConfigError(f"errors: {error}") from error
     if encoding is None:
         return
     try:
@@ -87,7 +91,7 @@ def read_json(content: PinnedRange, blocks: Iterator[tuple[int, bytes]]) -> Iter
                 continue
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 shown = f"{line[:_SHOWN_CHARACTERS]!r}" if len(line) <= _SHOWN_CHARACTERS else "a line"
                 raise content.damaged(offset + line_offset(block, index), f"{shown} is no JSON: {error}") from error
             yield value

@@ -53,6 +53,7 @@ def in_step(
         task=job.intent.task,
         deadline_at=job.deadline_at,
         has_ended=_EndCheck(job, signs),
+        note_sink=job.ledger.write_sink,
         position=Position(attempt=attempt),
         signs=signs,
     )

@@ -17,7 +17,7 @@ from benchmarks.counters import Requests, Traffic
 from benchmarks.figures import Spread, compare_medians, group_runs, name_workload
 from benchmarks.machine import Context, describe_context
 from benchmarks.processes import Footprint
-from benchmarks.run import Run, Status, read_runs
+from benchmarks.run import Run, Status, keep_other_runs, read_runs
 from benchmarks.stages import STAGES, Stage
 from benchmarks.tables import make_tables
 from benchmarks.workloads import Workload, waits
@@ -97,6 +97,20 @@ def test_runs_survive_their_lines(tmp_path: Path) -> None:
         read_runs(path)
 
 
+def test_results_of_other_sizes_are_kept(tmp_path: Path) -> None:
+    """A command replaces the lines of its own cases, and keeps those of other sizes and contenders."""
+    path = tmp_path / "sources.jsonl"
+    assert keep_other_runs(path, ()) == []
+    runs = make_runs(COMPARISONS["sources"](quick=False))
+    path.write_text("".join(run.to_line() + "\n" for run in runs))
+    again = COMPARISONS["sources"](quick=False, sizes=[1000 * MB]).select(["lines"])
+    kept = keep_other_runs(path, again.cases)
+    assert {(run.contender, run.workload) for run in runs} - {(run.contender, run.workload) for run in kept} == {
+        ("lines", Workload("text", size_bytes=1000 * MB))
+    }
+    assert [run for run in runs if run in kept] == kept
+
+
 def test_thinning_keeps_the_peak() -> None:
     """Of a long series 300 samples stay, the largest among them, and none of the roles that were not asked for."""
     series = tuple((index / 20, 10**9 if index == 5_000 else index) for index in range(20_000))
@@ -130,6 +144,9 @@ def test_ratios_are_those_of_the_same_repetition() -> None:
     ]
     assert compare_medians(runs, "packs", ["raw-obstore"], upload) == Spread(2.0, 2.0, 2.0)
     assert compare_medians(runs, "packs", ["raw-boto3"], upload) is None
+    # A run of another command, on another day, is no measure.
+    apart = [replace(run, context=CONTEXT) if run.contender == "packs" else run for run in runs]
+    assert compare_medians(apart, "packs", ["raw-obstore"], upload) is None
     assert "50\n" in print_tables(COMPARISONS["store"](quick=True), runs)
 
 

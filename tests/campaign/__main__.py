@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.show:
         print(format_markdown(Record.read(chosen.show).rows))
         return 0
-    record = Record(" ".join(sys.argv[1:]), chosen.quick)
+    # The places of logs and results say nothing of what was run.
+    record = Record(re.sub(r" ?--(?:out|keep)[ =]\S+", "", " ".join(sys.argv[1:])).strip(), chosen.quick)
     print(format_header())
     with (
         open_directory(chosen.keep, prefix="campaign-") as directory,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage import InvalidStoreUrl, ObjectStore, StorageDenied, StorageError, open_store
+from storage.s3.boto3_client import new_client
 from storage.s3.boto3_store import S3Store
 from storage.s3.endpoint import Keys, S3Access, read_access
 from storage.s3.obstore_clients import make_clients
@@ -373,3 +374,14 @@ def test_a_credential_helper_is_called_again_after_a_failure(
 def _authorization(server: ScriptedServer) -> str:
     headers = {name.lower(): value for name, value in server.requests[-1].headers.items()}
     return headers["authorization"]
+
+
+def test_clients_of_all_buckets_share_the_description_of_s3(
+    aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes 12 MB, and holds nothing of a bucket or of credentials; a setting that adds to it gives another one."""
+    aws_environment(NOWHERE)
+    first, second = (new_client("when_required").session.get_component("data_loader") for _ in range(2))
+    assert first is second
+    monkeypatch.setenv("AWS_DATA_PATH", "/nowhere/models")
+    assert new_client("when_required").session.get_component("data_loader") is not first

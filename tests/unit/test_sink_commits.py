@@ -17,8 +17,9 @@ from fanout.external.context import StepContext, current_step
 from fanout.external.location import parse_location
 from fanout.sinks import Published, Written
 from fanout.sinks.commit import publish
+from fanout.sinks.discard import discard
 from fanout.sinks.sink import open_staging
-from storage import UploadGone
+from storage import StorageUnavailable, UploadGone
 
 from .sinks import LAUNCH, Place
 
@@ -121,7 +122,7 @@ def test_of_two_jobs_that_commit_at_once_one_wins(kind: str, tmp_path: Path) -> 
 
 
 def test_the_price_of_a_sink_in_requests() -> None:
-    """A small object costs two requests, the first of a process two more, and a commit one per object and eight."""
+    """A small object costs two requests, the first of a process two more, and a commit one per object and nine."""
     place = Place(None)
     sink = sinks.jsonl(place.url)
     first = place.write(sink, 0, [{"n": 0}])
@@ -130,7 +131,44 @@ def test_the_price_of_a_sink_in_requests() -> None:
         second = sink.write([{"n": 1}])
     assert len(place.store.log) == 6
     place.commit(sink, [first, second])
-    assert len(place.store.log) == 6 + 2 + 2 + 6
+    assert len(place.store.log) == 6 + 2 + 2 + 7
+
+
+@pytest.mark.parametrize("ends", ["commit", "removal", "remove_orphans"])
+def test_the_note_of_an_object_with_a_name_of_its_own_goes_with_it(ends: str) -> None:
+    """In a bucket such an object costs a third request, a note of its launch, which no reader sees and which ends."""
+    place = Place(None)
+    sink = sinks.objects(place.url)
+    place.write(sink, 0, b"lost", name="cats/0.jpg")
+    written = place.write(sink, 0, b"cat", name="cats/1.jpg")
+    assert [verb for verb, _ in place.store.log][-3:] == ["start_upload", "put", "upload_part"]
+    assert len(place.store.keys("words/_fanout/")) == 2
+    place.store.put("words/_fanout/mine", b"of another program")
+    assert place.visible() == {}
+    with place.step("process", 0, launch="f" * 16):
+        replace(sink).write(b"dog", name="cats/2.jpg")
+    if ends == "commit":
+        assert place.commit(sink, [written]).objects == 1
+    elif ends == "removal":
+        assert discard(place.url, None, place.access, job_id="job", launch_id=LAUNCH) == 2
+    else:
+        with place.step("join"):
+            assert sinks.remove_orphans(place.url, older_than_s=-60) == 3
+    others = 0 if ends == "remove_orphans" else 1
+    assert place.staged() == others
+    notes = [key for key in place.store.keys("words/_fanout/") if key != "words/_fanout/mine"]
+    assert len(notes) == len(place.store.keys(f"words/_fanout/{'f' * 16}.")) == others
+    assert place.store.keys("words/_fanout/mine")
+
+
+def test_a_note_that_cannot_be_written_leaves_nothing() -> None:
+    """If the store takes no note of an upload, the upload is given up, since nothing would tell its launch."""
+    place = Place(None)
+    sink = sinks.objects(place.url)
+    place.write(sink, 0, b"first")
+    with place.store.failing("put"), pytest.raises(StorageUnavailable):
+        place.write(sink, 1, b"second", name="second")
+    assert len(place.store.uploads) == 1
 
 
 def test_two_joins_at_once_agree(place: Place) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fanout import Config, ForkJoinTask, InvalidInput, Job, JobFailed, NotAllowed, NotInStep, sinks
+from fanout import Config, ForkJoinTask, InvalidInput, Job, JobFailed, NotAllowed, NotInStep, SinkConflict, sinks
 from fanout.errors import FanoutError
 from fanout.external.access import Access
 from fanout.external.context import StepContext, current_step, running
@@ -172,18 +172,55 @@ def test_a_job_that_fails_publishes_nothing(tmp_path: Path) -> None:
     assert [*(tmp_path / "out").rglob("*")] == []
 
 
-@pytest.mark.parametrize("inline_bytes", [4096, 10])
-def test_a_removed_job_leaves_nothing_staged(place: Place, inline_bytes: int) -> None:
+class WordsByItem(ForkJoinTask[int]):
+    """Write numbers to a sink that is part of an item, in an object with a name of its own, and fail."""
+
+    input_schema = {"numbers": {"type": "list", "required": True}, "url": {"type": "string"}}
+    chunk_items = 1
+
+    def setup(numbers, url):  # type: ignore[no-untyped-def]
+        return [{"number": number, "out": sinks.objects(url)} for number in numbers]
+
+    def process(number, out):  # type: ignore[no-untyped-def]
+        out.write(b"%d" % number, name=f"numbers/{number}.txt")
+        raise ValueError("no")
+
+    def join(results):  # type: ignore[no-untyped-def]
+        return len(results)
+
+
+class WordsByHand(WordsByItem):
+    """The same with a sink that process makes."""
+
+    def setup(numbers, url):  # type: ignore[no-untyped-def]
+        return [{"number": number, "url": url} for number in numbers]
+
+    def process(number, url):  # type: ignore[no-untyped-def]
+        sinks.jsonl(url).write([{"n": number}])
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("task", "values"),
+    [
+        (Words, lambda url: {"out": sinks.jsonl(url), "bad": [0, 1, 2]}),
+        (WordsByItem, lambda url: {"url": url}),
+        (WordsByHand, lambda url: {"url": url}),
+    ],
+    ids=["parameter", "item", "made by process"],
+)
+def test_a_removed_job_leaves_nothing_staged(place: Place, task: Any, values: Callable[[str], dict[str, Any]]) -> None:
     """What a failed job has staged stays while it may be retried, and goes with the job, and no other job's with it."""
-    world = World(inline_bytes=inline_bytes)
+    world = World()
     world.runtime.access = place.access
-    values = {"numbers": [0, 1, 2], "out": sinks.jsonl(place.url), "bad": [2]}
-    outcome = world.run(Words, values, job_id="failed", max_attempts=1)
+    outcome = world.run(task, {"numbers": [0, 1, 2], **values(place.url)}, job_id="failed", max_attempts=2)
     assert outcome.failure is not None
-    assert place.staged() == 3
+    assert place.staged() >= 2
+    # Of another job, one of them with the name that an object of the first one has.
     place.write(sinks.jsonl(place.url), 0, [{"n": 0}])
+    place.write(sinks.objects(place.url), 0, b"0", name="numbers/0.txt")
     assert Job("failed", world.runtime).remove() > 0
-    assert place.staged() == 1
+    assert place.staged() == 2
 
 
 def test_a_process_without_the_right_leaves_what_is_staged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -250,13 +287,19 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
 
 
 def test_a_name_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
-    """In a directory one object can't have the name of another one's folder, and the error is not tried again."""
+    """What a directory can't hold, a name that is also a folder's or is too long, fails the commit before it begins."""
     place = Place(tmp_path / "words")
     sink = sinks.objects(place.url)
-    written = [place.write(sink, item, b"x", name=name) for item, name in enumerate(["a/b", "a"])]
-    with pytest.raises(InvalidKey, match="Give no object the name of a folder") as caught:
-        place.commit(sink, written)
-    assert not caught.value.transient
+    for names, error in (
+        (["a/b", "a"], "Give no object the name of a folder"),
+        (["b", "é" * 200], "allows 255 bytes for a file"),
+    ):
+        written = [place.write(sink, item, b"x", name=name) for item, name in enumerate(names)]
+        with pytest.raises(InvalidKey, match=error) as caught:
+            place.commit(sink, written)
+        assert not caught.value.transient
+        assert place.visible() == {}
+        assert not (tmp_path / "words" / "_manifest.json").exists()
 
 
 def test_results_that_are_not_written_are_refused(place: Place) -> None:
@@ -273,6 +316,19 @@ def test_results_that_are_not_written_are_refused(place: Place) -> None:
         with pytest.raises(error, match=text):
             place.commit(sink, results)
     assert place.visible() == {}
+
+
+@pytest.mark.parametrize("name", [None, "cats/1.jpg"])
+def test_what_another_job_has_written_is_not_committed(place: Place, name: str | None) -> None:
+    """Its job may remove it at any time, so the commit fails before anything is published."""
+    sink = sinks.objects(place.url)
+    own = place.write(sink, 0, b"x", name=name and "cats/0.jpg")
+    with place.step("process", 1, launch="f" * 16):
+        other = replace(sink).write(b"y", name=name)
+    with pytest.raises(SinkConflict, match=r"another job has written '.*'"):
+        place.commit(sink, [own, other])
+    assert place.visible() == {}
+    assert place.commit(sink, [own]).objects == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import csv
 import gzip
 import io
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanout import ConfigError, SourceDamaged, sources
-from fanout.sources import pinned
+from fanout.sources import compression, pinned, record_blocks
 
 from .buckets import MemoryBucket, in_memory, records_of, within
 
@@ -36,6 +38,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reads be so small that records cross their borders."""
     monkeypatch.setattr(pinned, "BLOCK_BYTES", 7)
     monkeypatch.setattr(pinned, "_FIRST_TAIL_BYTES", 3)
+    monkeypatch.setattr(record_blocks, "RUN_BYTES", 5)
 
 
 def lines_of(data: bytes) -> list[bytes]:
@@ -182,6 +185,7 @@ def test_header_is_read_once_a_process() -> None:
         (sources.lines(URL), b"good\nb\xffd\n", "byte 6: invalid start byte: not utf-8"),
         (sources.lines(URL, max_record_bytes=10), b"short\n" + b"x" * 30, "byte 6: a record is longer than max_record"),
         (sources.jsonl(URL), b'{"a": 1}\n\nno\n', "byte 10: 'no' is no JSON"),
+        (sources.jsonl(URL), b"1\n" + b"[" * 9999 + b"\n", "byte 2: a line is no JSON: maximum recursion"),
         (sources.csv(URL), b"a,b\n1,2\n1,2,3\n", "byte 8: a row has 3 fields, and there are 2 columns"),
         (sources.csv(URL), b'a,b\n1,2\n1,"2"x\n', "byte 8: a line is no CSV"),
         (sources.csv(URL), b"a,a\n1,2\n", "byte 0: its header names a column twice"),
@@ -222,3 +226,32 @@ def test_reading_can_be_given_up() -> None:
 
     assert next(first()) == "line"
     assert len([verb for verb, _ in bucket.requests if verb == "read"]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("make", "record", "compress"),
+    [
+        (sources.lines, b"to be\n", bytes),
+        (partial(sources.lines, compression="gzip"), b"to be\n", gzip.compress),
+        (partial(sources.lines, compression="zstd"), b"to be\n", zstd.compress),
+        (sources.jsonl, b'{"a": "to be or not"}\n', bytes),
+        (partial(sources.csv, header=["a", "b"]), b"to be or not,to be\n", bytes),
+        (partial(sources.records, size=8), b"12345678", bytes),
+    ],
+    ids=["lines", "gzip", "zstd", "jsonl", "csv", "records"],
+)
+def test_memory_does_not_grow_with_the_part(
+    monkeypatch: pytest.MonkeyPatch, make: Any, record: bytes, compress: Callable[[bytes], bytes]
+) -> None:
+    """Reading holds a few blocks and a run of records, whatever the size of the part and the number of its records."""
+    monkeypatch.setattr(pinned, "BLOCK_BYTES", 2**14)
+    monkeypatch.setattr(record_blocks, "RUN_BYTES", 2**10)
+    monkeypatch.setattr(compression, "_PIECE_BYTES", 2**12)
+    count = 2**19 // len(record)
+    (part,) = in_memory(make(URL), a=compress(record * count)).parts(2**20)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in part) == count
+        assert tracemalloc.get_traced_memory()[1] < 2**18
+    finally:
+        tracemalloc.stop()

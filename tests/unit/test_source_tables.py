@@ -153,3 +153,41 @@ def test_tables_of_json_lines() -> None:
         next(in_memory(sources.csv(URL), a=b"a\n1,2\n").parts()).arrow()
     with pytest.raises(ConfigError, match="types: "):
         next(in_memory(sources.csv(URL, types={"a": "number"}), a=b"a\n1\n").parts()).arrow()
+
+
+LONG = "x" * 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "rows"),
+    [
+        (sources.csv(URL), b"a,b", []),
+        (sources.csv(URL), b"a,b\n", []),
+        (sources.csv(URL), b"a,b\n\n1,2", [{"a": "1", "b": "2"}]),
+        (sources.csv(URL), b"\xef\xbb\xbfa,b\r\n1,2\r\n", [{"a": "1", "b": "2"}]),
+        (sources.csv(URL, quoted_newlines=True), b'"a\nb",c\n1,2\n', [{"a\nb": "1", "c": "2"}]),
+        (sources.csv(URL, header=["a"]), b"\n", []),
+        (sources.csv(URL), f"a\n1\n{LONG}\n".encode(), [{"a": "1"}, {"a": LONG}]),
+        (sources.csv(URL, quoted_newlines=True), f'a\n"{LONG}\n"\n1\n'.encode(), [{"a": LONG + "\n"}, {"a": "1"}]),
+        (sources.jsonl(URL), b"\n", []),
+        (sources.jsonl(URL), f'{{"a":"1"}}\n{{"a":"{LONG}"}}'.encode(), [{"a": "1"}, {"a": LONG}]),
+    ],
+)
+def test_a_table_has_the_rows_that_iterating_gives(
+    source: sources.Source, body: bytes, rows: list[dict[str, str]]
+) -> None:
+    """Headers alone, names with newlines, empty lines and rows of megabytes are the same as rows and as a table."""
+    (part,) = in_memory(source, a=body).parts()
+    assert list(part) == rows
+    assert [{name: str(value) for name, value in row.items()} for row in part.arrow().to_pylist()] == rows
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2**20])
+def test_parquet_without_rows_has_none(part_bytes: int) -> None:
+    """A table without row groups, or with empty ones, gives no rows, whatever the parts."""
+    file = io.BytesIO()
+    pq.ParquetWriter(file, TABLE.schema).close()
+    source = in_memory(sources.parquet(URL), a=file.getvalue(), b=parquet_of(TABLE[:0]), c=parquet_of(TABLE[:2]))
+    parts = list(source.parts(part_bytes))
+    assert [row for part in parts for row in part] == TABLE[:2].to_pylist()
+    assert pa.concat_tables([part.arrow() for part in parts]).to_pylist() == TABLE[:2].to_pylist()

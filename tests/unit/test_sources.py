@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -24,6 +25,7 @@ from fanout import (
     JobFailed,
     NotAllowed,
     SourceChanged,
+    SourceDamaged,
     SourceMissing,
     sources,
 )
@@ -31,7 +33,7 @@ from fanout.external.access import Access
 from fanout.external.context import StepContext, running
 from fanout.job import Job
 from fanout.runtime import Runtime
-from storage import TaggedObject, UnknownType, decode, encode
+from storage import InvalidKey, TaggedObject, UnknownType, decode, encode
 
 from .buckets import MemoryBucket, in_memory, records_of, within
 from .world import World
@@ -250,6 +252,14 @@ def test_a_name_that_fits_nothing_is_an_error(where: str) -> None:
         list(in_memory(sources.lines(where), a=b"1").parts())
 
 
+@pytest.mark.parametrize("where", ["x" * 300, f"{'x' * 300}/*"])
+def test_a_name_that_no_file_can_have_is_not_tried_again(where: str, tmp_path: Path) -> None:
+    """A name that is too long for a file system is an error of the name and no outage."""
+    with pytest.raises(InvalidKey, match="allows 255 bytes for a file or folder") as caught:
+        list(sources.lines(tmp_path / where).parts())
+    assert not caught.value.transient
+
+
 @pytest.mark.parametrize("where", ["s3://bucket/../x*", "gs://bucket/*", "s3://bucket/a*?x", "../*.txt", 7])
 def test_a_wrong_name_is_refused_where_it_is_written(where: Any) -> None:
     """A source refuses a location in the caller, before a job exists."""
@@ -288,12 +298,12 @@ def test_setup_lists_as_it_goes_and_reads_no_data() -> None:
 
 
 def test_the_mark_of_a_folder_is_no_object() -> None:
-    """A listing shows "name/" as an empty object "name", which does not exist; other empty objects count."""
+    """A listing shows "name/" as an empty object "name", which does not exist or is another; empty objects count."""
 
     class Marked(MemoryBucket):
         def list(self, folder: str = "", *, after: str = "") -> Iterator[Any]:
             for page in super().list(folder, after=after):
-                yield [*page, TaggedObject("zz", 0, "")]
+                yield [*page, TaggedObject("a", 0, "of a/"), TaggedObject("zz", 0, "")]
 
     bucket = Marked({"a": b"1", "b": b""})
     assert [part.location for part in within(sources.objects("s3://bucket/*"), bucket).parts()] == [
@@ -341,12 +351,32 @@ def test_a_manifest_lists_objects_of_any_format(name: str, body: bytes, options:
 
 
 @pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ('"bucket","marked/","0","d41d8"', None),
+        ('"bucket","b","","d41d8"', r"inv/1\.csv\.gz: it says no Size or no ETag of s3://bucket/b"),
+        ('"bucket","b","3",""', "it says no Size or no ETag of s3://bucket/b"),
+        ('"bucket","x%2F..%2Fb","3","d41d8"', r"entry 1 names no object: .*the segment '\.\.'"),
+    ],
+)
+def test_a_row_of_an_inventory_is_an_object_a_folder_or_an_error(row: str, error: str | None) -> None:
+    """An inventory lists the marks of folders, too, which are no input; an object without size or tag is never lost."""
+    bodies = {"inv/manifest.json": json.dumps(INVENTORY).encode(), "inv/1.csv.gz": gzip.compress(row.encode())}
+    source = within(sources.manifest("s3://bucket/inv/manifest.json"), MemoryBucket(bodies))
+    with pytest.raises(SourceDamaged, match=error) if error else contextlib.nullcontext():
+        assert list(source.parts()) == []
+
+
+@pytest.mark.parametrize(
     ("name", "body", "error"),
     [
         ("keys.csv", b"missing\n", "s3://bucket/missing does not exist"),
         ("keys.csv", b"../x\n", r"the segment '\.\.'"),
         ("keys.jsonl", b'{"other": 1}\n', "entry 1 has no key"),
+        ("keys.csv", b"a\nmarked/\n", r"keys\.csv: entry 1 names no object|keys\.csv: entry 2 is a folder"),
+        ("keys.csv", b"/a\n", r"keys\.csv: entry 1 names no object: '/a': it has an empty segment"),
         ("manifest.json", b"{}", "no manifest of an S3 inventory"),
+        ("manifest.json", json.dumps({**INVENTORY, "fileSchema": "Key, Size"}).encode(), "has no column Bucket"),
         ("manifest.json", json.dumps({**INVENTORY, "fileFormat": "ORC"}).encode(), "only inventories in CSV"),
     ],
 )
@@ -362,6 +392,12 @@ def test_a_wrong_manifest_is_named(name: str, body: bytes, error: str) -> None:
         (lambda: sources.records("s3://bucket/a", size=0), "size must be a whole number from 1, not 0"),
         (lambda: sources.lines("s3://bucket/a", compression="bz2"), "compression must be one of"),
         (lambda: sources.csv("s3://bucket/a", delimiter="::"), "delimiter must be one character"),
+        (lambda: sources.csv("s3://bucket/a", delimiter='"'), "delimiter and quote are both"),
+        (lambda: sources.csv("s3://bucket/a", header="ab"), "header must be a list of names, not 'ab'"),
+        (lambda: sources.csv("s3://bucket/a", header=["a", "a"]), "header must name each column once"),
+        (lambda: sources.csv("s3://bucket/a", header=[]), "header must name each column once"),
+        (lambda: sources.parquet("s3://bucket/a", columns="ab"), "columns must be a list of names, not 'ab'"),
+        (lambda: sources.lines("s3://bucket/a", errors="never"), "errors: unknown error handler name 'never'"),
         (lambda: sources.lines("s3://bucket/a", endpoint=7), "endpoint must be a name"),  # type: ignore[arg-type]
         (lambda: sources.manifest("s3://bucket/a", of=print), "of must be a function of fanout.sources"),
     ],
