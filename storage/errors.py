@@ -14,6 +14,7 @@
     ├── InvalidKey                   (ValueError)           a key that not every store can hold
     ├── InvalidStoreUrl              (ValueError)           a URL that names no store
     ├── CorruptObject                (ValueError)           bytes that are not what was written
+    ├── NewerFormat                  (ValueError)           an object of a newer release
     ├── UnknownKey                   (LookupError)          an object is sealed with a key that is not at hand
     ├── NotEncrypted                 (ValueError)           an object is clear, and must be sealed
     ├── MissingPackage               (ImportError)          a value needs a package that is not installed
@@ -157,6 +158,12 @@ class CorruptObject(StorageError, ValueError):
 
     remedy = "Read it again. If it fails again, the object is damaged and must be written anew."
     transient = False
+
+
+class NewerFormat(StorageError, ValueError):
+    """An object was written by a newer release, in a format that this one does not read."""
+
+    remedy = "Upgrade fanout in this process. A worker gives its message back to the queue, for a newer worker to take."
 
 
 class UnknownKey(StorageError, LookupError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storage import CorruptObject
+from storage import CorruptObject, NewerFormat
 
 from ..errors import JobNotFound
 from ..listing import list_open, list_tagged
@@ -58,7 +58,7 @@ class _Row:
             progress = glance(view)
         except JobNotFound:
             return None
-        except CorruptObject:
+        except (CorruptObject, NewerFormat):
             return cls(job_id, UNREADABLE)
         counts = (progress.chunks_done, progress.chunks, progress.items, progress.items_failed, progress.is_partial)
         return cls(job_id, str(progress.state), intent.task, intent.created_at, *counts, intent.tags)

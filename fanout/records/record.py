@@ -1,6 +1,7 @@
 """A record: a frozen value that the store holds as one object.
 
-Every record is one encoded mapping with its kind and format version, so that a reader of another version refuses it.
+Every record is one encoded mapping with its kind and its format. Workers of two releases serve the same jobs during a
+deployment. So a release reads the format of the one before, and leaves objects in a newer format to newer workers.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import ClassVar, Self
 
-from storage import Content, CorruptObject, decode, encode
+from storage import Content, CorruptObject, NewerFormat, decode, encode
 
 from .chunk_ref import ChunkLocation
 from .failure import FailedItem, Failure
 from .fields import check_fields
 
 FORMAT = 1
-"""Version of the records' format. A reader refuses every other version."""
+"""The records' format, and that of messages. A field with a default that is in `added` needs no new one."""
+
+OLDEST_FORMAT = 1
+"""The oldest format that this release reads."""
 
 
 class Record:
@@ -41,17 +45,17 @@ class Record:
         """Return the record in `data`.
 
         Raises:
-            CorruptObject: It is no such record, or another version of fanout wrote it. Names `key`.
+            CorruptObject: It is no such record, or one of a format that is too old. Names `key`.
+            NewerFormat: A newer release has written it.
         """
         body = decode(data, key=key)
         if not isinstance(body, dict) or body.pop("record", None) != cls.kind:
             raise CorruptObject(f"{key} is no {cls.kind} record of fanout", key=key)
         version = body.pop("format", None)
-        if version != FORMAT:
-            raise CorruptObject(
-                f"{key} has record format {version!r}, this fanout reads {FORMAT}: corrupt, or upgrade fanout",
-                key=key,
-            )
+        if type(version) is not int or version < OLDEST_FORMAT:
+            raise CorruptObject(f"{key} has record format {version!r}, and the oldest is {OLDEST_FORMAT}", key=key)
+        if version > FORMAT:
+            raise NewerFormat(f"{key} has record format {version}, and this process reads {FORMAT}", key=key)
         try:
             check_fields(cls, body)
             record = cls(**body)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import JobCancelled, JobFailed
+from fanout.errors import is_transient
 from fanout.records.batch import BatchResult, Landed, ResultEntry, Share
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.failure import Failure, redact
@@ -29,7 +30,7 @@ from fanout.records.models import (
     Record,
 )
 from fanout.records.run_stats import RunStats, StoreUsage
-from storage import CorruptObject, Slice, decode, encode
+from storage import CorruptObject, NewerFormat, Slice, decode, encode
 
 NUMBERS = st.integers(0, 2**63)
 TIMES = st.floats(0, 1e12)
@@ -163,13 +164,14 @@ def test_an_index_is_read_back_as_it_was_written(locations: list[ChunkLocation],
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
-def test_a_record_of_another_version_is_refused(record: Record) -> None:
-    """The error of a record of a newer fanout names the key, the version and the remedy."""
-    for version in (2, 0, None, "1"):
+def test_a_record_of_another_format_is_refused(record: Record) -> None:
+    """A record of a newer release is left to a newer worker. One of no release is damaged. The errors name the key."""
+    for version, kind in ((2, NewerFormat), (0, CorruptObject), (None, CorruptObject), ("1", CorruptObject)):
         body = decode(record.to_bytes()) | {"format": version}
-        with pytest.raises(CorruptObject, match=r"job/x has record format .*upgrade") as caught:
+        with pytest.raises(kind, match=f"job/x has record format {version!r}") as caught:
             type(record).from_bytes(encode(body), key="job/x")
         assert caught.value.key == "job/x"
+        assert is_transient(caught.value) == (kind is NewerFormat)
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: record.kind)
