@@ -27,6 +27,7 @@ from ...telemetry import load_telemetry
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
+from .intake import IntakeStep
 from .listener import forget_result, listener_for, refuse_to_block
 from .settings import warn
 from .stage_task import StageTask
@@ -57,6 +58,7 @@ class Extension:
         self._lock = threading.Lock()
         self.pool: Any = None
         self.warned: set[str] = set()
+        app.steps["consumer"].add(IntakeStep)
         app.on_after_finalize.connect(self._on_finalize, weak=False)
         tasks.listen(self._on_declare)
 

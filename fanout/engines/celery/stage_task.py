@@ -23,7 +23,7 @@ from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER
 from .publishing.requeue import requeue
 from .request import StageRequest
 from .settings import default_limit_s
-from .signing import drop_unless_signed, sending
+from .signing import drop_unless_signed, running_eagerly, sending
 from .store_mismatch import report_mismatch
 from .task_hooks import derive_request_class, find_guards
 
@@ -104,6 +104,11 @@ class StageTask(Task[Any, Any]):
         with sending(self.app):
             return super().apply_async(*args, **kwargs)
 
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task in this process, as eager mode does."""
+        with running_eagerly():
+            return super().apply(*args, **kwargs)
+
     @property
     def redelivered(self) -> bool:
         """Whether the broker has delivered the message before."""
@@ -123,7 +128,7 @@ class StageTask(Task[Any, Any]):
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Drop a message without a signature that it needs, report a sender with another store, call the app's hook."""
-        drop_unless_signed(self, self.runtime.config)
+        drop_unless_signed(self, self.runtime.config, args=args, kwargs=kwargs)
         report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 
