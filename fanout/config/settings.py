@@ -16,6 +16,7 @@ from typing import Any
 from storage import COMPRESSIONS, Compression
 
 from ..errors import ConfigError
+from ..redaction import remember
 from .policy import Policy, Share
 
 KIB = 1024
@@ -127,6 +128,7 @@ class Config:
         _check_counts(self, "pack_bytes", "upload_concurrency", "max_message_bytes")
         _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s", "signature_max_age_s")
         _check_signing_keys(self.signing_keys, required=self.require_signatures)
+        remember([*self.signing_keys.values(), self.external_endpoints])
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:

@@ -504,7 +504,8 @@ def test_an_unknown_setting_is_refused() -> None:
     """The error names a misspelt setting, and the app is not connected."""
     bare = Celery("bare", set_as_current=False)
     with pytest.raises(
-        ConfigError, match="no such setting: pack_byte; there are external_endpoints, inline_bytes, pack_bytes"
+        ConfigError,
+        match="no such setting: pack_byte; there are external_endpoints, inline_bytes, max_message_bytes, pack",
     ):
         fanout.connect(bare, store="memory://a", pack_byte=3)
     assert not hasattr(bare, ATTRIBUTE)

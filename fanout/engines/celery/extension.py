@@ -22,6 +22,7 @@ from ...job import Job
 from ...listing import find_jobs
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
+from ...redaction import remember
 from ...runtime import Runtime
 from ...telemetry import load_telemetry
 from .. import local
@@ -87,6 +88,8 @@ class Extension:
         with self._lock:
             if self._runtime is None:
                 config = self.config
+                conf = self.app.conf
+                remember([conf.broker_url, conf.broker_read_url, conf.broker_write_url, conf.result_backend])
                 debouncer = Debouncer()
                 for signal in (worker_process_shutdown, worker_shutdown):
                     signal.connect(lambda **_: debouncer.flush(), weak=False)

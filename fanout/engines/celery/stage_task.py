@@ -164,12 +164,17 @@ class StageTask(Task[Any, Any]):
                 raise
             if is_transient(error):
                 self._reschedule_or_leave(error, kwargs)
-            _LOG.exception(
-                "%s: job %s: failed outside of the task's own code", self.name, job_id, extra=fields_of(job_id)
+            failure = Failure.of(self.step, error)
+            _LOG.error(
+                "%s: job %s: failed outside of the task's own code\n%s",
+                self.name,
+                job_id,
+                failure.traceback_text,
+                extra=fields_of(job_id),
             )
             with suppress(Exception):
                 job = self.runtime.job(job_id, launch_id, generation)
-                conclude(self.runtime, job, OutcomeStatus.FAILED, Failure.of(self.step, error))
+                conclude(self.runtime, job, OutcomeStatus.FAILED, failure)
             raise Ignore from error
 
     def _reschedule_or_leave(self, error: Exception, kwargs: dict[str, Any]) -> NoReturn:

@@ -16,7 +16,7 @@ from kombu import Producer
 from kombu.exceptions import LimitExceeded, OperationalError
 
 from ....errors import BrokerUnavailable
-from ....records.failure import redact
+from ....redaction import redact
 from .connection import bound_waits
 from .publisher import ConfirmingPublisher, NotConfirmed
 
