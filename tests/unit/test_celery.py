@@ -455,6 +455,8 @@ def test_safe_content_is_recognised_by_name_and_by_type(accepted: Any, *, expect
     app = Celery("content", broker="memory://", set_as_current=False)
     app.conf.accept_content = accepted
     assert ("accept_content" in settings_of(app)) is expected
+    app.conf.result_accept_content = accepted
+    assert ("result_accept_content" in settings_of(app)) is expected
 
 
 @pytest.mark.parametrize(

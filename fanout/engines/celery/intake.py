@@ -50,6 +50,7 @@ class Intake:
     def __init__(self, app: Celery, config: Config) -> None:
         self._app = app
         self._config = config
+        self._tasks = app.tasks
         self._classes: dict[type, type] = {}
 
     def limit_expansion(self) -> None:
@@ -95,7 +96,7 @@ class Intake:
             body = read_body(message.payload)
         except DecodeError:
             raise ValueError("its body is no JSON") from None
-        task = self._app.tasks[name]
+        task = self._tasks[name]
         check_arguments(getattr(task, "step", None), headers["id"], body.args, body.kwargs)
         if self._config.require_signatures:
             reply_to = (message.properties or {}).get("reply_to")
@@ -137,7 +138,7 @@ class Intake:
         signals.task_rejected.send(sender=consumer, message=message, exc=None)
 
     def _is_ours(self, name: object) -> bool:
-        return isinstance(name, str) and getattr(self._app.tasks.get(name), "is_of_fanout", False)
+        return isinstance(name, str) and getattr(self._tasks.get(name), "is_of_fanout", False)
 
 
 class _ExaminedMessage(Message):
