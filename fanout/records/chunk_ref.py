@@ -163,7 +163,7 @@ class ChunkRef:
         for name, number in (("chunk", chunk), ("attempts", attempts), ("generation", generation)):
             if type(number) is not int or number < 0:
                 raise ValueError(f"{name} {number!r:.80} is not an index")
-        if resent not in (0, 1):
+        if type(resent) is not int or resent not in (0, 1):
             raise ValueError(f"resent is {resent!r:.80}, not 0 or 1")
         ref = cls(
             check_id(job_id, what="job id"),

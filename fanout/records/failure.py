@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import JobFailed
+from ..redaction import redact
 from .fields import check_fields
 
 _LOG = logging.getLogger(__name__)
@@ -57,12 +57,12 @@ class Failure:
             item: Index of the item over the whole job.
             attempts: Number of attempts of the step.
         """
-        _LOG.debug("%s raised", step, exc_info=(type(error), error, error.__traceback__))
         name = _describe(lambda: type(error).__name__)
         # Notes on the exception are for the reader of its message.
         notes = _describe(lambda: "".join(f"; {note}" for note in getattr(error, "__notes__", None) or ()))
         reason = shorten(redact(_describe(lambda: str(error)) + notes), limit=REASON_LIMIT)
         text = shorten(redact(_describe(lambda: _format_traceback(error))), limit=TRACEBACK_LIMIT)
+        _LOG.debug("%s raised:\n%s", step, text)
         return cls(step, name, reason, text, chunk, item, attempts)
 
     @classmethod
@@ -187,18 +187,3 @@ def shorten(text: str, *, limit: int) -> str:
         return text
     head = limit // 4
     return f"{text[:head]}\n… {len(text) - limit:,} characters left out …\n{text[head - limit :]}"
-
-
-_SECRETS = (
-    re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),
-    re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
-    re.compile(r"(?i)(?<=secret_access_key)(\W+)[A-Za-z0-9/+=]{16,}"),
-    re.compile(r"(?<=X-Amz-Signature=)[0-9a-fA-F]+"),
-)
-
-
-def redact(text: str) -> str:
-    """Return `text` with everything that looks like a credential replaced by `***`."""
-    for pattern in _SECRETS:
-        text = pattern.sub("***", text)
-    return text

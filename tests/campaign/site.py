@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -88,6 +89,7 @@ class Site:
         for path in (self.traces, self.kill_points, self.switches):
             path.mkdir(parents=True)
         self._name = uuid.uuid4().hex[:8]
+        self._signing_key = f"canary-{uuid.uuid4().hex}"
         self._stack = ExitStack()
         self._conditions: Conditions | None = None
         self._conditions_stack: ExitStack | None = None
@@ -100,7 +102,7 @@ class Site:
                 self._stack.callback(lambda server=server: server.exception() or server.result().stop())
         try:
             self.broker, self.store = broker.result(), store.result()
-            self.wire = self._stack.enter_context(Wire(parse_port(self.broker.url)))
+            self.wire = self._stack.enter_context(Wire(parse_port(self.broker.url), canaries=self.canaries))
             self.gateway = self._stack.enter_context(FaultyGateway(parse_port(self.store.endpoint)))
             with self._environment(Conditions()) as environment:
                 create_bucket(environment["FANOUT_STORE"])
@@ -157,6 +159,11 @@ class Site:
     def job(self, job_id: str) -> Job:
         return Job(job_id, self.runtime)
 
+    @property
+    def canaries(self) -> dict[str, str]:
+        """Credentials by name, which must appear in nothing that a job leaves behind."""
+        return {"store's secret key": self.store.environment["AWS_SECRET_ACCESS_KEY"], "signing key": self._signing_key}
+
     @contextmanager
     def switch_on(self, name: str, value: str = "") -> Iterator[None]:
         """Turn on a switch of `FaultInjectingAMQP` within the context."""
@@ -208,6 +215,8 @@ class Site:
             "FANOUT_SOURCE_ROOTS": f"s3://{self.bucket}/{LAKE}",
             "FANOUT_SINK_ROOTS": f"s3://{self.bucket}/{LAKE}",
             "FANOUT_STALL_S": str(conditions.stall_s),
+            "FANOUT_SIGNING_KEYS": json.dumps({"campaign": self._signing_key}),
+            "FANOUT_REQUIRE_SIGNATURES": "true",
             # The files of killed workers are removed together with this directory.
             "TMPDIR": str(self.directory),
         }

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 
 from .proxy import READ_BYTES, Proxy, reset
 
 
 class Wire(Proxy):
-    """A proxy that can cut the connection that publishes."""
+    """A proxy that can cut the connection that publishes.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: Port of the broker.
+        canaries: Credentials by name that no client may send.
+
+    Attributes:
+        seen: Names of the credentials that a client has sent in one piece.
+    """
+
+    def __init__(self, target: int, *, canaries: Mapping[str, str] | None = None) -> None:
         super().__init__(target)
+        self.seen: set[str] = set()
+        self._canaries = {name: secret.encode() for name, secret in (canaries or {}).items()}
         self._limit: int | None = None
         self._arming = 0
         self._cut = threading.Event()
@@ -43,6 +54,7 @@ class Wire(Proxy):
     ) -> None:
         arming, sent = self._arming, 0
         while data := await reader.read(READ_BYTES):
+            self.seen |= {name for name, secret in self._canaries.items() if secret in data}
             if arming != self._arming:
                 arming, sent = self._arming, 0
             sent += len(data)

@@ -291,6 +291,33 @@ def resolve_values(values: list[Any]) -> list[Any]:
     return fanout.resolve(values)
 
 
+class LeakyTask(ForkJoinTask):
+    """Raises an error with all of its environment in the step that `step` names."""
+
+    input_schema = {"step": {"type": "string"}}
+    max_attempts = 1
+
+    @staticmethod
+    def setup(step):
+        leak_if(step == "setup")
+        return [{"number": 1}]
+
+    @staticmethod
+    def process(number, step):
+        leak_if(step == "process")
+        return number
+
+    @staticmethod
+    def join(results, step):
+        leak_if(step == "join")
+        return list(results)
+
+
+def leak_if(told: bool) -> None:
+    if told:
+        raise RuntimeError(f"the environment is {dict(sorted(os.environ.items()))}")
+
+
 class CountWordsInPlaceTask(ForkJoinTask[Counter[str]]):
     """Counts the words of objects that lie outside fanout's store; setup may replace one after it has listed all."""
 

@@ -12,6 +12,9 @@ from devstack import CephGateway, RabbitMQ, Redis
 
 from .cluster import Cluster, running_cluster
 
+CANARIES = {"signing key": "canary-" + "a" * 32, "old signing key": "canary-" + "b" * 32, "password": "canary-p4ssw0rd"}
+"""Credentials of the cluster with signatures, which must appear nowhere."""
+
 
 @pytest.fixture(autouse=True, scope="package")
 def _restore_environment() -> Iterator[None]:
@@ -34,7 +37,8 @@ def redis_cluster(
         **ceph_gateway.environment,
         "TEST_BROKER": rabbitmq.add_host().url,
         "TEST_BACKEND": redis_server.url,
-        "FANOUT_SIGNING_KEYS": json.dumps({"new": "a" * 32, "old": "b" * 32}),
+        "FANOUT_SIGNING_KEYS": json.dumps({"new": CANARIES["signing key"], "old": CANARIES["old signing key"]}),
+        "SHOP_DB_PASSWORD": CANARIES["password"],
         "FANOUT_REQUIRE_SIGNATURES": "true",
         "FANOUT_ENCRYPTION_KEYS": json.dumps({"new": "c" * 43, "old": "d" * 43}),
         "FANOUT_REQUIRE_ENCRYPTION": "true",

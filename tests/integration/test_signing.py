@@ -67,6 +67,32 @@ def test_a_forged_message_runs_nothing(redis_cluster: Cluster, ended_job: str, i
     wait_until(lambda: "signed with another secret" in read_logs(redis_cluster), "the forged signature is refused")
 
 
+def test_a_forged_message_cannot_pass_as_an_eager_call_nor_end_the_worker(
+    redis_cluster: Cluster, ended_job: str, intruder: Celery
+) -> None:
+    """Celery copies the body's third part into the request, which then seems to run in its caller. No id is a list."""
+    log = f"{SumTask.declaration.name}.setup'"
+    before = read_logs(redis_cluster).count(log)
+    submission = SumTask.signature({"numbers": [1, 2]}).kwargs["submission"]
+    headers = {"task": f"{SumTask.declaration.name}.setup", "id": "forged-job", "lang": "py"}
+    with intruder.connection_for_write() as connection:
+        for body, wrong in (
+            ([[], {"submission": submission}, {"is_eager": True}], {}),
+            ([[], {"submission": submission}, {}], {"is_eager": True}),
+            ([[], {"submission": submission}, {}], {"id": ["forged-job"]}),
+        ):
+            connection.Producer(auto_declare=False).publish(
+                json.dumps(body),
+                routing_key=intruder.conf.task_default_queue,
+                content_type="application/json",
+                content_encoding="utf-8",
+                headers={**headers, **wrong},
+            )
+    wait_until(lambda: read_logs(redis_cluster).count(log) - before == 3, "the forged messages are dropped")
+    assert redis_cluster.app.AsyncResult("forged-job").state == "PENDING"
+    assert all(worker.alive for worker in redis_cluster.workers)
+
+
 def test_a_message_names_its_key(redis_cluster: Cluster) -> None:
     """The first key signs. The message does not hold the secret."""
     sent: list[dict[str, Any]] = []

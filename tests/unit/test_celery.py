@@ -455,6 +455,8 @@ def test_safe_content_is_recognised_by_name_and_by_type(accepted: Any, *, expect
     app = Celery("content", broker="memory://", set_as_current=False)
     app.conf.accept_content = accepted
     assert ("accept_content" in settings_of(app)) is expected
+    app.conf.result_accept_content = accepted
+    assert ("result_accept_content" in settings_of(app)) is expected
 
 
 @pytest.mark.parametrize(
@@ -504,7 +506,8 @@ def test_an_unknown_setting_is_refused() -> None:
     """The error names a misspelt setting, and the app is not connected."""
     bare = Celery("bare", set_as_current=False)
     with pytest.raises(
-        ConfigError, match="no such setting: pack_byte; there are external_endpoints, inline_bytes, pack_bytes"
+        ConfigError,
+        match="no such setting: pack_byte; there are external_endpoints, inline_bytes, max_message_bytes, pack",
     ):
         fanout.connect(bare, store="memory://a", pack_byte=3)
     assert not hasattr(bare, ATTRIBUTE)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.config.settings import Config
-from fanout.engines.celery.signing import BadSignature, check, check_request, describe, sign
+from fanout.engines.celery import signing
+from fanout.engines.celery.signing import BadSignature, check, describe, sign
 from fanout.errors import ConfigError
 
 KEYS = {"new": "n" * 32, "old": "o" * 32}
@@ -52,6 +53,11 @@ def received(**changes: Any) -> Request:
     return Request({**HEADERS, **EMBEDDED, "args": ARGS, "kwargs": KWARGS, "fanout_signature": signature, **changes})
 
 
+def check_request(task: str, request: Request, config: Config) -> None:
+    """Check a request whose task gets the arguments that it names."""
+    signing.check_request(task, request, config, args=request.args, kwargs=request.kwargs)
+
+
 def settings(**changes: Any) -> Config:
     return Config(**{"store": "memory://x", "signing_keys": KEYS, "require_signatures": True, **changes})
 
@@ -79,6 +85,7 @@ def test_a_signed_message_is_accepted() -> None:
         {"fanout_message": "m-2"},
         {"fanout_overran_s": 3.0},
         {"fanout_store": "s3://theirs"},
+        {"reply_to": "their-queue"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -92,6 +99,12 @@ def test_a_message_of_another_task_is_refused() -> None:
     """A signature of one task is none of another."""
     with pytest.raises(BadSignature, match="altered"):
         check_request("shop.words.join", received(), settings())
+
+
+def test_the_arguments_that_the_task_gets_are_checked() -> None:
+    """A forged body can put signed arguments into the request, beside others that the task gets."""
+    with pytest.raises(BadSignature, match="altered"):
+        signing.check_request("shop.words.setup", received(), settings(), args=["job-2", 3], kwargs=KWARGS)
 
 
 @pytest.mark.parametrize("value", [None, "", 3, ["x"], "new", "new:1:xyz", f"new:{'9' * 13}:{'0' * 64}", "x" * 100_000])

@@ -14,6 +14,13 @@ preflight.py       checks before a launch that some worker can run the job
 listener.py        how a caller learns of a job's end without asking the store
 values.py          how a job's value passes through Celery's serializers
 
+Taking messages:
+intake.py          what a worker's main process drops before Celery acts upon it
+envelope.py        a message's headers, and the tasks that follow, checked
+messages.py        the arguments of each step's messages, checked
+expansion.py       limits on what a compressed message may become
+signing.py         signatures of messages
+
 Running jobs:
 tasks.py           the three Celery tasks of a declared task
 stage_task.py      their base class: redelivery, retries, and how errors end a job
@@ -25,7 +32,6 @@ sweeper.py         the Celery task that sweeps, for celery beat
 
 Sending messages:
 dispatcher.py      turns chunk refs and joins into messages
-messages.py        the arguments of setup's and join's messages, checked
 publishing/        publishing to a broker that may be slow, full or unreachable
 """
 

@@ -12,7 +12,7 @@ from kombu import Connection, Queue
 
 from ...config.settings import CONSUMER_TIMEOUT_S
 from ...finding import Finding, Verdict
-from ...records.failure import redact
+from ...redaction import redact
 from .publishing.connection import bound_waits
 from .settings import advice, broker_waits_s, default_limit_s
 

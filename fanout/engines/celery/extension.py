@@ -23,11 +23,13 @@ from ...job import Job
 from ...listing import find_jobs
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import add_note, describe_time_limit
+from ...redaction import remember
 from ...runtime import Runtime
 from ...telemetry import load_telemetry
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
+from .intake import IntakeStep
 from .listener import forget_result, listener_for, refuse_to_block
 from .settings import warn
 from .stage_task import StageTask
@@ -58,6 +60,7 @@ class Extension:
         self._lock = threading.Lock()
         self.pool: Any = None
         self.warned: set[str] = set()
+        app.steps["consumer"].add(IntakeStep)
         app.on_after_finalize.connect(self._on_finalize, weak=False)
         tasks.listen(self._on_declare)
 
@@ -86,6 +89,8 @@ class Extension:
         with self._lock:
             if self._runtime is None:
                 config = self.config
+                conf = self.app.conf
+                remember([conf.broker_url, conf.broker_read_url, conf.broker_write_url, conf.result_backend])
                 debouncer = Debouncer()
                 for signal in (worker_process_shutdown, worker_shutdown):
                     signal.connect(lambda **_: debouncer.flush(), weak=False)

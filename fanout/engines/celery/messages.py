@@ -1,6 +1,7 @@
-"""The arguments of the messages for setup and join, checked field by field, since a message may be forged or foreign.
+"""The arguments of every message of fanout's, checked field by field, since a message may be forged or foreign.
 
-The message for process is a chunk ref, which checks itself (`ChunkRef.from_row`). Pure functions: no store, no broker.
+The message for process is a chunk ref, which checks itself (`ChunkRef.from_row`). `envelope` checks the headers. Pure
+functions: no store, no broker.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ def read_address(step: str, task_id: object, args: object, kwargs: object) -> Jo
         ValueError: fanout does not send such a message.
     """
     if step == "process":
+        _read_arguments(kwargs or {})
         ref = ChunkRef.from_row(args)
         return JobAddress(ref.job_id, ref.launch_id, ref.generation)
     if step == "setup":
@@ -138,6 +140,18 @@ def read_address(step: str, task_id: object, args: object, kwargs: object) -> Jo
         return JobAddress(setup.job_id, setup.launch_id, setup.generation)
     join = JoinMessage.parse(args, kwargs or {})
     return JobAddress(join.job_id, join.launch_id, join.generation)
+
+
+def check_arguments(step: str | None, task_id: object, args: object, kwargs: object) -> None:
+    """Check the arguments of a message for a step, or for a sweep, which has none.
+
+    Raises:
+        ValueError: fanout does not send such a message. Names the wrong part, in at most some 200 characters.
+    """
+    if step is not None:
+        read_address(step, task_id, args, kwargs)
+    elif args or kwargs:
+        raise ValueError("a sweep takes no arguments")
 
 
 def check_submission(submission: object) -> None:
@@ -155,10 +169,10 @@ def check_submission(submission: object) -> None:
         try:
             check_digest(content)
         except ValueError as error:
-            raise ValueError(f"references[{_abbreviate(name)}]: {error}") from None
+            raise ValueError(f"references[{abbreviate(name)}]: {error}") from None
     for name, option in _check_mapping(body["options"], "options").items():
         if not (option is None or isinstance(option, bool | int | float | str)):
-            raise ValueError(f"options[{_abbreviate(name)}] is {_abbreviate(option)}, and no plain value")
+            raise ValueError(f"options[{abbreviate(name)}] is {abbreviate(option)}, and no plain value")
     _check_mapping(body.get("routing", {}), "routing")
     _check_type(int, body.get("made_at", 0), "made_at", "a number of seconds")
     try:
@@ -187,20 +201,20 @@ def _read_arguments(kwargs: object, *names: str) -> Mapping[str, Any]:
     arguments = _check_mapping(kwargs, "keyword arguments")
     unknown = sorted(arguments.keys() - set(names))
     if unknown:
-        listed = ", ".join(map(_abbreviate, unknown[:3]))
+        listed = ", ".join(map(abbreviate, unknown[:3]))
         raise ValueError(f"it has an argument {listed}, which this version of fanout does not know")
     return arguments
 
 
 def _check_mapping(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(type(name) is str for name in value):
-        raise ValueError(f"{what}: {_abbreviate(value)} is no mapping with string keys")
+        raise ValueError(f"{what}: {abbreviate(value)} is no mapping with string keys")
     return value
 
 
 def _check_list(value: object, what: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{what}: {_abbreviate(value)} is no list")
+        raise ValueError(f"{what}: {abbreviate(value)} is no list")
     return value
 
 
@@ -208,7 +222,7 @@ def _check_index(value: object, what: str) -> int:
     number = _check_type(int, value, what, "a number from 0")
     # The key of an object has six digits for it.
     if not 0 <= number < 1_000_000:
-        raise ValueError(f"{what} is {_abbreviate(value)}, not from 0 to 999999")
+        raise ValueError(f"{what} is {abbreviate(value)}, not from 0 to 999999")
     return number
 
 
@@ -219,11 +233,11 @@ def _check_token(value: object, what: str) -> str | None:
 def _check_type(kind: type[T], value: object, what: str, wanted: str) -> T:
     """Return `value` if it is of exactly that type: in Python, `True` is an `int`, too."""
     if type(value) is not kind:
-        raise ValueError(f"{what} is {_abbreviate(value)}, not {wanted}")
+        raise ValueError(f"{what} is {abbreviate(value)}, not {wanted}")
     return value
 
 
-def _abbreviate(value: object) -> str:
+def abbreviate(value: object) -> str:
     """Return the beginning of a foreign value's text, without writing all of the text."""
     if isinstance(value, str | bytes):
         return f"{value[:EXCERPT]!r:.{EXCERPT}}"

@@ -136,7 +136,8 @@ def _on_task_revoked(sender: Any = None, request: Any = None, expired: bool = Fa
         return
     why = "Expired" if expired else REVOKED
     try:
-        check_request(sender.name, request, getattr(sender.app, ATTRIBUTE).config)
+        config = getattr(sender.app, ATTRIBUTE).config
+        check_request(sender.name, request, config, args=request.args, kwargs=request.kwargs)
         job_id, launch_id, generation = read_address(step, request.id, request.args, request.kwargs)
     except ValueError as error:
         _LOG.warning("%s: dropped a message that fanout did not send: %s", sender.name, error)

@@ -84,10 +84,15 @@ def default_limit_s(app: Celery) -> int | None:
 
 def _check_content(app: Celery) -> Iterator[Advice]:
     # Entries are content types or names of serializers. Without a list, kombu refuses unsafe ones.
-    accepted, names = app.conf.accept_content or (), _registry.name_to_type
-    if any(names.get(kind, kind) not in _SAFE for kind in accepted):
-        danger = "anyone who reaches the broker can run code in the workers with a pickle"
-        yield Advice("accept_content", list(accepted), ["json"], danger)
+    dangers = {
+        "accept_content": "anyone who reaches the broker can run code in the workers with a pickle",
+        "result_accept_content": "anyone who reaches the result backend can run code in callers with a pickle",
+    }
+    names = _registry.name_to_type
+    for setting, danger in dangers.items():
+        accepted = app.conf.get(setting) or ()
+        if any(names.get(kind, kind) not in _SAFE for kind in accepted):
+            yield Advice(setting, list(accepted), ["json"], danger)
 
 
 def _check_messages(app: Celery) -> Iterator[Advice]:

@@ -25,6 +25,7 @@ from kombu.utils import json
 from ...config.settings import Config
 from ...errors import ConfigError
 from .current_app import ATTRIBUTE, CONNECTED
+from .envelope import EMBEDDED, Body
 from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, SIGNATURE_HEADER, STORE_HEADER
 
 _LOG = logging.getLogger(__name__)
@@ -32,10 +33,10 @@ _LOG = logging.getLogger(__name__)
 _HEADERS: Final = (
     *("id", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id", "parent_id"),
     *("ignore_result", "replaced_task_nesting", MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, STORE_HEADER),
+    "reply_to",
 )
-"""Headers that a worker acts upon."""
+"""Headers that a worker acts upon, and the property that names the queue to which it sends the result."""
 
-_EMBEDDED: Final = ("callbacks", "errbacks", "chain", "chord")
 _FORM: Final = re.compile(r"([A-Za-z0-9._-]{1,32}):([0-9]{1,12}):([0-9a-f]{64})")
 _AHEAD_S: Final = 300.0
 """Seconds by which a sender's clock may be ahead of a worker's."""
@@ -100,44 +101,64 @@ def describe(args: Any, kwargs: Any, embedded: Mapping[str, Any], headers: Mappi
     covered = [
         args,
         kwargs,
-        {name: embedded.get(name) or None for name in _EMBEDDED},
-        {name: headers.get(name) for name in _HEADERS if headers.get(name) is not None},
+        {name: embedded.get(name) or None for name in EMBEDDED},
+        {name: headers.get(name) for name in _HEADERS if headers.get(name) not in (None, "")},
     ]
     return json.dumps(json.loads(json.dumps(covered)), sort_keys=True, separators=(",", ":"))
 
 
-def check_request(task: str, request: Any, config: Config) -> None:
+def check_message(task: str, body: Body, headers: Mapping[str, Any], config: Config) -> None:
     """Check the signature of a message that a worker has received, if the settings require one.
 
     Args:
         task: Name of its Celery task.
-        request: Celery's request.
+        body: Its parts.
+        headers: Its headers, and its property `reply_to`.
         config: The worker's settings.
 
     Raises:
         BadSignature: It has no valid one.
     """
-    if not config.require_signatures or request.get("is_eager"):
+    if not config.require_signatures:
         return
-    # A request has the headers of its message and the third part of its body side by side.
-    fields = {name: request.get(name) for name in (*_HEADERS, *_EMBEDDED)}
     check(
-        request.get(SIGNATURE_HEADER),
+        headers.get(SIGNATURE_HEADER),
         config.signing_keys,
         task,
-        lambda: describe(request.args, request.kwargs, fields, fields),
+        lambda: describe(body.args, body.kwargs, body.embedded, headers),
         max_age_s=config.signature_max_age_s,
     )
 
 
-def drop_unless_signed(task: Any, config: Config) -> None:
+def check_request(task: str, request: Any, config: Config, *, args: Any, kwargs: Any) -> None:
+    """Check the signature of the message of a request; see `check_message`.
+
+    Args:
+        task: Name of its Celery task.
+        request: Celery's request. It has the headers of its message and the third part of its body side by side.
+        config: The worker's settings.
+        args: The arguments that the task gets. A forged message could name others in the request.
+        kwargs: The keyword arguments that the task gets.
+
+    Raises:
+        BadSignature: It has no valid one.
+    """
+    fields = {name: request.get(name) for name in (*_HEADERS, *EMBEDDED, SIGNATURE_HEADER)}
+    check_message(task, Body(args, kwargs, fields), fields, config)
+
+
+def drop_unless_signed(task: Any, config: Config, *, args: Any, kwargs: Any) -> None:
     """Drop the message that a Celery task handles if it has no valid signature; see `check_request`. Logs a line.
+
+    A worker's main process has checked it, too. This is for workers whose consumer is not Celery's.
 
     Raises:
         Ignore: It was dropped.
     """
+    if _EAGER.get():
+        return
     try:
-        check_request(task.name, task.request, config)
+        check_request(task.name, task.request, config, args=args, kwargs=kwargs)
     except BadSignature as error:
         _LOG.warning("%s: dropped a message: %s", task.name, error)
         raise Ignore from None
@@ -145,6 +166,19 @@ def drop_unless_signed(task: Any, config: Config) -> None:
 
 def _code(secret: str, task: str, facts: str, at: int) -> str:
     return hmac.digest(secret.encode(), f"{task}\n{at}\n{facts}".encode(), hashlib.sha256).hex()
+
+
+_EAGER: ContextVar[bool] = ContextVar("fanout_eager", default=False)
+
+
+@contextmanager
+def running_eagerly() -> Iterator[None]:
+    """Run a task in its caller inside the block, without a message. Its request says so, too, but could be forged."""
+    token = _EAGER.set(True)
+    try:
+        yield
+    finally:
+        _EAGER.reset(token)
 
 
 _SENDING: ContextVar[Celery | None] = ContextVar("fanout_sending", default=None)
@@ -161,7 +195,7 @@ def sending(app: Celery) -> Iterator[None]:
 
 
 @before_task_publish.connect
-def _sign_message(sender: Any = None, body: Any = None, headers: Any = None, **_: Any) -> None:
+def _sign_message(sender: Any = None, body: Any = None, headers: Any = None, properties: Any = None, **_: Any) -> None:
     """Sign a message of fanout's on its way to the broker, if its app has keys."""
     with suppress(ConfigError):
         # Celery itself sends what follows in a chain, and `celery beat` the sweep.
@@ -171,5 +205,5 @@ def _sign_message(sender: Any = None, body: Any = None, headers: Any = None, **_
         keys = extension.signing_keys if extension is not None and is_ours else {}
         if keys and isinstance(body, tuple | list) and len(body) == len(("args", "kwargs", "embedded")):
             args, kwargs, embedded = body
-            facts = describe(args, kwargs, embedded, headers)
+            facts = describe(args, kwargs, embedded, {**headers, "reply_to": (properties or {}).get("reply_to")})
             headers[SIGNATURE_HEADER] = sign(keys, sender, facts, at=int(time.time()))

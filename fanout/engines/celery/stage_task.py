@@ -23,7 +23,7 @@ from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER
 from .publishing.requeue import requeue
 from .request import StageRequest
 from .settings import default_limit_s
-from .signing import drop_unless_signed, sending
+from .signing import drop_unless_signed, running_eagerly, sending
 from .store_mismatch import report_mismatch
 from .task_hooks import derive_request_class, find_guards
 
@@ -104,6 +104,11 @@ class StageTask(Task[Any, Any]):
         with sending(self.app):
             return super().apply_async(*args, **kwargs)
 
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task in this process, as eager mode does."""
+        with running_eagerly():
+            return super().apply(*args, **kwargs)
+
     @property
     def redelivered(self) -> bool:
         """Whether the broker has delivered the message before."""
@@ -123,7 +128,7 @@ class StageTask(Task[Any, Any]):
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Drop a message without a signature that it needs, report a sender with another store, call the app's hook."""
-        drop_unless_signed(self, self.runtime.config)
+        drop_unless_signed(self, self.runtime.config, args=args, kwargs=kwargs)
         report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 
@@ -159,12 +164,17 @@ class StageTask(Task[Any, Any]):
                 raise
             if is_transient(error):
                 self._reschedule_or_leave(error, kwargs)
-            _LOG.exception(
-                "%s: job %s: failed outside of the task's own code", self.name, job_id, extra=fields_of(job_id)
+            failure = Failure.of(self.step, error)
+            _LOG.error(
+                "%s: job %s: failed outside of the task's own code\n%s",
+                self.name,
+                job_id,
+                failure.traceback_text,
+                extra=fields_of(job_id),
             )
             with suppress(Exception):
                 job = self.runtime.job(job_id, launch_id, generation)
-                conclude(self.runtime, job, OutcomeStatus.FAILED, Failure.of(self.step, error))
+                conclude(self.runtime, job, OutcomeStatus.FAILED, failure)
             raise Ignore from error
 
     def _reschedule_or_leave(self, error: Exception, kwargs: dict[str, Any]) -> NoReturn:

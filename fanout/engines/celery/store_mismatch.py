@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from ...errors import JobNotFound
-from ...records.failure import redact
+from ...redaction import redact
 from .headers import STORE_HEADER
 from .messages import read_address
 
 _LOG = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=8)
 def make_store_header(url: str) -> dict[str, str]:
     """Return the header for a store's URL, without credentials."""
     return {STORE_HEADER: redact(url)} if url else {}

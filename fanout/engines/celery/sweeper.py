@@ -11,7 +11,7 @@ from celery import Task
 from ...logs import fields_of
 from ...runtime import Runtime
 from ...sweep import Move, sweep
-from .signing import drop_unless_signed
+from .signing import drop_unless_signed, running_eagerly
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,9 +36,14 @@ class SweepTask(Task[Any, Any]):
         made: type[SweepTask] = type("SweepTask", (cls,), {"_runtime": staticmethod(runtime)})
         return made()
 
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task in this process, as eager mode does."""
+        with running_eagerly():
+            return super().apply(*args, **kwargs)
+
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Drop a message that must be signed and is not."""
-        drop_unless_signed(self, self._runtime().config)
+        drop_unless_signed(self, self._runtime().config, args=args, kwargs=kwargs)
 
     def run(self) -> None:
         for job_id, move in sweep(self._runtime()):

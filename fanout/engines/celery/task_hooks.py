@@ -20,6 +20,7 @@ from storage import StorageError
 from ...errors import FanoutError, JobNotFound
 from ...records.failure import Failure
 from ...records.models import Continuation, OutcomeStatus
+from ...redaction import redact
 from ...stages import conclude
 from .messages import read_address
 from .request import StageRequest
@@ -78,7 +79,7 @@ def reschedule_or_fail(task: Any, error: Exception) -> None:
             "%s: the app's task class raised, the stage is rescheduled: %s: %.200s",
             task.name,
             type(error).__name__,
-            error,
+            redact(str(error)),
         )
         task.reschedule(error)
     try:

@@ -10,6 +10,7 @@ from .damage import Damage
 from .kills import BoundaryKills, RandomKills
 from .messages import Duplicates, ExpiredMessages, PurgedMessages, UnregisteredTask
 from .revocation import Revoked
+from .secrets import Secrets
 from .simulation import MODULE, Simulation
 from .sinks import SinkKills
 from .sizes import Sizes
@@ -36,5 +37,6 @@ FAULTS: list[Fault] = [
     WireCuts(),
     *store_faults(CLIENTS[0]),
     *store_faults(CLIENTS[1], brief=True),
+    Secrets(),
     *([Simulation()] if find_spec(MODULE) else []),
 ]

@@ -17,7 +17,7 @@ from kombu.exceptions import LimitExceeded, OperationalError
 
 from ....errors import BrokerUnavailable, ConfigError
 from ....figures import format_count
-from ....records.failure import redact
+from ....redaction import redact
 from .connection import bound_waits
 from .publisher import ConfirmingPublisher, NotConfirmed
 
