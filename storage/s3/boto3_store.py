@@ -160,7 +160,9 @@ class S3Store(ObjectStore):
                     continue
                 except NoBatchesError:
                     # Google's S3 interface has none, and neither have some other servers.
+                    self._delete_singly(batch)
                     self._deletes_singly = True
+                    continue
             self._delete_singly(batch)
 
     def create_bucket(self) -> None:
@@ -260,10 +262,14 @@ class S3Store(ObjectStore):
                 if not isinstance(error, StorageError) or "NoSuchBucket" in str(error):
                     raise
 
+        # The first one alone: the refusal of one is mostly that of all.
+        delete(keys[0])
+        if len(keys) == 1:
+            return
         # no limit: each call has one
-        with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys)), thread_name_prefix="storage-delete") as pool:
+        with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys) - 1), thread_name_prefix="storage-delete") as pool:
             # Each in this thread's context, which holds the caller's limit.
-            for deletion in [pool.submit(copy_context().run, delete, key) for key in keys]:
+            for deletion in [pool.submit(copy_context().run, delete, key) for key in keys[1:]]:
                 # no limit: each call has one
                 deletion.result()
 
