@@ -36,16 +36,18 @@ from .errors import (
     UploadGone,
     from_os_error,
 )
+from .examination import Check, Examination, Outcome
 from .file import FileStore
 from .hashing import Digester, checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
-from .open import create_bucket, open_bucket, open_store, open_uploads, open_verified
+from .open import create_bucket, open_bucket, open_examination, open_store, open_uploads, open_verified
 from .packs import READ_AHEAD_BYTES, PackReader, PackWriter, Slice
 from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
 from .s3.server import S3Server
+from .speed import Speed, measure_speed
 from .uploads import UnfinishedUpload, UploadStore
 from .verified import VerifiedStore
 from .write_once import put_once
@@ -58,12 +60,14 @@ __all__ = [
     "Bucket",
     "BucketNotFound",
     "ChangedType",
+    "Check",
     "Compression",
     "ConditionalWriteUnsupported",
     "Content",
     "CorruptObject",
     "CountingStore",
     "Digester",
+    "Examination",
     "FileStore",
     "Guarantee",
     "GuaranteeBroken",
@@ -76,6 +80,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
+    "Outcome",
     "PackReader",
     "PackWriter",
     "PlainFiles",
@@ -86,6 +91,7 @@ __all__ = [
     "S3Server",
     "SequenceEncoder",
     "Slice",
+    "Speed",
     "StorageDenied",
     "StorageError",
     "StorageUnavailable",
@@ -108,7 +114,9 @@ __all__ = [
     "is_encoded",
     "is_registrable",
     "load_zstd",
+    "measure_speed",
     "open_bucket",
+    "open_examination",
     "open_store",
     "open_uploads",
     "open_verified",

@@ -29,7 +29,7 @@ from tests.stores import ScriptedStore
 from .tasks import Words
 
 GUARANTEES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
-OTHERS = ["store: clock", "store: root", "store: removal"]
+OTHERS = ["store: clock", "store: root", "store: removal", "store: speed"]
 
 
 @pytest.fixture(autouse=True)
