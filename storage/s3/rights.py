@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ..errors import ObjectNotFound, StorageDenied, StorageError
 from ..examination import Check, Outcome
-from ..probe import PREFIX
+from ..probe import PREFIX, PROBE_RESULT_KEY
 from .boto3_examination import S3ExaminedBucket
 
 
@@ -79,7 +80,7 @@ SETTINGS: Final = {
 
 
 def check_rights(bucket: S3ExaminedBucket) -> Iterator[Check]:
-    """Yield a check for each right in `RIGHTS`. At most 14 requests.
+    """Yield a check for each right in `RIGHTS`. At most 16 requests.
 
     A right counts as given if the request that needs it is answered in any way but with a denial.
 
@@ -89,12 +90,16 @@ def check_rights(bucket: S3ExaminedBucket) -> Iterator[Check]:
     key = f"{PREFIX}{secrets.token_hex(8)}/right"
     body = b"a right"
 
-    def read() -> None:
-        # Without s3:PutObject there is no object, which is no denial.
-        with suppress(ObjectNotFound):
-            bucket.get(key)
+    existing: list[str] = []
 
-    yield _check(bucket, "s3:ListBucket", lambda: next(iter(bucket.list()), None))
+    def read() -> None:
+        # Ceph lets users read what they wrote, whatever their policy says. Workers read what others wrote, too.
+        for name in (key, PROBE_RESULT_KEY, *existing):
+            # Without s3:PutObject there is no object, which is no denial.
+            with suppress(ObjectNotFound):
+                bucket.get(name, length=1)
+
+    yield _check(bucket, "s3:ListBucket", lambda: existing.extend(info.key for info in islice(bucket.list(), 1)))
     may_write = _check(bucket, "s3:PutObject", lambda: bucket.put(key, body))
     yield may_write
     yield _check(bucket, "s3:GetObject", read)
