@@ -32,7 +32,8 @@ def open_store(url: str, *, endpoint: str = "") -> ObjectStore:
       `when_required`, because Ceph 16, rclone and Swift refuse the `aws-chunked` trailers that the newer ones need over
       HTTPS. Nothing is lost: the request's signature covers the body, and `storage.decode` verifies a checksum of its
       own. Requests are made with obstore where the extra `fast` is installed. `?client=boto3` makes boto3 do all of
-      them, which tests need that patch botocore, as moto's `mock_aws` does.
+      them, which tests need that patch botocore, as moto's `mock_aws` does. `?encryption=AES256`, or
+      `?encryption=aws:kms&kms_key=<id or ARN>`, asks for server-side encryption with each write.
     - `az://container/prefix`, `gs://bucket/prefix`: Azure and Google Cloud, with the extra `fast`. Account, credentials
       and endpoint come from the environment, as obstore reads it; see `CloudStore`.
     - `file:///absolute/directory`: A directory, made when needed.

@@ -314,7 +314,7 @@ class ObstoreS3Store(ObjectStore):
                 access = self._access or read_access(environ, bucket=self._location.bucket)
                 if access is None:
                     access = self._fallback.access()
-                cached = self._cached = (process, make_clients(access, self._location.bucket) if access else None)
+                cached = self._cached = (process, make_clients(access, self._location) if access else None)
                 if access is None or cached[1] is None:
                     _LOG.info("%s: using boto3, since obstore has no equivalent of some AWS settings", self.url)
             return cached
@@ -328,7 +328,7 @@ class ObstoreS3Store(ObjectStore):
         if access.keys == clients.access.keys:
             current: Clients | None = replace(clients, good_until=Clients.next_renewal(access))
         else:
-            current = make_clients(access, self._location.bucket)
+            current = make_clients(access, self._location)
         self._cached = (os.getpid(), current)
         return self._cached
 

@@ -11,14 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..command_options import add_options, open_directory
+from ..tables import write_table
 from .cases import CASES
 from .configuration import Configuration
 from .configurations import CONFIGURATIONS, find_configuration
 from .site import REDIS_DATABASES, Deployment, Servers, select_cases
 from .table import Result, format_line, format_markdown, read_results, write_results
-
-BEGIN, END = "<!-- begin: python -m tests.storm --table -->", "<!-- end -->"
-"""The table is written between these lines of a page."""
 
 
 def run(
@@ -83,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = [] if chosen.show else _run(chosen)
     if chosen.table:
         recorded = read_results(chosen.json) if chosen.json else results
-        _write_table(format_markdown(CONFIGURATIONS, recorded), chosen.table)
+        write_table(format_markdown(CONFIGURATIONS, recorded), chosen.table, command="python -m tests.storm")
     failed = [result for result in results if not result.ok]
     if not chosen.show:
         print(f"{len(results) - len(failed)} of {len(results)} ok")
@@ -105,19 +103,6 @@ def _run(chosen: argparse.Namespace) -> list[Result]:
 
     with open_directory(chosen.keep, prefix="storm-") as directory, Servers.start(directory) as servers:
         return run(servers, plan, directory=directory, concurrency=chosen.jobs, report=report)
-
-
-def _write_table(table: str, page: str) -> None:
-    if page == "-":
-        print(table)
-        return
-    path = Path(page)
-    text = path.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}")
 
 
 if __name__ == "__main__":
