@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import fanout
 
+Backend = Literal["redis", "rpc", "file", "database", "none"]
 QUEUE = "storm"
 STALL_S = 3.0
 DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1//"
@@ -45,7 +46,7 @@ class Configuration:
     recommended: bool = True
     style: Literal["update", "namespace", "flask"] = "update"
     broker: Literal["rabbitmq", "dead-first", "redis"] = "rabbitmq"
-    backend: Literal["redis", "rpc", "file", "none"] = "redis"
+    backend: Backend = "redis"
     pool: str = "prefork"
     queues: str = ""
     args: tuple[str, ...] = ("--without-gossip", "--without-mingle")

@@ -97,7 +97,13 @@ class Deployment:
         with redis.Redis.from_url(results, socket_timeout=10) as client:
             client.flushdb()
         (directory / "results").mkdir()
-        backends = {"redis": results, "rpc": "rpc://", "file": (directory / "results").as_uri(), "none": ""}
+        backends = {
+            "redis": results,
+            "rpc": "rpc://",
+            "file": (directory / "results").as_uri(),
+            "database": f"db+sqlite:///{directory / 'results.sqlite'}",
+            "none": "",
+        }
         store = f"s3://storm-{uuid.uuid4().hex[:12]}/some/prefix"
         create_bucket(store)
         self._environment = {
