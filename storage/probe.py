@@ -95,7 +95,7 @@ def probe_store(
     """Probe a store's guarantees, through `ObjectStore`, below a prefix of the probe's own.
 
     At most `rounds × (writers + 1) + 11` requests, by default 110, `writers` of them at a time; each peer adds
-    `rounds + 5`. The probe deletes what
+    `rounds + 4`. The probe deletes what
     it wrote, unless the store stops answering. Several processes may probe one store at the same time.
 
     Args:

@@ -114,6 +114,9 @@ def _check_deletes(bucket: S3ExaminedBucket, keys: list[str]) -> Check:
 
 
 def _check_signatures(bucket: S3ExaminedBucket) -> Check:
+    if bucket.is_of_aws:
+        # It logs a failed signature, which may raise an alarm.
+        return Check("signatures", "AWS checks them")
     keys = bucket.keys()
     if keys is None:
         return Check("signatures", "there are no credentials to try", Outcome.UNKNOWN)

@@ -29,7 +29,8 @@ from storage import (
     probe_store,
     write_probe_result,
 )
-from tests.docs.blocks import blocks_of
+from storage.s3.rights import RIGHTS as CHECKED
+from tests.docs.blocks import ROOT, blocks_of
 
 from ..tasks import SumTask
 
@@ -98,6 +99,13 @@ def examination(environment: dict[str, str]) -> Iterator[Examination]:
         assert examination is not None
         examination.check_connection()
         yield examination
+
+
+def test_the_policy_has_the_rights_that_doctor_checks() -> None:
+    """The page gives each right that fanout uses, and no other; Operations says what happens without it."""
+    assert sorted(RIGHTS) == sorted(CHECKED)
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    assert [right for right in RIGHTS if f"`{right}`" not in operations] == []
 
 
 def run_and_remove_job() -> int:
