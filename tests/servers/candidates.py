@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from devstack import Azurite, CephGateway, LocalStack, MotoServer, Rclone, S3Program
+from devstack.localstack import PYTHON_VARIABLE
 from devstack.process import find_program
 from devstack.s3_programs import PROGRAMS, find_s3_program
 
@@ -60,7 +62,7 @@ def start_rclone(directory: Path) -> Iterator[Site]:
 def start_localstack(directory: Path) -> Iterator[Site]:
     """Run LocalStack."""
     with LocalStack.start(directory) as server:
-        yield Site("", server.environment)
+        yield Site(ask_package(os.environ[PYTHON_VARIABLE], "localstack-core"), server.environment)
 
 
 @contextmanager
@@ -84,10 +86,14 @@ def start_program(name: str, directory: Path) -> Iterator[Site]:
     with S3Program.start(directory, name) as server:
         path = find_s3_program(program)
         # A package of Python's says its version beside its program.
-        python = Path(path).with_name("python")
-        ask = f"import importlib.metadata as m; print(m.version({program.name!r}))"
-        version = ask_version(path, *program.version) if program.version else ask_version(str(python), "-c", ask)
+        python = str(Path(path).with_name("python"))
+        version = ask_version(path, *program.version) if program.version else ask_package(python, program.name)
         yield Site(version, server.environment, endpoints=server.endpoints)
+
+
+def ask_package(python: str, package: str) -> str:
+    """Return the version of a package in the environment of a Python."""
+    return ask_version(python, "-c", f"import importlib.metadata as m; print(m.version({package!r}))")
 
 
 def ask_version(program: str, *arguments: str) -> str:
