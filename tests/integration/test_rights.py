@@ -1,4 +1,4 @@
-"""The documents of "Prepare a bucket", on a server that enforces policies: what they allow, and what lacks without."""
+"""The documents of "Prepare a bucket", on a server that enforces policies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 import boto3
@@ -18,9 +17,7 @@ from devstack import CephGateway
 from fanout.cli import main
 from fanout.engines.stub import StubEngine
 from storage import (
-    Body,
     Examination,
-    MemoryStore,
     StorageDenied,
     create_bucket,
     open_examination,
@@ -29,8 +26,7 @@ from storage import (
     probe_store,
     write_probe_result,
 )
-from storage.s3.rights import RIGHTS as CHECKED
-from tests.docs.blocks import ROOT, blocks_of
+from tests.docs.blocks import blocks_of
 
 from ..tasks import SumTask
 
@@ -101,13 +97,6 @@ def examination(environment: dict[str, str]) -> Iterator[Examination]:
         yield examination
 
 
-def test_the_policy_has_the_rights_that_doctor_checks() -> None:
-    """The page gives each right that fanout uses, and no other; Operations says what happens without it."""
-    assert sorted(RIGHTS) == sorted(CHECKED)
-    operations = (ROOT / "docs" / "operations.md").read_text()
-    assert [right for right in RIGHTS if f"`{right}`" not in operations] == []
-
-
 def run_and_remove_job() -> int:
     """Run a job as callers and workers do, remove it, and return its value."""
     engine = StubEngine(store=open_verified(URL))
@@ -158,36 +147,3 @@ def test_a_broken_store_ends_doctor_at_the_rights(allow: Callable[[str], None]) 
     assert result.exit_code == 1
     assert [line for line in result.output.splitlines() if line.startswith("broken")] != []
     assert "write once" not in result.output
-
-
-class WritingStore(MemoryStore):
-    """A store that notes each key that is written, and whether it was under a condition."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[tuple[str, bool]] = []
-
-    def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
-        self.writes.append((key, if_absent))
-        super().put(key, body, if_absent=if_absent)
-
-
-def test_the_write_once_policy_covers_each_record_and_nothing_else() -> None:
-    """The policy names each key that a job writes under a condition, except attempts, and no other key."""
-    (statement,) = DOCUMENTS["write-once.json"]["Statement"]
-    patterns = [resource.removeprefix("arn:aws:s3:::my-bucket/fanout/") for resource in statement["Resource"]]
-    store = WritingStore()
-    for sizes in ({"chunk_items": 1}, {"chunk_items": 2}):
-        engine = StubEngine(store=store)
-        job = engine.submit(SumTask.declaration, {"numbers": list(range(70))}, **sizes)
-        engine.sweep()
-        engine.drain()
-        assert job.get(10) == sum(range(70))
-    written = {True: set[str](), False: set[str]()}
-    for key, is_once in store.writes:
-        if "/attempts/" not in key:
-            written[is_once].add(key)
-    named = {key for key in written[True] | written[False] if any(fnmatchcase(key, each) for each in patterns)}
-    assert named == written[True]
-    assert written[True]
-    assert written[False]
