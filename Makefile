@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Compiled modules and tests are kept: a run of the tests starts some hundred processes that would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow campaign storm fuzz docs check format clean
+.PHONY: demo test test-slow campaign matrix servers storm fuzz docs check format clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -33,6 +33,14 @@ test-slow: test
 campaign: $(VENV)/dev
 	$(BIN)/python -m tests.campaign $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests.simulation --schedules 100000 --jobs 2)
+
+# The table of stores, of the servers that are installed here.
+servers: $(VENV)/dev
+	$(BIN)/python -m tests.servers --json docs/stores.json --table docs/stores.md $(ARGS)
+
+# Every broker with every result backend.
+matrix: $(VENV)/dev
+	$(BIN)/python -m tests.storm --matrix --json docs/brokers.json --table docs/settings.md $(ARGS)
 
 storm: $(VENV)/dev
 	$(BIN)/python -m tests.storm $(ARGS)

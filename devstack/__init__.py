@@ -17,6 +17,7 @@ from .process import Process
 from .rabbitmq import RabbitMQ
 from .rclone import Rclone
 from .redis import Redis
+from .s3_programs import S3Program
 from .server import Server
 from .worker import CeleryWorker
 
@@ -31,6 +32,7 @@ __all__ = [
     "RabbitMQ",
     "Rclone",
     "Redis",
+    "S3Program",
     "Server",
     "ServerFailed",
     "ServerUnavailable",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -156,6 +158,36 @@ class CephGateway(Server):
         self._create_user(name, access_key=access_key, secret_key=secret_key)
         return s3_environment(endpoint=self.endpoint, access_key=access_key, secret_key=secret_key)
 
+    def allow(self, user: str, policy: str) -> None:
+        """Give a user the rights of a policy document, as IAM would, instead of those of an earlier call.
+
+        Raises:
+            botocore.exceptions.ClientError: The gateway can't read the document.
+        """
+        import boto3
+
+        iam = boto3.session.Session().client(
+            "iam",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=_ACCESS_KEY,
+            aws_secret_access_key=_SECRET_KEY,
+        )
+        iam.put_user_policy(UserName=user, PolicyName="only", PolicyDocument=policy)
+
+    @contextmanager
+    def peer(self) -> Iterator[str]:
+        """Run another gateway over the same objects, and yield its endpoint."""
+        port = free_port()
+        frontends = f"beast endpoint={LOOPBACK}:{port} tcp_nodelay=1"
+        gateway = self._daemon("radosgw", "--name", "client.rgw", "--rgw-frontends", frontends)
+        try:
+            gateway.wait_for_port(port)
+            yield f"http://{LOOPBACK}:{port}"
+        finally:
+            self._processes.remove(gateway)
+            gateway.kill()
+
     @property
     def pids(self) -> list[int]:
         """The process ids of the three daemons."""
@@ -228,7 +260,9 @@ class CephGateway(Server):
         self, name: str = "fanout", *, access_key: str = _ACCESS_KEY, secret_key: str = _SECRET_KEY
     ) -> None:
         keys = ("--access-key", access_key, "--secret-key", secret_key)
-        user = ("--uid", name, "--display-name", name)
+        # The first user may give policies to the others.
+        caps = ("--caps", "user-policy=*") if access_key == _ACCESS_KEY else ()
+        user = ("--uid", name, "--display-name", name, *caps)
         self._run("radosgw-admin", "user", "create", *user, *keys, *self._configured)
 
     @property

@@ -40,17 +40,19 @@ from .errors import (
     UploadGone,
     from_os_error,
 )
+from .examination import Check, Examination, Outcome
 from .file import FileStore
 from .hashing import Digester, checksum, digest
 from .keyring import Keyring, KeySource
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
-from .open import create_bucket, open_bucket, open_store, open_uploads, open_verified
+from .open import create_bucket, open_bucket, open_examination, open_store, open_uploads, open_verified
 from .packs import READ_AHEAD_BYTES, PackReader, PackWriter, Slice
 from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
 from .s3.server import S3Server
+from .speed import Speed, measure_speed
 from .uploads import UnfinishedUpload, UploadStore
 from .verified import VerifiedStore
 from .write_once import put_once
@@ -63,6 +65,7 @@ __all__ = [
     "Bucket",
     "BucketNotFound",
     "ChangedType",
+    "Check",
     "Compression",
     "ConditionalWriteUnsupported",
     "Content",
@@ -70,6 +73,7 @@ __all__ = [
     "CountingStore",
     "Digester",
     "EncryptedStore",
+    "Examination",
     "FileStore",
     "Guarantee",
     "GuaranteeBroken",
@@ -86,6 +90,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
+    "Outcome",
     "PackReader",
     "PackWriter",
     "PlainFiles",
@@ -96,6 +101,7 @@ __all__ = [
     "S3Server",
     "SequenceEncoder",
     "Slice",
+    "Speed",
     "StorageDenied",
     "StorageError",
     "StorageUnavailable",
@@ -119,7 +125,9 @@ __all__ = [
     "is_encoded",
     "is_registrable",
     "load_zstd",
+    "measure_speed",
     "open_bucket",
+    "open_examination",
     "open_store",
     "open_uploads",
     "open_verified",

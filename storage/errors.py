@@ -115,8 +115,13 @@ class StorageUnusable(StorageError, RuntimeError):
 
 
 class StorageDenied(StorageError, PermissionError):
-    """The store refused the request, or there are no credentials to send with it."""
+    """The store refused the request, or there are no credentials to send with it.
 
+    Attributes:
+        right: The right that the credentials may lack, as a policy of S3 names it; "" if the reason is another one.
+    """
+
+    right: str = ""
     remedy = "Check the credentials (AWS_ACCESS_KEY_ID, profile or role), the bucket policy and the clock."
 
 

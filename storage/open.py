@@ -9,9 +9,11 @@ from urllib.parse import unquote
 
 from .cloud.location import SCHEMES, CloudLocation, parse_cloud_url
 from .errors import InvalidStoreUrl, MissingPackage
+from .examination import Examination
 from .file import FileStore
 from .memory import MemoryStore
 from .object_store import Bucket, ObjectStore
+from .s3.endpoint import find_endpoint_flaw
 from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
 from .s3.server import S3Server
 from .uploads import UploadStore
@@ -22,7 +24,7 @@ from .verified import VerifiedStore
 _memory_stores: dict[str, MemoryStore] = {}
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, endpoint: str = "") -> ObjectStore:
     """Open the store that a URL names. Makes no request: a wrong bucket shows at first use.
 
     - `s3://bucket/prefix`: Credentials, region and endpoint come from boto3's own chain and from AWS_ENDPOINT_URL_S3,
@@ -30,18 +32,25 @@ def open_store(url: str) -> ObjectStore:
       `when_required`, because Ceph 16, rclone and Swift refuse the `aws-chunked` trailers that the newer ones need over
       HTTPS. Nothing is lost: the request's signature covers the body, and `storage.decode` verifies a checksum of its
       own. Requests are made with obstore where the extra `fast` is installed. `?client=boto3` makes boto3 do all of
-      them, which tests need that patch botocore, as moto's `mock_aws` does.
+      them, which tests need that patch botocore, as moto's `mock_aws` does. `?encryption=AES256`, or
+      `?encryption=aws:kms&kms_key=<id or ARN>`, asks for server-side encryption with each write.
     - `az://container/prefix`, `gs://bucket/prefix`: Azure and Google Cloud, with the extra `fast`. Account, credentials
       and endpoint come from the environment, as obstore reads it; see `CloudStore`.
     - `file:///absolute/directory`: A directory, made when needed.
     - `memory://name`: Memory of this process. The same name gives the same store.
 
+    Args:
+        url: One of these.
+        endpoint: URL of the server of an s3:// URL, instead of the one of the environment.
+
     Raises:
-        InvalidStoreUrl: The URL names none of these, or carries credentials.
+        InvalidStoreUrl: The URL names none of these, or carries credentials; or the endpoint is no URL of a server.
     """
     scheme = url.partition("://")[0]
+    if endpoint:
+        _check_endpoint(scheme, endpoint)
     if scheme == "s3":
-        return _s3_store(parse_s3_url(url))
+        return _s3_store(parse_s3_url(url), endpoint)
     if scheme in SCHEMES:
         return _cloud_store(parse_cloud_url(url))
     if scheme == "file":
@@ -72,19 +81,47 @@ def open_verified(url: str, *, observe: Callable[[ObjectStore], ObjectStore] | N
     return observed if store.is_local else VerifiedStore(observed)
 
 
-def _s3_store(location: S3Location) -> ObjectStore:
+def open_examination(url: str, *, endpoint: str = "") -> Examination | None:
+    """Open the checks of a store beside its guarantees; None for a kind of store that has none. Makes no request.
+
+    Args:
+        url: As for `open_store`.
+        endpoint: As for `open_store`.
+
+    Raises:
+        InvalidStoreUrl: The URL names no store, or the endpoint is no URL of a server.
+    """
+    if not url.startswith("s3://"):
+        return None
+    if endpoint:
+        _check_endpoint("s3", endpoint)
+    from .s3.examination import S3Examination
+
+    return S3Examination(parse_s3_url(url), endpoint=endpoint)
+
+
+def _check_endpoint(scheme: str, endpoint: str) -> None:
+    if scheme != "s3":
+        raise InvalidStoreUrl(f"a store of {scheme}:// has no endpoint", remedy="Endpoints are for s3://bucket/prefix.")
+    flaw = find_endpoint_flaw("endpoint", endpoint)
+    if flaw is not None:
+        raise flaw
+
+
+def _s3_store(location: S3Location, endpoint: str) -> ObjectStore:
     # obstore never sends the newer checksums, so a URL that asks for them means boto3.
     wanted = location.client or ("boto3" if location.checksums != CHECKSUM_MODES[0] else CLIENTS[0])
     if wanted == "obstore":
         if find_spec("obstore") is not None:
             from .s3.obstore_store import ObstoreS3Store
 
-            return ObstoreS3Store(location)
+            return ObstoreS3Store(location, endpoint=endpoint)
         if location.client:
             raise InvalidStoreUrl("the s3:// URL asks for client=obstore", remedy="pip install 'fanout[fast]'")
+    from .s3.boto3_client import Server
     from .s3.boto3_store import S3Store
 
-    return S3Store(location)
+    return S3Store(location, server=Server(endpoint, None) if endpoint else None)
 
 
 def _cloud_store(location: CloudLocation) -> ObjectStore:

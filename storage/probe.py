@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -89,14 +89,18 @@ class ProbeReport:
         return encode([VERSION, self.at, [[each.name, each.kept, each.seen] for each in self.guarantees]])
 
 
-def probe_store(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> ProbeReport:
+def probe_store(
+    store: ObjectStore, *, peers: Sequence[ObjectStore] = (), writers: int = 32, rounds: int = 3
+) -> ProbeReport:
     """Probe a store's guarantees, through `ObjectStore`, below a prefix of the probe's own.
 
-    At most `rounds × (writers + 1) + 11` requests, by default 110, `writers` of them at a time. The probe deletes what
+    At most `rounds × (writers + 1) + 11` requests, by default 110, `writers` of them at a time; each peer adds
+    `rounds + 4`. The probe deletes what
     it wrote, unless the store stops answering. Several processes may probe one store at the same time.
 
     Args:
         store: The store.
+        peers: The same store by other servers. Writers meet by way of all, and each must read what another one wrote.
         writers: Writers that meet at one key.
         rounds: Keys at which they meet. A store with a race may pass one of them by luck.
 
@@ -108,9 +112,9 @@ def probe_store(store: ObjectStore, *, writers: int = 32, rounds: int = 3) -> Pr
     at = time.time()
     with _scratch_prefix(store) as prefix:
         guarantees = (
-            _check_write_once(store, prefix, writers=writers, rounds=rounds),
-            *_check_reads(store, f"{prefix}object"),
-            *_check_listings(store, f"{prefix}listed/object"),
+            _check_write_once((store, *peers), prefix, writers=writers, rounds=rounds),
+            *_check_reads((store, *peers), f"{prefix}object"),
+            *_check_listings((store, *peers), f"{prefix}listed/object"),
         )
     return ProbeReport(store.url, at, guarantees)
 
@@ -149,17 +153,18 @@ def _delete_below(store: ObjectStore, prefix: str) -> None:
     store.delete([info.key for info in store.list(prefix)])
 
 
-def _check_write_once(store: ObjectStore, prefix: str, *, writers: int, rounds: int) -> Guarantee:
+def _check_write_once(stores: Sequence[ObjectStore], prefix: str, *, writers: int, rounds: int) -> Guarantee:
     seen = ""
     for number in range(rounds):
-        kept, seen = _let_writers_meet(store, f"{prefix}once/{number}", writers)
+        kept, seen = _let_writers_meet(stores, f"{prefix}once/{number}", writers)
         if not kept:
             return Guarantee(WRITE_ONCE, False, seen)
-    return Guarantee(WRITE_ONCE, True, f"{seen}, {rounds} times")
+    where = f" over {len(stores)} servers" if len(stores) > 1 else ""
+    return Guarantee(WRITE_ONCE, True, f"{seen}, {rounds} times{where}")
 
 
-def _let_writers_meet(store: ObjectStore, key: str, writers: int) -> tuple[bool, str]:
-    """Let writers meet at a key; return whether exactly one won, and the observation."""
+def _let_writers_meet(stores: Sequence[ObjectStore], key: str, writers: int) -> tuple[bool, str]:
+    """Let writers meet at a key, spread over the stores; return whether exactly one won, and the observation."""
     bodies = [b"%d of %d" % (number, writers) for number in range(writers)]
     answers: list[StorageError | None] = [None] * writers
     start = threading.Barrier(writers)
@@ -168,7 +173,7 @@ def _let_writers_meet(store: ObjectStore, key: str, writers: int) -> tuple[bool,
         # no limit: as many threads were started as it waits for
         start.wait()
         try:
-            store.put(key, bodies[number], if_absent=True)
+            stores[number % len(stores)].put(key, bodies[number], if_absent=True)
         except StorageError as error:
             answers[number] = error
 
@@ -188,28 +193,33 @@ def _let_writers_meet(store: ObjectStore, key: str, writers: int) -> tuple[bool,
     seen = f"{len(winners)} of {writers} writers won"
     if len(winners) > 1:
         return False, seen
-    existing = _read(store, key)
     # A winner whose answer was lost looks like none at all: its own second attempt met its first.
     expected = [bodies[winners[0]]] if winners else bodies
-    return existing in expected, seen if existing in expected else f"{seen}, but the object is another one"
+    existing = [_read(store, key) for store in stores]
+    is_one = existing[0] in expected and all(each == existing[0] for each in existing)
+    return is_one, seen if is_one else f"{seen}, but the object is another one"
 
 
-def _check_reads(store: ObjectStore, key: str) -> Iterator[Guarantee]:
+def _check_reads(stores: Sequence[ObjectStore], key: str) -> Iterator[Guarantee]:
+    store = stores[0]
     store.put(key, b"an older object")
-    yield _guarantee("read after write", _read(store, key) == b"an older object", "an older state was read")
+    kept = all(_read(each, key) == b"an older object" for each in stores)
+    yield _guarantee("read after write", kept, "an older state was read")
     store.put(key, _BODY)
-    yield _guarantee("overwrite", _read(store, key) == _BODY, "the overwritten object is still read")
+    kept = all(_read(each, key) == _BODY for each in stores)
+    yield _guarantee("overwrite", kept, "the overwritten object is still read")
     part = store.get(key, offset=1000, length=500)
     yield _guarantee("ranged read", part == _BODY[1000:1500], f"{len(part)} other bytes came for a range of 500")
 
 
-def _check_listings(store: ObjectStore, key: str) -> Iterator[Guarantee]:
-    store.put(key, b"listed")
-    listed = [info.key for info in store.list(key)]
-    yield _guarantee("list after write", listed == [key], "an object that was just written is not listed")
-    store.delete([key])
-    listed = [info.key for info in store.list(key)]
-    yield _guarantee("list after delete", listed == [], "an object that was just deleted is listed")
+def _check_listings(stores: Sequence[ObjectStore], key: str) -> Iterator[Guarantee]:
+    def is_listed_by_all(expected: Sequence[str]) -> bool:
+        return all([info.key for info in store.list(key)] == expected for store in stores)
+
+    stores[0].put(key, b"listed")
+    yield _guarantee("list after write", is_listed_by_all([key]), "an object that was just written is not listed")
+    stores[0].delete([key])
+    yield _guarantee("list after delete", is_listed_by_all([]), "an object that was just deleted is listed")
 
 
 def _guarantee(name: str, kept: bool, otherwise: str) -> Guarantee:

@@ -73,15 +73,22 @@ def _sweep(extension: Extension, job_id: str | None, *, is_all: bool, as_json: b
 @click.command(cls=Command)
 @app_option
 @click.option("--store", help="The store to check instead of the app's: `s3://bucket/prefix`.")
+@click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="URL",
+    help="A server of the store, instead of the environment's. Repeat it to let writers meet by way of several.",
+)
 @json_option
-def doctor(app: str | None, store: str | None, as_json: bool) -> None:
+def doctor(app: str | None, store: str | None, endpoints: tuple[str, ...], as_json: bool) -> None:
     """Check store, settings, broker and workers.
 
     The exit status is 1 if a check finds something broken.
     """
     if app is None and store is None:
         raise CommandError("nothing to check: give --app or --store", ExitCode.USAGE)
-    findings = check_all(load_extension(app) if app is not None else None, store_url=store)
+    findings = check_all(load_extension(app) if app is not None else None, store_url=store, endpoints=endpoints)
     reported: list[Finding] = []
     for finding in findings:
         reported.append(finding)

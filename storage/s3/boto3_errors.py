@@ -33,6 +33,13 @@ _READ_THE_FILE: Final = (
 )
 # Actions on the way to credentials. Their errors are never about an object.
 _CREDENTIAL_CALLS: Final = re.compile(r"AssumeRole|GetRoleCredentials|CreateToken|GetSessionToken|CreateOAuth2Token")
+_WAYS: Final[dict[type[Exception], str]] = {
+    boto.SSLError: (
+        "If the server's certificate is of an authority of your own, name its file in AWS_CA_BUNDLE, for callers and "
+        "workers."
+    ),
+    boto.ProxyConnectionError: "Check HTTP_PROXY or HTTPS_PROXY, or name the server in NO_PROXY.",
+}
 _SHOWN_CHARACTERS: Final = 300
 
 
@@ -71,7 +78,8 @@ def translate_error(
     if isinstance(error, _NO_CREDENTIALS):
         return StorageDenied(f"{subject} found no usable credentials: {_words(error)}", key=key)
     if isinstance(error, (*_NO_ANSWER, BodyError)):
-        return StorageUnavailable(f"{subject} got no whole answer: {_words(error)}", key=key)
+        remedy = next((words for kind, words in _WAYS.items() if isinstance(error, kind)), None)
+        return StorageUnavailable(f"{subject} got no whole answer: {_words(error)}", key=key, remedy=remedy)
     if isinstance(error, _CONFIG_FILE):
         return StorageError(
             f"{subject}: the configuration for AWS can't be read: {_words(error)}", key=key, remedy=_READ_THE_FILE

@@ -62,6 +62,11 @@ class S3Store(ObjectStore):
         self._bucket = self._location.bucket
         self._prefix = self._location.prefix
         self._calls = S3Calls(self.url, checksums=self._location.checksums, server=server, pause=pause, keys=keys)
+        self._encryption: dict[str, Any] = {}
+        if self._location.encryption:
+            self._encryption["ServerSideEncryption"] = self._location.encryption
+        if self._location.kms_key:
+            self._encryption["SSEKMSKeyId"] = self._location.kms_key
         self._deletes_singly = False
         self.wants_digest = False
         """Whether the bucket has refused a write without a digest, as one with object lock does."""
@@ -70,20 +75,20 @@ class S3Store(ObjectStore):
         name = self._name(key)
         # The stubs know only bytes here. botocore takes a bytearray without a copy.
         content: Any = body.tobytes() if isinstance(body, memoryview) else body
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        wanted: dict[str, Any] = {"Bucket": self._bucket, "Key": name, "Body": content, **self._encryption}
+        if if_absent:
+            wanted["IfNoneMatch"] = "*"
 
         def request(client: S3Client) -> None:
             has_digest = self.wants_digest
             digest: Any = {"ContentMD5": content_md5(content)} if has_digest else {}
             try:
-                client.put_object(Bucket=self._bucket, Key=name, Body=content, **condition, **digest)
+                client.put_object(**wanted, **digest)
             except boto.ClientError as error:
                 if has_digest or not wants_digest(code_of(error), message_of(error)):
                     raise
                 self.wants_digest = True
-                client.put_object(
-                    Bucket=self._bucket, Key=name, Body=content, **condition, ContentMD5=content_md5(content)
-                )
+                client.put_object(**wanted, ContentMD5=content_md5(content))
 
         self._calls.call("writing", key, "PutObject", request, size_bytes=len(content), is_conditional=if_absent)
 
@@ -160,7 +165,9 @@ class S3Store(ObjectStore):
                     continue
                 except NoBatchesError:
                     # Google's S3 interface has none, and neither have some other servers.
+                    self._delete_singly(batch)
                     self._deletes_singly = True
+                    continue
             self._delete_singly(batch)
 
     def create_bucket(self) -> None:
@@ -260,10 +267,14 @@ class S3Store(ObjectStore):
                 if not isinstance(error, StorageError) or "NoSuchBucket" in str(error):
                     raise
 
+        # The first one alone: the refusal of one is mostly that of all.
+        delete(keys[0])
+        if len(keys) == 1:
+            return
         # no limit: each call has one
-        with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys)), thread_name_prefix="storage-delete") as pool:
+        with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys) - 1), thread_name_prefix="storage-delete") as pool:
             # Each in this thread's context, which holds the caller's limit.
-            for deletion in [pool.submit(copy_context().run, delete, key) for key in keys]:
+            for deletion in [pool.submit(copy_context().run, delete, key) for key in keys[1:]]:
                 # no limit: each call has one
                 deletion.result()
 

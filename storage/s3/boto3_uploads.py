@@ -33,7 +33,9 @@ class S3UploadStore(S3Store, UploadStore):
         name = self._name(key)
 
         def request(client: S3Client) -> str:
-            answer = client.create_multipart_upload(Bucket=self._bucket, Key=name, Metadata={_TOKEN: token})
+            answer = client.create_multipart_upload(
+                Bucket=self._bucket, Key=name, Metadata={_TOKEN: token}, **self._encryption
+            )
             return answer["UploadId"]
 
         return self._calls.call("starting the upload of", key, "PutObject", request)

@@ -73,18 +73,27 @@ _REMEDIES: Final[dict[str, str]] = {
     "MissingContentLength": "The store takes no checksum trailers: drop checksums=when_supported.",
 }
 
-_READING: Final = "s3:GetObject, or s3:ListBucket on the bucket: without that S3 calls a missing object forbidden"
 # The right that each action of S3 needs, as a policy names it.
 _RIGHTS: Final[dict[str, str]] = {
     "PutObject": "s3:PutObject",
-    "GetObject": _READING,
-    "HeadObject": _READING,
-    "ListObjectsV2": "s3:ListBucket on the bucket itself (arn:aws:s3:::bucket, without /*)",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
     "DeleteObject": "s3:DeleteObject",
     "CreateBucket": "s3:CreateBucket",
     "GetBucketVersioning": "s3:GetBucketVersioning",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
-    "ListMultipartUploads": "s3:ListBucketMultipartUploads on the bucket itself (arn:aws:s3:::bucket, without /*)",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+_ON_THE_BUCKET: Final = " on the bucket itself (arn:aws:s3:::bucket, without /*)"
+# What a policy that has the right may still miss.
+_HINTS: Final[dict[str, str]] = {
+    "s3:GetObject": ", or s3:ListBucket on the bucket: without that S3 calls a missing object forbidden",
+    "s3:ListBucket": _ON_THE_BUCKET,
+    "s3:ListBucketMultipartUploads": _ON_THE_BUCKET,
 }
 _SHOWN_CHARACTERS: Final = 300
 
@@ -127,8 +136,9 @@ def error_of(
         remedy = "The store lacks what was asked: try without checksums=when_supported, or upgrade the store."
     if error_type is ObjectNotFound and key is None:
         error_type = BucketNotFound
+    right = _missing_right(code, status, verb) if error_type is StorageDenied and remedy is None else ""
     if error_type is StorageDenied and remedy is None:
-        remedy = _remedy_for_denial(code, status, verb)
+        remedy = _remedy_for_denial(code, right)
     answer = f"{code}, status {status}" if status is not None and code != str(status) else code
     # Known codes need no words of the server's.
     words = (
@@ -136,14 +146,20 @@ def error_of(
         if server_message and error_type in (StorageError, StorageDenied)
         else ""
     )
-    return error_type(f"{subject} was answered with {answer or 'no code'}{words}", key=key, remedy=remedy)
+    error = error_type(f"{subject} was answered with {answer or 'no code'}{words}", key=key, remedy=remedy)
+    if isinstance(error, StorageDenied):
+        error.right = right
+    return error
 
 
 def lacks_batches(code: str, status: int | None) -> bool:
-    """Return whether the answer to a batch delete may mean that the server has no such request.
+    """Return whether the answer to a batch delete may mean that the server has no such request for these credentials.
 
     Servers differ in their answers. If another reason was behind it, the single deletes that follow will meet it again.
+    Ceph 16 asks for s3:DeleteObject on the bucket itself for a batch, and for one object only on that.
     """
+    if code == "AccessDenied":
+        return True
     if (code in _ERRORS and code != "NotImplemented") or _DENIALS.search(code):
         return False
     return status in (400, 405, 411, 415, 501)
@@ -158,12 +174,19 @@ def wants_digest(code: str, server_message: str) -> bool:
     )
 
 
-def _remedy_for_denial(code: str, status: int | None, verb: str) -> str | None:
+def _missing_right(code: str, status: int | None, verb: str) -> str:
+    """Return the right whose lack explains a denial best; "" if the denial has another reason."""
+    if code.startswith(("KMS", "Kms")):
+        return ""
+    lacks = "Denied" in code or (status == 403 and code in ("403", "", "Forbidden"))
+    return _RIGHTS.get(verb, "") if lacks else ""
+
+
+def _remedy_for_denial(code: str, right: str) -> str | None:
     if code.startswith(("KMS", "Kms")):
         return (
             "The bucket is encrypted with a key of KMS: the credentials need kms:GenerateDataKey and kms:Decrypt on it."
         )
-    right = _RIGHTS.get(verb)
-    if right is None or not ("Denied" in code or (status == 403 and code in ("403", "", "Forbidden"))):
+    if not right:
         return None
-    return f"The credentials may lack {right}. See also the bucket policy, and the clock."
+    return f"The credentials may lack {right}{_HINTS.get(right, '')}. See also the bucket policy, and the clock."

@@ -18,6 +18,7 @@ from obstore.store import S3Store as Client
 from .. import deadline
 from ..obstore_errors import is_panic
 from .endpoint import S3Access
+from .location import S3Location
 
 # obstore retries a short failure. boto3 takes over a longer one: it has more patience and names the cause.
 _RETRIES: Final = 2
@@ -100,11 +101,12 @@ class Clients:
         return time.monotonic() + _RENEWAL_S if access.renew is not None else float("inf")
 
 
-def make_clients(access: S3Access, bucket: str, environ: Mapping[str, str] = os.environ) -> Clients | None:
+def make_clients(access: S3Access, location: S3Location, environ: Mapping[str, str] = os.environ) -> Clients | None:
     """Return clients that go the given way, or None if the environment would make obstore go another one."""
     if access.bucket_url.startswith("https:") and any(environ.get(name) for name in _CERTIFICATES):
         return None
-    settings = _make_settings(access)
+    bucket = location.bucket
+    settings = _make_settings(access) | _make_encryption(location)
     names = {name.lower() for name in environ}
     # Constant keys cost less than a credential provider, but obstore would add a token from the environment.
     if access.keys.token is None and names.isdisjoint(_TOKENS):
@@ -143,6 +145,12 @@ def _make_settings(access: S3Access) -> Any:
         "disable_bulk_delete": True,
     }
     return {name: value for name, value in settings.items() if _is_known(name)}
+
+
+def _make_encryption(location: S3Location) -> Any:
+    """Return the settings by which each write asks for an encryption."""
+    wanted = {"aws_server_side_encryption": location.encryption, "aws_sse_kms_key_id": location.kms_key}
+    return {name: value for name, value in wanted.items() if value}
 
 
 def _make_client(access: S3Access, bucket: str, settings: Any, proxy: str | None, *, timeout_s: float) -> Client:

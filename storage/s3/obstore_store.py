@@ -73,13 +73,15 @@ class ObstoreS3Store(ObjectStore):
     Args:
         location: The location that an s3:// URL names, or the URL itself.
         access: The way to the bucket. The default is what boto3's chain says at first use.
+        endpoint: URL of the server, if that alone is decided.
     """
 
-    def __init__(self, location: S3Location | str, *, access: S3Access | None = None) -> None:
+    def __init__(self, location: S3Location | str, *, access: S3Access | None = None, endpoint: str = "") -> None:
         self._location = parse_s3_url(location) if isinstance(location, str) else location
         self.url = self._location.url
         self._prefix = self._location.prefix
         self._access = access
+        self._endpoint = endpoint
         self._lock = threading.Lock()
         self._cached: tuple[int, Clients | None] | None = None
         self._boto3: S3Store | None = None
@@ -257,7 +259,9 @@ class ObstoreS3Store(ObjectStore):
             # Without a lock: two threads that make one each get equal stores.
             clients = self._cached[1] if self._cached is not None else None
             access = clients.access if clients is not None else None
-            server = Server(access.endpoint, access.region) if access is not None else None
+            server = Server(self._endpoint, None) if self._endpoint else None
+            if access is not None:
+                server = Server(access.endpoint, access.region)
             self._boto3 = S3Store(self._location, server=server)
         return self._boto3
 
@@ -306,10 +310,11 @@ class ObstoreS3Store(ObjectStore):
         try:
             cached = self._cached
             if cached is None or cached[0] != process:
-                access = self._access or read_access(os.environ, bucket=self._location.bucket)
+                environ = {**os.environ, **({"AWS_ENDPOINT_URL_S3": self._endpoint} if self._endpoint else {})}
+                access = self._access or read_access(environ, bucket=self._location.bucket)
                 if access is None:
                     access = self._fallback.access()
-                cached = self._cached = (process, make_clients(access, self._location.bucket) if access else None)
+                cached = self._cached = (process, make_clients(access, self._location) if access else None)
                 if access is None or cached[1] is None:
                     _LOG.info("%s: using boto3, since obstore has no equivalent of some AWS settings", self.url)
             return cached
@@ -323,7 +328,7 @@ class ObstoreS3Store(ObjectStore):
         if access.keys == clients.access.keys:
             current: Clients | None = replace(clients, good_until=Clients.next_renewal(access))
         else:
-            current = make_clients(access, self._location.bucket)
+            current = make_clients(access, self._location)
         self._cached = (os.getpid(), current)
         return self._cached
 

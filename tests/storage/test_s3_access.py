@@ -13,6 +13,7 @@ from storage import InvalidStoreUrl, ObjectStore, StorageDenied, StorageError, o
 from storage.s3.boto3_client import new_client
 from storage.s3.boto3_store import S3Store
 from storage.s3.endpoint import Keys, S3Access, read_access
+from storage.s3.location import S3Location
 from storage.s3.obstore_clients import make_clients
 from storage.s3.obstore_store import ObstoreS3Store
 
@@ -125,8 +126,10 @@ def test_no_other_server_is_asked(script: Script, monkeypatch: pytest.MonkeyPatc
 def test_obstore_is_used_if_it_has_the_settings(aws_environment: Callable[[str], None]) -> None:
     """Only three settings of object_store's own, which no setting of obstore overrides, prevent its use."""
     access = S3Access("http://s3:9", "r", "http://s3:9/bucket", Keys("key", "secret"))
-    assert make_clients(access, "bucket", {}) is not None
-    aside = {name for name, value in HARMFUL.items() if make_clients(access, "bucket", {name: value}) is None}
+    assert make_clients(access, S3Location("bucket"), {}) is not None
+    aside = {
+        name for name, value in HARMFUL.items() if make_clients(access, S3Location("bucket"), {name: value}) is None
+    }
     assert aside == {"AWS_CHECKSUM_ALGORITHM", "AWS_COPY_IF_NOT_EXISTS", "AWS_SERVER_SIDE_ENCRYPTION"}
 
 
@@ -195,7 +198,7 @@ def test_odd_settings_are_left_to_boto3(environment: Callable[[dict[str, str]], 
     access = S3Store("s3://bucket").access()
     assert access is not None
     assert access.bucket_url == url
-    assert make_clients(access, "bucket") is not None
+    assert make_clients(access, S3Location("bucket")) is not None
 
 
 @pytest.mark.parametrize("bucket", ["with.dots", "UPPER", "under_score"])

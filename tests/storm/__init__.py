@@ -6,6 +6,7 @@ bucket, two workers and caller. The caller runs the cases one after the other, e
 configuration.py      the class of a configuration
 configurations.py     the configurations, as data
 app.py, tasks.py      the app of caller and workers under a configuration, and its tasks
+matrix.py             every broker with every result backend
 routing.py            routers and hooks that configurations name
 case_environment.py   the caller's app and the files of one case
 cases.py              the cases

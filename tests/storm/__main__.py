@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..command_options import add_options, open_directory
+from ..tables import write_table
 from .cases import CASES
 from .configuration import Configuration
 from .configurations import CONFIGURATIONS, find_configuration
+from .matrix import MATRIX
 from .site import REDIS_DATABASES, Deployment, Servers, select_cases
-from .table import Result, format_line, format_markdown, read_results, write_results
-
-BEGIN, END = "<!-- begin: python -m tests.storm --table -->", "<!-- end -->"
-"""The table is written between these lines of a page."""
+from .table import Result, format_line, format_markdown, format_matrix, read_results, write_results
 
 
 def run(
@@ -58,7 +57,9 @@ def run(
 def main(arguments: list[str] | None = None) -> int:
     """Run the storm and return 1 if a case failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.storm", description=__doc__)
-    parser.add_argument("--config", action="append", metavar="NAME", choices=[c.name for c in CONFIGURATIONS])
+    names = [configuration.name for configuration in (*CONFIGURATIONS, *MATRIX)]
+    parser.add_argument("--config", action="append", metavar="NAME", choices=names)
+    parser.add_argument("--matrix", action="store_true", help="every broker with every backend, instead of the others")
     parser.add_argument("--case", action="append", metavar="NAME", choices=list(CASES))
     parser.add_argument("--list", action="store_true", help="print configurations and cases, and run nothing")
     add_options(parser, jobs=2, unit="configurations")
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--show", action="store_true", help="run nothing: print the table of the results in FILE")
     chosen = parser.parse_args(arguments)
     if chosen.list:
-        for configuration in CONFIGURATIONS:
+        for configuration in MATRIX if chosen.matrix else CONFIGURATIONS:
             print(f"{configuration.name:26} {configuration.why}")
         for name, case in CASES.items():
             print(f"{name:26} {case.__doc__}")
@@ -83,7 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
     results = [] if chosen.show else _run(chosen)
     if chosen.table:
         recorded = read_results(chosen.json) if chosen.json else results
-        _write_table(format_markdown(CONFIGURATIONS, recorded), chosen.table)
+        if chosen.matrix:
+            write_table(format_matrix(recorded), chosen.table, command="python -m tests.storm --matrix")
+        else:
+            write_table(format_markdown(CONFIGURATIONS, recorded), chosen.table, command="python -m tests.storm")
     failed = [result for result in results if not result.ok]
     if not chosen.show:
         print(f"{len(results) - len(failed)} of {len(results)} ok")
@@ -91,7 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> list[Result]:
-    configurations = [find_configuration(name) for name in chosen.config] if chosen.config else CONFIGURATIONS
+    all_of_them = MATRIX if chosen.matrix else CONFIGURATIONS
+    configurations = [find_configuration(name) for name in chosen.config] if chosen.config else all_of_them
     plan = [(entry, select_cases(entry, chosen.case or ())) for entry in configurations]
     plan = [(entry, cases) for entry, cases in plan if cases]
 
@@ -105,19 +110,6 @@ def _run(chosen: argparse.Namespace) -> list[Result]:
 
     with open_directory(chosen.keep, prefix="storm-") as directory, Servers.start(directory) as servers:
         return run(servers, plan, directory=directory, concurrency=chosen.jobs, report=report)
-
-
-def _write_table(table: str, page: str) -> None:
-    if page == "-":
-        print(table)
-        return
-    path = Path(page)
-    text = path.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}")
 
 
 if __name__ == "__main__":

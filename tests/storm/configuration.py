@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import fanout
 
+Transport = Literal["rabbitmq", "dead-first", "redis", "sqs"]
+Backend = Literal["redis", "rpc", "file", "database", "none"]
 QUEUE = "storm"
 STALL_S = 3.0
 DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1//"
@@ -44,8 +46,8 @@ class Configuration:
     caller_settings: Mapping[str, Any] = field(default_factory=dict)
     recommended: bool = True
     style: Literal["update", "namespace", "flask"] = "update"
-    broker: Literal["rabbitmq", "dead-first", "redis"] = "rabbitmq"
-    backend: Literal["redis", "rpc", "file", "none"] = "redis"
+    broker: Transport = "rabbitmq"
+    backend: Backend = "redis"
     pool: str = "prefork"
     queues: str = ""
     args: tuple[str, ...] = ("--without-gossip", "--without-mingle")
@@ -57,7 +59,7 @@ class Configuration:
 
     @property
     def on_rabbitmq(self) -> bool:
-        return self.broker != "redis"
+        return self.broker in ("rabbitmq", "dead-first")
 
     def celery_settings(self, *, broker: str, backend: str, caller: bool) -> dict[str, Any]:
         """Return all settings of a worker's app or of the caller's.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .configuration import QUEUE, Configuration
+from .matrix import MATRIX, NO_RESULTS, QUORUM
 from .routing import on_failure
 
-NO_RESULTS = "Celery's chords need a result backend that keeps results"
 EAGER = "no worker runs a job"
 ONE_PROCESS = "this pool has no children"
 
@@ -114,11 +114,7 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
     Configuration(
         name="quorum queues",
         why="Replicated queues: `task_default_queue_type = 'quorum'` with `worker_detect_quorum_queues`.",
-        settings={
-            "task_default_queue_type": "quorum",
-            "task_default_exchange_type": "topic",
-            "worker_detect_quorum_queues": True,
-        },
+        settings=QUORUM,
         own=("quorum",),
     ),
     Configuration(
@@ -350,4 +346,4 @@ def find_configuration(name: str) -> Configuration:
     Raises:
         KeyError: No configuration has the name.
     """
-    return {configuration.name: configuration for configuration in CONFIGURATIONS}[name]
+    return {configuration.name: configuration for configuration in (*CONFIGURATIONS, *MATRIX)}[name]

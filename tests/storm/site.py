@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 import redis
@@ -45,15 +45,22 @@ class Servers:
     rabbitmq: RabbitMQ
     redis: Redis
     store: CephGateway | MotoServer
+    moto: MotoServer | None = None
+
+    @property
+    def sqs_url(self) -> str:
+        """URL of moto's SQS as a broker; "" if it does not run."""
+        return f"sqs://key:secret@{urlsplit(self.moto.endpoint).netloc}" if self.moto is not None else ""
 
     @classmethod
     @contextmanager
     def start(cls, directory: Path) -> Iterator[Servers]:
-        """Start RabbitMQ, Redis and an S3 server: Ceph's gateway, or moto if that is not installed."""
-        with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        """Start RabbitMQ, Redis, moto for SQS, and an S3 server: Ceph's gateway, or moto if that is not installed."""
+        starts = (RabbitMQ.start, Redis.start, _start_store, MotoServer.start)
+        with ExitStack() as stack, ThreadPoolExecutor(len(starts)) as pool:
             starting = [
                 pool.submit(start, directory / name)
-                for name, start in (("rabbitmq", RabbitMQ.start), ("redis", Redis.start), ("store", _start_store))
+                for name, start in zip(("rabbitmq", "redis", "store", "moto"), starts, strict=True)
             ]
             for server in starting:
                 stack.callback(lambda server=server: server.exception() or server.result().stop())
@@ -97,13 +104,19 @@ class Deployment:
         with redis.Redis.from_url(results, socket_timeout=10) as client:
             client.flushdb()
         (directory / "results").mkdir()
-        backends = {"redis": results, "rpc": "rpc://", "file": (directory / "results").as_uri(), "none": ""}
+        backends = {
+            "redis": results,
+            "rpc": "rpc://",
+            "file": (directory / "results").as_uri(),
+            "database": f"db+sqlite:///{directory / 'results.sqlite'}",
+            "none": "",
+        }
         store = f"s3://storm-{uuid.uuid4().hex[:12]}/some/prefix"
         create_bucket(store)
         self._environment = {
             **servers.store.environment,
             "STORM_CONFIGURATION": configuration.name,
-            "STORM_BROKER": self._rabbitmq.url if configuration.on_rabbitmq else results,
+            "STORM_BROKER": {"redis": results, "sqs": servers.sqs_url}.get(configuration.broker, self._rabbitmq.url),
             "STORM_BACKEND": backends[configuration.backend],
             "STORM_STORE": store,
             "TMPDIR": str(directory),

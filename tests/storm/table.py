@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
+from ..tables import format_table
 from .cases import COMMON
 from .configuration import Configuration
+from .matrix import BACKENDS, Broker
 
 OWN = "its own"
 """The column for cases of single configurations."""
@@ -96,3 +99,29 @@ def format_markdown(configurations: Sequence[Configuration], results: Sequence[R
         exceptions = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in left_out.items())
         parts.append(f"– means that the case does not apply: {exceptions}.")
     return "\n\n".join([*parts, why])
+
+
+def format_matrix(results: Sequence[Result]) -> str:
+    """Return the table: a row for each broker, a column for each backend, and the reasons of failures below.
+
+    A cell has the number of cases that passed, of all that ran. It is empty without any, and bold if one failed.
+    """
+    by_name: dict[str, list[Result]] = {}
+    for result in results:
+        by_name.setdefault(result.configuration, []).append(result)
+    reasons: list[str] = []
+
+    def cell(name: str) -> str:
+        own = by_name.get(name, [])
+        failed = [result for result in own if not result.ok]
+        reasons.extend(f"- {name}, {result.case}: {result.reason}" for result in failed)
+        text = f"{len(own) - len(failed)} of {len(own)}" if own else ""
+        return f"**{text}**" if failed else text
+
+    rows = [[broker, *(cell(f"{broker} × {backend}") for backend in BACKENDS.values())] for broker in get_args(Broker)]
+    parts = [format_table(["broker", *BACKENDS.values()], rows)]
+    if reasons:
+        parts.append("\n".join(reasons))
+    cases = dict.fromkeys(result.case for result in results)
+    parts.append(f"The cases: {', '.join(cases)}.")
+    return "\n\n".join(parts)

@@ -11,8 +11,9 @@ from devstack import CephGateway, RabbitMQ, Redis
 from .__main__ import run
 from .cases import COMMON
 from .configurations import CONFIGURATIONS, DIAGONAL, find_configuration
+from .matrix import MATRIX
 from .site import Servers, select_cases
-from .table import Result, format_line, format_markdown
+from .table import Result, format_line, format_markdown, format_matrix
 
 
 @pytest.mark.slow
@@ -35,9 +36,10 @@ def test_the_diagonal_has_every_case() -> None:
 
 def test_every_configuration_says_who_has_it() -> None:
     """Names are unique, each configuration has a sentence, and each omitted case exists."""
-    names = [configuration.name for configuration in CONFIGURATIONS]
+    configurations = (*CONFIGURATIONS, *MATRIX)
+    names = [configuration.name for configuration in configurations]
     assert len(set(names)) == len(names)
-    for configuration in CONFIGURATIONS:
+    for configuration in configurations:
         assert configuration.why.endswith(".")
         assert configuration.without.keys() <= COMMON.keys()
 
@@ -51,3 +53,12 @@ def test_the_table_tells_a_failure() -> None:
     assert row.split("|")[5].strip() == "ok"
     assert row.split("|")[4].strip() == ""
     assert "1. a \\| b" in table
+
+
+def test_the_matrix_tells_a_failure() -> None:
+    """A cell of the matrix counts the cases that passed, and a failure has its reason below."""
+    name = "Redis × database"
+    table = format_matrix([Result(name, "article"), Result(name, "chord", reason="hung")])
+    row = next(line for line in table.splitlines() if line.startswith("| Redis"))
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "", "", "**1 of 2**", ""]
+    assert f"- {name}, chord: hung" in table

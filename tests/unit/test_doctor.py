@@ -29,7 +29,7 @@ from tests.stores import ScriptedStore
 from .tasks import Words
 
 GUARANTEES = ["write once", "read after write", "overwrite", "ranged read", "list after write", "list after delete"]
-OTHERS = ["store: clock", "store: root", "store: removal"]
+OTHERS = ["store: clock", "store: root", "store: removal", "store: speed"]
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +90,17 @@ def test_a_broken_guarantee_is_named() -> None:
     assert (finding.found, finding.verdict) == ("32 of 32 writers won", Verdict.BROKEN)
     assert "If-None-Match" in finding.remedy
     assert [f.check for f in findings.values() if f.verdict is not Verdict.OK] == ["store: write once"]
+
+
+def test_servers_that_do_not_share_a_condition_are_broken() -> None:
+    """Writers that meet by way of two servers show that each keeps the condition for itself."""
+    stores = [ScriptedStore(), ScriptedStore()]
+    findings = {f.check: f for f in check_store(stores[0], stall_s=60, peers=stores[1:])}
+    assert (findings["store: write once"].found, findings["store: write once"].verdict) == (
+        "2 of 32 writers won",
+        Verdict.BROKEN,
+    )
+    assert findings["store: read after write"].verdict is Verdict.BROKEN
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,25 @@
-"""The checks of `fanout doctor`: the store here, Celery in its engine."""
+"""The findings of `fanout doctor` on a store."""
 
 from __future__ import annotations
 
-import textwrap
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from storage import (
     BucketNotFound,
+    Check,
+    Examination,
     ObjectStore,
+    Outcome,
     StorageDenied,
     StorageError,
     StorageUnavailable,
-    open_store,
+    measure_speed,
     probe_store,
     write_probe_result,
 )
 
-from .config.settings import Config
-from .errors import ConfigError
-from .finding import Finding, Verdict
-
-if TYPE_CHECKING:
-    from .engines.celery import Extension
+from ..finding import Finding, Verdict
 
 OWN_SEGMENTS = frozenset({"_ended", "_jobs", "_open", "_parameters", "_probe", "_sweeps", "_tags"})
 """First segments of all keys that fanout writes below a store's URL."""
@@ -33,82 +28,72 @@ _MAX_NAMES = 5
 """Foreign names that a finding lists. A bucket may hold millions."""
 
 
-def check_all(extension: Extension | None, *, store_url: str | None = None) -> Iterator[Finding]:
-    """Check a store and a Celery app, and yield each finding as it comes.
+_SLOW_S = 0.2
+"""A read of a small object that takes longer is far away, or meets a server that is short of something."""
 
-    Args:
-        extension: The connected app; None to check the store alone.
-        store_url: The store; None for the app's own.
-    """
-    try:
-        base = extension.config if extension is not None else Config(store=store_url or "")
-    except ConfigError as error:
-        base = Config(store=store_url or "")
-        if store_url is None:
-            yield Finding("store", str(error), Verdict.BROKEN, "Name a store.")
-    url = store_url or base.store
-    if url:
-        try:
-            store = open_store(url)
-        except StorageError as error:
-            yield _report_error("store", error)
-        else:
-            yield from check_store(store, stall_s=base.stall_s)
-    if extension is not None:
-        from .engines.celery import check_app
-
-        yield from check_app(extension.app)
+_VERDICTS = {
+    Outcome.OK: Verdict.OK,
+    Outcome.UNKNOWN: Verdict.UNKNOWN,
+    Outcome.WARNING: Verdict.CHANGE,
+    Outcome.FAILED: Verdict.BROKEN,
+}
 
 
-def check_store(store: ObjectStore, *, stall_s: float) -> Iterator[Finding]:
+def check_store(
+    store: ObjectStore,
+    *,
+    stall_s: float,
+    examination: Examination | None = None,
+    peers: Sequence[ObjectStore] = (),
+) -> Iterator[Finding]:
     """Check that a store answers, keeps its guarantees, has the right time, and holds nothing but fanout's objects.
 
-    About 120 requests. Writes the probe result, which all processes of the store read, and the object by which the
-    store's clock is read. Stops if the store does not answer.
+    About 150 requests; 50 more for a bucket of S3. Writes the probe result, which all processes of the store read, and
+    the object by which the store's clock is read. Stops if the store does not answer, or a right is missing without
+    which no job runs.
 
     Args:
         store: The store itself, not a verified store.
         stall_s: Seconds without progress after which a sweep acts. Clocks must agree much better than that.
+        examination: The checks that this kind of store has of its own.
+        peers: The same store by other servers.
     """
     try:
-        next(iter(store.list()), None)
-    except StorageError as error:
-        yield _report_error(_name_check(error), error)
-        return
-    yield Finding("store", f"{store.url} answers, with these credentials")
-    try:
-        yield from _check_guarantees(store)
+        lacks_right = False
+        if examination is not None:
+            yield _report(examination.check_connection())
+            for check in examination.check_rights():
+                lacks_right = lacks_right or check.outcome is Outcome.FAILED
+                yield _report(check)
+        if lacks_right:
+            return
+        for each in (store, *peers):
+            next(iter(each.list()), None)
+        servers = f", by each of {1 + len(peers)} servers" if peers else ""
+        yield Finding("store", f"{store.url} answers, with these credentials{servers}")
+        yield from _check_guarantees(store, peers)
+        if examination is not None:
+            yield from map(_report, examination.check_features())
         yield _check_clock(store, stall_s=stall_s)
         yield _check_root(store)
         yield _check_removal(store)
+        yield _check_speed(store)
     except StorageError as error:
-        yield _report_error(_name_check(error), error)
+        yield report_error(_name_check(error), error)
 
 
-def report_lines(findings: Iterable[Finding], *, width: int = 120) -> Iterator[str]:
-    """Yield the lines of the findings for a terminal, each with its remedy below it."""
-    margin = " " * 44
-    for finding in findings:
-        head = f"{finding.verdict:<13} {finding.check:<29} "
-        yield from textwrap.wrap(head + finding.found, width, subsequent_indent=margin, break_on_hyphens=False)
-        if finding.remedy:
-            yield from textwrap.wrap(
-                finding.remedy,
-                width,
-                initial_indent=" " * 14 + "→ ",
-                subsequent_indent=" " * 16,
-                break_on_hyphens=False,
-            )
+def report_error(check: str, error: StorageError) -> Finding:
+    """Return the finding that an error of a store is."""
+    return Finding(check, str(error.args[0]), Verdict.BROKEN, error.remedy)
 
 
-def plain(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Return the findings as plain data: check, found, verdict and remedy of each."""
-    return [{name: str(value) for name, value in asdict(finding).items()} for finding in findings]
+def _report(check: Check) -> Finding:
+    return Finding(f"store: {check.name}", check.seen, _VERDICTS[check.outcome], check.remedy)
 
 
-def _check_guarantees(store: ObjectStore) -> Iterator[Finding]:
+def _check_guarantees(store: ObjectStore, peers: Sequence[ObjectStore]) -> Iterator[Finding]:
     """Probe the store, and write the probe result."""
-    report = probe_store(store)
+    report = probe_store(store, peers=peers)
     # Only processes that use S3 read the probe result.
     if store.url.startswith("s3://"):
         write_probe_result(store, report)
@@ -196,11 +181,20 @@ def _check_removal(store: ObjectStore) -> Finding:
     return Finding("store: removal", "deleted objects are gone")
 
 
+def _check_speed(store: ObjectStore) -> Finding:
+    """Measure how long small and large objects take."""
+    speed = measure_speed(store)
+    found = (
+        f"1 KiB: {speed.write_s * 1e3:.1f} ms to write, {speed.read_s * 1e3:.1f} ms to read; "
+        f"4 MiB: {speed.written_bytes_s / 1e6:.0f} MB/s up, {speed.read_bytes_s / 1e6:.0f} MB/s down"
+    )
+    if speed.read_s < _SLOW_S:
+        return Finding("store: speed", found)
+    remedy = "A chunk takes several such requests: run callers and workers near the store."
+    return Finding("store: speed", found, Verdict.CHANGE, remedy)
+
+
 def _name_check(error: StorageError) -> str:
     """Return the name of the check that an error of the store belongs to."""
     parts = {BucketNotFound: "bucket", StorageDenied: "credentials", StorageUnavailable: "reachable"}
     return "store: " + next((part for kind, part in parts.items() if isinstance(error, kind)), "answers")
-
-
-def _report_error(check: str, error: StorageError) -> Finding:
-    return Finding(check, str(error.args[0]), Verdict.BROKEN, error.remedy)
