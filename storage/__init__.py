@@ -41,7 +41,7 @@ from .hashing import Digester, checksum, digest
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
-from .open import create_bucket, open_bucket, open_store, open_uploads, open_verified
+from .open import create_bucket, open_bucket, open_store, open_uploads, open_verified, preload
 from .packs import READ_AHEAD_BYTES, PackReader, PackWriter, Slice
 from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
@@ -113,6 +113,7 @@ __all__ = [
     "open_uploads",
     "open_verified",
     "open_zstd",
+    "preload",
     "probe_store",
     "put_once",
     "register_type",
