@@ -58,7 +58,7 @@ def open_store(url: str) -> ObjectStore:
 
 
 def preload(url: str) -> None:
-    """Import the client of a URL's store, and read boto3's models if it needs them, so that forked processes share both.
+    """Import the client of a URL's store, and read boto3's models if it needs them, so that forks share both.
 
     Makes no request, and leaves no client that a forked process would inherit.
 
