@@ -47,7 +47,15 @@ from .keyring import Keyring, KeySource
 from .keys import check_key
 from .memory import MemoryStore
 from .object_store import Body, Bucket, Content, ObjectInfo, ObjectStore, Retention, TaggedObject
-from .open import create_bucket, open_bucket, open_examination, open_store, open_uploads, open_verified
+from .open import (
+    create_bucket,
+    open_bucket,
+    open_examination,
+    open_store,
+    open_uploads,
+    open_verified,
+    preload,
+)
 from .packs import READ_AHEAD_BYTES, PackReader, PackWriter, Slice
 from .plain_files import PlainFiles
 from .probe import Guarantee, ProbeReport, probe_store, write_probe_result
@@ -132,6 +140,7 @@ __all__ = [
     "open_uploads",
     "open_verified",
     "open_zstd",
+    "preload",
     "probe_store",
     "put_once",
     "register_type",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from .examination import Examination
 from .file import FileStore
 from .memory import MemoryStore
 from .object_store import Bucket, ObjectStore
-from .s3.endpoint import find_endpoint_flaw
+from .s3.endpoint import find_endpoint_flaw, read_access
 from .s3.location import CHECKSUM_MODES, CLIENTS, S3Location, parse_s3_url
 from .s3.server import S3Server
 from .uploads import UploadStore
@@ -64,6 +65,23 @@ def open_store(url: str, *, endpoint: str = "") -> ObjectStore:
     raise unknown_scheme(url)
 
 
+def preload(url: str) -> None:
+    """Import the client of a URL's store, and read boto3's models if it needs them, so that forks share both.
+
+    Makes no request, and leaves no client that a forked process would inherit.
+
+    Raises:
+        InvalidStoreUrl: The URL names no store.
+    """
+    open_store(url)
+    if url.startswith("s3://"):
+        location = parse_s3_url(url)
+        if _client_of(location) == "boto3" or read_access(os.environ, bucket=location.bucket) is None:
+            from .s3.boto3_client import read_models
+
+            read_models()
+
+
 def open_verified(url: str, *, observe: Callable[[ObjectStore], ObjectStore] | None = None) -> ObjectStore:
     """Open the store that a URL names, to be probed before its first write-once put. Makes no request.
 
@@ -109,19 +127,24 @@ def _check_endpoint(scheme: str, endpoint: str) -> None:
 
 
 def _s3_store(location: S3Location, endpoint: str) -> ObjectStore:
-    # obstore never sends the newer checksums, so a URL that asks for them means boto3.
-    wanted = location.client or ("boto3" if location.checksums != CHECKSUM_MODES[0] else CLIENTS[0])
-    if wanted == "obstore":
-        if find_spec("obstore") is not None:
-            from .s3.obstore_store import ObstoreS3Store
+    if _client_of(location) == "obstore":
+        from .s3.obstore_store import ObstoreS3Store
 
-            return ObstoreS3Store(location, endpoint=endpoint)
-        if location.client:
-            raise InvalidStoreUrl("the s3:// URL asks for client=obstore", remedy="pip install 'fanout[fast]'")
+        return ObstoreS3Store(location, endpoint=endpoint)
     from .s3.boto3_client import Server
     from .s3.boto3_store import S3Store
 
     return S3Store(location, server=Server(endpoint, None) if endpoint else None)
+
+
+def _client_of(location: S3Location) -> str:
+    # obstore never sends the newer checksums, so a URL that asks for them means boto3.
+    wanted = location.client or ("boto3" if location.checksums != CHECKSUM_MODES[0] else CLIENTS[0])
+    if wanted == "obstore" and find_spec("obstore") is None:
+        if location.client:
+            raise InvalidStoreUrl("the s3:// URL asks for client=obstore", remedy="pip install 'fanout[fast]'")
+        return "boto3"
+    return wanted
 
 
 def _cloud_store(location: CloudLocation) -> ObjectStore:

@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from fanout.engines.celery.current_app import ConnectedApps
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.distribution", "tests.services"]
 
 # A busy machine is no failure.
 settings.register_profile("tests", deadline=None)

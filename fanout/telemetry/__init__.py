@@ -8,11 +8,12 @@ otel.py     the same as OpenTelemetry takes it; the only module that imports it
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 
 from .port import NoTelemetry, Stage, Telemetry
 from .tracing import trace_id_of
 
-__all__ = ["NoTelemetry", "Stage", "Telemetry", "load_telemetry", "trace_id_of"]
+__all__ = ["NoTelemetry", "Stage", "Telemetry", "load_telemetry", "preload", "trace_id_of"]
 
 
 @functools.cache
@@ -26,3 +27,9 @@ def load_telemetry() -> Telemetry:
     except ImportError:
         return NoTelemetry()
     return OpenTelemetry()
+
+
+def preload() -> None:
+    """Import OpenTelemetry's API where it is installed, so that processes forked later share it."""
+    with suppress(ImportError):
+        from . import otel  # noqa: F401

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.loaders import Loader, create_loader
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader
 
 from .. import deadline
 from ..hashing import content_md5
@@ -67,6 +70,32 @@ class ProcessClient:
         return None if is_of_aws(endpoint) else Server(endpoint, self.client.meta.region_name)
 
 
+class _SharedLoader(Loader):
+    """A loader of botocore's models for all sessions of a process, which each read two megabytes of JSON otherwise."""
+
+    @property
+    def search_paths(self) -> list[str]:
+        """A copy: each session of boto3's appends a folder, whose models a client does not use."""
+        return list(super().search_paths)
+
+
+@functools.cache
+def _shared_loader(paths: str | None) -> _SharedLoader:
+    return _SharedLoader(
+        [os.path.expanduser(os.path.expandvars(path)) for path in (paths or "").split(os.pathsep) if path]
+    )
+
+
+def read_models() -> None:
+    """Read the models and import the modules that a client needs, so that processes that are forked later need not.
+
+    Makes a client with other credentials, without a request, and forgets it. A configuration that botocore can't read
+    is left to the first request, which says what is wrong.
+    """
+    with suppress(BotoCoreError):
+        new_client("when_required", Server("http://127.0.0.1:9", "us-east-1"), Keys("none", "none"))
+
+
 def new_client(checksums: str, server: Server | None = None, keys: Keys | None = None) -> ProcessClient:
     """Return a new client. May ask a credential helper or a server of credentials, as boto3's chain says.
 
@@ -76,7 +105,7 @@ def new_client(checksums: str, server: Server | None = None, keys: Keys | None =
         keys: Credentials that a setting names. The default is what boto3's chain says.
     """
     session = botocore.session.get_session()
-    session.register_component("data_loader", _share_loader(session.get_config_variable("data_path")))
+    session.register_component("data_loader", _shared_loader(session.get_config_variable("data_path")))
     arguments: dict[str, Any] = {"region_name": server.region} if server is not None else {}
     if server is not None and server.endpoint is not None:
         arguments["endpoint_url"] = server.endpoint
@@ -110,16 +139,6 @@ def new_client(checksums: str, server: Server | None = None, keys: Keys | None =
         client.meta.events.register("before-call.s3.DeleteObjects", _digest_by_md5)
     is_renewable = hasattr(session.get_credentials(), "refresh_needed")
     return ProcessClient(client, factory, session, config, is_renewable, time.monotonic())
-
-
-@cache
-def _share_loader(data_path: str | None) -> Loader:
-    """Return boto3's description of S3, which takes 12 MB and a tenth of a second, and is the same for all buckets.
-
-    Args:
-        data_path: The setting that adds folders with such descriptions.
-    """
-    return create_loader(data_path)
 
 
 def find_access(process_client: ProcessClient, bucket: str) -> S3Access | None:

@@ -6,6 +6,7 @@ client heeds would make objects go to two places.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -166,7 +167,8 @@ def _has_files(environ: Mapping[str, str]) -> bool:
     names = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
     for name, usual in names.items():
         try:
-            if Path(environ.get(name) or usual).expanduser().exists():
+            path = Path(environ.get(name) or usual).expanduser()
+            if path.exists() and str(path) != os.devnull:
                 return True
         except (OSError, RuntimeError):
             return True

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import cerberus
-import numpy as np
 from celery import Celery, Task, shared_task
 from celery.result import allow_join_result
 
@@ -127,6 +126,9 @@ class BlocksTask(ForkJoinTask):
         return block @ weights, block[0, 0], name, facts
 
     def join(blocks):
+        # Not for each worker of the tests: it takes a tenth of its start.
+        import numpy as np
+
         products, firsts, names, facts = zip(*blocks, strict=True)
         return {"product": np.concatenate(products), "firsts": firsts, "names": names, "facts": facts}
 

@@ -352,6 +352,8 @@ def parts_for_all_chunks() -> Any:
     workers=4,
     cancel_s=None,
     max_attempts=3,
+    # Without a deadline, one schedule in fifty sends the same messages for hours.
+    deadline_s=20.0,
     rates={"killed after a send": 0.3},
 )
 def fate_before_messages() -> Any:

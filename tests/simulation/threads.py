@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import secrets
 import sys
 import threading
@@ -18,6 +19,14 @@ from .loop import Fiber, Killed, Loop
 
 PACKAGES = ("fanout", "storage")
 
+REPLACED = {
+    id(value)
+    for value in (
+        *(time, threading, secrets, uuid),
+        *(concurrent.futures.ThreadPoolExecutor, concurrent.futures.wait),
+    )
+}
+
 
 @contextmanager
 def install(loop: Loop, **constants: Any) -> Iterator[None]:
@@ -29,11 +38,12 @@ def install(loop: Loop, **constants: Any) -> Iterator[None]:
     substitutes = _substitutes(loop)
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in PACKAGES or module is None:
+        if not name.startswith(PACKAGES) or name.partition(".")[0] not in PACKAGES or module is None:
             continue
         held = vars(module)
-        for attribute, value in list(held.items()):
-            substitute = constants.get(attribute) if attribute in constants else substitutes.get(_identity(value))
+        for attribute in _attributes_to_replace(name, len(held), *constants):
+            value = held[attribute]
+            substitute = constants.get(attribute) if attribute in constants else substitutes.get(id(value))
             if substitute is not None:
                 replaced.append((held, attribute, value))
                 held[attribute] = substitute
@@ -44,8 +54,11 @@ def install(loop: Loop, **constants: Any) -> Iterator[None]:
             held[attribute] = value
 
 
-def _identity(value: object) -> int:
-    return id(value)
+@functools.cache
+def _attributes_to_replace(name: str, count: int, *constants: str) -> list[str]:
+    """Return a module's attributes that `install` may replace. A module with another `count` of them is read again."""
+    held = vars(sys.modules[name])
+    return [attribute for attribute, value in held.items() if attribute in constants or id(value) in REPLACED]
 
 
 def _substitutes(loop: Loop) -> dict[int, Any]:

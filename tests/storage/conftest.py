@@ -10,9 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
-from devstack.moto_app import serialise_write_once_puts
 from storage import FileStore, MemoryStore, ObjectStore, create_bucket, deadline, open_store
 from tests.services import AZURE_CONTAINER
 
@@ -64,6 +62,12 @@ def script(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
+    """The URL of a moto server in this process."""
+    # These imports take most of a second, in each process that collects tests.
+    from moto.server import ThreadedMotoServer
+
+    from devstack.moto_app import serialise_write_once_puts
+
     serialise_write_once_puts()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

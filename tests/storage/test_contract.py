@@ -310,11 +310,15 @@ def test_deleting_is_repeatable(store: ObjectStore) -> None:
     assert keys_of(store) == []
 
 
-def test_writers_and_deleters_do_not_harm_each_other(store: ObjectStore) -> None:
-    """While other threads delete and list beside it, a put succeeds and its object exists."""
+def test_writers_and_deleters_do_not_harm_each_other(store: ObjectStore, request: pytest.FixtureRequest) -> None:
+    """While other threads delete and list beside it, a put succeeds and its object exists.
+
+    Moto answers in this process, and slowly, so it gets a third of the requests.
+    """
+    steps = 3 if "moto" in request.node.name else 10
 
     def work(worker: int) -> None:
-        for step in range(10):
+        for step in range(steps):
             mine = f"shared/deep/{step % 2}/{worker}"
             store.put(mine, b"x")
             for _ in store.list("shared/"):

@@ -61,6 +61,31 @@ def test_importing_does_not_import_a_client() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(storage.__file__).parents[1])
 
 
+PRELOAD = """
+import os, sys, storage
+from unittest.mock import patch
+
+os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
+storage.preload("s3://bucket")
+assert "obstore" in sys.modules and "boto3" not in sys.modules
+os.environ["AWS_DEFAULTS_MODE"] = "standard"
+storage.preload("s3://bucket")
+before = set(sys.modules)
+
+from botocore.loaders import JSONFileLoader
+from storage.s3.boto3_client import new_client
+
+with patch.object(JSONFileLoader, "load_file", side_effect=AssertionError("a model is read again")):
+    assert new_client("when_required").client.meta.endpoint_url == "http://127.0.0.1:9"
+assert {name for name in set(sys.modules) - before if "boto" in name} == set()
+"""
+
+
+def test_a_store_is_preloaded_for_forked_processes() -> None:
+    """After `preload`, the first client imports and reads nothing. boto3 is loaded only where it is needed."""
+    subprocess.run([sys.executable, "-c", PRELOAD], check=True, cwd=Path(storage.__file__).parents[1])
+
+
 @pytest.mark.parametrize("error_type", ERRORS)
 def test_errors_survive_pickling(error_type: type[StorageError]) -> None:
     """Type, text and attributes of every error survive pickling."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from storage import (
     BucketNotFound,
@@ -301,6 +300,9 @@ def test_polling_a_busy_store_does_not_use_up_repetitions(script: Script) -> Non
 
 def test_boto3_works_inside_mock_aws(aws_environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A store with boto3 works under moto's decorator, with AWS's own endpoint and addressing."""
+    # moto takes most of a second, in each process that collects this file.
+    from moto import mock_aws
+
     aws_environment("")
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     with mock_aws():

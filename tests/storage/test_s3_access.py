@@ -219,6 +219,12 @@ def test_files_and_profiles_are_left_to_boto3(variables: dict[str, str]) -> None
     assert read_access(given | variables, bucket="bucket") is None
 
 
+def test_a_file_that_hides_the_usual_ones_is_no_setting() -> None:
+    """With /dev/null in place of boto3's files the environment alone decides, and boto3 is not imported."""
+    given = KEYS | dict.fromkeys(NO_FILE, os.devnull) | {"AWS_DEFAULT_REGION": "eu-west-1"}
+    assert read_access(given, bucket="bucket") is not None
+
+
 def test_both_clients_use_the_proxy(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """obstore is given the proxy that boto3 uses."""
     server = script(THERE)

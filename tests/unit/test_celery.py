@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.result import allow_join_result, denied_join_result
+from celery.signals import worker_init
 from kombu import Exchange, Queue
 from kombu.utils import json as kombu_json
 
@@ -803,6 +805,18 @@ def test_a_launch_is_in_the_store_before_its_message(app: Celery, store: Scripte
     assert intent.launch is not None
     assert json.loads(intent.launch)["task_id"] == result.id
     Ledger.of(store, result.id).write_delivered(Note(by="x"))
+
+
+def test_a_worker_preloads_its_store_before_it_forks(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker preloads the store of its app before it starts its pool. A wrong URL is left to the first job."""
+    urls: list[str] = []
+    worker = Mock(app=app)
+    monkeypatch.setattr("fanout.engines.celery.extension.preload_store", urls.append)
+    worker_init.send(sender=worker)
+    assert urls == [app.conf.fanout_store]
+    monkeypatch.undo()
+    app.conf.fanout_store = "no-store"
+    assert [answer for _, answer in worker_init.send(sender=worker) if answer] == []
 
 
 def test_a_store_over_a_network_is_verified_first() -> None:

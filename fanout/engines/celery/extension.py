@@ -6,13 +6,15 @@ import os
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, current_task
 from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
-from celery.signals import worker_process_shutdown, worker_ready, worker_shutdown
+from celery.signals import worker_init, worker_process_shutdown, worker_ready, worker_shutdown
 
 from storage import StorageError, open_verified
+from storage import preload as preload_store
 
 from ...background.debouncer import Debouncer
 from ...config.encryption import encrypt_store
@@ -26,6 +28,7 @@ from ...records.failure import add_note, describe_time_limit
 from ...redaction import remember
 from ...runtime import Runtime
 from ...telemetry import load_telemetry
+from ...telemetry import preload as preload_telemetry
 from .. import local
 from .current_app import ATTRIBUTE, CONNECTED, NOT_CONNECTED, unwrap
 from .dispatcher import CeleryDispatcher, celery_name
@@ -228,6 +231,17 @@ def _explain(error: BaseException) -> None:
     if isinstance(error, SoftTimeLimitExceeded) and isinstance(current_task, StageTask):
         limit_s = (current_task.request.timelimit or (None, None))[1] or current_task.soft_time_limit
         add_note(error, describe_time_limit(current_task.step, limit_s or 0.0, setting="task_soft_time_limit"))
+
+
+@worker_init.connect
+def _preload(sender: Any = None, **_: Any) -> None:
+    """Import what the first job needs before the pool forks, so that its children need not, each by itself."""
+    extension = getattr(getattr(sender, "app", None), ATTRIBUTE, None)
+    if isinstance(extension, Extension):
+        preload_telemetry()
+        # The first job says what is wrong.
+        with suppress(ConfigError, StorageError):
+            preload_store(extension.config.store)
 
 
 @worker_ready.connect
