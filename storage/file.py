@@ -28,7 +28,7 @@ from .errors import (
     from_os_error,
 )
 from .keys import check_key, check_range
-from .object_store import Body, ObjectInfo, ObjectStore
+from .object_store import Body, ObjectInfo, ObjectStore, check_room
 
 _SUFFIX = "@"
 _PARTIAL = "@partial"
@@ -84,6 +84,7 @@ class FileStore(ObjectStore):
                 available = max(os.fstat(file.fileno()).st_size - offset, 0)
                 if not available:
                     return b""
+                check_room(available if length is None else min(length, available), key=key)
                 file.seek(offset)
                 return file.read(available if length is None else min(length, available))
         except FileNotFoundError:

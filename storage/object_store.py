@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from .errors import CorruptObject
 
 Body = bytes | bytearray | memoryview
 """The types of a body that may be written."""
@@ -17,6 +20,24 @@ Content = bytes | memoryview
 
 CLOCK_KEY: Final = "_probe/clock"
 """Key under which `ObjectStore.now` writes a small object to learn the store's time. The object stays."""
+
+
+MOST_BYTES: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+"""Largest body or range that is read: the memory of this machine."""
+
+
+def check_room(size_bytes: int, *, key: str) -> None:
+    """Refuse to read a body, before any of it is fetched, that this machine's memory can't hold.
+
+    Raises:
+        CorruptObject: It is larger.
+    """
+    if size_bytes > MOST_BYTES:
+        raise CorruptObject(
+            f"the object at {key!r} has {size_bytes} bytes to be read, and the memory of this machine {MOST_BYTES}",
+            key=key,
+            remedy="If it is one of a job's, run the job with smaller values or on a larger machine.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +138,7 @@ class ObjectStore(abc.ABC):
             length: How many bytes to read. None reads to the end.
 
         Raises:
+            CorruptObject: There is more to read than this machine's memory holds. Nothing was fetched.
             ObjectNotFound: No object exists under the key.
             ValueError: `offset` or `length` is negative.
         """

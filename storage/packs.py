@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from .errors import CorruptObject
 from .hashing import checksum
-from .object_store import Body, Content, ObjectStore
+from .object_store import Body, Content, ObjectStore, check_room
 
 READ_AHEAD_BYTES: Final = 64 * 1024
 """Bytes that `PackReader` reads at once from a pack of small slices."""
@@ -289,6 +289,7 @@ class PackReader:
 
     def _read(self, key: str, offset: int, length: int) -> Content:
         if length > READ_AHEAD_BYTES // 2:
+            check_room(length, key=key)
             return self._store.get(key, offset=offset, length=length)
         read_key, start, content = self._read_ahead
         if read_key != key or not start <= offset <= offset + length <= start + len(content):

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+MOST_PARAMETERS = 1_000
+"""Most parameters of a job. Many values are one parameter: a list or a mapping."""
+LONGEST_NAME = 200
+"""Longest name of a parameter, in characters."""
+
 
 class _FormattedOnly:
     """A refused value that can be formatted, and that copies without cost.
@@ -20,6 +25,21 @@ class _FormattedOnly:
 
     def __format__(self, spec: str) -> str:
         return format(self._value, spec)
+
+
+def check_names(values: Mapping[Any, Any]) -> dict[str, list[str]]:
+    """Return the refusal of an input with too many parameters, or with a name that is too long; empty if there is none.
+
+    Cerberus would describe each of them, and its time grows with the square of their number.
+    """
+    if len(values) > MOST_PARAMETERS:
+        reason = f"has {len(values)} parameters, and a job has at most {MOST_PARAMETERS}: pass a mapping as one of them"
+        return {"input": [reason]}
+    longest = max((name for name in values if isinstance(name, str)), key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        shown = ascii(longest[:40])
+        return {"input": [f"has a name of {len(longest)} characters, {shown}…, and the most are {LONGEST_NAME}"]}
+    return {}
 
 
 def lighten(errors: Iterable[Any]) -> None:

@@ -26,7 +26,7 @@ from .elements import (
     rules_at_launch,
     split_into_batches,
 )
-from .refusals import collect, lighten, sort_paths
+from .refusals import check_names, collect, lighten, sort_paths
 from .validators import check_class
 
 _HANDLERS: Final = ("_validate_", "_check_with_", "_normalize_", "_validator_")
@@ -312,6 +312,8 @@ class InputSchema:
     def _check_mapping(self, values: object) -> None:
         if not isinstance(values, Mapping):
             self._raise({"input": [f"must be a mapping of parameters, not {type(values).__name__}"]})
+            return
+        self._raise(check_names(values))
 
     def _raise(self, errors: Mapping[str, list[str]]) -> None:
         if errors:

@@ -23,7 +23,7 @@ from ..errors import (
     StorageUnusable,
 )
 from ..keys import check_key, check_range
-from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention
+from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention, check_room
 from ..obstore_errors import find_error, is_panic, is_past_end, make_error
 from ..obstore_process import LARGE_BYTES, PART_BYTES, PARTS_AT_ONCE, ask, may_ask
 from .location import CloudLocation, parse_cloud_url
@@ -98,7 +98,9 @@ class CloudStore(ObjectStore):
 
         def read() -> Content:
             try:
-                return memoryview(obstore.get(client, name, options=options).bytes())
+                answer = obstore.get(client, name, options=options)
+                check_room(answer.range[1] - answer.range[0], key=key)
+                return memoryview(answer.bytes())
             except Exception as error:
                 if options is not None and is_past_end(error):
                     return b""

@@ -18,7 +18,7 @@ from ..deadline import CallLimit
 from ..errors import StorageError
 from ..hashing import content_md5
 from ..keys import check_key, check_range
-from ..object_store import Body, ObjectInfo, ObjectStore, Retention
+from ..object_store import Body, ObjectInfo, ObjectStore, Retention, check_room
 from .boto3_calls import NoBatchesError, S3Calls
 from .boto3_client import Server, find_access
 from .boto3_errors import BodyError, code_of, status_of
@@ -110,6 +110,7 @@ class S3Store(ObjectStore):
                 if wanted and code_of(error) in MISSING_RANGE:
                     return b""
                 raise
+            check_room(answer.get("ContentLength") or 0, key=key)
             limit.allow(answer.get("ContentLength") or 0)
             content = _content_of(answer)
             # A server that ignores the range sends everything, with status 200. rclone's gateway says 200 to ranges

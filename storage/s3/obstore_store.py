@@ -23,7 +23,7 @@ from obstore.store import S3Store as Client
 from ..deadline import CallLimit, count_from, is_limited
 from ..errors import ObjectExists, ObjectNotFound, StorageError
 from ..keys import check_key, check_range
-from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention
+from ..object_store import Body, Content, ObjectInfo, ObjectStore, Retention, check_room
 from ..obstore_errors import is_denial, is_panic
 from ..obstore_process import LARGE_BYTES, PART_BYTES, PARTS_AT_ONCE, ask, ask_within_limit, may_ask
 from .endpoint import S3Access, read_access
@@ -243,7 +243,9 @@ class ObstoreS3Store(ObjectStore):
         if length is not None:
             return memoryview(obstore.get_range(client, name, start=offset, length=length))
         wanted: Any = {"range": {"offset": offset}} if offset else None
-        return memoryview(obstore.get(client, name, options=wanted).bytes())
+        answer = obstore.get(client, name, options=wanted)
+        check_room(answer.range[1] - answer.range[0], key=name)
+        return memoryview(answer.bytes())
 
     @property
     def _fallback(self) -> S3Store:

@@ -545,3 +545,18 @@ def test_an_exception_of_a_streams_iterator_is_raised_unchanged() -> None:
     rows = stream(ROWS, "rows", (str(1 // 0) for _ in [1]))
     with pytest.raises(ZeroDivisionError):
         next(rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({f"p{index}": 1 for index in range(100_000)}, "has 100000 parameters, and a job has at most 1000"),
+        ({"n" * 100_000: 1}, "has a name of 100000 characters"),
+    ],
+    ids=["many", "long"],
+)
+def test_a_refusal_of_too_many_or_too_long_names_is_short(values: dict[str, Any], reason: str) -> None:
+    """Cerberus, whose time grows with the square of their number, does not see them."""
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        InputSchema("task", {"a": {}}).validate(values, required={})
+    assert len(str(caught.value)) < 200
