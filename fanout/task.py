@@ -16,6 +16,7 @@ from .declaration.steps import bind_step
 from .declaration.value_types import register_types
 from .engines import local
 from .engines.async_input import stream_async_input
+from .engines.engine import Engine, submit_to
 from .errors import DeclarationError
 from .job import Job, R
 from .plan import Assumptions, Plan, make_plan
@@ -267,12 +268,13 @@ class ForkJoinTask(Generic[R]):
         *,
         job_id: str | None = None,
         setup_in_caller: bool = False,
+        engine: Engine | None = None,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Job[R]:
-        """Launch a job over Celery and return its handle.
+        """Launch a job over Celery, or over another engine, and return its handle.
 
         If a value is an iterator or an open file, setup runs in this process and streams: it sends each chunk while it
         makes the next, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
@@ -285,6 +287,8 @@ class ForkJoinTask(Generic[R]):
                 compared.
             setup_in_caller: Run setup in this process although no value is an iterator. The caller then does not store
                 values that only setup declares: it cuts and sends them at once.
+            engine: The engine that runs the job: a `DaskEngine`, a `RayEngine`, or a `StubEngine` in tests. If not
+                given, Celery.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
                 `time_limit` and so on. Links and other options of a signature belong to `signature(…).set(…)`.
@@ -296,13 +300,19 @@ class ForkJoinTask(Generic[R]):
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
             JobConflict: A job of that id exists, with another input or other options.
             JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
-            ConfigError: No store is configured, or a tag can't be one.
+            ConfigError: No store is configured, a tag can't be one, or an engine is given with what is Celery's.
             DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
+        job: Job[R]
+        if engine is not None:
+            celerys = {"app": app, "send_options": send_options}
+            launch = {"job_id": job_id, "setup_in_caller": setup_in_caller, "tags": tags, **options}
+            job = submit_to(engine, cls.declaration, values, celerys=celerys, launch=launch)
+            return job
         from .engines import celery
 
-        job: Job[R] = celery.submit(
+        job = celery.submit(
             cls.declaration,
             values,
             job_id=job_id,
@@ -321,6 +331,7 @@ class ForkJoinTask(Generic[R]):
         *,
         job_id: str | None = None,
         setup_in_caller: bool = False,
+        engine: Engine | None = None,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -341,6 +352,7 @@ class ForkJoinTask(Generic[R]):
                 streamed,
                 job_id=job_id,
                 setup_in_caller=setup_in_caller,
+                engine=engine,
                 app=app,
                 send_options=send_options,
                 tags=tags,

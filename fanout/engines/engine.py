@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..declaration.definition import Declaration
+from ..errors import ConfigError
 from ..job import Job
 
 
@@ -32,3 +33,29 @@ class Engine(Protocol):
             tags: Names and texts by which the job is found again.
             **options: See `Options`.
         """
+
+
+def submit_to(
+    engine: Engine,
+    task: Declaration,
+    values: Mapping[str, Any],
+    *,
+    celerys: Mapping[str, Any],
+    launch: Mapping[str, Any],
+) -> Job[Any]:
+    """Launch a job over an engine that is not Celery.
+
+    Args:
+        engine: The engine.
+        task: The task.
+        values: Its input by name.
+        celerys: Arguments that only Celery has, by name; None for those that are not given.
+        launch: The arguments of `Engine.submit`.
+
+    Raises:
+        ConfigError: An argument of Celery's is given.
+    """
+    given = [name for name, value in celerys.items() if value is not None]
+    if given:
+        raise ConfigError(f"{' and '.join(given)}: only Celery has that; leave it out, or leave out engine=")
+    return engine.submit(task, values, **launch)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +28,14 @@ MAX_LOST = 20
 """Workers that a message may lose. A stage ends after fewer, unless workers die before they reach it."""
 
 
+LINGER_S = 300.0
+"""Seconds without a call after which the actor ends, if no job is open. Ray needs seconds to start it again."""
+
+
+class CourierClosed(Exception):
+    """The actor ends, and takes no more calls."""
+
+
 class Courier:
     """Makes each call as a task of Ray's, and makes it again if the task's worker dies.
 
@@ -39,13 +49,23 @@ class Courier:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        # Ray would make a lost task again as if it had never run, which hides the loss from the attempts.
-        self._run = ray.remote(run_on_worker).options(max_retries=0)
+        self._run = ray.remote(run_on_worker)
         self._following: set[asyncio.Task[None]] = set()
+        self._received_at = time.monotonic()
+        self._is_closed = False
+        self._lock = threading.Lock()
         threading.Thread(target=self._sweep, name="fanout-sweep", daemon=True).start()
 
     async def send(self, calls: Sequence[Call]) -> None:
-        """Start the calls. Returns once this actor has them."""
+        """Start the calls. Returns once this actor has them.
+
+        Raises:
+            CourierClosed: This actor ends. Another one, of the same name, will take them.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise CourierClosed
+            self._received_at = time.monotonic()
         for call in calls:
             following = asyncio.ensure_future(self._follow(call))
             self._following.add(following)
@@ -55,7 +75,8 @@ class Courier:
         """Make a call until a worker has survived it."""
         for _ in range(MAX_LOST):
             try:
-                await self._run.options(name=call.name).remote(call)
+                # Ray's own retry would hide the loss of a worker from the attempts.
+                await self._run.options(name=call.name, max_retries=0).remote(call)
                 return
             except RayTaskError:
                 _LOG.exception("%s: job %s: a worker could not run it", call.name, call.message.job_id)
@@ -69,10 +90,16 @@ class Courier:
         """Sweep until no job is open, and end this actor."""
         from .dispatcher import make_dispatcher
 
-        try:
-            sweep_until_idle(open_runtime(self._settings, make_dispatcher))
-        finally:
-            ray.kill(find_courier(self._settings), no_restart=True)
+        runtime = open_runtime(self._settings, make_dispatcher)
+        while not self._is_closed:
+            sweep_until_idle(runtime)
+            self._close_if_idle()
+        ray.kill(find_courier(self._settings), no_restart=True)
+
+    def _close_if_idle(self) -> None:
+        """Take no more calls if none has come for a while. A job may have been launched since the last sweep."""
+        with self._lock:
+            self._is_closed = time.monotonic() - self._received_at > LINGER_S
 
 
 def run_on_worker(call: Call) -> None:
@@ -82,8 +109,9 @@ def run_on_worker(call: Call) -> None:
     make_call(call, make_dispatcher)
 
 
+@functools.cache
 def find_courier(settings: EngineSettings) -> Any:
-    """Return the actor for a store and settings. Start it if none runs."""
+    """Return the actor for a store and settings, as this process has last found it. Start it if none runs."""
     name = f"courier-{digest(repr(settings).encode())}"
     actor = ray.remote(Courier).options(
         name=name,

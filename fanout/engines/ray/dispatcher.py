@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
-import ray
 from ray.exceptions import RayError
 
 from ...errors import BrokerUnavailable
@@ -12,24 +12,29 @@ from ..cluster.call import Call, EngineSettings
 from ..cluster.dispatcher import ClusterDispatcher
 from .courier import find_courier
 
-SEND_S = 30.0
-"""Longest time for an answer of the actor, which Ray may have to start first."""
+SEND_S = 60.0
+"""Longest time until the actor has taken some calls. Ray may have to start it first, or to end the one before."""
 
-MAX_SENDS = 3
-"""Times that calls are given to the actor: it may end, or be restarted, while they are on their way."""
+PAUSE_S = 0.2
+"""Seconds between two calls of the actor: it may end, or be restarted, while a message is on its way."""
 
 
 class RayDispatcher(ClusterDispatcher):
     """A dispatcher whose messages wait as tasks of Ray's, which a detached actor owns."""
 
     def send(self, calls: Sequence[Call]) -> None:
-        for attempt in range(MAX_SENDS):
+        ends_at = time.monotonic() + SEND_S
+        while True:
             try:
-                ray.get(find_courier(self.settings).send.remote(list(calls)), timeout=SEND_S)
+                # `ray.get` would free the processor of the task that waits, and Ray would start a process for it.
+                sent = find_courier(self.settings).send.remote(list(calls)).future()
+                sent.result(max(ends_at - time.monotonic(), PAUSE_S))
                 return
             except (RayError, OSError, ValueError) as error:
-                if attempt + 1 == MAX_SENDS:
+                find_courier.cache_clear()
+                if time.monotonic() + PAUSE_S > ends_at:
                     raise BrokerUnavailable(f"Ray takes no tasks: {type(error).__name__}: {error}") from error
+            time.sleep(PAUSE_S)
 
     def keep_swept(self) -> None:
         self.send([])
