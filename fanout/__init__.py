@@ -142,7 +142,7 @@ def attach(job_id: str, *, app: Celery | None = None, store: str | None = None) 
         job_id: The job's id.
         app: The Celery app; if not given, the one that is connected, or of several the current one.
         store: URL of the job's store: attach with the store alone, without an app and without an engine. Such a handle
-            waits, reads and cancels. It sends no messages, so it can't retry, and its waits don't sweep.
+            sends no messages: its waits don't sweep, and a retry begins with the next sweep of the job's engine.
 
     Raises:
         ConfigError: The app is not connected, or no store is configured; or both `app` and `store` are given.
