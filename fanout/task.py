@@ -16,7 +16,7 @@ from .declaration.steps import bind_step
 from .declaration.value_types import register_types
 from .engines import local
 from .engines.async_input import stream_async_input
-from .engines.engine import Engine, submit_to
+from .engines.engine import Engine, launch
 from .errors import DeclarationError
 from .job import Job, R
 from .plan import Assumptions, Plan, make_plan
@@ -287,8 +287,7 @@ class ForkJoinTask(Generic[R]):
                 compared.
             setup_in_caller: Run setup in this process although no value is an iterator. The caller then does not store
                 values that only setup declares: it cuts and sends them at once.
-            engine: The engine that runs the job: a `DaskEngine`, a `RayEngine`, or a `StubEngine` in tests. If not
-                given, Celery.
+            engine: A `DaskEngine`, a `RayEngine`, or in tests a `StubEngine`; Celery if not given.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
                 `time_limit` and so on. Links and other options of a signature belong to `signature(…).set(…)`.
@@ -304,25 +303,17 @@ class ForkJoinTask(Generic[R]):
             DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
-        job: Job[R]
-        if engine is not None:
-            celerys = {"app": app, "send_options": send_options}
-            launch = {"job_id": job_id, "setup_in_caller": setup_in_caller, "tags": tags, **options}
-            job = submit_to(engine, cls.declaration, values, celerys=celerys, launch=launch)
-            return job
-        from .engines import celery
-
-        job = celery.submit(
+        return launch(
             cls.declaration,
             values,
-            job_id=job_id,
-            setup_in_caller=setup_in_caller,
+            engine=engine,
             app=app,
             send_options=send_options,
+            job_id=job_id,
+            setup_in_caller=setup_in_caller,
             tags=tags,
             options=options,
         )
-        return job
 
     @classmethod
     async def submit_async(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..declaration.definition import Declaration
 from ..errors import ConfigError
 from ..job import Job
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 class Engine(Protocol):
@@ -35,27 +38,38 @@ class Engine(Protocol):
         """
 
 
-def submit_to(
-    engine: Engine,
+def launch(
     task: Declaration,
     values: Mapping[str, Any],
     *,
-    celerys: Mapping[str, Any],
-    launch: Mapping[str, Any],
+    engine: Engine | None,
+    app: Celery | None,
+    send_options: Mapping[str, Any] | None,
+    job_id: str | None,
+    setup_in_caller: bool,
+    tags: Mapping[str, str] | None,
+    options: Mapping[str, Any],
 ) -> Job[Any]:
-    """Launch a job over an engine that is not Celery.
-
-    Args:
-        engine: The engine.
-        task: The task.
-        values: Its input by name.
-        celerys: Arguments that only Celery has, by name; None for those that are not given.
-        launch: The arguments of `Engine.submit`.
+    """Launch a job over an engine, or over Celery if none is given; see `ForkJoinTask.submit`.
 
     Raises:
-        ConfigError: An argument of Celery's is given.
+        ConfigError: An engine is given, and an argument that only Celery has.
     """
+    if engine is None:
+        from . import celery
+
+        return celery.submit(
+            task,
+            values,
+            job_id=job_id,
+            setup_in_caller=setup_in_caller,
+            app=app,
+            send_options=send_options,
+            tags=tags,
+            options=options,
+        )
+    celerys = {"app": app, "send_options": send_options}
     given = [name for name, value in celerys.items() if value is not None]
     if given:
         raise ConfigError(f"{' and '.join(given)}: only Celery has that; leave it out, or leave out engine=")
-    return engine.submit(task, values, **launch)
+    return engine.submit(task, values, job_id=job_id, setup_in_caller=setup_in_caller, tags=tags, **options)
