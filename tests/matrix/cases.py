@@ -181,10 +181,11 @@ def killed_worker(running: Running, directory: Path) -> None:
 def poison(running: Running, directory: Path) -> None:
     values = {"trace": str(directory), "numbers": [0, 1, 2, 3], "kills": 99}
     with pytest.raises(JobFailed) as caught:
-        # Each chunk by itself: a batch leaves no attempts.
+        # One chunk, since a batch leaves no attempts.
         running.run(Killing, values, max_attempts=2, chunk_items=4)
     assert (caught.value.step, caught.value.attempts) == ("process", 2)
-    assert len(list(directory.iterdir())) == 2
+    # A worker may die before the step begins, too.
+    assert 1 <= len(list(directory.iterdir())) <= 2
 
 
 def edits(running: Running, _: Path) -> None:

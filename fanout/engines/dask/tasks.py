@@ -23,6 +23,8 @@ def run_on_worker(call: Call) -> None:
     begun = Event(f"fanout-{call.message.message_id}", client=get_client())
     if begun.is_set():
         call = call.redeliver()
+        # Dask gives up a sweeper after the deaths of four workers, though it is to blame for none.
+        make_dispatcher(call.settings).keep_swept()
     else:
         begun.set()
     try:
