@@ -117,7 +117,7 @@ def run_on_dask(store: str, directory: Path) -> Iterator[Running]:
 
     from fanout.engines.dask import DaskEngine
 
-    cluster: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    cluster: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     # On a busy machine a killed worker takes long to start again; the cluster would replace it meanwhile.
     patient = dask.config.set({"distributed.deploy.lost-worker-timeout": f"{WAIT_S:g}s"})
     with patient, Client(**cluster, silence_logs="CRITICAL", local_directory=str(directory)) as client:
