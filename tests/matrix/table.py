@@ -47,19 +47,31 @@ class Column:
 
 
 def write_table(page: Path, cases: Sequence[Case], columns: Sequence[Column], *, at: datetime) -> None:
-    """Replace the table of a page, and leave the rest."""
+    """Replace the rows of these engines in the table of a page, and leave all else."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    table = "\n".join(make_table(cases, columns, at=at))
+    old, _, after = rest.partition(END)
+    table = "\n".join(make_table(cases, columns, at=at, old=old.splitlines()))
     page.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
 
 
-def make_table(cases: Sequence[Case], columns: Sequence[Column], *, at: datetime) -> list[str]:
-    """Return the lines of the table: one row an engine and store, since there are more cases than a page is wide."""
+def make_table(cases: Sequence[Case], columns: Sequence[Column], *, at: datetime, old: Sequence[str] = ()) -> list[str]:
+    """Return the lines of the table: a row for each engine and store, since there are more cases than a page is wide.
+
+    Args:
+        cases: The cases.
+        columns: The engines and stores that were measured.
+        at: When.
+        old: Lines of an earlier table. Its rows of other engines stay, if it has the same cases.
+    """
     found = {name: _find_version(name) for name in PACKAGES}
     versions = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     names = [case.name for case in cases]
-    rows = [[column.name, *(column.cells[name].text for name in names)] for column in columns]
+    header = _row(["engine, store", *names, "measured"])
+    rows = {line.split(" | ")[0]: line for line in old if line.startswith("| ")} if header in old else {}
+    for column in columns:
+        row = _row([column.name, *(column.cells[name].text for name in names), f"{at:%Y-%m-%d}"])
+        rows[row.split(" | ")[0]] = row
+    lines = [line for line in rows.values() if line != header and not line.startswith("| ---")]
     reasons = sorted(
         f"- {column.name}, {name}: {cell.reason.splitlines()[0]:.120}"
         for column in columns
@@ -67,11 +79,11 @@ def make_table(cases: Sequence[Case], columns: Sequence[Column], *, at: datetime
         if cell.is_failed
     )
     return [
-        f"Measured on {at:%Y-%m-%d} with {versions}.",
+        f"Measured with {versions}.",
         "",
-        _row(["engine, store", *names]),
-        _row(["---"] * (len(names) + 1)),
-        *map(_row, rows),
+        header,
+        _row(["---"] * (len(names) + 2)),
+        *sorted(lines),
         *(["", *reasons] if reasons else []),
     ]
 
