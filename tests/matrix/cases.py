@@ -168,7 +168,7 @@ def attach(running: Running, _: Path) -> None:
     job: Job[Any] = running.submit(SumTask, {"numbers": [1, 2, 3]})
     running.get(job)
     command = [sys.executable, "-c", ATTACH, job.id, running.store]
-    attached = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    attached = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
     assert attached.stdout == "6\n", attached.stderr
 
 

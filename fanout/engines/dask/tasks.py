@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def run_on_worker(call: Call) -> None:
     """Make a call on a worker of Dask's. Three short requests to the scheduler.
 
-    After the death of a worker Dask makes its calls again elsewhere, and tells nobody. So each run sets an event of
-    its message's at the scheduler, and clears it at its end. A run that finds the event set follows a lost one.
+    After the death of a worker Dask makes its calls again elsewhere, and no call can tell that it is a second one. So
+    each run sets an event of its message's at the scheduler, and clears it at its end. A run that finds the event set
+    follows a lost one.
     """
     begun = Event(f"fanout-{call.message.message_id}", client=get_client())
     if begun.is_set():

@@ -37,7 +37,7 @@ class CourierClosed(Exception):
 
 
 class Courier:
-    """Makes each call as a task of Ray's, and makes it again if the task's worker dies.
+    """The owner of a store's calls. It makes each as a task of Ray's, and again if the task's worker dies.
 
     Ray ends a task together with the process that started it. So a worker does not start the tasks that follow its
     own, but has this actor do it, which lives for as long as a job of its store is open. Ray restarts a dead actor; its
