@@ -95,13 +95,13 @@ def compare_jobs(*, quick: bool) -> Comparison:
 
 
 def compare_overhead(*, quick: bool) -> Comparison:
-    """Time 1 to 100,000 empty chunks: fanout on two stores, a Celery group, a chord on Redis, Dask, Ray, Lithops.
+    """Time 1 to 100,000 empty chunks: fanout over Celery, Dask and Ray; these alone; Celery's chord, Lithops.
 
-    fanout runs with signed messages and with encrypted objects, too.
+    Over Celery, fanout runs with signed messages and with encrypted objects, too.
     """
     numbers = (1, 100, 1000) if quick else (1, 10, 100, 1000, 10_000, 100_000)
     workloads = [Workload("empty", chunks=number) for number in numbers]
-    names = "fanout fanout-signed fanout-sealed fanout-file group chord dask ray lithops"
+    names = "fanout fanout-signed fanout-sealed fanout-file group chord fanout-dask dask fanout-ray ray lithops"
     made = _time("overhead", names, workloads, figures.CHUNK_MS, quick)
     return replace(made, runs=1 if quick else 2, times=lambda one: 5 if one.chunks <= 10 else 1, budget_s=5.0)
 

@@ -25,6 +25,7 @@ from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
 from .current_step import CurrentStep, current
 from .declaration.value_types import register_type
+from .engines.store_only import attach_to_store
 from .errors import (
     BrokerUnavailable,
     ConfigError,
@@ -134,16 +135,22 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
     return celery.connect(app, store=store, **settings)
 
 
-def attach(job_id: str, *, app: Celery | None = None) -> Job[Any]:
+def attach(job_id: str, *, app: Celery | None = None, store: str | None = None) -> Job[Any]:
     """Return the handle of a job that another process launched. No request.
 
     Args:
         job_id: The job's id.
         app: The Celery app; if not given, the one that is connected, or of several the current one.
+        store: URL of the job's store: attach with the store alone, without an app and without an engine. Such a handle
+            sends no messages: its waits don't sweep, and a retry begins with the next sweep of the job's engine.
 
     Raises:
-        ConfigError: The app is not connected, or no store is configured.
+        ConfigError: The app is not connected, or no store is configured; or both `app` and `store` are given.
     """
+    if store is not None:
+        if app is not None:
+            raise ConfigError("give attach an app or a store, not both: an app has a store")
+        return attach_to_store(job_id, store)
     from .engines import celery
 
     return celery.attach(job_id, app=app)

@@ -17,6 +17,7 @@ from .declaration.steps import bind_step
 from .declaration.value_types import register_types
 from .engines import local
 from .engines.async_input import stream_async_input
+from .engines.engine import Engine, launch
 from .errors import DeclarationError
 from .job import Job, R
 from .plan import LIMIT_ITEMS, LIMIT_S, Assumptions, Plan, Rates, find_shape, make_plan
@@ -269,12 +270,13 @@ class ForkJoinTask(Generic[R]):
         *,
         job_id: str | None = None,
         setup_in_caller: bool = False,
+        engine: Engine | None = None,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Job[R]:
-        """Launch a job over Celery and return its handle.
+        """Launch a job over Celery, or over another engine, and return its handle.
 
         If a value is an iterator or an open file, setup runs in this process and streams: it sends each chunk while it
         makes the next, and `submit` returns when the input is used up. Otherwise setup runs on a worker and `submit`
@@ -287,6 +289,7 @@ class ForkJoinTask(Generic[R]):
                 compared.
             setup_in_caller: Run setup in this process although no value is an iterator. The caller then does not store
                 values that only setup declares: it cuts and sends them at once.
+            engine: A `DaskEngine`, a `RayEngine`, or in tests a `StubEngine`; Celery if not given.
             app: The Celery app; if not given, the one that is connected, or of several the current one.
             send_options: Options of all messages of the job, by Celery's names: `queue`, `priority`, `headers`,
                 `time_limit` and so on. Links and other options of a signature belong to `signature(…).set(…)`.
@@ -298,23 +301,21 @@ class ForkJoinTask(Generic[R]):
             InvalidInput: The input does not fit the schema; nothing was stored or sent.
             JobConflict: A job of that id exists, with another input or other options.
             JobFailed: The input is streamed, and setup raised or an element does not fit; see its `__cause__`.
-            ConfigError: No store is configured, or a tag can't be one.
+            ConfigError: No store is configured, a tag can't be one, or an engine is given with what is Celery's.
             DeclarationError: The task is declared in the script that runs, where no worker finds it.
             Unencodable: A value can't travel.
         """
-        from .engines import celery
-
-        job: Job[R] = celery.submit(
+        return launch(
             cls.declaration,
             values,
-            job_id=job_id,
-            setup_in_caller=setup_in_caller,
+            engine=engine,
             app=app,
             send_options=send_options,
+            job_id=job_id,
+            setup_in_caller=setup_in_caller,
             tags=tags,
             options=options,
         )
-        return job
 
     @classmethod
     async def submit_async(
@@ -323,6 +324,7 @@ class ForkJoinTask(Generic[R]):
         *,
         job_id: str | None = None,
         setup_in_caller: bool = False,
+        engine: Engine | None = None,
         app: Celery | None = None,
         send_options: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -337,14 +339,8 @@ class ForkJoinTask(Generic[R]):
         Raises:
             InvalidInput: And all other errors of `submit`.
         """
+        chosen = {"engine": engine, "app": app, "send_options": send_options, "tags": tags, **options}
         with stream_async_input(values) as streamed:
             return await asyncio.to_thread(
-                cls.submit,
-                streamed,
-                job_id=job_id,
-                setup_in_caller=setup_in_caller,
-                app=app,
-                send_options=send_options,
-                tags=tags,
-                **options,
+                cls.submit, streamed, job_id=job_id, setup_in_caller=setup_in_caller, **chosen
             )

@@ -145,6 +145,8 @@ CONTENDERS = {
         Contender("threads", "threads of one process", "pools", _DARK, "P"),
         Contender("ray", "Ray", "with_ray", _PINK, "v", package="ray"),
         Contender("dask", "Dask", "with_dask", _VIOLET, "*", package="distributed"),
+        Contender("fanout-dask", "fanout on Dask", "with_clusters", _VIOLET, "h", store="file", package="distributed"),
+        Contender("fanout-ray", "fanout on Ray", "with_clusters", _PINK, "h", store="file", package="ray"),
         Contender("lithops", "Lithops", "with_lithops", _GREY, "X", store="s3", package="lithops"),
         Contender("packs", "fanout with obstore", "data_plane", _BLUE, "D", store="s3", package="obstore"),
         Contender("packs-boto3", "fanout with boto3", "data_plane", _SKY, store="s3", store_options="client=boto3"),

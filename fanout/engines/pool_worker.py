@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
 import threading
 from collections.abc import Sequence
 
@@ -12,14 +10,13 @@ from storage import open_store
 
 from ..abc import Delivery
 from ..config.encryption import encrypt_store
-from ..declaration.definition import TASKS
-from ..errors import UnknownTask
 from ..external.access import Access
 from ..records.chunk_ref import ChunkRef
 from ..records.models import Intent
 from ..runtime import Runtime
 from ..stages import run_process
 from .local_dispatchers import LocalDispatcher, make_local_config
+from .task_import import import_task
 
 CACHED_RUNTIMES = 4
 """Runtimes that a worker process keeps: an executor may run several jobs at once, each with a store of its own."""
@@ -64,19 +61,11 @@ def run_in_worker(store_url: str, module: str, task: str, ref: ChunkRef, redeliv
         UnknownTask: The module declares no such task.
         StorageError: The store does not answer. The chunk may safely run again.
     """
-    _find_task(module, task)
+    import_task(module, task)
     runtime, outbox = _open_runtime(store_url)
     outbox.take()
     run_process(runtime, ref, Delivery(redelivered=redelivered))
     return outbox.take()
-
-
-def _find_task(module: str, task: str) -> None:
-    try:
-        TASKS.find(task)
-    except UnknownTask:
-        importlib.import_module("__mp_main__" if module == "__main__" and "__mp_main__" in sys.modules else module)
-        TASKS.find(task)
 
 
 @functools.lru_cache(maxsize=CACHED_RUNTIMES)

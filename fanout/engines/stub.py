@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from storage import MemoryStore, ObjectStore
 
-from ..abc import Delivery
 from ..config.encryption import encrypt_store
 from ..config.settings import Config
 from ..declaration.definition import Declaration
@@ -22,11 +21,14 @@ from ..records.chunk_ref import ChunkRef
 from ..records.keys import GROUP_WIDTH, new_id, new_token
 from ..records.models import Intent, Note, Outcome
 from ..runtime import Runtime
-from ..stages import run_join, run_process, run_setup
+from ..stages import run_setup
 from ..sweep import Move, sweep
 from ..telemetry import Telemetry
 from .job_creation import create_job, has_begun
+from .stage_messages import Chunk, Join, Message, Setup
 from .submission import Submission
+
+__all__ = ["Chunk", "Join", "Message", "Setup", "StubDispatcher", "StubEngine", "WorkerDied"]
 
 IMPATIENT_S = 1e-9
 """The `stall_s` of `StubEngine.sweep`: less than the time between a write and the sweep."""
@@ -34,81 +36,6 @@ IMPATIENT_S = 1e-9
 
 class WorkerDied(BaseException):
     """The death of a worker, for a step to raise. `except Exception` does not catch it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A message that asks for the setup of a job."""
-
-    job_id: str
-    launch_id: str | None = None
-    resent: bool = False
-    redelivered: bool = False
-    generation: int = 0
-
-    def run(self, runtime: Runtime) -> None:
-        """Run setup, as a worker that receives the message does."""
-        run_setup(
-            runtime,
-            self.job_id,
-            launch_id=self.launch_id,
-            generation=self.generation,
-            delivery=Delivery(redelivered=self.redelivered, resent=self.resent),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A message that asks for the processing of a chunk or a batch."""
-
-    task: str
-    ref: ChunkRef
-    redelivered: bool = False
-
-    @property
-    def job_id(self) -> str:
-        """The job."""
-        return self.ref.job_id
-
-    @property
-    def launch_id(self) -> str:
-        """Its launch."""
-        return self.ref.launch_id
-
-    @property
-    def generation(self) -> int:
-        """Its generation."""
-        return self.ref.generation
-
-    def run(self, runtime: Runtime) -> None:
-        """Run process on the chunks, as a worker that receives the message does."""
-        run_process(runtime, self.ref, Delivery(redelivered=self.redelivered))
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """A message that asks for the join of a job."""
-
-    job_id: str
-    launch_id: str | None
-    task: str
-    continuation: str | None = None
-    resent: bool = False
-    redelivered: bool = False
-    generation: int = 0
-
-    def run(self, runtime: Runtime) -> Outcome | None:
-        """Run join, as a worker that receives the message does; return the outcome that is to be delivered."""
-        return run_join(
-            runtime,
-            self.job_id,
-            launch_id=self.launch_id,
-            generation=self.generation,
-            delivery=Delivery(redelivered=self.redelivered, resent=self.resent),
-        )
-
-
-Message = Setup | Chunk | Join
 
 
 class StubDispatcher:
@@ -260,6 +187,7 @@ class StubEngine:
         values: Mapping[str, Any],
         *,
         job_id: str | None = None,
+        setup_in_caller: bool = False,
         tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Job[Any]:
@@ -269,6 +197,7 @@ class StubEngine:
             task: The task: `WordCount.declaration`.
             values: Its input by name.
             job_id: Its id; a new one if not given. A second submission under it gives the same job.
+            setup_in_caller: Whether to run setup here in any case.
             tags: Names and texts by which the job is found again.
             **options: See `Options`.
 
@@ -278,12 +207,18 @@ class StubEngine:
             JobFailed: The input is a stream, and setup raised.
         """
         submission = Submission.of(
-            task, values, store=self._store, inline_bytes=self._config.inline_bytes, options=options, tags=tags
+            task,
+            values,
+            store=self._store,
+            inline_bytes=self._config.inline_bytes,
+            options=options,
+            setup_in_caller=setup_in_caller,
+            tags=tags,
         )
         job_id = job_id or new_id()
         with self._caller.telemetry.launching(job_id, task.name):
             job, is_new = create_job(self._caller, job_id, submission.intent(now=self._caller.now))
-        if submission.caller_parameters:
+        if submission.caller_parameters or setup_in_caller:
             run_setup(
                 self._caller,
                 job.id,

@@ -304,7 +304,7 @@ def test_a_job_whose_streaming_caller_died_takes_another_stream(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["fanout.engines.celery.signature"], "_give_up", lambda job, error: "")
+        patch.setattr(sys.modules["fanout.engines.caller_setup"], "_give_up", lambda job, error: "")
         with pytest.raises(KeyboardInterrupt):
             Numbers.submit({"numbers": numbers()}, job_id="order-1", app=app)
     other = iter([1, 2])

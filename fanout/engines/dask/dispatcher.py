@@ -1,0 +1,47 @@
+"""The dispatcher that makes a task of Dask's of each message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distributed import Client, fire_and_forget
+
+from storage import digest
+
+from ...errors import BrokerUnavailable
+from ..cluster.call import Call, EngineSettings
+from ..cluster.dispatcher import ClusterDispatcher
+from . import tasks
+
+
+class DaskDispatcher(ClusterDispatcher):
+    """A dispatcher whose messages wait in the memory of Dask's scheduler, which keeps them for no client.
+
+    The scheduler learns of a message within milliseconds after `send` has returned. A worker that is killed in
+    between takes the message with it, and a sweep sends it again.
+
+    Args:
+        settings: The engine's settings.
+        client: The client of this process.
+    """
+
+    def __init__(self, settings: EngineSettings, client: Client) -> None:
+        super().__init__(settings)
+        self._client = client
+
+    def send(self, calls: Sequence[Call]) -> None:
+        keys = [f"{call.name}-{call.message.message_id}" for call in calls]
+        self._submit(tasks.run_on_worker, calls, keys)
+
+    def keep_swept(self) -> None:
+        # The same key as the sweeper that may run: the scheduler then starts no second one.
+        self._submit(tasks.sweep_on_worker, [self.settings], [f"fanout.sweep-{digest(repr(self.settings).encode())}"])
+
+    def _submit(self, function: Any, arguments: Sequence[Any], keys: list[str]) -> None:
+        if self._client.status != "running":
+            raise BrokerUnavailable(f"Dask's client is {self._client.status}: make a new client and a new engine")
+        try:
+            fire_and_forget(self._client.map(function, list(arguments), key=keys, pure=False))
+        except (OSError, RuntimeError) as error:
+            raise BrokerUnavailable(f"Dask takes no tasks: {type(error).__name__}: {error}") from error
