@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import time
 import tracemalloc
 import uuid
@@ -22,6 +23,7 @@ from kombu.transport.virtual import Message
 import fanout
 from fanout.config.settings import Config
 from fanout.engines.celery import expansion
+from fanout.engines.celery.envelope import DEEPEST
 from fanout.engines.celery.intake import Intake, IntakeStep
 from fanout.engines.celery.signing import describe, sign
 
@@ -269,6 +271,38 @@ def test_a_message_that_would_end_the_worker_is_dropped(worker: Worker, sent: An
     """Also of the app's own tasks: it would be delivered again to the next worker."""
     worker.receive(sent, headers("shop.add", **wrong) if isinstance(wrong, dict) else wrong)
     assert (worker.handled, worker.rejected) == ([], [False])
+
+
+def nest(levels: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(levels - 1):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize(
+    ("sent", "with_headers"),
+    [
+        (body(nest(DEEPEST)), headers("shop.add")),
+        (body("job", embedded={"chord": {"task": "x", "args": nest(DEEPEST)}}), headers()),
+        (body("job"), headers(baggage=nest(DEEPEST))),
+        ([nest(800), {}, {}], headers("shop.add")),
+    ],
+    ids=["an argument", "a task that follows", "a header", "where JSON just ends"],
+)
+def test_a_message_that_would_stop_the_pool_is_dropped(worker: Worker, sent: Any, with_headers: dict[str, Any]) -> None:
+    """Celery's pool pickles a message, and sends no other after one that is too deep for that."""
+    worker.receive(sent, with_headers)
+    assert (worker.handled, worker.rejected) == ([], [False])
+
+
+def test_a_pool_can_pickle_the_deepest_message(worker: Worker) -> None:
+    """A message of as many levels as are allowed reaches Celery, and so does one that is only wide."""
+    worker.receive(body(nest(DEEPEST - 2)), headers("shop.add"))
+    worker.receive(body(*[[1]] * 10 * DEEPEST), headers("shop.add"))
+    deepest, wide = (message.payload for message in worker.handled)
+    assert pickle.loads(pickle.dumps(deepest)) == list(deepest)
+    assert len(wide[0]) == 10 * DEEPEST
 
 
 @pytest.mark.parametrize("error", [TypeError("unhashable"), ValueError("unpack"), RecursionError("deep")])

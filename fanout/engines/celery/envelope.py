@@ -18,6 +18,9 @@ from .messages import abbreviate
 EMBEDDED: Final = ("callbacks", "errbacks", "chain", "chord")
 """Names of the body's third part."""
 
+DEEPEST: Final = 200
+"""Most levels of lists and mappings in a message. Celery pickles it for its pool, which stops for good at some 500."""
+
 _LONGEST_TEXT: Final = 4096
 """Longest text of a header, in characters, but for the texts by which monitors show arguments."""
 
@@ -50,6 +53,25 @@ def check_headers(headers: Mapping[str, Any]) -> None:
                 raise ValueError(f"header {name} belongs to the request, and no message has it")
         elif value is not None and not check(value):
             raise ValueError(f"header {name} is {abbreviate(value)}")
+
+
+def check_depth(value: object) -> None:
+    """Check how deeply lists and mappings are nested in a message, without recursion.
+
+    Raises:
+        ValueError: There are more than `DEEPEST` levels.
+    """
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | tuple | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested in more than {DEEPEST} levels")
 
 
 def check_essentials(headers: Mapping[str, Any]) -> None:

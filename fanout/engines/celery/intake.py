@@ -23,7 +23,7 @@ from kombu.message import Message
 
 from ...config.settings import Config
 from .current_app import ATTRIBUTE
-from .envelope import check_essentials, check_headers, read_body
+from .envelope import DEEPEST, check_depth, check_essentials, check_headers, read_body
 from .expansion import limit_expansion
 from .messages import abbreviate, check_arguments
 from .signing import BadSignature, check_message
@@ -81,6 +81,10 @@ class Intake:
         """
         headers = message.headers
         name = headers.get("task")
+        check_depth(headers)
+        if message.content_type == _JSON and not _has_few_brackets(message.body):
+            with suppress(DecodeError, ContentDisallowed):
+                check_depth(message.payload)
         if name is None:
             # Celery's first protocol, whose body names the task.
             with suppress(DecodeError, ContentDisallowed):
@@ -139,6 +143,16 @@ class Intake:
 
     def _is_ours(self, name: object) -> bool:
         return isinstance(name, str) and getattr(self._tasks.get(name), "is_of_fanout", False)
+
+
+def _has_few_brackets(body: object) -> bool:
+    """Return whether a text can't be deep, whatever its brackets mean. That spares most messages a walk."""
+    match body:
+        case str():
+            return body.count("[") + body.count("{") <= DEEPEST
+        case bytes():
+            return body.count(b"[") + body.count(b"{") <= DEEPEST
+    return False
 
 
 class _ExaminedMessage(Message):
