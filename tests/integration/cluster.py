@@ -22,9 +22,9 @@ from tests.traces import find_runs, wait_for_pid
 from . import app as tasks
 
 PATIENT_STALL_S = 15.0
-"""A stall time above the 10 s that Celery may take to notice a child's death.
+"""A stall time above the seconds that a busy machine takes to deliver the message of a dead child again.
 
-With a shorter one, a sweep may have the child's chunk run once more before the broker delivers its message again.
+With a shorter one, a sweep may have the child's chunk run once more before the broker does.
 """
 
 

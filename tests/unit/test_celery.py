@@ -509,7 +509,7 @@ def test_an_unknown_setting_is_refused() -> None:
     bare = Celery("bare", set_as_current=False)
     with pytest.raises(
         ConfigError,
-        match="no such setting: pack_byte; there are external_endpoints, inline_bytes, max_message_bytes, pack",
+        match="no such setting: pack_byte; there are encryption_keys, external_endpoints, inline_bytes",
     ):
         fanout.connect(bare, store="memory://a", pack_byte=3)
     assert not hasattr(bare, ATTRIBUTE)

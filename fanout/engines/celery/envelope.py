@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from celery.app.task import Context
 
-from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, SIGNATURE_HEADER, STORE_HEADER
+from .headers import FORMAT_HEADER, MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, SIGNATURE_HEADER, STORE_HEADER
 from .messages import abbreviate
 
 EMBEDDED: Final = ("callbacks", "errbacks", "chain", "chord")
@@ -148,7 +148,7 @@ _HEADERS: Final[Mapping[str, Callable[[object], bool]]] = {
     **dict.fromkeys(("id", "task", "lang", "root_id", "parent_id", "group", "shadow", "origin"), _is_text),
     **dict.fromkeys(("eta", "expires", MESSAGE_HEADER, SIGNATURE_HEADER, STORE_HEADER), _is_text),
     **dict.fromkeys(("argsrepr", "kwargsrepr"), _is_a(str)),
-    **dict.fromkeys(("group_index", "retries", "replaced_task_nesting", REQUEUED_HEADER), _is_index),
+    **dict.fromkeys(("group_index", "retries", "replaced_task_nesting", FORMAT_HEADER, REQUEUED_HEADER), _is_index),
     OVERRAN_HEADER: _is_seconds,
     "timelimit": _is_limits,
     "ignore_result": _is_a(bool),

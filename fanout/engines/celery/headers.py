@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...records.record import FORMAT
+
 STORE_HEADER = "fanout_store"
 """Header of every message: URL of the sender's store."""
 
@@ -16,3 +20,16 @@ REQUEUED_HEADER = "fanout_requeued"
 
 SIGNATURE_HEADER = "fanout_signature"
 """Header of a signed message: `<key id>:<seconds since the epoch>:<code in hex>`."""
+
+FORMAT_HEADER = "fanout_format"
+"""Header of every message: the format of its arguments, which is that of records."""
+
+
+def has_newer_format(headers: Any) -> bool:
+    """Return whether a newer release has sent a message, in a format that this one does not know.
+
+    Args:
+        headers: The headers, or Celery's request, which has them among its names.
+    """
+    sent = headers.get(FORMAT_HEADER)
+    return type(sent) is int and sent > FORMAT

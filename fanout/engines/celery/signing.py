@@ -24,16 +24,17 @@ from kombu.utils import json
 
 from ...config.settings import Config
 from ...errors import ConfigError
+from ...records.record import FORMAT
 from .current_app import ATTRIBUTE, CONNECTED
 from .envelope import EMBEDDED, Body
-from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, SIGNATURE_HEADER, STORE_HEADER
+from .headers import FORMAT_HEADER, MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, SIGNATURE_HEADER, STORE_HEADER
 
 _LOG = logging.getLogger(__name__)
 
 _HEADERS: Final = (
     *("id", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id", "parent_id"),
-    *("ignore_result", "replaced_task_nesting", MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, STORE_HEADER),
-    "reply_to",
+    *("ignore_result", "replaced_task_nesting", "reply_to"),
+    *(FORMAT_HEADER, MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, STORE_HEADER),
 )
 """Headers that a worker acts upon, and the property that names the queue to which it sends the result."""
 
@@ -195,13 +196,18 @@ def sending(app: Celery) -> Iterator[None]:
 
 
 @before_task_publish.connect
-def _sign_message(sender: Any = None, body: Any = None, headers: Any = None, properties: Any = None, **_: Any) -> None:
-    """Sign a message of fanout's on its way to the broker, if its app has keys."""
+def _finish_message(
+    sender: Any = None, body: Any = None, headers: Any = None, properties: Any = None, **_: Any
+) -> None:
+    """Give a message of fanout's its format on its way to the broker, and sign it if its app has keys."""
     with suppress(ConfigError):
         # Celery itself sends what follows in a chain, and `celery beat` the sweep.
         app = _SENDING.get() or CONNECTED.choose()
         extension = getattr(app, ATTRIBUTE, None)
         is_ours = STORE_HEADER in headers or getattr(app.tasks.get(sender), "is_of_fanout", False)
+        if is_ours:
+            # A message that an older worker gives back keeps its format.
+            headers.setdefault(FORMAT_HEADER, FORMAT)
         keys = extension.signing_keys if extension is not None and is_ours else {}
         if keys and isinstance(body, tuple | list) and len(body) == len(("args", "kwargs", "embedded")):
             args, kwargs, embedded = body

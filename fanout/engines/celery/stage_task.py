@@ -11,15 +11,18 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
+from storage import NewerFormat
+
 from ...abc import Delivery
 from ...errors import BrokerUnavailable, JobFailed, is_transient
 from ...logs import fields_of
 from ...records.failure import Failure
 from ...records.models import OutcomeStatus
+from ...records.record import FORMAT
 from ...runtime import Runtime
 from ...stages import conclude
 from .dispatcher import celery_name
-from .headers import MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER
+from .headers import FORMAT_HEADER, MESSAGE_HEADER, OVERRAN_HEADER, REQUEUED_HEADER, has_newer_format
 from .publishing.requeue import requeue
 from .request import StageRequest
 from .settings import default_limit_s
@@ -127,8 +130,14 @@ class StageTask(Task[Any, Any]):
         )
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Drop a message without a signature that it needs, report a sender with another store, call the app's hook."""
+        """Drop a message without a signature that it needs, give back one of a newer release, call the app's hook.
+
+        Reports a sender with another store.
+        """
         drop_unless_signed(self, self.runtime.config, args=args, kwargs=kwargs)
+        if has_newer_format(self.request):
+            sent = self.request.get(FORMAT_HEADER)
+            self._reschedule_or_leave(NewerFormat(f"a message has format {sent}, and this worker reads {FORMAT}"), {})
         report_mismatch(self)
         super().before_start(task_id, args, kwargs)
 
