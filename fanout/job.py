@@ -13,7 +13,7 @@ from .prices import Prices
 from .progress import JobState, Progress
 from .records.batch import Landed
 from .records.failure import FailedItem, Failure
-from .records.keys import check_id
+from .records.ids import check_id
 from .records.ledger import Ledger
 from .records.models import OutcomeStatus
 from .report import READ_BYTES, OnProgress, Report, read_records

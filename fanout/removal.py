@@ -23,8 +23,9 @@ from storage import (
 
 from .errors import JobNotFound
 from .external.access import Access
+from .records.ids import is_digest, is_id
 from .records.index import IndexEntry, ended_key, launch_entries, open_key, tag_entries
-from .records.keys import PARAMETERS_PREFIX, JobKeys, is_digest, is_id, launch_of, split_generation
+from .records.keys import PARAMETERS_PREFIX, JobKeys, launch_of, split_generation
 from .records.ledger import Ledger, job_ids, read_intent
 from .records.models import Intent
 from .sinks.discard import discard

@@ -12,7 +12,8 @@ from storage import ObjectNotFound
 from .cached_job import CachedJob
 from .config.settings import Options
 from .errors import ConfigError, JobNotFound, RetryRefused
-from .records.keys import new_token, parameter_key
+from .records.ids import new_token
+from .records.keys import parameter_key
 from .records.models import Generation, Manifest
 from .runtime import Runtime
 from .stages import send_missing

@@ -25,8 +25,9 @@ from .cached_job import CachedJob
 from .errors import BrokerUnavailable, JobNotFound
 from .logs import fields_of
 from .records.failure import Failure
+from .records.ids import new_token
 from .records.index import ALL_SWEPT_KEY, IndexEntry, all_swept_at, ended_entries, open_entries, write_entries
-from .records.keys import new_token, process_step
+from .records.keys import process_step
 from .records.ledger import job_ids
 from .records.models import Manifest, Note, OutcomeStatus
 from .records.stored_job import LaunchListing, StoredJob

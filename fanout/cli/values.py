@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..records.keys import is_id
+from ..records.ids import is_id
 from ..task import ForkJoinTask
 from .command import CommandError
 from .exit_codes import ExitCode

@@ -17,7 +17,7 @@ from ..declaration.definition import Declaration
 from ..errors import ConfigError, FanoutError
 from ..external.access import Access
 from ..records.failure import Failure
-from ..records.keys import new_id, new_token
+from ..records.ids import new_id, new_token
 from ..records.models import Note, Outcome
 from ..removal import discard_staged
 from ..runtime import Runtime

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from ..abc import Delivery
 from ..config.settings import Config, from_environment
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import GROUP_WIDTH, new_token
+from ..records.ids import new_token
+from ..records.keys import GROUP_WIDTH
 from ..records.models import Intent, Note
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup

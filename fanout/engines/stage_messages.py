@@ -7,7 +7,7 @@ from typing import Self
 
 from ..abc import Delivery
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import new_token
+from ..records.ids import new_token
 from ..records.models import Outcome
 from ..runtime import Runtime
 from ..stages import run_join, run_process, run_setup

@@ -18,7 +18,8 @@ from ..config.settings import Config
 from ..declaration.definition import Declaration
 from ..job import Job
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import GROUP_WIDTH, new_id, new_token
+from ..records.ids import new_id, new_token
+from ..records.keys import GROUP_WIDTH
 from ..records.models import Intent, Note, Outcome
 from ..runtime import Runtime
 from ..stages import run_setup

@@ -15,7 +15,7 @@ from ..config.settings import Config, Options
 from ..declaration.definition import Declaration
 from ..errors import InvalidInput
 from ..memory import estimate_memory
-from ..records.keys import new_token
+from ..records.ids import new_token
 from ..records.models import Intent
 from ..records.parameters import Parameters
 from ..records.tags import check_tags

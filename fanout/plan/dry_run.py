@@ -15,7 +15,8 @@ from ..engines.job_creation import create_job
 from ..engines.submission import Submission
 from ..external.access import Access
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import GROUP_WIDTH, new_id, parameter_key
+from ..records.ids import new_id
+from ..records.keys import GROUP_WIDTH, parameter_key
 from ..records.models import Intent
 from ..records.parameters import Parameters
 from ..runtime import Runtime

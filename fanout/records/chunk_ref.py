@@ -9,7 +9,8 @@ from typing import Any
 
 from storage import Slice
 
-from .keys import GROUP_WIDTH, check_digest, check_id
+from .ids import check_digest, check_id
+from .keys import GROUP_WIDTH
 
 
 @dataclass(frozen=True, slots=True)

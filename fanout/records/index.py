@@ -24,6 +24,7 @@ from storage import ObjectInfo, ObjectNotFound, ObjectStore, StorageError
 
 from ..background.at_once import run_at_once
 from . import keys
+from .ids import is_id
 from .record import Record
 from .tags import quote_tag
 
@@ -72,7 +73,7 @@ class IndexEntry:
         if form is None:
             return None
         job_id, launch_id = form["open_job"] or form["job"], form["open_launch"] or form["launch"]
-        if not (keys.is_id(job_id) and keys.is_id(launch_id)):
+        if not (is_id(job_id) and is_id(launch_id)):
             return None
         return cls(info.key, job_id, launch_id, int(form["generation"] or 0), info.modified.timestamp())
 

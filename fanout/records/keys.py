@@ -40,11 +40,9 @@ claims, outcome, delivery, attempts, heartbeats and resends.
 
 from __future__ import annotations
 
-import re
-import secrets
-import uuid
 from dataclasses import dataclass
-from typing import TypeGuard
+
+from .ids import check_digest, check_id
 
 GROUP_WIDTH = 32
 """Number of chunks in a group. Their results share a prefix, so one listing shows whether the group is complete. A
@@ -61,21 +59,8 @@ INDEXED_CHUNKS = 65
 MOST_CHUNKS = 10**8
 """Most chunks of a job: keys have eight digits for a chunk, and list in the order of their numbers."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 JOBS_PREFIX = "_jobs/"
 PARAMETERS_PREFIX = "_parameters/"
-
-_DIGEST = re.compile(r"[0-9a-f]{32}")
-
-
-def new_id() -> str:
-    """Return a new job id. Ids never repeat."""
-    return str(uuid.uuid4())
-
-
-def new_token() -> str:
-    """Return a short random id, of 64 bits, to tell apart runs and claims of one job."""
-    return secrets.token_hex(8)
 
 
 def process_step(setup_id: str, chunk: int) -> str:
@@ -86,41 +71,6 @@ def process_step(setup_id: str, chunk: int) -> str:
 def combine_step(setup_id: str, level: int, node: int) -> str:
     """Return the name of the step that makes a node, for the keys of its attempts and its heartbeat."""
     return f"combine/{setup_id}/{level:02d}/{node:08d}"
-
-
-def is_id(text: object) -> TypeGuard[str]:
-    """Return whether `text` can be part of a key as the id of a job, a launch or a run of setup."""
-    return isinstance(text, str) and _ID.fullmatch(text) is not None and ".." not in text
-
-
-def check_id(text: object, *, what: str) -> str:
-    """Return `text` if it is an id.
-
-    Raises:
-        ValueError: It is not; the message names `what`.
-    """
-    if not is_id(text):
-        raise ValueError(
-            f"{what} {text!r:.80} is not an id: letters, digits, '.', '_' and '-', "
-            "at most 128, starting with a letter or digit"
-        )
-    return text
-
-
-def is_digest(text: object) -> TypeGuard[str]:
-    """Return whether `text` can be the digest of a value."""
-    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
-
-
-def check_digest(text: object) -> str:
-    """Return `text` if it is a digest.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if not is_digest(text):
-        raise ValueError(f"{text!r:.80} is not a digest of 32 hexadecimal digits")
-    return text
 
 
 def parameter_key(digest: str) -> str:

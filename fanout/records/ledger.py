@@ -12,6 +12,7 @@ from storage import CorruptObject, ObjectInfo, ObjectStore, decode, digest
 from ..background.at_once import run_at_once
 from ..errors import JobNotFound
 from . import index, keys
+from .ids import is_id
 from .models import Continuation, Generation, IndexShard, Intent, Manifest, Note, Outcome, UsedSink
 from .record_io import has_record, read_record, write_record
 from .result_ledger import ResultLedger
@@ -60,7 +61,7 @@ def job_ids(store: ObjectStore, *, after: str | None = None) -> Iterator[str]:
             job_id = info.key.removeprefix(keys.JOBS_PREFIX).partition("/")[0]
             if job_id != current:
                 current, seen = job_id, 0
-                if keys.is_id(job_id):
+                if is_id(job_id):
                     yield job_id
             seen += 1
             if seen == LISTED_OBJECTS:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from storage import ObjectNotFound, ObjectStore
 
+from .attempt import Attempt
 from .failure import Failure
 from .keys import JobKeys, RunKey
-from .models import Attempt, Note
+from .models import Note
 from .record_io import has_record, read_record, write_record
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ..records.attempt import Attempt, AttemptState
 from ..records.keys import split_generation
 from ..records.ledger import Ledger
-from ..records.models import Attempt, AttemptState
 from ..results import read_ahead
 
 LISTED = 200

@@ -12,7 +12,7 @@ from typing import Final
 
 from storage import Digester, InvalidKey, StorageError, UploadGone, from_os_error
 
-from ..records.keys import new_token
+from ..records.ids import new_token
 from .staging import STAGED, Orphan
 from .written import StagedObject
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from storage import Digester, StorageError
 
-from ..records.keys import new_token
+from ..records.ids import new_token
 from .staging import BLOCK_BYTES, StagedWrite, Staging
 from .written import StagedObject, check_name
 

@@ -19,9 +19,10 @@ from storage import StorageError
 
 from ..abc import Delivery
 from ..errors import is_transient
+from ..records.attempt import Attempt, AttemptState
 from ..records.failure import Failure
 from ..records.ledger import Ledger
-from ..records.models import Attempt, AttemptState, Note
+from ..records.models import Note
 from ..records.run_ledger import RecordedAttempts
 
 

@@ -18,7 +18,8 @@ from ..cached_job import CachedJob
 from ..external.context import StepContext, current_step
 from ..records.batch import BatchResult
 from ..records.chunk_ref import ChunkRef
-from ..records.keys import GROUP_WIDTH, new_token, process_step
+from ..records.ids import new_token
+from ..records.keys import GROUP_WIDTH, process_step
 from ..records.models import Note
 from ..records.run_stats import microseconds_since
 from ..runtime import Runtime

@@ -9,7 +9,8 @@ from ..abc import FIRST, Delivery
 from ..cached_job import CachedJob
 from ..records.chunk_ref import ChunkRef
 from ..records.failure import FailedItem, Failure
-from ..records.keys import new_token, process_step
+from ..records.ids import new_token
+from ..records.keys import process_step
 from ..records.models import ChunkResult, Manifest, OutcomeStatus
 from ..records.run_stats import microseconds_since
 from ..runtime import Runtime

@@ -14,7 +14,7 @@ from ..cached_job import CachedJob
 from ..errors import JobNotFound
 from ..logs import fields_of
 from ..records.failure import FailedItem, Failure
-from ..records.keys import new_token
+from ..records.ids import new_token
 from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome, OutcomeStatus
 from ..results import Results

@@ -18,7 +18,8 @@ from ..memory import COPIES, REMEDIES, MemoryLimitExceeded
 from ..records.batch import Landed
 from ..records.chunk_ref import ChunkLocation, ChunkRef
 from ..records.failure import Failure
-from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH, new_token
+from ..records.ids import new_token
+from ..records.keys import INDEXED_CHUNKS, SHARD_WIDTH
 from ..records.ledger import Ledger
 from ..records.models import IndexShard, Manifest, OutcomeStatus
 from ..runtime import Runtime

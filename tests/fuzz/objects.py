@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from fanout.records.attempt import Attempt
 from fanout.records.batch import BatchResult
-from fanout.records.models import Attempt, ChunkResult, Generation, Intent, Manifest, Node, Note, Outcome, Record
+from fanout.records.models import ChunkResult, Generation, Intent, Manifest, Node, Note, Outcome, Record
 from storage import EncryptedStore, Keyring, MemoryStore, ReferenceSource, SequenceEncoder, StorageError, decode, encode
 from storage.codec.envelope import COMPRESSED, HEADER
 from storage.hashing import raw_checksum

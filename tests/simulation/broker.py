@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fanout.errors import BrokerUnavailable
 from fanout.records.chunk_ref import ChunkRef
-from fanout.records.keys import new_token
+from fanout.records.ids import new_token
 from fanout.records.models import Intent
 from fanout.runtime import Runtime
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fanout.abc import Delivery
 from fanout.errors import BrokerUnavailable, is_transient
-from fanout.records.keys import new_token
+from fanout.records.ids import new_token
 from fanout.records.ledger import Ledger
 from fanout.records.models import Continuation, Note, Outcome
 from fanout.stages import run_join, run_process, run_setup

@@ -14,9 +14,10 @@ from fanout.background.debouncer import Debouncer
 from fanout.cached_job import CachedJob
 from fanout.clock import StoreClock
 from fanout.records import index
+from fanout.records.attempt import Attempt
 from fanout.records.batch import BatchResult, Landed
 from fanout.records.ledger import Ledger
-from fanout.records.models import Attempt, ChunkResult, Generation, Manifest, Note, Outcome
+from fanout.records.models import ChunkResult, Generation, Manifest, Note, Outcome
 from fanout.records.record_io import write_record
 from fanout.records.run_ledger import LastClaim
 from fanout.runtime import Runtime

@@ -14,8 +14,9 @@ from fanout.background.debouncer import Debouncer
 from fanout.engines.submission import Submission
 from fanout.errors import BrokerUnavailable, JobFailed, JobNotFound, JobTimeout, RetryRefused, is_transient
 from fanout.job import Job
+from fanout.records.ids import new_id
 from fanout.records.index import ALL_SWEPT_KEY, launch_entries, open_entries, write_entries
-from fanout.records.keys import ResultKey, level_of, new_id
+from fanout.records.keys import ResultKey, level_of
 from fanout.records.ledger import Ledger, write_intent
 from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime

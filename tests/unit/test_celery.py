@@ -33,7 +33,7 @@ from fanout.engines.celery.tasks import JoinTask, ProcessTask, SetupTask
 from fanout.engines.celery.values import LIMIT_BYTES, REFERENCE, make_sendable
 from fanout.engines.stub import Chunk
 from fanout.engines.submission import Submission
-from fanout.records.keys import new_id
+from fanout.records.ids import new_id
 from fanout.records.ledger import Ledger
 from fanout.records.models import Note, Outcome, OutcomeStatus
 from fanout.sweep import Move, sweep_job

@@ -8,17 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanout.records.ids import check_id, new_id, new_token
 from fanout.records.keys import (
     GROUP_WIDTH,
     JobKeys,
     ResultKey,
     RunKey,
-    check_id,
     combine_step,
     job_prefix,
     level_of,
-    new_id,
-    new_token,
     parameter_key,
     process_step,
 )

@@ -9,22 +9,12 @@ from dataclasses import replace
 import pytest
 
 from fanout import JobFailed, JobNotFound
+from fanout.records.attempt import Attempt, AttemptState
 from fanout.records.batch import BatchResult, ResultEntry, Share
 from fanout.records.failure import Failure
 from fanout.records.keys import launch_of
 from fanout.records.ledger import INLINE_VALUE_BYTES, Ledger, write_intent
-from fanout.records.models import (
-    Attempt,
-    AttemptState,
-    ChunkResult,
-    Continuation,
-    Intent,
-    Manifest,
-    Node,
-    Note,
-    Outcome,
-    OutcomeStatus,
-)
+from fanout.records.models import ChunkResult, Continuation, Intent, Manifest, Node, Note, Outcome, OutcomeStatus
 from fanout.removal import remove_job
 from storage import CorruptObject, CountingStore, MemoryStore, decode, digest, encode
 from tests.stores import ScriptedStore

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from fanout import JobCancelled, JobFailed
 from fanout.errors import is_transient
+from fanout.records.attempt import Attempt, AttemptState
 from fanout.records.batch import BatchResult, Landed, ResultEntry, Share
 from fanout.records.chunk_ref import ChunkLocation, ChunkRef
 from fanout.records.failure import Failure
 from fanout.records.keys import GROUP_WIDTH, MOST_CHUNKS
 from fanout.records.models import (
-    Attempt,
-    AttemptState,
     ChunkResult,
     Continuation,
     IndexShard,

@@ -11,11 +11,12 @@ import pytest
 
 from fanout import JobCancelled, JobFailed, JobNotFound
 from fanout.engines.stub import Chunk, Join, Setup
+from fanout.records.attempt import Attempt, AttemptState
 from fanout.records.failure import Failure
 from fanout.records.index import ALL_SWEPT_KEY
 from fanout.records.keys import job_prefix, process_step
 from fanout.records.ledger import Ledger, job_ids
-from fanout.records.models import Attempt, AttemptState, Continuation, Note, OutcomeStatus
+from fanout.records.models import Continuation, Note, OutcomeStatus
 from fanout.removal import remove_job
 from fanout.stages import run_process
 from fanout.sweep import Move, sweep, sweep_job

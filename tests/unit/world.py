@@ -12,7 +12,7 @@ from fanout.engines.stub import StubDispatcher, WorkerDied
 from fanout.engines.submission import Submission
 from fanout.job import Job
 from fanout.records.chunk_ref import ChunkRef
-from fanout.records.keys import new_id
+from fanout.records.ids import new_id
 from fanout.records.ledger import Ledger
 from fanout.records.models import Outcome
 from fanout.runtime import Runtime

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...errors import ConfigError
 from ...records.chunk_ref import ChunkRef
-from ...records.keys import check_digest, check_id
+from ...records.ids import check_digest, check_id
 from ...records.tags import check_tags
 
 EXCERPT = 80

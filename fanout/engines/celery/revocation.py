@@ -24,7 +24,7 @@ from ...cached_job import CachedJob
 from ...errors import JobNotFound
 from ...logs import fields_of
 from ...records.failure import Failure
-from ...records.keys import is_id, new_token
+from ...records.ids import is_id, new_token
 from ...records.models import Note, Outcome, OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude

@@ -12,7 +12,7 @@ from celery.canvas import Signature
 from ...declaration.definition import Declaration
 from ...errors import ConfigError
 from ...job import Job, R
-from ...records.keys import is_id, new_id
+from ...records.ids import is_id, new_id
 from .. import local
 from ..caller_setup import set_up
 from ..submission import Submission

@@ -27,7 +27,7 @@ from ...cached_job import CachedJob
 from ...errors import InvalidInput, JobConflict, JobNotFound, is_transient
 from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
-from ...records.keys import new_id, new_token
+from ...records.ids import new_id, new_token
 from ...records.ledger import Ledger
 from ...records.models import Continuation, Intent, Note, OutcomeStatus
 from ...stages import conclude, run_join, run_process, run_setup

@@ -9,7 +9,8 @@ from typing import Any
 from ...declaration.definition import TASKS
 from ...errors import UnknownTask
 from ...records.chunk_ref import ChunkRef
-from ...records.keys import GROUP_WIDTH, new_token
+from ...records.ids import new_token
+from ...records.keys import GROUP_WIDTH
 from ...records.models import Intent
 from ..stage_messages import Chunk, Join, Message, Setup
 from .call import Call, EngineSettings

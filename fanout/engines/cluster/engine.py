@@ -10,7 +10,7 @@ from ...declaration.definition import Declaration
 from ...errors import BrokerUnavailable, DeclarationError
 from ...job import Job
 from ...listing import find_jobs
-from ...records.keys import check_id, new_id
+from ...records.ids import check_id, new_id
 from ...runtime import Runtime
 from ...sweep import Move
 from ..caller_setup import set_up

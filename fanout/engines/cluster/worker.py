@@ -16,7 +16,7 @@ from ...errors import is_transient
 from ...external.access import Access
 from ...logs import fields_of
 from ...records.failure import Failure
-from ...records.keys import new_token
+from ...records.ids import new_token
 from ...records.models import Note, OutcomeStatus
 from ...runtime import Runtime
 from ...stages import conclude

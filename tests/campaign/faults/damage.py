@@ -12,7 +12,8 @@ from dataclasses import replace
 from fanout.engines.stub import StubDispatcher
 from fanout.engines.submission import Submission
 from fanout.records.failure import Failure
-from fanout.records.keys import INDEXED_CHUNKS, new_id
+from fanout.records.ids import new_id
+from fanout.records.keys import INDEXED_CHUNKS
 from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.sweep import sweep_job
