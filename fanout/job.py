@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
-from .errors import JobNotFound
 from .prices import Prices
 from .progress import JobState, Progress
 from .records.batch import Landed
@@ -280,8 +279,8 @@ class Job(Generic[R]):
         uncounted = Ledger(self._runtime.store, ledger.job_id, ledger.launch_id, ledger.generation)
         recorded = read_records(uncounted, intent, read_bytes=read_bytes, on_progress=on_progress)
         if not recorded.objects:
-            # Removed after this job object had read its intent.
-            raise JobNotFound(self.id, self._runtime.store.url)
+            # Not from the cache: the job may have been removed after this object had read its intent.
+            uncounted.intent()
         return Report(
             job_id=self.id,
             generation=self.generation,

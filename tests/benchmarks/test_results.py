@@ -231,7 +231,7 @@ def test_pictures_that_the_page_shows_are_there() -> None:
         (["memory", "--sizes", "1TB"], "give sizes such as 1MB,40MB or 1GB"),
         (["memory", "--chunks", "8,-1"], "give numbers such as 8,32,128"),
         (["tiny", "--contenders", "fanout,celeri"], "give names of contenders, of canvas"),
-        (["scale", "--sizes", "900000GB", "--out", "{out}"], "the store needs 1440000.0 GB of disk"),
+        (["scale", "--sizes", "900000GB", "--out", "{out}"], "the store needs 1,440,000.0 GB of disk"),
     ],
 )
 def test_nonsense_is_refused_with_the_remedy(arguments: list[str], complaint: str, tmp_path: Path) -> None:

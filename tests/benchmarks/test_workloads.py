@@ -88,7 +88,7 @@ def test_memory_has_a_session_for_each_case_and_the_contenders_take_turns() -> N
     memory = COMPARISONS["memory"](quick=False, sizes=[MB], chunks=[8])
     assert [len(workloads) for _, workloads in memory.sessions] == [1] * 18
     assert len({name for name, _ in memory.sessions[:9]}) == 9
-    assert [len(workloads) for _, workloads in COMPARISONS["overhead"](quick=False).sessions] == [6] * 9
+    assert [len(workloads) for _, workloads in COMPARISONS["overhead"](quick=False).sessions] == [6] * 11
 
 
 def test_few_items_of_a_tail_take_nearly_all_of_the_time() -> None:

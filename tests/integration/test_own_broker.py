@@ -98,7 +98,7 @@ def is_blocked(broker: RabbitMQ) -> bool:
 def test_a_launch_during_an_alarm_ends_in_time(own_broker: RabbitMQ, tmp_path: Path) -> None:
     """The launch ends in time with the reason. Its job never runs, although RabbitMQ may read its messages later."""
     with cluster_on(own_broker, tmp_path, workers=0) as cluster:
-        cluster.app.conf.fanout_publish_timeout_s = 1.0
+        cluster.app.conf.fanout_publish_timeout_s = 2.0
         with raise_alarm(own_broker):
             for launch in WAYS.values():
                 started_at = time.monotonic()
@@ -108,6 +108,7 @@ def test_a_launch_during_an_alarm_ends_in_time(own_broker: RabbitMQ, tmp_path: P
                 job_id = str(caught.value).partition("job ")[2].split()[0]
                 with pytest.raises((JobNotFound, JobFailed)):
                     attach(job_id, app=cluster.app).get(timeout=1)
+        wait_until(lambda: not is_blocked(own_broker), "the caller's connection is free again")
         for launch in WAYS.values():
             launch([1, 2, 3])
 

@@ -110,7 +110,7 @@ def test_errors_are_builtins_and_name_the_remedy(error_type: type[StorageError])
 def test_each_error_says_whether_it_is_transient() -> None:
     """transient is true only of errors that may pass by themselves, before and after pickling."""
     transient = {error_type.__name__ for error_type in ERRORS if error_type("it happened").transient}
-    assert transient == {"StorageError", "StorageUnavailable", "StorageDenied", "BucketNotFound"}
+    assert transient == {"StorageError", "StorageUnavailable", "StorageDenied", "BucketNotFound", "NewerFormat"}
     for error_type in ERRORS:
         assert pickle.loads(pickle.dumps(error_type("it happened"))).transient is error_type("it happened").transient
 

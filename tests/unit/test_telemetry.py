@@ -291,6 +291,6 @@ def _intent(trace: str) -> Intent:
         references={},
         options={},
         created_at=0.0,
-        caller_parameters=[],
-        trace=trace,  # type: ignore[arg-type]
+        caller_parameters=(),
+        trace=trace,
     )

@@ -111,6 +111,16 @@ class JoinMessage:
         )
 
 
+def parse_chunk(args: object, kwargs: object) -> ChunkRef:
+    """Return the chunk of a message for process, which has no keyword arguments.
+
+    Raises:
+        ValueError: fanout does not send such a message. Names the wrong part, in at most some 200 characters.
+    """
+    _read_arguments(kwargs)
+    return ChunkRef.from_row(args)
+
+
 class JobAddress(NamedTuple):
     """The job that a message is for: its id, its launch, and its generation."""
 
@@ -132,8 +142,7 @@ def read_address(step: str, task_id: object, args: object, kwargs: object) -> Jo
         ValueError: fanout does not send such a message.
     """
     if step == "process":
-        _read_arguments(kwargs or {})
-        ref = ChunkRef.from_row(args)
+        ref = parse_chunk(args, kwargs or {})
         return JobAddress(ref.job_id, ref.launch_id, ref.generation)
     if step == "setup":
         setup = SetupMessage.parse(task_id, args or (), kwargs or {})

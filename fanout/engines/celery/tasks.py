@@ -25,7 +25,6 @@ from storage import Unencodable
 
 from ...cached_job import CachedJob
 from ...errors import InvalidInput, JobConflict, JobNotFound, is_transient
-from ...records.chunk_ref import ChunkRef
 from ...records.failure import Failure
 from ...records.ids import new_id, new_token
 from ...records.ledger import Ledger
@@ -35,7 +34,7 @@ from .. import local
 from ..job_creation import create_job, has_begun
 from ..submission import Submission
 from . import signature_codec, values
-from .messages import JoinMessage, SetupMessage
+from .messages import JoinMessage, SetupMessage, parse_chunk
 from .options import extract_routing, find_refused, select_recordable, to_timestamp
 from .publishing.publish import Message, PublishLimits, publish_all
 from .publishing.undo import undo_unless_sent
@@ -245,7 +244,7 @@ class ProcessTask(StageTask):
     ignore_result = True
 
     def run(self, *row: Any, **kwargs: Any) -> None:
-        ref = self.parse_or_drop(lambda: ChunkRef.from_row(row))
+        ref = self.parse_or_drop(lambda: parse_chunk(row, kwargs))
         with self.handle_errors(ref.job_id, ref.launch_id, ref.generation):
             run_process(self.runtime, ref, self.delivery)
 

@@ -42,6 +42,7 @@ class DaskDispatcher(ClusterDispatcher):
         if self._client.status != "running":
             raise BrokerUnavailable(f"Dask's client is {self._client.status}: make a new client and a new engine")
         try:
+            # no limit: it hands the calls to the client's own thread
             fire_and_forget(self._client.map(function, list(arguments), key=keys, pure=False))
         except (OSError, RuntimeError) as error:
             raise BrokerUnavailable(f"Dask takes no tasks: {type(error).__name__}: {error}") from error
