@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 from ...errors import BrokerUnavailable
 from ..cluster.call import Call, EngineSettings
 from ..cluster.dispatcher import ClusterDispatcher
-from .courier import find_courier
+from .actor import find_actor
 
 SEND_S = 60.0
 """Longest time until the actor has taken some calls. Ray may have to start it first, or to end the one before."""
@@ -27,11 +27,11 @@ class RayDispatcher(ClusterDispatcher):
         while True:
             try:
                 # `ray.get` would free the processor of the task that waits, and Ray would start a process for it.
-                sent = find_courier(self.settings).send.remote(list(calls)).future()
+                sent = find_actor(self.settings).send.remote(list(calls)).future()
                 sent.result(max(ends_at - time.monotonic(), PAUSE_S))
                 return
             except (RayError, OSError, ValueError) as error:
-                find_courier.cache_clear()
+                find_actor.cache_clear()
                 if time.monotonic() + PAUSE_S > ends_at:
                     raise BrokerUnavailable(f"Ray takes no tasks: {type(error).__name__}: {error}") from error
             time.sleep(PAUSE_S)

@@ -32,11 +32,11 @@ LINGER_S = 300.0
 """Seconds without a call after which the actor ends, if no job is open. Ray needs seconds to start it again."""
 
 
-class CourierClosed(Exception):
+class ActorClosed(Exception):
     """The actor ends, and takes no more calls."""
 
 
-class Courier:
+class MessageActor:
     """The owner of a store's calls. It makes each as a task of Ray's, and again if the task's worker dies.
 
     Ray ends a task together with the process that started it. So a worker does not start the tasks that follow its
@@ -60,11 +60,11 @@ class Courier:
         """Start the calls. Returns once this actor has them.
 
         Raises:
-            CourierClosed: This actor ends. Another one, of the same name, will take them.
+            ActorClosed: This actor ends. Another one, of the same name, will take them.
         """
         with self._lock:
             if self._is_closed:
-                raise CourierClosed
+                raise ActorClosed
             self._received_at = time.monotonic()
         for call in calls:
             following = asyncio.ensure_future(self._follow(call))
@@ -94,7 +94,7 @@ class Courier:
         while not self._is_closed:
             sweep_until_idle(runtime)
             self._close_if_idle()
-        ray.kill(find_courier(self._settings), no_restart=True)
+        ray.kill(find_actor(self._settings), no_restart=True)
 
     def _close_if_idle(self) -> None:
         """Take no more calls if none has come for a while. A job may have been launched since the last sweep."""
@@ -110,10 +110,10 @@ def run_on_worker(call: Call) -> None:
 
 
 @functools.cache
-def find_courier(settings: EngineSettings) -> Any:
+def find_actor(settings: EngineSettings) -> Any:
     """Return the actor for a store and settings, as this process has last found it. Start it if none runs."""
-    name = f"courier-{digest(repr(settings).encode())}"
-    actor = ray.remote(Courier).options(
+    name = f"fanout-{digest(repr(settings).encode())}"
+    actor = ray.remote(MessageActor).options(
         name=name,
         namespace=NAMESPACE,
         get_if_exists=True,
