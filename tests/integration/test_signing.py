@@ -12,7 +12,7 @@ from celery import Celery
 from celery.signals import after_task_publish, before_task_publish
 
 from fanout.engines.celery.headers import SIGNATURE_HEADER
-from fanout.engines.celery.signing import _sign_message
+from fanout.engines.celery.signing import _finish_message
 
 from ..tasks import SumTask
 from ..traces import wait_until
@@ -25,9 +25,9 @@ def intruder(redis_cluster: Cluster) -> Iterator[Celery]:
     made = Celery("intruder", broker=redis_cluster.app.conf.broker_url, set_as_current=False)
     made.conf.task_default_queue = redis_cluster.app.conf.task_default_queue
     made.conf.broker_transport_options = {"confirm_publish": True}
-    before_task_publish.disconnect(_sign_message)
+    before_task_publish.disconnect(_finish_message)
     yield made
-    before_task_publish.connect(_sign_message)
+    before_task_publish.connect(_finish_message)
 
 
 def read_logs(cluster: Cluster) -> str:
