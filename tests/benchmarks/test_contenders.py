@@ -26,6 +26,7 @@ with with_fanout.start(name) as prepare:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "work"),
     [

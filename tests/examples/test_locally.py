@@ -79,7 +79,7 @@ def test_a_stream_is_refused_at_the_element_that_does_not_fit() -> None:
     assert list(failed.value.__cause__.errors) == ["numbers[2]"]
 
 
-@on_every_executor
+@pytest.mark.parametrize("executor", ["inline", "threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_edit_design(executor: ExecutorName) -> None:
     """The table of 600 edits equals that of a plain loop."""
     inputs, _ = simulate()

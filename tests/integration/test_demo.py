@@ -35,6 +35,7 @@ def read_chunk_bytes(output: str) -> int:
     return int(re.search(r"([\d,]+) bytes a chunk", output)[1].replace(",", ""))  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_ten_times_the_text_costs_the_broker_the_same(text: Path) -> None:
     """The value is right, and a chunk costs the broker at most 1.6 kB, also for ten times the text."""
     small = run_demo("--chunks", "16", DEMO_PATH=str(text))

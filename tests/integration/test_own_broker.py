@@ -95,6 +95,7 @@ def is_blocked(broker: RabbitMQ) -> bool:
     return "blocked" in re.findall(r"\w+", broker.evaluate("rabbit_networking:connection_info_all([state])"))
 
 
+@pytest.mark.slow
 def test_a_launch_during_an_alarm_ends_in_time(own_broker: RabbitMQ, tmp_path: Path) -> None:
     """The launch ends in time with the reason. Its job never runs, although RabbitMQ may read its messages later."""
     with cluster_on(own_broker, tmp_path, workers=0) as cluster:

@@ -14,8 +14,8 @@ from .cases import CASES, Case
 from .engines import ENGINES, Running
 
 DIAGONAL = {"here": "memory", "stub": "memory", "processes": "file", "celery": "ceph", "dask": "file", "ray": "ceph"}
-SLOW = {"processes", "ray"}
-"""Engines whose processes take too long to start for `make test`, which has other tests of processes."""
+SLOW = {"processes", "celery", "dask", "ray"}
+"""Engines whose processes take too long to start for `make test`, which has other tests of each."""
 
 
 @pytest.fixture(

@@ -97,7 +97,7 @@ def test_the_schedules_of_seeds_keep_the_invariants_and_cover_all_faults_and_out
     outcomes: Counter[str] = Counter()
     levels: Counter[int] = Counter()
     batches: Counter[str] = Counter()
-    for seed in range(600):
+    for seed in range(300):
         played = check(Shape.draw(seed))
         faults.update(played.faults)
         outcomes.update(played.outcomes)
@@ -105,9 +105,9 @@ def test_the_schedules_of_seeds_keep_the_invariants_and_cover_all_faults_and_out
         batches.update(played.batches)
     assert set(faults) == set(FAULTS)
     assert set(outcomes) == {"succeeded", "failed", "cancelled"}
-    assert min(levels[1], levels[2]) > 30
-    assert levels[3] > 3
-    assert min(batches["whole"], batches["shared"]) > 50
+    assert min(levels[1], levels[2]) > 15
+    assert levels[3] > 0
+    assert min(batches["whole"], batches["shared"]) > 25
     assert outcomes["succeeded"] > sum(outcomes.values()) / 2
 
 
@@ -144,7 +144,7 @@ def test_a_schedule_is_equal_in_every_process() -> None:
 
 def test_a_printed_shape_is_read_back() -> None:
     """The printed form of a shape, and its seed, give the same shape."""
-    for seed in range(50):
+    for seed in range(300):
         shape = Shape.draw(seed)
         assert Shape.read(str(shape)) == shape
         assert Shape.read(str(seed)) == shape
