@@ -17,11 +17,12 @@ from fanout import JobTimeout
 from ..tasks import SumTask
 
 TIMEOUT_S = 1.0
-LATE_S = 1.0
+LATE_S = 4.0
+"""Longest delay of a busy machine. A call without a limit takes far longer."""
 
 
 def test_get_keeps_its_timeout_while_redis_is_silent(tmp_path: Path) -> None:
-    """`get(timeout=…)` ends within a second of its timeout while Redis, which notifies of the end, is suspended."""
+    """`get(timeout=…)` ends soon after its timeout while Redis, which notifies of the end, is suspended."""
     try:
         redis = Redis.start(tmp_path / "redis")
     except ServerUnavailable as error:

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import Any
 
 from celery import Celery
@@ -24,6 +25,10 @@ ANSWER_S = 1.0
 
 FORGET_S = 2.0
 """Longest time that a removal waits for the result backend."""
+
+
+MOST_ANNOUNCED = 20
+"""Most messages that a removal reads from the connection to Redis. Each costs some 50 microseconds."""
 
 
 class RedisListener:
@@ -86,21 +91,38 @@ def _make_client(client: Any) -> Any:
 def forget_result(app: Celery, job_id: str) -> None:
     """Have the result backend forget the result of a removed job, whose id may be used again.
 
-    A backend stores nothing over a success, so the next job of that id would seem to have the first one's value. Waits
-    for the backend for two seconds at most.
+    A backend stores nothing over a success, so the next job of that id would seem to have the first one's value. The
+    same holds for a result that Redis has announced, and that no one has read from the connection so far. Waits for the
+    backend for two seconds at most.
     """
 
     def forget() -> None:
         try:
-            app.backend.forget(job_id)
+            _drop_announced(backend, job_id)
+            backend.forget(job_id)
         except Exception as error:
             _LOG.debug("the result backend did not forget job %s: %s", job_id, error, extra=fields_of(job_id))
 
-    if isinstance(app.backend, DisabledBackend):
+    # The backend of this thread: each has one, with results that it waits for.
+    backend: Any = app.backend
+    if isinstance(backend, DisabledBackend):
         return
     thread = threading.Thread(target=forget, name="fanout-forget", daemon=True)
     thread.start()
     thread.join(FORGET_S)
+
+
+def _drop_announced(backend: Any, job_id: str) -> None:
+    """Drop what Redis has announced of a job, and give results of other tasks to those who wait for them."""
+    consumer: Any = getattr(backend, "result_consumer", None)
+    # Without this lock, which Celery 5.7 has, another thread may be reading.
+    if not hasattr(consumer, "_pubsub_lock"):
+        return
+    for _ in range(MOST_ANNOUNCED):
+        consumer.drain_events(timeout=0)
+    with suppress(Empty):
+        while True:
+            backend._pending_messages.take(job_id)
 
 
 def refuse_to_block(job_id: str) -> None:
