@@ -30,7 +30,7 @@ _TELLING: Final = re.compile(
 )
 _INNOCENT: Final = re.compile(r"(?i)(_FILE|_PATH|_DIR|_URL|_URI|_ID)$")
 _PASSWORD: Final = re.compile(r"://[^\s/@:]*:([^\s/@]+)@")
-_TEXTS: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_VALUES: Final = re.compile(r':\s*"((?:[^"\\]|\\.)*)"')
 _remembered: set[str] = set()
 
 
@@ -71,8 +71,8 @@ def _secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
         found: list[Any] = _PASSWORD.findall(value)
         if _is_telling(name):
-            # A variable in JSON has several, such as signing keys.
-            found += _TEXTS.findall(value) if value.startswith("{") else [value]
+            # A variable in JSON has several, such as signing keys, whose ids are no secret.
+            found += _VALUES.findall(value) if value.startswith("{") else [value]
         yield from (secret for secret in found if len(secret) >= SHORTEST and not secret.isdecimal())
 
 

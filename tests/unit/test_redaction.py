@@ -71,6 +71,12 @@ def test_credentials_of_the_environment_are_removed(
     assert redact(text) == "the server answered *** to us"
 
 
+def test_ids_of_keys_remain_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the values of a variable in JSON are credentials: errors name a key by its id."""
+    monkeypatch.setenv("FANOUT_SIGNING_KEYS", '{"campaign": "first-secret-of-many"}')
+    assert redact("the key campaign of first-secret-of-many") == "the key campaign of ***"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
