@@ -368,3 +368,15 @@ def test_a_connected_apps_workers_have_the_intake(app: Celery) -> None:
     """`connect` adds it to the consumer, behind the part that makes the consumer of tasks."""
     assert IntakeStep in app.steps["consumer"]
     assert IntakeStep.requires == ("celery.worker.consumer.tasks:Tasks",)
+
+
+def test_a_worker_without_a_store_is_left_as_it_is() -> None:
+    """Its app runs other tasks, and Celery handles their messages alone. With a store, the checks come first."""
+    for store in (None, "memory://intake"):
+        with Celery("other", broker="memory://", set_as_current=False) as made:
+            fanout.connect(made, store=store)
+            consumer: Any = SimpleNamespace(app=made, steps=[], create_task_handler=lambda: None, connection_errors=())
+            before = consumer.create_task_handler
+            step = IntakeStep(consumer)
+            assert step.include(consumer) == (store is not None)
+            assert (consumer.create_task_handler is before) == (store is None)

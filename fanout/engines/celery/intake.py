@@ -22,6 +22,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
 
 from ...config.settings import Config
+from ...errors import ConfigError
 from .current_app import ATTRIBUTE
 from .envelope import DEEPEST, check_depth, check_essentials, check_headers, read_body
 from .expansion import limit_expansion
@@ -191,6 +192,16 @@ class IntakeStep(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._app = consumer.app
+
+    def include_if(self, consumer: Any) -> bool:
+        """Leave a worker without a store as it is: it runs the app's other tasks, and none of fanout's."""
+        try:
+            return bool(super().include_if(consumer)) and self._intake is not None
+        except ConfigError:
+            return False
+
+    def create(self, consumer: Any) -> None:
+        """Put the checks before Celery's handler of messages."""
         create = consumer.create_task_handler
         consumer.create_task_handler = lambda *args, **kwargs: self._intake.wrap(create(*args, **kwargs), consumer)
         self._intake.limit_expansion()
