@@ -104,15 +104,30 @@ def _spell(body: Any) -> bytes:
 
 
 def _sendable(headers: Any) -> dict[str, Any]:
-    """Return headers that AMQP can carry."""
+    """Return headers that AMQP can carry. A broker closes the connection that sends it another one."""
     if not isinstance(headers, dict):
         return {}
-    kinds = (str, int, bool, list, dict, type(None))
     return {
-        str(name).encode("utf-8", "replace").decode()[:100]: value
-        for name, value in headers.items()
-        if isinstance(value, kinds)
-        and not (isinstance(value, int) and abs(value) >= 2**63)
-        and not (isinstance(value, str) and "\ud800" in value)
-        and len(repr(value)) < 500
+        name[:100]: value
+        for name, value in ((str(name).encode("utf-8", "replace").decode(), value) for name, value in headers.items())
+        if len(repr(value)) < 500 and _is_carried(value)
     }
+
+
+def _is_carried(value: Any) -> bool:
+    """Return whether a value and all in it have a form in AMQP: 64 bits, UTF-8, names of at most 255 bytes."""
+    match value:
+        case None | bool():
+            return True
+        case int():
+            return abs(value) < 2**63
+        case str():
+            return not any("\ud800" <= character <= "\udfff" for character in value)
+        case list():
+            return all(map(_is_carried, value))
+        case dict():
+            names = list(value)
+            return all(
+                isinstance(name, str) and _is_carried(name) and len(name.encode()) < 256 for name in names
+            ) and all(map(_is_carried, value.values()))
+    return False
