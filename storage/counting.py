@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
+from .object_store import Body, Content, ObjectInfo, ObjectStore
+from .wrapper import StoreWrapper
 
 _BATCH_KEYS = 1000
 
 
-class CountingStore(ObjectStore):
+class CountingStore(StoreWrapper):
     """A store that passes every call on to another one and counts it, as S3 would bill it.
 
     A listing counts once per page of 1,000 objects that the caller reaches, a deletion once per batch of 1,000 keys,
@@ -24,8 +25,7 @@ class CountingStore(ObjectStore):
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        self.url, self.is_local = store.url, store.is_local
-        self._store = store
+        super().__init__(store)
         self._lock = threading.Lock()
         self.reset()
 
@@ -85,9 +85,6 @@ class CountingStore(ObjectStore):
         self._count("put")
         self._count("head")
         return self._store.now()
-
-    def retention(self) -> Retention | None:
-        return self._store.retention()
 
     def _count(self, verb: str, *, bytes_in: int = 0) -> None:
         with self._lock:

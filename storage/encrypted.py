@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from .errors import NotEncrypted
 from .keyring import Keyring
-from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
+from .object_store import Body, Content, ObjectStore
 from .sealing import CONTENT_BYTES, SEGMENT_BYTES, is_sealed, open_segments, seal_body
+from .wrapper import StoreWrapper
 
 
-class EncryptedStore(ObjectStore):
+class EncryptedStore(StoreWrapper):
     """A store that seals each body with AES-256-GCM, and opens it when it is read; see `sealing`.
 
     Keys, sizes and dates of objects stay visible. `head` and `list` tell the stored sizes: 62 bytes more for each
@@ -25,8 +24,7 @@ class EncryptedStore(ObjectStore):
     """
 
     def __init__(self, store: ObjectStore, keyring: Keyring, *, required: bool = False) -> None:
-        self.url, self.is_local = store.url, store.is_local
-        self._store = store
+        super().__init__(store)
         self._keyring = keyring
         self._required = required
 
@@ -60,21 +58,6 @@ class EncryptedStore(ObjectStore):
             return stored[offset:] if length is None else stored[offset : offset + length]
         # The range of a clear object begins elsewhere, and so does none beyond the end of a sealed one.
         return b"" if self._is_sealed(key) else self._store.get(key, offset=offset, length=length)
-
-    def head(self, key: str) -> ObjectInfo:
-        return self._store.head(key)
-
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(prefix, start_after=start_after)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        self._store.delete(keys)
-
-    def now(self) -> float:
-        return self._store.now()
-
-    def retention(self) -> Retention | None:
-        return self._store.retention()
 
     def _is_sealed(self, key: str) -> bool:
         return is_sealed(self._store.get(key, length=SEGMENT_BYTES))

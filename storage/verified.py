@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
-from .object_store import Body, Content, ObjectInfo, ObjectStore, Retention
+from .object_store import Body, ObjectStore
 from .probe import probe_store, read_probe_result, write_probe_result
+from .wrapper import StoreWrapper
 
 
-class VerifiedStore(ObjectStore):
+class VerifiedStore(StoreWrapper):
     """A store that refuses write-once puts until a probe has shown that it holds its guarantees.
 
     The first write-once put of a process reads the result of an earlier probe: one request. Without one it probes the
@@ -20,8 +19,7 @@ class VerifiedStore(ObjectStore):
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        self.url, self.is_local = store.url, store.is_local
-        self._store = store
+        super().__init__(store)
         self._is_verified = False
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> None:
@@ -32,24 +30,6 @@ class VerifiedStore(ObjectStore):
         if not self._is_verified:
             self._verify()
         self._store.put(key, body, if_absent=True)
-
-    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Content:
-        return self._store.get(key, offset=offset, length=length)
-
-    def head(self, key: str) -> ObjectInfo:
-        return self._store.head(key)
-
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(prefix, start_after=start_after)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        self._store.delete(keys)
-
-    def now(self) -> float:
-        return self._store.now()
-
-    def retention(self) -> Retention | None:
-        return self._store.retention()
 
     def _verify(self) -> None:
         report = read_probe_result(self._store)
