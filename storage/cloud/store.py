@@ -20,6 +20,7 @@ from ..errors import (
     ObjectNotFound,
     StorageDenied,
     StorageError,
+    StorageUnavailable,
     StorageUnusable,
 )
 from ..keys import check_key, check_range
@@ -134,8 +135,10 @@ class CloudStore(ObjectStore):
             batch = names[start : start + _PAGE]
             try:
                 self._ask(partial(obstore.delete, client, batch), "deleting", None)
-            except ObjectNotFound:
-                # The answer does not tell which are missing, nor whether the others were deleted.
+            except StorageUnavailable:
+                raise
+            except StorageError:
+                # The answer does not tell which are missing or were refused, nor whether the others were deleted.
                 for name in batch:
                     self._delete_one(client, name)
 

@@ -99,10 +99,9 @@ class S3ExaminedBucket(S3UploadStore):
     def delete_at_once(self, keys: Sequence[str]) -> bool:
         """Delete keys in one request, and return whether the server did it for these credentials."""
         try:
-            self._delete_batch(keys, [self._name(key) for key in keys])
+            return not self._delete_batch(keys, [self._name(key) for key in keys])
         except NoBatchesError:
             return False
-        return True
 
     def refuses_damage(self, key: str) -> bool:
         """Return whether the server refuses a body that has another digest than the request says. One request."""

@@ -23,7 +23,7 @@ from .boto3_calls import NoBatchesError, S3Calls
 from .boto3_client import Server, find_access
 from .boto3_errors import BodyError, code_of, status_of
 from .endpoint import Keys, S3Access
-from .error_codes import MISSING_RANGE, error_of, lacks_batches, wants_digest
+from .error_codes import MISSING_RANGE, lacks_batches, wants_digest
 from .location import S3Location, parse_s3_url
 
 if TYPE_CHECKING:
@@ -160,16 +160,17 @@ class S3Store(ObjectStore):
         remaining = iter(keys)
         while batch := [*islice(remaining, _BATCH_KEYS)]:
             names = [self._name(key) for key in batch]
-            if not self._deletes_singly:
-                try:
-                    self._delete_batch(batch, names)
-                    continue
-                except NoBatchesError:
-                    # Google's S3 interface has none, and neither have some other servers.
-                    self._delete_singly(batch)
-                    self._deletes_singly = True
-                    continue
-            self._delete_singly(batch)
+            if self._deletes_singly:
+                self._delete_singly(batch)
+                continue
+            try:
+                # A refusal has no status and is not retried, also where the server was only busy. A request for the
+                # key alone is retried, and its answer says why.
+                self._delete_singly(self._delete_batch(batch, names))
+            except NoBatchesError:
+                # Google's S3 interface has none, and neither have some other servers.
+                self._delete_singly(batch)
+                self._deletes_singly = True
 
     def create_bucket(self) -> None:
         """Make this store's bucket; idempotent, at most two requests.
@@ -238,7 +239,8 @@ class S3Store(ObjectStore):
             return access
         return self._calls.call("renewing the credentials", None, "", lambda _: access.with_keys(ask()))
 
-    def _delete_batch(self, keys: Sequence[str], names: Sequence[str]) -> None:
+    def _delete_batch(self, keys: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+        """Delete keys in one request, and return those that the server refused to delete."""
         wanted: Any = {"Objects": [{"Key": name} for name in names], "Quiet": True}
 
         def request(client: S3Client) -> Any:
@@ -250,12 +252,9 @@ class S3Store(ObjectStore):
                 raise
 
         answer = self._calls.call("deleting", keys[0], "DeleteObject", request)
-        for refusal in answer.get("Errors", ()):
-            code = refusal.get("Code", "")
-            # Some servers report an object that does not exist as an error.
-            if code != "NoSuchKey":
-                key = refusal.get("Key", "").removeprefix(self._prefix)
-                raise error_of(code, None, subject=f"deleting {key!r} in {self.url}", key=key, verb="DeleteObject")
+        refusals = answer.get("Errors", ())
+        # Some servers report an object that does not exist as an error.
+        return [entry["Key"].removeprefix(self._prefix) for entry in refusals if entry.get("Code") != "NoSuchKey"]
 
     def _delete_singly(self, keys: Sequence[str]) -> None:
         def delete(key: str) -> None:
@@ -269,8 +268,9 @@ class S3Store(ObjectStore):
                     raise
 
         # The first one alone: the refusal of one is mostly that of all.
-        delete(keys[0])
-        if len(keys) == 1:
+        for key in keys[:1]:
+            delete(key)
+        if len(keys) < 2:
             return
         # no limit: each call has one
         with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys) - 1), thread_name_prefix="storage-delete") as pool:

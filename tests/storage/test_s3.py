@@ -222,14 +222,28 @@ def test_batch_deletes_carry_md5_to_other_servers(script: Script) -> None:
     assert request.body.count(b"<Key>root/") == 2
 
 
-def test_a_refused_key_of_a_batch_is_raised(script: Script) -> None:
+def refusing(**codes: str) -> Answer:
+    """Return the answer to a batch delete that refuses these keys with these codes."""
+    refusals = "".join(f"<Error><Key>root/{key}</Key><Code>{code}</Code></Error>" for key, code in codes.items())
+    return Answer(200, body=f"<DeleteResult>{refusals}</DeleteResult>".encode())
+
+
+def test_a_denied_key_of_a_batch_is_raised(script: Script) -> None:
     """An error for one key within a successful batch answer is raised with its key; a missing key is none."""
-    refusal = "<Error><Key>root/{}</Key><Code>{}</Code></Error>"
-    body = f"<DeleteResult>{refusal.format('a', 'NoSuchKey')}{refusal.format('b/c', 'AccessDenied')}</DeleteResult>"
-    script(Answer(200, body=body.encode()))
-    with pytest.raises(StorageDenied, match="b/c") as caught:
-        new_store().delete(["a", "b/c"])
-    assert caught.value.key == "b/c"
+    script(refusing(a="NoSuchKey", b="AccessDenied"), Answer(403, "AccessDenied"))
+    with pytest.raises(StorageDenied, match="'b'") as caught:
+        new_store().delete(["a", "b"])
+    assert caught.value.key == "b"
+
+
+@pytest.mark.parametrize("code", ["UnknownError", "InternalError", "SlowDown", "ServiceUnavailable", "Whatever", ""])
+def test_a_key_of_a_batch_that_a_busy_server_refused_is_deleted_alone(script: Script, code: str) -> None:
+    """Only the refused keys are asked for again, as often as any request; Ceph refuses so where two removals meet."""
+    busy = Answer(503, "SlowDown")
+    server = script(refusing(b=code, d=code), busy, busy, Answer(204))
+    new_store().delete(["a", "b", "c", "d"])
+    assert [request.method for request in server.requests] == ["POST", *["DELETE"] * 4]
+    assert [request.path.split("?")[0][-1] for request in server.requests[1:]] == ["b", "b", "b", "d"]
 
 
 def test_a_missing_bucket_names_create_bucket(moto_url: str) -> None:
