@@ -20,7 +20,6 @@ from ..errors import (
     ObjectNotFound,
     StorageDenied,
     StorageError,
-    StorageUnavailable,
     StorageUnusable,
 )
 from ..keys import check_key, check_range
@@ -135,10 +134,9 @@ class CloudStore(ObjectStore):
             batch = names[start : start + _PAGE]
             try:
                 self._ask(partial(obstore.delete, client, batch), "deleting", None)
-            except StorageUnavailable:
-                raise
             except StorageError:
-                # The answer does not tell which are missing or were refused, nor whether the others were deleted.
+                # The answer does not tell which keys are missing or were refused, nor whether the others were deleted.
+                # obstore has one error for a refused key and for a server that gives no answer.
                 for name in batch:
                     self._delete_one(client, name)
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 import storage
 from storage import BucketNotFound, InvalidKey, InvalidStoreUrl, StorageDenied, open_store
@@ -54,6 +56,23 @@ def test_a_backslash_is_refused() -> None:
     """Azure takes it for a slash, so that two keys would name one object."""
     with pytest.raises(InvalidKey, match="backslash"):
         open_store("az://box").put("a\\b", b"")
+
+
+def test_the_keys_of_a_refused_batch_are_deleted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a batch does not tell which keys were refused. A single key that is missing is no error."""
+    asked: list[object] = []
+
+    def delete(client: object, names: list[str] | str) -> None:
+        asked.append(names)
+        if names == "x/gone":
+            raise FileNotFoundError(names)
+        if isinstance(names, list):
+            raise GenericError("one of the keys was refused")
+
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setattr(obstore, "delete", delete)
+    open_store("az://box/x").delete(["a", "gone", "b"])
+    assert asked == [["x/a", "x/gone", "x/b"], "x/a", "x/gone", "x/b"]
 
 
 @pytest.mark.slow
