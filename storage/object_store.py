@@ -169,7 +169,9 @@ class ObjectStore(abc.ABC):
 
     @abc.abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; a key that is missing is no error. One request per 1,000 keys.
+        """Delete objects; a key that is missing is no error.
+
+        One request per 1,000 keys, and one more for each key that a busy server refused.
 
         Not atomic: where it raises, some of the keys may be deleted. Idempotent.
 

@@ -267,10 +267,11 @@ class S3Store(ObjectStore):
                 if not isinstance(error, StorageError) or "NoSuchBucket" in str(error):
                     raise
 
+        if not keys:
+            return
         # The first one alone: the refusal of one is mostly that of all.
-        for key in keys[:1]:
-            delete(key)
-        if len(keys) < 2:
+        delete(keys[0])
+        if len(keys) == 1:
             return
         # no limit: each call has one
         with ThreadPoolExecutor(min(_DELETES_AT_ONCE, len(keys) - 1), thread_name_prefix="storage-delete") as pool:

@@ -119,7 +119,7 @@ def error_of(
 
     Args:
         code: The error code that the server gave; on a HEAD the status as text.
-        status: The HTTP status; None for one key of a batch, which has none of its own.
+        status: The HTTP status; None if the answer had none.
         subject: The request, for the message: "writing 'a/b' in s3://bucket".
         key: The key concerned, if there is one.
         verb: The action of S3, which names the right that may be missing.
