@@ -19,18 +19,18 @@ from storage import (
     MemoryStore,
     ObjectInfo,
     ObjectStore,
-    Retention,
     StorageError,
     StorageUnavailable,
     is_encoded,
 )
+from storage.wrapper import StoreWrapper
 
 T = TypeVar("T")
 Hook = Callable[[str, str], None]
 """Called with verb and key of a request, and for a listing with the prefix in the place of the key."""
 
 
-class InterceptedStore(ObjectStore):
+class InterceptedStore(StoreWrapper):
     """A store that hands each request of another one to `intercept`, which a subclass overrides.
 
     Args:
@@ -38,7 +38,7 @@ class InterceptedStore(ObjectStore):
     """
 
     def __init__(self, inner: ObjectStore) -> None:
-        self.url, self.is_local = inner.url, inner.is_local
+        super().__init__(inner)
         self.inner = inner
 
     def intercept(self, verb: str, key: str, request: Callable[[], T]) -> T:
@@ -60,12 +60,6 @@ class InterceptedStore(ObjectStore):
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             self.intercept("delete", key, lambda key=key: self.inner.delete([key]))  # type: ignore[misc]
-
-    def now(self) -> float:
-        return self.inner.now()
-
-    def retention(self) -> Retention | None:
-        return self.inner.retention()
 
 
 @dataclass
