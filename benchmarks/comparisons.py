@@ -23,6 +23,8 @@ IN_MEMORY_BYTES = 2000 * MB
 """Size of a text up to which the store has its objects in memory."""
 MILLIONS = (10_000, 100_000, 1_000_000)
 """Numbers of chunks of `million`."""
+OBJECTS = (1000, 10_000, 100_000)
+"""Numbers of objects of `objects`."""
 SCALE_DOCUMENTS = 4
 """Documents in a chunk of `scale`."""
 CANVASES = ("canvas", "canvas-zstd", "canvas-keys", "canvas-16mib", "canvas-redis")
@@ -108,7 +110,10 @@ def compare_overhead(*, quick: bool) -> Comparison:
 
 def compare_wordcounts(*, quick: bool) -> Comparison:
     """Count the words of 40 MB in 32 parts: plain Python, a pool, Ray, Dask, Lithops, Canvas, fanout."""
-    names = "serial pool ray dask fanout fanout-signed fanout-sealed fanout-file streamed presliced lithops canvas"
+    names = (
+        "serial pool ray dask fanout fanout-signed fanout-sealed fanout-file streamed streamed-file presliced lithops "
+        "canvas"
+    )
     return replace(_time("wordcount", names, [WORDS], figures.SECONDS, quick), runs=3 if quick else 5)
 
 
@@ -209,6 +214,15 @@ def compare_millions(*, quick: bool) -> Comparison:
     return replace(made, figure=figures.CHUNK_MS, repeat=1, timeout_s=3600.0)
 
 
+def compare_objects(*, quick: bool) -> Comparison:
+    """Read up to 100,000 objects of 1 kB that lie in the bucket: fanout, Celery, Ray Data, and obstore alone."""
+    workloads = [Workload("objects", items=number) for number in OBJECTS[: 1 if quick else None]]
+    names = "raw-objects objects objects-gathered group-of-keys ray-objects"
+    made = _time("objects", names, workloads, figures.ITEM_MS, quick)
+    tables = (("objects", [figures.ITEM_MS, figures.WALL, figures.REQUESTS, figures.PRICE]), *made.tables[1:])
+    return replace(made, tables=tables, runs=1, repeat=1, timeout_s=900.0)
+
+
 COMPARISONS: dict[str, Callable[..., Comparison]] = {
     "memory": compare_memory,
     "scale": compare_scales,
@@ -220,6 +234,7 @@ COMPARISONS: dict[str, Callable[..., Comparison]] = {
     "tiny": compare_tiny_items,
     "tail": compare_tails,
     "sources": compare_sources,
+    "objects": compare_objects,
     "million": compare_millions,
 }
 """By the name of the command."""

@@ -171,6 +171,7 @@ SECONDS = _time("answer after, s", lambda workload, wall_s: wall_s, "{:,.2f}".fo
 WALL = replace(SECONDS, heading="wall, s", has_range=False)
 MILLISECONDS = _time("answer after, ms", lambda workload, wall_s: 1000 * wall_s, "{:,.1f}".format)
 CHUNK_MS = _time("ms a chunk", lambda workload, wall_s: 1000 * wall_s / workload.chunks, "{:,.2f}".format)
+ITEM_MS = _time("ms an object", lambda workload, wall_s: 1000 * wall_s / workload.items, "{:,.3f}".format)
 ITEM_US = _time("µs an item", lambda workload, wall_s: 1e6 * wall_s / workload.items, "{:,.2f}".format)
 THROUGHPUT = _time("MB a second", lambda workload, wall_s: workload.size_bytes / 1e6 / wall_s, "{:,.0f}".format)
 SPEED_UP = _time("speed-up", lambda workload, wall_s: sum(waits(workload)) / wall_s, "{:,.1f}".format)

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +17,8 @@ from storage import create_bucket, open_store
 
 from .contenders import PROCESSES, QUEUES, Contender
 from .counters import CEPH_ARGS
-from .text import INPUTS, remove_text, upload_text
+from .small_objects import upload_objects
+from .text import INPUTS, upload_text
 from .workloads import Workload
 
 _BROKER_SETTINGS = {
@@ -29,6 +30,8 @@ _BROKER_SETTINGS = {
 }
 
 
+_UPLOADS: dict[str, Callable[[str, int], None]] = {"text": upload_text, "objects": upload_objects}
+"""Work whose input lies in the bucket -> uploads so much of it to a URL."""
 _STEP_QUEUES = {"setup": "setup", "process-1": "process", "process-2": "process", "join": "join"}
 """Name of each worker -> its queue, where each step has a worker of its own, so that their memory is told apart."""
 
@@ -70,8 +73,8 @@ class Site:
     broker_url: str | None = None
     gateway: CephGateway | None = None
     gateway_conf: Path | None = None
-    texts: dict[int, str] = field(default_factory=dict)
-    """Size of each text that was uploaded -> its URL."""
+    inputs: set[str] = field(default_factory=set)
+    """URLs of the inputs that were uploaded."""
 
     @classmethod
     @contextmanager
@@ -92,7 +95,7 @@ class Site:
         with ThreadPoolExecutor(4) as reaper, ExitStack() as stack:
             if store_url is not None:
                 site = cls(directory, store_url.rstrip("/"), reaper, broker_url)
-                stack.callback(site.remove_texts)
+                stack.callback(site.remove_inputs)
                 yield site
                 return
             stack.callback(_restore_variables, dict(os.environ))
@@ -103,22 +106,24 @@ class Site:
             create_bucket(url)
             yield cls(directory, url, reaper, broker_url, gateway, next((directory / "ceph").glob("*/ceph.conf")))
 
-    def provide_texts(self, workloads: Sequence[Workload]) -> dict[str, str]:
-        """Upload the texts of workloads and of their warm-up, each once; return the variables of who reads them."""
-        wanted = [one for workload in workloads if workload.work == "text" for one in (workload, workload.tiny)]
+    def provide_inputs(self, workloads: Sequence[Workload]) -> dict[str, str]:
+        """Upload what workloads and their warm-up find in the bucket, once; return the variables of their processes."""
+        wanted = [one for workload in workloads if workload.work in _UPLOADS for one in (workload, workload.tiny)]
         if not wanted:
             return {}
-        root = f"{self.store_url.partition('?')[0]}-texts"
+        root = f"{self.store_url.partition('?')[0]}-inputs"
         for workload in wanted:
-            if workload.size_bytes not in self.texts:
-                url = self.texts[workload.size_bytes] = f"{root}/{workload.size_bytes}/"
-                upload_text(url, workload.size_bytes)
+            url = f"{root}/{workload.work}/{workload.size}/"
+            if url not in self.inputs:
+                self.inputs.add(url)
+                _UPLOADS[workload.work](url, workload.size)
         return {INPUTS: root, "FANOUT_SOURCE_ROOTS": root}
 
-    def remove_texts(self) -> None:
-        """Delete the texts that were uploaded."""
-        for url in self.texts.values():
-            remove_text(url)
+    def remove_inputs(self) -> None:
+        """Delete the inputs that were uploaded."""
+        for url in self.inputs:
+            store = open_store(url)
+            store.delete(found.key for found in store.list())
 
     @contextmanager
     def make_place(self, name: str, contender: Contender) -> Iterator[str]:

@@ -95,7 +95,7 @@ def run_session(
     directory = site.directory / label
     with ExitStack() as stack:
         url = stack.enter_context(site.make_place(label, contender))
-        environment = {"FANOUT_STORE": url, CONTENDER: name, **site.provide_texts(workloads)}
+        environment = {"FANOUT_STORE": url, CONTENDER: name, **site.provide_inputs(workloads)}
         if comparison.watched:
             environment[QUEUES] = "1"
         if recorded:

@@ -19,8 +19,9 @@ LIMITS = {
     "packs": "raw-obstore",
     "packs-boto3": "raw-boto3",
     **dict.fromkeys(("lines", "dask-bag", "dask-frame", "ray-data", "lithops-text"), "raw-lines"),
+    **dict.fromkeys(("objects", "objects-gathered", "group-of-keys", "ray-objects"), "raw-objects"),
 }
-"""Contenders of `store` and `sources` -> the client alone that each is measured against."""
+"""Contenders of `store`, `sources` and `objects` -> the client alone that each is measured against."""
 
 
 def make_tables(comparison: Comparison, runs: Sequence[Run]) -> Iterator[Table]:

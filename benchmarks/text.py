@@ -14,7 +14,7 @@ from itertools import chain, pairwise
 from storage import open_store
 
 INPUTS = "FANOUT_BENCH_INPUTS"
-"""Environment variable with the URL of the folder that holds the texts."""
+"""Environment variable with the URL of the folder that holds the inputs that lie in the bucket."""
 PART_BYTES = 16 * 2**20
 """Size of a part of a large text, for every contender that takes one; fanout's default."""
 PARTS = 8
@@ -55,7 +55,7 @@ def count_lines(lines: Iterable[str]) -> Counter[str]:
 
 def text_folder(size_bytes: int) -> str:
     """Return the URL of the folder of a text, with "/" at its end."""
-    return f"{os.environ[INPUTS]}/{size_bytes}/"
+    return f"{os.environ[INPUTS]}/text/{size_bytes}/"
 
 
 def part_bytes(size_bytes: int) -> int:
@@ -73,12 +73,6 @@ def upload_text(url: str, size_bytes: int) -> None:
     store, blocks = open_store(url), text_blocks()
     for index, (start, end) in enumerate(_cut(size_bytes)):
         store.put(f"{index:05d}.txt", b"".join(blocks[block % BLOCKS] for block in range(start, end)))
-
-
-def remove_text(url: str) -> None:
-    """Delete the objects of a text."""
-    store = open_store(url)
-    store.delete(found.key for found in store.list())
 
 
 def count_text(size_bytes: int) -> Counter[str]:

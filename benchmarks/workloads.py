@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from .small_objects import make_object, read_number
 from .text import count_lines, count_text, text_lines
 
 DOCUMENT_BYTES = 10_000
@@ -162,6 +163,11 @@ def sum_numbers(part: Iterable[str]) -> int:
     return sum(map(int, part))
 
 
+def sum_objects(part: Iterable[bytes]) -> int:
+    """Sum the numbers that objects hold."""
+    return sum(map(read_number, part))
+
+
 def wait(part: Iterable[float]) -> float:
     """Wait as long as the part says, in seconds."""
     for wait_s in (waits_s := list(part)):
@@ -234,6 +240,13 @@ WORKS = {
         expected=lambda workload: workload.items * (workload.items - 1) // 2,
         tiny=Workload("digits", chunks=16, items=1000),
         item=int,
+    ),
+    "objects": Work(
+        whole=lambda workload: [make_object(number) for number in range(workload.items)],
+        step=sum_objects,
+        total=sum,
+        expected=lambda workload: workload.items * (workload.items - 1) // 2,
+        tiny=Workload("objects", chunks=4, items=64),
     ),
     # Each of 32 threads is to have its connections.
     "wait": _waiting(waits, Workload("wait", chunks=64, items=64)),

@@ -14,10 +14,11 @@ import fanout
 from fanout import sources
 
 from .. import stages
+from ..small_objects import read_number
 from ..text import PartCount
-from ..workloads import WORKS, cut, documents, iterate_parts, sum_words, wait_once
+from ..workloads import WORKS, cut, documents, iterate_parts, sum_objects, sum_words, wait_once
 from . import CONTENDER, CONTENDERS, QUEUES
-from .objects import get_object, put_object
+from .objects import get_input, get_object, put_object
 
 app = Celery("fanout-bench")
 app.conf.update(
@@ -82,6 +83,12 @@ def keys_process(keys: list[str], work: str, index: int) -> str:
 def keys_join(keys: list[str], work: str) -> Any:
     """Get the results one by one, and join them."""
     return WORKS[work].total(map(get_object, keys))
+
+
+@app.task(name="bench.object.process")
+def process_object(key: str) -> int:
+    """Get one object of the input with boto3, and return its number."""
+    return read_number(get_input(key))
 
 
 def _require(**types: str) -> dict[str, dict[str, Any]]:
@@ -159,6 +166,25 @@ class CountInPlace(fanout.ForkJoinTask):
                 yield counts
 
         return sum_words(counters()), min(begun_at)
+
+
+class SumObjects(fanout.ForkJoinTask):
+    """Sums the numbers of small objects where they lie."""
+
+    name = "bench.objects"
+    input_schema = _require(objects="source", part_bytes="integer")
+
+    @staticmethod
+    def setup(objects: sources.Source, part_bytes: int) -> Iterator[dict[str, Any]]:
+        return ({"part": part} for part in objects.parts(part_bytes))
+
+    @staticmethod
+    def process(part: sources.Part) -> int:
+        return sum_objects(one.data for one in part)
+
+    @staticmethod
+    def join(results: Iterable[int]) -> int:
+        return sum(results)
 
 
 class Items(fanout.ForkJoinTask):

@@ -9,9 +9,10 @@ from typing import Any
 
 from celery import chain, chord, group
 
+from ..small_objects import objects_folder
 from ..workloads import WORKS, Workload, cut
 from . import BATCH_ITEMS, Job, Prepare, app
-from .objects import put_object
+from .objects import list_inputs, put_object
 
 
 @contextmanager
@@ -24,6 +25,9 @@ def start(name: str) -> Iterator[Prepare]:
         "chunks": _as_chunks,
         "canvas-keys": _as_canvas_of_keys,
     }
+    if name == "group-of-keys":
+        yield _as_group_of_keys
+        return
     way = others.get(name, _as_canvas)
     yield lambda workload: way(workload, WORKS[workload.work].whole(workload))
 
@@ -58,6 +62,16 @@ def _as_group(workload: Workload, whole: list[Any]) -> Job:
     def run(timeout_s: float) -> Any:
         sent = group(app.process_part.s(workload.work, part) for part in parts).apply_async()
         return WORKS[workload.work].total(sent.get(timeout_s))
+
+    return run
+
+
+def _as_group_of_keys(workload: Workload) -> Job:
+    """Give each object of the input a task, and collect their results in the caller."""
+
+    def run(timeout_s: float) -> Any:
+        keys = list_inputs(objects_folder(workload.items))
+        return sum(group(app.process_object.s(key) for key in keys).apply_async().get(timeout_s))
 
     return run
 

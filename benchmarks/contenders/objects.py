@@ -1,4 +1,4 @@
-"""JSON objects in a bucket, as one writes it oneself with boto3."""
+"""Objects in a bucket, as one reads and writes them oneself with boto3."""
 
 from __future__ import annotations
 
@@ -14,6 +14,24 @@ def put_object(key: str, value: Any) -> str:
     client, bucket, prefix = _connect()
     client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=json.dumps(value).encode())
     return key
+
+
+def get_input(key: str) -> bytes:
+    """Get the bytes of an object of the input, by its whole key."""
+    client, bucket, _ = _connect()
+    body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body
+
+
+def list_inputs(folder: str) -> list[str]:
+    """List the keys of the input.
+
+    Args:
+        folder: URL of its folder, in the bucket of the session's place.
+    """
+    client, bucket, _ = _connect()
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=urlsplit(folder).path.strip("/"))
+    return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
 
 def get_object(key: str) -> Any:

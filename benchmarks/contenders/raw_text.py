@@ -45,7 +45,7 @@ def _prepare(workload: Workload, pool: Any) -> Job:
 def _list_ranges(url: str, range_bytes: int) -> list[Range]:
     import obstore
 
-    pages = obstore.list(_client(url))
+    pages = obstore.list(connect(url))
     return [
         (meta["path"], start, min(start + range_bytes, meta["size"]), meta["size"])
         for page in pages
@@ -75,13 +75,14 @@ def _read(url: str, wanted: Range) -> str:
     key, start, end, size_bytes = wanted
     first = max(start - 1, 0)
     last = min(end + LONGEST_LINE_BYTES, size_bytes)
-    body = obstore.get_range(_client(url), key, start=first, end=last).to_bytes()
+    body = obstore.get_range(connect(url), key, start=first, end=last).to_bytes()
     begin = body.index(b"\n") + 1 if start else 0
     return body[begin : body.index(b"\n", end - first - 1) + 1].decode()
 
 
 @cache
-def _client(url: str) -> Any:
+def connect(url: str) -> Any:
+    """Return a client of obstore's for a folder, one for each process."""
     from obstore.store import S3Store
 
     parts = urlsplit(url)

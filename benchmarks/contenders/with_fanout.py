@@ -11,12 +11,14 @@ from typing import Any
 
 from fanout import sources
 from fanout.records.keys import launch_of
+from fanout.sources.cutting import MAX_OBJECTS
 from storage import open_store
 
+from ..small_objects import OBJECT_BYTES, objects_folder
 from ..text import part_bytes, text_folder
 from ..workloads import WORKS, Workload, cut, documents
 from . import CONTENDERS, Job, Measured, Prepare
-from .app import CountInPlace, Generated, Items, Parts, Waits, Whole
+from .app import CountInPlace, Generated, Items, Parts, SumObjects, Waits, Whole
 
 _ITEM_TASKS = {"digits": Items, "tail": Waits}
 
@@ -24,12 +26,15 @@ _ITEM_TASKS = {"digits": Items, "tail": Waits}
 @contextmanager
 def start(name: str) -> Iterator[Prepare]:
     """Yield one of fanout's ways; one list as the input if it is none of the others."""
-    others = {
+    others: dict[str, Prepare] = {
         "streamed": _streamed,
+        "streamed-file": _streamed,
         "here": _cut_by_the_caller,
         "stream-caller": _generated_by_the_caller,
         "stream-worker": _generated_by_a_worker,
         "lines": _in_place,
+        "objects": partial(_objects, 1),
+        "objects-gathered": partial(_objects, MAX_OBJECTS),
     }
     yield others.get(name, partial(_listed, CONTENDERS[name].chunk_items))
 
@@ -87,6 +92,11 @@ def _in_place(workload: Workload) -> Job:
         return Measured(answer, find)
 
     return run
+
+
+def _objects(part_objects: int, workload: Workload) -> Job:
+    values = {"objects": sources.objects(objects_folder(workload.items)), "part_bytes": part_objects * OBJECT_BYTES}
+    return lambda timeout_s: SumObjects.submit(values).get(timeout_s)
 
 
 def _setup_bytes(job_id: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.small_objects import upload_objects
 from benchmarks.text import INPUTS, upload_text
 
 PROGRAM = """
@@ -39,6 +40,8 @@ with with_fanout.start(name) as prepare:
         ("streamed", "digits"),
         ("items-16", "digits"),
         ("lines", "text"),
+        ("objects", "objects"),
+        ("objects-gathered", "objects"),
     ],
 )
 def test_a_way_of_giving_the_input_has_the_right_answer(name: str, work: str, tmp_path: Path) -> None:
@@ -53,7 +56,9 @@ def test_a_way_of_giving_the_input_has_the_right_answer(name: str, work: str, tm
         "FANOUT_SOURCE_ROOTS": str(tmp_path),
     }
     if work == "text":
-        upload_text(f"{tmp_path.as_uri()}/4000", 4000)
+        upload_text(f"{tmp_path.as_uri()}/text/4000", 4000)
+    if work == "objects":
+        upload_objects(f"{tmp_path.as_uri()}/objects/100", 100)
     command = [sys.executable, "-c", PROGRAM, name, work]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
