@@ -14,7 +14,7 @@ from ..config.settings import Options
 from ..declaration.binding import Binding
 from ..errors import InvalidItem
 from ..records.chunk_ref import ChunkLocation
-from ..records.keys import GROUP_WIDTH
+from ..records.keys import GROUP_WIDTH, MOST_CHUNKS
 
 BATCH_BYTES = 256 * 1024
 """Encoded size of the items at which a batch is closed. A larger chunk is a batch of its own."""
@@ -92,7 +92,7 @@ class BatchWriter:
         because it may yield the same object again, changed.
 
         Raises:
-            InvalidItem: Process can't take an item, or it is too large. Names its index.
+            InvalidItem: Process can't take an item, it is too large, or it makes a chunk too many. Names its index.
             Unencodable: An item can't be encoded. Names its path.
             StorageError: An upload has failed.
         """
@@ -223,6 +223,12 @@ class BatchWriter:
 
     def _close_chunk(self, end: int) -> None:
         """Close the current chunk before the item with that position in the encoder."""
+        if self._chunks == MOST_CHUNKS:
+            first_item = self._batch_starts_at + self._chunk_starts_at[0]
+            raise InvalidItem(
+                f"{self._binding.owner}.setup: items[{first_item}] begins another chunk than the {MOST_CHUNKS:,} that "
+                "a job may have: put more into an item, set a larger chunk_items, or make several jobs of the input"
+            )
         self._sizes.append(end - self._chunk_starts_at[0])
         self._chunk_starts_at = (end, self._encoder.size_bytes)
         self._chunks += 1

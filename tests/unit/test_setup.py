@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from fanout.engines.submission import Submission
 from fanout.errors import BrokerUnavailable
 from fanout.records.failure import Failure
 from fanout.records.models import OutcomeStatus
-from fanout.stages import run_process, run_setup
+from fanout.stages import batch_writer, run_process, run_setup
 from storage import CorruptObject, Reference, StorageUnavailable
 from tests.stores import fail_each_request
 from tests.tasks import FailingTask
@@ -378,6 +378,31 @@ def test_an_item_over_the_limit_is_refused(world: World) -> None:
     assert failure is not None
     assert (failure.step, failure.error) == ("setup", "InvalidItem")
     assert re.search(r"items\[1\] takes 5,\d\d\d bytes, over the limit of 1,000: .*item_bytes", failure.reason)
+
+
+@pytest.mark.parametrize("make", [list, iter])
+def test_a_chunk_over_the_limit_of_a_job_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, make: Callable[[list[Any]], Iterable[Any]]
+) -> None:
+    """Setup may make as many chunks as keys have numbers for. The error of one more names its item and the remedy."""
+
+    class Many(ForkJoinTask):
+        input_schema: Any = {"count": {"type": "integer"}}
+
+        def setup(count):
+            return make([{"number": 1}] * count)
+
+        def process(number):
+            return number
+
+        def join(results):
+            return sum(results)
+
+    monkeypatch.setattr(batch_writer, "MOST_CHUNKS", 3)
+    assert world.run(Many, {"count": 6}, chunk_items=2).status == OutcomeStatus.SUCCEEDED
+    failure = failure_of(world, Many, {"count": 7}, chunk_items=2)
+    assert (failure.step, failure.error) == ("setup", "InvalidItem")
+    assert re.search(r"items\[6\] begins another chunk than the 3 .*chunk_items", failure.reason)
 
 
 def test_an_item_of_just_the_limit_passes(world: World) -> None:
