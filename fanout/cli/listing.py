@@ -11,6 +11,7 @@ import click
 
 from storage import CorruptObject, NewerFormat
 
+from ..engines.store_only import StoreOnly
 from ..errors import JobNotFound
 from ..listing import list_open, list_tagged
 from ..progress import JobState
@@ -20,7 +21,7 @@ from ..waiting.view import JobView
 from ..waiting.watch import glance
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .loading import with_extension
+from .loading import with_engine
 from .output import format_age, json_option, note, print_document, print_table, status_line
 from .values import parse_job_id, read_tags, tag_option
 
@@ -125,9 +126,9 @@ class _Found:
     help="With --all: begin after this id, to go on where the last list ended.",
 )
 @json_option
-@with_extension
+@with_engine
 def list_jobs(
-    extension: Extension,
+    engine: Extension | StoreOnly,
     /,
     is_all: bool,
     tag_words: tuple[str, ...],
@@ -144,7 +145,7 @@ def list_jobs(
     tags = read_tags(tag_words)
     if after is not None and (tags or not is_all):
         raise CommandError("--after needs --all, and goes with no --tag", ExitCode.USAGE)
-    runtime = extension.runtime
+    runtime = engine.runtime
     with status_line("reading jobs"):
         found = _Found.of(runtime, tags, is_all=is_all, limit=limit, after=after)
         # no limit: its reads end with the limits of the store
