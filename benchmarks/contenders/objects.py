@@ -27,10 +27,10 @@ def list_inputs(folder: str) -> list[str]:
     """List the keys of the input.
 
     Args:
-        folder: URL of its folder, in the bucket of the session's place.
+        folder: URL of its folder, with "/" at its end, in the bucket of the session's place.
     """
     client, bucket, _ = _connect()
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=urlsplit(folder).path.strip("/"))
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=urlsplit(folder).path.lstrip("/"))
     return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
 
