@@ -18,6 +18,9 @@ _DTYPE_KINDS: Final = frozenset("biufcSUVmM")
 _LONG_DOUBLES: Final = frozenset("gG")
 _SPELLING: Final = re.compile(r"[<>|=][A-Za-z?][0-9]{0,10}(\[[0-9A-Za-z]{1,16}\])?")
 
+_FIELDS: Final = {"names": (str,), "offsets": (int,), "titles": (str, type(None))}
+"""Attributes of a dtype's fields -> the types that they have."""
+
 
 def _spell(dtype: np.dtype[Any]) -> Any:
     """Return the dtype as plain values.
@@ -74,9 +77,15 @@ def _read_dtype(spelled: Any) -> np.dtype[Any]:
     else:
         fields = {**spelled, "formats": [*map(_read_dtype, spelled["formats"])]}
         aligned = fields.pop("aligned")
-        for name in ("names", "offsets", "titles"):
-            if type(fields[name]) is not list or len(fields[name]) != len(fields["formats"]):
+        for name, types in _FIELDS.items():
+            listed = fields[name]
+            if type(listed) is not list or len(listed) != len(fields["formats"]):
                 raise ValueError(f"the {name} of a dtype are no list")
+            if not all(type(each) in types for each in listed):
+                raise ValueError(f"the {name} of a dtype have other types")
+        # NumPy takes what has a truth, or is like a number.
+        if type(aligned) is not bool or type(fields["itemsize"]) is not int:
+            raise ValueError("aligned and itemsize of a dtype have other types")
         dtype = np.dtype(fields, align=aligned)  # type: ignore[call-overload]
     if dtype.hasobject:
         # NumPy would take the bytes for addresses.

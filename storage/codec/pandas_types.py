@@ -64,9 +64,15 @@ def _put_together_values(plain: Any) -> Any:
     make, types = _FORMS[form]
     if len(types) != len(content) or not all(map(isinstance, content, types)):
         raise ValueError(f"a column has not the form {form!r}")
+    kinds = _KINDS.get(form)
     for array in content:
-        if type(array) is np.ndarray and (array.ndim != 1 or not array.itemsize):
+        if type(array) is not np.ndarray:
+            continue
+        if array.ndim != 1 or not array.itemsize:
             raise ValueError("a column has other than one dimension of elements")
+        # pandas would make numbers of others, some of them with a loss.
+        if kinds is not None and array.dtype.kind not in kinds:
+            raise ValueError(f"a column of the form {form!r} has elements of {array.dtype}")
     return make(*content)
 
 
@@ -121,6 +127,9 @@ _FORMS: Final[dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
     "arrow": (lambda content: _ARRAYS.ArrowExtensionArray(content), (object,)),
 }
 """Name of each form of a column -> the function that makes it, and the types of its contents."""
+
+_KINDS: Final = {"time": "mM", "categorical": "i", "period": "i", "masked": "biuf"}
+"""Forms whose arrays of NumPy have some kinds of dtype alone -> these kinds."""
 
 
 def _take_apart_index(index: Any) -> list[Any]:
@@ -199,8 +208,17 @@ def _take_apart_timestamp(moment: Any) -> list[Any]:
 
 def _put_together_timestamp(plain: list[Any]) -> Any:
     moment, zone = plain
+    if type(moment) is not np.datetime64:
+        raise ValueError("a timestamp is no moment of NumPy's")
     made = pd.Timestamp(moment)
     return made if zone is None else made.tz_localize("UTC").tz_convert(put_together_zone(zone))
+
+
+def _put_together_timedelta(plain: list[Any]) -> Any:
+    (span,) = plain
+    if type(span) is not np.timedelta64:
+        raise ValueError("a timedelta is no span of NumPy's")
+    return pd.Timedelta(span)
 
 
 _FRAME: Final = ExtensionType(48, pd.DataFrame, _take_apart_frame, _put_together_frame)
@@ -211,7 +229,7 @@ _EXTENSIONS: Final = (
     _SERIES,
     _INDEX,
     ExtensionType(51, pd.Timestamp, _take_apart_timestamp, _put_together_timestamp),
-    ExtensionType(52, pd.Timedelta, lambda span: [span.asm8], lambda plain: pd.Timedelta(plain[0])),
+    ExtensionType(52, pd.Timedelta, lambda span: [span.asm8], _put_together_timedelta),
     ExtensionType(53, type(pd.NaT), lambda _: None, lambda _: pd.NaT, form=type(None)),
     ExtensionType(54, type(pd.NA), lambda _: None, lambda _: pd.NA, form=type(None)),
 )

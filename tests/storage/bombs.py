@@ -88,6 +88,18 @@ def _of_numpy() -> Iterator[tuple[str, bytes]]:
         "names that are a range": [{**_fields(["<f8"]), "names": _RANGE}, [1], "C", b"12345678"],
         "a dtype's shape of a range": [["<f8", _RANGE], [1], "C", b"12345678"],
         "a dtype's item size": [{**_fields(["<f8"]), "itemsize": 2**40}, [1], "C", b"12345678"],
+        **{
+            f"a dtype whose {name} is {wrong!r}": [{**_fields(["<f8"]), name: wrong}, [1], "C", b"12345678"]
+            for name, wrong in (
+                ("aligned", 1),
+                ("aligned", "no"),
+                ("itemsize", 8.0),
+                ("itemsize", True),
+                ("offsets", [False]),
+                ("names", [b"f0"]),
+                ("titles", [0]),
+            )
+        },
     }.items():
         yield f"NumPy: {name}", value_of(_extension(32, plain))
     yield "NumPy: bytes of a number", value_of(_extension(33, ["S", 2**33]))
@@ -110,9 +122,20 @@ def _of_pandas() -> Iterator[tuple[str, bytes]]:
         "a range of objects": ["object", _RANGE],
         "a range of texts": ["string", "python", True, _RANGE],
         "a range of categories": ["categorical", one, index, False],
+        "times that are numbers": ["time", _Extension(32, ["<f8", [1], "C", b"12345678"]), None],
+        "complex periods": ["period", _Extension(32, ["<c8", [1], "C", b"12345678"]), "M"],
+        "periods of fractions": ["period", _Extension(32, ["<f8", [1], "C", b"12345678"]), "M"],
+        "complex numbers below a mask": [
+            "masked",
+            "FloatingArray",
+            _Extension(32, ["<c8", [1], "C", b"12345678"]),
+            _Extension(32, ["|b1", [1], "C", b"\0"]),
+        ],
     }.items():
         yield f"pandas: a series of {name}", value_of(_extension(49, [column, index, None, about]))
         yield f"pandas: a frame of {name}", value_of(_extension(48, [[column], index, index, about]))
+    for code, wrong in ((51, "now"), (51, 5), (52, "1 day"), (52, 5)):
+        yield f"pandas: extension {code} of {wrong!r}", value_of(_extension(code, [wrong, *[None] * (code == 51)]))
     yield "pandas: levels of a range", value_of(_extension(50, ["multi", [index], [one], [None]]))
 
 
