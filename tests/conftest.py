@@ -9,14 +9,16 @@ from collections.abc import Iterator
 import pytest
 from botocore.loaders import JSONFileLoader
 from celery import Celery
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fanout.engines.celery.current_app import ConnectedApps
 
 pytest_plugins = ["tests.distribution", "tests.services"]
 
-# A busy machine is no failure.
-settings.register_profile("tests", deadline=None)
+# A busy machine is no failure. Fixtures of all tests isolate them, and may stay for all examples of one.
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("tests")
 
 REMOVED_PREFIXES = ("AWS_", "FANOUT_", "CELERY_", "TEST_")

@@ -97,7 +97,7 @@ def test_a_batch_that_lasts_is_shared_out() -> None:
     assert simulate(plan).messages == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(chunks=54, workers=1, chunk_s=0.001, batch=22, prefixes=1, reads_shared=True)
 @given(
     chunks=st.integers(1, 200),

@@ -35,7 +35,7 @@ def test_word_count(task: type[ForkJoinTask], executor: ExecutorName) -> None:
 
 @of_both_forms
 @given(st.lists(st.text("ab, ")), st.none() | st.sampled_from([" ", ",", ", "]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_word_count_of_any_documents(task: type[ForkJoinTask], documents: list[str], delimiter: str | None) -> None:
     """Any documents with any delimiter, or the default one, give the counts of one loop."""
     given_delimiter = {} if delimiter is None else {"delimiter": delimiter}
@@ -64,7 +64,7 @@ def test_sum_of_numbers(width: int, executor: ExecutorName) -> None:
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_sum_of_any_numbers(numbers: list[int], chunk_items: int) -> None:
     """Integers of any size in chunks of any size, in a list or a stream, give their sum."""
     assert SumNumbers.run({"numbers": numbers}, chunk_items=chunk_items) == sum(numbers)

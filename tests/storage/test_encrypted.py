@@ -37,7 +37,7 @@ def blocks(body: bytes) -> list[bytes]:
     return [body[start : start + 16] for start in range(0, len(body) - 15, 16)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(SIZES), st.sampled_from([*SIZES, 5]), st.sampled_from([*SIZES, 5, None]))
 def test_every_range_is_that_of_the_body(size: int, offset: int, length: int | None) -> None:
     """The borders of segments show in no range."""
@@ -60,7 +60,7 @@ def test_nothing_of_a_body_is_stored_in_the_clear() -> None:
     assert not set(blocks(stored[0][22:])) & set(blocks(stored[1][22:]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from([3, CONTENT_BYTES, CONTENT_BYTES + 1]), st.integers(0, 2**31), st.integers(1, 255))
 def test_one_changed_byte_is_found(size: int, place: int, change: int) -> None:
     """Whichever byte of a stored object changes, the object is refused with its key."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -32,7 +32,7 @@ from storage.codec.envelope import new_stream, seal_stream
 
 MIB = 2**20
 
-law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=100)
 
 PLAIN_DTYPES = st.one_of(
     arrays.boolean_dtypes(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import (
@@ -80,7 +80,7 @@ def wait_until_stored(store: MemoryStore, *packs: int) -> None:
         done.wait(0.001)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(1, 100), st.integers(1, 5), st.data())
 def test_slices_keep_order(chunks: list[bytes], pack_bytes: int, upload_concurrency: int, data: st.DataObject) -> None:
     """A reader gets every chunk by its slice, in order, wherever the packs were cut or flushed."""

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import pandas as frames
 
 from storage import MissingPackage, SequenceEncoder, Unencodable, decode, encode
 
-law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=40)
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 DAYS = pd.date_range("2024-03-30", periods=3, freq="D", tz=BERLIN)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import ReferenceSource, SequenceEncoder, Unencodable, decode, digest, encode, register_type
@@ -19,7 +19,7 @@ from storage.codec.envelope import HEADER
 
 from .test_codec import VALUES
 
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=60)
 
 SEEDS = range(12)
 # Kinds of items that a random mixture is made of: all fast, all slow, and both.

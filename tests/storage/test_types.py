@@ -19,7 +19,7 @@ import attrs
 import msgpack
 import pydantic
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import ChangedType, SequenceEncoder, Unencodable, UnknownType, Unregistrable, decode, encode, register_type
@@ -27,7 +27,7 @@ from storage.codec.registry import TYPES, Adapter
 
 from .test_codec import VALUES, same
 
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=60)
 T = TypeVar("T")
 
 

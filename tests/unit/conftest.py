@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from .sinks import Place
 from .world import World
 
-settings.register_profile(
-    "unit", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+settings.register_profile("unit", settings.get_profile("tests"), max_examples=60)
 settings.load_profile("unit")
 
 

@@ -78,7 +78,7 @@ def test_a_location_that_may_lead_elsewhere_is_refused(text: str) -> None:
     assert "geheim" not in str(caught.value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(SEGMENTS, min_size=1, max_size=4))
 def test_a_url_names_its_location(segments: list[str]) -> None:
     """The URL of a location is parsed to the same location, in a bucket and on this machine."""

@@ -321,7 +321,7 @@ def test_an_error_of_celerys_handler_drops_the_message(worker: Worker, error: Ex
         worker.receive(body(1, 2), headers("shop.add"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.sampled_from(["task", "id", "timelimit", "retries", "eta", "args", "is_eager", "get", "fanout_store", "x"]),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fanout import DeclarationError, InvalidInput
@@ -14,9 +14,7 @@ from fanout.declaration.definition import Declaration
 from fanout.engines.submission import Submission
 from storage import MemoryStore, Unencodable
 
-many_examples = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+many_examples = settings(max_examples=300)
 
 
 def triple(value: Any) -> Any:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout import ConfigError, SourceDamaged, sources
@@ -30,7 +30,7 @@ BYTES = st.lists(
     st.sampled_from([b"\n", b"\n\n", b"\r\n", b"\r", b"a", b"bc", "é€😀".encode(), b"\xff", b"\0", b"x" * 25])
 ).map(b"".join)
 TEXT = st.lists(st.sampled_from(["\n", "\r\n", "\r", "a", "bc", "é", "€😀", "\u2028", "x" * 25, '"', ","])).map("".join)
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40)
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ def parquet_of(table: pa.Table, row_group_rows: int = 10) -> bytes:
     return file.getvalue()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(5, 40), st.integers(1, 5000))
 def test_any_cut_gives_the_same_rows(row_group_rows: int, part_bytes: int) -> None:
     """Rows of Parquet come once and in order, as dicts, as batches and as tables, whatever the parts."""
