@@ -215,6 +215,13 @@ class BrokerUnavailable(FanoutError, ConnectionError):
     """The engine's broker takes no messages. Calling again sends what this call has not sent."""
 
 
+class EngineLost(BrokerUnavailable):
+    """The cluster of an engine is gone, and this engine can send no message any more. Its jobs are in the store.
+
+    A new engine for the same store goes on with them: its `resume` sends what they miss.
+    """
+
+
 class JobNotFound(FanoutError, LookupError):
     """The store holds no job of that id: it was never launched, or it was removed.
 

@@ -22,7 +22,7 @@ from storage import CorruptObject, ObjectNotFound
 
 from . import index_upkeep, removal
 from .cached_job import CachedJob
-from .errors import BrokerUnavailable, JobNotFound
+from .errors import BrokerUnavailable, EngineLost, JobNotFound
 from .logs import fields_of
 from .records.failure import Failure
 from .records.ids import new_token
@@ -65,8 +65,14 @@ def sweep_job(runtime: Runtime, job_id: str) -> Move:
     return _move(runtime, StoredJob.of(runtime.store, job_id))
 
 
-def _move(runtime: Runtime, stored: StoredJob) -> Move:
-    """Move or end a job, if it has stalled or is overdue."""
+def _move(runtime: Runtime, stored: StoredJob, *, lost: bool = False) -> Move:
+    """Move or end a job, if it has stalled or is overdue.
+
+    Args:
+        runtime: Store, settings and dispatcher.
+        stored: The job.
+        lost: Whether all messages and workers are known to be lost, so that the job need not stall first.
+    """
     listing, intent = stored.listing, stored.intent
     if intent is None:
         raise JobNotFound(stored.job_id, runtime.store.url)
@@ -77,19 +83,31 @@ def _move(runtime: Runtime, stored: StoredJob) -> Move:
         return Move.FAILED
     now = runtime.now()
     quiet_s = now - max(listing.progress_at, job.intent.not_before or 0.0)
-    if quiet_s < runtime.config.stall_s * 2**listing.resends:
+    # A caller in which setup runs is no part of the cluster.
+    is_with_caller = bool(intent.caller_parameters) and "manifest" not in listing.written_at
+    stall_s = 0.0 if lost and not is_with_caller else runtime.config.stall_s
+    if quiet_s < stall_s * 2**listing.resends:
         return Move.NONE
-    return _StalledJob(runtime, job, listing, now).move()
+    return _StalledJob(runtime, job, listing, now, stall_s).move()
 
 
 class _StalledJob:
-    """A job without progress for its stall time."""
+    """A job without progress for its stall time.
 
-    def __init__(self, runtime: Runtime, job: CachedJob, listing: LaunchListing, now: float) -> None:
+    Args:
+        runtime: Store, settings and dispatcher.
+        job: The job.
+        listing: Its objects.
+        now: The time.
+        stall_s: Age from which a heartbeat is of a step that runs no more.
+    """
+
+    def __init__(self, runtime: Runtime, job: CachedJob, listing: LaunchListing, now: float, stall_s: float) -> None:
         self._runtime = runtime
         self._job = job
         self._listing = listing
         self._now = now
+        self._stall_s = stall_s
         self._token = new_token()
 
     def move(self) -> Move:
@@ -144,15 +162,15 @@ class _StalledJob:
         return move
 
     def _is_running(self, step: str) -> bool:
-        """Return whether a step has a heartbeat that is younger than `stall_s`."""
-        return self._now - self._listing.heartbeats.get(step, 0.0) < self._runtime.config.stall_s
+        """Return whether a step has a heartbeat that is younger than the stall time."""
+        return self._now - self._listing.heartbeats.get(step, 0.0) < self._stall_s
 
     def _take_resend(self) -> bool:
         """Take the next resend, so that of several sweeps one sends messages."""
         return self._job.ledger.write_resend(self._listing.resends, Note(by=self._token))
 
 
-def sweep(runtime: Runtime, *, everything: bool = False) -> Iterator[tuple[str, Move]]:
+def sweep(runtime: Runtime, *, everything: bool = False, lost: bool = False) -> Iterator[tuple[str, Move]]:
     """Sweep the open jobs, and remove the jobs whose outcome is older than `retention_s`.
 
     One request for the last sweep of all jobs, one per 1,000 open jobs, and one for the old jobs. For each open job
@@ -164,6 +182,8 @@ def sweep(runtime: Runtime, *, everything: bool = False) -> Iterator[tuple[str, 
     Args:
         runtime: Store, settings and dispatcher.
         everything: Whether to look at all jobs in any case.
+        lost: Whether all messages and workers of these jobs are known to be lost, as after the end of a cluster. The
+            sweep then sends at once what each job misses. If it was wrong, work is done twice, and no job is harmed.
 
     Yields:
         The id of each job that this sweep looked at, and the action on it.
@@ -172,7 +192,7 @@ def sweep(runtime: Runtime, *, everything: bool = False) -> Iterator[tuple[str, 
     if is_all:
         # Before the sweep: of several that are due, or that end early, one a day is enough.
         write_entries(runtime.store, [ALL_SWEPT_KEY])
-    yield from _Sweep(runtime).run(is_all=is_all)
+    yield from _Sweep(runtime, lost=lost).run(is_all=is_all)
 
 
 class _Sweep:
@@ -180,10 +200,12 @@ class _Sweep:
 
     Args:
         runtime: Store, settings and dispatcher.
+        lost: See `sweep`.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, lost: bool) -> None:
         self._runtime = runtime
+        self._lost = lost
         self._entries: defaultdict[str, list[IndexEntry]] = defaultdict(list)
         """Entries of open jobs, by job id. Those of a job are taken out when the sweep comes to it."""
         self._launches: set[str] = set()
@@ -233,7 +255,7 @@ class _Sweep:
         removed = removal.remove_leftovers(runtime.store, old) if old else 0
         if stored.intent is not None:
             self._launches.add(stored.intent.launch_id)
-            return _move(runtime, stored)
+            return _move(runtime, stored, lost=self._lost)
         if removed:
             return Move.REMOVED
         return Move.NONE if stored.leftovers else None
@@ -295,6 +317,9 @@ class BackgroundSweep:
     def _run(self) -> None:
         try:
             sweep_job(self._runtime, self._job_id)
+        except EngineLost as error:
+            # No later sweep of this engine could send what the job misses.
+            self._error = error
         except BrokerUnavailable as error:
             # The job may still end. A later sweep sends the messages that this one could not.
             _LOG.warning("job %s: could not be moved: %s", self._job_id, error, extra=fields_of(self._job_id))

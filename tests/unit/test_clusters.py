@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 import fanout
-from fanout import BrokerUnavailable, ConfigError, DeclarationError, ForkJoinTask, JobFailed, JobNotFound
+from fanout import (
+    BrokerUnavailable,
+    ConfigError,
+    DeclarationError,
+    EngineLost,
+    ForkJoinTask,
+    JobFailed,
+    JobNotFound,
+    JobTimeout,
+)
 from fanout.engines.cluster import worker
 from fanout.engines.cluster.call import Call, EngineSettings
 from fanout.engines.cluster.dispatcher import ClusterDispatcher
@@ -35,11 +44,11 @@ class ListDispatcher(ClusterDispatcher):
         super().__init__(settings)
         self.waiting: list[Call] = []
         self.sweepers = 0
-        self.is_down = False
+        self.down: BrokerUnavailable | None = None
 
     def send(self, calls: Sequence[Call]) -> None:
-        if self.is_down:
-            raise BrokerUnavailable("the cluster is down")
+        if self.down is not None:
+            raise self.down
         self.waiting.extend(calls)
 
     def keep_swept(self) -> None:
@@ -101,12 +110,12 @@ def test_setup_of_a_stream_runs_in_the_caller(engine: ClusterEngine, dispatcher:
 
 def test_a_cluster_that_takes_no_calls_launches_nothing(engine: ClusterEngine, dispatcher: ListDispatcher) -> None:
     """The job is withdrawn, and its id may be used again."""
-    dispatcher.is_down = True
+    dispatcher.down = BrokerUnavailable("the cluster is down")
     with pytest.raises(BrokerUnavailable):
         Numbers.submit(NUMBERS, engine=engine, job_id="order-1")
     with pytest.raises(JobNotFound):
         _ = engine.attach("order-1").state
-    dispatcher.is_down = False
+    dispatcher.down = None
     job = Numbers.submit(NUMBERS, engine=engine, job_id="order-1")
     dispatcher.drain()
     assert job.get(0) == [1, 2, 3]
@@ -120,6 +129,55 @@ def test_a_sweep_sends_lost_calls_again_by_the_recorded_module(
     dispatcher.waiting.clear()
     assert engine.sweep() == {job.id: Move.SETUP_SENT}
     assert dispatcher.take("setup").module == Numbers.declaration.module
+
+
+def test_a_new_cluster_goes_on_at_once_with_the_jobs_of_a_lost_one(tmp_path: Path) -> None:
+    """`resume` does not wait for the stall time, and sends only what has no result."""
+    dispatcher = ListDispatcher(EngineSettings.of(tmp_path.as_uri(), {"stall_s": 3600.0}))
+    engine = ClusterEngine(dispatcher)
+    job = Numbers.submit(NUMBERS, engine=engine)
+    dispatcher.waiting.clear()
+    assert engine.sweep() == {job.id: Move.NONE}
+    assert engine.resume() == {job.id: Move.SETUP_SENT}
+    dispatcher.make(dispatcher.take("setup"))
+    dispatcher.waiting.clear()
+    sweepers = dispatcher.sweepers
+    assert engine.resume() == {job.id: Move.CHUNKS_SENT}
+    assert (dispatcher.sweepers, {call.message.step for call in dispatcher.waiting}) == (sweepers + 1, {"process"})
+    while dispatcher.waiting[0].message.step == "process":
+        dispatcher.make(dispatcher.waiting.pop(0))
+    dispatcher.waiting.clear()
+    assert engine.resume() == {job.id: Move.JOIN_SENT}
+    dispatcher.drain()
+    assert job.get(0) == [1, 2, 3]
+    assert engine.resume() == {}
+
+
+def test_a_job_whose_caller_runs_setup_is_left_to_it(tmp_path: Path) -> None:
+    """Its caller is no part of the lost cluster, and has the input."""
+    engine = ClusterEngine(dispatcher := ListDispatcher(EngineSettings.of(tmp_path.as_uri(), {})))
+    moves: list[Move] = []
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        moves.extend(engine.resume().values())
+        yield 2
+
+    job = Numbers.submit({"numbers": numbers()}, engine=engine)
+    dispatcher.drain()
+    assert (job.get(0), moves) == ([1, 2], [Move.NONE])
+
+
+def test_a_waiting_caller_sees_that_its_cluster_is_gone(engine: ClusterEngine, dispatcher: ListDispatcher) -> None:
+    """A cluster that is down may come back, so the caller waits. One that is gone can't, and the wait ends."""
+    job = Numbers.submit(NUMBERS, engine=engine)
+    dispatcher.waiting.clear()
+    dispatcher.down = BrokerUnavailable("the cluster is down")
+    with pytest.raises(JobTimeout):
+        job.get(0.5)
+    dispatcher.down = EngineLost("the cluster is gone")
+    with pytest.raises(EngineLost, match="is gone"):
+        job.get(30)
 
 
 def test_a_redelivered_join_takes_over_from_a_dead_worker(

@@ -24,6 +24,16 @@ def route(module: str) -> dict[str, Any]:
     return {MODULE: module}
 
 
+def describe_loss(fact: str, needed: str) -> str:
+    """Return the message of `EngineLost`.
+
+    Args:
+        fact: What was seen of the cluster.
+        needed: What a new engine needs.
+    """
+    return f"{fact}; no job is lost: make {needed} and a new engine for this store, and call its resume()"
+
+
 class ClusterDispatcher(abc.ABC):
     """A dispatcher that makes one call of each message.
 
@@ -42,6 +52,7 @@ class ClusterDispatcher(abc.ABC):
 
         Raises:
             BrokerUnavailable: The cluster takes no calls.
+            EngineLost: The cluster is gone.
         """
 
     @abc.abstractmethod

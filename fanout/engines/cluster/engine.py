@@ -63,6 +63,7 @@ class ClusterEngine:
             JobFailed: Setup ran here and raised.
             DeclarationError: The task is declared in the script that runs, where no worker finds it.
             BrokerUnavailable: The cluster takes no calls. The job never runs.
+            EngineLost: The cluster is gone; likewise.
         """
         if task.module == SCRIPT:
             raise DeclarationError(
@@ -101,10 +102,32 @@ class ClusterEngine:
     def sweep(self) -> dict[str, Move]:
         """Sweep all open jobs once, and return what was done, by job id; see `fanout.sweep`.
 
-        The cluster sweeps by itself while jobs are open. Call this after a restart of the cluster, which forgets all
-        messages: the sweep sends those that are missing, and the cluster sweeps again.
+        The cluster sweeps by itself while jobs are open. A sweep moves a job that has made no progress for `stall_s`.
+
+        Raises:
+            BrokerUnavailable: The cluster takes no calls.
         """
-        moves = sweep_once(self.runtime)
+        return self._sweep(lost=False)
+
+    def resume(self) -> dict[str, Move]:
+        """Go on with the open jobs of the store on a new cluster, and return what was done, by job id.
+
+        A cluster that has ended has forgotten all messages. This sends at once what each job misses, without waiting
+        for `stall_s`, and has the new cluster sweep. Results that are in the store are not computed again. A job whose
+        setup runs in a living caller is left to it.
+
+        Call it once, when no process of the old cluster runs any more: a chunk that still runs there would be run
+        twice, which costs time and harms no job.
+
+        The requests are those of a sweep.
+
+        Raises:
+            BrokerUnavailable: The cluster takes no calls.
+        """
+        return self._sweep(lost=True)
+
+    def _sweep(self, *, lost: bool) -> dict[str, Move]:
+        moves = sweep_once(self.runtime, lost=lost)
         if moves:
             self._dispatcher.keep_swept()
         return moves

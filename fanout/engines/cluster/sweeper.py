@@ -44,9 +44,9 @@ def sweep_until_idle(runtime: Runtime, *, is_stopping: Callable[[], bool] = lamb
             _LOG.warning("a sweep of %s was interrupted: %s", runtime.store.url, error)
 
 
-def sweep_once(runtime: Runtime) -> dict[str, Move]:
-    """Sweep once, log what was done, and return it by job id."""
-    moves = dict(sweep(runtime))
+def sweep_once(runtime: Runtime, *, lost: bool = False) -> dict[str, Move]:
+    """Sweep once, log what was done, and return it by job id. For `lost` see `fanout.sweep.sweep`."""
+    moves = dict(sweep(runtime, lost=lost))
     for job_id, move in moves.items():
         if move is not Move.NONE:
             _LOG.info("job %s: %s", job_id, move, extra=fields_of(job_id))

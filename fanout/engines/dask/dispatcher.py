@@ -9,9 +9,9 @@ from distributed import Client, fire_and_forget
 
 from storage import digest
 
-from ...errors import BrokerUnavailable
+from ...errors import BrokerUnavailable, EngineLost
 from ..cluster.call import Call, EngineSettings
-from ..cluster.dispatcher import ClusterDispatcher
+from ..cluster.dispatcher import ClusterDispatcher, describe_loss
 from . import tasks
 
 
@@ -39,8 +39,10 @@ class DaskDispatcher(ClusterDispatcher):
         self._submit(tasks.sweep_on_worker, [self.settings], [f"fanout.sweep-{digest(repr(self.settings).encode())}"])
 
     def _submit(self, function: Any, arguments: Sequence[Any], keys: list[str]) -> None:
+        if self._client.status in ("closing", "closed"):
+            raise EngineLost(describe_loss(f"Dask's client is {self._client.status}", "a new client"))
         if self._client.status != "running":
-            raise BrokerUnavailable(f"Dask's client is {self._client.status}: make a new client and a new engine")
+            raise BrokerUnavailable(f"Dask's client is {self._client.status}")
         try:
             # no limit: it hands the calls to the client's own thread
             fire_and_forget(self._client.map(function, list(arguments), key=keys, pure=False))

@@ -23,7 +23,7 @@ class DaskEngine(ClusterEngine):
       that Dask gave up is sent again by a sweep.
 
     It does not survive the death of the scheduler by itself: all messages are lost, and the data is not. After a
-    restart of the cluster, `sweep` sends what is missing, or a caller that waits in `Job.get` does.
+    restart of the cluster, `resume` sends what is missing.
 
     Args:
         client: A client of the cluster, not an asynchronous one. The workers must be able to import fanout and the

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import ray
 from ray.exceptions import RayError
 
-from ...errors import BrokerUnavailable
+from ...errors import BrokerUnavailable, EngineLost
 from ..cluster.call import Call, EngineSettings
-from ..cluster.dispatcher import ClusterDispatcher
+from ..cluster.dispatcher import ClusterDispatcher, describe_loss
 from .actor import find_actor
 
 SEND_S = 60.0
@@ -25,6 +26,8 @@ class RayDispatcher(ClusterDispatcher):
     def send(self, calls: Sequence[Call]) -> None:
         ends_at = time.monotonic() + SEND_S
         while True:
+            if not ray.is_initialized():
+                raise EngineLost(describe_loss("this process has no connection to Ray any more", "one by ray.init"))
             try:
                 # `ray.get` would free the processor of the task that waits, and Ray would start a process for it.
                 sent = find_actor(self.settings).send.remote(list(calls)).future()

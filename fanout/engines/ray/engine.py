@@ -23,8 +23,7 @@ class RayEngine(ClusterEngine):
     - the death of the actor: Ray restarts it, and its first sweep, after half of `stall_s`, sees what is missing.
 
     It does not survive the death of the head node by itself, unless Ray's own state is stored outside: all messages
-    are lost, and the data is not. After a restart of the cluster, `sweep` sends what is missing, or a caller that waits
-    in `Job.get` does.
+    are lost, and the data is not. After a restart of the cluster, `resume` sends what is missing.
 
     Args:
         store: URL of the store of the jobs, which callers and workers reach. Use no store of a Celery app's: each
