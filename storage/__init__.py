@@ -40,7 +40,7 @@ from .errors import (
     UploadGone,
     from_os_error,
 )
-from .examination import Check, Examination, Outcome
+from .examination import Examination, Finding, Verdict
 from .file import FileStore
 from .hashing import Digester, checksum, digest
 from .keyring import Keyring, KeySource
@@ -73,7 +73,6 @@ __all__ = [
     "Bucket",
     "BucketNotFound",
     "ChangedType",
-    "Check",
     "Compression",
     "ConditionalWriteUnsupported",
     "Content",
@@ -83,6 +82,7 @@ __all__ = [
     "EncryptedStore",
     "Examination",
     "FileStore",
+    "Finding",
     "Guarantee",
     "GuaranteeBroken",
     "InvalidKey",
@@ -98,7 +98,6 @@ __all__ = [
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
-    "Outcome",
     "PackReader",
     "PackWriter",
     "PlainFiles",
@@ -122,6 +121,7 @@ __all__ = [
     "Unregistrable",
     "UploadGone",
     "UploadStore",
+    "Verdict",
     "VerifiedStore",
     "check_key",
     "checksum",

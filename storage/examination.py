@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
-    """The outcome of a check."""
+class Verdict(StrEnum):
+    """The result of a check."""
 
     OK = "ok"
-    UNKNOWN = "unknown"
-    WARNING = "warning"
-    FAILED = "failed"
+    UNKNOWN = "can't tell"
+    CHANGE = "change this"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One check.
+class Finding:
+    """The finding of one check.
 
     Attributes:
-        name: The checked thing, in a few words.
-        seen: The observation.
-        outcome: The outcome.
-        remedy: What to do about it; empty if there is nothing to do.
+        check: The checked thing, in a few words.
+        found: The finding itself.
+        verdict: The result.
+        remedy: The remedy; empty if none is needed.
     """
 
-    name: str
-    seen: str
-    outcome: Outcome = Outcome.OK
+    check: str
+    found: str
+    verdict: Verdict = Verdict.OK
     remedy: str = ""
 
 
@@ -38,11 +38,11 @@ class Examination(abc.ABC):
     """The checks that a kind of store has of its own. Each writes below `_probe/` and removes what it wrote."""
 
     @abc.abstractmethod
-    def check_connection(self) -> Check:
+    def check_connection(self) -> Finding:
         """Return which way the requests take: server, encryption, proxy. No request."""
 
     @abc.abstractmethod
-    def check_rights(self) -> Iterator[Check]:
+    def check_rights(self) -> Iterator[Finding]:
         """Yield a check for each right that fanout uses, by its name in a policy.
 
         Raises:
@@ -50,7 +50,7 @@ class Examination(abc.ABC):
         """
 
     @abc.abstractmethod
-    def check_features(self) -> Iterator[Check]:
+    def check_features(self) -> Iterator[Finding]:
         """Yield the checks of what the server can do beside the guarantees. All rights are needed.
 
         Raises:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storage import StorageUnavailable
+from storage import Finding, StorageUnavailable, Verdict
 
 from .. import sweep as sweeping
 from ..doctor import check_all, plain, report_lines
 from ..errors import BrokerUnavailable
-from ..finding import Finding, Verdict
 from .command import Command, CommandError
 from .exit_codes import ExitCode
 from .loading import app_option, load_extension, with_extension

@@ -1,15 +1,15 @@
-"""The checks of `fanout doctor`: the store in `store`, Celery in its engine; `lines` prints the findings."""
+"""The checks of `fanout doctor`: the store, the keys, and Celery in its engine; `lines` prints the findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from storage import ObjectStore, StorageError, open_examination, open_store
+from storage import Finding, ObjectStore, StorageError, Verdict, open_examination, open_store
 
 from ..config.settings import Config
 from ..errors import ConfigError
-from ..finding import Finding, Verdict
+from .keys import check_keys
 from .lines import plain, report_lines
 from .store import check_store, report_error
 
@@ -45,6 +45,7 @@ def check_all(
         else:
             yield from check_store(stores[0], stall_s=base.stall_s, examination=examination, peers=stores[1:])
     if extension is not None:
+        yield from check_keys(base)
         from ..engines.celery import check_app
 
         yield from check_app(extension.app)

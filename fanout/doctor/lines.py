@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from ..finding import Finding
+from storage import Finding
 
 
 def report_lines(findings: Iterable[Finding], *, width: int = 120) -> Iterator[str]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from storage import (
     BucketNotFound,
-    Check,
     Examination,
+    Finding,
     ObjectStore,
-    Outcome,
     StorageDenied,
     StorageError,
     StorageUnavailable,
+    Verdict,
     measure_speed,
     probe_store,
     write_probe_result,
 )
-
-from ..finding import Finding, Verdict
 
 OWN_SEGMENTS = frozenset({"_ended", "_jobs", "_open", "_parameters", "_probe", "_sweeps", "_tags"})
 """First segments of all keys that fanout writes below a store's URL."""
@@ -30,13 +29,6 @@ _MAX_NAMES = 5
 
 _SLOW_S = 0.2
 """A read of a small object that takes longer is far away, or meets a server that is short of something."""
-
-_VERDICTS = {
-    Outcome.OK: Verdict.OK,
-    Outcome.UNKNOWN: Verdict.UNKNOWN,
-    Outcome.WARNING: Verdict.CHANGE,
-    Outcome.FAILED: Verdict.BROKEN,
-}
 
 
 def check_store(
@@ -63,7 +55,7 @@ def check_store(
         if examination is not None:
             yield _report(examination.check_connection())
             for check in examination.check_rights():
-                lacks_right = lacks_right or check.outcome is Outcome.FAILED
+                lacks_right = lacks_right or check.verdict is Verdict.BROKEN
                 yield _report(check)
         if lacks_right:
             return
@@ -87,8 +79,9 @@ def report_error(check: str, error: StorageError) -> Finding:
     return Finding(check, str(error.args[0]), Verdict.BROKEN, error.remedy)
 
 
-def _report(check: Check) -> Finding:
-    return Finding(f"store: {check.name}", check.seen, _VERDICTS[check.outcome], check.remedy)
+def _report(found: Finding) -> Finding:
+    """Return a finding of a store as one among others."""
+    return replace(found, check=f"store: {found.check}")
 
 
 def _check_guarantees(store: ObjectStore, peers: Sequence[ObjectStore]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from ..examination import Check, Examination, Outcome
+from ..examination import Examination, Finding, Verdict
 from .boto3_examination import S3ExaminedBucket
 from .features import check_features
 from .location import S3Location
@@ -25,7 +25,7 @@ class S3Examination(Examination):
     def __init__(self, location: S3Location, *, endpoint: str = "") -> None:
         self._bucket = S3ExaminedBucket.at(location, endpoint)
 
-    def check_connection(self) -> Check:
+    def check_connection(self) -> Finding:
         endpoint = urlsplit(self._bucket.endpoint)
         seen = [f"{endpoint.scheme}://{endpoint.netloc.rpartition('@')[2]}"]
         if self._bucket.proxy is not None:
@@ -33,16 +33,16 @@ class S3Examination(Examination):
         if endpoint.scheme == "https":
             seen.append(f"with certificates of {self._bucket.own_certificates or 'the usual authorities'}")
         elif endpoint.hostname not in _LOOPBACK:
-            return Check(
+            return Finding(
                 "connection",
                 f"{', '.join(seen)}, not encrypted",
-                Outcome.WARNING,
+                Verdict.CHANGE,
                 "The network can read all data of jobs: use https://, with AWS_CA_BUNDLE for an authority of your own.",
             )
-        return Check("connection", ", ".join(seen))
+        return Finding("connection", ", ".join(seen))
 
-    def check_rights(self) -> Iterator[Check]:
+    def check_rights(self) -> Iterator[Finding]:
         yield from check_rights(self._bucket)
 
-    def check_features(self) -> Iterator[Check]:
+    def check_features(self) -> Iterator[Finding]:
         yield from check_features(self._bucket)

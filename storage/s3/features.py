@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ..deadline import within
 from ..errors import StorageDenied, StorageError, StorageUnavailable
-from ..examination import Check, Outcome
+from ..examination import Finding, Verdict
 from ..probe import PREFIX
 from .boto3_examination import S3ExaminedBucket
 from .location import CHECKSUM_MODES
@@ -24,7 +24,7 @@ _UPLOAD_RULE: Final = (
 )
 
 
-def check_features(bucket: S3ExaminedBucket) -> Iterator[Check]:
+def check_features(bucket: S3ExaminedBucket) -> Iterator[Finding]:
     """Yield the checks of a server. About 30 requests; removes what it wrote.
 
     Raises:
@@ -50,26 +50,26 @@ def check_features(bucket: S3ExaminedBucket) -> Iterator[Check]:
     yield _check(lambda: _check_lifecycle(bucket), "lifecycle", "")
 
 
-def _check(act: Callable[[], Check], name: str, remedy: str) -> Check:
+def _check(act: Callable[[], Finding], name: str, remedy: str) -> Finding:
     """Make a check. A server that refuses the requests of one may pass the others."""
     try:
         return act()
     except (StorageUnavailable, StorageDenied):
         raise
     except StorageError as error:
-        return Check(name, str(error.args[0]), Outcome.WARNING, remedy)
+        return Finding(name, str(error.args[0]), Verdict.CHANGE, remedy)
 
 
-def _check_pages(bucket: S3ExaminedBucket, folder: str, keys: list[str]) -> Check:
+def _check_pages(bucket: S3ExaminedBucket, folder: str, keys: list[str]) -> Finding:
     pages = [*bucket.list_pages(folder, page_keys=2)]
     after = [info.key for info in bucket.list(folder, start_after=keys[0])]
     if pages == [keys[:2], keys[2:]] and after == keys[1:]:
-        return Check("pages", "listings come in pages and begin after a key")
+        return Finding("pages", "listings come in pages and begin after a key")
     seen = f"{[len(page) for page in pages]} keys in pages of 2 for 3 keys, and {len(after)} of 2 after the first"
-    return Check("pages", seen, Outcome.FAILED, "Use another server: sweeps and large jobs rest on such listings.")
+    return Finding("pages", seen, Verdict.BROKEN, "Use another server: sweeps and large jobs rest on such listings.")
 
 
-def _check_uploads(bucket: S3ExaminedBucket, key: str) -> Check:
+def _check_uploads(bucket: S3ExaminedBucket, key: str) -> Finding:
     body, token = b"an upload", secrets.token_hex(8)
     upload_id = bucket.start_upload(key, token=token)
     tags = [bucket.upload_part(key, upload_id, 1, body)]
@@ -77,11 +77,11 @@ def _check_uploads(bucket: S3ExaminedBucket, key: str) -> Check:
     # A worker that lost the answer asks again.
     bucket.complete_upload(key, upload_id, tags, token=token)
     if bucket.get(key) == body:
-        return Check("uploads", "in parts, and may be completed twice")
-    return Check("uploads", "the object is not what was uploaded", Outcome.FAILED, "Use another server.")
+        return Finding("uploads", "in parts, and may be completed twice")
+    return Finding("uploads", "the object is not what was uploaded", Verdict.BROKEN, "Use another server.")
 
 
-def _check_checksums(bucket: S3ExaminedBucket, key: str) -> Check:
+def _check_checksums(bucket: S3ExaminedBucket, key: str) -> Finding:
     """Write and read in the checksum mode that the URL does not ask for; the other one was used for all above."""
     asked = bucket.location.checksums
     other = next(mode for mode in CHECKSUM_MODES if mode != asked)
@@ -89,80 +89,80 @@ def _check_checksums(bucket: S3ExaminedBucket, key: str) -> Check:
         twin = S3ExaminedBucket(replace(bucket.location, checksums=other), server=bucket.server)
         twin.put(key, b"checked")
         if twin.get(key) == b"checked":
-            return Check("checksums", f"{asked} (as now) and {other} work")
+            return Finding("checksums", f"{asked} (as now) and {other} work")
         seen = "another body was read"
     except StorageUnavailable:
         raise
     except StorageError as error:
         seen = str(error.args[0])
-    return Check("checksums", f"only {asked} works, as now; {other}: {seen}")
+    return Finding("checksums", f"only {asked} works, as now; {other}: {seen}")
 
 
-def _check_damage(bucket: S3ExaminedBucket, key: str) -> Check:
+def _check_damage(bucket: S3ExaminedBucket, key: str) -> Finding:
     if bucket.refuses_damage(key):
-        return Check("damaged bodies", "are refused where the request has a digest")
-    return Check("damaged bodies", "are accepted; fanout finds damage by its own checksums, when it reads")
+        return Finding("damaged bodies", "are refused where the request has a digest")
+    return Finding("damaged bodies", "are accepted; fanout finds damage by its own checksums, when it reads")
 
 
-def _check_deletes(bucket: S3ExaminedBucket, keys: list[str]) -> Check:
+def _check_deletes(bucket: S3ExaminedBucket, keys: list[str]) -> Finding:
     if not bucket.delete_at_once(keys):
-        return Check("deletes", "one by one: the server takes no batches with these rights")
+        return Finding("deletes", "one by one: the server takes no batches with these rights")
     remaining = [info.key for info in bucket.list(keys[0].rpartition("/")[0] + "/")]
     if not remaining:
-        return Check("deletes", "in batches")
-    return Check("deletes", f"{len(remaining)} of 3 keys of a batch are left", Outcome.FAILED, "Use another server.")
+        return Finding("deletes", "in batches")
+    return Finding("deletes", f"{len(remaining)} of 3 keys of a batch are left", Verdict.BROKEN, "Use another server.")
 
 
-def _check_signatures(bucket: S3ExaminedBucket) -> Check:
+def _check_signatures(bucket: S3ExaminedBucket) -> Finding:
     if bucket.is_of_aws:
         # It logs a failed signature, which may raise an alarm.
-        return Check("signatures", "AWS checks them")
+        return Finding("signatures", "AWS checks them")
     keys = bucket.keys()
     if keys is None:
-        return Check("signatures", "there are no credentials to try", Outcome.UNKNOWN)
+        return Finding("signatures", "there are no credentials to try", Verdict.UNKNOWN)
     wrong = replace(keys, secret_key=f"not-{keys.secret_key}")
     try:
         next(iter(bucket.with_keys(wrong).list()), None)
     except StorageDenied:
-        return Check("signatures", "a wrong secret is refused")
-    return Check(
+        return Finding("signatures", "a wrong secret is refused")
+    return Finding(
         "signatures",
         "a wrong secret is accepted",
-        Outcome.WARNING,
+        Verdict.CHANGE,
         "Each process that reaches the server can read and change all jobs: use it for tests, on one machine only.",
     )
 
 
-def _check_addressing(bucket: S3ExaminedBucket) -> Check:
+def _check_addressing(bucket: S3ExaminedBucket) -> Finding:
     if bucket.is_of_aws:
-        return Check("addressing", "by bucket.host")
+        return Finding("addressing", "by bucket.host")
     if _is_address(urlsplit(bucket.endpoint).hostname or ""):
-        return Check("addressing", "by host/bucket; an address has no names below it")
+        return Finding("addressing", "by host/bucket; an address has no names below it")
     with within(_HOST_S):
         by_host = bucket.answers_by_host()
-    return Check("addressing", f"by host/bucket; by bucket.host too: {'yes' if by_host else 'no'}")
+    return Finding("addressing", f"by host/bucket; by bucket.host too: {'yes' if by_host else 'no'}")
 
 
-def _check_lifecycle(bucket: S3ExaminedBucket) -> Check:
+def _check_lifecycle(bucket: S3ExaminedBucket) -> Finding:
     try:
         settings = bucket.read_setting("GetBucketLifecycleConfiguration")
     except StorageDenied:
-        return Check("lifecycle", "the rules may not be read", Outcome.UNKNOWN, "Allow s3:GetLifecycleConfiguration.")
+        return Finding("lifecycle", "the rules may not be read", Verdict.UNKNOWN, "Allow s3:GetLifecycleConfiguration.")
     if settings is None:
-        return Check("lifecycle", "the server has no such rules", Outcome.WARNING, "Abort old uploads by a program.")
+        return Finding("lifecycle", "the server has no such rules", Verdict.CHANGE, "Abort old uploads by a program.")
     rules = [rule for rule in settings.get("Rules", ()) if rule.get("Status") == "Enabled"]
     prefix = bucket.location.prefix
     for rule in rules:
         if _expires(rule) and _meets(rule, prefix):
-            return Check(
+            return Finding(
                 "lifecycle",
                 f"the rule {rule.get('ID', '')!r} removes objects by age",
-                Outcome.WARNING,
+                Verdict.CHANGE,
                 "It fails jobs that are older. Let `fanout sweep` remove jobs, and keep the rule from this prefix.",
             )
     if any("AbortIncompleteMultipartUpload" in rule and prefix.startswith(_prefix_of(rule)) for rule in rules):
-        return Check("lifecycle", "a rule removes uploads that broke off")
-    return Check("lifecycle", "no rule removes uploads that broke off", Outcome.WARNING, _UPLOAD_RULE)
+        return Finding("lifecycle", "a rule removes uploads that broke off")
+    return Finding("lifecycle", "no rule removes uploads that broke off", Verdict.CHANGE, _UPLOAD_RULE)
 
 
 def _expires(rule: dict[str, Any]) -> bool:

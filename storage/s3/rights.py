@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from ..errors import ObjectNotFound, StorageDenied, StorageError
-from ..examination import Check, Outcome
+from ..examination import Finding, Verdict
 from ..probe import PREFIX, PROBE_RESULT_KEY
 from .boto3_examination import S3ExaminedBucket
 
@@ -29,7 +29,7 @@ class Right:
     name: str
     of_bucket: bool
     without: str
-    lack: Outcome = Outcome.FAILED
+    lack: Verdict = Verdict.BROKEN
 
     def remedy(self, bucket: str, prefix: str) -> str:
         """Return where to allow it."""
@@ -50,23 +50,23 @@ RIGHTS: Final = {
             "s3:AbortMultipartUpload",
             False,
             "Without it, parts of large uploads that broke off stay, at a price, until a lifecycle rule removes them.",
-            Outcome.WARNING,
+            Verdict.CHANGE,
         ),
         Right(
             "s3:ListMultipartUploadParts",
             False,
             "Without it, a sink may fail to tell a commit that was repeated from one that was lost.",
-            Outcome.WARNING,
+            Verdict.CHANGE,
         ),
         Right(
             "s3:ListBucketMultipartUploads",
             True,
             "Without it, orphans of sinks stay, at a price, until a lifecycle rule removes them.",
-            Outcome.WARNING,
+            Verdict.CHANGE,
         ),
-        Right("s3:GetBucketVersioning", True, _SETTING, Outcome.UNKNOWN),
-        Right("s3:GetBucketObjectLockConfiguration", True, _SETTING, Outcome.UNKNOWN),
-        Right("s3:GetLifecycleConfiguration", True, _SETTING, Outcome.UNKNOWN),
+        Right("s3:GetBucketVersioning", True, _SETTING, Verdict.UNKNOWN),
+        Right("s3:GetBucketObjectLockConfiguration", True, _SETTING, Verdict.UNKNOWN),
+        Right("s3:GetLifecycleConfiguration", True, _SETTING, Verdict.UNKNOWN),
     )
 }
 """All rights that fanout uses, by name."""
@@ -79,7 +79,7 @@ SETTINGS: Final = {
 """The actions by which settings of the bucket are read, by right."""
 
 
-def check_rights(bucket: S3ExaminedBucket) -> Iterator[Check]:
+def check_rights(bucket: S3ExaminedBucket) -> Iterator[Finding]:
     """Yield a check for each right in `RIGHTS`. At most 16 requests.
 
     A right counts as given if the request that needs it is answered in any way but with a denial.
@@ -104,7 +104,7 @@ def check_rights(bucket: S3ExaminedBucket) -> Iterator[Check]:
     yield may_write
     yield _check(bucket, "s3:GetObject", read)
     yield _check(bucket, "s3:DeleteObject", lambda: bucket.delete([key]))
-    if may_write.outcome is Outcome.OK:
+    if may_write.verdict is Verdict.OK:
         yield from _check_uploads(bucket, key)
     for right, action in SETTINGS.items():
 
@@ -114,7 +114,7 @@ def check_rights(bucket: S3ExaminedBucket) -> Iterator[Check]:
         yield _check(bucket, right, ask)
 
 
-def _check_uploads(bucket: S3ExaminedBucket, key: str) -> Iterator[Check]:
+def _check_uploads(bucket: S3ExaminedBucket, key: str) -> Iterator[Finding]:
     try:
         upload_id = bucket.start_upload(key, token=key)
         bucket.upload_part(key, upload_id, 1, b"a part")
@@ -122,14 +122,14 @@ def _check_uploads(bucket: S3ExaminedBucket, key: str) -> Iterator[Check]:
         raise
     except StorageError as error:
         # A server without such uploads. The check of its features says so.
-        yield Check("uploads", str(error.args[0]), Outcome.WARNING, "Sinks need uploads in parts. Jobs do not.")
+        yield Finding("uploads", str(error.args[0]), Verdict.CHANGE, "Sinks need uploads in parts. Jobs do not.")
         return
     yield _check(bucket, "s3:ListMultipartUploadParts", lambda: bucket.count_parts(key, upload_id))
     yield _check(bucket, "s3:ListBucketMultipartUploads", lambda: next(iter(bucket.list_uploads(PREFIX)), None))
     yield _check(bucket, "s3:AbortMultipartUpload", lambda: bucket.abort_upload(key, upload_id))
 
 
-def _check(bucket: S3ExaminedBucket, name: str, act: Callable[[], object]) -> Check:
+def _check(bucket: S3ExaminedBucket, name: str, act: Callable[[], object]) -> Finding:
     """Make a request that needs a right, and return whether it is given."""
     right = RIGHTS[name]
     try:
@@ -139,9 +139,9 @@ def _check(bucket: S3ExaminedBucket, name: str, act: Callable[[], object]) -> Ch
             # The credentials are refused as such.
             raise
         remedy = right.remedy(bucket.location.bucket, bucket.location.prefix)
-        return Check(name, "is missing", right.lack, remedy)
+        return Finding(name, "is missing", right.lack, remedy)
     except StorageError as error:
-        if right.lack is Outcome.FAILED:
+        if right.lack is Verdict.BROKEN:
             raise
-        return Check(name, f"the server does not say: {error.args[0]}", Outcome.UNKNOWN)
-    return Check(name, "allowed")
+        return Finding(name, f"the server does not say: {error.args[0]}", Verdict.UNKNOWN)
+    return Finding(name, "allowed")

@@ -19,8 +19,7 @@ from devstack import CephGateway, RabbitMQ, Rclone, Redis
 from fanout.cli import main
 from fanout.doctor import check_store
 from fanout.engines.celery import check_app
-from fanout.finding import Finding, Verdict
-from storage import create_bucket, open_store
+from storage import Finding, Verdict, create_bucket, open_store
 
 from .app import make_app
 from .cluster import Cluster, running_cluster

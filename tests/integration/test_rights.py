@@ -19,6 +19,7 @@ from fanout.engines.stub import StubEngine
 from storage import (
     Examination,
     StorageDenied,
+    Verdict,
     create_bucket,
     open_examination,
     open_store,
@@ -123,12 +124,12 @@ def test_the_policy_is_enough(allow: Callable[[str], None]) -> None:
 def test_a_missing_right_is_named(allow: Callable[[str], None], examination: Examination, right: str) -> None:
     """Doctor names the one right that the policy lacks, and where to allow it."""
     allow(policy_without(right))
-    missing = [check for check in examination.check_rights() if check.seen != "allowed"]
-    assert [check.name for check in missing] == [right]
+    missing = [check for check in examination.check_rights() if check.found != "allowed"]
+    assert [check.check for check in missing] == [right]
     (check,) = missing
-    assert check.seen == "is missing"
+    assert check.found == "is missing"
     assert f"Allow {right} on arn:aws:s3:::{BUCKET}" in check.remedy
-    assert (check.outcome == "failed") is (right in NEEDED)
+    assert (check.verdict is Verdict.BROKEN) is (right in NEEDED)
 
 
 @pytest.mark.parametrize("right", NEEDED)

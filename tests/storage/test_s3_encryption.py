@@ -127,7 +127,7 @@ def test_a_server_with_a_certificate_of_ones_own(certificate: Path, monkeypatch:
     assert open_store("s3://bucket").get("a") == b"content"
     examination = open_examination("s3://bucket")
     assert examination is not None
-    assert str(certificate) in examination.check_connection().seen
+    assert str(certificate) in examination.check_connection().found
 
 
 def test_a_proxy_that_does_not_answer_is_named(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,4 +138,4 @@ def test_a_proxy_that_does_not_answer_is_named(script: Script, monkeypatch: pyte
         open_store("s3://bucket?client=boto3").get("a")
     examination = open_examination("s3://bucket")
     assert examination is not None
-    assert examination.check_connection().seen.endswith("through the proxy http://127.0.0.1:1")
+    assert examination.check_connection().found.endswith("through the proxy http://127.0.0.1:1")

@@ -20,9 +20,9 @@ import fanout
 from fanout.cli import main
 from fanout.declaration.definition import TASKS
 from fanout.doctor import check_all, check_store, plain, report_lines
+from fanout.doctor.keys import check_keys
 from fanout.engines.celery import check_app, checkup, extension_of
-from fanout.finding import Finding, Verdict
-from storage import BucketNotFound, Retention, StorageDenied, StorageError, StorageUnavailable
+from storage import BucketNotFound, Finding, Retention, StorageDenied, StorageError, StorageUnavailable, Verdict
 from tests import broken_stores
 from tests.stores import ScriptedStore
 
@@ -362,3 +362,59 @@ def test_lines_fit_the_terminal() -> None:
     text = " ".join(lines)
     assert (text.count("found"), text.count("remedy")) == (40, 40)
     assert plain([finding])[0]["verdict"] == "broken"
+
+
+# The keys
+
+KEY, OTHER = "k" * 43, "K" * 43
+"""No secrets: 32 bytes in base64, and long enough for a signature."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "encryption", "signatures"),
+    [
+        ({}, ("ok", "off: those who may read or write the store"), ("ok", "off: those who may write to the queues")),
+        (
+            {"encryption_keys": {"new": KEY, "old": OTHER}, "signing_keys": {"a": KEY}},
+            ("change this", r"sealed with the key 'new' \(accepted, too: 'old'\); unsealed"),
+            ("change this", "signed with the key 'a', and signatures never expire; unsigned"),
+        ),
+        (
+            {
+                "encryption_keys": lambda key_id: (key_id or "of-a-function", b"k" * 32),
+                "require_encryption": True,
+                "signing_keys": {"a": KEY, "b": OTHER},
+                "require_signatures": True,
+                "signature_max_age_s": 60,
+            },
+            ("ok", "required; objects are sealed with the key 'of-a-function'$"),
+            ("ok", r"required; messages are signed with the key 'a' \(accepted, too: 'b'\), and .* after 60 s"),
+        ),
+        (
+            {"encryption_keys": lambda key_id: ("short", b"k")},
+            ("broken", "the key 'short' must be 32 bytes"),
+            ("ok", "off"),
+        ),
+    ],
+)
+def test_the_doctor_says_what_keys_protect(
+    app: Celery, settings: dict[str, Any], encryption: tuple[str, str], signatures: tuple[str, str]
+) -> None:
+    """It names the ids of keys, says what is accepted without one, and shows no key."""
+    made = Celery("keyed", broker=app.conf.broker_url, set_as_current=False)
+    fanout.connect(made, store="memory://keyed", **settings)
+    findings = {finding.check: finding for finding in check_keys(extension_of(made).config)}
+    for check, (verdict, found) in (("encryption", encryption), ("signatures", signatures)):
+        assert str(findings[check].verdict) == verdict
+        assert re.search(found, findings[check].found)
+        assert bool(findings[check].remedy) is (verdict != "ok")
+    shown = "".join(report_lines(findings.values()))
+    assert KEY not in shown
+    assert OTHER not in shown
+    made.close()
+
+
+def test_the_doctor_of_an_app_checks_its_keys(app: Celery) -> None:
+    """Both findings are among those of `fanout doctor -A`."""
+    checks = [finding.check for finding in check_all(extension_of(app))]
+    assert {"encryption", "signatures"} <= set(checks)

@@ -10,8 +10,9 @@ from celery import Celery
 from celery.backends.base import DisabledBackend
 from kombu import Connection, Queue
 
+from storage import Finding, Verdict
+
 from ...config.settings import CONSUMER_TIMEOUT_S
-from ...finding import Finding, Verdict
 from ...redaction import redact
 from .publishing.connection import bound_waits
 from .settings import advice, broker_waits_s, default_limit_s
