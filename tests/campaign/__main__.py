@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     names = [fault.name for fault in FAULTS]
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few trials per fault, in under four minutes")
+    parser.add_argument(
+        "--secure", action="store_true", help="encrypt objects, and refuse others; messages are always signed"
+    )
     parser.add_argument("--only", action="append", choices=names, metavar="FAULT", help=f"one of {', '.join(names)}")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first trial")
     parser.add_argument("--trials", type=int, help="number of trials, instead of the fault's own")
@@ -35,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(format_header())
     with (
         open_directory(chosen.keep, prefix="campaign-") as directory,
-        Site(directory) as site,
+        Site(directory, encrypted=chosen.secure) as site,
     ):
         # The library's log messages in the caller. The workers' logs are in the same directory.
         logging.basicConfig(filename=directory / "caller.log", format="%(asctime)s %(levelname)s %(message)s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 import uuid
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ class Site:
 
     Args:
         directory: Directory for all files.
+        encrypted: Whether objects of jobs are encrypted, and others refused. Messages are signed in any case.
 
     Attributes:
         broker: The RabbitMQ node.
@@ -81,7 +83,7 @@ class Site:
     app: Celery
     workers: Workers
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, encrypted: bool = False) -> None:
         self.directory = directory
         self.traces, self.kill_points, self.switches = (
             directory / name for name in ("traces", "kill_points", "switches")
@@ -90,6 +92,7 @@ class Site:
             path.mkdir(parents=True)
         self._name = uuid.uuid4().hex[:8]
         self._signing_key = f"canary-{uuid.uuid4().hex}"
+        self._encryption_key = secrets.token_urlsafe(32) if encrypted else ""
         self._stack = ExitStack()
         self._conditions: Conditions | None = None
         self._conditions_stack: ExitStack | None = None
@@ -162,7 +165,17 @@ class Site:
     @property
     def canaries(self) -> dict[str, str]:
         """Credentials by name, which must appear in nothing that a job leaves behind."""
-        return {"store's secret key": self.store.environment["AWS_SECRET_ACCESS_KEY"], "signing key": self._signing_key}
+        named = {
+            "store's secret key": self.store.environment["AWS_SECRET_ACCESS_KEY"],
+            "signing key": self._signing_key,
+            "encryption key": self._encryption_key,
+        }
+        return {name: secret for name, secret in named.items() if secret}
+
+    @property
+    def sealed_text(self) -> str:
+        """A text that parameters of all jobs have, and no object of a job may show; empty without encryption."""
+        return str(self.traces) if self._encryption_key else ""
 
     @contextmanager
     def switch_on(self, name: str, value: str = "") -> Iterator[None]:
@@ -206,6 +219,10 @@ class Site:
         if conditions.faulty:
             store["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{self.gateway.port}"
         client = f"?client={conditions.client}" if conditions.client else ""
+        encryption = {}
+        if self._encryption_key:
+            encryption["FANOUT_ENCRYPTION_KEYS"] = json.dumps({"campaign": self._encryption_key})
+            encryption["FANOUT_REQUIRE_ENCRYPTION"] = "true"
         environment = {
             **store,
             "CAMPAIGN_BROKER": broker,
@@ -217,6 +234,7 @@ class Site:
             "FANOUT_STALL_S": str(conditions.stall_s),
             "FANOUT_SIGNING_KEYS": json.dumps({"campaign": self._signing_key}),
             "FANOUT_REQUIRE_SIGNATURES": "true",
+            **encryption,
             # The files of killed workers are removed together with this directory.
             "TMPDIR": str(self.directory),
         }

@@ -17,6 +17,7 @@ from fanout.records.keys import INDEXED_CHUNKS
 from fanout.records.models import OutcomeStatus
 from fanout.runtime import Runtime
 from fanout.sweep import sweep_job
+from storage import open_store
 
 from .. import app as tasks
 from ..fault import Fault, Plan, Row, run_concurrently
@@ -69,8 +70,8 @@ class InProcessJob:
         sweep_job(Runtime(self.runtime.store, config, self.dispatcher), self.job_id)
 
     def damage(self, key: str, way: str) -> None:
-        """Flip one bit of an object, or delete it."""
-        store = self.runtime.store
+        """Flip one bit of an object as it is stored, or delete it."""
+        store = open_store(self.runtime.store.url)
         if way == "deleted":
             store.delete([key])
             return

@@ -1,4 +1,4 @@
-"""The last gate of a campaign: no credential is in anything that its jobs have left behind."""
+"""The last gate of a campaign: no credential is in anything that its jobs have left behind, nor any sealed text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ..site import Site
 
 
 class Secrets(Fault):
-    """No fault: a search for the credentials of store and signatures in logs, objects, and bytes on their way."""
+    """No fault: a search for credentials and keys in logs, objects, and bytes on their way.
+
+    With encryption, no object of a job may show a parameter either.
+    """
 
     name = "secrets"
     title = "all of the above, searched for credentials"
@@ -27,6 +30,8 @@ class Secrets(Fault):
             places += 1
             for name, secret in site.canaries.items():
                 row.require(secret.encode() not in data, f"the {name} is in {where}")
+            if site.sealed_text and where.startswith("jobs/"):
+                row.require(site.sealed_text.encode() not in data, f"a parameter is readable in {where}")
         for name in sorted(site.wire.seen):
             row.require(False, f"the {name} passed the broker's proxy")
         row.require(places > 1, "there was nothing to search")
