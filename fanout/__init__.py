@@ -25,7 +25,7 @@ from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
 from .current_step import CurrentStep, current
 from .declaration.value_types import register_type
-from .engines.store_only import StoreOnly
+from .engines.store_only import attach_to_store
 from .errors import (
     BrokerUnavailable,
     ConfigError,
@@ -152,18 +152,14 @@ def attach(job_id: str, *, app: Celery | None = None, store: str | None = None) 
     if store is not None:
         if app is not None:
             raise ConfigError("give attach an app or a store, not both: an app has a store")
-        return StoreOnly(store).job(job_id)
+        return attach_to_store(job_id, store)
     from .engines import celery
 
     return celery.attach(job_id, app=app)
 
 
 def jobs(
-    *,
-    tags: Mapping[str, str] | None = None,
-    ended: bool = False,
-    app: Celery | None = None,
-    store: str | None = None,
+    *, tags: Mapping[str, str] | None = None, ended: bool = False, app: Celery | None = None
 ) -> Iterator[Job[Any]]:
     """Yield the handles of the open jobs in the store, or of the jobs with some tags. The latest launch comes first.
 
@@ -175,16 +171,10 @@ def jobs(
         ended: Whether to yield all jobs, in the order of their ids. One request per 1,000 objects, and at most two per
             job.
         app: The Celery app; if not given, the one that is connected, or of several the current one.
-        store: URL of the store, for a process that has no app and no engine; see `attach`.
 
     Raises:
-        ConfigError: The app is not connected, no store is configured, or a tag can't be one; or both `app` and `store`
-            are given.
+        ConfigError: The app is not connected, no store is configured, or a tag can't be one.
     """
-    if store is not None:
-        if app is not None:
-            raise ConfigError("give jobs an app or a store, not both: an app has a store")
-        return StoreOnly(store).jobs(tags=tags, ended=ended)
     from .engines import celery
 
     return celery.extension_of(app).jobs(tags=tags, ended=ended)

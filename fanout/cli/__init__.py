@@ -25,7 +25,7 @@ from .changing import cancel, remove, retry
 from .command import Group, RootGroup
 from .launching import run, submit
 from .listing import list_jobs
-from .loading import app_option, store_option
+from .loading import app_option
 from .planning import plan
 from .reading import failures, results, value
 from .reporting import report
@@ -48,11 +48,10 @@ def main() -> None:
 
 @click.group(cls=Group)
 @app_option
-@store_option
-def jobs(app: str | None, store: str | None) -> None:
-    """List, show, watch, cancel, retry and remove the jobs of an app, or of a store.
+def jobs(app: str | None) -> None:
+    """List, show, watch, cancel, retry and remove the jobs of an app.
 
-    -A and --store may be given before or after the command's name.
+    -A may be given before or after the command's name.
     """
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..engines.store_only import StoreOnly
 from ..errors import JobNotFound
 from ..figures import format_count
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .loading import with_engine
+from .loading import with_extension
 from .output import json_option, print_document, print_line, status_line
 from .values import job_id_argument, parse_job_id, parse_share
 
@@ -32,29 +31,28 @@ if TYPE_CHECKING:
 @click.option("--min-success", type=parse_share, metavar="SHARE", help="Items that must succeed, from now on.")
 @click.option("--deadline-s", type=float, help="Seconds from now at which the job fails if it has not ended.")
 @json_option
-@with_engine
-def retry(engine: Extension | StoreOnly, /, job_id: str, as_json: bool, **options: Any) -> None:
+@with_extension
+def retry(extension: Extension, /, job_id: str, as_json: bool, **options: Any) -> None:
     """Run what failed or is missing in a job that has ended, under the same id.
 
     The exit status is 6 if the job has not ended, or has nothing to retry.
     """
     changes = {name: given for name, given in options.items() if given is not None}
-    if not engine.job(job_id).retry(**changes):
+    if not extension.job(job_id).retry(**changes):
         raise CommandError(f"job {job_id} has not ended, so there is nothing to retry", ExitCode.REFUSED)
-    text = "runs again" if not isinstance(engine, StoreOnly) else "runs again from the next sweep of its engine on"
-    _print_change(job_id, "retried", text, as_json=as_json)
+    _print_change(job_id, "retried", "runs again", as_json=as_json)
 
 
 @click.command(cls=Command)
 @job_id_argument
 @json_option
-@with_engine
-def cancel(engine: Extension | StoreOnly, /, job_id: str, as_json: bool) -> None:
+@with_extension
+def cancel(extension: Extension, /, job_id: str, as_json: bool) -> None:
     """Cancel a job that has not ended.
 
     The exit status is 6 if the job had ended otherwise.
     """
-    job = engine.job(job_id)
+    job = extension.job(job_id)
     if not job.cancel():
         raise CommandError(f"job {job_id} had ended before: {job.state}", ExitCode.REFUSED)
     _print_change(job_id, "cancelled", "cancelled", as_json=as_json)
@@ -64,14 +62,14 @@ def cancel(engine: Extension | StoreOnly, /, job_id: str, as_json: bool) -> None
 @click.argument("job_ids", nargs=-1, required=True, type=parse_job_id)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
-@with_engine
-def remove(engine: Extension | StoreOnly, /, job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
+@with_extension
+def remove(extension: Extension, /, job_ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Delete all that the store holds of jobs that have ended.
 
     One request per 1,000 objects to list them, and as many to delete them. With --json, prints a line per job.
     """
     for job_id in job_ids:
-        job = engine.job(job_id)
+        job = extension.job(job_id)
         if not job.ready:
             message = f"job {job_id} is {job.state}: `fanout jobs cancel {job_id}` first. Nothing was removed"
             raise CommandError(message, ExitCode.REFUSED)
@@ -82,9 +80,9 @@ def remove(engine: Extension | StoreOnly, /, job_ids: tuple[str, ...], yes: bool
             raise CommandError("nothing was removed", ExitCode.INTERRUPTED)
     for number, job_id in enumerate(job_ids):
         with status_line(f"removing {job_id}, {number + 1:,} of {len(job_ids):,}"):
-            objects = engine.job(job_id).remove()
+            objects = extension.job(job_id).remove()
         if not objects:
-            raise JobNotFound(job_id, engine.runtime.store.url)
+            raise JobNotFound(job_id, extension.runtime.store.url)
         if as_json:
             print_line({"job_id": job_id, "action": "removed", "objects": objects})
         else:

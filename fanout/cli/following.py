@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..engines.store_only import StoreOnly
 from ..errors import JobTimeout
 from ..job import Job
 from ..progress import JobState, Progress
-
-if TYPE_CHECKING:
-    from ..engines.celery import Extension
+from ..runtime import Runtime
 
 
-def follow(
-    engine: Extension | StoreOnly, job: Job[Any], *, timeout_s: float | None, sweeping: bool = False
-) -> Iterator[Progress]:
+def follow(runtime: Runtime, job: Job[Any], *, timeout_s: float | None, sweeping: bool = False) -> Iterator[Progress]:
     """Yield a job's progress at once, then whenever it has changed, and last when the job has ended.
 
     One request a second, whatever the size of the job.
 
     Args:
-        engine: The app or the store that holds the job.
+        runtime: The store that holds the job.
         job: The job.
         timeout_s: Seconds until JobTimeout; None for as long as it takes.
         sweeping: Whether to send the missing messages of the job if it stalls, as a caller in `Job.get` does.
@@ -38,7 +33,7 @@ def follow(
     except JobTimeout as error:
         if progress is None:
             raise
-        raise JobTimeout(_describe_timeout(engine, job, progress, str(error))) from error
+        raise JobTimeout(_describe_timeout(runtime, job, progress, str(error))) from error
 
 
 def progress_fields(job: Job[Any], progress: Progress) -> dict[str, Any]:
@@ -58,12 +53,10 @@ def progress_fields(job: Job[Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def _describe_timeout(engine: Extension | StoreOnly, job: Job[Any], progress: Progress, text: str) -> str:
+def _describe_timeout(runtime: Runtime, job: Job[Any], progress: Progress, text: str) -> str:
     """Return the message of a timeout, with the cause if no worker has begun the job. At most two requests."""
-    if progress.state is not JobState.LAUNCHED or next(iter(engine.runtime.ledger(job.id).objects()), None) is not None:
+    if progress.state is not JobState.LAUNCHED or next(iter(runtime.ledger(job.id).objects()), None) is not None:
         return f"{text}. `fanout jobs watch {job.id}` waits again"
-    if isinstance(engine, StoreOnly):
-        return f"{text}. No worker has begun it: see whether the workers of its engine run, and use this store"
     return (
         f"{text}. No worker has begun it: start one with `celery -A … worker`, or let `fanout doctor -A …` find out why"
     )

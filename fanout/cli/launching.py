@@ -94,7 +94,7 @@ def submit(
     note(f"job {job.id}")
     try:
         with status_line("launched") as status:
-            for progress in follow(extension, job, timeout_s=timeout_s, sweeping=True):
+            for progress in follow(extension.runtime, job, timeout_s=timeout_s, sweeping=True):
                 status.show(str(progress))
     except KeyboardInterrupt:
         message = f"interrupted; job {job.id} goes on. `fanout jobs watch {job.id}` waits again"

@@ -11,7 +11,6 @@ import click
 
 from storage import CorruptObject, NewerFormat
 
-from ..engines.store_only import StoreOnly
 from ..errors import JobNotFound
 from ..listing import list_open, list_tagged
 from ..progress import JobState
@@ -21,7 +20,7 @@ from ..waiting.view import JobView
 from ..waiting.watch import glance
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .loading import with_engine
+from .loading import with_extension
 from .output import format_age, json_option, note, print_document, print_table, status_line
 from .values import parse_job_id, read_tags, tag_option
 
@@ -126,9 +125,9 @@ class _Found:
     help="With --all: begin after this id, to go on where the last list ended.",
 )
 @json_option
-@with_engine
+@with_extension
 def list_jobs(
-    engine: Extension | StoreOnly,
+    extension: Extension,
     /,
     is_all: bool,
     tag_words: tuple[str, ...],
@@ -145,7 +144,7 @@ def list_jobs(
     tags = read_tags(tag_words)
     if after is not None and (tags or not is_all):
         raise CommandError("--after needs --all, and goes with no --tag", ExitCode.USAGE)
-    runtime = engine.runtime
+    runtime = extension.runtime
     with status_line("reading jobs"):
         found = _Found.of(runtime, tags, is_all=is_all, limit=limit, after=after)
         # no limit: its reads end with the limits of the store

@@ -1,4 +1,4 @@
-"""The Celery app, the store and the task that a command line names."""
+"""The Celery app and the task that a command line names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
-from click.core import ParameterSource
 
-from ..engines.store_only import StoreOnly
 from ..errors import ConfigError, FanoutError
 from ..task import ForkJoinTask
 from .command import CommandError
@@ -28,9 +26,6 @@ T = TypeVar("T")
 APP_VARIABLE = "FANOUT_APP"
 """Environment variable that names the app where `-A` does not."""
 
-STORE_VARIABLE = "FANOUT_STORE"
-"""Environment variable that names the store where neither an app nor `--store` is named."""
-
 app_option = click.option(
     "-A",
     "--app",
@@ -40,59 +35,21 @@ app_option = click.option(
 )
 
 
-store_option = click.option(
-    "--store",
-    help=f"URL of the jobs' store, without an app, for jobs of any engine. Or set {STORE_VARIABLE}.",
-)
-
-
-def with_engine(function: Callable[Concatenate[Extension | StoreOnly, P], T]) -> Callable[P, T]:
-    """Give a command the options `-A` and `--store`, and call it with what they name as its first argument.
-
-    The group before the command may have the options instead. An option counts before a variable of the environment,
-    and an app before a store.
-    """
-
-    @app_option
-    @store_option
-    @functools.wraps(function)
-    def command(*arguments: Any, app: str | None, store: str | None, **options: Any) -> T:
-        context = click.get_current_context()
-        apps, stores = _find_options(context, "app"), _find_options(context, "store")
-        if apps and stores:
-            raise CommandError("give -A or --store, not both: an app has a store", ExitCode.USAGE)
-        named_app = apps[0] if apps else os.environ.get(APP_VARIABLE)
-        named_store = stores[0] if stores else os.environ.get(STORE_VARIABLE)
-        if named_app and not stores:
-            return function(load_extension(named_app), *arguments, **options)
-        if not named_store:
-            message = (
-                "neither an app nor a store is named: give -A package.module:app or --store URL, or set "
-                f"{APP_VARIABLE} or {STORE_VARIABLE}"
-            )
-            raise CommandError(message, ExitCode.USAGE)
-        return function(StoreOnly(named_store), *arguments, **options)
-
-    return command  # type: ignore[return-value]
-
-
-def _find_options(context: click.Context, name: str) -> list[str]:
-    """Return the values of an option that the command line gives, to the command before its group."""
-    levels = [context, *([context.parent] if context.parent is not None else [])]
-    given = [each for each in levels if each.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    return [each.params[name] for each in given]
-
-
 def with_extension(function: Callable[Concatenate[Extension, P], T]) -> Callable[P, T]:
-    """Give a command the option `-A`, and call it with the app's extension as its first argument."""
+    """Give a command the option `-A`, and call it with the app's extension as its first argument.
+
+    The group before the command may have the option instead.
+    """
 
     @app_option
     @functools.wraps(function)
     def command(*arguments: Any, app: str | None, **options: Any) -> T:
-        if app is None:
+        parent = click.get_current_context().parent
+        chosen = app or (parent.params.get("app") if parent is not None else None)
+        if chosen is None:
             message = f"no Celery app is named: give -A package.module:app, or set {APP_VARIABLE}"
             raise CommandError(message, ExitCode.USAGE)
-        return function(load_extension(app), *arguments, **options)
+        return function(load_extension(chosen), *arguments, **options)
 
     return command  # type: ignore[return-value]
 
@@ -110,7 +67,7 @@ def load_extension(name: str) -> Extension:
     from ..engines import celery
 
     module_name, _, attribute = name.partition(":")
-    module = import_module(module_name, subject=f"no Celery app at {name!r}: ")
+    module = _import_module(module_name, subject=f"no Celery app at {name!r}: ")
     attributes = [attribute] if attribute else ["app", "celery"]
     app = next((getattr(module, each) for each in attributes if hasattr(module, each)), None)
     if app is None or not hasattr(app, "conf"):
@@ -148,7 +105,7 @@ def load_task(name: str) -> type[ForkJoinTask[Any]]:
     module_name, colon, path = name.partition(":")
     if not colon or not path:
         raise CommandError(f"{name!r} names no task: write module:Class, as in shop.tasks:WordCount", ExitCode.USAGE)
-    module = import_module(module_name)
+    module = _import_module(module_name)
     found: Any = module
     for attribute in path.split("."):
         found = getattr(found, attribute, None)
@@ -169,7 +126,7 @@ def _list_tasks(module: ModuleType) -> str:
     return "It holds no task: derive a class from fanout.ForkJoinTask, or make one with fanout.fork_join"
 
 
-def import_module(name: str, *, subject: str = "") -> ModuleType:
+def _import_module(name: str, *, subject: str = "") -> ModuleType:
     """Import a module, also from the working directory.
 
     Args:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..engines.store_only import StoreOnly
 from ..report.drawing import check_package
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .loading import with_engine
+from .loading import with_extension
 from .output import StatusLine, json_option, note, print_document, print_facts, status_line
 from .values import job_id_argument
 
@@ -40,9 +39,9 @@ SHOWN_EVERY_S = 1.0
     help="A price of your store, such as per_put=0.0000054. May be repeated.",
 )
 @json_option
-@with_engine
+@with_extension
 def report(
-    engine: Extension | StoreOnly, /, job_id: str, path: Path | None, price_words: tuple[str, ...], as_json: bool
+    extension: Extension, /, job_id: str, path: Path | None, price_words: tuple[str, ...], as_json: bool
 ) -> None:
     """Report where a job's time went, what it cost, and what to change.
 
@@ -55,7 +54,7 @@ def report(
         # Before the reading, which may take minutes.
         check_package()
     with status_line("reading the job") as status:
-        found = engine.job(job_id).report(prices=prices or None, on_progress=_Reading(status).show)
+        found = extension.job(job_id).report(prices=prices or None, on_progress=_Reading(status).show)
         if path is not None:
             status.show("drawing the page", plain=False)
             found.save(path)

@@ -1,11 +1,11 @@
-"""The jobs of a store, for a process that has no engine."""
+"""A job as a process holds it that has the job's store and no engine."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from storage import open_verified
@@ -14,7 +14,6 @@ from ..config.encryption import encrypt_store
 from ..config.settings import Config, from_environment
 from ..external.access import Access
 from ..job import Job
-from ..listing import find_jobs
 from ..logs import fields_of
 from ..records.chunk_ref import ChunkRef
 from ..records.models import Intent
@@ -41,34 +40,21 @@ class NoDispatcher:
 
 
 def _leave_to_sweep(job_id: str) -> None:
-    text = "job %s: its next message is left to a sweep of its engine: this process has the job's store alone"
+    text = "job %s: its next message is left to a sweep of its engine: this process has attached by store="
     _LOG.info(text, job_id, extra=fields_of(job_id))
 
 
-class StoreOnly:
-    """A store whose jobs are watched, read and changed without an engine. Making one costs no request.
+def attach_to_store(job_id: str, store: str) -> Job[Any]:
+    """Return the handle of a job in a store, without an engine. No request.
 
     Args:
+        job_id: The job's id.
         store: URL of the store.
 
     Raises:
         ConfigError: A setting in the environment is wrong.
-        StorageError: The URL names no store.
-
-    Attributes:
-        runtime: The store, with settings of the environment. It sends no message and never sweeps.
     """
-
-    def __init__(self, store: str) -> None:
-        # A sweep here would use up the resends of a job for messages that this process can't send.
-        config = Config.read({"store": store, "stall_s": math.inf}, from_environment(os.environ))
-        opened = encrypt_store(open_verified(store), config)
-        self.runtime = Runtime(opened, config, NoDispatcher(), access=Access.of_caller(config))
-
-    def job(self, job_id: str, *, launch_id: str | None = None) -> Job[Any]:
-        """Return the handle of a job. No request."""
-        return Job(job_id, self.runtime, launch_id=launch_id)
-
-    def jobs(self, *, tags: Mapping[str, str] | None = None, ended: bool = False) -> Iterator[Job[Any]]:
-        """Yield the jobs of the store; see `fanout.jobs`."""
-        return find_jobs(self.runtime, tags=tags, ended=ended)
+    # A sweep here would use up the resends of a job for messages that this process can't send.
+    config = Config.read({"store": store, "stall_s": math.inf}, from_environment(os.environ))
+    opened = encrypt_store(open_verified(store), config)
+    return Job(job_id, Runtime(opened, config, NoDispatcher(), access=Access.of_caller(config)))

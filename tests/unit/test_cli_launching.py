@@ -123,7 +123,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         2,
         "is not connected: call fanout.con",
     ),
-    "no app": (["sweep"], 2, "no Celery app is named: give -A package.module:app, or set FANOUT_APP"),
+    "no app": (["jobs", "list"], 2, "no Celery app is named: give -A package.module:app, or set FANOUT_APP"),
     "no app's module": (["sweep", "-A", "no.such.module:app"], 2, "no Celery app at 'no.such.module:app': no module"),
     "no app's name": (
         ["sweep", "-A", "tests.unit.cli_app:nothing"],
