@@ -96,7 +96,7 @@ def test_a_job_that_no_worker_begins_times_out_with_the_cause(monkeypatch: pytes
     monkeypatch.setattr("fanout.waiting.watch.EVERY_S", 0.01)
     result = command("submit", TASK, "-A", APP, "-p", 'texts=["1"]', "--timeout", "0.03")
     assert result.exit_code == 4
-    assert "it goes on. No worker has begun it: start one with `celery -A … worker`" in result.stderr
+    assert "it goes on. No worker has begun it: start a worker with `celery -A … worker`" in result.stderr
 
 
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
@@ -123,7 +123,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         2,
         "is not connected: call fanout.con",
     ),
-    "no app": (["jobs", "list"], 2, "no Celery app is named: give -A package.module:app, or set FANOUT_APP"),
+    "no app": (["sweep"], 2, "no Celery app is named: give -A package.module:app, or set FANOUT_APP"),
     "no app's module": (["sweep", "-A", "no.such.module:app"], 2, "no Celery app at 'no.such.module:app': no module"),
     "no app's name": (
         ["sweep", "-A", "tests.unit.cli_app:nothing"],

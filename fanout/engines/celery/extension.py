@@ -42,6 +42,9 @@ from .tasks import JoinTask, ProcessTask, SetupTask
 EXIT_FUNCTION = "_shutdown_cleanup"
 """Function of billiard in which a signalled child process raises SystemExit."""
 
+START_HINT = "start a worker with `celery -A … worker`, or let `fanout doctor -A …` find out why"
+"""What a user does if no worker begins a job."""
+
 
 class Extension:
     """fanout's part of a Celery app.
@@ -116,6 +119,7 @@ class Extension:
                     debouncer=debouncer,
                     check_wait=refuse_to_block,
                     telemetry=telemetry,
+                    start_hint=START_HINT,
                 )
             return self._runtime
 
@@ -197,19 +201,6 @@ def extension_of(app: Celery | None = None) -> Extension:
     if not isinstance(extension, Extension):
         raise ConfigError(NOT_CONNECTED)
     return extension
-
-
-def attach(job_id: str, *, app: Celery | None = None) -> Job:
-    """Return the `Job` of an id, which another process may have launched. No request.
-
-    Args:
-        job_id: The job id.
-        app: The Celery app; if not given, the connected one, or of several the current one.
-
-    Raises:
-        ConfigError: The app is not connected, or no store is configured.
-    """
-    return extension_of(app).job(job_id)
 
 
 def _is_stop(error: BaseException) -> bool:
