@@ -11,6 +11,7 @@ from typing import Any
 
 from storage import open_verified
 
+from ..config.checks import check_text
 from ..config.encryption import encrypt_store
 from ..config.settings import Config, from_environment
 from ..external.access import Access
@@ -53,9 +54,13 @@ class AttachedStore:
 
     Args:
         url: URL of the store.
+
+    Raises:
+        ConfigError: It is no text.
     """
 
     def __init__(self, url: str) -> None:
+        check_text("store", url, example="s3://bucket/prefix")
         self._url = url
 
     @cached_property

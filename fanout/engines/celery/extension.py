@@ -17,6 +17,7 @@ from storage import StorageError, open_verified
 from storage import preload as preload_store
 
 from ...background.debouncer import Debouncer
+from ...config.checks import check_kind
 from ...config.encryption import encrypt_store
 from ...config.settings import Config, from_celery, from_environment
 from ...declaration.definition import TASKS, Declaration, Registry
@@ -176,8 +177,10 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
         The app.
 
     Raises:
-        ConfigError: A setting has a wrong name.
+        ConfigError: A setting has a wrong name, or `app` is no Celery app.
     """
+    # A proxy such as `current_app` passes as the app.
+    check_kind("app", app, Celery, expected="a Celery app")
     known = set(Config.__dataclass_fields__)
     unknown = sorted(set(settings) - known)
     if unknown:
