@@ -98,7 +98,7 @@ class ObjectChanged(StorageError, ValueError):
 class BucketNotFound(StorageError, FileNotFoundError):
     """The bucket does not exist at this endpoint."""
 
-    remedy = "Create it with storage.create_bucket(url), or correct the URL or AWS_ENDPOINT_URL_S3."
+    remedy = "Create the bucket with storage.create_bucket(url), or correct the URL or AWS_ENDPOINT_URL_S3."
 
 
 class StorageUnavailable(StorageError, ConnectionError):

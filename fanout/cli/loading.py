@@ -197,7 +197,8 @@ def _import_module(name: str, *, subject: str = "") -> ModuleType:
         sys.path.insert(0, os.getcwd())
     if name.endswith(".py") or "/" in name:
         written = name.removesuffix(".py").strip("./").replace("/", ".")
-        raise CommandError(f"{subject}{name!r} is a file: name the module, as import does: {written}:…", ExitCode.USAGE)
+        message = f"{subject}{name!r} is a file: name the module, as import does: {written}"
+        raise CommandError(message, ExitCode.USAGE)
     try:
         return importlib.import_module(name)
     except Exception as error:
