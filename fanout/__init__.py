@@ -25,7 +25,7 @@ from . import sinks, sources
 from .config.settings import RECOMMENDED, Config, Options
 from .current_step import CurrentStep, current
 from .declaration.value_types import register_type
-from .engines.store_only import attach_to_store
+from .engines.store_only import AttachedStore
 from .errors import (
     BrokerUnavailable,
     ConfigError,
@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from celery import Celery
+
+    from .engines.celery import Extension
 
 __version__ = "0.1.0"
 
@@ -149,17 +151,11 @@ def attach(job_id: str, *, app: Celery | None = None, store: str | None = None) 
     Raises:
         ConfigError: The app is not connected, or no store is configured; or both `app` and `store` are given.
     """
-    if store is not None:
-        if app is not None:
-            raise ConfigError("give attach an app or a store, not both: an app has a store")
-        return attach_to_store(job_id, store)
-    from .engines import celery
-
-    return celery.attach(job_id, app=app)
+    return _holder_of("attach", app, store).job(job_id)
 
 
 def jobs(
-    *, tags: Mapping[str, str] | None = None, ended: bool = False, app: Celery | None = None
+    *, tags: Mapping[str, str] | None = None, ended: bool = False, app: Celery | None = None, store: str | None = None
 ) -> Iterator[Job[Any]]:
     """Yield the handles of the open jobs in the store, or of the jobs with some tags. The latest launch comes first.
 
@@ -172,12 +168,13 @@ def jobs(
             job.
         app: The Celery app; if not given, the one that is connected, or of several the current one.
 
-    Raises:
-        ConfigError: The app is not connected, no store is configured, or a tag can't be one.
-    """
-    from .engines import celery
+        store: URL of the store of the jobs, without an app and without an engine; see `attach`.
 
-    return celery.extension_of(app).jobs(tags=tags, ended=ended)
+    Raises:
+        ConfigError: The app is not connected, no store is configured, or a tag can't be one; or both `app` and `store`
+            are given.
+    """
+    return _holder_of("jobs", app, store).jobs(tags=tags, ended=ended)
 
 
 def resolve(value: Any, *, app: Celery | None = None) -> Any:
@@ -194,3 +191,18 @@ def resolve(value: Any, *, app: Celery | None = None) -> Any:
     from .engines import celery
 
     return celery.resolve(value, celery.extension_of(app).runtime)
+
+
+def _holder_of(function: str, app: Celery | None, store: str | None) -> Extension | AttachedStore:
+    """Return what gives handles of jobs: a store alone, or else an app.
+
+    Raises:
+        ConfigError: Both are given, or the app is not connected.
+    """
+    if store is not None:
+        if app is not None:
+            raise ConfigError(f"give {function} an app or a store, not both: an app has a store")
+        return AttachedStore(store)
+    from .engines import celery
+
+    return celery.extension_of(app)

@@ -64,10 +64,11 @@ class NoWorkerHint:
         _LOG.warning(
             "job %s (%s): no worker has begun it after %g s. Perhaps no worker runs, or all are busy, or none consumes "
             "the queue of its messages, or the workers do not import the task's module, or they use another store than "
-            "%s. `fanout doctor -A …` checks all of this",
+            "%s. Remedy: %s",
             self._job.id,
             intent.task,
             self._after_s,
             self._runtime.store.url,
+            self._runtime.start_hint,
             extra=fields_of(self._job.id),
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TextIO, cast
 
 from . import retry as retrying
+from .config.checks import check_count, check_flag, check_function, check_timeout
+from .errors import ConfigError
 from .prices import Prices
 from .progress import JobState, Progress
 from .records.batch import Landed
 from .records.failure import FailedItem, Failure
-from .records.ids import check_id
+from .records.ids import check_job_id
 from .records.ledger import Ledger
 from .records.models import OutcomeStatus
 from .report import READ_BYTES, OnProgress, Report, read_records
@@ -52,7 +55,7 @@ class Job(Generic[R]):
 
     def __init__(self, job_id: str, runtime: Runtime, *, launch_id: str | None = None) -> None:
         self._runtime = runtime
-        self._view = JobView(check_id(job_id, what="job id"), runtime, launch_id)
+        self._view = JobView(check_job_id(job_id), runtime, launch_id)
 
     @property
     def id(self) -> str:
@@ -90,7 +93,11 @@ class Job(Generic[R]):
                 called again.
             JobNotFound: The store has no such job.
             RuntimeError: The job has not ended, and the caller is a task: see `celery.result.allow_join_result`.
+            ConfigError: An argument has a wrong type.
         """
+        check_timeout(timeout)
+        if not isinstance(progress, bool):
+            check_function("progress", progress, instead="True, False or ")
         wait = Wait(self._view, timeout_s=timeout)
         if progress:
             show_until_end(self._view, wait, None if progress is True else progress)
@@ -156,7 +163,10 @@ class Job(Generic[R]):
         Raises:
             JobTimeout: From the iterator: the job has not ended in time. It goes on.
             JobNotFound: From the iterator: the store has no such job.
+            ConfigError: An argument has a wrong type.
         """
+        check_timeout(timeout)
+        check_flag("sweeping", sweeping)
         return Feed(self._view, watch, timeout_s=timeout, dutiful=sweeping)
 
     def progress_bar(self, file: TextIO | None = None) -> ProgressBar:
@@ -167,7 +177,12 @@ class Job(Generic[R]):
 
         Args:
             file: Where to draw; standard error if not given.
+
+        Raises:
+            ConfigError: `file` is no file.
         """
+        if not hasattr(file if file is not None else sys.stderr, "write"):
+            raise ConfigError(f"file must be a file that is open for text, not {file!r:.80}")
         return ProgressBar(self._view, file)
 
     @property
@@ -249,7 +264,9 @@ class Job(Generic[R]):
             JobCancelled: From the iterator: the job was cancelled.
             JobTimeout: From the iterator: not all results have come in time. The job goes on.
             JobNotFound: From the iterator: the store has no such job.
+            ConfigError: `timeout` is no number.
         """
+        check_timeout(timeout)
         return Feed(self._view, wait_for_arrivals, timeout_s=timeout)
 
     def report(
@@ -271,8 +288,12 @@ class Job(Generic[R]):
 
         Raises:
             JobNotFound: The store has no such job.
-            ConfigError: `prices` has an unknown field, or a price that is no number from 0.
+            ConfigError: `prices` has an unknown field, or a price that is no number from 0; or an argument has a wrong
+                type.
         """
+        check_count("read_bytes", read_bytes)
+        if on_progress is not None:
+            check_function("on_progress", on_progress)
         table = Prices.of(prices)
         progress = self.progress()
         ledger, intent = self.ledger, self._view.open().intent

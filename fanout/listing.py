@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any
 
+from .config.checks import check_flag
 from .job import Job
 from .records.index import IndexEntry, open_entries, tagged_entries
 from .records.ledger import job_ids
@@ -39,6 +40,7 @@ def list_tagged(runtime: Runtime, tags: Mapping[str, str]) -> list[IndexEntry]:
 
 def find_jobs(runtime: Runtime, *, tags: Mapping[str, str] | None = None, ended: bool = False) -> Iterator[Job[Any]]:
     """Return an iterator over jobs of the store; see `fanout.jobs`."""
+    check_flag("ended", ended)
     if ended and not tags:
         return (Job(job_id, runtime) for job_id in job_ids(runtime.store))
     entries = list_tagged(runtime, tags) if tags else list_open(runtime)

@@ -39,6 +39,8 @@ def fork_join(
     Raises:
         DeclarationError: Names the task and the step.
     """
+    if not isinstance(name, str) or not name:
+        raise DeclarationError(f"fork_join: name must be a string, not {name!r:.80}")
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise DeclarationError(f"{name}: no such option: {', '.join(unknown)}; there are {', '.join(OPTIONS)}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .config.checks import check_kind
 from .errors import ConfigError
 
 
@@ -37,7 +38,9 @@ class Prices:
     def __post_init__(self) -> None:
         for entry in fields(self):
             price = getattr(self, entry.name)
-            if entry.name != "source" and (not isinstance(price, int | float) or not price >= 0):
+            if entry.name != "source" and (
+                isinstance(price, bool) or not isinstance(price, int | float) or not price >= 0
+            ):
                 raise ConfigError(f"prices: {entry.name} must be a number of dollars from 0, not {price!r:.80}")
 
     @classmethod
@@ -49,6 +52,7 @@ class Prices:
         """
         if given is None or isinstance(given, Prices):
             return given or cls()
+        check_kind("prices", given, Mapping, expected="Prices, or a mapping of some of its fields")
         unknown = sorted(given.keys() - {entry.name for entry in fields(cls)})
         if unknown:
             known = ", ".join(entry.name for entry in fields(cls))

@@ -39,6 +39,9 @@ CACHED_JOBS = 8
 REMOVAL_CHECK_S = 60.0
 """Shortest time between two checks of a process whether a cached job was removed."""
 
+START_HINT = "see that the engine that launched it has free workers, and that they use the same store"
+"""What a user does if no worker begins a job, where the engine has no commands for it."""
+
 
 class Runtime:
     """A store, settings, a dispatcher, and the jobs that this process caches. Safe for threads.
@@ -57,6 +60,7 @@ class Runtime:
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
         access: The access of steps to external objects; if not given, that of a worker with these settings.
         telemetry: The observer of stages; if not given, that of this process.
+        start_hint: What a user does if no worker begins a job, in words that follow "No worker has begun it: ".
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Runtime:
         check_wait: Callable[[str], None] | None = None,
         access: Access | None = None,
         telemetry: Telemetry | None = None,
+        start_hint: str = START_HINT,
     ) -> None:
         self.store = store
         self.config = config
@@ -87,6 +92,7 @@ class Runtime:
         self.check_wait = check_wait or (lambda job_id: None)
         self.access = access if access is not None else Access.of_worker(config)
         self.telemetry = telemetry if telemetry is not None else load_telemetry()
+        self.start_hint = start_hint
         self.timers = Timers()
         self._early = EarlyRequests()
         self._clock = StoreClock(store)

@@ -98,7 +98,7 @@ class ObjectChanged(StorageError, ValueError):
 class BucketNotFound(StorageError, FileNotFoundError):
     """The bucket does not exist at this endpoint."""
 
-    remedy = "Create it with storage.create_bucket(url), or correct the URL or AWS_ENDPOINT_URL_S3."
+    remedy = "Create the bucket with storage.create_bucket(url), or correct the URL or AWS_ENDPOINT_URL_S3."
 
 
 class StorageUnavailable(StorageError, ConnectionError):
@@ -252,14 +252,7 @@ class Unencodable(StorageError, TypeError):
         path: The path to it, for example `items[3].document.meta`.
     """
 
-    remedy = (
-        "What travels: None, bool, int, float, complex, str, bytes (a bytearray arrives as bytes), list, tuple, dict, "
-        "set, frozenset, deque, Counter, OrderedDict, defaultdict of a builtin, UserDict, UserList, ChainMap, "
-        "MappingProxyType, array.array, range, datetime, date, time, timedelta, Decimal, Fraction, UUID, paths, "
-        "arrays and scalars of NumPy, tables, record batches and arrays of Arrow, frames of pandas, and values of "
-        "registered classes. Convert anything else first (dict(x), list(x), str(x)), or register its class: "
-        "types = (Point,) on the task, or fanout.register_type(Point)."
-    )
+    remedy = "Convert it first, or register its class: docs/how-to/values.md."
     transient = False
 
     def __init__(self, message: str, *, path: str = "value", key: str | None = None, remedy: str | None = None) -> None:

@@ -47,6 +47,8 @@ def open_store(url: str, *, endpoint: str = "") -> ObjectStore:
     Raises:
         InvalidStoreUrl: The URL names none of these, or carries credentials; or the endpoint is no URL of a server.
     """
+    if not isinstance(url, str):
+        raise InvalidStoreUrl(f"the URL must be text, not a {type(url).__name__}")
     scheme = url.partition("://")[0]
     if endpoint:
         _check_endpoint(scheme, endpoint)

@@ -2,7 +2,7 @@
 
 exit_codes.py      what each error means to a shell: a sentence and an exit status
 command.py         click's commands, with `--debug` and with errors as one sentence
-loading.py         the Celery app and the task that a command line names
+loading.py         the Celery app, the store and the task that a command line names
 values.py          input and options of a job, from files and words
 output.py          tables for people, JSON for programs
 following.py       the progress of a job while it runs
@@ -25,7 +25,7 @@ from .changing import cancel, remove, retry
 from .command import Group, RootGroup
 from .launching import run, submit
 from .listing import list_jobs
-from .loading import app_option
+from .loading import app_option, store_option
 from .planning import plan
 from .reading import failures, results, value
 from .reporting import report
@@ -48,10 +48,11 @@ def main() -> None:
 
 @click.group(cls=Group)
 @app_option
-def jobs(app: str | None) -> None:
-    """List, show, watch, cancel, retry and remove the jobs of an app.
+@store_option
+def jobs(app: str | None, store: str | None) -> None:
+    """List, show, watch, cancel, retry and remove the jobs of an app, or of a store.
 
-    -A may be given before or after the command's name.
+    -A or --store may be given before or after the command's name. With --store no app is needed, and retry is refused.
     """
 
 

@@ -61,10 +61,15 @@ def exit_code_of(error: Exception) -> ExitCode:
 def describe(error: Exception) -> str:
     """Return an error in a sentence, with the remedy, and without a worker's traceback."""
     if isinstance(error, JobFailed):
-        job_id, task, step, reason, chunk, item, attempts, traceback_text = error.args
-        text = str(JobFailed(job_id, task, step, reason, chunk, item, attempts))
-        return f"{text}. --debug shows the traceback of the step" if traceback_text else text
+        text = without_traceback(error)
+        return f"{text}. --debug shows the traceback of the step" if error.traceback_text else text
     if exit_code_of(error) is ExitCode.DEFECT:
         reason = f"{type(error).__name__}: {error}"
         return f"an error that fanout does not expect: {reason}. Run it with --debug, and report the traceback"
     return str(error)
+
+
+def without_traceback(error: JobFailed) -> str:
+    """Return the failure of a job in a sentence, without a worker's traceback."""
+    job_id, task, step, reason, chunk, item, attempts, _ = error.args
+    return str(JobFailed(job_id, task, step, reason, chunk, item, attempts))

@@ -57,6 +57,4 @@ def _describe_timeout(runtime: Runtime, job: Job[Any], progress: Progress, text:
     """Return the message of a timeout, with the cause if no worker has begun the job. At most two requests."""
     if progress.state is not JobState.LAUNCHED or next(iter(runtime.ledger(job.id).objects()), None) is not None:
         return f"{text}. `fanout jobs watch {job.id}` waits again"
-    return (
-        f"{text}. No worker has begun it: start one with `celery -A … worker`, or let `fanout doctor -A …` find out why"
-    )
+    return f"{text}. No worker has begun it: {runtime.start_hint}"

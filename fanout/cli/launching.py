@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, JobFailed
 from ..task import ForkJoinTask
 from .command import Command, CommandError
-from .exit_codes import ExitCode
+from .exit_codes import ExitCode, without_traceback
 from .following import follow
 from .loading import app_option, find_connected, load_extension, load_task
 from .output import json_option, note, print_document, print_value, status_line
@@ -99,7 +99,12 @@ def submit(
     except KeyboardInterrupt:
         message = f"interrupted; job {job.id} goes on. `fanout jobs watch {job.id}` waits again"
         raise CommandError(message, ExitCode.INTERRUPTED) from None
-    value = job.get(timeout=VALUE_TIMEOUT_S)
+    try:
+        value = job.get(timeout=VALUE_TIMEOUT_S)
+    except JobFailed as error:
+        # Not with --debug: that would launch another job.
+        hint = f". `fanout jobs failures {job.id} --traceback` shows the traceback" if error.traceback_text else ""
+        raise CommandError(f"{without_traceback(error)}{hint}", ExitCode.FAILED) from error
     if as_json:
         print_document({**launched, "state": "succeeded", "value": value})
     else:

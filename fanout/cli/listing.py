@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import click
 
@@ -20,12 +19,9 @@ from ..waiting.view import JobView
 from ..waiting.watch import glance
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .loading import with_extension
+from .loading import JobsHolder, with_holder
 from .output import format_age, json_option, note, print_document, print_table, status_line
 from .values import parse_job_id, read_tags, tag_option
-
-if TYPE_CHECKING:
-    from ..engines.celery import Extension
 
 READERS = 8
 """Jobs that `list` reads at the same time."""
@@ -125,9 +121,9 @@ class _Found:
     help="With --all: begin after this id, to go on where the last list ended.",
 )
 @json_option
-@with_extension
+@with_holder
 def list_jobs(
-    extension: Extension,
+    holder: JobsHolder,
     /,
     is_all: bool,
     tag_words: tuple[str, ...],
@@ -144,7 +140,7 @@ def list_jobs(
     tags = read_tags(tag_words)
     if after is not None and (tags or not is_all):
         raise CommandError("--after needs --all, and goes with no --tag", ExitCode.USAGE)
-    runtime = extension.runtime
+    runtime = holder.runtime
     with status_line("reading jobs"):
         found = _Found.of(runtime, tags, is_all=is_all, limit=limit, after=after)
         # no limit: its reads end with the limits of the store

@@ -1,4 +1,4 @@
-"""The Celery app and the task that a command line names."""
+"""The Celery app, the store and the task that a command line names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from ..engines.store_only import AttachedStore
 from ..errors import ConfigError, FanoutError
 from ..task import ForkJoinTask
 from .command import CommandError
@@ -23,8 +25,14 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+JobsHolder: TypeAlias = "Extension | AttachedStore"
+"""What gives a command the handles of jobs: an app's extension, or a store without an app."""
+
 APP_VARIABLE = "FANOUT_APP"
-"""Environment variable that names the app where `-A` does not."""
+"""Environment variable that names the app where no option names an app or a store."""
+
+STORE_VARIABLE = "FANOUT_STORE"
+"""Environment variable that names the store where nothing names an app: an app reads its own store from there."""
 
 app_option = click.option(
     "-A",
@@ -33,25 +41,74 @@ app_option = click.option(
     envvar=APP_VARIABLE,
     help=f"The connected Celery app, as for `celery -A`: `package.module:app`. Or set {APP_VARIABLE}.",
 )
+store_option = click.option(
+    "--store",
+    envvar=STORE_VARIABLE,
+    help=f"URL of the store of the jobs, `s3://bucket/prefix`, instead of an app. Or set {STORE_VARIABLE}.",
+)
 
 
 def with_extension(function: Callable[Concatenate[Extension, P], T]) -> Callable[P, T]:
-    """Give a command the option `-A`, and call it with the app's extension as its first argument.
+    """Give a command the option `-A`, and call it with the app's extension as its first argument."""
+
+    @app_option
+    @functools.wraps(function)
+    def command(*arguments: Any, app: str | None, **options: Any) -> T:
+        if app is None:
+            message = f"no Celery app is named: give -A package.module:app, or set {APP_VARIABLE}"
+            raise CommandError(message, ExitCode.USAGE)
+        return function(load_extension(app), *arguments, **options)
+
+    return command  # type: ignore[return-value]
+
+
+def with_holder(function: Callable[Concatenate[JobsHolder, P], T]) -> Callable[P, T]:
+    """Give a command the options `-A` and `--store`, and call it with what one of them names as its first argument.
 
     The group before the command may have the option instead.
     """
 
     @app_option
+    @store_option
     @functools.wraps(function)
-    def command(*arguments: Any, app: str | None, **options: Any) -> T:
-        parent = click.get_current_context().parent
-        chosen = app or (parent.params.get("app") if parent is not None else None)
-        if chosen is None:
-            message = f"no Celery app is named: give -A package.module:app, or set {APP_VARIABLE}"
+    def command(*arguments: Any, app: str | None, store: str | None, **options: Any) -> T:
+        context = click.get_current_context()
+        holder = find_holder(context)
+        if holder is None:
+            message = (
+                "neither an app nor a store is named: give -A package.module:app or --store s3://bucket/prefix, or set "
+                f"{APP_VARIABLE} or {STORE_VARIABLE}"
+            )
             raise CommandError(message, ExitCode.USAGE)
-        return function(load_extension(chosen), *arguments, **options)
+        return function(holder, *arguments, **options)
 
     return command  # type: ignore[return-value]
+
+
+def find_holder(context: click.Context) -> JobsHolder | None:
+    """Return what `-A` or `--store` of a command or of its group names, or else the environment; None if none does.
+
+    Raises:
+        CommandError: Both options are given, or there is no such app.
+    """
+    app, store = _find_typed(context, "app"), _find_typed(context, "store")
+    if app and store:
+        raise CommandError("-A and --store both say where the jobs are: give one of them", ExitCode.USAGE)
+    if not app and not store:
+        # An app reads its store from the same variable, and can do more than the store alone.
+        app, store = context.params["app"], context.params["store"]
+    if app:
+        return load_extension(app)
+    return AttachedStore(store) if store else None
+
+
+def _find_typed(context: click.Context, name: str) -> str | None:
+    """Return the value that the command line gives to an option of a command or of its group."""
+    for each in (context, context.parent):
+        if each is not None and each.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value: str | None = each.params[name]
+            return value
+    return None
 
 
 def load_extension(name: str) -> Extension:
@@ -140,7 +197,8 @@ def _import_module(name: str, *, subject: str = "") -> ModuleType:
         sys.path.insert(0, os.getcwd())
     if name.endswith(".py") or "/" in name:
         written = name.removesuffix(".py").strip("./").replace("/", ".")
-        raise CommandError(f"{subject}{name!r} is a file: name the module, as import does: {written}:…", ExitCode.USAGE)
+        message = f"{subject}{name!r} is a file: name the module, as import does: {written}"
+        raise CommandError(message, ExitCode.USAGE)
     try:
         return importlib.import_module(name)
     except Exception as error:

@@ -11,7 +11,7 @@ from ..report import Report
 from .command import Command, CommandError
 from .exit_codes import ExitCode
 from .launching import explain_input
-from .loading import app_option, find_connected, load_extension, load_task
+from .loading import app_option, find_connected, find_holder, load_task, store_option
 from .output import json_option, note, print_document, print_facts, status_line
 from .values import input_options, parse_job_id, read_input, read_options
 
@@ -24,6 +24,7 @@ from .values import input_options, parse_job_id, read_input, read_options
 @click.option("--request-ms", type=click.FloatRange(0), help="Milliseconds of a request to the store; 50 if not given.")
 @click.option("--like", "like", type=parse_job_id, metavar="ID", help="A job that has run, for rates and sizes.")
 @app_option
+@store_option
 @click.option("--items", type=click.IntRange(1), help="Number of items, instead of those that setup yields here.")
 @click.option("--item-bytes", type=click.FloatRange(0), help="Encoded size of an item, instead of that of setup's.")
 @click.option("--result-bytes", type=click.IntRange(0), help="Size of a result; 100 if not given.")
@@ -38,6 +39,7 @@ def plan(
     request_ms: float | None,
     like: str | None,
     app: str | None,
+    store: str | None,
     items: int | None,
     item_bytes: float | None,
     result_bytes: int | None,
@@ -46,7 +48,8 @@ def plan(
     """Say what a job will take: messages, requests, bytes, price, memory and time.
 
     Setup runs here, for at most a minute and a million items. Nothing is stored or sent. With --items and --item-bytes,
-    setup does not run. With --like, rates and sizes are those of a job of the app: that of -A, or of the task's module.
+    setup does not run. With --like, rates and sizes are those of a job, of the app that -A names or the task's module
+    connects, or in --store.
     """
     if like is not None and request_ms is not None:
         raise CommandError("--like tells the time of a request: leave out --request-ms, or --like", ExitCode.USAGE)
@@ -61,7 +64,7 @@ def plan(
     values: dict[str, Any] | None = None
     if has_input or needs_none or not is_counted:
         values = read_input(chosen, input_file, parameter_words)
-    report = _find_report(like, app)
+    report = _find_report(like)
     with status_line("running setup"), explain_input(chosen):
         made = chosen.plan(
             values,
@@ -83,13 +86,13 @@ def plan(
         note("Setup was stopped after a minute or a million items. Give --items for the whole job.")
 
 
-def _find_report(job_id: str | None, app: str | None) -> Report | None:
+def _find_report(job_id: str | None) -> Report | None:
     """Return the report of the job that a plan takes its rates from, if one is named."""
     if job_id is None:
         return None
-    extension = load_extension(app) if app is not None else find_connected()
+    holder = find_holder(click.get_current_context()) or find_connected()
     with status_line("reading the job"):
-        return extension.job(job_id).report()
+        return holder.job(job_id).report()
 
 
 def _fields(made: Any) -> dict[str, Any]:

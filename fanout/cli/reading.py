@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ..engines.store_only import AttachedStore
 from ..errors import JobTimeout
 from ..job import Job
 from ..records.failure import FailedItem
 from ..records.models import LISTED_FAILURES
 from ..stages.result_reader import entry_values
 from .command import Command
-from .loading import with_extension
+from .loading import JobsHolder, with_holder
 from .output import json_option, note, print_document, print_line, print_table, print_value
 from .values import job_id_argument
-
-if TYPE_CHECKING:
-    from ..engines.celery import Extension
 
 
 @click.command(cls=Command)
 @job_id_argument
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), default=0.0, help="Seconds to wait for it at most.")
 @json_option
-@with_extension
-def value(extension: Extension, /, job_id: str, timeout_s: float, as_json: bool) -> None:
+@with_holder
+def value(holder: JobsHolder, /, job_id: str, timeout_s: float, as_json: bool) -> None:
     """Print the value of a job that has ended."""
-    _import_task_modules(extension)
-    job = extension.job(job_id)
+    _import_task_modules(holder)
+    job = holder.job(job_id)
     if not timeout_s and not job.ready:
         raise JobTimeout(f"job {job_id} is {job.state}, and has no value yet: --timeout waits for it")
     print_value(job.get(timeout=timeout_s or None), as_json=as_json)
@@ -41,15 +39,15 @@ def value(extension: Extension, /, job_id: str, timeout_s: float, as_json: bool)
 @click.option("--limit", type=click.IntRange(1), help="Most results that are printed.")
 @click.option("--follow", is_flag=True, help="Wait for results that are not there yet.")
 @json_option
-@with_extension
-def results(extension: Extension, /, job_id: str, limit: int | None, follow: bool, as_json: bool) -> None:
+@with_holder
+def results(holder: JobsHolder, /, job_id: str, limit: int | None, follow: bool, as_json: bool) -> None:
     """Print the results of process, in item order, up to the first that is not there yet.
 
     One request per result object, and one per 1,000 to list them. A job with `combine` has combined values instead.
     With --json, prints a line per result.
     """
-    _import_task_modules(extension)
-    job = extension.job(job_id)
+    _import_task_modules(holder)
+    job = holder.job(job_id)
     printed = 0
     for index, result in enumerate(islice(job if follow else _present_results(job), limit)):
         if as_json:
@@ -84,13 +82,13 @@ def _present_results(job: Job[Any]) -> Iterator[Any]:
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most items that are printed.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Print the traceback of the step that ended the job.")
 @json_option
-@with_extension
-def failures(extension: Extension, /, job_id: str, limit: int, with_traceback: bool, as_json: bool) -> None:
+@with_holder
+def failures(holder: JobsHolder, /, job_id: str, limit: int, with_traceback: bool, as_json: bool) -> None:
     """Print the failed items of a job, and the error that ended it.
 
     One request per 1,000 results, and one per chunk with failed items up to --limit items.
     """
-    job = extension.job(job_id)
+    job = holder.job(job_id)
     count = job.progress().items_failed
     items = job.failures or list(islice(_present_failures(job), limit))
     outcome = job.ledger.outcome()
@@ -131,6 +129,7 @@ def _present_failures(job: Job[Any]) -> Iterator[FailedItem]:
             yield from result.failed_items if result is not None else ()
 
 
-def _import_task_modules(extension: Extension) -> None:
-    """Import the modules of the app's tasks, as a worker does: they register the classes of values."""
-    extension.app.loader.import_default_modules()
+def _import_task_modules(holder: JobsHolder) -> None:
+    """Import the modules of an app's tasks, as a worker does: they register the classes of values."""
+    if not isinstance(holder, AttachedStore):
+        holder.app.loader.import_default_modules()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ..report.drawing import check_package
 from .command import Command, CommandError
 from .exit_codes import ExitCode
-from .loading import with_extension
+from .loading import JobsHolder, with_holder
 from .output import StatusLine, json_option, note, print_document, print_facts, status_line
 from .values import job_id_argument
-
-if TYPE_CHECKING:
-    from ..engines.celery import Extension
 
 SHOWN_EVERY_S = 1.0
 """Shortest time between two lines that say how far the reading is."""
@@ -39,10 +35,8 @@ SHOWN_EVERY_S = 1.0
     help="A price of your store, such as per_put=0.0000054. May be repeated.",
 )
 @json_option
-@with_extension
-def report(
-    extension: Extension, /, job_id: str, path: Path | None, price_words: tuple[str, ...], as_json: bool
-) -> None:
+@with_holder
+def report(holder: JobsHolder, /, job_id: str, path: Path | None, price_words: tuple[str, ...], as_json: bool) -> None:
     """Report where a job's time went, what it cost, and what to change.
 
     Prints the main figures, or writes a page with a timeline of every chunk. One request per object with results.
@@ -54,7 +48,7 @@ def report(
         # Before the reading, which may take minutes.
         check_package()
     with status_line("reading the job") as status:
-        found = extension.job(job_id).report(prices=prices or None, on_progress=_Reading(status).show)
+        found = holder.job(job_id).report(prices=prices or None, on_progress=_Reading(status).show)
         if path is not None:
             status.show("drawing the page", plain=False)
             found.save(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,7 +15,7 @@ from ..waiting.view import JobView
 from ..waiting.watch import glance
 from .command import Command
 from .following import follow, progress_fields
-from .loading import with_extension
+from .loading import JobsHolder, with_holder
 from .output import (
     format_age,
     format_time,
@@ -27,9 +27,6 @@ from .output import (
 )
 from .values import job_id_argument
 
-if TYPE_CHECKING:
-    from ..engines.celery import Extension
-
 SHOWN_FAILURES = 20
 """Most failed items that `show` prints."""
 
@@ -38,13 +35,13 @@ SHOWN_FAILURES = 20
 @job_id_argument
 @click.option("--cost", is_flag=True, help="Show time and memory of each step, at one request per result.")
 @json_option
-@with_extension
-def show(extension: Extension, /, job_id: str, cost: bool, as_json: bool) -> None:
+@with_holder
+def show(holder: JobsHolder, /, job_id: str, cost: bool, as_json: bool) -> None:
     """Show a job's state, tags and failures, at a handful of requests."""
     with status_line("reading the job"):
-        view = JobView(job_id, extension.runtime)
+        view = JobView(job_id, holder.runtime)
         intent, progress = view.open().intent, glance(view)
-        job = extension.job(job_id, launch_id=view.launch_id)
+        job = holder.job(job_id, launch_id=view.launch_id)
         report = job.report() if cost else None
     outcome = view.seen_outcome
     failures = outcome.failed_items if outcome is not None else []
@@ -102,16 +99,16 @@ def _cost_fields(report: Report) -> dict[str, Any]:
 @job_id_argument
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), help="Seconds to watch at most.")
 @json_option
-@with_extension
-def watch(extension: Extension, /, job_id: str, timeout_s: float | None, as_json: bool) -> None:
+@with_holder
+def watch(holder: JobsHolder, /, job_id: str, timeout_s: float | None, as_json: bool) -> None:
     """Show the progress of a job until it has ended. Asks the store once a second.
 
     The exit status is 1 if the job failed or was cancelled. With --json, prints a line per change.
     """
-    job = extension.job(job_id)
+    job = holder.job(job_id)
     shown = ""
     with status_line("asking the store") as status:
-        for progress in follow(extension.runtime, job, timeout_s=timeout_s):
+        for progress in follow(holder.runtime, job, timeout_s=timeout_s):
             if as_json:
                 print_line(progress_fields(job, progress))
                 continue

@@ -17,6 +17,7 @@ from storage import COMPRESSIONS, Compression, Keyring, KeySource
 
 from ..errors import ConfigError
 from ..redaction import remember
+from .checks import check_count, check_flag, check_positive
 from .policy import Policy, Share
 
 KIB = 1024
@@ -135,8 +136,13 @@ class Config:
         for name in ("source_roots", "sink_roots"):
             if not isinstance(getattr(self, name), tuple):
                 raise ConfigError(f"{name} must be a tuple of URLs or paths, not {getattr(self, name)!r:.80}")
-        _check_counts(self, "pack_bytes", "upload_concurrency", "max_message_bytes")
-        _check_positive(self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s", "signature_max_age_s")
+        _check_each(check_count, self, "pack_bytes", "upload_concurrency", "max_message_bytes")
+        _check_each(
+            check_positive, self, "stall_s", "retention_s", "sweep_every_s", "publish_timeout_s", "signature_max_age_s"
+        )
+        check_count("inline_bytes", self.inline_bytes, least=0)
+        _check_each(check_flag, self, "require_signatures", "require_encryption")
+        _check_mappings(self)
         _check_signing_keys(self.signing_keys, required=self.require_signatures)
         _check_encryption_keys(self.encryption_keys, required=self.require_encryption)
         sealing_keys = self.encryption_keys.values() if isinstance(self.encryption_keys, Mapping) else ()
@@ -215,9 +221,9 @@ class Options:
     memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        _check_counts(self, "chunk_items", "chunk_count", "max_attempts", "chunk_bytes", "max_item_bytes")
-        _check_counts(self, "memory_limit_bytes")
-        _check_positive(self, "deadline_s")
+        _check_each(check_count, self, "chunk_items", "chunk_count", "max_attempts", "chunk_bytes", "max_item_bytes")
+        _check_each(check_count, self, "memory_limit_bytes")
+        _check_each(check_positive, self, "deadline_s")
         if self.compression not in COMPRESSIONS:
             raise ConfigError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
         if self.chunk_items is not None and self.chunk_count is not None:
@@ -240,6 +246,14 @@ class Options:
         if unknown:
             raise ConfigError(f"no such option: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         return replace(self, **changes)
+
+
+def _check_mappings(config: Config) -> None:
+    """Check the form of the settings that hold secrets, without repeating them."""
+    for name in ("external_endpoints", "signing_keys", "encryption_keys"):
+        value = getattr(config, name)
+        if not isinstance(value, Mapping) and not (name == "encryption_keys" and callable(value)):
+            raise ConfigError(f"{name} must be a mapping by name, not a {type(value).__name__}")
 
 
 def _check_signing_keys(keys: Mapping[str, Any], *, required: bool) -> None:
@@ -266,27 +280,9 @@ def _check_encryption_keys(keys: KeySource, *, required: bool) -> None:
         raise ConfigError(f"encryption_keys: {error}") from None
 
 
-def _check_counts(settings: Config | Options, *names: str) -> None:
+def _check_each(check: Callable[[str, Any], None], settings: Config | Options, *names: str) -> None:
+    """Apply a check to each of some settings or options that is not None."""
     for name in names:
         value = getattr(settings, name)
         if value is not None:
-            check_count(name, value)
-
-
-def check_count(name: str, value: object) -> None:
-    """Check that a setting or an option is a whole number from 1.
-
-    Raises:
-        ConfigError: It is not; names it.
-    """
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"{name} must be a whole number from 1, not {value!r:.80}")
-
-
-def _check_positive(settings: Config | Options, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ConfigError(f"{name} must be a number over 0, not {value!r}")
+            check(name, value)

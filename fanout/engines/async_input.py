@@ -90,10 +90,13 @@ def stream_async_input(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]
     The block runs in the event loop, and a thread reads the iterators.
 
     Args:
-        values: The input of a job, by name.
+        values: The input of a job, by name. Anything else is yielded as it is, for the launch to refuse.
     """
+    if not isinstance(values, Mapping):
+        yield values
+        return
     loop = asyncio.get_running_loop()
-    streams = [name for name, value in dict(values).items() if isinstance(value, AsyncIterator)]
+    streams = [name for name, value in values.items() if isinstance(value, AsyncIterator)]
     inputs = {name: AsyncInput(values[name], loop) for name in streams}
     try:
         yield {**values, **inputs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..config.checks import check_flag
 from ..declaration.definition import Declaration
 from ..errors import ConfigError
 from ..job import Job
@@ -55,6 +56,9 @@ def launch(
     Raises:
         ConfigError: An engine is given, and an argument that only Celery has.
     """
+    check_flag("setup_in_caller", setup_in_caller)
+    if engine is not None and not callable(getattr(engine, "submit", None)):
+        raise ConfigError(f"engine must be one such as DaskEngine(…) or RayEngine(…), not {engine!r:.80}")
     if engine is None:
         from . import celery
 

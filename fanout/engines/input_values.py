@@ -8,6 +8,7 @@ from typing import Any
 
 from storage import Unencodable, is_registrable, travels
 
+from ..config.checks import check_text
 from ..declaration.definition import Declaration
 from ..errors import InvalidInput
 
@@ -75,6 +76,7 @@ def check_receiver(task: Declaration, values: Mapping[str, Any], receives: str) 
     Raises:
         InvalidInput: Names the parameter and the reason.
     """
+    check_text("receives", receives, example="the name of a field")
     if receives in values:
         raise InvalidInput(
             task.name,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from storage import MemoryStore, ObjectStore, open_store
 
+from ..config.checks import check_count, check_text
 from ..config.encryption import encrypt_store
 from ..config.settings import Config
 from ..declaration.definition import Declaration
@@ -59,6 +60,10 @@ def run(
         JobFailed: A step raised. Its exception is the `__cause__` if it was raised in this process.
         FanoutError: The given executor broke, or could not run a chunk.
     """
+    if workers is not None:
+        check_count("workers", workers)
+    if store is not None:
+        check_text("store", store, example="s3://bucket/prefix")
     job_id = new_id()
     errors: list[BaseException] = []
     config = make_local_config()

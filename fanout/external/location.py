@@ -77,7 +77,7 @@ def parse_location(where: str | os.PathLike[str]) -> Location:
         InvalidLocation: It has another scheme, a query, a fragment, credentials, or a segment that is empty, "." or
             "..", encoded or not. The message repeats no credentials.
     """
-    text = os.fspath(where)
+    text = os.fspath(where) if isinstance(where, os.PathLike) else where
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidLocation(_shown(text), "it must be a URL or a path, as text", "Write s3://bucket/key or a path.")
     scheme = _SCHEME.match(text)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config.settings import Config, check_count, from_environment
+from ..config.checks import check_count, check_kind, check_number
+from ..config.settings import Config, from_environment
 from ..declaration.binding import Binding
 from ..declaration.definition import Declaration
 from ..errors import ConfigError
@@ -17,7 +18,7 @@ from ..prices import Prices
 from ..records.keys import GROUP_WIDTH
 from ..results import WINDOW
 from .dry_run import run_dry
-from .rates import RESULT_OVERHEAD_BYTES, Rates, check_number
+from .rates import RESULT_OVERHEAD_BYTES, Rates
 from .requests import Requests, count_requests
 from .shape import Shape, estimate_shape
 from .times import Times, estimate_cadence, estimate_times
@@ -121,6 +122,8 @@ def make_plan(
         MemoryLimitExceeded: A process takes more than the job's `memory_limit_bytes`.
     """
     check_count("workers", workers)
+    if prices is not None:
+        check_kind("prices", prices, Prices, expected="Prices")
     binding, combines = task.binding, task.binding.combine is not None
     work = Work.of(shape, rates.item_s)
     times = estimate_times(
@@ -191,6 +194,8 @@ def find_shape(
         InvalidInput: The input does not fit the schema.
         JobFailed: Setup raised; the exception is the `__cause__`.
     """
+    check_count("limit_items", limit_items)
+    check_number("limit_s", limit_s)
     if items is not None:
         check_count("items", items)
     if item_bytes is not None:

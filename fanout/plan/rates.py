@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from ..config.checks import check_kind, check_number
 from ..errors import ConfigError
 from ..figures import format_duration
 from ..report import Report
@@ -63,6 +64,10 @@ class Rates:
         for name, value in (("item_s", item_s), ("result_bytes", result_bytes)):
             if value is not None:
                 check_number(name, value)
+        if like is not None:
+            check_kind("like", like, Report, expected="the report of a job, as job.report() returns it")
+        if assumptions is not None:
+            check_kind("assumptions", assumptions, Assumptions, expected="Assumptions")
         base = cls() if like is None else measure_rates(like)
         if assumptions is not None:
             base = replace(base, assumptions=assumptions, source="given", covers_setup=False)
@@ -79,16 +84,6 @@ class Rates:
             f"{format_duration(self.item_s)} an item, {format_duration(speed.request_s)} a request, "
             f"{format_duration(speed.worker_s)} a message and worker: {self.source}"
         )
-
-
-def check_number(name: str, value: object) -> None:
-    """Check that an argument is a number from 0.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ConfigError(f"{name} must be a number from 0, not {value!r:.80}")
 
 
 def measure_rates(report: Report) -> Rates:

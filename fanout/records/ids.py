@@ -7,6 +7,8 @@ import secrets
 import uuid
 from typing import TypeGuard
 
+from ..errors import ConfigError
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
@@ -38,6 +40,18 @@ def check_id(text: object, *, what: str) -> str:
             "at most 128, starting with a letter or digit"
         )
     return text
+
+
+def check_job_id(text: object) -> str:
+    """Return `text` if it is a job id that a caller may give.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    try:
+        return check_id(text, what="job id")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def is_digest(text: object) -> TypeGuard[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..config.checks import check_kind
 from ..prices import Prices
 from ..progress import JobState, Progress
 from ..records.failure import FailedItem, Failure
@@ -257,7 +259,9 @@ class Report:
 
         Raises:
             MissingPackage: Bokeh is not installed: `pip install 'fanout[report]'`.
+            ConfigError: `path` is no path.
         """
+        check_kind("path", path, (str, os.PathLike), expected="the path of the page")
         written = Path(path)
         written.write_text(self.page(), encoding="utf-8")
         return written

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..external.location import parse_location
 from .formats import ROW_GROUP_ROWS, CsvFormat, JsonlFormat, ParquetFormat
 from .reading import published, remove_orphans
-from .sink import ObjectSink, RowSink, Sink, check_suffix
+from .sink import ObjectSink, RowSink, Sink, check_endpoint, check_suffix
 from .written import Published, PublishedObject, Written
 
 if TYPE_CHECKING:
@@ -64,14 +64,16 @@ def parquet(
         InvalidLocation: The URL names no folder.
     """
     plain: Any = schema
-    serialised = plain.serialize().to_pybytes() if hasattr(plain, "serialize") else plain
+    if plain is not None and not hasattr(plain, "serialize"):
+        raise ConfigError(f"schema must be an Arrow schema, not {type(plain).__name__}")
+    serialised = plain.serialize().to_pybytes() if plain is not None else None
     columns: Any = partition_by
     made = ParquetFormat(serialised, row_group_rows, compression, columns)
     names = getattr(plain, "names", None)
     missing = [column for column in made.partition_by if names is not None and column not in names]
     if missing:
         raise ConfigError(f"partition_by: the schema has no column {missing[0]!r}")
-    return RowSink(parse_location(url).url, endpoint, format=made)
+    return RowSink(parse_location(url).url, check_endpoint(endpoint), format=made)
 
 
 def csv(
@@ -99,9 +101,9 @@ def csv(
         ConfigError: An option is wrong.
         InvalidLocation: The URL names no folder.
     """
-    names = (columns,) if isinstance(columns, str) else tuple(columns) if columns is not None else None
+    names: Any = columns
     made = CsvFormat(names, header, dialect, delimiter, compression)
-    return RowSink(parse_location(url).url, endpoint, format=made)
+    return RowSink(parse_location(url).url, check_endpoint(endpoint), format=made)
 
 
 def jsonl(url: Url, *, endpoint: str | None = None, compression: str = "none") -> RowSink:
@@ -116,7 +118,7 @@ def jsonl(url: Url, *, endpoint: str | None = None, compression: str = "none") -
         ConfigError: The option is wrong.
         InvalidLocation: The URL names no folder.
     """
-    return RowSink(parse_location(url).url, endpoint, format=JsonlFormat(compression))
+    return RowSink(parse_location(url).url, check_endpoint(endpoint), format=JsonlFormat(compression))
 
 
 def objects(url: Url, *, endpoint: str | None = None, suffix: str = "") -> ObjectSink:
@@ -132,6 +134,6 @@ def objects(url: Url, *, endpoint: str | None = None, suffix: str = "") -> Objec
         InvalidLocation: The URL names no folder.
     """
     try:
-        return ObjectSink(parse_location(url).url, endpoint, suffix=check_suffix(suffix))
+        return ObjectSink(parse_location(url).url, check_endpoint(endpoint), suffix=check_suffix(suffix))
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
-from ..config.settings import check_count
+from ..config.checks import check_count, check_flag
 from ..errors import ConfigError
 from .stream import OpenObject
 
@@ -82,6 +82,7 @@ class CsvFormat:
 
     def __post_init__(self) -> None:
         _check_choice("compression", self.compression, TEXT_COMPRESSIONS)
+        check_flag("header", self.header)
         _check_choice("dialect", self.dialect, csv.list_dialects())
         if self.columns is not None:
             object.__setattr__(self, "columns", _check_names("columns", self.columns))
@@ -183,7 +184,7 @@ def _check_choice(name: str, value: object, choices: Any) -> None:
 
 
 def _check_names(name: str, given: Any) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
     if not all(isinstance(each, str) and each for each in names) or len(set(names)) != len(names):
         raise ConfigError(f"{name} must be names of columns, each once, not {given!r:.80}")
     return names

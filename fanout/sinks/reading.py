@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
+from ..config.checks import check_kind
 from ..external.location import parse_location
 from .commit import read_manifest
-from .sink import open_staging
+from .sink import check_endpoint, open_staging
 from .staging import MANIFEST, SUCCESS
 from .written import PublishedObject, join_url
 
@@ -27,7 +28,7 @@ def published(url: str | os.PathLike[str], *, endpoint: str | None = None) -> li
         The objects; None if no commit is complete.
     """
     location = parse_location(url)
-    staging = open_staging(location, endpoint, None)
+    staging = open_staging(location, check_endpoint(endpoint), None)
     # In this order: the manifest comes first and never changes.
     if staging.get(SUCCESS) is None or (body := staging.get(MANIFEST)) is None:
         return None
@@ -52,7 +53,8 @@ def remove_orphans(url: str | os.PathLike[str], *, endpoint: str | None = None, 
     Returns:
         The number of staged objects removed.
     """
-    staging = open_staging(parse_location(url), endpoint, None)
+    check_kind("older_than_s", older_than_s, (int, float), expected="a number of seconds")
+    staging = open_staging(parse_location(url), check_endpoint(endpoint), None)
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
     old = [orphan for orphan in staging.list_staged() if orphan.started_at < before]
     for orphan in old:

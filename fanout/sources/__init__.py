@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..config.checks import check_text
 from ..errors import ConfigError
 from ..external.location import parse_location
 from .formats import MAX_RECORD_BYTES, Csv, Format, JsonLines, Lines, Objects, Parquet, Records, SourceObject
@@ -99,9 +100,9 @@ def csv(
         InvalidLocation: A location is none.
         ConfigError: An option is wrong.
     """
-    names: Any = header if isinstance(header, bool | str) else list(header)
-    plain = dict(types) if types is not None else None
-    format_ = Csv(names, delimiter, quote, quoted_newlines, encoding, plain, compression, max_record_bytes)
+    format_ = Csv(
+        _to_list(header), delimiter, quote, quoted_newlines, encoding, _to_dict(types), compression, max_record_bytes
+    )
     return _make(where, endpoint, format_)
 
 
@@ -126,8 +127,7 @@ def jsonl(
         InvalidLocation: A location is none.
         ConfigError: An option is wrong.
     """
-    plain = dict(types) if types is not None else None
-    return _make(where, endpoint, JsonLines(plain, compression, max_record_bytes))
+    return _make(where, endpoint, JsonLines(_to_dict(types), compression, max_record_bytes))
 
 
 def records(where: Where, *, size: int, endpoint: str | None = None, compression: str = "infer") -> Source:
@@ -168,8 +168,7 @@ def parquet(
         InvalidLocation: A location is none.
         ConfigError: An option is wrong.
     """
-    chosen: Any = columns if columns is None or isinstance(columns, str) else list(columns)
-    return _make(where, endpoint, Parquet(chosen, list(filters) if filters is not None else None))
+    return _make(where, endpoint, Parquet(_to_list(columns), _to_list(filters)))
 
 
 def objects(where: Where, *, endpoint: str | None = None, compression: str = "none") -> Source:
@@ -222,12 +221,28 @@ def manifest(
     """
     if of not in (lines, csv, jsonl, records, parquet, objects):
         raise ConfigError(f"sources.manifest: of must be a function of fanout.sources, not {of!r:.80}")
+    for name, text in (("column", column), ("bucket", bucket)):
+        if text is not None:
+            check_text(f"sources.manifest: {name}", text, example="'key'" if name == "column" else "'my-bucket'")
     format_ = of([], endpoint=endpoint, **options).format
     return Source((), format_, endpoint, Manifest(parse_location(url).url, column, bucket))
 
 
 def _make(where: Where, endpoint: str | None, format_: Format) -> Source:
-    named = [where] if isinstance(where, str | os.PathLike) else list(where)
-    if endpoint is not None and not isinstance(endpoint, str):
-        raise ConfigError(f"endpoint must be a name in external_endpoints, not a {type(endpoint).__name__}")
+    # One value that is no location, and bytes or a mapping, which are iterables of something else, are refused as one.
+    is_several = isinstance(where, Iterable) and not isinstance(where, str | bytes | Mapping | os.PathLike)
+    named: Any = where if is_several else [where]
+    if endpoint is not None:
+        check_text("endpoint", endpoint, example="the name of one of external_endpoints")
     return Source(tuple(normalise(one) for one in named), format_, endpoint)
+
+
+def _to_list(given: Any) -> Any:
+    """Return the members of an iterable as a list. Anything else stays as it is, for the format to refuse."""
+    is_listed = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    return list(given) if is_listed else given
+
+
+def _to_dict(given: Any) -> Any:
+    """Return a mapping as a dict. Anything else stays as it is, for the format to refuse."""
+    return dict(given) if isinstance(given, Mapping) else given

@@ -8,12 +8,13 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
-from ..config.settings import check_count
+from ..config.checks import check_count, check_flag
 from ..errors import ConfigError
 from . import csv_records, text_records
 from .compression import check_compression, decompress, find_compression
 from .pinned import PinnedRange
 from .record_blocks import fixed_blocks, line_blocks
+from .row_filters import check_filters
 
 MAX_RECORD_BYTES = 64 * 2**20
 """Longest record, unless the option `max_record_bytes` says otherwise."""
@@ -129,6 +130,7 @@ class JsonLines(Text):
 
     def __post_init__(self) -> None:
         self._check()
+        check_types("sources.jsonl", self.types)
 
     def records(self, content: PinnedRange) -> Iterator[Any]:
         return text_records.read_json(content, self.line_blocks(content))
@@ -163,6 +165,8 @@ class Csv(Text):
     def __post_init__(self) -> None:
         self._check()
         text_records.check_encoding(self.encoding)
+        check_flag("sources.csv: quoted_newlines", self.quoted_newlines)
+        check_types("sources.csv", self.types)
         for name in ("delimiter", "quote"):
             value = getattr(self, name)
             if not isinstance(value, str) or len(value) != 1 or value in "\r\n":
@@ -267,6 +271,8 @@ class Parquet(Format):
     def __post_init__(self) -> None:
         if self.columns is not None:
             _check_names("sources.parquet: columns", self.columns)
+        if self.filters is not None:
+            check_filters(self.filters)
 
     def records(self, content: PinnedRange) -> Iterator[Any]:
         for batch in self.batches(content):
@@ -287,6 +293,20 @@ def _check_names(option: str, names: Any) -> None:
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"{option} must be a list of names, not {names!r:.80}")
+
+
+def check_types(option: str, types: Any) -> None:
+    """Check the names of Arrow types by column.
+
+    Raises:
+        ConfigError: They are no mapping of texts to texts.
+    """
+    if types is None:
+        return
+    if not isinstance(types, dict) or not all(isinstance(text, str) for entry in types.items() for text in entry):
+        raise ConfigError(
+            f'{option}: types must map columns to names of types, as {{"price": "float64"}}, not {types!r:.80}'
+        )
 
 
 FORMATS: dict[str, type[Any]] = {

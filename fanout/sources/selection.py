@@ -48,7 +48,7 @@ def normalise(where: str | os.PathLike[str]) -> str:
     Raises:
         InvalidLocation: It names no place for external objects.
     """
-    text = os.fspath(where)
+    text = where if not isinstance(where, os.PathLike) else os.fspath(where)
     if not isinstance(text, str) or "*" not in text:
         url = parse_location(text).url
         is_folder = isinstance(text, str) and text.endswith("/")

@@ -9,7 +9,7 @@ from typing import Any
 
 from storage import Bucket, ObjectNotFound, register_type
 
-from ..config.settings import check_count
+from ..config.checks import check_count
 from ..external.access import Access
 from ..external.context import current_access, find_access
 from ..external.location import Location

@@ -13,7 +13,7 @@ from ..abc import FIRST, Delivery
 from ..cached_job import CachedJob
 from ..errors import JobNotFound
 from ..logs import fields_of
-from ..records.failure import FailedItem, Failure
+from ..records.failure import FailedItem, Failure, add_note
 from ..records.ids import new_token
 from ..records.ledger import Ledger
 from ..records.models import Manifest, Outcome, OutcomeStatus
@@ -217,8 +217,21 @@ class _JoinRun:
         ):
             parameters = job.parameter_values(binding.parameters_for(binding.join))
             results = join_results(job.ledger, self._manifest, self._completion, combines=job.intent.combines)
-            value = binding.call_join(results, parameters)
+            try:
+                value = binding.call_join(results, parameters)
+            except Exception as error:
+                if summary.failed and not job.intent.combines:
+                    add_note(error, _describe_failed(summary.failed, self._manifest.items))
+                raise
             return encode(value, default=_to_plain, compression=job.options.compression)
+
+
+def _describe_failed(failed: int, items: int) -> str:
+    """Return the note for an error of a join whose results are not all results of process."""
+    return (
+        f"{failed:,} of the {items:,} results of this join {'is a FailedItem' if failed == 1 else 'are FailedItem'}, "
+        "because the job tolerates failures: results.good() yields the others, and results.failures() these"
+    )
 
 
 def _to_plain(value: object) -> object:

@@ -64,6 +64,9 @@ def register_type(
         raise Unregistrable(
             f"{origin_of(cls)} has only one of encode and decode", remedy="Give both, or neither for a dataclass."
         )
+    for what, function in (("encode", encode), ("decode", decode)):
+        if function is not None and not callable(function):
+            raise Unregistrable(f"{what} of {origin_of(cls)} is {function!r:.80}", remedy="Give a function.")
     registered = registry.of(cls)
     if registered is not None and encode is None and name in (None, registered.name):
         return cls

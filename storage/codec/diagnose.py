@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,11 @@ _PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
 _BYTES_LIKE: Final = frozenset({bytearray, memoryview})
 _NESTED: Final = frozenset({list, dict})
 _SHOWN_CHARACTERS: Final = 40
+_NAME_CHARACTERS: Final = 40
+_PATH_CHARACTERS: Final = 60
+_REASON_CHARACTERS: Final = 90
+"""Most characters of a key or a value, of the name of a class, of a path and of a reason, in the text of an error."""
+_EXCERPTS: Final = reprlib.Repr()
 
 
 def fits_msgpack(value: int) -> bool:
@@ -55,10 +61,10 @@ class Diagnosis:
         if value_type in _BYTES_LIKE:
             return bytes(value)  # type: ignore[call-overload]
         if id(value) in self._open:
-            raise Unencodable(f"{path} contains itself", path=path, remedy="Break the cycle first.")
+            raise Unencodable(f"{shorten_path(path)} contains itself", path=path, remedy="Break the cycle first.")
         if len(self._open) >= MAX_DEPTH:
             raise Unencodable(
-                f"{path} is nested deeper than {MAX_DEPTH} levels",
+                f"{shorten_path(path)} is nested deeper than {MAX_DEPTH} levels",
                 path=path,
                 remedy="Flatten the value first.",
             )
@@ -67,10 +73,11 @@ class Diagnosis:
             return self._spell_out_contents(value, path)
         except ExtensionTypeError as refusal:
             reason = str(refusal)
-            because = f": {reason}" if reason else ""
+            because = f": {_cut(reason, _REASON_CHARACTERS)}" if reason else ""
+            excerpt = "" if reason else _excerpt(value)
             remedy = None if reason else remedy_for(value_type)
             raise Unencodable(
-                f"{path} is a {value_type.__module__}.{value_type.__qualname__}, which cannot travel{because}",
+                f"{shorten_path(path)} is a {_name(value_type)}{excerpt}, which cannot travel{because}",
                 path=path,
                 remedy=remedy,
             ) from refusal.__cause__
@@ -116,12 +123,18 @@ class Diagnosis:
         return entries
 
 
+def shorten_path(path: str) -> str:
+    """Return a path for the text of an error: its beginning and its end if it is long."""
+    half = _PATH_CHARACTERS // 2
+    return path if len(path) <= _PATH_CHARACTERS else f"{path[:half]}…{path[-half:]}"
+
+
 def remedy_for(of: type[Any]) -> str | None:
     """Return the remedy for values of a class that do not travel, or None if there is no special one."""
     if not is_registrable(of):
         return None
-    name = of.__name__
-    return f"Register its class: types = ({name},) on the task, or fanout.register_type({name})."
+    name = _cut(of.__name__, _NAME_CHARACTERS)
+    return f"Register its class: types = ({name},) on the task, or fanout.register_type."
 
 
 def _path_step(key: object) -> str:
@@ -132,5 +145,26 @@ def _show(key: object) -> str:
     # The repr of an unknown object may be any text of any length, or fail.
     if type(key) in (str, int, bool, float, type(None), bytes):
         shown = ascii(key)
-        return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
+        return _cut(shown, _SHOWN_CHARACTERS)
     return f"a {type(key).__qualname__}"
+
+
+def _name(of: type[Any]) -> str:
+    name = f"{of.__module__}.{of.__qualname__}"
+    return name if len(name) <= _NAME_CHARACTERS else f"…{name[-_NAME_CHARACTERS:]}"
+
+
+def _excerpt(value: object) -> str:
+    """Return the beginning of a value's own text in brackets; nothing if it has none of its own."""
+    if type(value).__repr__ is object.__repr__:
+        return ""
+    try:
+        # Numbers and containers are cut before their text is made.
+        shown = _EXCERPTS.repr(value)
+    except Exception:
+        return ""
+    return f" ({_cut(' '.join(shown.encode('ascii', 'backslashreplace').decode().split()), _SHOWN_CHARACTERS)})"
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}…"

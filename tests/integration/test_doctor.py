@@ -74,7 +74,7 @@ def test_a_queue_of_another_type_is_broken(cluster: Cluster) -> None:
     name = cluster.environment["TEST_QUEUE"]
     before = findings(cluster)[f"queue {name}"]
     assert before.verdict is Verdict.OK
-    assert before.found.startswith("classic, 0 messages wait, 2 consumers")
+    assert before.found.startswith("classic, 0 waiting messages, 2 consumers")
     missing = f"{name}-missing"
     # An app of its own: the shared one's sender keeps the queues that it has seen.
     with make_app({**os.environ, **cluster.environment}) as app:

@@ -218,13 +218,32 @@ marked.note = "would be lost"  # type: ignore[attr-defined]
 )
 def test_an_unencodable_value_is_refused_with_its_path(foreign: object) -> None:
     """A value that cannot be restored exactly is refused with its path, at any depth."""
-    with pytest.raises(Unencodable, match=r"^value is .*What travels") as caught:
+    with pytest.raises(Unencodable, match=r"^value is .*(Convert|Register)") as caught:
         encode(foreign)
     assert caught.value.path == "value"
     with pytest.raises(TypeError) as nested:
         encode({"a": [0, ({"odd key": foreign},)]}, path="result")
     assert isinstance(nested.value, Unencodable)
     assert nested.value.path == "result.a[1][0]['odd key']"
+
+
+def test_the_error_shows_the_beginning_of_the_value() -> None:
+    """The text of the error has the path and an excerpt of the value, and stays short whatever the value is."""
+
+    class Rows(list[int]):
+        pass
+
+    with pytest.raises(Unencodable) as caught:
+        encode({"rows": [1, Rows(range(1000))]}, path="result")
+    text = str(caught.value)
+    assert text.startswith("result.rows[1] is a ")
+    assert "Rows ([0, 1, 2, 3, ...997, 998, 999])" in text
+    endless = type("X" * 500, (), {"__repr__": lambda self: "é\n" * 10_000})()
+    mute = type("Mute", (), {"__repr__": lambda self: 1 / 0})()
+    for value in (endless, mute, marked, len, Thing()):
+        with pytest.raises(Unencodable) as caught:
+            encode({"k" * 500: {"l" * 500: [value]}})
+        assert len(str(caught.value)) <= 300
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,21 @@ def test_submit_prints_the_id_for_a_script() -> None:
     assert "its parameter 'texts' has another value" in other.stderr
 
 
+@pytest.mark.usefixtures("_eager")
+def test_a_submitted_job_that_fails_says_where_its_traceback_is() -> None:
+    """The error of `submit --wait` names the command that shows the traceback, and not --debug, which submits again."""
+    failed = command("submit", TASK, "-A", APP, "-p", 'texts=["one"]', "--job-id", "order-1", "--wait")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert "`fanout jobs failures order-1 --traceback` shows the traceback." in failed.stderr
+    assert "--debug" not in failed.stderr
+
+
 def test_a_job_that_no_worker_begins_times_out_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     """`submit --timeout` ends with status 4, and says that no worker has begun the job, and how to start one."""
     monkeypatch.setattr("fanout.waiting.watch.EVERY_S", 0.01)
     result = command("submit", TASK, "-A", APP, "-p", 'texts=["1"]', "--timeout", "0.03")
     assert result.exit_code == 4
-    assert "it goes on. No worker has begun it: start one with `celery -A … worker`" in result.stderr
+    assert "it goes on. No worker has begun it: start a worker with `celery -A … worker`" in result.stderr
 
 
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
@@ -117,13 +126,17 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no such task": (["run", "tests.unit.cli_app:Fragil"], 2, "has no 'Fragil'. Its tasks: Fragile"),
     "no task": (["run", "tests.unit.cli_app:app"], 2, "has 'app', which is no task. Its tasks: Fragile"),
     "no class": (["run", "tests.unit.cli_app"], 2, "names no task: write module:Class, as in shop.tasks:WordCount"),
-    "a file": (["run", "shop/tasks.py:Total"], 2, "'shop/tasks.py' is a file: name the module, as import does: shop."),
+    "a file": (
+        ["run", "shop/tasks.py:Total"],
+        2,
+        "name the module, as import does: shop.tasks.",
+    ),
     "unconnected app": (
         ["submit", TASK, "-A", "tests.unit.cli_app:unconnected"],
         2,
         "is not connected: call fanout.con",
     ),
-    "no app": (["jobs", "list"], 2, "no Celery app is named: give -A package.module:app, or set FANOUT_APP"),
+    "no app": (["sweep"], 2, "no Celery app is named: give -A package.module:app, or set FANOUT_APP"),
     "no app's module": (["sweep", "-A", "no.such.module:app"], 2, "no Celery app at 'no.such.module:app': no module"),
     "no app's name": (
         ["sweep", "-A", "tests.unit.cli_app:nothing"],
@@ -152,7 +165,7 @@ def test_a_mistake_is_one_sentence(mistake: str) -> None:
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (BucketNotFound("the bucket 'jobs' does not exist"), "Create it with storage.create_bucket"),
+        (BucketNotFound("the bucket 'jobs' does not exist"), "Create the bucket with storage.create_bucket"),
         (StorageDenied("the store refuses the key"), "Check the credentials"),
         (StorageUnavailable("no answer from 127.0.0.1"), "check the endpoint"),
     ],

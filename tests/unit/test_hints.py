@@ -45,7 +45,14 @@ def test_the_hint_is_logged_once_and_names_the_causes(world: World, caplog: pyte
     (record,) = caplog.records
     text = record.getMessage()
     assert record.levelname == "WARNING"
-    for part in ("job job (some.Task)", "after 5 s", "no worker runs", "queue", world.store.url, "fanout doctor"):
+    for part in (
+        "job job (some.Task)",
+        "after 5 s",
+        "no worker runs",
+        "queue",
+        world.store.url,
+        world.runtime.start_hint,
+    ):
         assert part in text
 
 

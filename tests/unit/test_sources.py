@@ -398,7 +398,7 @@ def test_a_wrong_manifest_is_named(name: str, body: bytes, error: str) -> None:
         (lambda: sources.csv("s3://bucket/a", header=[]), "header must name each column once"),
         (lambda: sources.parquet("s3://bucket/a", columns="ab"), "columns must be a list of names, not 'ab'"),
         (lambda: sources.lines("s3://bucket/a", errors="never"), "errors: unknown error handler name 'never'"),
-        (lambda: sources.lines("s3://bucket/a", endpoint=7), "endpoint must be a name"),  # type: ignore[arg-type]
+        (lambda: sources.lines("s3://bucket/a", endpoint=7), "endpoint must be text"),  # type: ignore[arg-type]
         (lambda: sources.manifest("s3://bucket/a", of=print), "of must be a function of fanout.sources"),
     ],
 )

@@ -425,3 +425,14 @@ def test_run_tolerates(executor: Any) -> None:
 def test_a_class_attribute_sets_the_policy() -> None:
     """A class attribute sets the policy, as any other option."""
     assert Fussy.declaration.options == Options(chunk_items=2, max_attempts=1, tolerate=0.5)
+
+
+@pytest.mark.parametrize(("fails", "note"), [(3, "3 of the 30 results of this join are FailedItem"), (0, "")])
+def test_a_join_that_trips_over_failed_items_learns_of_them(world: World, fails: int, note: str) -> None:
+    """The failure of a join says how many of its results are failed items, and how to leave them out."""
+    task = failing_task(lambda number: number < fails, join=lambda results: sum(results) + "")  # type: ignore[operator]
+    failure = Failure.read(outcome_of(launch_and_run(world, task, 30, tolerate=3)).failure)
+    assert failure is not None
+    assert (failure.step, failure.error) == ("join", "TypeError")
+    assert note in failure.reason
+    assert ("results.good() yields the others" in failure.reason) == bool(note)

@@ -36,7 +36,7 @@ publishing/        publishing to a broker that may be slow, full or unreachable
 """
 
 from .checkup import check_app
-from .extension import Extension, attach, connect, extension_of
+from .extension import Extension, connect, extension_of
 from .settings import Advice, advice
 from .signature import ForkJoinSignature, signature, submit
 from .values import resolve
@@ -46,7 +46,6 @@ __all__ = [
     "Extension",
     "ForkJoinSignature",
     "advice",
-    "attach",
     "check_app",
     "connect",
     "extension_of",

@@ -13,6 +13,7 @@ from kombu import Connection, Queue
 from storage import Finding, Verdict
 
 from ...config.settings import CONSUMER_TIMEOUT_S
+from ...figures import format_count
 from ...redaction import redact
 from .publishing.connection import bound_waits
 from .settings import advice, broker_waits_s, default_limit_s
@@ -137,7 +138,8 @@ def _check_queue(connection: Connection, queue: Queue) -> Finding:
             Verdict.BROKEN,
             "Workers can't start: make task_queues (or task_default_queue_type) match the queue, or delete it.",
         )
-    return Finding(check, f"{kind}, {declared.message_count} messages wait, {declared.consumer_count} consumers")
+    waiting = format_count(declared.message_count, "waiting message")
+    return Finding(check, f"{kind}, {waiting}, {format_count(declared.consumer_count, 'consumer')}")
 
 
 def _check_redis(connection: Connection) -> Iterator[Finding]:

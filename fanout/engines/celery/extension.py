@@ -17,6 +17,7 @@ from storage import StorageError, open_verified
 from storage import preload as preload_store
 
 from ...background.debouncer import Debouncer
+from ...config.checks import check_kind
 from ...config.encryption import encrypt_store
 from ...config.settings import Config, from_celery, from_environment
 from ...declaration.definition import TASKS, Declaration, Registry
@@ -41,6 +42,9 @@ from .tasks import JoinTask, ProcessTask, SetupTask
 
 EXIT_FUNCTION = "_shutdown_cleanup"
 """Function of billiard in which a signalled child process raises SystemExit."""
+
+START_HINT = "start a worker with `celery -A … worker`, or let `fanout doctor -A …` find out why"
+"""What a user does if no worker begins a job."""
 
 
 class Extension:
@@ -116,6 +120,7 @@ class Extension:
                     debouncer=debouncer,
                     check_wait=refuse_to_block,
                     telemetry=telemetry,
+                    start_hint=START_HINT,
                 )
             return self._runtime
 
@@ -172,8 +177,10 @@ def connect(app: Celery, *, store: str | None = None, **settings: Any) -> Celery
         The app.
 
     Raises:
-        ConfigError: A setting has a wrong name.
+        ConfigError: A setting has a wrong name, or `app` is no Celery app.
     """
+    # A proxy such as `current_app` passes as the app.
+    check_kind("app", app, Celery, expected="a Celery app")
     known = set(Config.__dataclass_fields__)
     unknown = sorted(set(settings) - known)
     if unknown:
@@ -197,19 +204,6 @@ def extension_of(app: Celery | None = None) -> Extension:
     if not isinstance(extension, Extension):
         raise ConfigError(NOT_CONNECTED)
     return extension
-
-
-def attach(job_id: str, *, app: Celery | None = None) -> Job:
-    """Return the `Job` of an id, which another process may have launched. No request.
-
-    Args:
-        job_id: The job id.
-        app: The Celery app; if not given, the connected one, or of several the current one.
-
-    Raises:
-        ConfigError: The app is not connected, or no store is configured.
-    """
-    return extension_of(app).job(job_id)
 
 
 def _is_stop(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from celery import Celery
 from celery.exceptions import QueueNotFound
 from kombu.utils import json
 
+from ...config.checks import check_kind
 from ...errors import ConfigError
 
 ROUTING = (
@@ -98,6 +99,8 @@ def find_refused(options: Mapping[str, Any]) -> dict[str, str]:
             refused[name] = f"{name} must be a number of seconds over 0, not {value!r:.80}"
         elif name == "priority" and (type(value) is not int or not 0 <= value <= 255):
             refused[name] = f"priority must be a whole number from 0 to 255, not {value!r:.80}"
+        elif name in ("queue", "exchange") and not isinstance(getattr(value, "name", value), str):
+            refused[name] = f"{name} must be its name, not {value!r:.80}"
         elif name == "headers" and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
             refused[name] = f"headers must be a mapping with string keys, not {value!r:.80}"
     return refused
@@ -109,7 +112,8 @@ def check_send_options(options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: Names the option and the remedy.
     """
-    unknown = sorted(set(options) - set(ROUTING))
+    check_kind("send_options", options, Mapping, expected='a mapping of options, as {"queue": "large"}')
+    unknown = sorted(str(name) for name in set(options) - set(ROUTING))
     if unknown:
         raise ConfigError(
             f"send_options can't have {', '.join(unknown)}; there are {', '.join(ROUTING)}. "

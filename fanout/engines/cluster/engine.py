@@ -10,7 +10,7 @@ from ...declaration.definition import Declaration
 from ...errors import BrokerUnavailable, DeclarationError
 from ...job import Job
 from ...listing import find_jobs
-from ...records.ids import check_id, new_id
+from ...records.ids import check_job_id, new_id
 from ...runtime import Runtime
 from ...sweep import Move
 from ..caller_setup import set_up
@@ -70,7 +70,7 @@ class ClusterEngine:
                 f"{task.name} is declared in the script that runs, and no worker can import {SCRIPT}: move the task "
                 "into a module that the cluster's workers can import"
             )
-        runtime, job_id = self.runtime, check_id(job_id, what="job id") if job_id is not None else new_id()
+        runtime, job_id = self.runtime, check_job_id(job_id) if job_id is not None else new_id()
         submission = replace(
             Submission.of(
                 task,
