@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Compiled modules and tests are kept: a run of the tests starts some hundred processes that would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow campaign matrix servers storm fuzz docs check lock format clean
+.PHONY: demo test test-slow campaign matrix servers pythons storm fuzz docs check lock format clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -37,6 +37,10 @@ campaign: $(VENV)/dev
 # The table of stores, of the servers that are installed here.
 servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers --json docs/stores.json --table docs/stores.md $(ARGS)
+
+# The table of Pythons, of those that are installed here.
+pythons: $(VENV)/pythons
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.pythons --json docs/pythons.json --table docs/pythons.md $(ARGS)
 
 # Every broker with every result backend.
 matrix: $(VENV)/dev
