@@ -9,6 +9,7 @@ from celery import Celery
 
 from devstack import Redis
 from fanout.engines.celery.listener import ANSWER_S, RedisListener, listener_for
+from tests.traces import wait_until
 
 
 def app_on(backend: str) -> Celery:
@@ -28,7 +29,7 @@ def test_the_listener_returns_when_redis_announces_the_result(redis_server: Redi
         backend.client.publish(backend.get_key_for_task("job-of-the-listener"), "ended")
         listener.wait(60)
         assert time.monotonic() - started_at < 30
-    assert len(backend.client.client_list()) == before - 1
+    wait_until(lambda: len(backend.client.client_list()) == before - 1, "Redis has seen the connection close")
     app.close()
 
 

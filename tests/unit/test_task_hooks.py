@@ -15,6 +15,7 @@ from fanout import JobFailed
 from fanout.declaration.definition import TASKS
 from fanout.engines.celery import extension_of
 from fanout.engines.celery.request import StageRequest
+from fanout.engines.celery.task_base import TaskBase
 from fanout.engines.celery.task_hooks import MAX_STARTS
 from fanout.records.ledger import Ledger
 from tests.stores import ScriptedStore
@@ -36,7 +37,7 @@ class AppRequest(Request):
     is_apps = True
 
 
-class ContextTask(Task[Any, Any]):
+class ContextTask(TaskBase):
     """A task class with hooks and attributes."""
 
     abstract = True
@@ -60,7 +61,7 @@ class ContextTask(Task[Any, Any]):
         hooks.append((status, self.name.rpartition(".")[2]))
 
 
-class RaisingCall(Task[Any, Any]):
+class RaisingCall(TaskBase):
     """A task class whose `__call__` raises."""
 
     abstract = True
@@ -69,7 +70,7 @@ class RaisingCall(Task[Any, Any]):
         raise OSError("the database is away")
 
 
-class RaisingStart(Task[Any, Any]):
+class RaisingStart(TaskBase):
     """A task class whose `before_start` raises."""
 
     abstract = True

@@ -24,6 +24,7 @@ signing.py         signatures of messages
 Running jobs:
 tasks.py           the three Celery tasks of a declared task
 stage_task.py      their base class: redelivery, retries, and how errors end a job
+task_base.py       Celery's task class, as it may be derived from on each version
 task_hooks.py      guards around an app's own task class
 request.py         a stage's message in the worker's main process: time limits and shutdowns
 revocation.py      how a revoked Celery task cancels its job

@@ -28,6 +28,7 @@ from .request import StageRequest
 from .settings import default_limit_s
 from .signing import drop_unless_signed, running_eagerly, sending
 from .store_mismatch import report_mismatch
+from .task_base import TaskBase
 from .task_hooks import derive_request_class, find_guards
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ STORE_RETRIES = 10
 """Times that a stage is rescheduled while the store does not answer, after the store's own retries: about 8 minutes."""
 
 
-class StageTask(Task[Any, Any]):
+class StageTask(TaskBase):
     """A Celery task that runs one stage. It survives a killed worker, and is rescheduled if the store is silent."""
 
     abstract = True
@@ -100,7 +101,8 @@ class StageTask(Task[Any, Any]):
         """Set a time limit that the broker tolerates, if the app has none."""
         super().on_bound(app)
         if cls.time_limit is None:
-            cls.time_limit = default_limit_s(app)
+            # Before Celery 5.7 a task does not take over the setting of its app.
+            cls.time_limit = app.conf.task_time_limit or default_limit_s(app)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:
         """Send a message of this task's, signed if the app has a key."""

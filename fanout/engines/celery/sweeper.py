@@ -6,17 +6,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from celery import Task
-
 from ...logs import fields_of
 from ...runtime import Runtime
 from ...sweep import Move, sweep
 from .signing import drop_unless_signed, running_eagerly
+from .task_base import TaskBase
 
 _LOG = logging.getLogger(__name__)
 
 
-class SweepTask(Task[Any, Any]):
+class SweepTask(TaskBase):
     """A task that resumes every stalled job and removes old ones; see `fanout.sweep`.
 
     Acknowledged before it runs: the next sweep makes up for one that is lost.
