@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
@@ -104,7 +105,8 @@ def check_kind(name: str, value: object, kind: type[Any] | tuple[type[Any], ...]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # Numbers of NumPy and fractions are real numbers, too.
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _show(value: object) -> str:
