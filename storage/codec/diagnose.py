@@ -20,9 +20,10 @@ _BYTES_LIKE: Final = frozenset({bytearray, memoryview})
 _NESTED: Final = frozenset({list, dict})
 _SHOWN_CHARACTERS: Final = 40
 _NAME_CHARACTERS: Final = 40
+_CLASS_CHARACTERS: Final = 30
 _PATH_CHARACTERS: Final = 60
 _REASON_CHARACTERS: Final = 90
-"""Most characters of a key or a value, of the name of a class, of a path and of a reason, in the text of an error."""
+"""Most characters of a key or a value, of a class with and without its module, of a path and of a reason."""
 _EXCERPTS: Final = reprlib.Repr()
 
 
@@ -133,8 +134,8 @@ def remedy_for(of: type[Any]) -> str | None:
     """Return the remedy for values of a class that do not travel, or None if there is no special one."""
     if not is_registrable(of):
         return None
-    name = _cut(of.__name__, _NAME_CHARACTERS)
-    return f"Register its class: types = ({name},) on the task, or fanout.register_type."
+    name = _cut(of.__name__, _CLASS_CHARACTERS)
+    return f"Register it: types = ({name},) on the task, or fanout.register_type({name})."
 
 
 def _path_step(key: object) -> str:
@@ -151,7 +152,10 @@ def _show(key: object) -> str:
 
 def _name(of: type[Any]) -> str:
     name = f"{of.__module__}.{of.__qualname__}"
-    return name if len(name) <= _NAME_CHARACTERS else f"…{name[-_NAME_CHARACTERS:]}"
+    if len(name) <= _NAME_CHARACTERS:
+        return name
+    end = name[-_NAME_CHARACTERS:]
+    return f"…{end.partition('.')[2] or end}"
 
 
 def _excerpt(value: object) -> str:

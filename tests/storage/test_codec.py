@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 import gc
 import math
@@ -240,7 +241,8 @@ def test_the_error_shows_the_beginning_of_the_value() -> None:
     assert "Rows ([0, 1, 2, 3, ...997, 998, 999])" in text
     endless = type("X" * 500, (), {"__repr__": lambda self: "é\n" * 10_000})()
     mute = type("Mute", (), {"__repr__": lambda self: 1 / 0})()
-    for value in (endless, mute, marked, len, Thing()):
+    registrable = dataclasses.make_dataclass("Y" * 500, ["text"])("z" * 500)
+    for value in (endless, mute, registrable, marked, len, Thing()):
         with pytest.raises(Unencodable) as caught:
             encode({"k" * 500: {"l" * 500: [value]}})
         assert len(str(caught.value)) <= 300
