@@ -17,7 +17,7 @@ from ..external.access import Access
 from ..records.chunk_ref import ChunkRef
 from ..records.ids import new_id
 from ..records.keys import GROUP_WIDTH, parameter_key
-from ..records.models import Intent
+from ..records.models import Intent, Manifest
 from ..records.parameters import Parameters
 from ..runtime import Runtime
 from ..stages import run_setup
@@ -91,15 +91,18 @@ class _Recorder:
         if not self._store.has_manifest and (self.items >= self._limit_items or time.monotonic() >= self._ends_at):
             raise _EnoughItems
 
-    def to_shape(self, submission: Submission, *, setup_s: float, is_partial: bool) -> Shape:
-        """Return the shape of the job whose messages were sent."""
+    def to_shape(self, submission: Submission, manifest: Manifest | None, *, setup_s: float, is_partial: bool) -> Shape:
+        """Return the shape of the job whose messages were sent. Without a manifest no item refers to a parameter."""
         parameters = submission.parameters
+        referenced_bytes = manifest.input_bytes - self.input_bytes if manifest is not None else 0
         return Shape(
             items=self.items,
             chunks=self.chunks,
             messages=dict(self.messages),
-            input_bytes=self.input_bytes,
-            slice_bytes=self.slice_bytes,
+            input_bytes=self.input_bytes + referenced_bytes,
+            referenced_bytes=referenced_bytes,
+            # A message refers to about as much as another one.
+            slice_bytes=self.slice_bytes + referenced_bytes // max(1, self.messages.total()),
             slice_items=self.slice_items,
             packs=self._store.packs,
             sends_last=self.sends_last,
@@ -165,4 +168,4 @@ def run_dry(
     outcome = job.ledger.outcome()
     if outcome is not None and outcome.failure is not None:
         raise outcome.error(job.id) from (errors[0] if errors else None)
-    return recorder.to_shape(submission, setup_s=setup_s, is_partial=is_partial)
+    return recorder.to_shape(submission, job.manifest(), setup_s=setup_s, is_partial=is_partial)

@@ -150,12 +150,23 @@ def make_plan(
         messages=messages,
         message_bytes=messages * MESSAGE_BYTES,
         requests=requests,
-        written_bytes=parameter_bytes + shape.input_bytes + stored_bytes,
-        read_bytes=parameter_bytes * (1 + cadence.workers) + shape.input_bytes + stored_bytes,
+        written_bytes=parameter_bytes + shape.packed_bytes + stored_bytes,
+        read_bytes=_read_parameters(binding, shape, cadence.workers) + shape.input_bytes + stored_bytes,
         dollars=requests.price(prices or Prices()),
         memory=memory,
         times=times,
     )
+
+
+def _read_parameters(binding: Binding, shape: Shape, workers: int) -> int:
+    """Return the bytes of parameters that setup, each worker and join read."""
+    process = {*binding.parameters_for(binding.process), *binding.combine_parameters}
+    readers = [
+        (binding.parameters_for(binding.setup), 1),
+        (process, workers),
+        (binding.parameters_for(binding.join), 1),
+    ]
+    return sum(times * shape.parameter_bytes.get(name, 0) for names, times in readers for name in set(names))
 
 
 def _config() -> Config:

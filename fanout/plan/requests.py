@@ -109,7 +109,7 @@ def _count_setup(binding: Binding, shape: Shape, cadence: Cadence) -> Requests:
 
 
 def _count_process(binding: Binding, shape: Shape, work: Work, cadence: Cadence) -> Requests:
-    """Workers' reads and writes: intent and manifest once a worker, slices, results, heartbeats, looks for the end."""
+    """Workers' requests: intent, manifest, slices and what these refer to, results, heartbeats, looks for the end."""
     parameters = _count_large({*binding.parameters_for(binding.process), *binding.combine_parameters}, shape)
     # The worker that ran setup knows intent and manifest.
     others = cadence.workers - 1
@@ -117,6 +117,7 @@ def _count_process(binding: Binding, shape: Shape, work: Work, cadence: Cadence)
     return Requests(
         put=work.puts + work.ticks,
         get=count_reads(shape, work, cadence.workers)
+        + (work.messages if shape.referenced_bytes else 0)
         + others * per_other
         + cadence.workers * parameters
         + cadence.polls,
@@ -128,7 +129,7 @@ def count_reads(shape: Shape, work: Work, workers: int) -> int:
     """Return the number of ranged reads of slices. A small slice is read together with those after it in its pack."""
     if not work.messages:
         return 0
-    slice_bytes = shape.input_bytes / shape.message_count
+    slice_bytes = shape.packed_bytes / shape.message_count
     if slice_bytes > READ_AHEAD_BYTES // 2:
         return work.messages
     slices_a_read = max(1.0, READ_AHEAD_BYTES / max(slice_bytes, 1.0))

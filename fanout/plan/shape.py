@@ -23,6 +23,7 @@ class Shape:
         chunks: Number of chunks.
         messages: Number of chunks in a message of setup's -> number of such messages.
         input_bytes: Encoded size of all items.
+        referenced_bytes: Those of them that lie in parameters, where workers read them: they are not written again.
         slice_bytes: Encoded size of the largest message's items.
         slice_items: Number of the largest message's items.
         packs: Number of objects that hold the items.
@@ -41,6 +42,7 @@ class Shape:
     slice_items: int
     packs: int
     sends_last: bool
+    referenced_bytes: int = 0
     setup_s: float | None = None
     is_partial: bool = False
     parameter_bytes: Mapping[str, int] = field(default_factory=dict)
@@ -50,6 +52,11 @@ class Shape:
     def message_count(self) -> int:
         """Number of messages of setup's for process."""
         return sum(self.messages.values())
+
+    @property
+    def packed_bytes(self) -> int:
+        """Encoded size of the items in packs."""
+        return self.input_bytes - self.referenced_bytes
 
     @property
     def shards(self) -> int:

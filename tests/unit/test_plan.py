@@ -69,6 +69,16 @@ class StreamedBlobs(Blobs):
             yield {"blob": bytes(size)}
 
 
+class Slices(Blobs):
+    """Parts of a list that is stored once; they refer to it."""
+
+    name = "tests.Slices"
+    input_schema = {"whole": {"type": "list", "required": True}}
+
+    def setup(whole):
+        return [{"blob": whole[start : start + 10]} for start in range(0, len(whole), 10)]
+
+
 SHAPES: list[tuple[type[ForkJoinTask], dict[str, Any], dict[str, Any]]] = [
     (Blobs, {"count": 10, "size": 10}, {}),
     (Blobs, {"count": 3_000, "size": 10}, {}),
@@ -80,6 +90,7 @@ SHAPES: list[tuple[type[ForkJoinTask], dict[str, Any], dict[str, Any]]] = [
     (CombinedBlobs, {"count": 2_000, "size": 10}, {"chunk_items": 1}),
     (CombinedBlobs, {"count": 300, "size": 10}, {"chunk_items": 1, "max_attempts": 1}),
     (StreamedBlobs, {"count": 2_000, "size": 10}, {}),
+    (Slices, {"whole": ["x" * 10_000] * 800}, {"chunk_items": 1}),
 ]
 
 
@@ -115,12 +126,13 @@ def run_counted(
     manifest = job.ledger.manifest()
     assert manifest is not None
     refs = [message.ref for message in dispatcher.sent if isinstance(message, Chunk)]
+    referenced_bytes = manifest.input_bytes - sum(ref.location.slice_.length for ref in refs)
     shape = Shape(
         items=manifest.items,
         chunks=manifest.chunks,
         messages=dict(Counter(ref.count for ref in refs)),
         input_bytes=manifest.input_bytes,
-        slice_bytes=max(ref.location.slice_.length for ref in refs),
+        slice_bytes=max(ref.location.slice_.length for ref in refs) + referenced_bytes // len(refs),
         slice_items=max(sum(ref.location.sizes) for ref in refs),
         packs=0,
         sends_last=True,
