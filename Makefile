@@ -52,7 +52,7 @@ storm: $(VENV)/dev
 fuzz: $(VENV)/fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-# bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-sources, bench-tiny
+# bench-memory, bench-scale, bench-tail, bench-million; bench-job, bench-overhead, bench-wordcount, bench-store, bench-shape, bench-sources, bench-objects, bench-tiny
 bench-memory bench-scale bench-tail bench-million: bench-%: $(VENV)/bench
 	$(BIN)/python -m benchmarks $* --out docs/benchmarks $(ARGS)
 
