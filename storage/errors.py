@@ -252,7 +252,7 @@ class Unencodable(StorageError, TypeError):
         path: The path to it, for example `items[3].document.meta`.
     """
 
-    remedy = "Convert it first, or register its class: docs/how-to/values.md."
+    remedy = "Convert it first, as by list(x) or str(x), or register its class with fanout.register_type."
     transient = False
 
     def __init__(self, message: str, *, path: str = "value", key: str | None = None, remedy: str | None = None) -> None:
