@@ -14,6 +14,9 @@ from ..cluster.call import Call, EngineSettings
 from ..cluster.dispatcher import ClusterDispatcher, describe_loss
 from . import tasks
 
+SEND_S = 60.0
+"""Longest time until the client's own thread has taken some calls."""
+
 
 class DaskDispatcher(ClusterDispatcher):
     """A dispatcher whose messages wait in the memory of Dask's scheduler, which keeps them for no client.
@@ -44,7 +47,15 @@ class DaskDispatcher(ClusterDispatcher):
         if self._client.status != "running":
             raise BrokerUnavailable(f"Dask's client is {self._client.status}")
         try:
-            # no limit: it hands the calls to the client's own thread
-            fire_and_forget(self._client.map(function, list(arguments), key=keys, pure=False))
+            self._client.sync(_hand_over, self._client, function, list(arguments), keys, callback_timeout=SEND_S)
         except (OSError, RuntimeError) as error:
             raise BrokerUnavailable(f"Dask takes no tasks: {type(error).__name__}: {error}") from error
+
+
+async def _hand_over(client: Client, function: Any, arguments: list[Any], keys: list[str]) -> None:
+    """Give calls to the client in one turn of its loop, and so in one message to the scheduler.
+
+    The scheduler must not learn of a task before it learns to keep it. If the task ended this process, the scheduler
+    would forget it together with its client.
+    """
+    fire_and_forget(client.map(function, arguments, key=keys, pure=False))
