@@ -58,4 +58,5 @@ async def _hand_over(client: Client, function: Any, arguments: list[Any], keys: 
     The scheduler must not learn of a task before it learns to keep it. If the task ended this process, the scheduler
     would forget it together with its client.
     """
+    # no limit: it puts them into the loop's queue
     fire_and_forget(client.map(function, arguments, key=keys, pure=False))
