@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..records.result_ledger import PAGE
 from ..results import WINDOW
 from ..stages.barrier import levels_of
+from ..stages.setup import FIRST_PART
 from .requests import Cadence
 from .shape import Shape
 from .work import Work
@@ -65,20 +66,19 @@ class Times:
         process_s: From the first message to the last result, if setup is not the slower one.
         join_s: From the last result to the outcome, without the user's own join.
         ideal_s: The items alone, spread evenly over all workers.
-        is_overlapped: Whether workers begin while setup runs, as they do unless all items fit into one pack.
+        begin_s: From the launch until the first message is sent: all of setup if all items fit into one pack.
     """
 
     setup_s: float
     process_s: float
     join_s: float
     ideal_s: float
-    is_overlapped: bool
+    begin_s: float
 
     @property
     def total_s(self) -> float:
         """Seconds from the launch to the outcome."""
-        before_s = max(self.setup_s, self.process_s) if self.is_overlapped else self.setup_s + self.process_s
-        return before_s + self.join_s
+        return max(self.setup_s, self.begin_s + self.process_s) + self.join_s
 
     @property
     def efficiency(self) -> float | None:
@@ -101,8 +101,10 @@ def estimate_times(
     """
     request_s, page_s = assumptions.request_s, assumptions.page_s
     encoding_s = shape.setup_s if shape.setup_s is not None else shape.chunks * assumptions.chunk_s
-    setup_s = encoding_s + shape.message_count * assumptions.message_s
-    setup_s += (4 + shape.packs + shape.shards) * request_s + assumptions.hand_over_s
+    making_s = encoding_s + shape.message_count * assumptions.message_s
+    setup_s = making_s + (4 + shape.packs + shape.shards) * request_s + assumptions.hand_over_s
+    # Of the requests of setup, three come before the first pack, and the manifest after the last.
+    begin_s = making_s * _first_share(shape.packs) + 4 * request_s + assumptions.hand_over_s
     busy = min(workers, max(work.messages, 1))
     per_message_s = assumptions.worker_s
     longest_s = (per_message_s + shape.chunk_items * item_s) if shape.chunks else 0.0
@@ -118,8 +120,13 @@ def estimate_times(
         process_s=process_s,
         join_s=join_s,
         ideal_s=shape.items * item_s / workers,
-        is_overlapped=not shape.sends_last,
+        begin_s=setup_s if shape.sends_last else min(begin_s, setup_s),
     )
+
+
+def _first_share(packs: int) -> float:
+    """Return the share of the items that the first pack holds. Each is twice as large as the last, up to a limit."""
+    return 1 / sum(min(1 << pack, FIRST_PART) for pack in range(max(1, packs)))
 
 
 def estimate_cadence(shape: Shape, work: Work, times: Times, *, workers: int, combines: bool) -> Cadence:

@@ -303,6 +303,15 @@ def test_workers_of_one_pack_begin_after_setup() -> None:
     assert streamed.times.total_s < sum((streamed.times.setup_s, streamed.times.process_s, streamed.times.join_s))
 
 
+def test_workers_of_several_packs_begin_after_the_first() -> None:
+    """The first pack is the smallest, so its share of setup is small where there are many."""
+    two, many = (Blobs.plan(items=items, item_bytes=400_000, item_s=60.0).times for items in (6, 600))
+    assert two.begin_s < two.setup_s
+    assert many.begin_s < many.setup_s / 4
+    for times in (two, many):
+        assert times.total_s == times.begin_s + times.process_s + times.join_s
+
+
 @pytest.mark.parametrize(
     ("values", "options", "process"),
     [
