@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 from ..small_objects import objects_folder, read_number
 from ..workloads import Workload
 from . import PROCESSES, Job, Prepare
-from .raw_text import connect
+from .raw_client import connect, start_processes
 
 REQUESTS = 8
 """Requests at once of each process."""
@@ -19,9 +18,8 @@ REQUESTS = 8
 
 @contextmanager
 def start(name: str) -> Iterator[Prepare]:
-    """Start two processes, each with a client of its own."""
-    # Spawned: a process that was forked from one with a client of obstore's could not use it.
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+    """Start two processes."""
+    with start_processes() as pool:
         yield lambda workload: _prepare(workload, pool)
 
 

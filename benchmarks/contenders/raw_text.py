@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..text import LONGEST_LINE_BYTES, PartCount, part_bytes, text_folder
 from ..workloads import Workload, sum_words
 from . import PROCESSES, Job, Measured, Prepare
+from .raw_client import connect, start_processes
 
 Range = tuple[str, int, int, int]
 """Key, first byte, end, and size of the object."""
@@ -22,9 +19,8 @@ Range = tuple[str, int, int, int]
 
 @contextmanager
 def start(name: str) -> Iterator[Prepare]:
-    """Start two processes, each with a client of its own."""
-    # Spawned: a process that was forked from one with a client of obstore's could not use it.
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+    """Start two processes."""
+    with start_processes() as pool:
         yield lambda workload: _prepare(workload, pool)
 
 
@@ -78,18 +74,3 @@ def _read(url: str, wanted: Range) -> str:
     body = obstore.get_range(connect(url), key, start=first, end=last).to_bytes()
     begin = body.index(b"\n") + 1 if start else 0
     return body[begin : body.index(b"\n", end - first - 1) + 1].decode()
-
-
-@cache
-def connect(url: str) -> Any:
-    """Return a client of obstore's for a folder, one for each process."""
-    from obstore.store import S3Store
-
-    parts = urlsplit(url)
-    return S3Store(
-        parts.netloc,
-        prefix=parts.path.strip("/"),
-        endpoint=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
-        region=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
-        client_options={"allow_http": True},
-    )
