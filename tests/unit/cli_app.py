@@ -24,3 +24,12 @@ class Fragile(fanout.ForkJoinTask):
 
     def join(numbers, title="total"):
         return {title: sum(numbers.good())}
+
+
+def run_here(texts: list[str], job_id: str, **options: object) -> fanout.Job[object]:
+    """Run a job of `Fragile` to its end in this process, in the store of the app."""
+    app.conf.task_always_eager = True
+    try:
+        return Fragile.submit({"texts": texts}, job_id=job_id, app=app, **options)
+    finally:
+        app.conf.task_always_eager = False

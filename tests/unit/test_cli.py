@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fanout import Job
 from fanout.abc import PollingOnly
 from fanout.cli import changing, main, upkeep
 from fanout.engines.celery import extension_of
@@ -18,6 +17,7 @@ from storage import CountingStore, MemoryStore
 from tests.stores import Fault, ScriptedStore
 
 from . import cli_app
+from .cli_app import run_here as run
 from .tasks import Numbers
 from .test_tolerance import Fussy
 
@@ -40,15 +40,6 @@ def sweep(*arguments: str) -> Result:
 def launch(job_id: str | None = None) -> str:
     """Return the id of a job whose setup waits in the broker."""
     return Numbers.submit({"numbers": [1, 2]}, app=cli_app.app, job_id=job_id).id
-
-
-def run(texts: list[str], job_id: str, **options: object) -> Job[object]:
-    """Run a job to its end, in the store of the app."""
-    cli_app.app.conf.task_always_eager = True
-    try:
-        return cli_app.Fragile.submit({"texts": texts}, job_id=job_id, app=cli_app.app, **options)
-    finally:
-        cli_app.app.conf.task_always_eager = False
 
 
 def test_the_app_may_be_named_in_three_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a file": (
         ["run", "shop/tasks.py:Total"],
         2,
-        "name the module, as import does: shop.tasks.",
+        "'shop/tasks.py' is a file: name the module, as import does: shop.tasks.",
     ),
     "unconnected app": (
         ["submit", TASK, "-A", "tests.unit.cli_app:unconnected"],

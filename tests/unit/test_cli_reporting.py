@@ -20,11 +20,7 @@ def _job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Give each test a store of its own, with a job that has ended."""
     monkeypatch.setenv("FANOUT_STORE", (tmp_path / "store").as_uri())
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
-    cli_app.app.conf.task_always_eager = True
-    try:
-        cli_app.Fragile.submit({"texts": ["1", "2", "x"]}, job_id="order-1", app=cli_app.app, tolerate=1)
-    finally:
-        cli_app.app.conf.task_always_eager = False
+    cli_app.run_here(["1", "2", "x"], "order-1", tolerate=1)
 
 
 def report(*arguments: str) -> Result:

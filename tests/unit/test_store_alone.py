@@ -30,11 +30,7 @@ def url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setenv("FANOUT_STORE", store)
     monkeypatch.delenv("FANOUT_APP", raising=False)
     monkeypatch.setattr(extension_of(cli_app.app), "_runtime", None)
-    cli_app.app.conf.task_always_eager = True
-    try:
-        cli_app.Fragile.submit({"texts": ["1", "x", "3"]}, job_id="done", app=cli_app.app, tolerate=1)
-    finally:
-        cli_app.app.conf.task_always_eager = False
+    cli_app.run_here(["1", "x", "3"], "done", tolerate=1)
     cli_app.Fragile.submit({"texts": ["1"]}, job_id="open", app=cli_app.app, tags={"order": "4711"})
     monkeypatch.delenv("FANOUT_STORE")
     return store
