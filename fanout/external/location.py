@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
+from ..config.checks import check_text
 from ..errors import InvalidLocation
 
 FILES: Final = ""
@@ -65,6 +66,18 @@ class Location:
             InvalidLocation: The key has a segment that could lead elsewhere.
         """
         return Location(self.bucket, _check_key(key, key))
+
+
+def check_endpoint(endpoint: Any) -> str | None:
+    """Return the name of an endpoint, or None.
+
+    Raises:
+        ConfigError: It is no name.
+    """
+    if endpoint is not None:
+        check_text("endpoint", endpoint, example="the name of one of external_endpoints")
+    name: str | None = endpoint
+    return name
 
 
 def parse_location(where: str | os.PathLike[str]) -> Location:

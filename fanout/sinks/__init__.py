@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..external.location import parse_location
+from ..external.location import check_endpoint, parse_location
 from .formats import ROW_GROUP_ROWS, CsvFormat, JsonlFormat, ParquetFormat
 from .reading import published, remove_orphans
-from .sink import ObjectSink, RowSink, Sink, check_endpoint, check_suffix
+from .sink import ObjectSink, RowSink, Sink, check_suffix
 from .written import Published, PublishedObject, Written
 
 if TYPE_CHECKING:

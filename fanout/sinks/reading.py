@@ -6,9 +6,9 @@ import os
 from datetime import UTC, datetime, timedelta
 
 from ..config.checks import check_kind
-from ..external.location import parse_location
+from ..external.location import check_endpoint, parse_location
 from .commit import read_manifest
-from .sink import check_endpoint, open_staging
+from .sink import open_staging
 from .staging import MANIFEST, SUCCESS
 from .written import PublishedObject, join_url
 

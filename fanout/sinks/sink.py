@@ -9,7 +9,6 @@ from typing import Any
 
 from storage import register_type
 
-from ..config.checks import check_text
 from ..errors import NotInStep, UnwritableRow
 from ..external.access import Access
 from ..external.context import StepContext, current_access, current_step, find_access
@@ -221,18 +220,6 @@ def _decode(kind: type[Sink], plain: Any) -> Sink:
     if kind is RowSink:
         return RowSink(parse_location(url).url, endpoint, access, format=decode_format(rest))
     return ObjectSink(parse_location(url).url, endpoint, access, suffix=check_suffix(rest))
-
-
-def check_endpoint(endpoint: Any) -> str | None:
-    """Return the name of an endpoint, or None.
-
-    Raises:
-        ConfigError: It is no name.
-    """
-    if endpoint is not None:
-        check_text("endpoint", endpoint, example="the name of one of external_endpoints")
-    name: str | None = endpoint
-    return name
 
 
 def check_suffix(suffix: Any) -> str:

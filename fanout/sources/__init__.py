@@ -15,7 +15,7 @@ from typing import Any
 
 from ..config.checks import check_text
 from ..errors import ConfigError
-from ..external.location import parse_location
+from ..external.location import check_endpoint, parse_location
 from .formats import MAX_RECORD_BYTES, Csv, Format, JsonLines, Lines, Objects, Parquet, Records, SourceObject
 from .manifests import Manifest
 from .part import Part
@@ -232,8 +232,7 @@ def _make(where: Where, endpoint: str | None, format_: Format) -> Source:
     # One value that is no location, and bytes or a mapping, which are iterables of something else, are refused as one.
     is_several = isinstance(where, Iterable) and not isinstance(where, str | bytes | Mapping | os.PathLike)
     named: Any = where if is_several else [where]
-    if endpoint is not None:
-        check_text("endpoint", endpoint, example="the name of one of external_endpoints")
+    endpoint = check_endpoint(endpoint)
     return Source(tuple(normalise(one) for one in named), format_, endpoint)
 
 
