@@ -167,7 +167,6 @@ def jobs(
         ended: Whether to yield all jobs, in the order of their ids. One request per 1,000 objects, and at most two per
             job.
         app: The Celery app; if not given, the one that is connected, or of several the current one.
-
         store: URL of the store of the jobs, without an app and without an engine; see `attach`.
 
     Raises:

@@ -40,7 +40,7 @@ REMOVAL_CHECK_S = 60.0
 """Shortest time between two checks of a process whether a cached job was removed."""
 
 START_HINT = "see that the engine that launched it has free workers, and that they use the same store"
-"""What a user does if no worker begins a job, where the engine has no commands for it."""
+"""The remedy if no worker begins a job, where the engine has no commands for it."""
 
 
 class Runtime:
@@ -60,7 +60,7 @@ class Runtime:
         check_wait: Called with a job id before a caller waits. Raises where waiting is not allowed.
         access: The access of steps to external objects; if not given, that of a worker with these settings.
         telemetry: The observer of stages; if not given, that of this process.
-        start_hint: What a user does if no worker begins a job, in words that follow "No worker has begun it: ".
+        start_hint: The remedy if no worker begins a job, in words that follow "No worker has begun it: ".
     """
 
     def __init__(

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 JobsHolder: TypeAlias = "Extension | AttachedStore"
-"""What gives a command the handles of jobs: an app's extension, or a store without an app."""
+"""The source of a command's handles of jobs: an app's extension, or a store without an app."""
 
 APP_VARIABLE = "FANOUT_APP"
 """Environment variable that names the app where no option names an app or a store."""

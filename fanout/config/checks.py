@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import ConfigError
-
-T = TypeVar("T")
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from storage import Body, MemoryStore, ObjectStore, decode
@@ -91,8 +92,11 @@ class _Recorder:
         if not self._store.has_manifest and (self.items >= self._limit_items or time.monotonic() >= self._ends_at):
             raise _EnoughItems
 
-    def to_shape(self, submission: Submission, manifest: Manifest | None, *, setup_s: float, is_partial: bool) -> Shape:
-        """Return the shape of the job whose messages were sent. Without a manifest no item refers to a parameter."""
+    def to_shape(self, submission: Submission, manifest: Manifest | None, *, setup_s: float) -> Shape:
+        """Return the shape of the job whose messages were sent.
+
+        Without a manifest setup was stopped, and no item counts as one that refers to a parameter.
+        """
         parameters = submission.parameters
         referenced_bytes = manifest.input_bytes - self.input_bytes if manifest is not None else 0
         return Shape(
@@ -107,7 +111,7 @@ class _Recorder:
             packs=self._store.packs,
             sends_last=self.sends_last,
             setup_s=setup_s,
-            is_partial=is_partial,
+            is_partial=manifest is None,
             parameter_bytes=_sizes(parameters, self._store),
             large_parameters=tuple(parameters.references),
         )
@@ -159,13 +163,11 @@ def run_dry(
         task, values, store=store, inline_bytes=config.inline_bytes, options={**options, "memory_limit_bytes": None}
     )
     job, _ = create_job(runtime, new_id(), submission.intent())
-    began_s, is_partial = time.monotonic(), False
-    try:
+    began_s = time.monotonic()
+    with suppress(_EnoughItems):
         run_setup(runtime, job.id, launch_id=job.launch_id, caller_parameters=submission.caller_parameters, fresh=True)
-    except _EnoughItems:
-        is_partial = True
     setup_s = time.monotonic() - began_s
     outcome = job.ledger.outcome()
     if outcome is not None and outcome.failure is not None:
         raise outcome.error(job.id) from (errors[0] if errors else None)
-    return recorder.to_shape(submission, job.manifest(), setup_s=setup_s, is_partial=is_partial)
+    return recorder.to_shape(submission, job.manifest(), setup_s=setup_s)

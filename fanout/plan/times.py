@@ -103,7 +103,7 @@ def estimate_times(
     encoding_s = shape.setup_s if shape.setup_s is not None else shape.chunks * assumptions.chunk_s
     making_s = encoding_s + shape.message_count * assumptions.message_s
     setup_s = making_s + (4 + shape.packs + shape.shards) * request_s + assumptions.hand_over_s
-    # Of the requests of setup, three come before the first pack, and the manifest after the last.
+    # Three requests of setup come before the first pack, whose own is the fourth.
     begin_s = making_s * _first_share(shape.packs) + 4 * request_s + assumptions.hand_over_s
     busy = min(workers, max(work.messages, 1))
     per_message_s = assumptions.worker_s

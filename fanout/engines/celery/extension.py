@@ -44,7 +44,7 @@ EXIT_FUNCTION = "_shutdown_cleanup"
 """Function of billiard in which a signalled child process raises SystemExit."""
 
 START_HINT = "start a worker with `celery -A … worker`, or let `fanout doctor -A …` find out why"
-"""What a user does if no worker begins a job."""
+"""The remedy if no worker begins a job."""
 
 
 class Extension:
